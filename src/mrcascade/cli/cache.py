@@ -1,0 +1,33 @@
+"""``mrcascade cache``: a compact file of training slices, for machines without image libraries."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mrcascade.errors import MRCascadeError
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser("cache", help="pack training and validation slices in one file")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="image folder")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="cache file (.npz)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing cache")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from mrcascade.io import check_target
+    from mrcascade.training.slices import load_volumes, write_cache
+
+    if arguments.output.suffix != ".npz":
+        raise MRCascadeError(f"{arguments.output}: the name of a cache ends in .npz")
+    check_target(arguments.output, arguments.overwrite)
+    volumes = [v for v in load_volumes(arguments.data, 4, (2, 4)) if v.split != "test"]
+    write_cache(volumes, arguments.output)
+    slices = sum(len(v.slices) for v in volumes)
+    size = arguments.output.stat().st_size / 2**20
+    print(f"{arguments.output}: {slices} slices of {len(volumes)} files, {size:.1f} MiB")

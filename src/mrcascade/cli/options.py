@@ -1,0 +1,114 @@
+"""Options that several commands share: one name, one meaning, one help text."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mrcascade.errors import MRCascadeError
+
+DEFAULT_PRIOR = "mr-small"
+KERNELS = ("fourier", "area", "bicubic", "gaussian")
+
+
+def factor_pair(text: str) -> tuple[float, float]:
+    """``4`` -> (4, 4); ``2,1`` -> (2, 1), rows first."""
+    parts = text.split(",")
+    try:
+        values = [float(p) for p in parts]
+    except ValueError:
+        values = []
+    if len(values) not in (1, 2) or not all(1 <= v < float("inf") for v in values):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a factor of 1 or more, or two such as 2,1"
+        )
+    return values[0], values[-1]
+
+
+def add_output(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help=f"folder for {what}"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
+
+
+def add_factor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--factor",
+        type=factor_pair,
+        required=True,
+        metavar="F[,F]",
+        help="in-plane factor, or two (rows,columns)",
+    )
+
+
+def add_kernel(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--kernel",
+        choices=KERNELS,
+        default="fourier",
+        help="how the low-resolution image came about (default: fourier, a smaller k-space)",
+    )
+
+
+def add_noise(parser: argparse.ArgumentParser, default: float | None, extra: str) -> None:
+    parser.add_argument(
+        "--noise",
+        type=_fraction,
+        default=default,
+        metavar="SIGMA",
+        help=f"standard deviation of the noise, as a fraction of the image's maximum {extra}",
+    )
+
+
+def add_axes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--axes", metavar="I,J", help="in-plane array axes (default: from the geometry)"
+    )
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="default: 0")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1, ... (default: cuda where there is one)"
+    )
+
+
+def resolve_device(name: str) -> str:
+    """``auto`` -> cuda where it works, else cpu; unknown or absent devices are an error."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise MRCascadeError(f"--device {name}: not usable here; try --device cpu") from error
+    return name
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    value = _whole(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 or more")
+    return value
+
+
+def _whole(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 up to 1")
+    return value

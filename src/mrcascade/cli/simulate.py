@@ -1,0 +1,36 @@
+"""``mrcascade simulate``: measure an image file with a known operator."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mrcascade.cli import options
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser("simulate", help="make a low-resolution measurement of an image")
+    parser.add_argument("input", type=Path, help="NIfTI (.nii, .nii.gz) or .npy")
+    options.add_output(parser, "the measurement and its sidecar")
+    options.add_factor(parser)
+    options.add_kernel(parser)
+    options.add_noise(parser, 0.0, "(default: 0)")
+    options.add_seed(parser)
+    options.add_axes(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from mrcascade.pipeline import Simulation, simulate_file
+
+    job = Simulation(
+        factor=arguments.factor,
+        kernel=arguments.kernel,
+        noise=arguments.noise,
+        seed=arguments.seed,
+        axes=arguments.axes,
+        overwrite=arguments.overwrite,
+    )
+    for path in simulate_file(arguments.input, arguments.output, job, say=print):
+        print(path)

@@ -1,0 +1,119 @@
+"""``mrcascade train``: train a cascade and write a prior."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from mrcascade.cli import options
+from mrcascade.errors import MRCascadeError
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "train",
+        help="train a prior",
+        description="Train every level of a cascade and write the prior to OUTPUT/prior.",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR|FILE",
+        help="folder of images (ROOT/<anatomy>/<split>/files, or any), or a cache (.npz)",
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="run folder")
+    parser.add_argument("--network", default="small", help="tiny, small, xs or s; default: small")
+    parser.add_argument("--name", help="of the prior (default: the run folder's)")
+    parser.add_argument(
+        "--images", type=options.positive, metavar="N", help="training patches per level"
+    )
+    parser.add_argument(
+        "--levels", metavar="I[,I]", help="train only these levels, 1 being the finest"
+    )
+    options.add_kernel(parser)
+    options.add_seed(parser)
+    options.add_device(parser)
+    parser.add_argument("--batch-size", type=options.positive, metavar="N", help="patches per step")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoints")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any other number of the training configuration, such as rate=0.01",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from mrcascade.training.config import TrainConfig
+    from mrcascade.training.run import train_cascade
+
+    given = {
+        "network": arguments.network,
+        "kernel": arguments.kernel,
+        "seed": arguments.seed,
+        "precision": arguments.precision,
+        "images": arguments.images,
+        "batch": arguments.batch_size,
+        **dict(_assignment(text) for text in arguments.set),
+    }
+    config = TrainConfig(**{k: v for k, v in given.items() if v is not None})
+    folder = train_cascade(
+        arguments.data,
+        arguments.output,
+        config,
+        levels=_levels(arguments.levels),
+        resume=arguments.resume,
+        device=options.resolve_device(arguments.device),
+        name=arguments.name,
+        progress=_progress,
+    )
+    if folder is None:
+        print("some levels are not trained yet; the prior is written when all are")
+    else:
+        print(folder)
+
+
+def _progress(level: int, images: int, done: int) -> Callable[[int, str], None]:
+    from tqdm import tqdm
+
+    bar = tqdm(
+        total=images, initial=done, unit="img", desc=f"level {level}", file=sys.stderr, disable=None
+    )
+
+    def update(count: int, message: str) -> None:
+        bar.set_postfix_str(message, refresh=False)
+        bar.update(count)
+        if bar.n >= images:
+            bar.close()
+
+    return update
+
+
+def _levels(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise MRCascadeError(f"--levels {text}: give numbers such as 1 or 2,3") from None
+
+
+def _assignment(text: str) -> tuple[str, float | int]:
+    from mrcascade.training.config import TrainConfig
+
+    key, _, value = text.partition("=")
+    numeric = {f.name: f.default for f in fields(TrainConfig) if isinstance(f.default, int | float)}
+    if key not in numeric:
+        raise MRCascadeError(f"--set {text}: known are {', '.join(numeric)}")
+    try:
+        return key, int(value) if isinstance(numeric[key], int) else float(value)
+    except ValueError:
+        raise MRCascadeError(f"--set {text}: {value!r} is not a number") from None

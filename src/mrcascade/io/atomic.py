@@ -1,0 +1,140 @@
+"""Output files appear whole or not at all, also after a crash or on a full disk."""
+
+import contextlib
+import errno
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from mrcascade.errors import MRCascadeError
+
+# A writer that meets one of these has run out of room, whatever else it was doing.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Room for the process number and the suffix below the usual limit of 255 bytes per name.
+_STEM_BYTES = 150
+
+
+@contextmanager
+def atomic_output(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; publish it as `path` when the block ends well.
+
+    The temporary file already exists, empty, in the same folder (created where missing) and keeps
+    the suffix, so that writers which choose a format by suffix work. On success it is flushed to
+    disk and renamed, which replaces `path` in one step. On any exception it is removed and `path`
+    stays as it was. A killed process can leave a hidden `.<stem>.<pid>.<n>.tmp<suffix>` behind,
+    never a file under the name of the output.
+
+    Raises MRCascadeError if `path` exists and `overwrite` is false, if it is a folder, if its
+    folder cannot be written, or if the disk is full.
+    """
+    with atomic_outputs([path], overwrite) as temporaries:
+        yield temporaries[0]
+
+
+@contextmanager
+def atomic_outputs(
+    paths: Sequence[str | os.PathLike[str]], overwrite: bool = False
+) -> Iterator[list[Path]]:
+    """As `atomic_output` for files that belong together: none is published before all are written.
+
+    Yields one temporary path per entry of `paths`. Publishing renames in the order given; only a
+    crash within those few renames can leave some files published and others not, so the file
+    whose presence means "done" comes last.
+    """
+    targets = [Path(p) for p in paths]
+    _refuse_repeats(targets)
+    for target in targets:
+        check_target(target, overwrite)
+    temporaries: list[Path] = []
+    try:
+        for target in targets:
+            temporaries.append(_create_temporary(target))
+        with _full_disk_is_our_error(targets):
+            yield list(temporaries)
+        _publish(temporaries, targets, overwrite)
+    finally:
+        for temporary in temporaries:  # after publishing nothing is left under these names
+            temporary.unlink(missing_ok=True)
+
+
+def check_target(path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Raise MRCascadeError now if `atomic_output` would refuse `path` later.
+
+    Worth calling before a long computation.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise MRCascadeError(f"{target} is a folder; give the name of an output file")
+    if not overwrite and os.path.lexists(target):
+        raise MRCascadeError(f"{target} already exists; choose another name or add --overwrite")
+
+
+def _refuse_repeats(targets: Iterable[Path]) -> None:
+    seen: set[str] = set()
+    for target in targets:
+        name = os.path.abspath(target)
+        if name in seen:
+            raise MRCascadeError(f"{target} is named twice as an output; give each its own name")
+        seen.add(name)
+
+
+def _create_temporary(target: Path) -> Path:
+    """A new empty file beside `target`, hidden, with the permissions that the umask asks for."""
+    suffix = target.name[-7:] if target.name.lower().endswith(".nii.gz") else target.suffix
+    stem = os.fsencode(target.name[: len(target.name) - len(suffix)])[:_STEM_BYTES]
+    prefix = f".{os.fsdecode(stem)}.{os.getpid()}"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for n in itertools.count():
+            temporary = target.parent / f"{prefix}.{n}.tmp{suffix}"
+            # Process numbers come back (in containers, soon): a leftover only moves n on.
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+                return temporary
+    except OSError as error:
+        raise _cannot_write([target], error) from error
+    raise AssertionError("unreachable: the loop above has no end")
+
+
+@contextmanager
+def _full_disk_is_our_error(targets: Sequence[Path]) -> Iterator[None]:
+    """Other OSErrors of the block pass unchanged: they may come from a file that it reads."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise _cannot_write(targets, error) from error
+
+
+def _publish(temporaries: Sequence[Path], targets: Sequence[Path], overwrite: bool) -> None:
+    try:
+        for temporary in temporaries:
+            _flush(temporary)
+        for target in targets:
+            check_target(target, overwrite)  # another process may have made it meanwhile
+        for temporary, target in zip(temporaries, targets, strict=True):
+            os.replace(temporary, target)
+    except OSError as error:
+        raise _cannot_write(targets, error) from error
+    for folder in {target.parent for target in targets}:
+        with contextlib.suppress(OSError):  # not every file system can flush a folder
+            _flush(folder)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _cannot_write(targets: Sequence[Path], error: OSError) -> MRCascadeError:
+    names = ", ".join(str(target) for target in targets)
+    if error.errno in _NO_ROOM:
+        return MRCascadeError(f"no space left to write {names}; free some or choose another folder")
+    reason = error.strerror or type(error).__name__
+    return MRCascadeError(f"cannot write {names}: {reason.lower()}; choose another folder")

@@ -1,0 +1,29 @@
+"""Names of derived files, after the rules of BIDS derivatives."""
+
+import re
+from pathlib import Path
+
+_DESC = re.compile(r"_desc-[A-Za-z0-9]+")
+# sub-01_ses-1_T2w: entities, then the suffix that names the contrast.
+_BIDS = re.compile(r"^(sub-[A-Za-z0-9]+(?:_[A-Za-z0-9]+-[A-Za-z0-9]+)*)_([A-Za-z0-9]+)$")
+
+
+def stem(path: Path) -> str:
+    """File name without its format's ending (".nii.gz" counts as one)."""
+    name = path.name
+    for ending in (".nii.gz", path.suffix):
+        if ending and name.lower().endswith(ending.lower()):
+            return name[: len(name) - len(ending)]
+    return name
+
+
+def derived_name(source: Path, description: str, ending: str) -> str:
+    """``sub-01_T2w.nii.gz`` -> ``sub-01_desc-sr4x_T2w.nii.gz``; ``t2.npy`` -> ``t2_desc-sr4x.npy``.
+
+    An existing ``desc`` entity is replaced, as a name has one.
+    """
+    name = _DESC.sub("", stem(source))
+    match = _BIDS.match(name)
+    if match is None:
+        return f"{name}_desc-{description}{ending}"
+    return f"{match[1]}_desc-{description}_{match[2]}{ending}"

@@ -1,0 +1,26 @@
+"""Networks: EDM2 layers, the U-Net, the regression branch, presets."""
+
+from mrcascade.networks.config import (
+    NETWORKS,
+    LevelConfig,
+    MeanConfig,
+    UNetConfig,
+    network_preset,
+)
+from mrcascade.networks.layers import fold
+from mrcascade.networks.mean import MeanNetwork
+from mrcascade.networks.unet import LogVariance, UNet, gflop, parameter_count
+
+__all__ = [
+    "NETWORKS",
+    "LevelConfig",
+    "LogVariance",
+    "MeanConfig",
+    "MeanNetwork",
+    "UNet",
+    "UNetConfig",
+    "fold",
+    "gflop",
+    "network_preset",
+    "parameter_count",
+]

@@ -1,0 +1,80 @@
+"""Network shapes: what a level's networks look like, and the named presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mrcascade.errors import MRCascadeError
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """EDM2 U-Net of one level (Karras et al. 2024, figure 21)."""
+
+    channels: int  # base width
+    multipliers: tuple[int, ...] = (1, 2, 3, 4)  # width per resolution, in units of `channels`
+    blocks: int = 3  # residual blocks per resolution in the encoder; the decoder has one more
+    attention: tuple[int, ...] = ()  # indices of resolutions with self-attention, 0 = finest
+    stem: int = 1  # space-to-depth factor before the first and after the last convolution
+
+    @property
+    def multiple(self) -> int:
+        """Image sides are padded to a multiple of this inside the network."""
+        return self.stem * 2 ** (len(self.multipliers) - 1)
+
+
+@dataclass(frozen=True)
+class MeanConfig:
+    """Residual CNN that predicts the band's conditional mean (see ``networks.mean``)."""
+
+    channels: int
+    blocks: int
+    stem: int = 2
+
+
+@dataclass(frozen=True)
+class LevelConfig:
+    """Networks of one level; ``mean`` is None for the unconditional coarsest level."""
+
+    unet: UNetConfig
+    mean: MeanConfig | None = None
+
+
+def _level(
+    unet: tuple[int, tuple[int, ...], int, tuple[int, ...], int],
+    mean: tuple[int, int] | None = None,
+) -> LevelConfig:
+    return LevelConfig(UNetConfig(*unet), None if mean is None else MeanConfig(*mean))
+
+
+# One table of presets, finest level first. A band is easier to model than an image, so level 1
+# works at half resolution behind its stem, and narrow (paper, sections 3.2 and 4.2).
+NETWORKS: dict[str, tuple[LevelConfig, ...]] = {
+    "tiny": (
+        _level((8, (1, 2), 1, (), 2), (8, 1)),
+        _level((8, (1, 2), 1, (), 2), (8, 1)),
+        _level((8, (1, 2), 1, (1,), 2)),
+    ),
+    "small": (
+        _level((32, (1, 2, 2), 1, (), 2), (64, 8)),
+        _level((32, (1, 2, 2), 1, (), 2), (64, 8)),
+        _level((32, (1, 2, 2), 1, (2,), 2)),
+    ),
+    "xs": (
+        _level((64, (1, 2, 3), 2, (), 2), (96, 12)),
+        _level((96, (1, 2, 3), 2, (), 2), (96, 12)),
+        _level((96, (1, 2, 3), 2, (1, 2), 1)),
+    ),
+    "s": (
+        _level((128, (1, 2, 3), 2, (), 2), (128, 16)),
+        _level((160, (1, 2, 3), 2, (), 2), (128, 16)),
+        _level((128, (1, 2, 3, 4), 2, (2, 3), 1)),
+    ),
+}
+
+
+def network_preset(name: str) -> tuple[LevelConfig, ...]:
+    """The preset ``name``, finest level first; unknown names raise MRCascadeError."""
+    if name not in NETWORKS:
+        raise MRCascadeError(f"unknown network {name!r}: choose one of {', '.join(NETWORKS)}")
+    return NETWORKS[name]

@@ -1,0 +1,104 @@
+"""Magnitude-preserving layers of EDM2 (Karras et al. 2024, appendix B), written from the paper."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EPS = 1e-4
+
+
+def normalize(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Scale ``x`` to unit root-mean-square over ``dims`` (eq. 66); the norm is taken in float32."""
+    norm = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=torch.float32)
+    elements = x.numel() // norm.numel()
+    return x / (EPS + norm / math.sqrt(elements)).to(x.dtype)
+
+
+def mp_silu(x: Tensor) -> Tensor:
+    """SiLU that keeps a unit-variance input at unit variance (eq. 81)."""
+    return F.silu(x) / 0.596
+
+
+def mp_sum(a: Tensor, b: Tensor, t: float) -> Tensor:
+    """Blend ``a`` towards ``b`` and keep the magnitude of independent terms (eq. 88)."""
+    return torch.lerp(a, b, t) / math.sqrt((1 - t) ** 2 + t**2)
+
+
+def mp_cat(a: Tensor, b: Tensor, t: float = 0.5) -> Tensor:
+    """Concatenate channels so that ``b`` contributes the share ``t`` (eq. 103)."""
+    na, nb = a.shape[1], b.shape[1]
+    scale = math.sqrt((na + nb) / ((1 - t) ** 2 + t**2))
+    return torch.cat([a * (scale / math.sqrt(na) * (1 - t)), b * (scale / math.sqrt(nb) * t)], 1)
+
+
+class MPFourier(nn.Module):
+    """Random Fourier features of a scalar (eq. 75): ``(N,) -> (N, channels)``."""
+
+    freqs: Tensor
+    phases: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("freqs", 2 * math.pi * torch.randn(channels))
+        self.register_buffer("phases", 2 * math.pi * torch.rand(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return math.sqrt(2) * torch.cos(x[:, None] * self.freqs + self.phases)
+
+
+class MPConv(nn.Module):
+    """Bias-free convolution (or linear layer) with normalised weights (eq. 47 and 66).
+
+    While training, the stored weight is renormalised in place before each use, so that Adam's
+    relative step size stays constant ("forced weight normalisation").
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int = 0, gain: float | None = None
+    ) -> None:
+        """``kernel`` 0 makes a linear layer; ``gain`` adds a learned scalar that starts there."""
+        super().__init__()
+        shape = (out_channels, in_channels, kernel, kernel) if kernel else (out_channels, in_channels)
+        self.weight = nn.Parameter(torch.randn(shape))
+        self.gain = None if gain is None else nn.Parameter(torch.tensor(float(gain)))
+        self.folded = False
+
+    def effective_weight(self) -> Tensor:
+        """The weight that multiplies the input."""
+        if self.folded:
+            return self.weight
+        dims = tuple(range(1, self.weight.ndim))
+        if self.training and torch.is_grad_enabled():
+            with torch.no_grad():
+                self.weight.copy_(normalize(self.weight, dims))
+        w = normalize(self.weight, dims) / math.sqrt(self.weight[0].numel())
+        return w if self.gain is None else w * self.gain
+
+    def fold(self) -> None:
+        """Replace the weight by the effective one; for inference only, not reversible."""
+        with torch.no_grad():
+            w = self.effective_weight()
+            if w.ndim == 4:
+                w = w.contiguous(memory_format=torch.channels_last)
+        self.weight = nn.Parameter(w, requires_grad=False)
+        self.gain = None
+        self.folded = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        w = self.effective_weight().to(x.dtype)
+        if w.ndim == 2:
+            return x @ w.t()
+        return F.conv2d(x, w, padding=w.shape[-1] // 2)
+
+
+def fold(network: nn.Module) -> nn.Module:
+    """Weight-folded, channels-last inference form of ``network``, in place (idempotent)."""
+    network.eval().requires_grad_(False)
+    for module in network.modules():
+        if isinstance(module, MPConv) and not module.folded:
+            module.fold()
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

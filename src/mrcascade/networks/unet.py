@@ -1,0 +1,178 @@
+"""The EDM2 U-Net (Karras et al. 2024, config G) with an optional space-to-depth stem."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mrcascade.networks.config import UNetConfig
+from mrcascade.networks.layers import MPConv, MPFourier, mp_cat, mp_silu, mp_sum, normalize
+
+HEAD_CHANNELS = 64
+RESIDUAL_BALANCE = 0.3
+CLIP = 256.0
+
+
+class Attention(nn.Module):
+    """Cosine self-attention over all pixels (eq. 33), added to its input by ``mp_sum``."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.heads = max(1, channels // HEAD_CHANNELS)
+        self.qkv = MPConv(channels, channels * 3, 1)
+        self.proj = MPConv(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        qkv = self.qkv(x).reshape(n, self.heads, c // self.heads, 3, h * w)
+        q, k, v = normalize(qkv, (2,)).permute(3, 0, 1, 4, 2).unbind(0)
+        y = F.scaled_dot_product_attention(q, k, v)
+        return mp_sum(x, self.proj(y.transpose(2, 3).reshape(n, c, h, w)), RESIDUAL_BALANCE)
+
+
+class Block(nn.Module):
+    """Residual block of the encoder (pixel norm first) or the decoder (figure 21)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        embedding: int,
+        *,
+        decoder: bool,
+        attention: bool,
+        resample: str = "keep",
+    ) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.resample = resample
+        self.skip = MPConv(in_channels, out_channels, 1) if in_channels != out_channels else None
+        self.conv0 = MPConv(in_channels if decoder else out_channels, out_channels, 3)
+        self.modulation = MPConv(embedding, out_channels, gain=0.0)
+        self.conv1 = MPConv(out_channels, out_channels, 3)
+        self.attention = Attention(out_channels) if attention else None
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        if self.resample == "down":  # the [1, 1] box filter of the paper
+            x = F.avg_pool2d(x, 2)
+        elif self.resample == "up":
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+        if not self.decoder:
+            x = normalize(x if self.skip is None else self.skip(x), (1,))
+        scale = 1 + self.modulation(embedding)[:, :, None, None]
+        y = self.conv1(mp_silu(self.conv0(mp_silu(x)) * scale.to(x.dtype)))
+        if self.decoder and self.skip is not None:
+            x = self.skip(x)
+        x = mp_sum(x, y, RESIDUAL_BALANCE)
+        if self.attention is not None:
+            x = self.attention(x)
+        return x.clamp(-CLIP, CLIP)
+
+
+class UNet(nn.Module):
+    """Raw network ``F(x, c_noise)`` of the EDM preconditioning.
+
+    ``in_channels`` counts the noisy image and every condition channel; a channel of ones is
+    added here, in place of biases. Image sides of any length: the input is padded by reflection
+    (repetition for tiny images) to a multiple of ``config.multiple`` and the output cropped.
+    """
+
+    def __init__(self, config: UNetConfig, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.config = config
+        widths = [config.channels * m for m in config.multipliers]
+        embedding = max(widths)
+        self.fourier = MPFourier(config.channels)
+        self.embed = MPConv(config.channels, embedding)
+        area = config.stem**2
+        self.stem = MPConv((in_channels + 1) * area, widths[0], 3)
+
+        def block(i: int, o: int, level: int, decoder: bool, resample: str = "keep") -> Block:
+            attends = level in config.attention and resample == "keep"
+            return Block(i, o, embedding, decoder=decoder, attention=attends, resample=resample)
+
+        self.encoder = nn.ModuleList()
+        skips = [widths[0]]
+        current = widths[0]
+        for level, width in enumerate(widths):
+            if level:
+                self.encoder.append(block(current, current, level, False, "down"))
+                skips.append(current)
+            for _ in range(config.blocks):
+                self.encoder.append(block(current, width, level, False))
+                current = width
+                skips.append(current)
+        self.bottom = nn.ModuleList(
+            [block(current, current, len(widths) - 1, True) for _ in range(2)]
+        )
+        self.decoder = nn.ModuleList()
+        for level, width in reversed(list(enumerate(widths))):
+            if level < len(widths) - 1:
+                self.decoder.append(block(current, current, level, True, "up"))
+            for _ in range(config.blocks + 1):
+                self.decoder.append(block(current + skips.pop(), width, level, True))
+                current = width
+        self.out = MPConv(current, out_channels * area, 3, gain=0.0)
+
+    def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
+        """``x``: (N, in_channels, H, W); ``c_noise``: (N,); returns (N, out_channels, H, W)."""
+        h, w = x.shape[-2:]
+        embedding = mp_silu(self.embed(self.fourier(c_noise)))
+        x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
+        x = pad_to_multiple(x, self.config.multiple)
+        if self.config.stem > 1:
+            x = F.pixel_unshuffle(x, self.config.stem)
+        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        skips = [x]
+        for module in self.encoder:
+            x = module(x, embedding)
+            skips.append(x)
+        for module in self.bottom:
+            x = module(x, embedding)
+        for module in self.decoder:
+            if module.resample == "keep":
+                x = mp_cat(x, skips.pop())
+            x = module(x, embedding)
+        x = self.out(x)
+        if self.config.stem > 1:
+            x = F.pixel_shuffle(x, self.config.stem)
+        return x[..., :h, :w]
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Pad the bottom and right of (N, C, H, W) to a multiple; reflection where it is defined."""
+    h, w = x.shape[-2:]
+    bottom, right = -h % multiple, -w % multiple
+    if not (bottom or right):
+        return x
+    mode = "reflect" if bottom < h and right < w else "replicate"
+    return F.pad(x, (0, right, 0, bottom), mode=mode)
+
+
+class LogVariance(nn.Module):
+    """Learned uncertainty ``u(sigma)`` of the loss (eq. 21): 128 Fourier features, one linear."""
+
+    def __init__(self, channels: int = 128) -> None:
+        super().__init__()
+        self.fourier = MPFourier(channels)
+        self.linear = MPConv(channels, 1)
+
+    def forward(self, c_noise: Tensor) -> Tensor:
+        return self.linear(self.fourier(c_noise))[:, 0]
+
+
+def gflop(network: nn.Module, *inputs: Tensor) -> float:
+    """Multiply-adds of convolutions, linears and attention in one evaluation, times 2e-9."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(*inputs)
+    return counter.get_total_flops() / 1e9
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(math.prod(p.shape) for p in network.parameters())

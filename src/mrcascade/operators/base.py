@@ -1,0 +1,121 @@
+"""What every linear operator offers to a sampler, and the one place where shapes are checked."""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from mrcascade.errors import MRCascadeError
+
+Shape = tuple[int, int]
+
+_DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+
+
+class LinearOperator(ABC):
+    """Linear map H from images ``(..., *in_shape)`` to measurements ``(..., *out_shape)``.
+
+    Leading dimensions are batch and channels and are kept. Tensors are float32, float64 or
+    complex of either precision; results keep dtype and device. A subclass writes ``_apply``,
+    ``_adjoint`` and ``_correction``; shapes, dtypes and ``tau`` are checked here.
+
+    Every method raises MRCascadeError where a shape, a dtype or ``tau`` does not fit.
+    """
+
+    def __init__(self, in_shape: Shape, out_shape: Shape, name: str) -> None:
+        self.in_shape = _as_shape(in_shape, "input", name)
+        self.out_shape = _as_shape(out_shape, "output", name)
+        self.name = name
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """H x: image ``(..., *in_shape)`` to measurement ``(..., *out_shape)``."""
+        self._check(x, self.in_shape, "an image")
+        return self._apply(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """H^T y (conjugate transpose for complex operators): ``(..., *in_shape)``."""
+        self._check(y, self.out_shape, "a measurement")
+        return self._adjoint(y)
+
+    def prox(self, v: Tensor, y: Tensor, tau: float | Tensor) -> Tensor:
+        """argmin_u ||y - H u||^2 + tau ||u - v||^2, an image ``(..., *in_shape)``.
+
+        The paper's eq. 2, the data step of DiffPIR (Zhu et al. 2023), where
+        tau = lambda sigma_y^2 / sigma_t^2.
+
+        Args:
+            v: image ``(..., *in_shape)``.
+            y: measurement ``(..., *out_shape)``; its leading dimensions broadcast with v's.
+            tau: >= 0, without unit; a float, or a tensor that broadcasts to the leading
+                dimensions of v (for v of shape (N, C, H, W) one value per image is ``(N, 1)``).
+                At 0 the result is the limit tau -> 0, the projection v + H^+ (y - H v).
+        """
+        self._check(v, self.in_shape, "an image")
+        self._check(y, self.out_shape, "a measurement")
+        residual = y - self._apply(v)
+        return v + self._correction(residual, self._checked_tau(tau, residual))
+
+    def project(self, v: Tensor, y: Tensor) -> Tensor:
+        """Closest image to v among those that fit y best: v + H^+ (y - H v)."""
+        return self.prox(v, y, 0.0)
+
+    def pinv(self, y: Tensor) -> Tensor:
+        """H^+ y, the smallest image among those that fit y best: ``(..., *in_shape)``."""
+        self._check(y, self.out_shape, "a measurement")
+        return self._correction(y, self._checked_tau(0.0, y))
+
+    @abstractmethod
+    def _apply(self, x: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _adjoint(self, y: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _correction(self, residual: Tensor, tau: Tensor) -> Tensor:
+        """argmin_d ||residual - H d||^2 + tau ||d||^2, the smallest such d where tau = 0.
+
+        `tau` is real, of the residual's precision, and has two trailing axes of length one.
+        """
+
+    def _check(self, tensor: Tensor, shape: Shape, what: str) -> None:
+        if tuple(tensor.shape[-2:]) != shape:
+            raise MRCascadeError(
+                f"operator '{self.name}' expects {what} of shape (..., {shape[0]}, {shape[1]}); "
+                f"got {tuple(tensor.shape)}"
+            )
+        if tensor.dtype not in _DTYPES:
+            raise MRCascadeError(
+                f"operator '{self.name}' needs float32, float64 or complex tensors; "
+                f"got {tensor.dtype}: convert first"
+            )
+
+    def _checked_tau(self, tau: float | Tensor, residual: Tensor) -> Tensor:
+        tensor = tau if isinstance(tau, Tensor) else torch.tensor(tau, dtype=torch.float64)
+        lead = residual.shape[:-2]
+        if not _broadcasts_to(tensor.shape, lead):
+            raise MRCascadeError(
+                f"operator '{self.name}': tau of shape {tuple(tensor.shape)} does not broadcast "
+                f"to the leading dimensions {tuple(lead)}"
+            )
+        if not bool(((tensor >= 0) & tensor.isfinite()).all()):
+            raise MRCascadeError(f"operator '{self.name}': tau must be finite and >= 0; got {tau}")
+        tensor = tensor.to(device=residual.device, dtype=residual.dtype.to_real())
+        return tensor[..., None, None]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {self.in_shape} -> {self.out_shape})"
+
+
+def _as_shape(shape: Shape, what: str, name: str) -> Shape:
+    if len(shape) != 2 or min(shape) < 1:
+        raise MRCascadeError(
+            f"operator '{name}': {what} shape must be two positive sizes; got {tuple(shape)}"
+        )
+    return int(shape[0]), int(shape[1])
+
+
+def _broadcasts_to(shape: torch.Size, target: torch.Size) -> bool:
+    if len(shape) > len(target) or math.prod(shape) == 0:
+        return False
+    return all(a in (1, b) for a, b in zip(reversed(shape), reversed(target), strict=False))

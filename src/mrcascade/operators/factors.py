@@ -1,0 +1,57 @@
+"""Downsampling factors and the image sizes that they divide."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from mrcascade.errors import MRCascadeError
+
+Factor = int | float | Fraction
+
+_MAX_DENOMINATOR = 100
+_READING_TOLERANCE = 5e-4  # relative; 1.333 is read as 4/3, 1.003 is refused
+
+
+def legal_size(n: int, factor: Factor) -> int:
+    """Largest size <= n that the factor divides into a whole number of samples.
+
+    Factors are read as fractions with denominators up to 100, so that 1.5 is 3/2 and 1.333 is
+    4/3; the sizes that p/q divides are the multiples of p.
+
+    Raises MRCascadeError where the factor is below 1 or no such fraction, or where n is below the
+    smallest legal size.
+    """
+    step = as_fraction(factor).numerator
+    if n < step:
+        raise MRCascadeError(
+            f"size {n} is too small for factor {factor}; the nearest legal size is {step}"
+        )
+    return n - n % step
+
+
+def coarse_size(n: int, factor: Factor) -> int:
+    """n / factor; raises MRCascadeError where that is not a whole number of samples."""
+    legal = legal_size(n, factor)
+    if legal != n:
+        raise MRCascadeError(
+            f"size {n} is not divided by factor {factor} into whole samples; "
+            f"crop to the nearest legal size {legal}"
+        )
+    return int(n / as_fraction(factor))
+
+
+def as_fraction(factor: Factor) -> Fraction:
+    """The factor as a fraction with a denominator up to 100, refused where none is near."""
+    if not 1 <= factor < float("inf"):
+        raise MRCascadeError(f"a factor must be a number >= 1; got {factor}")
+    fraction = Fraction(factor).limit_denominator(_MAX_DENOMINATOR)
+    if abs(float(fraction) - float(factor)) > _READING_TOLERANCE * float(factor):
+        raise MRCascadeError(f"factor {factor} is not a simple fraction; the nearest is {fraction}")
+    return fraction
+
+
+def factor_pair(factor: Factor | Sequence[Factor]) -> tuple[Factor, Factor]:
+    """(row, col) factors from one number or a pair."""
+    pair = tuple(factor) if isinstance(factor, Sequence) else (factor, factor)
+    if len(pair) != 2:
+        raise MRCascadeError(f"a factor must be a number or a (row, col) pair; got {factor}")
+    return pair

@@ -1,0 +1,220 @@
+"""One-dimensional down- and upsampling matrices of the four kernels, in float64.
+
+A matrix is defined by a kernel and two sizes, ``n`` fine and ``m <= n`` coarse samples, so that
+factors need not be whole. Every row sums to one: a constant keeps its value in both directions.
+For ``n = m * 2**k`` the matrix is the product of its ``k`` two-fold steps, so that a four-fold
+step is exactly two two-fold steps for every kernel; all other sizes use the kernel directly.
+
+========  ===============================  ============================  =======================
+kernel    down                             up                            samples, boundary
+========  ===============================  ============================  =======================
+fourier   crop of k-space                  zero filling, ``(n/m) D^T``   voxel 0 kept, periodic
+area      mean over the covered interval   bilinear                      shared edges, clamped
+bicubic   anti-aliased Keys, a = -1/2      Keys cubic, a = -1/2          shared edges, truncated
+                                                                         and renormalised
+gaussian  5 taps (1 4 6 4 1) / 16          Burt-Adelson expansion        voxel 0 kept, mirrored
+                                                                         about the edge samples
+========  ===============================  ============================  =======================
+
+"Voxel 0 kept": coarse sample ``j`` lies at fine position ``j n / m``. "Shared edges": both grids
+span the same interval and coarse sample ``j`` lies at ``(j + 1/2) n / m - 1/2``.
+
+Sources: Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 1981,
+eq. 15; Burt and Adelson, "The Laplacian pyramid as a compact image code", IEEE TCOM 1983.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcascade.errors import MRCascadeError
+
+KERNELS: tuple[str, ...] = ("fourier", "area", "bicubic", "gaussian")
+
+#: Kernels whose fine and coarse pixels share the field-of-view edges; the others keep voxel 0.
+SHARED_EDGE_KERNELS: frozenset[str] = frozenset({"area", "bicubic"})
+
+_KEYS_A = -0.5
+_BURT_ADELSON_TAPS = np.array([6.0, 4.0, 1.0, 0.0])  # weight at distance 0, 1, 2, further
+_GAUSSIAN_REACH = 6.0  # standard deviations after which a weight (1.5e-8) counts as zero
+_CACHED_MATRICES = 128
+
+Matrix = NDArray[np.float64]
+
+
+def down_matrix(kernel: str, n: int, m: int) -> Matrix:
+    """Matrix of ``kernel`` that takes ``n`` samples to ``m``, ``1 <= m <= n``.
+
+    Returns a read-only float64 array of shape ``(m, n)`` that is shared between callers.
+    Raises MRCascadeError for an unknown kernel or sizes out of order.
+    """
+    _check(kernel, n, m)
+    return _down(kernel, int(n), int(m))
+
+
+def up_matrix(kernel: str, n: int, m: int) -> Matrix:
+    """Matrix of the ``up`` of ``kernel`` that takes ``m`` samples to ``n``, ``1 <= m <= n``.
+
+    Returns a read-only float64 array of shape ``(n, m)`` that is shared between callers.
+    Raises MRCascadeError for an unknown kernel or sizes out of order.
+    """
+    _check(kernel, n, m)
+    return _up(kernel, int(n), int(m))
+
+
+def _check(kernel: str, n: int, m: int) -> None:
+    if kernel not in KERNELS:
+        raise MRCascadeError(f"unknown kernel {kernel!r}; choose one of {', '.join(KERNELS)}")
+    if not 1 <= m <= n:
+        raise MRCascadeError(
+            f"kernel {kernel} needs 1 <= coarse size <= fine size; got {m} coarse, {n} fine"
+        )
+
+
+@lru_cache(maxsize=_CACHED_MATRICES)
+def _down(kernel: str, n: int, m: int) -> Matrix:
+    if n == m:
+        return _frozen(np.eye(n))
+    if _has_inner_steps(n, m):
+        return _frozen(_down(kernel, n // 2, m) @ _down(kernel, n, n // 2))
+    return _frozen(_DIRECT[kernel][0](n, m))
+
+
+@lru_cache(maxsize=_CACHED_MATRICES)
+def _up(kernel: str, n: int, m: int) -> Matrix:
+    if n == m:
+        return _frozen(np.eye(n))
+    if _has_inner_steps(n, m):
+        return _frozen(_up(kernel, n, n // 2) @ _up(kernel, n // 2, m))
+    return _frozen(_DIRECT[kernel][1](n, m))
+
+
+def _has_inner_steps(n: int, m: int) -> bool:
+    """True where n = m 2^k with k >= 2, that is where the matrix is a product of smaller steps."""
+    ratio, remainder = divmod(n, m)
+    return remainder == 0 and ratio > 2 and ratio & (ratio - 1) == 0
+
+
+def _frozen(matrix: Matrix) -> Matrix:
+    matrix.setflags(write=False)
+    return matrix
+
+
+def _normalised(weights: Matrix) -> Matrix:
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+# ---- fourier: crop of k-space and zero filling ----
+
+
+def _fourier_down(n: int, m: int) -> Matrix:
+    """Row j is (1/n) sum_k w_k exp(2 pi i k (j/m - i/n)) over the m frequencies kept.
+
+    For even m the coarse Nyquist sample is (X_{-m/2} + X_{m/2}) / sqrt(2): its two exponentials
+    add to a cosine of weight sqrt(2). With that weight the m rows stay orthogonal and of equal
+    norm (D D^T = (m/n) I) and the matrix is real. Phases are reduced in whole numbers first.
+    """
+    j, i = np.arange(m)[:, None], np.arange(n)[None, :]
+    lag = j * n - i * m
+    total = np.ones((m, n))
+    for k in range(1, (m + 1) // 2):
+        total += 2.0 * _cosine(k * lag, n * m)
+    if m % 2 == 0:
+        total += np.sqrt(2.0) * _cosine((m // 2) * lag, n * m)
+    return total / n
+
+
+def _cosine(numerator: NDArray[np.int64], denominator: int) -> Matrix:
+    return np.cos((2.0 * np.pi / denominator) * (numerator % denominator))
+
+
+def _fourier_up(n: int, m: int) -> Matrix:
+    return (n / m) * _down("fourier", n, m).T
+
+
+# ---- area: mean over the interval that a coarse pixel covers, and bilinear interpolation ----
+
+
+def _area_down(n: int, m: int) -> Matrix:
+    """Overlap of fine pixel [i, i+1] with coarse pixel [j, j+1] n/m, in whole units of 1/m."""
+    j, i = np.arange(m)[:, None], np.arange(n)[None, :]
+    overlap = np.minimum((i + 1) * m, (j + 1) * n) - np.maximum(i * m, j * n)
+    return np.maximum(overlap, 0) / n
+
+
+def _bilinear_up(n: int, m: int) -> Matrix:
+    position = np.clip((np.arange(n)[:, None] + 0.5) * m / n - 0.5, 0, m - 1)
+    return np.maximum(1.0 - np.abs(np.arange(m)[None, :] - position), 0.0)
+
+
+# ---- bicubic: Keys cubic on the shared-edge grid, widened by the factor on the way down ----
+
+
+def _bicubic_down(n: int, m: int) -> Matrix:
+    factor = n / m
+    centre = (np.arange(m)[:, None] + 0.5) * factor - 0.5
+    return _normalised(_keys((np.arange(n)[None, :] - centre) / factor))
+
+
+def _bicubic_up(n: int, m: int) -> Matrix:
+    centre = (np.arange(n)[:, None] + 0.5) * m / n - 0.5
+    return _normalised(_keys(np.arange(m)[None, :] - centre))
+
+
+def _keys(distance: Matrix) -> Matrix:
+    d, a = np.abs(distance), _KEYS_A
+    near = ((a + 2) * d - (a + 3)) * d**2 + 1
+    far = a * (((d - 5) * d + 8) * d - 4)
+    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+
+
+# ---- gaussian: Burt-Adelson at factor 2, a sampled Gaussian of matching width elsewhere ----
+
+
+def _gaussian_down(n: int, m: int) -> Matrix:
+    coarse, fine = np.arange(m)[:, None] * (n / m), np.arange(n)[None, :]
+    return _normalised(_mirrored(coarse, fine, n, n / m))
+
+
+def _gaussian_up(n: int, m: int) -> Matrix:
+    coarse, fine = np.arange(m)[None, :] * (n / m), np.arange(n)[:, None]
+    return _normalised(_mirrored(fine, coarse, n, n / m))
+
+
+def _mirrored(fixed: NDArray, moving: NDArray, n: int, factor: float) -> Matrix:
+    """Weights between positions, summed over the images of `moving` mirrored at 0 and n - 1."""
+    period = 2 * (n - 1)
+    reach = _GAUSSIAN_REACH * _gaussian_sigma(factor)
+    distinct = (moving != 0) & (moving != n - 1)  # an edge sample is its own mirror image
+    total = np.zeros(np.broadcast_shapes(fixed.shape, moving.shape))
+    for shift in period * np.arange(-1 - reach // period, 2 + reach // period):
+        total += _gaussian_weight(fixed - moving - shift, factor)
+        total += distinct * _gaussian_weight(fixed + moving - shift, factor)
+    return total
+
+
+def _gaussian_weight(distance: NDArray, factor: float) -> Matrix:
+    if factor == 2:
+        return _BURT_ADELSON_TAPS[np.minimum(np.abs(distance), 3).astype(int)]
+    scaled = np.abs(distance) / _gaussian_sigma(factor)
+    return np.where(scaled <= _GAUSSIAN_REACH, np.exp(-0.5 * scaled**2), 0.0)
+
+
+def _gaussian_sigma(factor: float) -> float:
+    """Standard deviation in fine samples at any factor f: sqrt((f^2 - 1) / 3), at least 1/2.
+
+    k two-fold steps add the variances 1 + 4 + ... + 4^(k-1) = (4^k - 1) / 3 of their taps; the
+    same law is used between the powers of two. The floor keeps factors close to 1 from falling
+    back to the nearest sample.
+    """
+    return max(float(np.sqrt((factor**2 - 1) / 3)), 0.5)
+
+
+_DIRECT: dict[str, tuple[Callable[[int, int], Matrix], Callable[[int, int], Matrix]]] = {
+    "fourier": (_fourier_down, _fourier_up),
+    "area": (_area_down, _bilinear_up),
+    "bicubic": (_bicubic_down, _bicubic_up),
+    "gaussian": (_gaussian_down, _gaussian_up),
+}

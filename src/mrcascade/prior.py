@@ -1,0 +1,274 @@
+"""The scale-cascaded prior: one denoiser per Laplacian band, its statistics and its file format.
+
+A prior is a folder with ``prior.json`` and one ``level<i>.safetensors`` per level (float16
+weights). The JSON holds everything else: network shapes, statistics, kernel, provenance and the
+checksums of the weight files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrcascade.denoiser import LevelNetworks, condition_channels
+from mrcascade.errors import MRCascadeError
+from mrcascade.networks import LevelConfig, MeanConfig, UNetConfig, fold
+from mrcascade.operators import KERNELS
+from mrcascade.prior_format import FORMAT, PRIOR_FILE, file_sha256, prior_folder, read_document
+
+
+@dataclass(frozen=True)
+class LevelStatistics:
+    """Training-set statistics of one level, in units of the robust maximum.
+
+    ``mean`` and ``std`` of the band; ``condition_mean`` and ``condition_std`` of the coarser
+    image brought to this grid (zero and one for the unconditional level).
+    """
+
+    mean: float
+    std: float
+    condition_mean: float = 0.0
+    condition_std: float = 1.0
+
+
+@dataclass(frozen=True)
+class LevelSpec:
+    """What ``prior.json`` says about one level. Noise levels are in units of the band's std.
+
+    ``condition_error`` is the largest error level of a condition that the training showed.
+    """
+
+    networks: LevelConfig
+    statistics: LevelStatistics
+    sigma_min: float = 0.02
+    sigma_max: float = 80.0
+    condition_error: float = 0.0
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ConditionedLevel:
+    """A level with its condition fixed; the regression branch has run once. Image units."""
+
+    def __init__(self, level: LevelPrior, condition: Tensor | None) -> None:
+        self._level = level
+        self._condition = condition
+        with torch.no_grad():
+            self._mean = level.networks.conditional_mean(condition)
+
+    def mean(self) -> Tensor:
+        """Conditional mean of the band, (N, C, H, W); () for the unconditional level."""
+        stats = self._level.spec.statistics
+        if self._mean is None:
+            return torch.tensor(stats.mean)
+        return self._mean * stats.std + stats.mean
+
+    def denoise(self, x: Tensor, sigma: float) -> Tensor:
+        """``E[band | band + sigma noise = x, condition]`` for (N, C, H, W)."""
+        stats = self._level.spec.statistics
+        labels = x.new_full((x.shape[0],), sigma / stats.std)
+        with torch.no_grad():
+            out = self._level.networks(
+                (x - stats.mean) / stats.std, labels, self._condition, self._mean
+            )
+        return out * stats.std + stats.mean
+
+
+class LevelPrior:
+    """One level ready for sampling: folded networks, statistics, noise range. Image units."""
+
+    def __init__(self, spec: LevelSpec, networks: LevelNetworks) -> None:
+        self.spec = spec
+        self.networks = networks
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the band in the training data."""
+        return self.spec.statistics.std
+
+    @property
+    def sigma_max(self) -> float:
+        return self.spec.sigma_max * self.std
+
+    @property
+    def sigma_min(self) -> float:
+        return self.spec.sigma_min * self.std
+
+    @property
+    def conditional(self) -> bool:
+        return self.spec.networks.mean is not None
+
+    def condition(self, coarse: Tensor | None, error: float = 0.0) -> ConditionedLevel:
+        """Fix the condition: the coarser image on this level's grid, (N, C, H, W).
+
+        ``error`` is the share ``t`` in [0, 1) of the next coarser band that the image lacks
+        (0 for a sample, larger for a mean), at most what the training showed; the unconditional
+        level takes None.
+        """
+        if (coarse is not None) != self.conditional:
+            raise ValueError("a condition is given exactly where the level is conditional")
+        if coarse is None:
+            return ConditionedLevel(self, None)
+        stats = self.spec.statistics
+        standard = (coarse - stats.condition_mean) / stats.condition_std
+        with torch.no_grad():
+            error = min(error, self.spec.condition_error)
+            return ConditionedLevel(self, condition_channels(standard, error))
+
+
+@dataclass
+class CascadePrior:
+    """Scale-cascaded diffusion prior (Thaker et al., section 3.2); ``levels[0]`` is the finest.
+
+    ``spectrum`` is the radial power spectral density of the training images: density
+    (intensity^2 per (cycle/pixel)^2) in equal bins of the frequency radius from 0 to sqrt(1/2).
+    """
+
+    name: str
+    kernel: str
+    channels: int
+    levels: list[LevelPrior]
+    spectrum: list[float]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    sampling: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def minimum_size(self) -> int:
+        """Smallest output side that every level can process."""
+        return 8 * 2 ** (len(self.levels) - 1)
+
+    @property
+    def maximum_factor(self) -> int:
+        """Largest factor per axis: the coarsest level's grid."""
+        return int(2 ** (len(self.levels) - 1))
+
+    def power_density(self, row_frequency: np.ndarray, col_frequency: np.ndarray) -> np.ndarray:
+        """Interpolated spectral density at frequencies in cycles per full-resolution pixel."""
+        radius = np.hypot(row_frequency, col_frequency)
+        bins = len(self.spectrum)
+        centres = (np.arange(bins) + 0.5) * np.sqrt(0.5) / bins
+        return np.exp(np.interp(radius, centres, np.log(np.maximum(self.spectrum, 1e-30))))
+
+    def to(self, device: str | torch.device) -> CascadePrior:
+        """Move the networks, in place."""
+        for level in self.levels:
+            level.networks.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.levels[0].networks.parameters()).device
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_folder: str | Path, device: str | torch.device = "cpu"
+    ) -> CascadePrior:
+        """Load a bundled prior by name, or any prior by its folder; ready for sampling.
+
+        Raises MRCascadeError for a missing, truncated, foreign or mismatched prior.
+        """
+        folder = prior_folder(name_or_folder)
+        document = read_document(folder)
+        path = folder / PRIOR_FILE
+        try:
+            specs = [_level_spec(entry) for entry in document["levels"]]
+            files = [(entry["file"], entry["sha256"]) for entry in document["levels"]]
+            prior = cls(
+                name=document["name"],
+                kernel=document["kernel"],
+                channels=int(document["channels"]),
+                levels=[],
+                spectrum=[float(v) for v in document["spectrum"]],
+                provenance=document["provenance"],
+                sampling=document["sampling"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise MRCascadeError(f"{path}: not a valid prior ({error!r}); fetch it again") from error
+        if prior.kernel not in KERNELS:
+            raise MRCascadeError(f"{path}: unknown kernel {prior.kernel!r}")
+        for spec, (file, digest) in zip(specs, files, strict=True):
+            networks = LevelNetworks(spec.networks, prior.channels)
+            networks.load_state_dict(_load_weights(folder / file, digest, networks.state_dict()))
+            fold(networks)
+            prior.levels.append(LevelPrior(spec, networks))
+        return prior.to(device)
+
+
+def write_prior(
+    folder: Path,
+    *,
+    name: str,
+    kernel: str,
+    channels: int,
+    levels: Sequence[tuple[LevelSpec, Mapping[str, Tensor]]],
+    spectrum: Sequence[float],
+    provenance: Mapping[str, Any],
+    sampling: Mapping[str, Any],
+) -> None:
+    """Write ``prior.json`` and the float16 weights of each level (finest first) to ``folder``.
+
+    The JSON is written last and names the checksums, so a folder cut short does not load.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for index, (spec, state) in enumerate(levels, start=1):
+        path = folder / f"level{index}.safetensors"
+        half = {k: v if "fourier" in k else v.half() for k, v in state.items()}
+        save_file({k: v.contiguous() for k, v in half.items()}, path)
+        entries.append({"file": path.name, "sha256": file_sha256(path), **asdict(spec)})
+    document = {
+        "format": FORMAT,
+        "name": name,
+        "kernel": kernel,
+        "channels": channels,
+        "sampling": dict(sampling),
+        "levels": entries,
+        "spectrum": [float(f"{v:.5g}") for v in spectrum],
+        "provenance": dict(provenance),
+    }
+    temporary = folder / f".{PRIOR_FILE}.tmp"
+    temporary.write_text(json.dumps(document, indent=1) + "\n")
+    temporary.replace(folder / PRIOR_FILE)
+
+
+def _level_spec(entry: Mapping[str, Any]) -> LevelSpec:
+    unet, mean = dict(entry["networks"]["unet"]), entry["networks"]["mean"]
+    for key in ("multipliers", "attention"):
+        unet[key] = tuple(unet[key])
+    networks = LevelConfig(UNetConfig(**unet), None if mean is None else MeanConfig(**mean))
+    return LevelSpec(
+        networks=networks,
+        statistics=LevelStatistics(**entry["statistics"]),
+        sigma_min=float(entry["sigma_min"]),
+        sigma_max=float(entry["sigma_max"]),
+        condition_error=float(entry["condition_error"]),
+        training=entry["training"],
+    )
+
+
+def _load_weights(path: Path, digest: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise MRCascadeError(f"{path}: weight file is missing; fetch the prior again")
+    if file_sha256(path) != digest:
+        raise MRCascadeError(
+            f"{path}: checksum differs from {PRIOR_FILE} (cut short or replaced);"
+            " fetch the prior again"
+        )
+    try:
+        state = load_file(path)
+    except (SafetensorError, ValueError) as error:
+        raise MRCascadeError(f"{path}: not a safetensors file ({error})") from error
+    if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in expected.items()}:
+        raise MRCascadeError(f"{path}: weights do not fit the networks named in {PRIOR_FILE}")
+    return {k: v.float() for k, v in state.items()}

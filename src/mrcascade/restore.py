@@ -1,0 +1,258 @@
+"""One measurement in memory: scale, sample, project, scale back (Thaker et al., section 3.3)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.intensity import robust_maximum
+from mrcascade.operators import LinearOperator, SeparableOperator, expected_error
+from mrcascade.prior import CascadePrior
+from mrcascade.samplers import (
+    RECIPES,
+    CascadePlan,
+    NoiseSource,
+    Progress,
+    SamplerSettings,
+    cascade_mean,
+    cascade_sample,
+    image_seed,
+    plan_cascade,
+)
+
+Callback = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """A super-resolved stack, in the intensities of the measurement.
+
+    Attributes:
+        mean: (S, H, W) mean of the samples (the estimate itself in mode "mean").
+        sample: (S, H, W) the first sample.
+        std: (S, H, W) standard deviation over the samples (K - 1), None for one sample.
+        residual: (S,) ``||y - H mean|| / ||y||``.
+        evaluations: network evaluations per slice and sample, by level.
+        seconds: wall time.
+        settings: everything that the result depends on besides prior and measurement.
+
+    Images have the dimensions of the measurement they were made from: (H, W) for one slice.
+    """
+
+    mean: np.ndarray
+    sample: np.ndarray
+    std: np.ndarray | None
+    residual: np.ndarray
+    evaluations: dict[int, int]
+    seconds: float
+    settings: dict[str, Any]
+
+
+def super_resolve(
+    measurement: np.ndarray,
+    operator: LinearOperator,
+    prior: CascadePrior,
+    *,
+    noise: float = 0.0,
+    mode: str | SamplerSettings = "mean",
+    steps: int | None = None,
+    samples: int = 1,
+    seed: int = 0,
+    batch_size: int = 1,
+    scale: float | None = None,
+    first_index: int = 0,
+    callback: Callback | None = None,
+) -> Restoration:
+    """Restore slices from their measurement.
+
+    Args:
+        measurement: (h, w) or (S, h, w), real; complex where the prior has two channels.
+        operator: H; its input is the grid of the result.
+        prior: on the device that does the work.
+        noise: sigma_y as a fraction of the measurement's robust maximum; 0 for noise-free data,
+            which every result then meets exactly.
+        mode: recipe name ("mean", "paper") or settings of one's own.
+        steps: T instead of the recipe's.
+        samples: K posterior samples per slice; 1 in mode "mean".
+        seed: each (slice, sample) draws from its own generator, so the result depends on neither
+            the batch size nor the other slices.
+        batch_size: slices or samples that pass through the networks together.
+        scale: the robust maximum, where ``measurement`` is part of a larger volume.
+        first_index: number of the first slice in its volume, for the seeds.
+        callback: called after each network evaluation of each batch.
+
+    Raises MRCascadeError where measurement, operator, prior and settings do not fit together.
+    """
+    started = time.perf_counter()
+    stack = measurement[None] if measurement.ndim == 2 else measurement
+    check_measurement(stack, operator, prior)
+    settings = resolve_settings(prior, mode, steps)
+    if samples < 1 or batch_size < 1 or first_index < 0:
+        raise MRCascadeError("samples and batch size must be 1 or more, the first index 0 or more")
+    if samples > 1 and settings.steps is None:
+        raise MRCascadeError(f"mode {settings.name!r} has one result; --samples needs a sampling mode")
+    scale = robust_maximum(stack) if scale is None else scale
+    if not scale > 0:
+        raise MRCascadeError("the measurement is zero almost everywhere; nothing to restore")
+    plan = make_plan(prior, operator, noise, settings)
+    y = to_channels(stack / scale, prior.device)
+    moments = _Moments(len(stack), samples)
+    jobs = [(s, k) for s in range(len(stack)) for k in range(samples)]
+    evaluations: dict[int, int] = {}
+    for start in range(0, len(jobs), batch_size):
+        chunk = jobs[start : start + batch_size]
+        batch = y[[s for s, _ in chunk]]
+        if settings.steps is None:
+            result = cascade_mean(prior, plan, batch, callback=callback)
+        else:
+            seeds = [image_seed(seed, first_index + s, k) for s, k in chunk]
+            result = cascade_sample(prior, plan, batch, NoiseSource(seeds), callback=callback)
+        evaluations = result.evaluations
+        for (s, _), image in zip(chunk, from_channels(result.image), strict=True):
+            moments.add(s, image)
+    mean = moments.mean.astype(stack.dtype)
+    flat = measurement.ndim == 2
+    return Restoration(
+        mean=_like(mean * scale, flat),
+        sample=_like(moments.first * scale, flat),
+        std=None if samples == 1 else _like(moments.std() * scale, flat),
+        residual=relative_residual(mean, stack / scale, operator),
+        evaluations=evaluations,
+        seconds=time.perf_counter() - started,
+        settings={
+            **asdict(settings),
+            "steps_nominal": plan.steps_nominal,
+            "noise": noise,
+            "samples": samples,
+            "seed": seed,
+            "scale": scale,
+            "prior": prior.name,
+            "operator": operator.name,
+        },
+    )
+
+
+def resolve_settings(
+    prior: CascadePrior, mode: str | SamplerSettings, steps: int | None = None
+) -> SamplerSettings:
+    """A recipe with the values that the prior tunes, and another T if one is given."""
+    if isinstance(mode, str):
+        if mode not in RECIPES:
+            raise MRCascadeError(f"unknown mode {mode!r}: choose one of {', '.join(RECIPES)}")
+        mode = replace(RECIPES[mode], **prior.sampling.get(mode, {}))
+    if steps is None:
+        return mode
+    if mode.steps is None:
+        raise MRCascadeError(f"mode {mode.name!r} takes one evaluation per level; drop --steps")
+    return replace(mode, steps=steps)
+
+
+def make_plan(
+    prior: CascadePrior, operator: LinearOperator, noise: float, settings: SamplerSettings
+) -> CascadePlan:
+    """The cascade's plan; what finer bands add to a foreign operator's noise is estimated from
+    the training images' power spectrum."""
+
+    def missing(full: SeparableOperator, coarse: SeparableOperator) -> float:
+        return expected_error(full, coarse, prior.power_density)
+
+    return plan_cascade(
+        prior.kernel, len(prior.levels), operator, noise, settings, missing=missing
+    )
+
+
+def check_measurement(stack: np.ndarray, operator: LinearOperator, prior: CascadePrior) -> None:
+    """Raise MRCascadeError unless (S, h, w) can be restored with this operator and prior."""
+    if stack.ndim != 3 or tuple(stack.shape[1:]) != operator.out_shape:
+        raise MRCascadeError(
+            f"the measurement must be (slices, *{operator.out_shape}) for {operator.name};"
+            f" got {stack.shape}"
+        )
+    channels = 2 if np.iscomplexobj(stack) else 1
+    if channels != prior.channels:
+        kinds = {1: "magnitude", 2: "complex"}
+        raise MRCascadeError(
+            f"prior {prior.name!r} models {kinds[prior.channels]} images and the measurement is"
+            f" {kinds[channels]}; use a prior for {kinds[channels]} images"
+        )
+    if min(operator.in_shape) < prior.minimum_size:
+        raise MRCascadeError(
+            f"the result would be {operator.in_shape[0]}x{operator.in_shape[1]}; prior"
+            f" {prior.name!r} needs at least {prior.minimum_size} pixels per side"
+        )
+    ratio = max(n / m for n, m in zip(operator.in_shape, operator.out_shape, strict=True))
+    if ratio > prior.maximum_factor:
+        raise MRCascadeError(
+            f"factor {ratio:g} is larger than prior {prior.name!r} can do"
+            f" ({prior.maximum_factor}x with {len(prior.levels)} levels)"
+        )
+
+
+def to_channels(stack: np.ndarray, device: str | torch.device = "cpu") -> Tensor:
+    """(S, H, W) real or complex -> (S, C, H, W) float32 with C = 1 or 2 (real, imaginary)."""
+    parts: Sequence[np.ndarray] = [stack.real, stack.imag] if np.iscomplexobj(stack) else [stack]
+    return torch.from_numpy(np.stack(parts, 1).astype(np.float32)).to(device)
+
+
+def from_channels(images: Tensor) -> np.ndarray:
+    """The inverse of ``to_channels``."""
+    array = images.cpu().numpy()
+    return array[:, 0] if array.shape[1] == 1 else array[:, 0] + 1j * array[:, 1]
+
+
+def relative_residual(
+    images: np.ndarray, measurement: np.ndarray, operator: LinearOperator
+) -> np.ndarray:
+    """``||y - H x|| / ||y||`` per slice, in float64; 0 / 0 counts as 0."""
+    wide = np.complex128 if np.iscomplexobj(images) else np.float64
+    x, y = torch.from_numpy(images.astype(wide)), torch.from_numpy(measurement.astype(wide))
+    error = torch.linalg.vector_norm(y - operator(x), dim=(-2, -1))
+    size = torch.linalg.vector_norm(y, dim=(-2, -1))
+    return (error / size.clamp_min(torch.finfo(torch.float64).tiny)).numpy()
+
+
+def _like(stack: np.ndarray, flat: bool) -> np.ndarray:
+    return stack[0] if flat else stack
+
+
+class _Moments:
+    """Running mean and variance of the samples of each slice (Welford 1962)."""
+
+    def __init__(self, slices: int, samples: int) -> None:
+        self._count = np.zeros(slices, int)
+        self._mean: list[np.ndarray | None] = [None] * slices
+        self._square: list[np.ndarray | None] = [None] * slices
+        self._first: list[np.ndarray | None] = [None] * slices
+        self._keep_square = samples > 1
+
+    def add(self, s: int, image: np.ndarray) -> None:
+        self._count[s] += 1
+        mean, square = self._mean[s], self._square[s]
+        if mean is None or square is None:
+            self._first[s] = image
+            wide = np.complex128 if np.iscomplexobj(image) else np.float64
+            self._mean[s] = image.astype(wide)
+            self._square[s] = np.zeros(image.shape if self._keep_square else ())
+            return
+        step = image - mean
+        mean += step / self._count[s]
+        square += (step * np.conj(image - mean)).real
+
+    @property
+    def mean(self) -> np.ndarray:
+        return np.stack([m for m in self._mean if m is not None])
+
+    @property
+    def first(self) -> np.ndarray:
+        return np.stack([f for f in self._first if f is not None])
+
+    def std(self) -> np.ndarray:
+        squares = np.stack([q for q in self._square if q is not None])
+        return np.sqrt(squares / (self._count[:, None, None] - 1)).astype(np.float32)

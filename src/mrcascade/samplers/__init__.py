@@ -1,0 +1,36 @@
+"""Samplers: plain functions of a denoiser or prior, an operator, a schedule and a generator."""
+
+from mrcascade.samplers.cascade import cascade_sample, level_sigmas
+from mrcascade.samplers.comparison import Comparison, MissingError, measurement_level
+from mrcascade.samplers.diffpir import Progress, diffpir, proximal_step
+from mrcascade.samplers.level import CascadeResult, ConditionedLevel, LevelPrior, Prior
+from mrcascade.samplers.mean import cascade_mean
+from mrcascade.samplers.noise import NoiseSource, image_seed
+from mrcascade.samplers.plan import CascadePlan, LevelTask, plan_cascade
+from mrcascade.samplers.schedule import karras_sigmas, split_steps
+from mrcascade.samplers.settings import RECIPES, SamplerSettings
+
+__all__ = [
+    "RECIPES",
+    "CascadePlan",
+    "CascadeResult",
+    "Comparison",
+    "ConditionedLevel",
+    "LevelPrior",
+    "LevelTask",
+    "MissingError",
+    "NoiseSource",
+    "Prior",
+    "Progress",
+    "SamplerSettings",
+    "cascade_mean",
+    "cascade_sample",
+    "diffpir",
+    "image_seed",
+    "karras_sigmas",
+    "level_sigmas",
+    "measurement_level",
+    "plan_cascade",
+    "proximal_step",
+    "split_steps",
+]

@@ -1,0 +1,115 @@
+"""Scale-cascaded posterior sampling (Thaker et al., section 3.3): DiffPIR from coarse to fine."""
+
+import torch
+from torch import Tensor
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.samplers.diffpir import Callback, diffpir
+from mrcascade.samplers.level import (
+    CascadeResult,
+    ConditionedLevel,
+    LevelPrior,
+    LevelProblem,
+    Prior,
+    check_inputs,
+)
+from mrcascade.samplers.noise import NoiseSource
+from mrcascade.samplers.plan import CascadePlan, LevelTask
+from mrcascade.samplers.schedule import karras_sigmas
+from mrcascade.samplers.settings import SamplerSettings
+
+
+@torch.no_grad()
+def cascade_sample(
+    prior: Prior,
+    plan: CascadePlan,
+    y: Tensor,
+    noise: NoiseSource,
+    *,
+    callback: Callback | None = None,
+) -> CascadeResult:
+    """Draw one image per measurement: one DiffPIR chain per level, from coarse to fine.
+
+    Each level sees the data that the plan gives it and the finished image of the next coarser
+    level; finer data never correct a coarser level, so that with noisy data level L knows only
+    the part of y that lies on its own grid. A level whose data are exact ends with the projection
+    onto them: the result then fits a noise-free y to rounding.
+
+    Args:
+        prior: as many levels as the plan.
+        y: (N, C, h, w), image units; its dtype and device are those of the result.
+        noise: one generator per image.
+        callback: called after each network evaluation.
+
+    Returns image (N, C, H, W), evaluations per level, nominal T. Raises MRCascadeError where
+    prior, plan, measurement and seeds do not fit together.
+    """
+    check_inputs(prior, plan, y)
+    if plan.settings.steps is None:
+        raise MRCascadeError(
+            f"settings '{plan.settings.name}' ask for the conditional mean; use cascade_mean"
+        )
+    if len(noise) != y.shape[0]:
+        raise MRCascadeError(f"{y.shape[0]} images need as many seeds; got {len(noise)}")
+    evaluations = {task.level: 0 for task in plan.tasks}
+    image: Tensor | None = None
+    for task in reversed(plan.tasks):
+        if not task.sampled:
+            image = task.data.target(y, image)
+            continue
+        problem = LevelProblem.at(plan, task, y, image)
+        denoise = _Counted(prior.levels[task.level - 1], problem, plan.settings)
+        image = _sample_level(problem, denoise, noise, callback)
+        evaluations[task.level] = denoise.calls
+    assert image is not None  # a pyramid has at least one level
+    return CascadeResult(image, evaluations, plan.steps_nominal)
+
+
+class _Counted:
+    """The denoiser of a level with its condition fixed; counts its evaluations."""
+
+    def __init__(self, level: LevelPrior, problem: LevelProblem, settings: SamplerSettings) -> None:
+        self.level = level
+        self.conditioned: ConditionedLevel = level.condition(
+            problem.context, settings.condition_error
+        )
+        self.calls = 0
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        self.calls += 1
+        return self.conditioned.denoise(x, sigma)
+
+
+def _sample_level(
+    problem: LevelProblem, denoise: _Counted, noise: NoiseSource, callback: Callback | None
+) -> Tensor:
+    settings, y = problem.plan.settings, problem.target
+    sigmas = level_sigmas(denoise.level, settings, problem.task)
+    shape = (*y.shape[:2], *problem.task.data.operator.in_shape)
+    start = noise.randn(shape, y.device, y.dtype) * sigmas[0]
+    if problem.context is None or settings.start_at_mean:
+        start = start + denoise.conditioned.mean()
+    band = diffpir(
+        denoise,
+        start,
+        sigmas,
+        problem.data_step(settings),
+        zeta=settings.zeta,
+        noise=noise,
+        callback=callback,
+        level=problem.task.level,
+    )
+    return problem.finish(band)
+
+
+def level_sigmas(
+    level: LevelPrior, settings: SamplerSettings, task: LevelTask
+) -> tuple[float, ...]:
+    """Noise levels of one level's chain in image units, as many as the task has steps."""
+    index = task.level - 1
+    start, end = level.sigma_max, level.sigma_min
+    if settings.sigma_start is not None:
+        start = settings.sigma_start[index] * level.std
+    if settings.sigma_min is not None:
+        end = settings.sigma_min[index] * level.std
+    return karras_sigmas(task.steps, start, end, settings.rho)

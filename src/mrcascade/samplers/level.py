@@ -1,0 +1,142 @@
+"""One level of a cascade with its coarser image fixed, shared by samples and means."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.samplers.diffpir import DataStep, proximal_step
+from mrcascade.samplers.plan import CascadePlan, LevelTask
+from mrcascade.samplers.settings import SamplerSettings
+
+
+class ConditionedLevel(Protocol):
+    """A level of the prior with its condition fixed; image units throughout."""
+
+    def denoise(self, x: Tensor, sigma: float, /) -> Tensor:
+        """E[band | band + sigma noise = x, condition], (N, C, H, W)."""
+
+    def mean(self) -> Tensor:
+        """Conditional mean of the band, anything that broadcasts to (N, C, H, W)."""
+
+
+class LevelPrior(Protocol):
+    """One level of the prior; image units throughout."""
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the band."""
+
+    @property
+    def sigma_max(self) -> float:
+        """Largest noise level that the denoiser knows."""
+
+    @property
+    def sigma_min(self) -> float:
+        """Smallest noise level that the denoiser knows."""
+
+    def condition(self, coarse: Tensor | None, error: float, /) -> ConditionedLevel:
+        """Fix up(coarser image), (N, C, H, W), or None at the coarsest level.
+
+        ``error`` is the share of the next coarser band, in [0, 1), that the image lacks.
+        """
+
+
+class Prior(Protocol):
+    """What a cascade needs of a prior."""
+
+    @property
+    def levels(self) -> Sequence[LevelPrior]:
+        """One entry per level, finest first."""
+
+
+@dataclass(frozen=True)
+class CascadeResult:
+    """A reconstruction and what it cost.
+
+    Attributes:
+        image: (N, C, H, W), image units.
+        evaluations: network evaluations really made at each level.
+        steps_nominal: T of the settings, which skipped levels do not use up.
+    """
+
+    image: Tensor
+    evaluations: dict[int, int]
+    steps_nominal: int
+
+
+@dataclass(frozen=True)
+class LevelProblem:
+    """Find the band x_(i) given c = up(coarser image) and the level's share of the data.
+
+    Attributes:
+        plan: of the cascade.
+        task: of this level.
+        target: what the level compares with, (N, C, *task.data.operator.out_shape).
+        context: c, (N, C, H_i, W_i); None at the coarsest level, whose band is the image.
+    """
+
+    plan: CascadePlan
+    task: LevelTask
+    target: Tensor
+    context: Tensor | None
+
+    @classmethod
+    def at(
+        cls, plan: CascadePlan, task: LevelTask, y: Tensor, coarser: Tensor | None
+    ) -> "LevelProblem":
+        """The problem of a level, given y and the image rebuilt at the next coarser one."""
+        context = None if coarser is None else plan.pyramid.up(coarser, task.level)
+        return cls(plan, task, task.data.target(y, coarser), context)
+
+    def image(self, band: Tensor) -> Tensor:
+        """u = x_(i) + c."""
+        return band if self.context is None else band + self.context
+
+    def band(self, image: Tensor) -> Tensor:
+        """x_(i) = u - c."""
+        return image if self.context is None else image - self.context
+
+    def constrain(self, band: Tensor) -> Tensor:
+        """The closest band with down(x_(i)) = 0, where the plan asks for that."""
+        if self.context is None or not self.plan.band_constraint:
+            return band
+        pyramid, level = self.plan.pyramid, self.task.level
+        return band - pyramid.up(pyramid.down(band, level), level)
+
+    def data_step(self, settings: SamplerSettings) -> DataStep:
+        """DiffPIR's data step for the band: exact in u, after which c is taken off again.
+
+        Where the constraint holds and the data are of the prior's kernel, the two agree: the
+        step for a level finer than y moves only down(u), which the constraint then restores.
+        """
+        data = self.task.data
+        proximal = proximal_step(
+            data.operator, self.target, data.sigma, settings.lam, settings.noise_floor
+        )
+
+        def step(band: Tensor, sigma: float) -> Tensor:
+            return self.constrain(self.band(proximal(self.image(band), sigma)))
+
+        return step
+
+    def finish(self, band: Tensor) -> Tensor:
+        """The image rebuilt at this level: constrained, then projected onto exact data."""
+        image = self.image(self.constrain(band))
+        data = self.task.data
+        return data.operator.project(image, self.target) if data.sigma == 0 else image
+
+
+def check_inputs(prior: Prior, plan: CascadePlan, y: Tensor) -> None:
+    """Raise MRCascadeError unless prior, plan and measurement fit together."""
+    if len(prior.levels) != len(plan.tasks):
+        raise MRCascadeError(
+            f"the plan is for {len(plan.tasks)} levels and the prior has {len(prior.levels)}"
+        )
+    if y.ndim != 4 or tuple(y.shape[-2:]) != plan.operator.out_shape:
+        raise MRCascadeError(
+            f"the measurement must have shape (images, channels, *{plan.operator.out_shape}); "
+            f"got {tuple(y.shape)}"
+        )

@@ -1,0 +1,129 @@
+"""The conditional mean through a cascade: one evaluation per level, no chain.
+
+For a level whose condition carries all the data the denoiser at its largest noise level *is* the
+conditional mean, the estimate of the best PSNR.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrcascade.operators import SeparableOperator, downsampler, upsampler
+from mrcascade.pyramid import LaplacianPyramid
+from mrcascade.samplers.comparison import noise_gain
+from mrcascade.samplers.diffpir import Callback, Progress
+from mrcascade.samplers.level import CascadeResult, LevelPrior, LevelProblem, Prior, check_inputs
+from mrcascade.samplers.noise import NoiseSource
+from mrcascade.samplers.plan import CascadePlan
+
+
+@torch.no_grad()
+def cascade_mean(
+    prior: Prior, plan: CascadePlan, y: Tensor, *, callback: Callback | None = None
+) -> CascadeResult:
+    """Estimate each band by its conditional mean, from coarse to fine.
+
+    * A level that noise-free data determine is taken from them.
+    * On y's grid and coarser, noisy data: the band of the (reduced) measurement is denoised once
+      at the noise level that it has (``band_gain``).
+    * Finer than y, same kernel: the conditional mean, which y informs through its condition.
+    * Any other operator: the conditional mean, then a data step with tau = sigma_i^2 / std_i^2.
+    * The coarsest level, where it is finer than y or the operator is of another kind: the
+      minimum-norm image of y, brought to its grid, denoised once if y is noisy.
+
+    A level whose data are exact ends with the projection onto them. Arguments, results and
+    errors are those of ``cascade_sample``; nothing is random, and of the settings only
+    ``consistency``, ``band_constraint`` and ``condition_error`` matter.
+    """
+    check_inputs(prior, plan, y)
+    evaluations: dict[int, int] = {}
+    image: Tensor | None = None
+    for task in reversed(plan.tasks):
+        if plan.determined(task.level):
+            image = task.data.target(y, image)
+            evaluations[task.level] = 0
+            continue
+        level = prior.levels[task.level - 1]
+        problem = LevelProblem.at(plan, task, y, image)
+        band, sigma = _estimate(problem, level, y)
+        evaluations[task.level] = int(sigma is not None)
+        if callback is not None and sigma is not None:
+            callback(Progress(task.level, 0, 1, sigma, band))
+        image = problem.finish(band)
+    assert image is not None  # a pyramid has at least one level
+    return CascadeResult(image, evaluations, plan.steps_nominal)
+
+
+def band_gain(pyramid: LaplacianPyramid, level: int) -> float:
+    """Noise density of the band n - up(down(n)) of white noise n of standard deviation 1.
+
+    The band has fewer degrees of freedom than samples: N - M of them, with M the samples of the
+    next coarser grid. sqrt(||I - U D||^2 / (N - M)) is the standard deviation per degree of
+    freedom, which is what a denoiser of the band has to know. For ``fourier`` I - U D is an
+    orthogonal projection and the gain is exactly 1, although the standard deviation per *sample*
+    is sqrt(3)/2: denoising at that lower level is not the posterior mean.
+    """
+    fine, coarse = pyramid.shapes[level - 1], pyramid.shapes[level]
+    up, down = upsampler(pyramid.kernel, fine, coarse), downsampler(pyramid.kernel, fine, coarse)
+    both = up.compose(down)
+    samples, lost = np.prod(fine), np.prod(coarse)
+    trace = np.trace(both.rows) * np.trace(both.cols)
+    energy = samples - 2 * trace + (both.rows**2).sum() * (both.cols**2).sum()
+    return float(np.sqrt(energy / (samples - lost)))
+
+
+def _estimate(problem: LevelProblem, level: LevelPrior, y: Tensor) -> tuple[Tensor, float | None]:
+    """The band and the noise level at which a network estimated it (None: no network did)."""
+    plan, task = problem.plan, problem.task
+    observed = plan.grid is not None and task.level >= plan.grid
+    if problem.context is None:
+        image, sigma = (problem.target, task.data.sigma) if observed else _first_look(plan, y)
+        if sigma == 0:
+            return image, None
+        return level.condition(None, 0.0).denoise(image, sigma), sigma
+    conditioned = level.condition(problem.context, plan.settings.condition_error)
+    if observed:
+        sigma = task.data.sigma * band_gain(plan.pyramid, task.level)
+        noisy = problem.target - _low_part(plan.pyramid, problem.target, task.level)
+        return conditioned.denoise(noisy, sigma), sigma
+    band = conditioned.mean()
+    if plan.grid is None:
+        band = _informed_by_data(problem, band, level.std)
+    return band, level.sigma_max
+
+
+def _low_part(pyramid: LaplacianPyramid, image: Tensor, level: int) -> Tensor:
+    return pyramid.up(pyramid.down(image, level), level)
+
+
+def _informed_by_data(problem: LevelProblem, band: Tensor, std: float) -> Tensor:
+    data = problem.task.data
+    tau = (data.sigma / std) ** 2
+    return problem.band(data.operator.prox(problem.image(band), problem.target, tau))
+
+
+def _first_look(plan: CascadePlan, y: Tensor) -> tuple[Tensor, float]:
+    """H^+ y on the grid of the coarsest level, and the standard deviation of its noise."""
+    image = _to_coarsest(plan, plan.operator.pinv(y))
+    return image, plan.sigma_y * _look_gain(plan, y) if plan.sigma_y > 0 else 0.0
+
+
+def _to_coarsest(plan: CascadePlan, image: Tensor) -> Tensor:
+    for level in range(1, plan.pyramid.levels):
+        image = plan.pyramid.down(image, level)
+    return image
+
+
+def _look_gain(plan: CascadePlan, y: Tensor) -> float:
+    operator = plan.operator
+    if not isinstance(operator, SeparableOperator):
+        # No matrix to take norms of: the spread of one white image, to about 1 / sqrt(2 samples).
+        probe = NoiseSource([0]).randn((1, *y.shape[1:]), y.device, y.dtype)
+        return float(_to_coarsest(plan, operator.pinv(probe)).square().mean().sqrt())
+    rows, cols = (np.linalg.pinv(m).astype(np.float64) for m in (operator.rows, operator.cols))
+    inverse = SeparableOperator(rows, cols)
+    for fine, coarse in pairwise(plan.pyramid.shapes):
+        inverse = downsampler(plan.pyramid.kernel, fine, coarse).compose(inverse)
+    return noise_gain(inverse)

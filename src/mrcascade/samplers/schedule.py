@@ -1,0 +1,59 @@
+"""Noise levels of a chain, and how a number of steps is split over the levels of a cascade."""
+
+import math
+from collections.abc import Sequence
+
+from mrcascade.errors import MRCascadeError
+
+
+def karras_sigmas(
+    steps: int, sigma_max: float, sigma_min: float, rho: float = 7.0
+) -> tuple[float, ...]:
+    """Decreasing noise levels from sigma_max to sigma_min, ends included.
+
+    Karras et al. 2022, eq. 5, without the final zero:
+    ``(sigma_max^(1/rho) + k/(steps-1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho``.
+
+    Args:
+        steps: number of levels >= 1; a single one is sigma_max.
+        sigma_max, sigma_min: in any one unit, ``sigma_max > sigma_min > 0``.
+        rho: > 0; larger values put more of the levels near sigma_min.
+
+    Raises MRCascadeError for values out of range.
+    """
+    if steps < 1:
+        raise MRCascadeError(f"a noise schedule needs 1 step or more; got {steps}")
+    if not 0 < sigma_min < sigma_max < math.inf:
+        raise MRCascadeError(
+            f"a noise schedule needs 0 < sigma_min < sigma_max; got {sigma_min} and {sigma_max}"
+        )
+    if not rho > 0:
+        raise MRCascadeError(f"rho of a noise schedule must be > 0; got {rho}")
+    if steps == 1:
+        return (sigma_max,)
+    start, end = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+    inner = ((start + k / (steps - 1) * (end - start)) ** rho for k in range(1, steps - 1))
+    return (sigma_max, *inner, sigma_min)  # the ends free of rounding
+
+
+def split_steps(
+    total: int, levels: Sequence[int], sampled: Sequence[int] | None = None
+) -> dict[int, int]:
+    """Steps of each level: ``total // len(levels)``, the remainder to the coarsest sampled level.
+
+    Args:
+        total: T, at least one step per level.
+        levels: the levels that share T; larger numbers are coarser.
+        sampled: those of them that run a chain; all of them by default. If none does, the
+            remainder goes to the coarsest level.
+
+    Raises MRCascadeError where a level would have no step.
+    """
+    if not levels or total < len(levels):
+        raise MRCascadeError(
+            f"{total} steps cannot be split over {len(levels)} levels; raise the steps"
+        )
+    share, remainder = divmod(total, len(levels))
+    steps = dict.fromkeys(levels, share)
+    steps[max(sampled or levels)] += remainder
+    return steps

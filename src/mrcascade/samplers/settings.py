@@ -1,0 +1,84 @@
+"""The settings of a reconstruction, and the recipes that have a name."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from mrcascade.errors import MRCascadeError
+
+Consistency = Literal["measurement", "cascade"]
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """How a cascade reconstructs; ``SamplerSettings(**json.loads(json.dumps(asdict(s)))) == s``.
+
+    Attributes:
+        name: how reports call these settings.
+        steps: T, network evaluations over all levels (nominal; see ``plan_cascade``). None asks
+            for the conditional mean, one evaluation per level and no chain.
+        zeta: share of fresh noise in each step of DiffPIR, in [0, 1].
+        lam: DiffPIR's lambda, > 0, in consistent units (see ``diffpir.proximal_step``).
+        noise_floor: floor of sigma_y in the data step, in image units. At 0 noise-free data are
+            met exactly in each step.
+        sigma_start, sigma_min: first and last noise level of the chain of each level, finest
+            first, in units of the standard deviation of the level's band; None leaves both to
+            the prior.
+        start_at_mean: start conditional levels at their conditional mean rather than at zero.
+        rho: curvature of the noise schedule.
+        consistency: what the levels finer than the measurement compare with. "measurement" is
+            the measurement itself, "cascade" the image rebuilt at the next coarser level.
+        skip_determined: leave out the chain of a level that noise-free data fix completely.
+        redistribute: give the steps of skipped levels to the others.
+        band_constraint: impose down(x_(i)) = 0 on the bands. None imposes it where it agrees
+            with the data (see ``plan_cascade``).
+        condition_error: share of the next coarser band, in [0, 1), which conditional levels are
+            told to be missing from their condition: 0 for samples, larger for means.
+
+    Raises MRCascadeError for values out of range.
+    """
+
+    name: str
+    steps: int | None = 200
+    zeta: float = 0.3
+    lam: float = 1.0
+    noise_floor: float = 0.0
+    sigma_start: tuple[float, ...] | None = None
+    sigma_min: tuple[float, ...] | None = None
+    start_at_mean: bool = False
+    rho: float = 7.0
+    consistency: Consistency = "measurement"
+    skip_determined: bool = True
+    redistribute: bool = False
+    band_constraint: bool | None = None
+    condition_error: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in ("sigma_start", "sigma_min"):
+            values = getattr(self, field)
+            if values is not None:  # JSON has lists where the dataclass has tuples
+                object.__setattr__(self, field, tuple(float(v) for v in values))
+                self._require(all(0 < v < math.inf for v in values), field, "positive numbers")
+        self._require(self.steps is None or self.steps >= 1, "steps", "1 or more, or none")
+        self._require(0 <= self.zeta <= 1, "zeta", "in [0, 1]")
+        self._require(0 < self.lam < math.inf, "lam", "> 0")
+        self._require(0 <= self.noise_floor < math.inf, "noise_floor", ">= 0")
+        self._require(0 < self.rho < math.inf, "rho", "> 0")
+        known = get_args(Consistency)
+        self._require(self.consistency in known, "consistency", f"one of {', '.join(known)}")
+        self._require(0 <= self.condition_error < 1, "condition_error", "in [0, 1)")
+
+    def _require(self, holds: bool, field: str, rule: str) -> None:
+        if not holds:
+            value: Any = getattr(self, field)
+            raise MRCascadeError(f"settings '{self.name}': {field} must be {rule}; got {value!r}")
+
+
+#: Both ends of the dial: best PSNR in one evaluation per level, and the paper's long chain.
+RECIPES: dict[str, SamplerSettings] = {
+    recipe.name: recipe
+    for recipe in (
+        SamplerSettings("mean", steps=None),
+        SamplerSettings("paper", steps=200),
+    )
+}

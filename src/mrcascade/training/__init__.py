@@ -1,0 +1,1 @@
+"""Training of the cascade: slices, patches, loss, EMA, checkpoints, export."""

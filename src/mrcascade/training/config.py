@@ -1,0 +1,50 @@
+"""What defines a training run; serialised as JSON in the checkpoint and in the prior."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of a cascade's training. Noise levels are in units of the band's std.
+
+    ``images`` counts training patches per level. ``rate`` is the reference learning rate of the
+    U-Net (Adam, EDM2 schedule), ``mean_rate`` that of the regression branch. Both follow
+    ``rate / sqrt(max(n / (reference_share images), 1))`` after a ramp, and fall linearly to zero
+    over the last ``cooldown_share`` of the run, because a short run gains more from the decay
+    than from the average of the weights.
+    """
+
+    network: str = "small"
+    kernel: str = "fourier"
+    levels: int = 3
+    channels: int = 1
+    images: int = 60_000
+    batch: int = 16
+    patch: int = 64  # side of the training patches on level 1 and 2
+    coarse_patch: int = 48  # on the coarsest level, whose images are small
+    seed: int = 0
+    rate: float = 0.015
+    mean_rate: float = 1e-3
+    ramp_share: float = 0.02
+    reference_share: float = 0.3
+    cooldown_share: float = 0.5
+    noise_mean: float = -0.3  # ln sigma ~ N(noise_mean, noise_std^2)
+    noise_std: float = 1.4
+    high_noise_share: float = 0.1  # of a batch, at ln sigma uniform between these two
+    high_noise_range: tuple[float, float] = (5.0, 80.0)
+    clean_condition_share: float = 0.4  # of a batch, conditioned on the true coarser image
+    condition_error: float = 0.95  # largest error level of a condition that is a sum of bands
+    coarse_condition_error: float = 0.15  # of a condition that is the coarsest image alone
+    scale_jitter: float = 0.2  # intensities are multiplied by exp(U(-jitter, jitter))
+    ema: tuple[float, ...] = (0.05, 0.10)
+    precision: str = "float32"
+
+    def learning_rate(self, seen: float) -> float:
+        """Share of the reference rate after ``seen`` images (Karras et al. 2024, eq. 67)."""
+        done = seen / self.images
+        ramp = min(1.0, (done + 1e-6) / self.ramp_share) if self.ramp_share else 1.0
+        decay = max(done / self.reference_share, 1.0) ** -0.5
+        cooldown = min(1.0, max(1.0 - done, 0.0) / self.cooldown_share)
+        return ramp * decay * cooldown

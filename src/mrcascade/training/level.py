@@ -1,0 +1,249 @@
+"""Training of one level: the loop, its validation and its checkpoints."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrcascade.denoiser import LevelNetworks, diffusion_loss
+from mrcascade.errors import MRCascadeError
+from mrcascade.networks import network_preset
+from mrcascade.prior import LevelStatistics
+from mrcascade.training.config import TrainConfig
+from mrcascade.training.ema import PowerEMA
+from mrcascade.training.noise import draw_condition_error, draw_sigma
+from mrcascade.training.patches import Batch, PatchSource, make_batch
+
+VALIDATION_SIGMAS = (0.05, 0.2, 0.8, 3.0, 12.0, 80.0)
+VALIDATION_PATCHES = 48
+
+
+@dataclass(frozen=True)
+class LevelData:
+    """What one level trains on: patch sources and the statistics that standardise them."""
+
+    train: PatchSource
+    validation: PatchSource | None
+    own: LevelStatistics
+    coarser: LevelStatistics | None
+
+    def batch(
+        self, raw: np.ndarray, error: Tensor, kernel: str, generator: torch.Generator
+    ) -> Batch:
+        return make_batch(raw, error, self.own, self.coarser, kernel, generator)
+
+
+def largest_condition_error(level: int, config: TrainConfig) -> float:
+    """Range of the condition error: small where the condition is the coarsest image itself."""
+    coarsest = level + 1 == config.levels
+    return config.coarse_condition_error if coarsest else config.condition_error
+
+
+class LevelTrainer:
+    """State of one level's training; ``save`` and ``load`` make it exactly resumable."""
+
+    def __init__(
+        self, level: int, config: TrainConfig, data: LevelData, device: str | torch.device
+    ) -> None:
+        preset = network_preset(config.network)
+        if len(preset) != config.levels:
+            raise MRCascadeError(
+                f"network {config.network!r} has {len(preset)} levels, not {config.levels}"
+            )
+        self.level, self.config, self.data = level, config, data
+        self.device = torch.device(device)
+        torch.manual_seed(config.seed * 1000 + level)  # initial weights
+        networks = LevelNetworks(preset[level - 1], config.channels)
+        self.networks = networks.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        branch = [p for n, p in networks.named_parameters() if n.startswith("mean.")]
+        rest = [p for n, p in networks.named_parameters() if not n.startswith("mean.")]
+        groups = [{"params": rest, "reference": config.rate}]
+        if branch:
+            groups.append({"params": branch, "reference": config.mean_rate})
+        self.optimizer = torch.optim.Adam(groups, lr=0.0, betas=(0.9, 0.99))
+        self.ema = PowerEMA(networks, config.ema)
+        self.seen = 0
+        self.seconds = 0.0
+        self.rng = np.random.default_rng([config.seed, level])
+        self.generator = torch.Generator().manual_seed(config.seed * 1000 + level)
+
+    def step(self) -> dict[str, float]:
+        """One optimiser step on ``config.batch`` patches; returns the losses."""
+        started = time.perf_counter()
+        config, n = self.config, self.config.batch
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["reference"] * config.learning_rate(self.seen)
+        raw = self.data.train.raw(n, self.rng)
+        largest = largest_condition_error(self.level, config)
+        error = draw_condition_error(n, largest, config, self.generator)
+        batch = self.data.batch(raw, error, config.kernel, self.generator)
+        sigma = draw_sigma(n, config, self.generator)
+        noise = torch.randn(batch.band.shape, generator=self.generator)
+        band, noise, sigma = (v.to(self.device) for v in (batch.band, noise, sigma))
+        condition = None if batch.condition is None else batch.condition.to(self.device)
+
+        self.networks.train()
+        bfloat16 = config.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
+            mean = self.networks.conditional_mean(condition)
+            noisy = band + sigma[:, None, None, None] * noise
+            fixed = None if mean is None else mean.detach()
+            denoised = self.networks(noisy, sigma, condition, fixed).float()
+        loss, error_per_image = diffusion_loss(self.networks, denoised, band, sigma)
+        losses = {"loss": float(loss.detach()), "weighted_error": float(error_per_image.mean())}
+        if mean is not None:
+            regression = (mean.float() - band).square().mean()
+            losses["regression"] = float(regression.detach())
+            loss = loss + regression
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        for parameter in self.networks.parameters():
+            if parameter.grad is not None:
+                torch.nan_to_num(parameter.grad, 0.0, 0.0, 0.0, out=parameter.grad)
+        self.optimizer.step()
+        self.ema.update(self.seen, self.seen + n)
+        self.seen += n
+        self.seconds += time.perf_counter() - started
+        return losses
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            "config": json.dumps(asdict(self.config)),
+            "level": self.level,
+            "statistics": json.dumps([asdict(s) for s in (self.data.own, self.data.coarser) if s]),
+            "networks": self.networks.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema.state_dict(),
+            "seen": self.seen,
+            "seconds": self.seconds,
+            "rng": json.dumps(self.rng.bit_generator.state),
+            "generator": self.generator.get_state(),
+        }
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint atomically."""
+        temporary = path.with_name(f".{path.name}.tmp")
+        torch.save(self.state(), temporary)
+        temporary.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint; settings other than ``images`` must be those it was made with."""
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise MRCascadeError(f"{path}: not a readable checkpoint; delete it and train anew") from error
+        saved, current = json.loads(state["config"]), json.loads(json.dumps(asdict(self.config)))
+        changed = [k for k in current if k != "images" and saved.get(k) != current[k]]
+        if changed or state["level"] != self.level:
+            raise MRCascadeError(
+                f"{path}: made with other settings ({', '.join(changed) or 'level'});"
+                " use those, or another output folder"
+            )
+        own = json.loads(state["statistics"])[0]
+        if any(not math.isclose(own[k], v, rel_tol=1e-6) for k, v in asdict(self.data.own).items()):
+            raise MRCascadeError(f"{path}: made from other training data; use another output folder")
+        self.networks.load_state_dict(state["networks"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.ema.load_state_dict(state["ema"])
+        self.seen, self.seconds = state["seen"], state["seconds"]
+        self.rng.bit_generator.state = json.loads(state["rng"])
+        self.generator.set_state(state["generator"])
+
+    def averaged(self, profile: int) -> LevelNetworks:
+        """A copy of the networks with the weights of EMA profile ``profile``."""
+        networks = LevelNetworks(network_preset(self.config.network)[self.level - 1], self.config.channels)
+        networks.load_state_dict({**self.networks.state_dict(), **self.ema.parameters(profile)})
+        return networks.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+@torch.no_grad()
+def validate(networks: LevelNetworks, data: LevelData, level: int, config: TrainConfig) -> dict[str, float]:
+    """Error of the denoiser relative to the band's energy, on fixed patches and noise.
+
+    One figure per noise level ("s0.05", ...), and for conditional levels the regression branch's
+    ("mean"), with exact conditions; "mean_degraded" at the middle of the condition error's range.
+    """
+    assert data.validation is not None
+    device = next(networks.parameters()).device
+    networks.eval()
+    rng = np.random.default_rng(0)
+    raw = data.validation.raw(VALIDATION_PATCHES, rng)
+    figures = {}
+    middle = largest_condition_error(level, config) / 2
+    for suffix, t in (("", 0.0), ("_degraded", middle)):
+        generator = torch.Generator().manual_seed(0)
+        error = torch.full((len(raw),), t)
+        batch = data.batch(raw, error, config.kernel, generator)
+        band = batch.band.to(device)
+        energy = band.square().mean()
+        condition = None if batch.condition is None else batch.condition.to(device)
+        mean = networks.conditional_mean(condition)
+        if mean is not None:
+            figures[f"mean{suffix}"] = float((mean - band).square().mean() / energy)
+        noise = torch.randn(band.shape, generator=generator).to(device)
+        for s in VALIDATION_SIGMAS if not suffix else ():
+            sigma = band.new_full((len(band),), s)
+            out = networks(band + s * noise, sigma, condition, mean)
+            figures[f"s{s:g}"] = float((out - band).square().mean() / energy)
+        if mean is None:
+            break
+    return figures
+
+
+def train_level(
+    trainer: LevelTrainer,
+    folder: Path,
+    *,
+    progress: Callable[[int, str], None],
+    checkpoint_seconds: float = 60.0,
+    validations: int = 12,
+) -> None:
+    """Train until ``config.images``; checkpoint and JSONL log go to ``folder``.
+
+    ``progress(n, message)`` is called after each step with the images of that step.
+    """
+    config, name = trainer.config, f"level{trainer.level}"
+    checkpoint, log = folder / f"{name}.ckpt", folder / f"{name}.jsonl"
+    _cut_log(log, trainer.seen)
+    every = max(config.batch, config.images // validations)
+    saved = time.monotonic()
+    sums: dict[str, float] = {}
+    steps = 0
+    while trainer.seen < config.images:
+        losses = trainer.step()
+        for key, value in losses.items():
+            sums[key] = sums.get(key, 0.0) + value
+        steps += 1
+        progress(config.batch, f"loss {losses['loss']:.3f}")
+        finished = trainer.seen >= config.images
+        if trainer.seen // every != (trainer.seen - config.batch) // every or finished:
+            record: dict[str, Any] = {"images": trainer.seen, "seconds": round(trainer.seconds, 1)}
+            record |= {key: round(value / steps, 6) for key, value in sums.items()}
+            if trainer.data.validation is not None:
+                for profile, std in enumerate(trainer.ema.stds):
+                    figures = validate(trainer.averaged(profile), trainer.data, trainer.level, config)
+                    record[f"val_ema{std:g}"] = {k: round(v, 5) for k, v in figures.items()}
+            with log.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+            sums, steps = {}, 0
+        if finished or time.monotonic() - saved > checkpoint_seconds:
+            trainer.save(checkpoint)
+            saved = time.monotonic()
+
+
+def _cut_log(log: Path, seen: int) -> None:
+    """Drop records that a killed run wrote after its last checkpoint."""
+    if log.exists():
+        lines = log.read_text().splitlines()
+        kept = [line for line in lines if json.loads(line)["images"] <= seen]
+        log.write_text("".join(f"{line}\n" for line in kept))

@@ -1,0 +1,33 @@
+"""What noise levels and condition errors a training batch sees."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from mrcascade.training.config import TrainConfig
+
+
+def draw_sigma(count: int, config: TrainConfig, generator: torch.Generator) -> Tensor:
+    """(count,) noise levels: log-normal, and a fixed share of the batch at high noise.
+
+    The share is stratified over the batch, as the high levels are where a conditional network
+    learns to use its condition.
+    """
+    log_sigma = config.noise_mean + config.noise_std * torch.randn(count, generator=generator)
+    low, high = (math.log(v) for v in config.high_noise_range)
+    uniform = low + (high - low) * torch.rand(count, generator=generator)
+    exact = count * config.high_noise_share
+    number = int(exact) + int(torch.rand((), generator=generator) < exact - int(exact))
+    return torch.cat([uniform[:number], log_sigma[number:]]).exp()
+
+
+def draw_condition_error(
+    count: int, largest: float, config: TrainConfig, generator: torch.Generator
+) -> Tensor:
+    """(count,) error levels ``t``: zero for a share of the batch, else uniform up to ``largest``."""
+    t = torch.rand(count, generator=generator) * largest
+    keep = torch.rand(count, generator=generator) >= config.clean_condition_share
+    return t * keep

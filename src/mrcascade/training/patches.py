@@ -1,0 +1,173 @@
+"""Bands of the training slices and random patches of them, with conditioning augmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrcascade.denoiser import condition_channels
+from mrcascade.errors import MRCascadeError
+from mrcascade.operators import upsampler
+from mrcascade.prior import LevelStatistics
+from mrcascade.pyramid import LaplacianPyramid
+from mrcascade.training.config import TrainConfig
+from mrcascade.training.slices import Volume
+
+CONTENT = 0.06  # a patch whose mean magnitude is below this is mostly air
+RETRIES = 4
+
+
+@dataclass(frozen=True)
+class BandSlice:
+    """One slice on one level's grid, as a stack (3, C, H, W) in units of the robust maximum.
+
+    Row 0 is the band; rows 1 and 2 add up to the condition ``up(coarser image)``: row 2 is the
+    part that comes from the next coarser band, row 1 the rest. ``scales`` are the factors that
+    turn the stored normalisation into that of another measurement of the same volume.
+    """
+
+    stack: np.ndarray
+    scales: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Standardised training pair: band (N, C, H, W) and condition (N, C + 1, H, W) or None."""
+
+    band: Tensor
+    condition: Tensor | None
+
+
+def band_slices(volumes: list[Volume], level: int, config: TrainConfig) -> list[BandSlice]:
+    """Decompose every slice of ``volumes``; sides below the patch are padded by reflection."""
+    patch = level_patch(level, config)
+    slices = []
+    for volume in volumes:
+        reference = next(iter(volume.scales.values()))
+        scales = tuple(reference / s for s in volume.scales.values())
+        for image in volume.slices:
+            x = torch.from_numpy(np.ascontiguousarray(image / reference, np.float32))[None]
+            stack = _level_stack(x, level, config)
+            pad = [(0, max(0, patch - n)) for n in stack.shape[-2:]]
+            stack = np.pad(stack, [(0, 0), (0, 0), *pad], mode="reflect")
+            slices.append(BandSlice(stack, scales))
+    return slices
+
+
+def _level_stack(x: Tensor, level: int, config: TrainConfig) -> np.ndarray:
+    pyramid = LaplacianPyramid(config.kernel, (x.shape[-2], x.shape[-1]), config.levels)
+    images = [x]  # images[i] lives on the grid of level i + 1
+    for finer in range(1, config.levels):
+        images.append(pyramid.down(images[-1], finer))
+    if level == config.levels:
+        empty = torch.zeros_like(images[-1])
+        return torch.stack([images[-1], empty, empty]).numpy()
+    coarse = images[level]
+    rest = torch.zeros_like(coarse)
+    if level + 1 < config.levels:
+        rest = pyramid.up(images[level + 1], level + 1)
+    band = images[level - 1] - pyramid.up(coarse, level)
+    return torch.stack([band, pyramid.up(rest, level), pyramid.up(coarse - rest, level)]).numpy()
+
+
+def level_patch(level: int, config: TrainConfig) -> int:
+    """Side of the training patches of ``level``."""
+    return config.coarse_patch if level == config.levels else config.patch
+
+
+def slice_weights(volumes: list[Volume]) -> np.ndarray:
+    """Sampling probability of every slice: groups alike, files by the root of their length.
+
+    A long volume of one subject has many similar slices, so it must not drown the others.
+    """
+    weights = []
+    for volume in volumes:
+        count = len(volume.slices)
+        total = sum(np.sqrt(len(v.slices)) for v in volumes if v.group == volume.group)
+        weights += [np.sqrt(count) / total / count] * count
+    array = np.array(weights)
+    return array / array.sum()
+
+
+class PatchSource:
+    """Random augmented patches; all randomness comes from the two generators passed in."""
+
+    def __init__(
+        self, slices: list[BandSlice], weights: np.ndarray, level: int, config: TrainConfig
+    ) -> None:
+        if len(slices) != len(weights):
+            raise MRCascadeError("every slice needs a sampling weight")
+        self.level = level
+        self.config = config
+        self.patch = level_patch(level, config)
+        self._slices = slices
+        self._cumulative = np.cumsum(weights)
+
+    def raw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """(count, 3, C, patch, patch) patches with flips, rotations and intensity jitter."""
+        return np.stack([self._one(rng) for _ in range(count)])
+
+    def _one(self, rng: np.random.Generator) -> np.ndarray:
+        for _ in range(RETRIES):
+            index = int(np.searchsorted(self._cumulative, rng.random() * self._cumulative[-1]))
+            item = self._slices[min(index, len(self._slices) - 1)]
+            h, w = item.stack.shape[-2:]
+            i, j = rng.integers(h - self.patch + 1), rng.integers(w - self.patch + 1)
+            patch = item.stack[..., i : i + self.patch, j : j + self.patch]
+            coarse = patch[0] if self.level == self.config.levels else patch[1] + patch[2]
+            if np.abs(coarse).mean() > CONTENT:
+                break
+        turns, flip = rng.integers(4), rng.integers(2)
+        patch = np.rot90(patch, turns, (-2, -1))
+        patch = patch[..., ::-1] if flip else patch
+        jitter = np.exp(rng.uniform(-1, 1) * self.config.scale_jitter)
+        return patch * np.float32(item.scales[rng.integers(len(item.scales))] * jitter)
+
+    def statistics(self, rng: np.random.Generator, count: int = 4096) -> LevelStatistics:
+        """Mean and standard deviation of band and condition over random patches."""
+        raw = self.raw(count, rng)
+        band, condition = raw[:, 0], raw[:, 1] + raw[:, 2]
+        if self.level == self.config.levels:
+            return LevelStatistics(float(band.mean()), float(band.std()))
+        # Every kernel's bands have mean zero by construction; a sample's mean is only noise.
+        return LevelStatistics(
+            0.0, float(band.std()), float(condition.mean()), float(condition.std())
+        )
+
+
+def make_batch(
+    raw: np.ndarray,
+    error: Tensor,
+    own: LevelStatistics,
+    coarser: LevelStatistics | None,
+    kernel: str,
+    generator: torch.Generator,
+) -> Batch:
+    """Standardise patches and degrade their conditions by the error levels ``error`` (N,).
+
+    The condition stands in for what a coarser level delivers. Noise of standard deviation
+    ``s = coarse_std t / sqrt(1 - t^2)`` is added to the next coarser band *before* ``up``
+    (conditioning augmentation, Ho et al. 2022), and the noisy band is shrunk by its Wiener factor
+    ``1 - t^2``. So the condition runs from the true band (t = 0) to none of it (t = 1) on a path
+    whose middle looks like a posterior mean: too smooth, and partly wrong. ``t^2`` is the share
+    of the band's energy that is missing, and ``t`` is told to the networks.
+
+    ``coarser`` holds the next coarser level's statistics, None for the unconditional level.
+    """
+    patches = torch.from_numpy(np.ascontiguousarray(raw))
+    band = (patches[:, 0] - own.mean) / own.std
+    if coarser is None:
+        return Batch(band, None)
+    t = error[:, None, None, None]
+    n, c, h, w = band.shape
+    coarse_shape = ((h + 1) // 2, (w + 1) // 2)
+    noise = torch.randn((n, c, *coarse_shape), generator=generator)
+    noise = upsampler(kernel, (h, w), coarse_shape)(noise)
+    deviation = coarser.std * t / (1 - t**2).sqrt()
+    noisy = patches[:, 2] - coarser.mean + deviation * noise
+    condition = patches[:, 1] + coarser.mean + (1 - t**2) * noisy
+    condition = (condition - own.condition_mean) / own.condition_std
+    return Batch(band, condition_channels(condition, error))

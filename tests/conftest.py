@@ -1,0 +1,54 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mrcascade.denoiser import LevelNetworks
+from mrcascade.networks import network_preset
+from mrcascade.prior import CascadePrior, LevelSpec, LevelStatistics, write_prior
+
+# Statistics of the size that real images have, in units of the robust maximum.
+STATISTICS = (
+    LevelStatistics(0.0, 0.03, 0.3, 0.25),
+    LevelStatistics(0.0, 0.05, 0.3, 0.25),
+    LevelStatistics(0.3, 0.25),
+)
+
+
+def write_random_prior(folder: Path, channels: int = 1) -> Path:
+    """A prior of random `tiny` networks whose outputs are not zero, as they are at the start."""
+    torch.manual_seed(0)
+    levels = []
+    for config, statistics in zip(network_preset("tiny"), STATISTICS, strict=True):
+        networks = LevelNetworks(config, channels)
+        with torch.no_grad():
+            networks.unet.out.gain.fill_(0.3)
+            if networks.mean is not None:
+                networks.mean.tail.weight.normal_(std=0.02)
+        spec = LevelSpec(config, statistics, condition_error=0.9)
+        levels.append((spec, networks.state_dict()))
+    write_prior(
+        folder,
+        name="random",
+        kernel="fourier",
+        channels=channels,
+        levels=levels,
+        spectrum=[100.0 / (1 + i) ** 3 for i in range(48)],
+        provenance={"data": "none", "files": [], "slices": 0},
+        sampling={},
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prior_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_random_prior(tmp_path_factory.mktemp("prior"))
+
+
+@pytest.fixture(scope="session")
+def prior(prior_folder: Path) -> CascadePrior:
+    return CascadePrior.from_pretrained(prior_folder)

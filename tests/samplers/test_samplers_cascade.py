@@ -1,0 +1,510 @@
+"""The cascade against the exact law of its own algorithm on Gaussian images, and its promises.
+
+Every step of every level is affine on a Gaussian prior, so that mean and covariance of the result
+are known. ``expected_law`` computes them with dense matrices, from the method's description and
+not from the plan.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from gaussian_prior import (
+    Array,
+    DenseLevel,
+    GaussianPrior,
+    condition_on,
+    dense,
+    dense_chain,
+    image_gaussian,
+)
+from torch import Tensor
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.operators import (
+    KERNELS,
+    CallableOperator,
+    IdentityOperator,
+    LinearOperator,
+    SeparableOperator,
+    downsampler,
+)
+from mrcascade.pyramid import LaplacianPyramid
+from mrcascade.samplers import (
+    CascadePlan,
+    NoiseSource,
+    Progress,
+    SamplerSettings,
+    cascade_mean,
+    cascade_sample,
+    karras_sigmas,
+    level_sigmas,
+    plan_cascade,
+)
+
+SHAPE = (8, 8)
+SHORT = SamplerSettings("short", steps=30, zeta=0.3)
+
+
+class Silence(NoiseSource):
+    """Zeros for noise: an affine sampler then returns the mean of its law."""
+
+    def randn(self, shape, device="cpu", dtype=torch.float32):  # type: ignore[no-untyped-def]
+        return torch.zeros(tuple(shape), device=device, dtype=dtype)
+
+
+@dataclass
+class Case:
+    kernel: str
+    factor: int
+    sigma_y: float
+    levels: int = 3
+    settings: SamplerSettings = SHORT
+
+    def build(self, draws: int = 1) -> tuple[GaussianPrior, CascadePlan, Tensor]:
+        """Prior, plan, and one measurement repeated over the channels."""
+        operator = SeparableOperator.from_kernel(self.kernel, self.factor, SHAPE)
+        plan = plan_cascade(self.kernel, self.levels, operator, self.sigma_y, self.settings)
+        prior, y = prior_and_measurement(plan.pyramid, operator, self.sigma_y)
+        return prior, plan, y.expand(1, draws, *operator.out_shape)
+
+
+def prior_and_measurement(
+    pyramid: LaplacianPyramid, operator: LinearOperator, sigma_y: float
+) -> tuple[GaussianPrior, Tensor]:
+    mean, cov = image_gaussian(pyramid.shapes[0], 4)
+    rng = np.random.default_rng(5)
+    y = dense(operator) @ rng.multivariate_normal(mean, cov)
+    y = y + sigma_y * rng.standard_normal(len(y))
+    prior = GaussianPrior(mean, cov, pyramid)
+    return prior, torch.tensor(y).reshape(1, 1, *operator.out_shape)
+
+
+def dense_levels(case: Case, prior: GaussianPrior, y: Array) -> list[DenseLevel]:
+    """The levels' problems by the method's description, finest first."""
+    shapes = [level.shape for level in prior.levels]
+    grid = case.factor.bit_length()  # factor 2^k: y lies on the grid of level k + 1
+    problems = []
+    for i, level in enumerate(prior.levels, start=1):
+        up = prior.ups[i - 1] if i < case.levels else None
+        keep = None
+        if up is not None and case.kernel == "fourier":
+            down = dense(downsampler(case.kernel, shapes[i - 1], shapes[i]))
+            keep = np.eye(len(up)) - up @ down
+        target: Array | None = y
+        if i >= grid:
+            reduce = np.eye(len(y))
+            for fine, coarse in pairwise(shapes[grid - 1 : i]):
+                reduce = dense(downsampler(case.kernel, fine, coarse)) @ reduce
+            sigma = case.sigma_y * np.sqrt(np.mean(np.sum(reduce**2, axis=1)))
+            h, target = np.eye(len(reduce)), reduce @ y
+        elif case.settings.consistency == "cascade" and i < case.levels:
+            h, target, sigma = dense(downsampler(case.kernel, shapes[i - 1], shapes[i])), None, 0.0
+        else:
+            h = np.eye(shapes[i - 1][0] * shapes[i - 1][1])
+            for k in range(grid - i):
+                rows, cols = shapes[i - 1][0] // 2**k, shapes[i - 1][1] // 2**k
+                h = dense(downsampler(case.kernel, (rows, cols), (rows // 2, cols // 2))) @ h
+            sigma = case.sigma_y
+        problems.append(DenseLevel(level, h, target, sigma, up, keep))
+    return problems
+
+
+def expected_law(case: Case, prior: GaussianPrior, plan: CascadePlan, y: Array) -> tuple:
+    """Mean and covariance of the sampled image."""
+    mean, cov = np.zeros(0), np.zeros((0, 0))
+    problems = dense_levels(case, prior, y)
+    for task, problem in zip(reversed(plan.tasks), reversed(problems), strict=True):
+        if not task.sampled:
+            assert problem.target is not None
+            mean, cov = problem.target, np.zeros((len(problem.target),) * 2)
+            continue
+        level = problem.level
+        sigmas = karras_sigmas(task.steps, level.sigma_max, level.sigma_min)
+        start = level.constant if problem.up is None else None
+        law = dense_chain(problem, sigmas, zeta=case.settings.zeta, start=start)
+        mean, cov = law.given(mean, cov)
+    return mean, cov
+
+
+CASES = [
+    Case("fourier", 4, 0.0),
+    Case("fourier", 4, 0.0, settings=replace(SHORT, skip_determined=False)),
+    Case("fourier", 4, 0.05),
+    Case("fourier", 2, 0.0),
+    Case("fourier", 2, 0.05),
+    Case("fourier", 4, 0.0, levels=2),
+    Case("fourier", 4, 0.05, levels=2),
+    Case("fourier", 2, 0.05, levels=1),
+    Case("fourier", 1, 0.1),
+    Case("fourier", 4, 0.0, settings=replace(SHORT, consistency="cascade")),
+    Case("fourier", 4, 0.05, settings=replace(SHORT, consistency="cascade")),
+    Case("fourier", 4, 0.05, levels=2, settings=replace(SHORT, consistency="cascade")),
+    *(
+        Case(kernel, factor, sigma_y, settings=replace(SHORT, consistency=consistency))
+        for kernel in KERNELS[1:]
+        for factor, sigma_y in ((4, 0.0), (2, 0.05))
+        for consistency in ("measurement", "cascade")
+    ),
+]
+
+
+def label(case: Case) -> str:
+    changes = "" if case.settings.skip_determined else "-noskip"
+    return (
+        f"{case.kernel}-{case.factor}x-{case.sigma_y}-L{case.levels}-{case.settings.consistency}"
+        f"{changes}"
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=label)
+def test_mean_of_the_law(case: Case) -> None:
+    """Without noise the sampler returns the mean of its law.
+
+    tau goes down to (0.05 / 20)^2 = 6e-6; normal equations of that condition keep 1e-16 / 6e-6
+    = 2e-11 of values of order one, and three levels pass their errors on.
+    """
+    prior, plan, y = case.build()
+    result = cascade_sample(prior, plan, y, Silence([0]))
+    mean, _ = expected_law(case, prior, plan, y.flatten().numpy())
+    assert np.abs(result.image.flatten().numpy() - mean).max() < 1e-9
+    expected = {task.level: task.steps if task.sampled else 0 for task in plan.tasks}
+    assert result.evaluations == expected
+    assert result.steps_nominal == 30
+
+
+@pytest.mark.parametrize(
+    "case",
+    [CASES[2], Case("fourier", 2, 0.05), Case("area", 2, 0.05)],
+    ids=label,
+)
+def test_law_of_many_samples(case: Case) -> None:
+    """Empirical mean and covariance within five standard errors; see test_samplers_diffpir."""
+    n = 2000
+    prior, plan, y = case.build(draws=n)
+    x = cascade_sample(prior, plan, y, NoiseSource([0])).image.reshape(n, -1).numpy()
+    mean, cov = expected_law(case, prior, plan, y[0, 0].flatten().numpy())
+    variance = np.diag(cov)
+    assert np.abs((x.mean(0) - mean) / np.sqrt(variance / n)).max() < 5
+    z = (np.cov(x.T) - cov) / np.sqrt((np.outer(variance, variance) + cov**2) / n)
+    assert np.abs(z).max() < 5
+
+
+@pytest.mark.parametrize(
+    ("factor", "sigma_y", "zeta", "bias", "spread"),
+    [
+        (4, 0.0, 0.3, 0.00, 0.92),
+        (4, 0.0, 1.0, 0.00, 0.68),
+        (4, 0.05, 0.3, 0.02, 0.92),
+        (2, 0.05, 0.3, 0.08, 0.90),
+    ],
+)
+def test_distance_to_the_posterior(
+    factor: int, sigma_y: float, zeta: float, bias: float, spread: float
+) -> None:
+    """Finding, for T = 200 over three levels and one measurement; from the exact law.
+
+    rms bias over pixels in posterior standard deviations, and spread as a share of the
+    posterior's. Noise-free, each level only samples its conditional prior and has no bias; with
+    noise, y's finer bands also tell about coarser ones, which a cascade leaves unused.
+    """
+    case = Case("fourier", factor, sigma_y, settings=replace(SHORT, steps=200, zeta=zeta))
+    prior, plan, y = case.build()
+    flat = y.flatten().numpy()
+    mean, cov = expected_law(case, prior, plan, flat)
+    exact, posterior = condition_on(prior.mean, prior.cov, dense(plan.operator), flat, sigma_y)
+    distance = np.sqrt(np.mean((mean - exact) ** 2 / np.diag(posterior)))
+    assert distance == pytest.approx(bias, abs=0.0051)  # two digits are quoted
+    assert np.sqrt(np.trace(cov) / np.trace(posterior)) == pytest.approx(spread, abs=0.0051)
+
+
+# ---- data consistency ----
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.sigma_y == 0], ids=label)
+@pytest.mark.parametrize("floor", [0.0, 0.01])
+def test_noise_free_data_are_met_to_rounding(case: Case, floor: float) -> None:
+    case = replace(case, settings=replace(case.settings, noise_floor=floor))
+    prior, plan, y = case.build(draws=3)
+    image = cascade_sample(prior, plan, y, NoiseSource([0])).image
+    # Sums of at most 64 terms of order one, a few times over: below 1000 units of rounding.
+    assert float((plan.operator(image) - y).abs().max()) < 1e-12
+    assert bool(image.isfinite().all())
+
+
+OTHER_OPERATORS = {
+    "3x": SeparableOperator.from_kernel("fourier", 3, (12, 12)),
+    "1.5x": SeparableOperator.from_kernel("fourier", 1.5, (12, 12)),
+    "one axis": SeparableOperator.from_kernel("fourier", (2, 1), (12, 12)),
+    "area": SeparableOperator.from_kernel("area", 2, (12, 12)),
+    "area 4x3": SeparableOperator.from_kernel("area", (4, 3), (12, 12)),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_OPERATORS)
+@pytest.mark.parametrize("sigma_y", [0.0, 0.05])
+def test_other_operators_against_their_law(name: str, sigma_y: float) -> None:
+    """H composed with up at each level, noise sqrt(sigma_y^2 + missing^2), no band constraint."""
+    operator, missing = OTHER_OPERATORS[name], [0.0, 0.03, 0.06]
+    plan = plan_cascade("fourier", 3, operator, sigma_y, SHORT, missing=missing)
+    prior, y = prior_and_measurement(plan.pyramid, operator, sigma_y)
+    result = cascade_sample(prior, plan, y, Silence([0]))
+
+    mean, cov = np.zeros(0), np.zeros((0, 0))
+    lifts = [np.eye(144), prior.ups[0], prior.ups[0] @ prior.ups[1]]
+    for i in (2, 1, 0):
+        sigma = float(np.hypot(sigma_y, missing[i]))
+        up = prior.ups[i] if i < 2 else None
+        level = prior.levels[i]
+        flat = y.flatten().numpy()
+        problem = DenseLevel(level, dense(operator) @ lifts[i], flat, sigma, up)
+        sigmas = karras_sigmas(10, level.sigma_max, level.sigma_min)
+        start = level.constant if up is None else None
+        mean, cov = dense_chain(problem, sigmas, zeta=SHORT.zeta, start=start).given(mean, cov)
+    # As in test_mean_of_the_law.
+    assert np.abs(result.image.flatten().numpy() - mean).max() < 1e-9
+    assert result.evaluations == {1: 10, 2: 10, 3: 10}
+    for source in (Silence([0]), NoiseSource([0])):
+        image = cascade_sample(prior, plan, y, source).image
+        assert bool(image.isfinite().all())
+        if sigma_y == 0:
+            assert float((operator(image) - y).abs().max()) < 1e-12
+
+
+def test_operators_given_as_functions() -> None:
+    operator = OTHER_OPERATORS["area"]
+    wrapped = CallableOperator(
+        operator, operator.adjoint, operator.in_shape, operator.out_shape, tolerance=1e-12
+    )
+    missing = [0.0, 0.03, 0.06]
+    images = []
+    for h in (operator, wrapped):
+        plan = plan_cascade("fourier", 3, h, 0.05, SHORT, missing=missing)
+        prior, y = prior_and_measurement(plan.pyramid, operator, 0.05)
+        images.append(cascade_sample(prior, plan, y, NoiseSource([0])).image)
+    # Gradients end at 1e-12 of the first; tau down to 6e-6 turns that into 2e-7 at worst at the
+    # first, very noisy steps, which later ones contract.
+    assert float((images[0] - images[1]).abs().max()) < 1e-6
+
+
+# ---- the band constraint ----
+
+
+@pytest.mark.parametrize("sigma_y", [0.0, 0.05])
+@pytest.mark.parametrize("sampler", ["sample", "mean"])
+def test_finer_levels_never_alter_coarser_ones(sigma_y: float, sampler: str) -> None:
+    """down(level-1 image) is the level-2 image: record what level 1 was conditioned on."""
+    prior, plan, y = Case("fourier", 4, sigma_y).build()
+    seen: list[Tensor] = []
+    prior.levels[0] = Watched(prior.levels[0], conditions=seen)
+    if sampler == "sample":
+        image = cascade_sample(prior, plan, y, NoiseSource([0])).image
+    else:
+        image = cascade_mean(prior, plan, y).image
+    coarse = plan.pyramid.down(image, 1)
+    assert float((plan.pyramid.up(coarse, 1) - seen[0]).abs().max()) < 1e-13  # sums of 64 terms
+
+
+# ---- reproducibility ----
+
+
+class Watched:
+    """A level that records the conditions and the inputs it sees."""
+
+    def __init__(self, level, conditions=None, inputs=None):  # type: ignore[no-untyped-def]
+        self.level, self.std = level, level.std
+        self.sigma_max, self.sigma_min = level.sigma_max, level.sigma_min
+        self.conditions = [] if conditions is None else conditions
+        self.inputs = [] if inputs is None else inputs
+
+    def condition(self, c, error):  # type: ignore[no-untyped-def]
+        self.conditions.append(c)
+        self.conditioned = self.level.condition(c, error)
+        return self
+
+    def mean(self):  # type: ignore[no-untyped-def]
+        return self.conditioned.mean()
+
+    def denoise(self, x, sigma):  # type: ignore[no-untyped-def]
+        self.inputs.append(x)
+        return self.conditioned.denoise(x, sigma)
+
+
+class Pixelwise:
+    """A level without any sum over a batch, so that no rounding depends on its size."""
+
+    std, sigma_max, sigma_min = 0.2, 5.0, 0.01
+
+    def condition(self, c, error):  # type: ignore[no-untyped-def]
+        self.offset = 0.1 if c is None else 0.1 * c
+        return self
+
+    def mean(self):  # type: ignore[no-untyped-def]
+        return torch.as_tensor(self.offset)
+
+    def denoise(self, x, sigma):  # type: ignore[no-untyped-def]
+        return self.offset + (x - self.offset) * self.std**2 / (self.std**2 + sigma**2)
+
+
+class PixelwisePrior:
+    def __init__(self, levels: int) -> None:
+        self.levels = [Pixelwise() for _ in range(levels)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("sigma_y", [0.0, 0.05])
+def test_batch_size_and_order_never_change_an_image(dtype: torch.dtype, sigma_y: float) -> None:
+    operator = SeparableOperator.from_kernel("fourier", 4, (16, 16))
+    plan = plan_cascade("fourier", 3, operator, sigma_y, SHORT)
+    y = torch.rand(5, 2, 4, 4, generator=torch.Generator()).to(dtype)
+    seeds, prior = [3, 0, 8, 1, 7], PixelwisePrior(3)
+    together = cascade_sample(prior, plan, y, NoiseSource(seeds)).image
+    assert together.dtype == dtype
+    order = [4, 2, 0, 1, 3]
+    shuffled = cascade_sample(prior, plan, y[order], NoiseSource([seeds[n] for n in order])).image
+    assert torch.equal(shuffled, together[order])
+    for n, seed in enumerate(seeds):
+        alone = cascade_sample(prior, plan, y[n : n + 1], NoiseSource([seed])).image
+        assert torch.equal(alone, together[n : n + 1])
+
+
+def test_calls_are_repeatable_and_leave_no_state() -> None:
+    prior, plan, y = Case("fourier", 4, 0.05).build()
+    copy = y.clone()
+    first = cascade_sample(prior, plan, y, NoiseSource([0])).image
+    other = Case("fourier", 2, 0.0, settings=replace(SHORT, steps=9, zeta=1.0)).build()
+    cascade_sample(*other, NoiseSource([5]))
+    assert torch.equal(cascade_sample(prior, plan, y, NoiseSource([0])).image, first)
+    assert not torch.equal(cascade_sample(prior, plan, y, NoiseSource([1])).image, first)
+    assert torch.equal(y, copy)
+
+
+def test_no_graph_is_kept() -> None:
+    prior, plan, y = Case("fourier", 4, 0.05).build()
+    result = cascade_sample(prior, plan, y.clone().requires_grad_(), NoiseSource([0]))
+    assert not result.image.requires_grad
+
+
+def test_without_the_constraint_imperfect_bands_alter_coarser_images() -> None:
+    """A denoiser that keeps down(x_(i)) = 0 by itself needs no constraint; this one does not."""
+    operator = SeparableOperator.from_kernel("fourier", 4, (16, 16))
+    y = torch.rand(1, 1, 4, 4, dtype=torch.float64, generator=torch.Generator())
+    images = []
+    for choice in (None, False):
+        settings = replace(SHORT, band_constraint=choice)
+        plan = plan_cascade("fourier", 3, operator, 0.05, settings)
+        images.append(cascade_sample(PixelwisePrior(3), plan, y, NoiseSource([0])).image)
+    low = [plan.pyramid.down(plan.pyramid.down(image, 1), 2) for image in images]
+    assert float((low[0] - low[1]).abs().max()) > 1e-2
+
+
+# ---- start, schedule, callbacks ----
+
+
+def test_starts() -> None:
+    """The coarsest level starts at its mean image, not nearly black; bands start at zero."""
+    for at_mean in (False, True):
+        settings = replace(SHORT, start_at_mean=at_mean)
+        prior, plan, y = Case("fourier", 4, 0.05, settings=settings).build()
+        prior.levels = [Watched(level) for level in prior.levels]
+        cascade_sample(prior, plan, y, Silence([0]))
+        first = [level.inputs[0] for level in prior.levels]
+        constant = torch.tensor(prior.levels[2].level.constant).reshape(1, 1, 2, 2)
+        assert torch.equal(first[2], constant)
+        assert float(first[2].mean()) > 0.3  # the images' mean is 0.4
+        for level, start in zip(prior.levels[:2], first[:2], strict=True):
+            assert torch.equal(start, level.mean() if at_mean else torch.zeros_like(start))
+
+
+def test_schedule_in_units_of_the_band() -> None:
+    settings = replace(SHORT, sigma_start=(5.0, 6.0, 7.0), sigma_min=(0.1, 0.2, 0.3), rho=3.0)
+    prior, plan, y = Case("fourier", 4, 0.05, settings=settings).build()
+    for i, (level, task) in enumerate(zip(prior.levels, plan.tasks, strict=True)):
+        expected = karras_sigmas(10, (5.0 + i) * level.std, (0.1 + 0.1 * i) * level.std, 3.0)
+        assert level_sigmas(level, settings, task) == pytest.approx(expected, rel=1e-14)
+    seen: list[Progress] = []
+    cascade_sample(prior, plan, y, NoiseSource([0]), callback=seen.append)
+    assert [(p.level, p.step, p.steps) for p in seen] == [
+        (level, k, 10) for level in (3, 2, 1) for k in range(10)
+    ]
+    start = level_sigmas(prior.levels[2], settings, plan.tasks[2])[0]
+    assert seen[0].sigma == start
+    assert seen[0].denoised.shape == (1, 1, 2, 2)
+
+
+def test_skipping_a_determined_level_is_exact() -> None:
+    """On or off, level 2 is conditioned on the same image: y itself."""
+    for skip in (True, False):
+        settings = replace(SHORT, skip_determined=skip)
+        prior, plan, y = Case("fourier", 4, 0.0, settings=settings).build()
+        conditions: list[Tensor] = []
+        prior.levels[1] = Watched(prior.levels[1], conditions=conditions)
+        seen: list[Progress] = []
+        result = cascade_sample(prior, plan, y, NoiseSource([0]), callback=seen.append)
+        assert result.evaluations == {1: 10, 2: 10, 3: 0 if skip else 10}
+        assert len(seen) == sum(result.evaluations.values())
+        # The projection onto y is v + (y - v), one rounding of order one.
+        assert float((conditions[0] - plan.pyramid.up(y, 2)).abs().max()) < 1e-14
+
+
+# ---- signed and complex data ----
+
+
+def test_nothing_is_clamped() -> None:
+    """With a prior of mean zero the noise-free sampler is linear, far outside [-1, 1] as well."""
+    operator = SeparableOperator.from_kernel("fourier", 4, SHAPE)
+    plan = plan_cascade("fourier", 3, operator, 0.05, SHORT)
+    _, cov = image_gaussian(SHAPE, 4)
+    prior = GaussianPrior(np.zeros(64), cov, plan.pyramid)
+    y = torch.randn(1, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    one = cascade_sample(prior, plan, y, Silence([0])).image
+    many = cascade_sample(prior, plan, -50 * y, Silence([0])).image
+    assert float(many.abs().max()) > 10
+    # Linear up to rounding: 1e-11 of the size, as in test_mean_of_the_law.
+    assert float((many + 50 * one).abs().max()) < 1e-11 * 50
+
+
+def test_channels_are_real_and_imaginary_parts_side_by_side() -> None:
+    """A complex image is two channels, each of which is treated as a real image would be."""
+    prior, plan, y = Case("fourier", 4, 0.0).build()
+    both = torch.cat([y, -0.5 * y], 1)
+    together = cascade_sample(prior, plan, both, Silence([0])).image
+    assert together.shape == (1, 2, *SHAPE)
+    for channel in range(2):
+        alone = cascade_sample(prior, plan, both[:, channel : channel + 1], Silence([0])).image
+        # The same sums in another order of evaluation.
+        assert float((together[:, channel : channel + 1] - alone).abs().max()) < 1e-12
+    noisy = cascade_sample(prior, plan, both, NoiseSource([0])).image
+    assert float((plan.operator(noisy) - both).abs().max()) < 1e-12
+    assert not torch.equal(noisy[:, 0], noisy[:, 1])
+
+
+# ---- errors ----
+
+
+def test_errors() -> None:
+    prior, plan, y = Case("fourier", 4, 0.05).build()
+    with pytest.raises(MRCascadeError, match="1 images need as many seeds; got 2"):
+        cascade_sample(prior, plan, y, NoiseSource([0, 1]))
+    with pytest.raises(MRCascadeError, match="must have shape"):
+        cascade_sample(prior, plan, y[0], NoiseSource([0]))
+    mean = plan_cascade("fourier", 3, plan.operator, 0.05, SamplerSettings("mean", steps=None))
+    with pytest.raises(MRCascadeError, match="use cascade_mean"):
+        cascade_sample(prior, mean, y, NoiseSource([0]))
+    prior.levels.pop()
+    with pytest.raises(MRCascadeError, match="the plan is for 3 levels and the prior has 2"):
+        cascade_sample(prior, plan, y, NoiseSource([0]))
+
+
+def test_whole_image_prior_is_a_cascade_of_one_level() -> None:
+    """Denoising with one level and H = I: the law is that of plain DiffPIR."""
+    plan = plan_cascade("fourier", 1, IdentityOperator(SHAPE), 0.1, SHORT)
+    prior, y = prior_and_measurement(plan.pyramid, plan.operator, 0.1)
+    result = cascade_sample(prior, plan, y, Silence([0]))
+    level = prior.levels[0]
+    problem = DenseLevel(level, np.eye(64), y.flatten().numpy(), 0.1, None)
+    sigmas = karras_sigmas(30, level.sigma_max, level.sigma_min)
+    law = dense_chain(problem, sigmas, zeta=0.3, start=level.constant)
+    assert np.abs(result.image.flatten().numpy() - law.constant).max() < 1e-10

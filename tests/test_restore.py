@@ -1,0 +1,164 @@
+"""Restoring in memory: exact data, seeds, batches, moments, errors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mrcascade import CascadePrior, MRCascadeError, SamplerSettings, SeparableOperator, super_resolve
+from mrcascade.intensity import robust_maximum
+from mrcascade.restore import relative_residual
+from tests.conftest import write_random_prior
+
+# Outputs of a network on other batch sizes differ by the rounding of float32 sums; a chain of few
+# steps amplifies that by less than this, relative to intensities of order one.
+FLOAT_TOLERANCE = 1e-4
+SHORT = SamplerSettings("short", steps=9)
+
+
+def phantom(slices: int = 3, side: int = 64) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    grid = np.linspace(-1, 1, side)
+    disc = (grid[:, None] ** 2 + grid[None] ** 2 < 0.7).astype(np.float32)
+    return np.stack([disc * (1 + 0.2 * rng.normal(size=(side, side))) for _ in range(slices)]).astype(
+        np.float32
+    )
+
+
+def measure(x: np.ndarray, factor: float | tuple = 4, kernel: str = "fourier"):
+    operator = SeparableOperator.from_kernel(kernel, factor, x.shape[-2:])
+    return operator(torch.from_numpy(x)).numpy(), operator
+
+
+@pytest.mark.parametrize("mode", ["mean", SHORT, replace(SHORT, consistency="cascade")])
+@pytest.mark.parametrize("factor", [2, 4])
+def test_noise_free_measurement_is_met(prior: CascadePrior, mode, factor: int) -> None:
+    y, operator = measure(phantom(), factor)
+    result = super_resolve(y, operator, prior, mode=mode)
+    assert result.residual.max() < 1e-5
+    assert relative_residual(result.mean, y, operator).max() < 1e-5
+    assert result.mean.shape == (3, 64, 64)
+    assert result.mean.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("factor", "kernel"),
+    [(2, "area"), (4, "bicubic"), (2, "gaussian"), (3, "fourier"), ((2, 1), "fourier"), (1.5, "area")],
+)
+@pytest.mark.parametrize("mode", ["mean", SHORT])
+def test_foreign_operators_are_met_too(prior: CascadePrior, factor, kernel: str, mode) -> None:
+    y, operator = measure(phantom(1, 96), factor, kernel)
+    result = super_resolve(y, operator, prior, mode=mode)
+    assert result.residual.max() < 1e-5
+
+
+def test_seed_decides_and_batches_do_not(prior: CascadePrior) -> None:
+    y, operator = measure(phantom(3))
+    runs = {
+        size: super_resolve(y, operator, prior, mode=SHORT, samples=2, seed=0, batch_size=size)
+        for size in (1, 4)
+    }
+    assert np.abs(runs[1].mean - runs[4].mean).max() < FLOAT_TOLERANCE
+    assert np.abs(runs[1].std - runs[4].std).max() < FLOAT_TOLERANCE
+    again = super_resolve(y, operator, prior, mode=SHORT, samples=2, seed=0, batch_size=1)
+    np.testing.assert_array_equal(again.mean, runs[1].mean)
+    other = super_resolve(y, operator, prior, mode=SHORT, samples=2, seed=1)
+    assert np.abs(other.sample - runs[1].sample).max() > 100 * FLOAT_TOLERANCE
+
+
+def test_slices_alone_or_in_any_order_give_the_same(prior: CascadePrior) -> None:
+    y, operator = measure(phantom(3))
+    scale = robust_maximum(y)
+    whole = super_resolve(y, operator, prior, mode=SHORT, scale=scale)
+    for index in (2, 0, 1):
+        alone = super_resolve(
+            y[index], operator, prior, mode=SHORT, scale=scale, first_index=index
+        )
+        np.testing.assert_allclose(alone.mean, whole.mean[index], atol=FLOAT_TOLERANCE)
+        assert alone.mean.shape == (64, 64)
+
+
+def test_moments_are_those_of_the_samples(prior: CascadePrior) -> None:
+    y, operator = measure(phantom(2))
+    result = super_resolve(y, operator, prior, mode=SHORT, samples=3, seed=5)
+    singles = []
+    for k in range(3):
+        # Sample k of a slice is the last of k + 1 samples: recovered from two running means.
+        upto = super_resolve(y, operator, prior, mode=SHORT, samples=k + 1, seed=5).mean
+        singles.append((k + 1) * upto.astype(np.float64) - sum(singles, np.zeros_like(upto)))
+    np.testing.assert_allclose(result.sample, singles[0], atol=1e-6)
+    np.testing.assert_allclose(result.mean, np.mean(singles, 0), atol=1e-5)
+    np.testing.assert_allclose(result.std, np.std(singles, 0, ddof=1), atol=1e-5)
+
+
+def test_scale_comes_from_the_measurement_and_is_undone(prior: CascadePrior) -> None:
+    y, operator = measure(phantom(1))
+    one = super_resolve(y, operator, prior)
+    many = super_resolve(1000 * y, operator, prior)
+    np.testing.assert_allclose(many.mean, 1000 * one.mean, rtol=1e-4, atol=1000 * 1e-5)
+    assert one.settings["scale"] == pytest.approx(robust_maximum(y))
+
+
+def test_determined_level_is_skipped_and_reported(prior: CascadePrior) -> None:
+    y, operator = measure(phantom(1))
+    skipped = super_resolve(y, operator, prior, mode=SHORT)
+    assert skipped.evaluations == {1: 3, 2: 3, 3: 0}
+    assert skipped.settings["steps_nominal"] == 9
+    letter = super_resolve(y, operator, prior, mode=replace(SHORT, skip_determined=False))
+    assert letter.evaluations == {1: 3, 2: 3, 3: 3}
+    two, operator = measure(phantom(1), 2)
+    assert super_resolve(two, operator, prior, mode=SHORT).evaluations == {1: 9, 2: 0, 3: 0}
+
+
+def test_noise_lets_the_result_leave_the_data(prior: CascadePrior) -> None:
+    y, operator = measure(phantom(1))
+    assert super_resolve(y, operator, prior, noise=0.05).residual.max() > 1e-3
+    assert super_resolve(y, operator, prior, noise=0.05, mode=SHORT).residual.max() > 1e-3
+
+
+def test_complex_images_need_a_complex_prior(prior: CascadePrior, tmp_path: Path) -> None:
+    x = phantom(2) * np.exp(1j * np.linspace(0, 3, 64)).astype(np.complex64)
+    y, operator = measure(x)
+    with pytest.raises(MRCascadeError, match="models magnitude images and the measurement is complex"):
+        super_resolve(y, operator, prior)
+    two = CascadePrior.from_pretrained(write_random_prior(tmp_path / "two", channels=2))
+    result = super_resolve(y, operator, two, mode=SHORT, samples=2)
+    assert result.mean.dtype == np.complex64
+    assert result.residual.max() < 1e-5
+    assert result.std.dtype == np.float32
+    with pytest.raises(MRCascadeError, match="use a prior for magnitude images"):
+        super_resolve(np.abs(y), operator, two)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mode": "best"}, "unknown mode 'best': choose one of mean, paper"),
+        ({"mode": "mean", "steps": 5}, "drop --steps"),
+        ({"mode": "mean", "samples": 2}, "needs a sampling mode"),
+        ({"samples": 0, "mode": "paper"}, "1 or more"),
+        ({"batch_size": 0}, "1 or more"),
+    ],
+)
+def test_settings_that_do_not_fit(prior: CascadePrior, arguments: dict, message: str) -> None:
+    y, operator = measure(phantom(1))
+    with pytest.raises(MRCascadeError, match=message):
+        super_resolve(y, operator, prior, **arguments)
+
+
+def test_measurements_that_do_not_fit(prior: CascadePrior) -> None:
+    y, operator = measure(phantom(1))
+    with pytest.raises(MRCascadeError, match=r"must be \(slices, \*\(16, 16\)\)"):
+        super_resolve(y[:, :-1], operator, prior)
+    with pytest.raises(MRCascadeError, match="zero almost everywhere"):
+        super_resolve(np.zeros_like(y), operator, prior)
+    y, operator = measure(phantom(1), 8)
+    with pytest.raises(MRCascadeError, match="factor 8 is larger than prior 'random' can do"):
+        super_resolve(y, operator, prior)
+    y, operator = measure(phantom(1, 16), 2)
+    with pytest.raises(MRCascadeError, match="needs at least 32 pixels per side"):
+        super_resolve(y, operator, prior)
