@@ -175,29 +175,44 @@ class CascadePrior:
         """
         folder = prior_folder(name_or_folder)
         document = read_document(folder)
-        path = folder / PRIOR_FILE
         try:
-            specs = [_level_spec(entry) for entry in document["levels"]]
-            files = [(entry["file"], entry["sha256"]) for entry in document["levels"]]
-            prior = cls(
-                name=document["name"],
-                kernel=document["kernel"],
-                channels=int(document["channels"]),
-                levels=[],
-                spectrum=[float(v) for v in document["spectrum"]],
-                provenance=document["provenance"],
-                sampling=document["sampling"],
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise MRCascadeError(f"{path}: not a valid prior ({error!r}); fetch it again") from error
-        if prior.kernel not in KERNELS:
-            raise MRCascadeError(f"{path}: unknown kernel {prior.kernel!r}")
-        for spec, (file, digest) in zip(specs, files, strict=True):
-            networks = LevelNetworks(spec.networks, prior.channels)
-            networks.load_state_dict(_load_weights(folder / file, digest, networks.state_dict()))
-            fold(networks)
-            prior.levels.append(LevelPrior(spec, networks))
+            prior, files = _from_document(document)
+        except (KeyError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+            reason = " ".join(repr(error).split())[:200]
+            raise MRCascadeError(
+                f"{folder / PRIOR_FILE}: not a valid prior ({reason}); fetch it again"
+            ) from error
+        for level, (file, digest) in zip(prior.levels, files, strict=True):
+            expected = level.networks.state_dict()
+            weights = _load_weights(folder / file, digest, expected)
+            level.networks.load_state_dict(weights, assign=True)
+            fold(level.networks)
         return prior.to(device)
+
+
+def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tuple[str, str]]]:
+    """The prior that a document describes, with networks that have shapes but no weights yet, and
+    the name and checksum of each level's weight file."""
+    levels = []
+    for entry in document["levels"]:
+        spec = _level_spec(entry)
+        with torch.device("meta"):
+            levels.append(LevelPrior(spec, LevelNetworks(spec.networks, int(document["channels"]))))
+    if document["kernel"] not in KERNELS:
+        raise ValueError(f"unknown kernel {document['kernel']!r}")
+    spectrum = [float(v) for v in document["spectrum"]]
+    if not levels or not spectrum or not np.isfinite(spectrum).all():
+        raise ValueError("levels and spectrum must not be empty, and finite")
+    prior = CascadePrior(
+        name=document["name"],
+        kernel=document["kernel"],
+        channels=int(document["channels"]),
+        levels=levels,
+        spectrum=spectrum,
+        provenance=document["provenance"],
+        sampling=document["sampling"],
+    )
+    return prior, [(str(entry["file"]), str(entry["sha256"])) for entry in document["levels"]]
 
 
 def write_prior(
@@ -244,9 +259,16 @@ def _level_spec(entry: Mapping[str, Any]) -> LevelSpec:
     for key in ("multipliers", "attention"):
         unet[key] = tuple(unet[key])
     networks = LevelConfig(UNetConfig(**unet), None if mean is None else MeanConfig(**mean))
+    values = {key: float(value) for key, value in entry["statistics"].items()}
+    statistics = LevelStatistics(**values)
+    if (
+        not np.isfinite(list(values.values())).all()
+        or min(statistics.std, statistics.condition_std) <= 0
+    ):
+        raise ValueError(f"statistics out of range: {values}")
     return LevelSpec(
         networks=networks,
-        statistics=LevelStatistics(**entry["statistics"]),
+        statistics=statistics,
         sigma_min=float(entry["sigma_min"]),
         sigma_max=float(entry["sigma_max"]),
         condition_error=float(entry["condition_error"]),

@@ -1,39 +1,32 @@
-"""The cascade against the exact law of its own algorithm on Gaussian images, and its promises.
+"""What a cascade promises: data met, batches without effect, schedule, starts, no clipping."""
 
-Every step of every level is affine on a Gaussian prior, so that mean and covariance of the result
-are known. ``expected_law`` computes them with dense matrices, from the method's description and
-not from the plan.
-"""
-
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from cascade_cases import (
+    CASES,
+    OTHER_OPERATORS,
+    SHAPE,
+    SHORT,
+    Case,
+    Silence,
+    label,
+    prior_and_measurement,
+)
 from gaussian_prior import (
-    Array,
-    DenseLevel,
     GaussianPrior,
-    condition_on,
-    dense,
-    dense_chain,
     image_gaussian,
 )
 from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import (
-    KERNELS,
     CallableOperator,
-    IdentityOperator,
-    LinearOperator,
     SeparableOperator,
-    downsampler,
 )
-from mrcascade.pyramid import LaplacianPyramid
 from mrcascade.samplers import (
-    CascadePlan,
     NoiseSource,
     Progress,
     SamplerSettings,
@@ -43,182 +36,6 @@ from mrcascade.samplers import (
     level_sigmas,
     plan_cascade,
 )
-
-SHAPE = (8, 8)
-SHORT = SamplerSettings("short", steps=30, zeta=0.3)
-
-
-class Silence(NoiseSource):
-    """Zeros for noise: an affine sampler then returns the mean of its law."""
-
-    def randn(self, shape, device="cpu", dtype=torch.float32):  # type: ignore[no-untyped-def]
-        return torch.zeros(tuple(shape), device=device, dtype=dtype)
-
-
-@dataclass
-class Case:
-    kernel: str
-    factor: int
-    sigma_y: float
-    levels: int = 3
-    settings: SamplerSettings = SHORT
-
-    def build(self, draws: int = 1) -> tuple[GaussianPrior, CascadePlan, Tensor]:
-        """Prior, plan, and one measurement repeated over the channels."""
-        operator = SeparableOperator.from_kernel(self.kernel, self.factor, SHAPE)
-        plan = plan_cascade(self.kernel, self.levels, operator, self.sigma_y, self.settings)
-        prior, y = prior_and_measurement(plan.pyramid, operator, self.sigma_y)
-        return prior, plan, y.expand(1, draws, *operator.out_shape)
-
-
-def prior_and_measurement(
-    pyramid: LaplacianPyramid, operator: LinearOperator, sigma_y: float
-) -> tuple[GaussianPrior, Tensor]:
-    mean, cov = image_gaussian(pyramid.shapes[0], 4)
-    rng = np.random.default_rng(5)
-    y = dense(operator) @ rng.multivariate_normal(mean, cov)
-    y = y + sigma_y * rng.standard_normal(len(y))
-    prior = GaussianPrior(mean, cov, pyramid)
-    return prior, torch.tensor(y).reshape(1, 1, *operator.out_shape)
-
-
-def dense_levels(case: Case, prior: GaussianPrior, y: Array) -> list[DenseLevel]:
-    """The levels' problems by the method's description, finest first."""
-    shapes = [level.shape for level in prior.levels]
-    grid = case.factor.bit_length()  # factor 2^k: y lies on the grid of level k + 1
-    problems = []
-    for i, level in enumerate(prior.levels, start=1):
-        up = prior.ups[i - 1] if i < case.levels else None
-        keep = None
-        if up is not None and case.kernel == "fourier":
-            down = dense(downsampler(case.kernel, shapes[i - 1], shapes[i]))
-            keep = np.eye(len(up)) - up @ down
-        target: Array | None = y
-        if i >= grid:
-            reduce = np.eye(len(y))
-            for fine, coarse in pairwise(shapes[grid - 1 : i]):
-                reduce = dense(downsampler(case.kernel, fine, coarse)) @ reduce
-            sigma = case.sigma_y * np.sqrt(np.mean(np.sum(reduce**2, axis=1)))
-            h, target = np.eye(len(reduce)), reduce @ y
-        elif case.settings.consistency == "cascade" and i < case.levels:
-            h, target, sigma = dense(downsampler(case.kernel, shapes[i - 1], shapes[i])), None, 0.0
-        else:
-            h = np.eye(shapes[i - 1][0] * shapes[i - 1][1])
-            for k in range(grid - i):
-                rows, cols = shapes[i - 1][0] // 2**k, shapes[i - 1][1] // 2**k
-                h = dense(downsampler(case.kernel, (rows, cols), (rows // 2, cols // 2))) @ h
-            sigma = case.sigma_y
-        problems.append(DenseLevel(level, h, target, sigma, up, keep))
-    return problems
-
-
-def expected_law(case: Case, prior: GaussianPrior, plan: CascadePlan, y: Array) -> tuple:
-    """Mean and covariance of the sampled image."""
-    mean, cov = np.zeros(0), np.zeros((0, 0))
-    problems = dense_levels(case, prior, y)
-    for task, problem in zip(reversed(plan.tasks), reversed(problems), strict=True):
-        if not task.sampled:
-            assert problem.target is not None
-            mean, cov = problem.target, np.zeros((len(problem.target),) * 2)
-            continue
-        level = problem.level
-        sigmas = karras_sigmas(task.steps, level.sigma_max, level.sigma_min)
-        start = level.constant if problem.up is None else None
-        law = dense_chain(problem, sigmas, zeta=case.settings.zeta, start=start)
-        mean, cov = law.given(mean, cov)
-    return mean, cov
-
-
-CASES = [
-    Case("fourier", 4, 0.0),
-    Case("fourier", 4, 0.0, settings=replace(SHORT, skip_determined=False)),
-    Case("fourier", 4, 0.05),
-    Case("fourier", 2, 0.0),
-    Case("fourier", 2, 0.05),
-    Case("fourier", 4, 0.0, levels=2),
-    Case("fourier", 4, 0.05, levels=2),
-    Case("fourier", 2, 0.05, levels=1),
-    Case("fourier", 1, 0.1),
-    Case("fourier", 4, 0.0, settings=replace(SHORT, consistency="cascade")),
-    Case("fourier", 4, 0.05, settings=replace(SHORT, consistency="cascade")),
-    Case("fourier", 4, 0.05, levels=2, settings=replace(SHORT, consistency="cascade")),
-    *(
-        Case(kernel, factor, sigma_y, settings=replace(SHORT, consistency=consistency))
-        for kernel in KERNELS[1:]
-        for factor, sigma_y in ((4, 0.0), (2, 0.05))
-        for consistency in ("measurement", "cascade")
-    ),
-]
-
-
-def label(case: Case) -> str:
-    changes = "" if case.settings.skip_determined else "-noskip"
-    return (
-        f"{case.kernel}-{case.factor}x-{case.sigma_y}-L{case.levels}-{case.settings.consistency}"
-        f"{changes}"
-    )
-
-
-@pytest.mark.parametrize("case", CASES, ids=label)
-def test_mean_of_the_law(case: Case) -> None:
-    """Without noise the sampler returns the mean of its law.
-
-    tau goes down to (0.05 / 20)^2 = 6e-6; normal equations of that condition keep 1e-16 / 6e-6
-    = 2e-11 of values of order one, and three levels pass their errors on.
-    """
-    prior, plan, y = case.build()
-    result = cascade_sample(prior, plan, y, Silence([0]))
-    mean, _ = expected_law(case, prior, plan, y.flatten().numpy())
-    assert np.abs(result.image.flatten().numpy() - mean).max() < 1e-9
-    expected = {task.level: task.steps if task.sampled else 0 for task in plan.tasks}
-    assert result.evaluations == expected
-    assert result.steps_nominal == 30
-
-
-@pytest.mark.parametrize(
-    "case",
-    [CASES[2], Case("fourier", 2, 0.05), Case("area", 2, 0.05)],
-    ids=label,
-)
-def test_law_of_many_samples(case: Case) -> None:
-    """Empirical mean and covariance within five standard errors; see test_samplers_diffpir."""
-    n = 2000
-    prior, plan, y = case.build(draws=n)
-    x = cascade_sample(prior, plan, y, NoiseSource([0])).image.reshape(n, -1).numpy()
-    mean, cov = expected_law(case, prior, plan, y[0, 0].flatten().numpy())
-    variance = np.diag(cov)
-    assert np.abs((x.mean(0) - mean) / np.sqrt(variance / n)).max() < 5
-    z = (np.cov(x.T) - cov) / np.sqrt((np.outer(variance, variance) + cov**2) / n)
-    assert np.abs(z).max() < 5
-
-
-@pytest.mark.parametrize(
-    ("factor", "sigma_y", "zeta", "bias", "spread"),
-    [
-        (4, 0.0, 0.3, 0.00, 0.92),
-        (4, 0.0, 1.0, 0.00, 0.68),
-        (4, 0.05, 0.3, 0.02, 0.92),
-        (2, 0.05, 0.3, 0.08, 0.90),
-    ],
-)
-def test_distance_to_the_posterior(
-    factor: int, sigma_y: float, zeta: float, bias: float, spread: float
-) -> None:
-    """Finding, for T = 200 over three levels and one measurement; from the exact law.
-
-    rms bias over pixels in posterior standard deviations, and spread as a share of the
-    posterior's. Noise-free, each level only samples its conditional prior and has no bias; with
-    noise, y's finer bands also tell about coarser ones, which a cascade leaves unused.
-    """
-    case = Case("fourier", factor, sigma_y, settings=replace(SHORT, steps=200, zeta=zeta))
-    prior, plan, y = case.build()
-    flat = y.flatten().numpy()
-    mean, cov = expected_law(case, prior, plan, flat)
-    exact, posterior = condition_on(prior.mean, prior.cov, dense(plan.operator), flat, sigma_y)
-    distance = np.sqrt(np.mean((mean - exact) ** 2 / np.diag(posterior)))
-    assert distance == pytest.approx(bias, abs=0.0051)  # two digits are quoted
-    assert np.sqrt(np.trace(cov) / np.trace(posterior)) == pytest.approx(spread, abs=0.0051)
-
 
 # ---- data consistency ----
 
@@ -232,45 +49,6 @@ def test_noise_free_data_are_met_to_rounding(case: Case, floor: float) -> None:
     # Sums of at most 64 terms of order one, a few times over: below 1000 units of rounding.
     assert float((plan.operator(image) - y).abs().max()) < 1e-12
     assert bool(image.isfinite().all())
-
-
-OTHER_OPERATORS = {
-    "3x": SeparableOperator.from_kernel("fourier", 3, (12, 12)),
-    "1.5x": SeparableOperator.from_kernel("fourier", 1.5, (12, 12)),
-    "one axis": SeparableOperator.from_kernel("fourier", (2, 1), (12, 12)),
-    "area": SeparableOperator.from_kernel("area", 2, (12, 12)),
-    "area 4x3": SeparableOperator.from_kernel("area", (4, 3), (12, 12)),
-}
-
-
-@pytest.mark.parametrize("name", OTHER_OPERATORS)
-@pytest.mark.parametrize("sigma_y", [0.0, 0.05])
-def test_other_operators_against_their_law(name: str, sigma_y: float) -> None:
-    """H composed with up at each level, noise sqrt(sigma_y^2 + missing^2), no band constraint."""
-    operator, missing = OTHER_OPERATORS[name], [0.0, 0.03, 0.06]
-    plan = plan_cascade("fourier", 3, operator, sigma_y, SHORT, missing=missing)
-    prior, y = prior_and_measurement(plan.pyramid, operator, sigma_y)
-    result = cascade_sample(prior, plan, y, Silence([0]))
-
-    mean, cov = np.zeros(0), np.zeros((0, 0))
-    lifts = [np.eye(144), prior.ups[0], prior.ups[0] @ prior.ups[1]]
-    for i in (2, 1, 0):
-        sigma = float(np.hypot(sigma_y, missing[i]))
-        up = prior.ups[i] if i < 2 else None
-        level = prior.levels[i]
-        flat = y.flatten().numpy()
-        problem = DenseLevel(level, dense(operator) @ lifts[i], flat, sigma, up)
-        sigmas = karras_sigmas(10, level.sigma_max, level.sigma_min)
-        start = level.constant if up is None else None
-        mean, cov = dense_chain(problem, sigmas, zeta=SHORT.zeta, start=start).given(mean, cov)
-    # As in test_mean_of_the_law.
-    assert np.abs(result.image.flatten().numpy() - mean).max() < 1e-9
-    assert result.evaluations == {1: 10, 2: 10, 3: 10}
-    for source in (Silence([0]), NoiseSource([0])):
-        image = cascade_sample(prior, plan, y, source).image
-        assert bool(image.isfinite().all())
-        if sigma_y == 0:
-            assert float((operator(image) - y).abs().max()) < 1e-12
 
 
 def test_operators_given_as_functions() -> None:
@@ -496,15 +274,3 @@ def test_errors() -> None:
     prior.levels.pop()
     with pytest.raises(MRCascadeError, match="the plan is for 3 levels and the prior has 2"):
         cascade_sample(prior, plan, y, NoiseSource([0]))
-
-
-def test_whole_image_prior_is_a_cascade_of_one_level() -> None:
-    """Denoising with one level and H = I: the law is that of plain DiffPIR."""
-    plan = plan_cascade("fourier", 1, IdentityOperator(SHAPE), 0.1, SHORT)
-    prior, y = prior_and_measurement(plan.pyramid, plan.operator, 0.1)
-    result = cascade_sample(prior, plan, y, Silence([0]))
-    level = prior.levels[0]
-    problem = DenseLevel(level, np.eye(64), y.flatten().numpy(), 0.1, None)
-    sigmas = karras_sigmas(30, level.sigma_max, level.sigma_min)
-    law = dense_chain(problem, sigmas, zeta=0.3, start=level.constant)
-    assert np.abs(result.image.flatten().numpy() - law.constant).max() < 1e-10

@@ -26,7 +26,9 @@ def add_parser(subparsers: Any) -> None:
         metavar="DIR|FILE",
         help="folder of images (ROOT/<anatomy>/<split>/files, or any), or a cache (.npz)",
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="run folder")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="run folder"
+    )
     parser.add_argument("--network", default="small", help="tiny, small, xs or s; default: small")
     parser.add_argument("--name", help="of the prior (default: the run folder's)")
     parser.add_argument(
@@ -41,6 +43,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--batch-size", type=options.positive, metavar="N", help="patches per step")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoints")
+    parser.add_argument(
+        "--ema-std",
+        type=float,
+        metavar="STD",
+        help="average the weights with this relative standard deviation, such as 0.07, rebuilt"
+        " from the run's snapshots (default: of the two kept, the one that validates best)",
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -73,6 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
         resume=arguments.resume,
         device=options.resolve_device(arguments.device),
         name=arguments.name,
+        ema_std=arguments.ema_std,
         progress=_progress,
     )
     if folder is None:

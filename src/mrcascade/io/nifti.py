@@ -155,10 +155,7 @@ def _new_header(new: Any, data: np.ndarray, source: Any | None) -> Any:
     new["pixdim"][4:] = source["pixdim"][4:]
     slice_axis = source.get_dim_info()[2]
     old_shape = source.get_data_shape()
-    if (
-        slice_axis is not None
-        and old_shape[slice_axis : slice_axis + 1] == (data.shape[slice_axis : slice_axis + 1])
-    ):
+    if slice_axis is not None and old_shape[slice_axis:][:1] == data.shape[slice_axis:][:1]:
         for field in _SLICE_TIMING_FIELDS:
             new[field] = source[field]
     return new

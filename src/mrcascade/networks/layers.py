@@ -62,7 +62,9 @@ class MPConv(nn.Module):
     ) -> None:
         """``kernel`` 0 makes a linear layer; ``gain`` adds a learned scalar that starts there."""
         super().__init__()
-        shape = (out_channels, in_channels, kernel, kernel) if kernel else (out_channels, in_channels)
+        shape = (
+            (out_channels, in_channels, kernel, kernel) if kernel else (out_channels, in_channels)
+        )
         self.weight = nn.Parameter(torch.randn(shape))
         self.gain = None if gain is None else nn.Parameter(torch.tensor(float(gain)))
         self.folded = False

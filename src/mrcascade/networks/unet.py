@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -165,7 +163,9 @@ class LogVariance(nn.Module):
 
 
 def gflop(network: nn.Module, *inputs: Tensor) -> float:
-    """Multiply-adds of convolutions, linears and attention in one evaluation, times 2e-9."""
+    """Cost of one evaluation in 1e9 operations: two for every multiply-add of convolutions,
+    linears and attention; the rest is not counted. Works on the "meta" device, without computing.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -174,5 +174,5 @@ def gflop(network: nn.Module, *inputs: Tensor) -> float:
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Number of trainable parameters."""
-    return sum(math.prod(p.shape) for p in network.parameters())
+    """Number of learned weights."""
+    return sum(p.numel() for p in network.parameters())

@@ -58,7 +58,7 @@ def cascade_sample(
             image = task.data.target(y, image)
             continue
         problem = LevelProblem.at(plan, task, y, image)
-        denoise = _Counted(prior.levels[task.level - 1], problem, plan.settings)
+        denoise = _Counted(prior.levels[task.level - 1], problem)
         image = _sample_level(problem, denoise, noise, callback)
         evaluations[task.level] = denoise.calls
     assert image is not None  # a pyramid has at least one level
@@ -68,10 +68,10 @@ def cascade_sample(
 class _Counted:
     """The denoiser of a level with its condition fixed; counts its evaluations."""
 
-    def __init__(self, level: LevelPrior, problem: LevelProblem, settings: SamplerSettings) -> None:
+    def __init__(self, level: LevelPrior, problem: LevelProblem) -> None:
         self.level = level
         self.conditioned: ConditionedLevel = level.condition(
-            problem.context, settings.condition_error
+            problem.context, problem.plan.condition_error(problem.task.level)
         )
         self.calls = 0
 

@@ -38,12 +38,11 @@ def cascade_mean(
     ``consistency``, ``band_constraint`` and ``condition_error`` matter.
     """
     check_inputs(prior, plan, y)
-    evaluations: dict[int, int] = {}
+    evaluations = {task.level: 0 for task in plan.tasks}
     image: Tensor | None = None
     for task in reversed(plan.tasks):
         if plan.determined(task.level):
             image = task.data.target(y, image)
-            evaluations[task.level] = 0
             continue
         level = prior.levels[task.level - 1]
         problem = LevelProblem.at(plan, task, y, image)
@@ -83,7 +82,7 @@ def _estimate(problem: LevelProblem, level: LevelPrior, y: Tensor) -> tuple[Tens
         if sigma == 0:
             return image, None
         return level.condition(None, 0.0).denoise(image, sigma), sigma
-    conditioned = level.condition(problem.context, plan.settings.condition_error)
+    conditioned = level.condition(problem.context, plan.condition_error(task.level))
     if observed:
         sigma = task.data.sigma * band_gain(plan.pyramid, task.level)
         noisy = problem.target - _low_part(plan.pyramid, problem.target, task.level)

@@ -67,6 +67,14 @@ class CascadePlan:
         """Whether noise-free data fix the image rebuilt at this level completely."""
         return _determined(self.grid, self.sigma_y, level)
 
+    def condition_error(self, level: int) -> float:
+        """The settings' ``condition_error`` where the next coarser band was guessed, that is
+        where its grid has more samples than y; 0 where y informs it."""
+        if level == self.pyramid.levels:
+            return 0.0
+        guessed = math.prod(self.pyramid.shapes[level]) > math.prod(self.operator.out_shape)
+        return self.settings.condition_error if guessed else 0.0
+
 
 def plan_cascade(
     kernel: str,

@@ -33,7 +33,8 @@ class SamplerSettings:
         band_constraint: impose down(x_(i)) = 0 on the bands. None imposes it where it agrees
             with the data (see ``plan_cascade``).
         condition_error: share of the next coarser band, in [0, 1), which conditional levels are
-            told to be missing from their condition: 0 for samples, larger for means.
+            told to be missing from their condition where y does not inform that band: 0 for
+            samples, larger for means.
 
     Raises MRCascadeError for values out of range.
     """

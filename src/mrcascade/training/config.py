@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from typing import Any
+
+from mrcascade.errors import MRCascadeError
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Settings of a cascade's training. Noise levels are in units of the band's std.
+    Raises MRCascadeError for settings that no run can have.
 
     ``images`` counts training patches per level. ``rate`` is the reference learning rate of the
     U-Net (Adam, EDM2 schedule), ``mean_rate`` that of the regression branch. Both follow
@@ -41,10 +46,30 @@ class TrainConfig:
     ema: tuple[float, ...] = (0.05, 0.10)
     precision: str = "float32"
 
+    def __post_init__(self) -> None:
+        for name in ("images", "batch", "patch", "coarse_patch", "levels", "channels"):
+            if getattr(self, name) < 1:
+                raise MRCascadeError(f"training setting {name} is {getattr(self, name)}, below 1")
+        for name in ("reference_share", "cooldown_share", "ramp_share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise MRCascadeError(f"training setting {name} must lie above 0 and up to 1")
+        for name in ("condition_error", "coarse_condition_error"):
+            if not 0 <= getattr(self, name) < 1:
+                raise MRCascadeError(f"training setting {name} must be at least 0 and below 1")
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainConfig:
+        """The inverse of ``json.dumps(asdict(config))``; TypeError for unknown settings."""
+        stored = json.loads(text)
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()
+        }
+        return cls(**values)
+
     def learning_rate(self, seen: float) -> float:
         """Share of the reference rate after ``seen`` images (Karras et al. 2024, eq. 67)."""
         done = seen / self.images
-        ramp = min(1.0, (done + 1e-6) / self.ramp_share) if self.ramp_share else 1.0
+        ramp = min(1.0, (done + 1e-6) / self.ramp_share)
         decay = max(done / self.reference_share, 1.0) ** -0.5
         cooldown = min(1.0, max(1.0 - done, 0.0) / self.cooldown_share)
         return ramp * decay * cooldown

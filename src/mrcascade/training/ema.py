@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ class PowerEMA:
     def __init__(self, module: nn.Module, stds: Sequence[float]) -> None:
         self.stds = tuple(stds)
         self._names = [name for name, _ in module.named_parameters()]
-        self._source = [p for _, p in module.named_parameters()]
+        self._source: list[Tensor] = [p for _, p in module.named_parameters()]
         self._averages = [[p.detach().clone() for p in self._source] for _ in self.stds]
 
     @torch.no_grad()
@@ -49,7 +49,9 @@ class PowerEMA:
                 tensor.copy_(saved[name])
 
 
-def _inner_product(t_a: np.ndarray, g_a: np.ndarray, t_b: np.ndarray, g_b: np.ndarray) -> np.ndarray:
+def _inner_product(
+    t_a: np.ndarray, g_a: np.ndarray, t_b: np.ndarray, g_b: np.ndarray
+) -> np.ndarray:
     """Inner products of two power-function profiles (eq. 139), in a form that cannot overflow."""
     ratio = t_a / t_b
     exponent = np.where(t_a < t_b, g_b, -g_a)
@@ -73,16 +75,19 @@ def synthesis_weights(
 
 
 def synthesize(
-    snapshots: Sequence[Mapping[str, Tensor]],
+    snapshots: Iterable[Mapping[str, Tensor]],
     times: Sequence[float],
     stds: Sequence[float],
     target_std: float,
 ) -> dict[str, Tensor]:
-    """Weights of the profile ``target_std`` at the time of the last snapshot."""
+    """Weights of the profile ``target_std`` at the time of the last snapshot, in float64.
+
+    ``snapshots`` are taken in one at a time, in the order of ``times`` and ``stds``.
+    """
+    total: dict[str, Tensor] = {}
     weights = synthesis_weights(times, stds, max(times), target_std)
-    return {
-        name: torch.stack(
-            [s[name].double() * w for s, w in zip(snapshots, weights, strict=True)]
-        ).sum(0)
-        for name in snapshots[0]
-    }
+    for snapshot, weight in zip(snapshots, weights, strict=True):
+        for name, tensor in snapshot.items():
+            term = tensor.double() * weight
+            total[name] = total[name] + term if name in total else term
+    return total

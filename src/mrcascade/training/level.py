@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
@@ -16,15 +17,20 @@ from torch import Tensor
 
 from mrcascade.denoiser import LevelNetworks, diffusion_loss
 from mrcascade.errors import MRCascadeError
+from mrcascade.io import atomic_output
 from mrcascade.networks import network_preset
 from mrcascade.prior import LevelStatistics
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.ema import PowerEMA
+from mrcascade.training.log import Record, append_record, cut_log, log_file, profile_key
 from mrcascade.training.noise import draw_condition_error, draw_sigma
 from mrcascade.training.patches import Batch, PatchSource, make_batch
+from mrcascade.training.snapshots import drop_snapshots, save_snapshot
 
 VALIDATION_SIGMAS = (0.05, 0.2, 0.8, 3.0, 12.0, 80.0)
 VALIDATION_PATCHES = 48
+VALIDATIONS = 12  # per run
+SNAPSHOTS = 8  # of the averaged weights, per run
 
 
 @dataclass(frozen=True)
@@ -61,8 +67,9 @@ class LevelTrainer:
             )
         self.level, self.config, self.data = level, config, data
         self.device = torch.device(device)
-        torch.manual_seed(config.seed * 1000 + level)  # initial weights
-        networks = LevelNetworks(preset[level - 1], config.channels)
+        with torch.random.fork_rng(devices=[]):  # layers draw from the global generator
+            torch.manual_seed(config.seed * 1000 + level)
+            networks = LevelNetworks(preset[level - 1], config.channels)
         self.networks = networks.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         branch = [p for n, p in networks.named_parameters() if n.startswith("mean.")]
         rest = [p for n, p in networks.named_parameters() if not n.startswith("mean.")]
@@ -132,16 +139,15 @@ class LevelTrainer:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint atomically."""
-        temporary = path.with_name(f".{path.name}.tmp")
-        torch.save(self.state(), temporary)
-        temporary.replace(path)
+        with atomic_output(path, overwrite=True) as temporary:
+            torch.save(self.state(), temporary)
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint; settings other than ``images`` must be those it was made with."""
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise MRCascadeError(f"{path}: not a readable checkpoint; delete it and train anew") from error
+        """Go on from a checkpoint; settings other than ``images`` must be those it was made with.
+
+        Raises MRCascadeError for a damaged file, other settings and other training data.
+        """
+        state = read_checkpoint(path)
         saved, current = json.loads(state["config"]), json.loads(json.dumps(asdict(self.config)))
         changed = [k for k in current if k != "images" and saved.get(k) != current[k]]
         if changed or state["level"] != self.level:
@@ -151,8 +157,16 @@ class LevelTrainer:
             )
         own = json.loads(state["statistics"])[0]
         if any(not math.isclose(own[k], v, rel_tol=1e-6) for k, v in asdict(self.data.own).items()):
-            raise MRCascadeError(f"{path}: made from other training data; use another output folder")
-        self.networks.load_state_dict(state["networks"])
+            raise MRCascadeError(
+                f"{path}: made from other training data; use another output folder"
+            )
+        try:
+            self.networks.load_state_dict(state["networks"])
+        except RuntimeError as error:
+            raise MRCascadeError(
+                f"{path}: made with other networks than this version's {self.config.network!r};"
+                " use another output folder"
+            ) from error
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.load_state_dict(state["ema"])
         self.seen, self.seconds = state["seen"], state["seconds"]
@@ -161,13 +175,34 @@ class LevelTrainer:
 
     def averaged(self, profile: int) -> LevelNetworks:
         """A copy of the networks with the weights of EMA profile ``profile``."""
-        networks = LevelNetworks(network_preset(self.config.network)[self.level - 1], self.config.channels)
-        networks.load_state_dict({**self.networks.state_dict(), **self.ema.parameters(profile)})
-        return networks.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        networks = copy.deepcopy(self.networks)
+        networks.load_state_dict(self.ema.parameters(profile), strict=False)  # buffers stay
+        return networks.eval()
+
+
+def checkpoint_file(folder: Path, level: int) -> Path:
+    """Where a run folder keeps the checkpoint of ``level``."""
+    return folder / f"level{level}.ckpt"
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The state that ``LevelTrainer.save`` wrote, on the CPU; MRCascadeError if it is not one."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch names no type for the many ways in which a file is damaged
+        raise MRCascadeError(
+            f"{path}: not a readable checkpoint; delete it and train anew"
+        ) from error
+    keys = {"config", "level", "statistics", "networks", "optimizer", "ema", "seen", "rng"}
+    if not isinstance(state, dict) or not keys <= state.keys():
+        raise MRCascadeError(f"{path}: not a checkpoint of a level; delete it and train anew")
+    return state
 
 
 @torch.no_grad()
-def validate(networks: LevelNetworks, data: LevelData, level: int, config: TrainConfig) -> dict[str, float]:
+def validate(
+    networks: LevelNetworks, data: LevelData, level: int, config: TrainConfig
+) -> dict[str, float]:
     """Error of the denoiser relative to the band's energy, on fixed patches and noise.
 
     One figure per noise level ("s0.05", ...), and for conditional levels the regression branch's
@@ -176,28 +211,26 @@ def validate(networks: LevelNetworks, data: LevelData, level: int, config: Train
     assert data.validation is not None
     device = next(networks.parameters()).device
     networks.eval()
-    rng = np.random.default_rng(0)
-    raw = data.validation.raw(VALIDATION_PATCHES, rng)
-    figures = {}
-    middle = largest_condition_error(level, config) / 2
-    for suffix, t in (("", 0.0), ("_degraded", middle)):
+    raw = data.validation.raw(VALIDATION_PATCHES, np.random.default_rng(0))
+
+    def pair(t: float) -> tuple[Tensor, Tensor | None, torch.Generator]:
         generator = torch.Generator().manual_seed(0)
-        error = torch.full((len(raw),), t)
-        batch = data.batch(raw, error, config.kernel, generator)
-        band = batch.band.to(device)
-        energy = band.square().mean()
+        batch = data.batch(raw, torch.full((len(raw),), t), config.kernel, generator)
         condition = None if batch.condition is None else batch.condition.to(device)
-        mean = networks.conditional_mean(condition)
-        if mean is not None:
-            figures[f"mean{suffix}"] = float((mean - band).square().mean() / energy)
-        noise = torch.randn(band.shape, generator=generator).to(device)
-        for s in VALIDATION_SIGMAS if not suffix else ():
-            sigma = band.new_full((len(band),), s)
-            out = networks(band + s * noise, sigma, condition, mean)
-            figures[f"s{s:g}"] = float((out - band).square().mean() / energy)
-        if mean is None:
-            break
-    return figures
+        return batch.band.to(device), condition, generator
+
+    band, condition, generator = pair(0.0)
+    noise = torch.randn(band.shape, generator=generator).to(device)
+    mean = networks.conditional_mean(condition)
+    estimates = {} if mean is None else {"mean": mean}
+    for s in VALIDATION_SIGMAS:
+        sigma = band.new_full((len(band),), s)
+        estimates[f"s{s:g}"] = networks(band + s * noise, sigma, condition, mean)
+    if networks.mean is not None:
+        _, degraded, _ = pair(largest_condition_error(level, config) / 2)
+        estimates["mean_degraded"] = networks.mean(degraded)
+    energy = band.square().mean()
+    return {k: float((v - band).square().mean() / energy) for k, v in estimates.items()}
 
 
 def train_level(
@@ -206,16 +239,15 @@ def train_level(
     *,
     progress: Callable[[int, str], None],
     checkpoint_seconds: float = 60.0,
-    validations: int = 12,
 ) -> None:
-    """Train until ``config.images``; checkpoint and JSONL log go to ``folder``.
+    """Train until ``config.images``; checkpoint, snapshots and JSONL log go to ``folder``.
 
     ``progress(n, message)`` is called after each step with the images of that step.
     """
-    config, name = trainer.config, f"level{trainer.level}"
-    checkpoint, log = folder / f"{name}.ckpt", folder / f"{name}.jsonl"
-    _cut_log(log, trainer.seen)
-    every = max(config.batch, config.images // validations)
+    config, checkpoint = trainer.config, checkpoint_file(folder, trainer.level)
+    log = log_file(folder, trainer.level)
+    cut_log(log, trainer.seen)
+    drop_snapshots(folder, trainer.level, trainer.seen)
     saved = time.monotonic()
     sums: dict[str, float] = {}
     steps = 0
@@ -225,25 +257,31 @@ def train_level(
             sums[key] = sums.get(key, 0.0) + value
         steps += 1
         progress(config.batch, f"loss {losses['loss']:.3f}")
-        finished = trainer.seen >= config.images
-        if trainer.seen // every != (trainer.seen - config.batch) // every or finished:
-            record: dict[str, Any] = {"images": trainer.seen, "seconds": round(trainer.seconds, 1)}
-            record |= {key: round(value / steps, 6) for key, value in sums.items()}
-            if trainer.data.validation is not None:
-                for profile, std in enumerate(trainer.ema.stds):
-                    figures = validate(trainer.averaged(profile), trainer.data, trainer.level, config)
-                    record[f"val_ema{std:g}"] = {k: round(v, 5) for k, v in figures.items()}
-            with log.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+        if _due(trainer, VALIDATIONS):
+            means = {key: value / steps for key, value in sums.items()}
+            append_record(log, _record(trainer, means))
             sums, steps = {}, 0
-        if finished or time.monotonic() - saved > checkpoint_seconds:
+        if _due(trainer, SNAPSHOTS):
+            save_snapshot(folder, trainer.level, trainer.seen, trainer.ema)
+        if trainer.seen >= config.images or time.monotonic() - saved > checkpoint_seconds:
             trainer.save(checkpoint)
             saved = time.monotonic()
 
 
-def _cut_log(log: Path, seen: int) -> None:
-    """Drop records that a killed run wrote after its last checkpoint."""
-    if log.exists():
-        lines = log.read_text().splitlines()
-        kept = [line for line in lines if json.loads(line)["images"] <= seen]
-        log.write_text("".join(f"{line}\n" for line in kept))
+def _due(trainer: LevelTrainer, times: int) -> bool:
+    """Whether the last step crossed one of ``times`` equal parts of the run, or ended it."""
+    batch, images = trainer.config.batch, trainer.config.images
+    every = max(batch, images // times)
+    return trainer.seen // every != (trainer.seen - batch) // every or trainer.seen >= images
+
+
+def _record(trainer: LevelTrainer, losses: dict[str, float]) -> Record:
+    """Losses since the last record, and the validation errors of each EMA profile."""
+    record: Record = {"images": trainer.seen, "seconds": round(trainer.seconds, 1)}
+    record |= {key: round(value, 6) for key, value in losses.items()}
+    if trainer.data.validation is not None:
+        for profile, std in enumerate(trainer.ema.stds):
+            networks = trainer.averaged(profile)
+            figures = validate(networks, trainer.data, trainer.level, trainer.config)
+            record[profile_key(std)] = {k: round(v, 5) for k, v in figures.items()}
+    return record

@@ -120,7 +120,7 @@ class PatchSource:
             coarse = patch[0] if self.level == self.config.levels else patch[1] + patch[2]
             if np.abs(coarse).mean() > CONTENT:
                 break
-        turns, flip = rng.integers(4), rng.integers(2)
+        turns, flip = int(rng.integers(4)), bool(rng.integers(2))
         patch = np.rot90(patch, turns, (-2, -1))
         patch = patch[..., ::-1] if flip else patch
         jitter = np.exp(rng.uniform(-1, 1) * self.config.scale_jitter)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from mrcascade.denoiser import LevelNetworks
 from mrcascade.errors import MRCascadeError
 from mrcascade.networks import network_preset
 from mrcascade.prior import LevelSpec, LevelStatistics, write_prior
@@ -19,11 +21,17 @@ from mrcascade.training.config import TrainConfig
 from mrcascade.training.level import (
     LevelData,
     LevelTrainer,
+    checkpoint_file,
     largest_condition_error,
+    read_checkpoint,
     train_level,
+    validate,
 )
+from mrcascade.training.log import best_profile, log_file, profile_key, read_log
 from mrcascade.training.patches import PatchSource, band_slices, slice_weights
+from mrcascade.training.plot import plot_losses
 from mrcascade.training.slices import Volume, load_volumes
+from mrcascade.training.snapshots import rebuild_profile
 
 SPECTRUM_BINS = 48
 Progress = Callable[[int, str], None]
@@ -71,7 +79,8 @@ class CascadeData:
                 bins = np.minimum((radius * SPECTRUM_BINS).astype(int), SPECTRUM_BINS - 1).ravel()
                 total += weight * np.bincount(bins, power.ravel(), SPECTRUM_BINS)
                 count += weight * np.bincount(bins, minlength=SPECTRUM_BINS)
-        return list(total / np.maximum(count, 1e-12))
+        known = np.flatnonzero(count)  # small images leave bins empty
+        return list(np.interp(np.arange(SPECTRUM_BINS), known, total[known] / count[known]))
 
 
 def train_cascade(
@@ -83,18 +92,20 @@ def train_cascade(
     resume: bool = False,
     device: str = "cpu",
     name: str | None = None,
+    ema_std: float | None = None,
     progress: Callable[[int, int, int], Progress] | None = None,
 ) -> Path | None:
     """Train ``levels`` (all by default) on ``data`` and write a prior to ``output / "prior"``.
 
-    Checkpoints, logs and plots go to ``output``. With ``resume`` a level goes on from its
-    checkpoint. ``progress(level, images, done)`` makes the per-step callback of a level. Returns
-    the prior's folder, or None while some level has no checkpoint yet.
+    Checkpoints, logs, snapshots and ``loss.png`` go to ``output``. With ``resume`` a level goes
+    on from its checkpoint. ``ema_std`` names another EMA profile for the prior, see ``export``.
+    ``progress(level, images, done)`` makes the per-step callback of a level. Returns the prior's
+    folder, or None while some level has no checkpoint yet.
     """
     wanted = sorted(levels or range(1, config.levels + 1), reverse=True)
     if not set(wanted) <= set(range(1, config.levels + 1)):
         raise MRCascadeError(f"levels {wanted} asked for, but the cascade has 1 to {config.levels}")
-    found = [output / f"level{i}.ckpt" for i in wanted if (output / f"level{i}.ckpt").exists()]
+    found = [f for f in (checkpoint_file(output, i) for i in wanted) if f.exists()]
     if found and not resume:
         raise MRCascadeError(f"{found[0]}: exists; use --resume to go on, or another output folder")
     multiple = 2 ** (config.levels - 1)
@@ -102,15 +113,18 @@ def train_cascade(
     output.mkdir(parents=True, exist_ok=True)
     for level in wanted:
         trainer = LevelTrainer(level, config, cascade.level(level), device)
-        checkpoint = output / f"level{level}.ckpt"
+        checkpoint = checkpoint_file(output, level)
         if resume and checkpoint.exists():
             trainer.load(checkpoint)
         report = progress(level, config.images, trainer.seen) if progress else _silent
         train_level(trainer, output, progress=report)
-        del trainer
-    if not all((output / f"level{i}.ckpt").exists() for i in range(1, config.levels + 1)):
+        plot_losses(output, config.levels)
+        del trainer  # its patches, before the next level's are made
+    if not all(checkpoint_file(output, i).exists() for i in range(1, config.levels + 1)):
         return None
-    return export(output, config, cascade, data, name or output.name)
+    return export(
+        output, config, cascade, data, name or output.name, device=device, ema_std=ema_std
+    )
 
 
 def _silent(images: int, message: str) -> None:
@@ -118,46 +132,37 @@ def _silent(images: int, message: str) -> None:
 
 
 def export(
-    output: Path, config: TrainConfig, cascade: CascadeData, data: Path, name: str
+    output: Path,
+    config: TrainConfig,
+    cascade: CascadeData,
+    data: Path,
+    name: str,
+    *,
+    device: str = "cpu",
+    ema_std: float | None = None,
 ) -> Path:
-    """Write the prior of a run's checkpoints: per level the EMA profile that validates best."""
-    levels = []
-    for level in range(1, config.levels + 1):
-        state = torch.load(output / f"level{level}.ckpt", map_location="cpu", weights_only=True)
-        saved = TrainConfig(**_tuples(json.loads(state["config"])))
-        records = _records(output / f"level{level}.jsonl")
-        profile = _best_profile(saved, records)
-        weights = {**state["networks"], **state["ema"][profile]}
-        training = {
-            "images": state["seen"],
-            "seconds": round(state["seconds"], 1),
-            "ema": saved.ema[profile],
-            "config": {k: v for k, v in asdict(saved).items() if k not in ("images", "ema")},
-            "validation": records[-1].get(f"val_ema{saved.ema[profile]:g}") if records else None,
-        }
-        spec = LevelSpec(
-            networks=network_preset(config.network)[level - 1],
-            statistics=cascade.statistics(level),
-            condition_error=(
-                largest_condition_error(level, saved) if level < saved.levels else 0.0
-            ),
-            training=training,
-        )
-        levels.append((spec, weights))
+    """Write the prior of a run's checkpoints to ``output / "prior"`` and return that folder.
+
+    Of the EMA profiles kept in training each level gets the one that validates best; with
+    ``ema_std`` the profile of that relative standard deviation, rebuilt from the snapshots.
+    """
     folder = output / "prior"
     provenance = {
         "data": data.name,
         "files": [v.file for v in cascade.train],
         "slices": sum(len(v.slices) for v in cascade.train),
         "network": config.network,
-        "hardware": _hardware(),
+        "hardware": _hardware(device),
     }
     write_prior(
         folder,
         name=name,
         kernel=config.kernel,
         channels=config.channels,
-        levels=levels,
+        levels=[
+            _trained_level(output, level, config, cascade, device, ema_std)
+            for level in range(1, config.levels + 1)
+        ],
         spectrum=cascade.spectrum(),
         provenance=provenance,
         sampling={},
@@ -165,31 +170,69 @@ def export(
     return folder
 
 
-def _best_profile(config: TrainConfig, records: list[dict[str, Any]]) -> int:
-    if not records or f"val_ema{config.ema[0]:g}" not in records[-1]:
-        return 0
-    scores = [sum(records[-1][f"val_ema{std:g}"].values()) for std in config.ema]
-    return int(np.argmin(scores))
+def _trained_level(
+    output: Path,
+    level: int,
+    config: TrainConfig,
+    cascade: CascadeData,
+    device: str,
+    ema_std: float | None,
+) -> tuple[LevelSpec, dict[str, Tensor]]:
+    """What the prior says about a level, and its weights, from the level's checkpoint."""
+    checkpoint = checkpoint_file(output, level)
+    state = read_checkpoint(checkpoint)
+    saved = _saved_config(checkpoint, state, config)
+    if ema_std is None:
+        records = read_log(log_file(output, level))
+        profile = best_profile(records[-1], saved.ema) if records else 0
+        std, weights = saved.ema[profile], {**state["networks"], **state["ema"][profile]}
+        figures = records[-1].get(profile_key(std)) if records else None
+    else:
+        std = ema_std
+        weights = {**state["networks"], **rebuild_profile(output, level, ema_std)}
+        figures = _validated(weights, level, saved, cascade, device)
+    spec = LevelSpec(
+        networks=network_preset(config.network)[level - 1],
+        statistics=LevelStatistics(**json.loads(state["statistics"])[0]),
+        condition_error=largest_condition_error(level, saved) if level < saved.levels else 0.0,
+        training={
+            "images": state["seen"],
+            "seconds": round(state["seconds"], 1),
+            "ema": std,
+            "config": {k: v for k, v in asdict(saved).items() if k not in ("images", "ema")},
+            "validation": figures,
+        },
+    )
+    return spec, weights
 
 
-def _records(log: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+def _saved_config(checkpoint: Path, state: dict[str, Any], config: TrainConfig) -> TrainConfig:
+    """The settings that a checkpoint was made with; they must describe the same cascade."""
+    try:
+        saved = TrainConfig.from_json(state["config"])
+    except (TypeError, ValueError) as error:
+        raise MRCascadeError(f"{checkpoint}: made by another version; train anew") from error
+    for key in ("network", "kernel", "levels", "channels"):
+        if getattr(saved, key) != getattr(config, key):
+            raise MRCascadeError(
+                f"{checkpoint}: made with {key} {getattr(saved, key)!r}, but this run has"
+                f" {getattr(config, key)!r}; train all levels alike"
+            )
+    return saved
 
 
-def _tuples(config: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+def _validated(
+    weights: dict[str, Tensor], level: int, config: TrainConfig, cascade: CascadeData, device: str
+) -> dict[str, float] | None:
+    if not cascade.validation:
+        return None
+    networks = LevelNetworks(network_preset(config.network)[level - 1], config.channels)
+    networks.load_state_dict(weights)
+    figures = validate(networks.to(device), cascade.level(level), level, config)
+    return {k: round(v, 5) for k, v in figures.items()}
 
 
-def _hardware() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+def _hardware(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
     return f"{torch.get_num_threads()} CPU threads ({platform.machine()})"
-
-
-def shortened(config: TrainConfig, images: int | None) -> TrainConfig:
-    """``config`` with another number of images per level, if one is given."""
-    if images is None:
-        return config
-    if images < config.batch:
-        raise MRCascadeError(f"--images {images} is less than one batch of {config.batch}")
-    return replace(config, images=images)

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from mrcascade.dataset import (
+    EMPTY,
+    centre_crop,
+    fourier_crop,
+    manifest_axes,
+    read_manifest,
+    split_of,
+)
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
-from mrcascade.operators import down_matrix, legal_size
+from mrcascade.io import atomic_output, choose_axes, list_images, read_image, to_slices
+from mrcascade.operators import legal_size
 
-MANIFEST = "manifest.json"
-SPLITS = ("train", "val", "test")
 CACHE_LEVELS = 4095  # 12 bits, above the noise of any of these images
-EMPTY = 0.02  # a slice whose mean magnitude is below this share of the maximum is air
+# What reading a foreign or damaged zip archive of arrays raises.
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -42,16 +51,18 @@ def load_volumes(data: Path, multiple: int, factors: tuple[int, ...]) -> list[Vo
     without such folders every tenth file is validation data.
     """
     volumes = list(_read_cache(data) if data.suffix == ".npz" else _read_folder(data, factors))
-    volumes = [replace(v, slices=_crop(v.slices, multiple)) for v in volumes if len(v.slices)]
+    volumes = [
+        replace(v, slices=centre_crop(v.slices, (multiple, multiple)))
+        for v in volumes
+        if len(v.slices)
+    ]
     if not any(v.split == "train" for v in volumes):
         raise MRCascadeError(f"{data}: no training images found; give a folder with image files")
     return volumes
 
 
 def _read_folder(root: Path, factors: tuple[int, ...]) -> Iterator[Volume]:
-    from mrcascade.io import choose_axes, list_images, read_image, to_slices
-
-    manifest = _read_manifest(root)
+    manifest = read_manifest(root)
     files = [root / name for name in sorted(manifest)] or list_images(root)
     splits = _splits([f.relative_to(root) for f in files])
     for file, split in zip(files, splits, strict=True):
@@ -60,11 +71,11 @@ def _read_folder(root: Path, factors: tuple[int, ...]) -> Iterator[Volume]:
         image = read_image(file)
         if np.iscomplexobj(image.data):
             raise MRCascadeError(f"{file}: complex image; this prior is trained on magnitudes")
-        axes = choose_axes(image, _manifest_axes(facts))
-        stack = to_slices(image, axes)
-        yield prepare_volume(
-            stack, name, split, factors, effective=facts.get("effective_matrix")
-        )
+        stack = to_slices(image, choose_axes(image, manifest_axes(facts)))
+        try:
+            yield prepare_volume(stack, name, split, factors, facts.get("effective_matrix"))
+        except MRCascadeError as error:  # too small
+            raise MRCascadeError(f"{file}: {error}") from error
 
 
 def prepare_volume(
@@ -81,52 +92,16 @@ def prepare_volume(
     return Volume(name, name.split("/")[0], split, stack[content], scales)
 
 
-def fourier_crop(stack: np.ndarray, matrix: tuple[int, ...] | list[int]) -> np.ndarray:
-    """Keep the centre of k-space, ``matrix`` samples per axis; constants keep their value."""
-    rows, cols = (min(m, n) for m, n in zip(matrix, stack.shape[1:], strict=True))
-    if (rows, cols) == stack.shape[1:]:
-        return stack
-    a = down_matrix("fourier", stack.shape[1], rows).astype(np.float32)
-    b = down_matrix("fourier", stack.shape[2], cols).astype(np.float32)
-    return np.einsum("ij,sjk,lk->sil", a, stack, b, optimize=True)
-
-
 def _measure(stack: np.ndarray, factor: int) -> np.ndarray:
     sides = [legal_size(n, factor) // factor for n in stack.shape[1:]]
-    return fourier_crop(_crop(stack, factor), sides)
-
-
-def _crop(stack: np.ndarray, multiple: int) -> np.ndarray:
-    window = []
-    for n in stack.shape[1:]:
-        size = legal_size(n, multiple)
-        start = (n - size) // 2
-        window.append(slice(start, start + size))
-    return stack[:, window[0], window[1]]
+    return fourier_crop(centre_crop(stack, (factor, factor)), sides)
 
 
 def _splits(names: list[Path]) -> list[str]:
-    found = [next((p for p in name.parts[:-1] if p in SPLITS), None) for name in names]
+    found = [split_of(name) for name in names]
     if any(found):
         return [split or "train" for split in found]
     return ["val" if i % 10 == 9 else "train" for i in range(len(names))]
-
-
-def _read_manifest(root: Path) -> dict[str, dict[str, Any]]:
-    path = root / MANIFEST
-    if not path.is_file():
-        return {}
-    try:
-        return {entry["file"]: entry for entry in json.loads(path.read_text())}
-    except (ValueError, KeyError, TypeError) as error:
-        raise MRCascadeError(f"{path}: not a list of objects with a 'file' each") from error
-
-
-def _manifest_axes(facts: dict[str, Any]) -> tuple[int, int] | None:
-    if not facts:
-        return None
-    first, second = (a for a in range(3) if a != facts.get("slice_axis", 2) % 3)
-    return first, second
 
 
 def write_cache(volumes: list[Volume], path: Path) -> None:
@@ -138,13 +113,11 @@ def write_cache(volumes: list[Volume], path: Path) -> None:
         body = _body_window(volume.slices)
         scaled = (volume.slices[body] - low) * (CACHE_LEVELS / max(high - low, 1e-12))
         arrays[f"v{number}"] = np.round(scaled).astype(np.uint16)
-        facts = {k: v for k, v in asdict(replace(volume, slices=None)).items() if k != "slices"}  # type: ignore[arg-type]
-        index.append({**facts, "low": low, "high": high})
+        facts = {"file": volume.file, "group": volume.group, "split": volume.split}
+        index.append({**facts, "scales": volume.scales, "low": low, "high": high})
     arrays["index"] = np.frombuffer(json.dumps(index).encode(), np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp.npz")
-    np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-    temporary.replace(path)
+    with atomic_output(path, overwrite=True) as temporary:
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
 
 
 def _body_window(slices: np.ndarray) -> tuple[slice, slice, slice]:
@@ -164,8 +137,12 @@ def _read_cache(path: Path) -> Iterator[Volume]:
         with np.load(path) as file:
             index = json.loads(bytes(file["index"]))
             arrays = [file[f"v{i}"] for i in range(len(index))]
-    except (OSError, ValueError, KeyError) as error:
-        raise MRCascadeError(f"{path}: not a slice cache; make one with 'mrcascade cache'") from error
+    except FileNotFoundError as error:
+        raise MRCascadeError(f"{path}: does not exist; make it with 'mrcascade cache'") from error
+    except _DAMAGE as error:
+        raise MRCascadeError(
+            f"{path}: not a slice cache, or damaged; make one with 'mrcascade cache'"
+        ) from error
     for facts, array in zip(index, arrays, strict=True):
         span = (facts["high"] - facts["low"]) / CACHE_LEVELS
         yield Volume(

@@ -1,0 +1,76 @@
+"""Time and memory of one restored slice, and the share of it that is spent outside the networks.
+
+    python benchmarks/speed.py --prior mr-small --side 256 --factor 4
+
+Prints, per mode: seconds per slice (median), network evaluations, the share of the time outside
+the networks, and the process's peak memory. The model is loaded before the clock starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import time
+
+import numpy as np
+import torch
+
+from mrcascade import CascadePrior, SeparableOperator, super_resolve
+from mrcascade.denoiser import LevelNetworks
+
+
+class Clock:
+    """Adds up the time spent in the networks' forward passes."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def wrap(self, function):
+        def timed(*arguments):
+            started = time.perf_counter()
+            result = function(*arguments)
+            self.seconds += time.perf_counter() - started
+            return result
+
+        return timed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prior", default="mr-small")
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--factor", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--modes", default="mean,paper")
+    options = parser.parse_args()
+
+    prior = CascadePrior.from_pretrained(options.prior)
+    operator = SeparableOperator.from_kernel("fourier", options.factor, (options.side,) * 2)
+    rng = np.random.default_rng(0)
+    measurement = np.abs(rng.normal(size=operator.out_shape)).astype(np.float32)
+    clock = Clock()
+    LevelNetworks.forward = clock.wrap(LevelNetworks.forward)
+    LevelNetworks.conditional_mean = clock.wrap(LevelNetworks.conditional_mean)
+
+    print(f"{prior.name}, {options.factor}x to {options.side} x {options.side}, noise-free,")
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    for mode in options.modes.split(","):
+        super_resolve(measurement, operator, prior, mode=mode, steps=None if mode == "mean" else 6)
+        totals, outside = [], []
+        for repeat in range(options.repeats if mode == "mean" else max(1, options.repeats // 2)):
+            clock.seconds = 0.0
+            started = time.perf_counter()
+            result = super_resolve(measurement, operator, prior, mode=mode, seed=repeat)
+            totals.append(time.perf_counter() - started)
+            outside.append(1 - clock.seconds / totals[-1])
+        print(
+            f"{mode}: {statistics.median(totals):.2f} s, {sum(result.evaluations.values())}"
+            f" evaluations, {100 * statistics.median(outside):.1f} % outside the networks"
+        )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    print(f"peak memory {peak:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Measured truth, restored by every method, compared: metrics, tables with intervals, a picture."""

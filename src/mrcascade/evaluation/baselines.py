@@ -1,0 +1,50 @@
+"""Reconstructions without a prior: zero filling (the pseudo-inverse) and bicubic interpolation."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mrcascade.operators import SHARED_EDGE_KERNELS, LinearOperator
+
+_KEYS_A = -0.5  # the cubic that reproduces quadratic polynomials (Keys 1981, eq. 15)
+
+
+def zero_filled(measurement: np.ndarray, operator: LinearOperator) -> np.ndarray:
+    """``H^+ y`` of (S, h, w); for the Fourier kernel this is zero filling of k-space."""
+    return operator.pinv(torch.from_numpy(measurement)).numpy()
+
+
+def bicubic(measurement: np.ndarray, kernel: str, shape: tuple[int, int]) -> np.ndarray:
+    """Cubic interpolation of (S, h, w) to (S, *shape), on the grid of the measurement's kernel.
+
+    The samples' places decide over the result: with ``fourier`` and ``gaussian`` voxel 0 keeps
+    its centre, with ``area`` and ``bicubic`` the edges of the field of view stay. The wrong choice
+    moves the image by ``(f - 1) / (2 f)`` measured voxels. The border repeats (``fourier``, whose
+    images are periodic) or keeps its last value.
+    """
+    rows, cols = (
+        cubic_matrix(n, m, kernel) for n, m in zip(shape, measurement.shape[1:], strict=True)
+    )
+    result = np.einsum("ij,sjk,lk->sil", rows, measurement, cols, optimize=True)
+    return result.astype(measurement.dtype)
+
+
+def cubic_matrix(n: int, m: int, kernel: str) -> np.ndarray:
+    """Keys's cubic convolution from ``m`` samples to ``n`` on the grid of ``kernel``; (n, m)."""
+    fine = np.arange(n)
+    place = (fine + 0.5) * m / n - 0.5 if kernel in SHARED_EDGE_KERNELS else fine * m / n
+    first = np.floor(place).astype(int) - 1
+    matrix = np.zeros((n, m))
+    for tap in range(4):
+        source = first + tap
+        inside = source % m if kernel == "fourier" else np.clip(source, 0, m - 1)
+        np.add.at(matrix, (fine, inside), _keys(place - source))
+    return matrix
+
+
+def _keys(distance: np.ndarray) -> np.ndarray:
+    d, a = np.abs(distance), _KEYS_A
+    near = ((a + 2) * d - (a + 3)) * d**2 + 1
+    far = a * (((d - 5) * d + 8) * d - 4)
+    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))

@@ -1,0 +1,214 @@
+"""The growing files of an evaluation, so written that a killed one goes on where it was.
+
+``evaluation.json`` holds the settings. When a method has restored a file, its rows are added to
+``metrics.csv`` and then, as the mark that they are complete, its one row to ``volumes.csv``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.io import atomic_output
+
+METRICS = ("psnr_slice", "psnr_volmax", "ssim_slice", "ssim_volmax", "nmse", "lpips")
+_KEY = ("file", "slice", "anatomy", "method", "factor", "kernel", "noise")
+SLICE_COLUMNS = (*_KEY, *METRICS, "residual", "seconds", "nfe")
+VOLUME_METRICS = ("psnr", "ssim", "nmse")
+VOLUME_COLUMNS = (
+    *("file", "anatomy", "method", "factor", "kernel", "noise", "slices"),
+    *VOLUME_METRICS,
+    *("residual", "seconds", "nfe"),
+)
+_TEXT = ("file", "anatomy", "method", "factor", "kernel")
+
+SETTINGS_FILE = "evaluation.json"
+SLICES_FILE, VOLUMES_FILE = "metrics.csv", "volumes.csv"
+TABLE_FILES = ("table.md", "table.json")
+FIGURE_FILE, FIGURE_FOLDER = "slices.png", "slices"
+
+Row = Mapping[str, Any]
+
+
+class Ledger:
+    """Rows of finished (file, method) pairs, in memory and on disk."""
+
+    def __init__(self, folder: Path, slices: list[Row], volumes: list[Row]) -> None:
+        self.folder = folder
+        self.slices = slices
+        self.volumes = volumes
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        settings: Mapping[str, Any],
+        methods: Mapping[str, Any],
+        overwrite: bool = False,
+    ) -> Ledger:
+        """Begin in ``folder``, or go on there if its evaluation has the same settings.
+
+        Args:
+            settings: what every row depends on.
+            methods: what the rows of each method depend on; methods may be added later.
+
+        Raises MRCascadeError where the folder holds an evaluation with other settings, unless
+        ``overwrite`` discards it.
+        """
+        document = {"settings": dict(settings), "methods": dict(methods)}
+        document = json.loads(json.dumps(document))  # as it will be read back
+        if overwrite:
+            _discard(folder)
+        before = _read_settings(folder)
+        if before is not None:
+            _refuse_difference(folder, before, document)
+            document["methods"] = before["methods"] | document["methods"]
+        if before != document:
+            with atomic_output(folder / SETTINGS_FILE, overwrite=True) as path:
+                path.write_text(json.dumps(document, indent=1) + "\n")
+        volumes = _read_rows(folder / VOLUMES_FILE, VOLUME_COLUMNS)
+        finished = {(v["file"], v["method"]) for v in volumes}
+        rows = _read_rows(folder / SLICES_FILE, SLICE_COLUMNS)
+        rows = [r for r in rows if (r["file"], r["method"]) in finished]
+        ledger = cls(folder, rows, volumes)
+        ledger._rewrite()
+        return ledger
+
+    @property
+    def methods(self) -> list[str]:
+        """Methods with rows, in the order in which they came."""
+        return list(dict.fromkeys(v["method"] for v in self.volumes))
+
+    def done(self, file: str, method: str) -> bool:
+        return any(v["file"] == file and v["method"] == method for v in self.volumes)
+
+    def add(self, slices: Sequence[Row], volume: Row) -> None:
+        """Store the rows of one method on one file."""
+        slices = [_as_stored(row, SLICE_COLUMNS) for row in slices]
+        volume = _as_stored(volume, VOLUME_COLUMNS)
+        _append(self.folder / SLICES_FILE, _csv(slices, SLICE_COLUMNS))
+        _append(self.folder / VOLUMES_FILE, _csv([volume], VOLUME_COLUMNS))
+        self.slices.extend(slices)
+        self.volumes.append(volume)
+
+    def _rewrite(self) -> None:
+        """Drop what an interruption cut short."""
+        for name, columns, rows in (
+            (SLICES_FILE, SLICE_COLUMNS, self.slices),
+            (VOLUMES_FILE, VOLUME_COLUMNS, self.volumes),
+        ):
+            with atomic_output(self.folder / name, overwrite=True) as path:
+                path.write_text(",".join(columns) + "\n" + _csv(rows, columns))
+
+
+def _discard(folder: Path) -> None:
+    # The settings go last: what is left of an interrupted removal is still known as ours.
+    for name in (VOLUMES_FILE, SLICES_FILE, *TABLE_FILES, FIGURE_FILE):
+        (folder / name).unlink(missing_ok=True)
+    for path in (folder / FIGURE_FOLDER).glob("*.npy"):
+        path.unlink()
+    (folder / SETTINGS_FILE).unlink(missing_ok=True)
+
+
+def _read_settings(folder: Path) -> dict[str, Any] | None:
+    path = folder / SETTINGS_FILE
+    try:
+        document = json.loads(path.read_text())
+    except FileNotFoundError:
+        if (folder / SLICES_FILE).exists() or (folder / VOLUMES_FILE).exists():
+            raise MRCascadeError(
+                f"{folder}: has results but no {SETTINGS_FILE}; choose another folder or add"
+                " --overwrite"
+            ) from None
+        return None
+    except (OSError, ValueError) as error:
+        raise MRCascadeError(
+            f"{path}: cannot be read; choose another folder or add --overwrite"
+        ) from error
+    if not isinstance(document, dict) or not {"settings", "methods"} <= document.keys():
+        raise MRCascadeError(
+            f"{path}: not an evaluation's settings; choose another folder or add --overwrite"
+        )
+    return document
+
+
+def _refuse_difference(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    both = before["methods"].keys() & now["methods"].keys()
+    pairs = [("", before["settings"], now["settings"])]
+    pairs += [(f"{m} ", before["methods"][m], now["methods"][m]) for m in sorted(both)]
+    for prefix, old, new in pairs:
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key) != new.get(key):
+                raise MRCascadeError(
+                    f"{folder}: holds an evaluation with other settings"
+                    f" ({_shortly(prefix + key, old.get(key), new.get(key))});"
+                    " choose another folder or add --overwrite"
+                )
+
+
+def _shortly(key: str, old: Any, new: Any) -> str:
+    values = [json.dumps(v) for v in (old, new)]
+    if max(map(len, values)) > 60:
+        return f"{key} differs"
+    return f"{key} {values[0]} then, {values[1]} now"
+
+
+# ---- rows ----
+
+
+def _csv(rows: Iterable[Row], columns: Sequence[str]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writerows({c: _text(row[c]) for c in columns} for row in rows)
+    return buffer.getvalue()
+
+
+def _text(value: Any) -> str:
+    """Numbers with 7 digits, more than any of them means; nothing for what is not known."""
+    if value is None:
+        return ""
+    return f"{value:.7g}" if isinstance(value, float) else str(value)
+
+
+def _as_stored(row: Row, columns: Sequence[str]) -> dict[str, Any]:
+    """The row as it will be read back, so that tables do not depend on interruptions."""
+    return _parsed({c: _text(row[c]) for c in columns})
+
+
+def _parsed(row: Mapping[str, str]) -> dict[str, Any]:
+    return {k: v if k in _TEXT else (float(v) if v else None) for k, v in row.items()}
+
+
+def _read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
+    """Complete rows: a last line without its end was being written when the process died."""
+    if not path.exists():
+        return []
+    text = path.read_text()
+    text = text[: text.rfind("\n") + 1]
+    reader = csv.DictReader(io.StringIO(text))
+    try:
+        rows = [_parsed({c: row[c] for c in columns}) for row in reader]
+    except (KeyError, TypeError, ValueError) as error:
+        raise MRCascadeError(
+            f"{path}: not a table of this version; choose another folder or add --overwrite"
+        ) from error
+    return list(rows)
+
+
+def _append(path: Path, text: str) -> None:
+    try:
+        with path.open("a") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise MRCascadeError(
+            f"cannot write {path}: {reason}; make room and repeat the command to go on"
+        ) from error

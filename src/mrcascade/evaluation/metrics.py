@@ -1,0 +1,94 @@
+"""Image quality: PSNR, SSIM and NMSE per slice and pooled over a volume.
+
+PSNR and SSIM depend on a data range, of which there are two customs, both reported: the maximum of
+the slice's ground truth, and that of the volume (fastMRI, Zbontar et al. 2018). SSIM (Wang et al.
+2004) has fastMRI's settings: uniform 7x7 window, K1 = 0.01, K2 = 0.03, sample covariance. Complex
+images are compared by magnitude; real ones as they are, negative values included.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mrcascade.errors import MRCascadeError
+
+SSIM_WINDOW = 7
+SSIM_K1, SSIM_K2 = 0.01, 0.03
+
+
+def slice_metrics(truth: np.ndarray, image: np.ndarray, volume_maximum: float) -> dict[str, float]:
+    """``psnr_slice``, ``psnr_volmax`` (dB), ``ssim_slice``, ``ssim_volmax`` and ``nmse``.
+
+    Args:
+        truth, image: (H, W), any unit; ``truth`` is not zero everywhere.
+        volume_maximum: largest magnitude of the ground truth's volume.
+    """
+    slice_maximum = largest_magnitude(truth)
+    truth, image = comparable(truth), comparable(image)
+    return {
+        "psnr_slice": psnr(truth, image, slice_maximum),
+        "psnr_volmax": psnr(truth, image, volume_maximum),
+        "ssim_slice": ssim(truth, image, slice_maximum),
+        "ssim_volmax": ssim(truth, image, volume_maximum),
+        "nmse": nmse(truth, image),
+    }
+
+
+def volume_metrics(
+    truth: np.ndarray, images: np.ndarray, volume_maximum: float
+) -> dict[str, float]:
+    """fastMRI's figures of a volume: ``psnr`` from the error pooled over (S, H, W), ``ssim`` as
+    the mean over its slices (both with the volume maximum), ``nmse`` over the volume."""
+    truth, images = comparable(truth), comparable(images)
+    slices = [ssim(t, x, volume_maximum) for t, x in zip(truth, images, strict=True)]
+    return {
+        "psnr": psnr(truth, images, volume_maximum),
+        "ssim": float(np.mean(slices)),
+        "nmse": nmse(truth, images),
+    }
+
+
+def comparable(image: np.ndarray) -> np.ndarray:
+    """float64; the magnitude of a complex image."""
+    return (np.abs(image) if np.iscomplexobj(image) else image).astype(np.float64)
+
+
+def largest_magnitude(image: np.ndarray) -> float:
+    """The data range that an image suggests."""
+    return float(np.abs(image).max())
+
+
+def psnr(truth: np.ndarray, image: np.ndarray, data_range: float) -> float:
+    """``20 log10(range / rmse)`` in dB over all pixels; infinite for equal images."""
+    error = float(np.mean((truth - image) ** 2))
+    return float("inf") if error == 0 else float(10 * np.log10(data_range**2 / error))
+
+
+def nmse(truth: np.ndarray, image: np.ndarray) -> float:
+    """``||x - truth||^2 / ||truth||^2`` over all pixels."""
+    return float(np.sum((truth - image) ** 2) / np.sum(truth**2))
+
+
+def ssim(truth: np.ndarray, image: np.ndarray, data_range: float) -> float:
+    """Structural similarity of two (H, W) images with the settings above.
+
+    Raises MRCascadeError for images smaller than the window.
+    """
+    from skimage.metrics import structural_similarity
+
+    if min(truth.shape) < SSIM_WINDOW:
+        raise MRCascadeError(
+            f"images of {truth.shape[0]}x{truth.shape[1]} are smaller than SSIM's window of"
+            f" {SSIM_WINDOW} pixels; evaluate larger ones"
+        )
+    return float(
+        structural_similarity(
+            truth,
+            image,
+            win_size=SSIM_WINDOW,
+            data_range=data_range,
+            K1=SSIM_K1,
+            K2=SSIM_K2,
+            use_sample_covariance=True,
+        )
+    )

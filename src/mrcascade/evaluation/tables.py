@@ -1,0 +1,225 @@
+"""From rows to tables: means with bootstrap intervals, as Markdown for people and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrcascade.evaluation.data import source_of
+from mrcascade.evaluation.ledger import METRICS, TABLE_FILES, VOLUME_METRICS, Ledger, Row
+from mrcascade.io import atomic_outputs
+
+RESAMPLES = 2000
+LEVEL = 0.95
+
+_TITLES = {
+    "psnr_slice": "PSNR, slice max (dB)",
+    "psnr_volmax": "PSNR, volume max (dB)",
+    "ssim_slice": "SSIM, slice max",
+    "ssim_volmax": "SSIM, volume max",
+    "nmse": "NMSE",
+    "lpips": "LPIPS (AlexNet)",
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
+}
+_DECIMALS = {"psnr_slice": 2, "psnr_volmax": 2, "psnr": 2, "nmse": 5}
+_HOW = (
+    f"Means over slices with {LEVEL:.0%} bootstrap intervals"
+    f" ({RESAMPLES} resamples: files with replacement, then slices within each drawn file)."
+    " The intervals describe this test set; with few files, or several files of one subject, they"
+    " say little about other subjects."
+)
+_VOLUMES_HOW = (
+    "Pooled over each file as fastMRI does: PSNR from the error of the whole volume with the ground"
+    " truth's volume maximum, SSIM as the mean over slices with the volume maximum, NMSE of the"
+    " volume. Means over files; the bootstrap resamples files."
+)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its bootstrap interval; None where a value is missing or not finite."""
+
+    mean: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Results of one method on one group of slices (or of files, in the table of volumes).
+
+    ``kind`` is "anatomy" or "source", ``residual`` the largest one, ``seconds`` and ``nfe`` means
+    per slice.
+    """
+
+    kind: str
+    name: str
+    method: str
+    slices: int
+    files: int
+    metrics: dict[str, Estimate]
+    residual: float
+    seconds: float
+    nfe: float
+
+
+def bootstrap(
+    values: np.ndarray,
+    files: Sequence[str],
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
+) -> np.ndarray:
+    """Percentile interval of the mean over rows of ``values`` (n, M); returns (2, M).
+
+    Two stages (Davison and Hinkley 1997, section 3.8): files are drawn with replacement, and from
+    each drawn file as many rows as it has. Slices of a file resemble one another, so drawing
+    slices alone would make the interval too narrow.
+    """
+    names = np.asarray(files)
+    groups = [values[names == name] for name in dict.fromkeys(files)]
+    drawn = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=resamples)
+    sums, sizes = np.zeros((resamples, values.shape[1])), np.zeros(resamples)
+    for times, group in zip(drawn.T, groups, strict=True):
+        n = len(group)
+        owner = np.repeat(np.arange(resamples), times)
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=len(owner))
+        np.add.at(sums, owner, weights @ group)
+        sizes += n * times
+    tail = (1 - LEVEL) / 2
+    return np.quantile(sums / sizes[:, None], [tail, 1 - tail], axis=0)
+
+
+def summarise(rows: Sequence[Row], metrics: Sequence[str], seed: int = 0) -> list[Group]:
+    """A ``Group`` per anatomy and method, then per source (``anatomy/source``) and method.
+
+    The same resamples serve every method of a group, since each draws with the same seed.
+    """
+    methods = list(dict.fromkeys(r["method"] for r in rows))
+    result = []
+    for kind in ("anatomy", "source"):
+        members: dict[str, list[Row]] = {}
+        for row in rows:
+            members.setdefault(_group_name(row, kind), []).append(row)
+        for name in sorted(members):
+            for method in methods:
+                chosen = [r for r in members[name] if r["method"] == method]
+                if chosen:
+                    result.append(_group(kind, name, method, chosen, metrics, seed))
+    return result
+
+
+def _group_name(row: Row, kind: str) -> str:
+    anatomy: str = row["anatomy"]
+    return anatomy if kind == "anatomy" else f"{anatomy}/{source_of(row['file'], anatomy)}"
+
+
+def _group(
+    kind: str, name: str, method: str, rows: list[Row], metrics: Sequence[str], seed: int
+) -> Group:
+    rows = sorted(rows, key=lambda r: r["file"])  # the order in which methods ran means nothing
+    files = [r["file"] for r in rows]
+    per_slice = [r.get("slices", 1) for r in rows]  # a row of volumes.csv stands for many slices
+    return Group(
+        kind=kind,
+        name=name,
+        method=method,
+        slices=int(sum(per_slice)),
+        files=len(set(files)),
+        metrics=_estimates(rows, files, metrics, seed),
+        residual=max(r["residual"] for r in rows),
+        seconds=float(np.average([r["seconds"] for r in rows], weights=per_slice)),
+        nfe=float(np.average([r["nfe"] for r in rows], weights=per_slice)),
+    )
+
+
+def _estimates(
+    rows: list[Row], files: list[str], metrics: Sequence[str], seed: int
+) -> dict[str, Estimate]:
+    table = np.array([[_number(r[m]) for m in metrics] for r in rows])
+    usable = np.isfinite(table).all(0)
+    intervals = np.full((2, len(metrics)), np.nan)
+    if usable.any():
+        rng = np.random.default_rng(seed)
+        intervals[:, usable] = bootstrap(table[:, usable], files, rng)
+    means = table.mean(0)
+    return {
+        m: Estimate(float(means[i]), float(intervals[0, i]), float(intervals[1, i]))
+        if usable[i]
+        else Estimate(None)
+        for i, m in enumerate(metrics)
+    }
+
+
+def _number(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+# ---- files ----
+
+
+def write_tables(
+    ledger: Ledger,
+    facts: Mapping[str, str],
+    notes: Sequence[str],
+    document: Mapping[str, Any],
+    seed: int,
+) -> tuple[Path, Path]:
+    """Write ``table.md`` and ``table.json`` of everything in the ledger.
+
+    Args:
+        facts: what the reader must know, title -> text.
+        notes: sentences below the facts.
+        document: settings, for the JSON.
+    """
+    slices = summarise(ledger.slices, METRICS, seed)
+    volumes = [g for g in summarise(ledger.volumes, VOLUME_METRICS, seed) if g.kind == "anatomy"]
+    markdown = _markdown(slices, volumes, facts, notes)
+    record = {
+        **document,
+        "facts": dict(facts),
+        "notes": list(notes),
+        "intervals": {"level": LEVEL, "resamples": RESAMPLES, "seed": seed, "how": _HOW},
+        "slices": [asdict(g) for g in slices],
+        "volumes": [asdict(g) for g in volumes],
+    }
+    targets = [ledger.folder / name for name in TABLE_FILES]
+    with atomic_outputs(targets, overwrite=True) as (text, data):
+        text.write_text(markdown)
+        data.write_text(json.dumps(record, indent=1) + "\n")
+    return targets[0], targets[1]
+
+
+def _markdown(
+    slices: list[Group], volumes: list[Group], facts: Mapping[str, str], notes: Sequence[str]
+) -> str:
+    parts = ["# Evaluation", "\n".join(f"- **{k}:** {v}" for k, v in facts.items()), *notes]
+    for kind, title in (("anatomy", "Per anatomy"), ("source", "Per source")):
+        parts += [f"## {title}", _HOW, _table([g for g in slices if g.kind == kind], METRICS)]
+    parts += ["## Whole volumes", _VOLUMES_HOW, _table(volumes, VOLUME_METRICS)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(groups: list[Group], metrics: Sequence[str]) -> str:
+    titles = [groups[0].kind if groups else "", "method", "slices", "files"]
+    titles += [_TITLES[m] for m in metrics]
+    titles += ["largest residual", "s / slice", "NFE / slice"]
+    lines = [titles, ["---"] * len(titles)]
+    for g in groups:
+        cells = [g.name, g.method, str(g.slices), str(g.files)]
+        cells += [_cell(g.metrics[m], _DECIMALS.get(m, 4)) for m in metrics]
+        cells += [f"{g.residual:.1e}", f"{g.seconds:.3g}", f"{g.nfe:g}"]
+        lines.append(cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(estimate: Estimate, decimals: int) -> str:
+    if estimate.mean is None:
+        return "n/a"
+    mean, low, high = (f"{v:.{decimals}f}" for v in (estimate.mean, estimate.low, estimate.high))
+    return f"{mean} [{low}, {high}]"

@@ -1,0 +1,50 @@
+"""The JSONL log of a level: one record per validation, with losses and validation errors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mrcascade.io import atomic_output
+
+VALIDATION = "val_ema"  # and the profile's relative std: the key of a profile's figures
+Record = dict[str, Any]
+
+
+def log_file(folder: Path, level: int) -> Path:
+    """Where a run folder keeps the log of ``level``."""
+    return folder / f"level{level}.jsonl"
+
+
+def read_log(log: Path) -> list[Record]:
+    """Records of a log, oldest first, without a last line that a kill cut short."""
+    if not log.exists():
+        return []
+    text = log.read_text()
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def append_record(log: Path, record: Record) -> None:
+    """Add one line to a log."""
+    with log.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def cut_log(log: Path, seen: int) -> None:
+    """Drop records that a killed run wrote after its last checkpoint, at ``seen`` images."""
+    if log.exists():
+        kept = [r for r in read_log(log) if r["images"] <= seen]
+        with atomic_output(log, overwrite=True) as temporary:
+            temporary.write_text("".join(json.dumps(r) + "\n" for r in kept))
+
+
+def profile_key(std: float) -> str:
+    """Name of a profile's figures in a record."""
+    return f"{VALIDATION}{std:g}"
+
+
+def best_profile(record: Record, stds: tuple[float, ...]) -> int:
+    """Index of the EMA profile with the smallest sum of validation errors; 0 without any."""
+    scores = [sum(record.get(profile_key(std), {}).values()) for std in stds]
+    return scores.index(min(scores))

@@ -1,0 +1,115 @@
+"""The command line as a user meets it: exit codes, one-line errors, the documented commands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mrcascade import __version__
+from mrcascade.cli import main
+from mrcascade.cli.options import KERNELS
+from mrcascade.operators import KERNELS as OPERATOR_KERNELS
+
+
+@pytest.fixture
+def low(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "low.npy", 100 + rng.normal(size=(16, 16)).astype(np.float32))
+    return tmp_path / "low.npy"
+
+
+def test_python_dash_m_and_version() -> None:
+    command = [sys.executable, "-m", "mrcascade", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"mrcascade {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["info", "mr-small"]])
+def test_help_and_info_do_not_import_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom mrcascade.cli import main\n"
+        f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
+        "assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_sr_and_simulate(
+    tmp_path: Path, low: Path, prior_folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = str(tmp_path / "out")
+    arguments = ["sr", str(low), "-o", out, "--factor", "4", "--prior", str(prior_folder)]
+    arguments += ["--mode", "paper", "--steps", "6", "--samples", "2", "--seed", "0"]
+    assert main([*arguments, "--noise", "0", "--device", "cpu", "--batch-size", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "relative residual" in printed
+    assert printed.splitlines()[-1].endswith("low_desc-sr4x.json")
+    result = tmp_path / "out" / "low_desc-sr4x.npy"
+    assert np.load(result).shape == (64, 64)
+    assert main(["simulate", str(result), "-o", out, "--factor", "2,1", "--kernel", "area"]) == 0
+    assert np.load(tmp_path / "out" / "low_desc-low2by1x.npy").shape == (32, 64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sr", "nowhere.nii.gz", "-o", "OUT", "--factor", "2"], "nowhere.nii.gz"),
+        (["sr", "LOW", "-o", "OUT", "--factor", "2", "--prior", "none"], "unknown prior 'none'"),
+        (["sr", "LOW", "-o", "OUT", "--factor", "4", "--device", "abacus"], "--device abacus"),
+        (["info", "nothing"], "nothing: neither a prior"),
+        (["train", "--data", "nowhere", "-o", "OUT"], "nowhere"),
+        (["train", "--data", ".", "-o", "OUT", "--network", "huge"], "unknown network 'huge'"),
+        (["train", "--data", ".", "-o", "OUT", "--set", "fun=1"], "--set fun=1: known are"),
+        (["train", "--data", ".", "-o", "OUT", "--levels", "fine"], "--levels fine"),
+        (["cache", "--data", ".", "-o", "OUT"], "the name of a cache ends in .npz"),
+    ],
+)
+def test_errors_are_one_line_and_code_2(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    low: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    places = {"LOW": str(low), "OUT": str(tmp_path / "out"), ".": str(tmp_path)}
+    assert main([places.get(a, a) for a in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("mrcascade: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("factor", ["0", "0.5", "two", "2,2,2", "inf", "nan"])
+def test_impossible_factors_are_refused_by_the_parser(
+    factor: str, low: Path, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["sr", str(low), "-o", "out", "--factor", factor])
+    assert stop.value.code == 2
+    assert "factor" in capsys.readouterr().err
+
+
+def test_factor_one_is_refused(
+    low: Path, prior_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = ["sr", str(low), "-o", str(tmp_path / "out"), "--factor", "1"]
+    assert main([*arguments, "--prior", str(prior_folder)]) == 2
+    assert "above 1" in capsys.readouterr().err
+
+
+def test_info_of_prior_and_image(
+    prior_folder: Path, low: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["info", str(prior_folder)]) == 0
+    assert "magnitude, kernel fourier, 3 levels, factors up to 4" in capsys.readouterr().out
+    assert main(["info", str(low)]) == 0
+    assert "16 x 16 pixels" in capsys.readouterr().out
+
+
+def test_kernel_choices_are_the_operators() -> None:
+    assert KERNELS == OPERATOR_KERNELS
