@@ -23,6 +23,9 @@ from mrcascade.networks import LevelConfig, MeanConfig, UNetConfig, fold
 from mrcascade.operators import KERNELS
 from mrcascade.prior_format import FORMAT, PRIOR_FILE, file_sha256, prior_folder, read_document
 
+# What reading a document raises whose entries are missing, of another type or out of range.
+_MALFORMED = (AttributeError, KeyError, TypeError, ValueError, RuntimeError, ArithmeticError)
+
 
 @dataclass(frozen=True)
 class LevelStatistics:
@@ -177,7 +180,7 @@ class CascadePrior:
         document = read_document(folder)
         try:
             prior, files = _from_document(document)
-        except (KeyError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        except _MALFORMED as error:
             reason = " ".join(repr(error).split())[:200]
             raise MRCascadeError(
                 f"{folder / PRIOR_FILE}: not a valid prior ({reason}); fetch it again"
@@ -201,16 +204,18 @@ def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tupl
     if document["kernel"] not in KERNELS:
         raise ValueError(f"unknown kernel {document['kernel']!r}")
     spectrum = [float(v) for v in document["spectrum"]]
-    if not levels or not spectrum or not np.isfinite(spectrum).all():
-        raise ValueError("levels and spectrum must not be empty, and finite")
+    if [level.conditional for level in levels] != [True] * (len(levels) - 1) + [False]:
+        raise ValueError("every level but the coarsest must be conditional")
+    if not spectrum or not np.isfinite(spectrum).all():
+        raise ValueError("the spectrum must be finite numbers")
     prior = CascadePrior(
         name=document["name"],
         kernel=document["kernel"],
         channels=int(document["channels"]),
         levels=levels,
         spectrum=spectrum,
-        provenance=document["provenance"],
-        sampling=document["sampling"],
+        provenance=dict(document["provenance"]),
+        sampling=dict(document["sampling"]),
     )
     return prior, [(str(entry["file"]), str(entry["sha256"])) for entry in document["levels"]]
 

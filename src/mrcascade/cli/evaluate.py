@@ -7,9 +7,12 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from mrcascade.cli import options
+
+_REDRAW_SECONDS = 0.2
 
 
 def add_parser(subparsers: Any) -> None:
@@ -110,6 +113,7 @@ class _Bar:
 
     def __init__(self) -> None:
         self._bar: Any = None
+        self._drawn = 0.0
 
     def start(self, slices: int) -> Callable[[int, str], None]:
         from tqdm import tqdm
@@ -121,6 +125,9 @@ class _Bar:
     def _advance(self, slices: int, text: str) -> None:
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(slices)
+        if not slices and monotonic() > self._drawn + _REDRAW_SECONDS:
+            self._drawn = monotonic()
+            self._bar.refresh()  # `update` draws only when the count moves
 
     def say(self, line: str) -> None:
         print(line)

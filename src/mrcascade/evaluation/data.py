@@ -23,7 +23,7 @@ from mrcascade.dataset import (
 )
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
-from mrcascade.io import Axes, choose_axes, list_images, read_image, to_slices
+from mrcascade.io import SUFFIXES, Axes, choose_axes, list_images, read_image, to_slices
 from mrcascade.operators import LinearOperator, SeparableOperator
 
 Matrix = tuple[int, int]
@@ -171,9 +171,7 @@ def _known(matrices: dict[str, Matrix], names: Sequence[str], table: Path) -> di
     return matrices
 
 
-def _test_file(
-    root: Path, name: str, facts: dict[str, Any], matrix: Matrix | None
-) -> TestFile:
+def _test_file(root: Path, name: str, facts: dict[str, Any], matrix: Matrix | None) -> TestFile:
     folders = [p for p in PurePosixPath(name).parts[:-1] if p != split_of(PurePosixPath(name))]
     anatomy = folders[0] if folders else root.resolve().name
     return TestFile(root / name, name, anatomy, matrix, manifest_axes(facts))
@@ -184,6 +182,13 @@ def source_of(name: str, anatomy: str) -> str:
     nothing is left."""
     stem = PurePosixPath(name).name.split(".")[0].split("_")[0]
     return "".join(c for c in stem if not c.isdigit()) or anatomy
+
+
+def short_name(name: str) -> str:
+    """The file's name without folders and ending."""
+    last = PurePosixPath(name).name
+    ending = next((e for e in SUFFIXES if last.lower().endswith(e)), "")
+    return last[: len(last) - len(ending)]
 
 
 # ---- ground truth and measurement ----

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from mrcascade.evaluation.data import spread
+from mrcascade.errors import MRCascadeError
+from mrcascade.evaluation.data import short_name, spread
 from mrcascade.evaluation.ledger import FIGURE_FILE, FIGURE_FOLDER
 from mrcascade.evaluation.metrics import comparable, largest_magnitude, psnr
+from mrcascade.intensity import robust_maximum
 from mrcascade.io import atomic_output
 
 SLICES = 4
@@ -62,7 +64,7 @@ def _pixels(folder: Path, picture: Picture, name: str) -> Path:
 def write_figure(folder: Path, pictures: Sequence[Picture], methods: Sequence[str]) -> Path:
     """PNG: columns ground truth and methods; below each reconstruction its error, below the
     ground truth the measurement. The panels of a slice share one display window, and its errors
-    another. PSNR in the titles is that of the slice, with its own maximum."""
+    another. PSNR in the titles is that of the slice, with the slice's maximum as data range."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -88,7 +90,13 @@ def write_figure(folder: Path, pictures: Sequence[Picture], methods: Sequence[st
 
 def _load(folder: Path, picture: Picture, methods: Sequence[str]) -> dict[str, np.ndarray]:
     paths = {n: _pixels(folder, picture, n) for n in (TRUTH, MEASURED, *methods)}
-    return {name: comparable(np.load(path)) for name, path in paths.items() if path.exists()}
+    try:
+        return {name: comparable(np.load(path)) for name, path in paths.items()}
+    except (OSError, ValueError) as error:
+        raise MRCascadeError(
+            f"{folder / FIGURE_FOLDER}: what the picture shows is gone ({error}); add --overwrite"
+            " to evaluate again"
+        ) from error
 
 
 def _draw(
@@ -99,22 +107,20 @@ def _draw(
     methods: Sequence[str],
 ) -> None:
     truth, low = pixels[TRUTH], pixels[MEASURED]
-    window = largest_magnitude(truth)
-    errors = {m: np.abs(pixels[m] - truth) for m in methods if m in pixels}
-    limit = max((float(np.quantile(e, _ERROR_QUANTILE)) for e in errors.values()), default=0.0)
-    limit = limit or window  # every error is zero
+    data_range = largest_magnitude(truth)
+    window = robust_maximum(truth) or data_range
+    errors = {m: np.abs(pixels[m] - truth) for m in methods}
+    limit = max(float(np.quantile(e, _ERROR_QUANTILE)) for e in errors.values())
+    limit = limit or window  # where every error is zero
     for axis, image in ((top[0], truth), (bottom[0], low)):
         axis.imshow(image, cmap="gray", vmin=0, vmax=window, interpolation="nearest")
-    name = Path(picture.file).name.split(".")[0]
-    top[0].set_title(f"{name}\nslice {picture.number}: truth", fontsize=8)
+    top[0].set_title(f"{short_name(picture.file)}\nslice {picture.number}: truth", fontsize=8)
     bottom[0].set_title(f"measured, {low.shape[0]} x {low.shape[1]}", fontsize=8)
     for column, method in enumerate(methods, start=1):
-        if method not in errors:
-            continue
         image = pixels[method]
         top[column].imshow(image, cmap="gray", vmin=0, vmax=window, interpolation="nearest")
-        top[column].set_title(f"{method}\n{psnr(truth, image, window):.2f} dB", fontsize=8)
+        top[column].set_title(f"{method}\n{psnr(truth, image, data_range):.2f} dB", fontsize=8)
         bottom[column].imshow(
             errors[method], cmap="magma", vmin=0, vmax=limit, interpolation="nearest"
         )
-        bottom[column].set_title(f"|error|, 0 to {limit / window:.1%} of the maximum", fontsize=8)
+        bottom[column].set_title(f"|error|, 0 to {limit / window:.1%} of the window", fontsize=8)

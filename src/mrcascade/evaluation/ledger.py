@@ -37,12 +37,20 @@ Row = Mapping[str, Any]
 
 
 class Ledger:
-    """Rows of finished (file, method) pairs, in memory and on disk."""
+    """Rows of finished (file, method) pairs, in memory and on disk.
 
-    def __init__(self, folder: Path, slices: list[Row], volumes: list[Row]) -> None:
+    ``document`` holds ``settings``, what every row depends on, and ``methods``, what the rows of
+    each method depend on besides.
+    """
+
+    def __init__(
+        self, folder: Path, document: dict[str, Any], slices: list[Row], volumes: list[Row]
+    ) -> None:
         self.folder = folder
+        self.document = document
         self.slices = slices
         self.volumes = volumes
+        self._done = {(v["file"], v["method"]) for v in volumes}
 
     @classmethod
     def open(
@@ -54,10 +62,7 @@ class Ledger:
     ) -> Ledger:
         """Begin in ``folder``, or go on there if its evaluation has the same settings.
 
-        Args:
-            settings: what every row depends on.
-            methods: what the rows of each method depend on; methods may be added later.
-
+        Methods may be added to an evaluation; a method that it has must have the same settings.
         Raises MRCascadeError where the folder holds an evaluation with other settings, unless
         ``overwrite`` discards it.
         """
@@ -76,17 +81,23 @@ class Ledger:
         finished = {(v["file"], v["method"]) for v in volumes}
         rows = _read_rows(folder / SLICES_FILE, SLICE_COLUMNS)
         rows = [r for r in rows if (r["file"], r["method"]) in finished]
-        ledger = cls(folder, rows, volumes)
+        ledger = cls(folder, document, rows, volumes)
         ledger._rewrite()
         return ledger
 
     @property
     def methods(self) -> list[str]:
-        """Methods with rows, in the order in which they came."""
-        return list(dict.fromkeys(v["method"] for v in self.volumes))
+        """Methods that have restored every file, in the order in which they were asked for."""
+        files = self.document["settings"]["files"]
+        return [m for m in self.document["methods"] if all(self.done(f, m) for f in files)]
+
+    @property
+    def unfinished(self) -> list[str]:
+        """The other methods of earlier commands: a comparison must not show them."""
+        return [m for m in self.document["methods"] if m not in self.methods]
 
     def done(self, file: str, method: str) -> bool:
-        return any(v["file"] == file and v["method"] == method for v in self.volumes)
+        return (file, method) in self._done
 
     def add(self, slices: Sequence[Row], volume: Row) -> None:
         """Store the rows of one method on one file."""
@@ -96,6 +107,7 @@ class Ledger:
         _append(self.folder / VOLUMES_FILE, _csv([volume], VOLUME_COLUMNS))
         self.slices.extend(slices)
         self.volumes.append(volume)
+        self._done.add((volume["file"], volume["method"]))
 
     def _rewrite(self) -> None:
         """Drop what an interruption cut short."""

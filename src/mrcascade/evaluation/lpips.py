@@ -34,7 +34,7 @@ _SCALE = (0.458, 0.448, 0.450)
 
 
 class _Convolution(NamedTuple):
-    index: int  # in torchvision's `features`
+    module: int  # in torchvision's `features`
     stride: int
     padding: int
     pooled: bool  # 3x3 maximum with stride 2 before it
@@ -72,7 +72,7 @@ class LPIPS:
         self._device = torch.device(device)
         self._layers = [
             tuple(
-                backbone[f"features.{layer.index}.{part}"].float().to(device)
+                backbone[f"features.{layer.module}.{part}"].float().to(device)
                 for part in ("weight", "bias")
             )
             for layer in _ALEXNET
@@ -91,7 +91,9 @@ class LPIPS:
             try:
                 states.append(torch.load(path, map_location="cpu", weights_only=True))
             except Exception as error:  # a damaged file raises any of a dozen types
-                raise MRCascadeError(f"{path}: cannot be read as weights; fetch it again") from error
+                raise MRCascadeError(
+                    f"{path}: cannot be read as weights; fetch it again"
+                ) from error
         try:
             return cls(states[0], states[1], device)
         except (KeyError, AttributeError, TypeError) as error:

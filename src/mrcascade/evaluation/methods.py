@@ -102,9 +102,7 @@ def _recipe(mode: str) -> Callable[[Context], Reconstruction]:
 METHODS: dict[str, Method] = {
     "zero-fill": Method(_zero_fill, "pseudo-inverse of the measurement (k-space zero filling)"),
     "bicubic": Method(_bicubic, "cubic interpolation on the grid of the measurement's kernel"),
-    "mean": Method(
-        _recipe("mean"), "conditional mean, one evaluation per level", learned=True
-    ),
+    "mean": Method(_recipe("mean"), "conditional mean, one evaluation per level", learned=True),
     "paper": Method(
         _recipe("paper"), "scale-cascaded DiffPIR sampling", learned=True, sampled=True
     ),

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -167,21 +166,24 @@ def write_tables(
     ledger: Ledger,
     facts: Mapping[str, str],
     notes: Sequence[str],
-    document: Mapping[str, Any],
     seed: int,
 ) -> tuple[Path, Path]:
-    """Write ``table.md`` and ``table.json`` of everything in the ledger.
+    """Write ``table.md`` and ``table.json`` of the methods that have restored every file.
 
     Args:
         facts: what the reader must know, title -> text.
         notes: sentences below the facts.
-        document: settings, for the JSON.
+        seed: of the bootstrap.
     """
-    slices = summarise(ledger.slices, METRICS, seed)
-    volumes = [g for g in summarise(ledger.volumes, VOLUME_METRICS, seed) if g.kind == "anatomy"]
+    rows, pooled = (
+        [r for r in table if r["method"] in ledger.methods]
+        for table in (ledger.slices, ledger.volumes)
+    )
+    slices = summarise(rows, METRICS, seed)
+    volumes = [g for g in summarise(pooled, VOLUME_METRICS, seed) if g.kind == "anatomy"]
     markdown = _markdown(slices, volumes, facts, notes)
     record = {
-        **document,
+        **ledger.document,
         "facts": dict(facts),
         "notes": list(notes),
         "intervals": {"level": LEVEL, "resamples": RESAMPLES, "seed": seed, "how": _HOW},
@@ -199,8 +201,9 @@ def _markdown(
     slices: list[Group], volumes: list[Group], facts: Mapping[str, str], notes: Sequence[str]
 ) -> str:
     parts = ["# Evaluation", "\n".join(f"- **{k}:** {v}" for k, v in facts.items()), *notes]
-    for kind, title in (("anatomy", "Per anatomy"), ("source", "Per source")):
-        parts += [f"## {title}", _HOW, _table([g for g in slices if g.kind == kind], METRICS)]
+    parts += ["## Slices", _HOW]
+    for kind in ("anatomy", "source"):
+        parts += [f"### Per {kind}", _table([g for g in slices if g.kind == kind], METRICS)]
     parts += ["## Whole volumes", _VOLUMES_HOW, _table(volumes, VOLUME_METRICS)]
     return "\n\n".join(parts) + "\n"
 

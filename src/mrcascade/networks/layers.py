@@ -12,8 +12,9 @@ EPS = 1e-4
 
 
 def normalize(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """Scale ``x`` to unit root-mean-square over ``dims`` (eq. 66); the norm is taken in float32."""
-    norm = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=torch.float32)
+    """Scale ``x`` to unit root-mean-square over ``dims`` (eq. 66), with the norm in float32 or more."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    norm = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=wide)
     elements = x.numel() // norm.numel()
     return x / (EPS + norm / math.sqrt(elements)).to(x.dtype)
 

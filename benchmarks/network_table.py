@@ -1,0 +1,59 @@
+"""Print the table of docs/networks.md: parameters and cost of every network preset.
+
+python benchmarks/network_table.py
+"""
+
+from __future__ import annotations
+
+import torch
+
+from mrcascade.denoiser import LevelNetworks
+from mrcascade.networks import NETWORKS, LevelConfig, gflop, parameter_count
+
+OUTPUT_SIDE = 256
+
+HEADER = (
+    "| network | level | grid | width, multipliers, blocks | stem | attention at"
+    " | U-Net parameters | GFLOP per evaluation | regression parameters | GFLOP once |\n"
+    "| --- | ---: | ---: | --- | ---: | --- | ---: | ---: | ---: | ---: |"
+)
+
+
+def table() -> str:
+    """The table in Markdown, finest level first; costs are those of a 256x256 output."""
+    rows = [
+        _row(name, level, config)
+        for name, levels in NETWORKS.items()
+        for level, config in enumerate(levels, start=1)
+    ]
+    return "\n".join([HEADER, *rows])
+
+
+def _row(name: str, level: int, config: LevelConfig) -> str:
+    side = OUTPUT_SIDE >> (level - 1)
+    with torch.device("meta"):  # shapes alone decide both figures
+        networks = LevelNetworks(config, channels=1).eval()
+        condition = torch.zeros(1, 2, side, side)
+        channels = 4 if config.mean else 1  # noisy band; condition, its error, regression
+        unet_cost = gflop(networks.unet, torch.zeros(1, channels, side, side), torch.zeros(1))
+    unet = config.unet
+    scale = [unet.stem * 2**i for i in unet.attention]
+    cells = [
+        name,
+        str(level),
+        f"{side}x{side}",
+        f"{unet.channels}, {'-'.join(map(str, unet.multipliers))}, {unet.blocks}",
+        str(unet.stem),
+        ", ".join(f"1/{s}" for s in scale) or "-",
+        f"{parameter_count(networks.unet):,}",
+        f"{unet_cost:.2f}",
+    ]
+    if networks.mean is None:
+        cells += ["-", "-"]
+    else:
+        cells += [f"{parameter_count(networks.mean):,}", f"{gflop(networks.mean, condition):.2f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    print(table())

@@ -1,0 +1,105 @@
+"""What the tables say besides numbers: test set, measurement, conventions, prior, hardware."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mrcascade import __version__
+from mrcascade.evaluation.job import Evaluation, Surveyed, factor_text
+from mrcascade.evaluation.ledger import Ledger
+from mrcascade.evaluation.lpips import BACKBONE_FILES, LINEAR_FILES, NETWORK, LPIPSFiles
+from mrcascade.evaluation.methods import METHODS
+from mrcascade.prior import CascadePrior
+
+NOTICE = "Research software; not for diagnosis."
+
+
+def describe_test_set(job: Evaluation, survey: Sequence[Surveyed]) -> str:
+    """Which data, how many slices, what was left out."""
+    slices, empty = sum(len(s.kept) for s in survey), sum(s.empty for s in survey)
+    limit = "" if job.max_slices is None else f" (at most {job.max_slices} per file)"
+    return (
+        f"{job.data.resolve().name}, split {job.split}: {slices} slices{limit} of {len(survey)}"
+        f" files; {empty} empty slices left out (mean magnitude below 2 % of the volume's robust"
+        " maximum)"
+    )
+
+
+def facts(job: Evaluation, ledger: Ledger, survey: Sequence[Surveyed]) -> dict[str, str]:
+    """Title -> text, for the head of the report; methods are those of the ledger."""
+    cropped = sum(s.file.matrix is not None for s in survey)
+    methods = {m: ledger.document["methods"][m] for m in ledger.methods}
+    priors = {f"{s['prior']} ({s['prior_sha256'][:12]})" for s in methods.values() if "prior" in s}
+    lpips = "not computed, no weights found"
+    if ledger.document["settings"]["lpips"]:
+        lpips = (
+            f"{NETWORK}; magnitudes, the slice's ground-truth maximum at 1 and zero at -1,"
+            " repeated in three channels"
+        )
+    return {
+        "Test set": describe_test_set(job, survey),
+        "Ground truth": f"Fourier-cropped to the acquired matrix where it is known ({cropped} of"
+        f" {len(survey)} files), centre-cropped to a size that the factor divides",
+        "Measurement": f"{job.kernel} {factor_text(job.factor)}x, noise {job.noise:g} of the"
+        f" measurement's robust maximum, seed {job.seed}",
+        "Intensity scale": "robust maximum of the measured volume; nothing of the ground truth"
+        " reaches a method",
+        "Methods": "; ".join(_about(m, s) for m, s in methods.items()),
+        "Prior": ", ".join(sorted(priors)) or "none",
+        "Data range": "the ground truth's maximum, of the slice or of the volume, as labelled",
+        "SSIM": "uniform 7x7 window, K1 = 0.01, K2 = 0.03, sample covariance (fastMRI's settings)",
+        "LPIPS": lpips,
+        "Time": f"wall time per slice on {hardware(job.device)}, batches of {job.batch_size}",
+        "Software": f"mrcascade {__version__}, torch {torch.__version__}. {NOTICE}",
+    }
+
+
+def notes(
+    survey: Sequence[Surveyed], prior: CascadePrior | None, weights: LPIPSFiles | None
+) -> list[str]:
+    """What a reader must be warned of."""
+    result = []
+    if weights is None:
+        result.append(
+            f"The LPIPS column is empty: {BACKBONE_FILES[0]} and {LINEAR_FILES[0]} were not found;"
+            " name their folder with --lpips-weights."
+        )
+    trained = set() if prior is None else set(prior.provenance.get("files", ()))
+    seen = [s.file.name for s in survey if s.file.name in trained]
+    if seen:
+        result.append(
+            f"Careful: {len(seen)} of {len(survey)} files, such as {seen[0]}, are among those that"
+            " the prior was trained on."
+        )
+    return result
+
+
+def hardware(device: str) -> str:
+    """The processor that does the work, in words."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{threads} CPU thread{'s' * (threads != 1)} ({_processor()})"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def _about(method: str, settings: Mapping[str, Any]) -> str:
+    text = f"`{method}` {METHODS[method].about}"
+    if METHODS[method].sampled:
+        steps, samples = settings["steps"], settings["samples"]
+        text += ", the recipe's T" if steps is None else f", T = {steps}"
+        text += ", one sample" if samples == 1 else f", the mean of {samples} samples"
+    return text

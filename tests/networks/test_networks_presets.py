@@ -1,0 +1,46 @@
+"""Presets, and the table of docs/networks.md that states their sizes and costs."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+
+from mrcascade import MRCascadeError
+from mrcascade.networks import NETWORKS, gflop, network_preset, parameter_count
+from mrcascade.networks.layers import MPConv
+from mrcascade.networks.unet import Attention
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_documented_table_is_what_the_code_says() -> None:
+    table = runpy.run_path(str(ROOT / "benchmarks" / "network_table.py"))["table"]()
+    documented = (ROOT / "docs" / "networks.md").read_text().splitlines()
+    rows = [line for line in documented if line.startswith(tuple(f"| {n} |" for n in NETWORKS))]
+    assert rows == table.splitlines()[2:]
+    assert table.splitlines()[0] in documented
+
+
+def test_unknown_preset_names_the_known_ones() -> None:
+    with pytest.raises(MRCascadeError, match=r"unknown network 'huge'.*tiny, small, xs, s"):
+        network_preset("huge")
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_all_levels_but_the_coarsest_are_conditional(name: str) -> None:
+    levels = network_preset(name)
+    assert [level.mean is not None for level in levels] == [True] * (len(levels) - 1) + [False]
+
+
+def test_gflop_counts_two_operations_per_multiply_add() -> None:
+    x = torch.zeros(1, 6, 10, 12)
+    assert gflop(MPConv(6, 5, 3), x) == pytest.approx(2e-9 * 5 * 6 * 9 * 120)
+    # qkv and projection: 4 C^2 per pixel; scores and their use: 2 C per pair of pixels.
+    assert gflop(Attention(6), x) == pytest.approx(2e-9 * (4 * 36 * 120 + 2 * 6 * 120**2))
+
+
+def test_parameter_count() -> None:
+    assert parameter_count(MPConv(6, 5, 3, gain=1.0)) == 6 * 5 * 9 + 1
