@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from mrcascade.denoiser import LevelNetworks
-from mrcascade.networks import NETWORKS, LevelConfig, gflop, parameter_count
+from mrcascade.networks import NETWORKS, LevelConfig, fold, gflop, parameter_count
 
 OUTPUT_SIDE = 256
 
@@ -32,10 +32,13 @@ def table() -> str:
 def _row(name: str, level: int, config: LevelConfig) -> str:
     side = OUTPUT_SIDE >> (level - 1)
     with torch.device("meta"):  # shapes alone decide both figures
-        networks = LevelNetworks(config, channels=1).eval()
-        condition = torch.zeros(1, 2, side, side)
+        networks = LevelNetworks(config, channels=1)
+        sizes = [parameter_count(n) for n in (networks.unet, networks.mean) if n is not None]
+        fold(networks)
         channels = 4 if config.mean else 1  # noisy band; condition, its error, regression
-        unet_cost = gflop(networks.unet, torch.zeros(1, channels, side, side), torch.zeros(1))
+        costs = [gflop(networks.unet, torch.zeros(1, channels, side, side), torch.zeros(1))]
+        if networks.mean is not None:
+            costs.append(gflop(networks.mean, torch.zeros(1, 2, side, side)))
     unet = config.unet
     scale = [unet.stem * 2**i for i in unet.attention]
     cells = [
@@ -45,13 +48,10 @@ def _row(name: str, level: int, config: LevelConfig) -> str:
         f"{unet.channels}, {'-'.join(map(str, unet.multipliers))}, {unet.blocks}",
         str(unet.stem),
         ", ".join(f"1/{s}" for s in scale) or "-",
-        f"{parameter_count(networks.unet):,}",
-        f"{unet_cost:.2f}",
     ]
-    if networks.mean is None:
-        cells += ["-", "-"]
-    else:
-        cells += [f"{parameter_count(networks.mean):,}", f"{gflop(networks.mean, condition):.2f}"]
+    for size, cost in zip(sizes, costs, strict=True):
+        cells += [f"{size:,}", f"{cost:.2f}"]
+    cells += ["-", "-"] * (config.mean is None)
     return f"| {' | '.join(cells)} |"
 
 

@@ -25,6 +25,7 @@ from mrcascade.restore import relative_residual
 
 FACTOR = 4
 STEPS, SAMPLES = 30, 4
+HEAD = (slice(64, 220), slice(44, 222))
 INSET = (slice(80, 144), slice(112, 176))
 
 
@@ -89,16 +90,17 @@ def write_picture(path, rows, truth, measured, std) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots(3, len(panels))
     for (top, middle, bottom), (name, image) in zip(axes.T, panels, strict=True):
-        top.imshow(image, cmap="gray", vmin=0, vmax=span)
+        top.imshow(image[HEAD], cmap="gray", vmin=0, vmax=span)
         top.set_title(name)
         middle.imshow(image[INSET], cmap="gray", vmin=0, vmax=span, interpolation="nearest")
         error = std if image is truth else np.abs(image - truth)
-        bottom.imshow(error, cmap="magma", vmin=0, vmax=0.15 * span)
+        bottom.imshow(error[HEAD], cmap="magma", vmin=0, vmax=0.15 * span)
         bottom.set_title("std of the samples" if image is truth else "absolute error", fontsize=9)
     for axis in axes.flat:
         axis.set_axis_off()
     figure.suptitle(
-        f"measured: {measured.shape[0]} x {measured.shape[1]}; research software, not for diagnosis",
+        f"measured: {measured.shape[0]} x {measured.shape[1]};"
+        " research software, not for diagnosis",
         fontsize=10,
     )
     figure.savefig(path, dpi=90)

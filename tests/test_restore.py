@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from mrcascade import CascadePrior, MRCascadeError, SamplerSettings, SeparableOperator, super_resolve
+from mrcascade import (
+    CascadePrior,
+    MRCascadeError,
+    SamplerSettings,
+    SeparableOperator,
+    super_resolve,
+)
 from mrcascade.intensity import robust_maximum
 from mrcascade.restore import relative_residual
 from tests.conftest import write_random_prior
@@ -24,9 +30,9 @@ def phantom(slices: int = 3, side: int = 64) -> np.ndarray:
     rng = np.random.default_rng(3)
     grid = np.linspace(-1, 1, side)
     disc = (grid[:, None] ** 2 + grid[None] ** 2 < 0.7).astype(np.float32)
-    return np.stack([disc * (1 + 0.2 * rng.normal(size=(side, side))) for _ in range(slices)]).astype(
-        np.float32
-    )
+    return np.stack(
+        [disc * (1 + 0.2 * rng.normal(size=(side, side))) for _ in range(slices)]
+    ).astype(np.float32)
 
 
 def measure(x: np.ndarray, factor: float | tuple = 4, kernel: str = "fourier"):
@@ -47,7 +53,14 @@ def test_noise_free_measurement_is_met(prior: CascadePrior, mode, factor: int) -
 
 @pytest.mark.parametrize(
     ("factor", "kernel"),
-    [(2, "area"), (4, "bicubic"), (2, "gaussian"), (3, "fourier"), ((2, 1), "fourier"), (1.5, "area")],
+    [
+        (2, "area"),
+        (4, "bicubic"),
+        (2, "gaussian"),
+        (3, "fourier"),
+        ((2, 1), "fourier"),
+        (1.5, "area"),
+    ],
 )
 @pytest.mark.parametrize("mode", ["mean", SHORT])
 def test_foreign_operators_are_met_too(prior: CascadePrior, factor, kernel: str, mode) -> None:
@@ -75,9 +88,7 @@ def test_slices_alone_or_in_any_order_give_the_same(prior: CascadePrior) -> None
     scale = robust_maximum(y)
     whole = super_resolve(y, operator, prior, mode=SHORT, scale=scale)
     for index in (2, 0, 1):
-        alone = super_resolve(
-            y[index], operator, prior, mode=SHORT, scale=scale, first_index=index
-        )
+        alone = super_resolve(y[index], operator, prior, mode=SHORT, scale=scale, first_index=index)
         np.testing.assert_allclose(alone.mean, whole.mean[index], atol=FLOAT_TOLERANCE)
         assert alone.mean.shape == (64, 64)
 
@@ -123,7 +134,9 @@ def test_noise_lets_the_result_leave_the_data(prior: CascadePrior) -> None:
 def test_complex_images_need_a_complex_prior(prior: CascadePrior, tmp_path: Path) -> None:
     x = phantom(2) * np.exp(1j * np.linspace(0, 3, 64)).astype(np.complex64)
     y, operator = measure(x)
-    with pytest.raises(MRCascadeError, match="models magnitude images and the measurement is complex"):
+    with pytest.raises(
+        MRCascadeError, match="models magnitude images and the measurement is complex"
+    ):
         super_resolve(y, operator, prior)
     two = CascadePrior.from_pretrained(write_random_prior(tmp_path / "two", channels=2))
     result = super_resolve(y, operator, two, mode=SHORT, samples=2)

@@ -183,9 +183,7 @@ def _scale(stack: np.ndarray, path: Path) -> float:
     return scale
 
 
-def _noise(
-    stack: np.ndarray, scale: float, job: SuperResolution, say: Report
-) -> tuple[float, str]:
+def _noise(stack: np.ndarray, scale: float, job: SuperResolution, say: Report) -> tuple[float, str]:
     if job.noise is not None:
         return job.noise, "given"
     noise = estimate_noise(stack) / scale

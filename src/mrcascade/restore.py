@@ -97,7 +97,9 @@ def super_resolve(
     if samples < 1 or batch_size < 1 or first_index < 0:
         raise MRCascadeError("samples and batch size must be 1 or more, the first index 0 or more")
     if samples > 1 and settings.steps is None:
-        raise MRCascadeError(f"mode {settings.name!r} has one result; --samples needs a sampling mode")
+        raise MRCascadeError(
+            f"mode {settings.name!r} has one result; --samples needs a sampling mode"
+        )
     scale = robust_maximum(stack) if scale is None else scale
     if not scale > 0:
         raise MRCascadeError("the measurement is zero almost everywhere; nothing to restore")
@@ -163,9 +165,7 @@ def make_plan(
     def missing(full: SeparableOperator, coarse: SeparableOperator) -> float:
         return expected_error(full, coarse, prior.power_density)
 
-    return plan_cascade(
-        prior.kernel, len(prior.levels), operator, noise, settings, missing=missing
-    )
+    return plan_cascade(prior.kernel, len(prior.levels), operator, noise, settings, missing=missing)
 
 
 def check_measurement(stack: np.ndarray, operator: LinearOperator, prior: CascadePrior) -> None:

@@ -12,7 +12,9 @@ from mrcascade.prior_format import PRIOR_FILE, bundled_priors, prior_folder, rea
 
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("info", help="describe a prior or an image file")
-    parser.add_argument("what", metavar="PRIOR_OR_IMAGE", help="prior name or folder, or image file")
+    parser.add_argument(
+        "what", metavar="PRIOR_OR_IMAGE", help="prior name or folder, or image file"
+    )
     parser.set_defaults(run=run)
 
 

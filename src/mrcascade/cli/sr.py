@@ -30,7 +30,9 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME",
         help="recipe: mean (one evaluation per level) or paper (T = 200); default: %(default)s",
     )
-    parser.add_argument("--steps", type=options.positive, metavar="T", help="instead of the recipe's")
+    parser.add_argument(
+        "--steps", type=options.positive, metavar="T", help="instead of the recipe's"
+    )
     parser.add_argument(
         "--samples", type=options.positive, default=1, metavar="K", help="posterior samples"
     )
@@ -47,9 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     from mrcascade.pipeline import SuperResolution, super_resolve_file
     from mrcascade.prior import CascadePrior
 
-    prior = CascadePrior.from_pretrained(
-        arguments.prior, options.resolve_device(arguments.device)
-    )
+    prior = CascadePrior.from_pretrained(arguments.prior, options.resolve_device(arguments.device))
     job = SuperResolution(
         factor=arguments.factor,
         kernel=arguments.kernel,

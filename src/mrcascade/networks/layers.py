@@ -12,7 +12,7 @@ EPS = 1e-4
 
 
 def normalize(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """Scale ``x`` to unit root-mean-square over ``dims`` (eq. 66), with the norm in float32 or more."""
+    """Scale ``x`` to unit root-mean-square over ``dims`` (eq. 66); norm in float32 or more."""
     wide = torch.promote_types(x.dtype, torch.float32)
     norm = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=wide)
     elements = x.numel() // norm.numel()

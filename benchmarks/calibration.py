@@ -1,0 +1,88 @@
+"""Is the standard deviation map honest? Coverage and spread/skill of K samples.
+
+    python benchmarks/calibration.py --data DATA --split test --factor 4 --samples 32 --steps 30
+
+For every evaluated pixel inside the body the truth is compared with the interval that K samples
+predict, mean +- t sqrt(1 + 1/K) std with Student's t for K - 1 degrees of freedom: exact if truth
+and samples were K + 1 draws of one normal law. Spread/skill is the root mean square of
+sqrt(1 + 1/K) std over the root mean square error of the mean; 1 for a calibrated sampler, below
+1 where it is too sure of itself. Body: zero-filled magnitude above 10 % of the robust maximum.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import t as student
+
+from mrcascade import CascadePrior, super_resolve
+from mrcascade.evaluation.baselines import zero_filled
+from mrcascade.evaluation.data import find_files, load_truth, measure, operator_for
+from mrcascade.restore import resolve_settings
+
+BODY = 0.1
+INTERVALS = (0.5, 0.9)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--prior", default="mr-small")
+    parser.add_argument("--factor", type=int, default=4)
+    parser.add_argument("--samples", type=int, default=32)
+    parser.add_argument("--steps", type=int, help="T; default: the recipe's")
+    parser.add_argument("--zeta", type=float, help="default: the prior's")
+    parser.add_argument("--noise-floor", type=float, help="default: the prior's")
+    parser.add_argument("--files", type=int, default=2, help="files per anatomy")
+    parser.add_argument("--max-slices", type=int, default=1, help="slices per file")
+    options = parser.parse_args()
+
+    prior = CascadePrior.from_pretrained(options.prior)
+    settings = resolve_settings(prior, "paper", options.steps)
+    given = {"zeta": options.zeta, "noise_floor": options.noise_floor}
+    settings = replace(settings, **{k: v for k, v in given.items() if v is not None})
+    factor = (float(options.factor),) * 2
+    print(f"{prior.name}, {options.factor}x fourier, noise-free, T = {settings.steps},")
+    print(
+        f"zeta = {settings.zeta:g}, noise floor = {settings.noise_floor:g}, K = {options.samples}"
+    )
+    by_anatomy = defaultdict(list)
+    for file in find_files(options.data, options.split):
+        by_anatomy[file.anatomy].append(file)
+    for anatomy, files in by_anatomy.items():
+        totals = np.zeros(len(INTERVALS) + 3)
+        step = max(1, len(files) // options.files)
+        for file in files[::step][: options.files]:
+            totals += of_file(file, factor, prior, settings, options)
+        pixels, spread, error = totals[-3:]
+        coverage = ", ".join(
+            f"{100 * p:.0f} %: {100 * n / pixels:.1f} %"
+            for p, n in zip(INTERVALS, totals, strict=False)
+        )
+        ratio = np.sqrt(spread / error)
+        print(f"{anatomy}: coverage {coverage}; spread/skill {ratio:.2f}; {pixels:.0f} pixels")
+
+
+def of_file(file, factor, prior, settings, options) -> np.ndarray:
+    """Counts of covered pixels per interval, pixels, sum of predicted and of real variance."""
+    truth = load_truth(file, factor, options.max_slices)
+    operator = operator_for(truth, "fourier", factor)
+    low = measure(truth, operator, 0.0, 0)
+    k = options.samples
+    result = super_resolve(
+        low.slices, operator, prior, mode=settings, samples=k, scale=low.scale, batch_size=4
+    )
+    body = np.abs(zero_filled(low.slices, operator)) > BODY * low.scale
+    spread = np.sqrt(1 + 1 / k) * result.std[body]
+    error = np.abs(truth.slices - result.mean)[body]
+    inside = [(error <= student.ppf((1 + p) / 2, k - 1) * spread).sum() for p in INTERVALS]
+    return np.array([*inside, error.size, (spread**2).sum(), (error.astype(float) ** 2).sum()])
+
+
+if __name__ == "__main__":
+    main()

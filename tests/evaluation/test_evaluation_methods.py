@@ -1,0 +1,112 @@
+"""The baselines against exact answers, and the table of methods."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.evaluation.baselines import bicubic, cubic_matrix
+from mrcascade.evaluation.methods import METHODS, Context, choose_methods
+from mrcascade.evaluation.metrics import psnr
+from mrcascade.operators import KERNELS, SeparableOperator
+from mrcascade.prior import CascadePrior
+from mrcascade.restore import super_resolve
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(("fine", "coarse"), [(48, 24), (48, 12), (45, 30)])
+def test_cubic_interpolation_reproduces_a_parabola_in_its_place(
+    kernel: str, fine: int, coarse: int
+) -> None:
+    """Keys's kernel with a = -1/2 is exact for quadratics (Keys 1981), away from the border, so
+    every sample's place is tested: a shift by s would cost 2 s |curvature|, up to 10 here."""
+    factor = fine / coarse
+    centre = np.arange(coarse) * factor  # the place of the coarse samples on the fine grid
+    if kernel in ("area", "bicubic"):
+        centre = (np.arange(coarse) + 0.5) * factor - 0.5
+    expected = (np.arange(fine) - 17.0) ** 2 + 3
+    result = cubic_matrix(fine, coarse, kernel) @ ((centre - 17.0) ** 2 + 3)
+    inside = slice(int(2 * factor), fine - int(2 * factor))
+    # Rounding: values up to 1000, five operations.
+    assert result[inside] == pytest.approx(expected[inside], abs=1e-11)
+
+
+def test_cubic_interpolation_is_that_of_torch_where_edges_are_shared() -> None:
+    """torch's anti-aliased bicubic has a = -1/2 and does not widen the kernel upwards; it treats
+    the border (two coarse samples) differently."""
+    y = np.random.default_rng(0).normal(size=(2, 12, 10))
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(y)[None], size=(24, 40), mode="bicubic", antialias=True
+    )[0].numpy()
+    result = bicubic(y, "area", (24, 40))
+    assert result[:, 4:-4, 8:-8] == pytest.approx(expected[:, 4:-4, 8:-8], abs=1e-12)
+
+
+@pytest.mark.parametrize("cycles", [1, 4])
+def test_a_smooth_image_measured_by_fourier_comes_back(cycles: int) -> None:
+    """Exact answer for a cosine of angle w per coarse sample at factor 2: even fine samples are
+    the coarse ones, odd ones are multiplied by g(w) = (9 cos(w/2) - cos(3w/2)) / 8."""
+    n = 64
+    angle = 2 * np.pi * cycles * np.arange(n) / n
+    image = np.cos(angle)[None, :, None] * np.ones((1, n, n)) + 2
+    operator = SeparableOperator.from_kernel("fourier", 2, (n, n))
+    y = operator(torch.from_numpy(image)).numpy()
+    w = 4 * np.pi * cycles / n
+    gain = np.where(np.arange(n) % 2 == 0, 1.0, (9 * np.cos(w / 2) - np.cos(3 * w / 2)) / 8)
+    expected = (gain * np.cos(angle))[None, :, None] * np.ones((1, n, n)) + 2
+    result = bicubic(y, "fourier", (n, n))
+    assert result == pytest.approx(expected, abs=1e-12)
+    # On the grid of shared edges the image would lie a quarter of a coarse sample off.
+    careless = bicubic(y, "area", (n, n))
+    assert psnr(image, result, 3.0) - psnr(image, careless, 3.0) > 4
+
+
+def test_constants_keep_their_value_and_precision_its_type() -> None:
+    for kernel in KERNELS:
+        result = bicubic(np.full((2, 9, 10), 7, np.float32), kernel, (18, 15))
+        assert result.dtype == np.float32
+        assert result.shape == (2, 18, 15)
+        assert result == pytest.approx(np.full(result.shape, 7.0), rel=1e-6)
+
+
+def context(prior: CascadePrior | None = None, **options: object) -> Context:
+    image = np.random.default_rng(3).uniform(0, 900, (2, 32, 32)).astype(np.float32)
+    operator = SeparableOperator.from_kernel("fourier", 2, (32, 32))
+    y = operator(torch.from_numpy(image)).numpy()
+    given = {"scale": 800.0, "seed": 5, "prior": prior, "steps": 3, **options}
+    return Context(y, operator, "fourier", **given)  # type: ignore[arg-type]
+
+
+def test_zero_filling_is_the_pseudo_inverse() -> None:
+    given = context()
+    dense = np.kron(given.operator.rows, given.operator.cols)
+    expected = given.measurement.reshape(2, -1) @ np.linalg.pinv(dense).T
+    result = METHODS["zero-fill"].run(given)
+    assert result.evaluations == 0
+    # float32: 16 terms per axis of values up to 1000.
+    assert result.images.reshape(2, -1) == pytest.approx(expected, abs=2e-3)
+
+
+def test_recipes_are_those_of_super_resolve(prior: CascadePrior) -> None:
+    given = context(prior)
+    common = {"scale": 800.0, "seed": 5}
+    mean = METHODS["mean"].run(given)
+    expected = super_resolve(given.measurement, given.operator, prior, **common)
+    assert np.array_equal(mean.images, expected.mean)
+    assert mean.evaluations == 1  # noise-free 2x needs level 1 alone
+    drawn = METHODS["paper"].run(context(prior, samples=2))
+    sampled = super_resolve(
+        given.measurement, given.operator, prior, mode="paper", steps=3, samples=2, **common
+    )
+    assert np.array_equal(drawn.images, sampled.mean)
+    assert drawn.evaluations == 2 * sum(sampled.evaluations.values())
+
+
+def test_methods_are_chosen_by_name() -> None:
+    assert choose_methods(["mean", "bicubic", "mean"]) == ["mean", "bicubic"]
+    with pytest.raises(MRCascadeError, match="unknown method 'magic': choose from zero-fill"):
+        choose_methods(["mean", "magic"])
+    with pytest.raises(MRCascadeError, match="unknown method ''"):
+        choose_methods([""])
