@@ -128,12 +128,13 @@ def test_loss_is_the_formula() -> None:
     loss, per_image = diffusion_loss(networks, denoised, clean, SIGMAS)
     total, weighted = 0.0, []
     for i, s in enumerate(SIGMAS.tolist()):
-        u = float(networks.log_variance(torch.tensor([math.log(s) / 4]).double()))
-        weight = (s**2 + 1) / (s * 1) ** 2
+        label = torch.tensor([math.log(s) / 4], dtype=torch.float64)
+        u = networks.log_variance(label).item()
+        weight = (s**2 + 1) / s**2
         weighted.append(weight * float((denoised[i] - clean[i]).square().mean()))
         total += weighted[-1] / math.exp(u) + u
-    assert float(loss) == pytest.approx(total / 5, rel=1e-10)
-    torch.testing.assert_close(per_image, torch.tensor(weighted).double())
+    assert loss.item() == pytest.approx(total / 5, rel=1e-10)
+    torch.testing.assert_close(per_image, torch.tensor(weighted, dtype=torch.float64))
     assert loss.requires_grad
     assert not per_image.requires_grad
 

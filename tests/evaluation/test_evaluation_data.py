@@ -155,7 +155,7 @@ def test_files_that_cannot_be_evaluated_are_named(test_set: TestSet) -> None:
     with pytest.raises(MRCascadeError, match=r"x.npy: size 32 is too small for factor 33"):
         load_truth(as_file(root, "x.npy"), (33.0, 2.0))
     sparse = np.zeros((32, 32, 2), np.float32)
-    sparse[5, 5] = 1
+    sparse[5, 5:10] = 1  # 0.5 % of the pixels: the mean is 0.5 % of the robust maximum
     np.save(root / "x.npy", sparse)
     with pytest.raises(MRCascadeError, match=r"x.npy: every slice is empty"):
         load_truth(as_file(root, "x.npy"), (2.0, 2.0))

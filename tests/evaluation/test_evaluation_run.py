@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -51,6 +52,7 @@ def test_everything_once(
     assert main(arguments(root, output, prior_folder, *options)) == 0
     said = capsys.readouterr().out
     assert "6 slices of 3 files; 0 empty slices left out" in said
+    assert "where it is known (0 of 3 files)" in said
     assert str(output / "table.md") in said
 
     rows, volumes = table(output / "metrics.csv"), table(output / "volumes.csv")
@@ -145,8 +147,6 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_end(job: Evaluation, tmp_
 def test_results_depend_on_neither_batch_size_nor_the_other_files(
     job: Evaluation, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
     run(replace(job, batch_size=1), tmp_path / "one")
     (job.data / NAMES[1]).unlink()
     run(replace(job, batch_size=3), tmp_path / "three")
@@ -159,8 +159,6 @@ def test_results_depend_on_neither_batch_size_nor_the_other_files(
 
 
 def test_methods_are_added_to_a_finished_evaluation(job: Evaluation, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     quick = replace(job, methods=("zero-fill",), steps=None)
     first = run(quick, tmp_path)
     assert any("LPIPS column is empty" in line for line in first)
@@ -175,9 +173,6 @@ def test_methods_are_added_to_a_finished_evaluation(job: Evaluation, tmp_path: P
 def test_evaluating_training_files_is_remarked_on(
     job: Evaluation, tmp_path: Path, prior_folder: Path
 ) -> None:
-    from dataclasses import replace
-    from shutil import copytree
-
     folder = tmp_path / "prior"
     copytree(prior_folder, folder)
     document = json.loads((folder / "prior.json").read_text())
@@ -249,9 +244,7 @@ def test_images_too_small_for_the_metrics_are_named(
 def test_other_settings_are_refused_unless_overwritten(
     test_set: TestSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    quick: list[Any] = arguments(
-        test_set(NAMES), tmp_path / "out", tmp_path, "--methods", "bicubic"
-    )
+    quick = arguments(test_set(NAMES), tmp_path / "out", tmp_path, "--methods", "bicubic")
     assert main(quick) == 0
     assert main([*quick, "--kernel", "area"]) == 2
     assert 'other settings (kernel "fourier" then, "area" now)' in capsys.readouterr().err

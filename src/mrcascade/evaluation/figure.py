@@ -18,7 +18,7 @@ from mrcascade.io import atomic_output
 
 SLICES = 4
 TRUTH, MEASURED = "truth", "measured"
-_PANEL = 2.5  # inches per column
+_PANEL, _GAP, _TITLE = 2.5, 0.06, 0.42  # inches: width of a panel, between, room for its title
 _ERROR_QUANTILE = 0.995
 
 
@@ -69,23 +69,37 @@ def write_figure(folder: Path, pictures: Sequence[Picture], methods: Sequence[st
     from matplotlib.figure import Figure
 
     rows = [_load(folder, picture, methods) for picture in pictures]
-    heights = [row[TRUTH].shape[0] / row[TRUTH].shape[1] for row in rows for _ in range(2)]
-    columns = 1 + len(methods)
-    figure = Figure(
-        figsize=(_PANEL * columns, sum(_PANEL * h + 0.3 for h in heights) + 0.4),
-        layout="constrained",
-    )
+    heights = [_PANEL * row[TRUTH].shape[0] / row[TRUTH].shape[1] for row in rows]
+    width = (_PANEL + _GAP) * (1 + len(methods)) + _GAP
+    height = 2 * sum(h + _TITLE for h in heights) + _TITLE
+    figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
-    for axis in axes.ravel():
-        axis.set_axis_off()
-    for i, (picture, pixels) in enumerate(zip(pictures, rows, strict=True)):
-        _draw(axes[2 * i], axes[2 * i + 1], picture, pixels, methods)
-    figure.supxlabel("research software, not for diagnosis", fontsize=9)
+    bottom = height
+    for picture, pixels, panel in zip(pictures, rows, heights, strict=True):
+        lines = []
+        for _ in range(2):
+            bottom -= panel + _TITLE
+            lines.append(
+                [
+                    _panel(figure, _GAP + column * (_PANEL + _GAP), bottom, panel)
+                    for column in range(1 + len(methods))
+                ]
+            )
+        _draw(lines[0], lines[1], picture, pixels, methods)
+    figure.text(0.5, 0.3 * _TITLE / height, "research software, not for diagnosis", ha="center")
     target = folder / FIGURE_FILE
     with atomic_output(target, overwrite=True) as path:
         figure.savefig(path, dpi=110, format="png")
     return target
+
+
+def _panel(figure: Any, left: float, bottom: float, height: float) -> Any:
+    """Axes without frame at a place in inches, as wide as a panel."""
+    width, total = figure.get_size_inches()
+    axes = figure.add_axes((left / width, bottom / total, _PANEL / width, height / total))
+    axes.set(xticks=[], yticks=[])  # placing a title measures even ticks that are not drawn
+    axes.set_axis_off()
+    return axes
 
 
 def _load(folder: Path, picture: Picture, methods: Sequence[str]) -> dict[str, np.ndarray]:

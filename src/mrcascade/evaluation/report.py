@@ -30,9 +30,17 @@ def describe_test_set(job: Evaluation, survey: Sequence[Surveyed]) -> str:
     )
 
 
+def describe_truth(survey: Sequence[Surveyed]) -> str:
+    """What was cut away before an image counted as the truth."""
+    known = sum(s.file.matrix is not None for s in survey)
+    return (
+        f"Fourier-cropped to the acquired matrix where it is known ({known} of {len(survey)}"
+        " files), centre-cropped to a size that the factor divides"
+    )
+
+
 def facts(job: Evaluation, ledger: Ledger, survey: Sequence[Surveyed]) -> dict[str, str]:
     """Title -> text, for the head of the report; methods are those of the ledger."""
-    cropped = sum(s.file.matrix is not None for s in survey)
     methods = {m: ledger.document["methods"][m] for m in ledger.methods}
     priors = {f"{s['prior']} ({s['prior_sha256'][:12]})" for s in methods.values() if "prior" in s}
     lpips = "not computed, no weights found"
@@ -43,8 +51,7 @@ def facts(job: Evaluation, ledger: Ledger, survey: Sequence[Surveyed]) -> dict[s
         )
     return {
         "Test set": describe_test_set(job, survey),
-        "Ground truth": f"Fourier-cropped to the acquired matrix where it is known ({cropped} of"
-        f" {len(survey)} files), centre-cropped to a size that the factor divides",
+        "Ground truth": describe_truth(survey),
         "Measurement": f"{job.kernel} {factor_text(job.factor)}x, noise {job.noise:g} of the"
         f" measurement's robust maximum, seed {job.seed}",
         "Intensity scale": "robust maximum of the measured volume; nothing of the ground truth"

@@ -42,7 +42,7 @@ from mrcascade.evaluation.ledger import Ledger
 from mrcascade.evaluation.lpips import LPIPS, find_weights
 from mrcascade.evaluation.methods import METHODS, Context, Reconstruction
 from mrcascade.evaluation.metrics import slice_metrics, volume_metrics
-from mrcascade.evaluation.report import describe_test_set, facts, notes
+from mrcascade.evaluation.report import describe_test_set, describe_truth, facts, notes
 from mrcascade.evaluation.tables import write_tables
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior import CascadePrior
@@ -79,7 +79,7 @@ def evaluate(
         output, settings, {m: method_settings(m, job) for m in methods}, job.overwrite
     )
     remarks = notes(survey, prior, weights)
-    for line in (describe_test_set(job, survey), *remarks):
+    for line in (describe_test_set(job, survey), f"truth: {describe_truth(survey)}", *remarks):
         say(line)
     pictures = choose_pictures([(s.file.name, s.file.anatomy, s.kept) for s in survey])
     bench = _Bench(job, methods, prior, lpips, ledger, pictures)

@@ -18,6 +18,7 @@ from mrcascade.training.slices import Volume
 
 CONTENT = 0.06  # a patch whose mean magnitude is below this is mostly air
 RETRIES = 4
+STATISTICS_PATCHES = 4096
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,9 @@ class PatchSource:
         jitter = np.exp(rng.uniform(-1, 1) * self.config.scale_jitter)
         return patch * np.float32(item.scales[rng.integers(len(item.scales))] * jitter)
 
-    def statistics(self, rng: np.random.Generator, count: int = 4096) -> LevelStatistics:
+    def statistics(self, rng: np.random.Generator) -> LevelStatistics:
         """Mean and standard deviation of band and condition over random patches."""
-        raw = self.raw(count, rng)
+        raw = self.raw(STATISTICS_PATCHES, rng)
         band, condition = raw[:, 0], raw[:, 1] + raw[:, 2]
         if self.level == self.config.levels:
             return LevelStatistics(float(band.mean()), float(band.std()))

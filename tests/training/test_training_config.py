@@ -1,0 +1,118 @@
+"""The learning-rate schedule, noise levels and condition errors of a batch."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from mrcascade import MRCascadeError
+from mrcascade.training.config import TrainConfig
+from mrcascade.training.level import largest_condition_error
+from mrcascade.training.noise import draw_condition_error, draw_sigma
+
+CONFIG = TrainConfig(images=100_000)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_learning_rate_ramps_stays_decays_and_ends_at_zero() -> None:
+    assert CONFIG.learning_rate(0) < 1e-4
+    assert CONFIG.learning_rate(1000) == pytest.approx(0.5, abs=1e-4)  # half of the 2 % ramp
+    assert CONFIG.learning_rate(2000) == CONFIG.learning_rate(30_000) == 1
+    assert CONFIG.learning_rate(48_000) == pytest.approx(math.sqrt(0.3 / 0.48))
+    assert CONFIG.learning_rate(75_000) == pytest.approx(0.5 * math.sqrt(0.3 / 0.75))
+    assert CONFIG.learning_rate(100_000) == 0
+    assert CONFIG.learning_rate(100_016) == 0  # the last batch may go over
+    rates = [CONFIG.learning_rate(n) for n in range(2000, 100_001, 500)]
+    assert all(a >= b for a, b in itertools.pairwise(rates))
+
+
+def test_schedule_is_scaled_to_the_run() -> None:
+    longer = replace(CONFIG, images=700_000)
+    for share in (0.01, 0.2, 0.4, 0.9):
+        assert longer.learning_rate(700_000 * share) == pytest.approx(
+            CONFIG.learning_rate(100_000 * share)
+        )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"images": 0},
+        {"batch": 0},
+        {"patch": 0},
+        {"cooldown_share": 0.0},
+        {"reference_share": 0.0},
+        {"ramp_share": -0.1},
+        {"condition_error": 1.0},
+        {"coarse_condition_error": -0.1},
+    ],
+)
+def test_impossible_settings_are_one_line(settings: dict[str, float]) -> None:
+    with pytest.raises(MRCascadeError, match=next(iter(settings))) as error:
+        TrainConfig(**settings)
+    assert "\n" not in str(error.value)
+
+
+def test_config_round_trip() -> None:
+    config = TrainConfig(network="xs", ema=(0.03, 0.07, 0.2), rate=0.5)
+    assert TrainConfig.from_json(json.dumps(asdict(config))) == config
+    with pytest.raises(TypeError):
+        TrainConfig.from_json('{"unknown": 1}')
+
+
+def test_every_batch_has_its_share_of_high_noise() -> None:
+    config = replace(CONFIG, high_noise_share=0.25, noise_mean=-3.0, noise_std=0.5)
+    low, high = config.high_noise_range
+    for seed in range(50):
+        sigma = draw_sigma(16, config, generator(seed))
+        assert sigma.shape == (16,)
+        # ln sigma ~ N(-3, 0.5) reaches ln 5 with a chance of 1e-20.
+        assert int((sigma >= low).sum()) == 4
+        assert sigma.max() <= high * (1 + 1e-6)
+
+
+def test_a_broken_share_is_right_on_average() -> None:
+    config = replace(CONFIG, high_noise_share=0.1, noise_mean=-3.0, noise_std=0.5)
+    counts = [
+        int((draw_sigma(16, config, generator(s)) >= config.high_noise_range[0]).sum())
+        for s in range(2000)
+    ]
+    assert set(counts) == {1, 2}  # 1.6 of 16
+    assert sum(counts) / 2000 == pytest.approx(1.6, abs=5 * math.sqrt(0.6 * 0.4 / 2000))
+
+
+def test_noise_levels_have_their_distributions() -> None:
+    n = 40_000
+    log = draw_sigma(n, replace(CONFIG, high_noise_share=0.0), generator()).log()
+    assert float(log.mean()) == pytest.approx(CONFIG.noise_mean, abs=5 * 1.4 / math.sqrt(n))
+    assert float(log.std()) == pytest.approx(1.4, rel=5 / math.sqrt(2 * n))
+    log = draw_sigma(n, replace(CONFIG, high_noise_share=1.0), generator()).log()
+    low, high = (math.log(v) for v in CONFIG.high_noise_range)
+    width = high - low
+    assert float(log.mean()) == pytest.approx((low + high) / 2, abs=5 * width / math.sqrt(12 * n))
+    assert low - 1e-6 <= float(log.min()) < low + 0.01 * width
+    assert high - 0.01 * width < float(log.max()) <= high + 1e-6
+
+
+def test_condition_errors() -> None:
+    n = 40_000
+    t = draw_condition_error(n, 0.8, CONFIG, generator())
+    share = CONFIG.clean_condition_share
+    clean = float((t == 0).float().mean())
+    assert clean == pytest.approx(share, abs=5 * math.sqrt(share * (1 - share) / n))
+    rest = t[t > 0]
+    assert float(rest.mean()) == pytest.approx(0.4, abs=5 * 0.8 / math.sqrt(12 * len(rest)))
+    assert 0.79 < float(rest.max()) <= 0.8
+
+
+def test_a_condition_that_is_the_coarsest_image_is_degraded_less() -> None:
+    assert largest_condition_error(1, CONFIG) == CONFIG.condition_error
+    assert largest_condition_error(2, CONFIG) == CONFIG.coarse_condition_error

@@ -1,0 +1,134 @@
+"""From a run folder to a prior, and the command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_data import TINY, checkpoint, trainer, volumes
+
+from mrcascade import CascadePrior, MRCascadeError
+from mrcascade.cli import main
+from mrcascade.training.level import train_level
+from mrcascade.training.log import read_log
+from mrcascade.training.run import train_cascade
+from mrcascade.training.snapshots import rebuild_profile
+
+
+def exported(data: Path, run: Path, **settings: Any) -> dict[str, Any]:
+    folder = train_cascade(data, run, TINY, resume=True, **settings)
+    assert folder == run / "prior"
+    return json.loads((folder / "prior.json").read_text())
+
+
+def assert_weights(run: Path, level: int, weights: dict[str, torch.Tensor]) -> None:
+    stored = load_file(run / "prior" / f"level{level}.safetensors")
+    for name, value in weights.items():
+        assert torch.equal(stored[name], value.half()), name
+
+
+def test_prior_of_a_run_loads(finished: Path, data: Path) -> None:
+    prior = CascadePrior.from_pretrained(finished / "prior")
+    assert prior.name == "all"
+    assert len(prior.levels) == 3
+    for number, level in enumerate(prior.levels, start=1):
+        saved = json.loads(checkpoint(finished, number)["statistics"])[0]
+        assert vars(level.spec.statistics) == saved
+        assert level.spec.training["images"] == TINY.images
+    assert [level.spec.condition_error for level in prior.levels] == [0.95, 0.15, 0.0]
+    assert prior.provenance["slices"] == 9
+    assert prior.provenance["files"] == ["a/train/x.npy", "b/train/y.npy"]
+
+
+@pytest.mark.usefixtures("_no_plot")
+@pytest.mark.parametrize("best", [0, 1])
+def test_profile_that_validates_best_is_exported(data: Path, run: Path, best: int) -> None:
+    log = run / "level1.jsonl"
+    records = read_log(log)
+    worse = f"val_ema{TINY.ema[1 - best]:g}"
+    records[-1][worse] = {k: v + 1 for k, v in records[-1][worse].items()}
+    log.write_text("".join(json.dumps(r) + "\n" for r in records))
+    document = exported(data, run)
+    assert document["levels"][0]["training"]["ema"] == TINY.ema[best]
+    assert_weights(run, 1, checkpoint(run)["ema"][best])
+
+
+@pytest.mark.usefixtures("_no_plot")
+def test_another_profile_is_exported_on_request(data: Path, run: Path) -> None:
+    document = exported(data, run, ema_std=0.07)
+    for level in (1, 2, 3):
+        training = document["levels"][level - 1]["training"]
+        assert training["ema"] == 0.07
+        figures = read_log(run / f"level{level}.jsonl")[-1]["val_ema0.05"]
+        # Close to the profiles that it lies between, and not equal to them.
+        assert training["validation"] == pytest.approx(figures, rel=0.2)
+        assert_weights(run, level, rebuild_profile(run, level, 0.07))
+    assert CascadePrior.from_pretrained(run / "prior").name == "all"
+
+
+@pytest.mark.usefixtures("_no_plot")
+def test_levels_of_different_cascades_are_not_mixed(data: Path, run: Path) -> None:
+    stored = checkpoint(run, 2)
+    config = json.loads(stored["config"])
+    stored["config"] = json.dumps({**config, "kernel": "area"})
+    torch.save(stored, run / "level2.ckpt")
+    with pytest.raises(MRCascadeError, match=r"made with kernel 'area'.*'fourier'") as error:
+        train_cascade(data, run, TINY, levels=[1], resume=True)
+    assert str(error.value).startswith(f"{run / 'level2.ckpt'}: ")
+
+
+@pytest.mark.usefixtures("_no_plot")
+def test_command(data: Path, tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    arguments = ["train", "--data", str(data), "-o", str(run), "--network", "tiny"]
+    arguments += ["--images", "16", "--batch-size", "8", "--set", "patch=32"]
+    arguments += ["--set", "coarse_patch=16"]
+    assert main([*arguments, "--levels", "2,3"]) == 0
+    assert "not trained yet" in capsys.readouterr().out
+    assert not (run / "prior").exists()
+    assert main([*arguments, "--levels", "1", "--name", "mine"]) == 0
+    assert capsys.readouterr().out == f"{run / 'prior'}\n"
+    assert main(arguments) == 2
+    assert "use --resume" in capsys.readouterr().err
+    assert main([*arguments, "--resume", "--ema-std", "0.07"]) == 0
+    capsys.readouterr()
+    assert main([*arguments, "--resume", "--ema-std", "0.5"]) == 2
+    assert "EMA profile 0.5" in capsys.readouterr().err
+    assert main([*arguments, "--set", "colour=1"]) == 2
+    assert main([*arguments, "--set", "rate=fast"]) == 2
+    assert main([*arguments, "--levels", "one"]) == 2
+    prior = CascadePrior.from_pretrained(run / "prior")
+    assert prior.levels[0].spec.training["ema"] == 0.07
+    names = {p.name for p in run.iterdir()}
+    assert {"prior", "level1.ckpt", "level1.jsonl", "level1-snapshot-16.safetensors"} <= names
+    assert not [n for n in names if n.startswith(".")]
+
+
+@pytest.mark.usefixtures("_no_plot")
+def test_folder_of_images_trains_like_its_cache(tmp_path: Path) -> None:
+    """The command's usual input: images in folders, one level for a step."""
+    for v in volumes():
+        path = tmp_path / "data" / v.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, np.moveaxis(v.slices, 0, -1))
+    config = replace(TINY, images=8)
+    train_cascade(tmp_path / "data", tmp_path / "run", config, levels=[3])
+    assert checkpoint(tmp_path / "run", 3)["seen"] == 8
+
+
+def test_every_checkpoint_is_whole(data: Path, tmp_path: Path) -> None:
+    run = trainer(data, 3, replace(TINY, images=24))
+    seen = []
+
+    def look(count: int, message: str) -> None:
+        path = tmp_path / "level3.ckpt"
+        seen.append(torch.load(path, weights_only=True)["seen"] if path.exists() else 0)
+
+    train_level(run, tmp_path, progress=look, checkpoint_seconds=0)
+    assert seen == [0, 8, 16]

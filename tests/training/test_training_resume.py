@@ -1,0 +1,173 @@
+"""Exact resume after SIGKILL, and what does not resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_data import TINY, assert_same, checkpoint, trainer, volumes, without_time
+
+from mrcascade import MRCascadeError
+from mrcascade.training.config import TrainConfig
+from mrcascade.training.log import read_log
+from mrcascade.training.run import train_cascade
+from mrcascade.training.slices import write_cache
+
+# Trains one level of the cache, checkpoints after every step, and stops to be killed in the
+# middle of the fourth: a signal from outside, at a moment when nothing is prepared for it.
+VICTIM = """
+import sys, time
+from pathlib import Path
+from training_data import quick, trainer
+from mrcascade.training.level import train_level
+
+with quick():
+    run = trainer(Path(sys.argv[1]))
+step, count = run.optimizer.step, 0
+
+def stuck(*arguments):
+    global count
+    count += 1
+    if count == 4:
+        print("in step 4", flush=True)
+        time.sleep(600)
+    return step(*arguments)
+
+run.optimizer.step = stuck
+with quick():
+    train_level(run, Path(sys.argv[2]), progress=lambda n, text: None, checkpoint_seconds=0)
+"""
+
+
+# ---- exact resume ----
+
+
+@pytest.mark.usefixtures("_no_plot")
+def test_killed_and_resumed_run_is_the_undisturbed_one(
+    data: Path, finished: Path, tmp_path: Path
+) -> None:
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(__file__).parent),
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", VICTIM, str(data), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        env=environment,
+        text=True,
+    ) as victim:
+        assert victim.stdout is not None
+        assert victim.stdout.readline() == "in step 4\n"
+        victim.send_signal(signal.SIGKILL)
+    assert victim.returncode == -signal.SIGKILL
+    assert checkpoint(tmp_path)["seen"] == 3 * TINY.batch
+    # What a kill can leave besides: a record and a snapshot newer than the checkpoint, and half
+    # a line.
+    late = tmp_path / f"level1-snapshot-{4 * TINY.batch}.safetensors"
+    late.write_bytes(b"newer than the checkpoint")
+    with (tmp_path / "level1.jsonl").open("a") as log:
+        log.write(json.dumps({"images": 4 * TINY.batch, "loss": 1.0}) + '\n{"images": 5')
+
+    assert train_cascade(data, tmp_path, TINY, levels=[1], resume=True) is None
+
+    assert_same(without_time(checkpoint(tmp_path)), without_time(checkpoint(finished)))
+    assert checkpoint(finished)["seen"] == TINY.images
+    records = [read_log(folder / "level1.jsonl") for folder in (tmp_path, finished)]
+    assert len(records[0]) == 6
+    for a, b in zip(*records, strict=True):
+        assert without_time(a) == without_time(b)
+    names = {p.name for p in finished.glob("level1-snapshot-*")}
+    assert names == {p.name for p in tmp_path.glob("level1-snapshot-*")}
+    for name in names:
+        assert_same(load_file(tmp_path / name), load_file(finished / name))
+
+
+@pytest.mark.usefixtures("_no_plot")
+def test_two_runs_are_the_same_whatever_the_global_generator(
+    data: Path, finished: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(99)
+    before = torch.random.get_rng_state()
+    train_cascade(data, tmp_path, TINY, levels=[2])
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert_same(without_time(checkpoint(tmp_path, 2)), without_time(checkpoint(finished, 2)))
+
+
+def test_other_seeds_are_other_runs(data: Path, finished: Path) -> None:
+    other = trainer(data, config=replace(TINY, seed=2))
+    same = trainer(data)
+    initial = same.networks.state_dict()
+    assert not torch.equal(
+        other.networks.state_dict()["unet.stem.weight"], initial["unet.stem.weight"]
+    )
+
+
+@pytest.mark.usefixtures("_no_plot")
+def test_resume_may_lengthen_a_run(data: Path, run: Path) -> None:
+    train_cascade(data, run, replace(TINY, images=64), levels=[3], resume=True)
+    assert checkpoint(run, 3)["seen"] == 64
+
+
+# ---- what does not resume ----
+
+
+def refused(data: Path, run: Path, config: TrainConfig = TINY, reason: str = "") -> None:
+    with pytest.raises(MRCascadeError, match=reason) as error:
+        train_cascade(data, run, config, levels=[1], resume=True)
+    assert str(error.value).startswith(f"{run / 'level1.ckpt'}: ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", None])
+def test_damaged_checkpoint(data: Path, run: Path, content: bytes | None) -> None:
+    path = run / "level1.ckpt"
+    path.write_bytes(path.read_bytes()[:-1000] if content is None else content)
+    refused(data, run, reason="not a readable checkpoint")
+
+
+@pytest.mark.parametrize("content", [{"model": torch.zeros(2)}, torch.zeros(3)])
+def test_foreign_checkpoint(data: Path, run: Path, content: object) -> None:
+    torch.save(content, run / "level1.ckpt")
+    refused(data, run, reason="not a checkpoint of a level")
+
+
+def test_checkpoint_of_another_level(data: Path, run: Path) -> None:
+    shutil.copy(run / "level2.ckpt", run / "level1.ckpt")
+    refused(data, run, reason=r"other settings \(level\)")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("rate", 0.1), ("batch", 4), ("kernel", "area"), ("ema", (0.05,))]
+)
+def test_other_settings(data: Path, run: Path, setting: str, value: object) -> None:
+    refused(data, run, replace(TINY, **{setting: value}), rf"other settings \({setting}\)")
+
+
+def test_other_data(run: Path, tmp_path: Path) -> None:
+    other = [replace(v, slices=v.slices[:2] ** 2) for v in volumes()]
+    write_cache(other, tmp_path / "other.npz")
+    refused(tmp_path / "other.npz", run, reason="other training data")
+
+
+def test_networks_of_another_version(data: Path, run: Path) -> None:
+    stored = checkpoint(run)
+    stored["networks"]["unet.out.weight"] = torch.zeros(1)
+    torch.save(stored, run / "level1.ckpt")
+    refused(data, run, reason="other networks")
+
+
+def test_runs_are_not_overwritten(data: Path, run: Path) -> None:
+    with pytest.raises(MRCascadeError, match="--resume"):
+        train_cascade(data, run, TINY)
+    with pytest.raises(MRCascadeError, match="1 to 3"):
+        train_cascade(data, run, TINY, levels=[4], resume=True)

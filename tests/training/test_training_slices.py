@@ -1,0 +1,211 @@
+"""From files to training slices: splits, true resolution, scales, the cache."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training_data import smooth_image, volume, volumes
+
+from mrcascade import MRCascadeError
+from mrcascade.cli import main
+from mrcascade.intensity import robust_maximum
+from mrcascade.operators import down_matrix, up_matrix
+from mrcascade.training.slices import (
+    CACHE_LEVELS,
+    Volume,
+    load_volumes,
+    prepare_volume,
+    write_cache,
+)
+
+
+def save(root: Path, name: str, array: np.ndarray) -> Path:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, array)
+    return path
+
+
+def stack(slices: int = 3, side: int = 48, seed: int = 0) -> np.ndarray:
+    """(side, side, slices), as a `.npy` volume is stored."""
+    rng = np.random.default_rng(seed)
+    return np.stack([smooth_image(side, rng) for _ in range(slices)], -1)
+
+
+def by_file(data: Path) -> dict[str, Volume]:
+    return {v.file: v for v in load_volumes(data, 4, (2, 4))}
+
+
+# ---- folders ----
+
+
+def test_slices_are_the_images(tmp_path: Path) -> None:
+    array = stack(side=50)
+    save(tmp_path, "brain/train/a.npy", array)
+    loaded = by_file(tmp_path)["brain/train/a.npy"]
+    # 50 is cropped to 48, centred.
+    np.testing.assert_array_equal(loaded.slices, np.moveaxis(array, -1, 0)[:, 1:49, 1:49])
+    assert (loaded.group, loaded.split) == ("brain", "train")
+
+
+def test_scale_is_that_of_the_simulated_measurement(tmp_path: Path) -> None:
+    array = stack()
+    save(tmp_path, "a.npy", array)
+    scales = by_file(tmp_path)["a.npy"].scales
+    for factor in (2, 4):
+        d = down_matrix("fourier", 48, 48 // factor)
+        measured = np.einsum("ij,jks,lk->ils", d, array.astype(np.float64), d)
+        assert scales[factor] == pytest.approx(robust_maximum(measured), rel=1e-5)
+
+
+def test_splits_are_folders(tmp_path: Path) -> None:
+    for name in ("brain/train/a", "brain/val/b", "knee/test/c", "knee/d", "train/train.npy.d/e"):
+        save(tmp_path, f"{name}.npy", stack(1))
+    splits = {v.file: v.split for v in load_volumes(tmp_path, 4, (2, 4))}
+    assert splits == {
+        "brain/train/a.npy": "train",
+        "brain/val/b.npy": "val",
+        "knee/test/c.npy": "test",
+        "knee/d.npy": "train",
+        "train/train.npy.d/e.npy": "train",
+    }
+
+
+def test_without_split_folders_every_tenth_file_is_held_out(tmp_path: Path) -> None:
+    for i in range(21):
+        save(tmp_path, f"{i:02d}.npy", stack(1, 16, i))
+    found = {v.file: v.split for v in load_volumes(tmp_path, 4, (2, 4))}
+    assert {f for f, s in found.items() if s == "val"} == {"09.npy", "19.npy"}
+    assert set(found.values()) == {"train", "val"}
+
+
+@pytest.mark.parametrize("matrix", [[32, 32], [24, 48], [48, 31]])
+def test_interpolated_images_are_cropped_to_what_was_acquired(
+    tmp_path: Path, matrix: list[int]
+) -> None:
+    rows, cols = matrix
+    acquired = np.stack(
+        [smooth_image(48, np.random.default_rng(i))[:rows, :cols] for i in range(2)]
+    )
+    up_rows, up_cols = up_matrix("fourier", 48, rows), up_matrix("fourier", 48, cols)
+    stored = np.einsum("ij,sjk,lk->ils", up_rows, acquired, up_cols).astype(np.float32)
+    save(tmp_path, "train/a.npy", stored)
+    facts = [{"file": "train/a.npy", "effective_matrix": matrix}]
+    (tmp_path / "manifest.json").write_text(json.dumps(facts))
+    (loaded,) = load_volumes(tmp_path, 1, (1,))
+    # down(up(z)) = z; float32 sums of 48 products of values up to 1.5 on each axis.
+    np.testing.assert_allclose(loaded.slices, acquired, atol=2 * 48 * 1.5 * 2.0**-24)
+
+
+def test_manifest_names_the_slice_axis_and_the_files(tmp_path: Path) -> None:
+    array = stack(3)
+    save(tmp_path, "train/a.npy", np.moveaxis(array, -1, 1))
+    save(tmp_path, "train/unnamed.npy", array)
+    facts = [{"file": "train/a.npy", "slice_axis": 1, "effective_matrix": [48, 48]}]
+    (tmp_path / "manifest.json").write_text(json.dumps(facts))
+    (loaded,) = load_volumes(tmp_path, 4, (2, 4))
+    np.testing.assert_array_equal(loaded.slices, np.moveaxis(array, -1, 0))
+
+
+def test_empty_slices_are_dropped() -> None:
+    images = np.moveaxis(stack(3), -1, 0)
+    images[1] = 1e-3
+    prepared = prepare_volume(images, "g/x.npy", "train", (2, 4))
+    np.testing.assert_array_equal(prepared.slices, images[[0, 2]])
+
+
+def test_complex_images_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, "train/a.npy", stack().astype(np.complex64) * 1j)
+    with pytest.raises(MRCascadeError, match="complex image") as error:
+        load_volumes(tmp_path, 4, (2, 4))
+    assert str(error.value).startswith(str(path))
+
+
+def test_unusable_folders_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(MRCascadeError, match="no such folder"):
+        load_volumes(tmp_path / "absent", 4, (2, 4))
+    with pytest.raises(MRCascadeError, match="no image found"):
+        load_volumes(tmp_path, 4, (2, 4))
+    save(tmp_path, "test/a.npy", stack())
+    with pytest.raises(MRCascadeError, match="no training images"):
+        load_volumes(tmp_path, 4, (2, 4))
+    small = save(tmp_path, "train/b.npy", stack()[:3])
+    with pytest.raises(MRCascadeError, match="too small") as error:
+        load_volumes(tmp_path, 4, (2, 4))
+    assert str(error.value).startswith(str(small))
+    (tmp_path / "manifest.json").write_text('{"name": "another program"}')
+    with pytest.raises(MRCascadeError, match=r"manifest\.json: not a list"):
+        load_volumes(tmp_path, 4, (2, 4))
+
+
+# ---- cache ----
+
+
+def test_cache_keeps_values_within_half_a_step(tmp_path: Path) -> None:
+    original = volumes()
+    original[0] = replace(original[0], slices=original[0].slices - 0.2)  # ringing is negative
+    write_cache(original, tmp_path / "c.npz")
+    loaded = load_volumes(tmp_path / "c.npz", 4, (2, 4))
+    assert [(v.file, v.group, v.split, v.scales) for v in loaded] == [
+        (v.file, v.group, v.split, v.scales) for v in original
+    ]
+    for before, after in zip(original, loaded, strict=True):
+        assert after.slices.dtype == np.float32
+        step = float(np.ptp(before.slices)) / CACHE_LEVELS
+        # Nothing is air here, so nothing is cut. Float32 adds a few roundings of values below 2.
+        error = np.abs(after.slices - before.slices)
+        assert error.max() <= step / 2 + 4 * 2.0**-24
+        assert error.max() > step / 4
+
+
+def test_cache_cuts_the_air_away(tmp_path: Path) -> None:
+    image = np.zeros((2, 96, 80), np.float32)
+    image[:, 40:61, 25:50] = stack(2, 48).transpose(2, 0, 1)[:, :21, :25] + 0.5
+    write_cache([Volume("a", "a", "train", image, {2: 1.0, 4: 1.0})], tmp_path / "c.npz")
+    (loaded,) = load_volumes(tmp_path / "c.npz", 1, (2, 4))
+    # Eight pixels of margin, the start rounded down to a multiple of four.
+    expected = image[:, 32 : 61 + 8, 16 : 50 + 8]
+    assert loaded.slices.shape == expected.shape
+    step = float(image.max()) / CACHE_LEVELS
+    np.testing.assert_allclose(loaded.slices, expected, atol=step / 2 + 4 * 2.0**-24)
+
+
+def test_cache_command_leaves_the_test_split_out(tmp_path: Path, capsys) -> None:
+    for split in ("train", "val", "test"):
+        save(tmp_path / "data", f"brain/{split}/a.npy", stack(2))
+    target = tmp_path / "c.npz"
+    arguments = ["cache", "--data", str(tmp_path / "data"), "-o", str(target)]
+    assert main(arguments) == 0
+    assert "4 slices of 2 files" in capsys.readouterr().out
+    assert sorted(v.split for v in load_volumes(target, 4, (2, 4))) == ["train", "val"]
+    assert main(arguments) == 2
+    assert "already exists" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite"]) == 0
+    assert main([*arguments[:-1], str(tmp_path / "c.zip")]) == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.npz", "data"]
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "short", "bit", "other"])
+def test_damaged_cache_is_one_line(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "c.npz"
+    write_cache([volume()], path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 16
+    bad = {"empty": b"", "text": b"hello", "short": bytes(content[:-300]), "bit": bytes(content)}
+    if damage == "other":
+        np.savez(path, a=np.zeros(3))
+    else:
+        path.write_bytes(bad[damage])
+    with pytest.raises(MRCascadeError, match="not a slice cache, or damaged") as error:
+        load_volumes(path, 4, (2, 4))
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+def test_absent_cache_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(MRCascadeError, match="does not exist"):
+        load_volumes(tmp_path / "c.npz", 4, (2, 4))

@@ -1,0 +1,99 @@
+"""Small synthetic training sets and settings for the tests of training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mrcascade.training import level, patches
+from mrcascade.training.config import TrainConfig
+from mrcascade.training.level import LevelTrainer
+from mrcascade.training.run import CascadeData
+from mrcascade.training.slices import Volume, load_volumes, write_cache
+
+TINY = TrainConfig(network="tiny", images=48, batch=8, patch=32, coarse_patch=16, seed=1)
+
+
+@contextmanager
+def quick() -> Iterator[None]:
+    """Few patches for statistics and validation; one thread, as exactness is promised for one
+    number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patches, "STATISTICS_PATCHES", 256)
+        patch.setattr(level, "VALIDATION_PATCHES", 4)
+        yield
+    torch.set_num_threads(threads)
+
+
+def smooth_image(side: int, rng: np.random.Generator) -> np.ndarray:
+    """Overlapping discs with sharp edges on a smooth background, in [0, 1.5]."""
+    y, x = np.mgrid[:side, :side] / side
+    image = 0.3 + 0.1 * np.sin(2 * np.pi * (x + 0.3 * y))
+    for _ in range(6):
+        cy, cx, r = rng.uniform((0, 0, 0.08), (1, 1, 0.3))
+        image += rng.uniform(0.1, 0.3) * ((y - cy) ** 2 + (x - cx) ** 2 < r**2)
+    return image.astype(np.float32)
+
+
+def volume(
+    name: str = "a/train/x.npy",
+    split: str = "train",
+    slices: int = 4,
+    side: int = 48,
+    seed: int = 0,
+) -> Volume:
+    rng = np.random.default_rng(seed)
+    stack = np.stack([smooth_image(side, rng) for _ in range(slices)])
+    return Volume(name, name.split("/")[0], split, stack, {2: 1.2, 4: 1.1})
+
+
+def volumes() -> list[Volume]:
+    return [
+        volume(slices=6),
+        volume("b/train/y.npy", slices=3, side=40, seed=1),
+        volume("a/val/z.npy", "val", slices=3, seed=2),
+    ]
+
+
+def cache(path: Path) -> Path:
+    write_cache(volumes(), path)
+    return path
+
+
+def trainer(data: Path, number: int = 1, config: TrainConfig = TINY) -> LevelTrainer:
+    multiple = 2 ** (config.levels - 1)
+    cascade = CascadeData(load_volumes(data, multiple, (2, multiple)), config)
+    return LevelTrainer(number, config, cascade.level(number), "cpu")
+
+
+def checkpoint(folder: Path, number: int = 1) -> dict[str, Any]:
+    return torch.load(folder / f"level{number}.ckpt", weights_only=True)
+
+
+def assert_same(a: Any, b: Any, where: str = "state") -> None:
+    """Bit by bit, through dictionaries and lists."""
+    assert type(a) is type(b), where
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}[{key!r}]")
+    elif isinstance(a, list):
+        assert len(a) == len(b), where
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{where}[{i}]")
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    else:
+        assert a == b, where
+
+
+def without_time(record: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in record.items() if k != "seconds"}
