@@ -162,7 +162,7 @@ def test_uncertainty_is_smallest_at_the_log_of_the_error() -> None:
     loss, _ = diffusion_loss(networks, denoised, clean, SIGMAS)
     loss.backward()
     torch.testing.assert_close(u.grad, torch.zeros_like(u), rtol=0, atol=1e-12)
-    assert float(loss) == pytest.approx(1 + float(error.log().mean()))
+    assert loss.item() == pytest.approx(1 + float(error.log().mean()))
 
 
 def test_noise_label() -> None:

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_data import TINY, checkpoint, trainer, volumes
+from training_data import TINY, checkpoint, volumes
 
 from mrcascade import CascadePrior, MRCascadeError
 from mrcascade.cli import main
-from mrcascade.training.level import train_level
 from mrcascade.training.log import read_log
 from mrcascade.training.run import train_cascade
 from mrcascade.training.snapshots import rebuild_profile
@@ -120,15 +119,3 @@ def test_folder_of_images_trains_like_its_cache(tmp_path: Path) -> None:
     config = replace(TINY, images=8)
     train_cascade(tmp_path / "data", tmp_path / "run", config, levels=[3])
     assert checkpoint(tmp_path / "run", 3)["seen"] == 8
-
-
-def test_every_checkpoint_is_whole(data: Path, tmp_path: Path) -> None:
-    run = trainer(data, 3, replace(TINY, images=24))
-    seen = []
-
-    def look(count: int, message: str) -> None:
-        path = tmp_path / "level3.ckpt"
-        seen.append(torch.load(path, weights_only=True)["seen"] if path.exists() else 0)
-
-    train_level(run, tmp_path, progress=look, checkpoint_seconds=0)
-    assert seen == [0, 8, 16]

@@ -12,9 +12,8 @@ import pytest
 import torch
 from training_data import TINY, trainer, volumes
 
-from mrcascade import MRCascadeError
 from mrcascade.training import level as level_module
-from mrcascade.training.level import LevelTrainer, validate
+from mrcascade.training.level import validate
 from mrcascade.training.log import best_profile, cut_log, read_log
 from mrcascade.training.plot import plot_losses
 from mrcascade.training.run import train_cascade
@@ -110,11 +109,6 @@ def test_rates_follow_the_schedule(data: Path) -> None:
         rates = [group["lr"] for group in run.optimizer.param_groups]
         assert rates == [TINY.rate * expected, TINY.mean_rate * expected]
     assert run.optimizer.defaults["betas"] == (0.9, 0.99)
-
-
-def test_level_count_must_be_the_networks(data: Path) -> None:
-    with pytest.raises(MRCascadeError, match="3 levels, not 2"):
-        LevelTrainer(1, replace(TINY, levels=2), trainer(data).data, "cpu")
 
 
 # ---- logs and the plot ----

@@ -18,6 +18,7 @@ from training_data import TINY, assert_same, checkpoint, trainer, volumes, witho
 
 from mrcascade import MRCascadeError
 from mrcascade.training.config import TrainConfig
+from mrcascade.training.level import train_level
 from mrcascade.training.log import read_log
 from mrcascade.training.run import train_cascade
 from mrcascade.training.slices import write_cache
@@ -71,8 +72,9 @@ def test_killed_and_resumed_run_is_the_undisturbed_one(
         victim.send_signal(signal.SIGKILL)
     assert victim.returncode == -signal.SIGKILL
     assert checkpoint(tmp_path)["seen"] == 3 * TINY.batch
-    # What a kill can leave besides: a record and a snapshot newer than the checkpoint, and half
-    # a line.
+    # What a kill can leave besides: a record and a snapshot newer than the checkpoint, half a
+    # line and half a checkpoint.
+    (tmp_path / ".level1.123.0.tmp.ckpt").write_bytes(b"half a checkpoint")
     late = tmp_path / f"level1-snapshot-{4 * TINY.batch}.safetensors"
     late.write_bytes(b"newer than the checkpoint")
     with (tmp_path / "level1.jsonl").open("a") as log:
@@ -86,6 +88,7 @@ def test_killed_and_resumed_run_is_the_undisturbed_one(
     assert len(records[0]) == 6
     for a, b in zip(*records, strict=True):
         assert without_time(a) == without_time(b)
+    assert not list(tmp_path.glob(".*"))
     names = {p.name for p in finished.glob("level1-snapshot-*")}
     assert names == {p.name for p in tmp_path.glob("level1-snapshot-*")}
     for name in names:
@@ -116,6 +119,18 @@ def test_other_seeds_are_other_runs(data: Path, finished: Path) -> None:
 def test_resume_may_lengthen_a_run(data: Path, run: Path) -> None:
     train_cascade(data, run, replace(TINY, images=64), levels=[3], resume=True)
     assert checkpoint(run, 3)["seen"] == 64
+
+
+def test_every_checkpoint_is_whole(data: Path, tmp_path: Path) -> None:
+    run = trainer(data, 3, replace(TINY, images=24))
+    seen = []
+
+    def look(count: int, message: str) -> None:
+        path = tmp_path / "level3.ckpt"
+        seen.append(torch.load(path, weights_only=True)["seen"] if path.exists() else 0)
+
+    train_level(run, tmp_path, progress=look, checkpoint_seconds=0)
+    assert seen == [0, 8, 16]
 
 
 # ---- what does not resume ----
@@ -171,3 +186,9 @@ def test_runs_are_not_overwritten(data: Path, run: Path) -> None:
         train_cascade(data, run, TINY)
     with pytest.raises(MRCascadeError, match="1 to 3"):
         train_cascade(data, run, TINY, levels=[4], resume=True)
+
+
+def test_level_count_must_be_the_networks(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(MRCascadeError, match="3 levels, not 2"):
+        train_cascade(data, tmp_path / "run", replace(TINY, levels=2))
+    assert not (tmp_path / "run").exists()

@@ -82,7 +82,8 @@ class MPConv(nn.Module):
         return w if self.gain is None else w * self.gain
 
     def fold(self) -> None:
-        """Replace the weight by the effective one; for inference only, not reversible."""
+        """Replace the weight by the effective one; for inference only, not reversible. Folding
+        again changes nothing."""
         with torch.no_grad():
             w = self.effective_weight()
             if w.ndim == 4:
@@ -102,6 +103,6 @@ def fold(network: nn.Module) -> nn.Module:
     """Weight-folded, channels-last inference form of ``network``, in place (idempotent)."""
     network.eval().requires_grad_(False)
     for module in network.modules():
-        if isinstance(module, MPConv) and not module.folded:
+        if isinstance(module, MPConv):
             module.fold()
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

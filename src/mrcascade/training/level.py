@@ -61,10 +61,6 @@ class LevelTrainer:
         self, level: int, config: TrainConfig, data: LevelData, device: str | torch.device
     ) -> None:
         preset = network_preset(config.network)
-        if len(preset) != config.levels:
-            raise MRCascadeError(
-                f"network {config.network!r} has {len(preset)} levels, not {config.levels}"
-            )
         self.level, self.config, self.data = level, config, data
         self.device = torch.device(device)
         with torch.random.fork_rng(devices=[]):  # layers draw from the global generator
@@ -248,6 +244,8 @@ def train_level(
     log = log_file(folder, trainer.level)
     cut_log(log, trainer.seen)
     drop_snapshots(folder, trainer.level, trainer.seen)
+    for unfinished in folder.glob(f".{checkpoint.stem}.*.tmp{checkpoint.suffix}"):
+        unfinished.unlink()  # of a run that was killed while it saved
     saved = time.monotonic()
     sums: dict[str, float] = {}
     steps = 0

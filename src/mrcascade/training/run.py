@@ -102,6 +102,11 @@ def train_cascade(
     ``progress(level, images, done)`` makes the per-step callback of a level. Returns the prior's
     folder, or None while some level has no checkpoint yet.
     """
+    available = len(network_preset(config.network))
+    if available != config.levels:
+        raise MRCascadeError(
+            f"network {config.network!r} has {available} levels, not {config.levels}"
+        )
     wanted = sorted(levels or range(1, config.levels + 1), reverse=True)
     if not set(wanted) <= set(range(1, config.levels + 1)):
         raise MRCascadeError(f"levels {wanted} asked for, but the cascade has 1 to {config.levels}")
