@@ -174,9 +174,7 @@ def make_plan(
     def missing(full: SeparableOperator, coarse: SeparableOperator) -> float:
         return expected_error(full, coarse, prior.power_density)
 
-    return plan_cascade(
-        prior.kernel, len(prior.levels), operator, noise, settings, missing=missing
-    )
+    return plan_cascade(prior.kernel, len(prior.levels), operator, noise, settings, missing=missing)
 
 
 def check_measurement(stack: np.ndarray, operator: LinearOperator, prior: CascadePrior) -> None:

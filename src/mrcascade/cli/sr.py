@@ -80,9 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     paths = find_inputs(arguments.inputs)
     check_names(paths, arguments.output, job)
-    prior = CascadePrior.from_pretrained(
-        arguments.prior, options.resolve_device(arguments.device)
-    )
+    prior = CascadePrior.from_pretrained(arguments.prior, options.resolve_device(arguments.device))
     check_job(prior, job)
     work = _estimating(prior, job) if arguments.dry_run else _restoring(prior, job)
     return each(paths, lambda path: work(path, arguments.output))
@@ -114,9 +112,7 @@ def _restoring(prior: CascadePrior, job: SuperResolution) -> Callable[[Path, Pat
 
     def work(path: Path, output: Path) -> None:
         with closing(_Bar()) as bar:
-            written = super_resolve_file(
-                path, output, prior, job, say=bar.say, progress=bar.start
-            )
+            written = super_resolve_file(path, output, prior, job, say=bar.say, progress=bar.start)
         for result in written:
             print(result)
 

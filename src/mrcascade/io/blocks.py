@@ -87,7 +87,9 @@ class SliceStore:
         self.dtype = np.dtype(dtype)
         self._plane = tuple(order.shape[a] for a in order.plane)
         self._bytes = math.prod(self._plane) * self.dtype.itemsize
-        self._file = tempfile.TemporaryFile(dir=folder, prefix=".mrcascade.", suffix=".tmp")
+        self._file = tempfile.TemporaryFile(  # noqa: SIM115 (closed by __exit__)
+            dir=folder, prefix=".mrcascade.", suffix=".tmp"
+        )
         try:
             _reserve(self._file.fileno(), self._bytes * order.slices)
         except OSError:

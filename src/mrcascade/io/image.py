@@ -21,6 +21,7 @@ from mrcascade.io.source import (
     spacing_of,
 )
 
+
 @dataclass(frozen=True, eq=False)
 class Image:
     """Pixels, where they are in the patient, and the file they came from.

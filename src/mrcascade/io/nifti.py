@@ -80,7 +80,7 @@ class _Reader:
         needed: int,
     ) -> None:
         self._stream, self._dtype, self._needed = stream, dtype, needed
-        self._scaling = [np.asarray(value) for value in scaling]
+        self._slope, self._intercept = (np.float64(value) for value in scaling)
         self._taken = len(head)
         self._left = head[offset:]
         skip = offset - len(head)
@@ -97,7 +97,7 @@ class _Reader:
         raw += self._take(size - len(raw))
         if len(raw) < size:
             raise _truncated(self._stream.path, self._taken, self._needed)
-        return apply_read_scaling(np.frombuffer(raw, self._dtype), *self._scaling)
+        return apply_read_scaling(np.frombuffer(raw, self._dtype), self._slope, self._intercept)
 
     def _take(self, size: int) -> bytes:
         data = self._stream.read(size)

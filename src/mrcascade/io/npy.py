@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def open_pixels(stream: InputStream) -> RawPixels:
 def encode(
     blocks: Iterable[np.ndarray], shape: tuple[int, ...], dtype: np.dtype, path: Path
 ) -> None:
-    """Write an array to `path`, whatever its suffix; blocks from front to back, last axis fastest."""
+    """Write an array to `path`, whatever its suffix; blocks in order, last axis fastest."""
     with path.open("wb") as stream:
         description = np.lib.format.dtype_to_descr(np.dtype(dtype))
         np.lib.format.write_array_header_1_0(
@@ -57,11 +58,12 @@ def _header(stream: InputStream) -> tuple[tuple[int, ...], bool, np.dtype]:
         raise MRCascadeError(
             f"{stream.path} is not a NumPy .npy file; save it again with numpy.save"
         )
+    file: Any = stream
     try:
-        # Versions 2 and 3 differ in the encoding of field names, and arrays with fields are refused.
+        # Versions 2 and 3 differ in the encoding of field names only, and fields are refused.
         if start[len(_MAGIC) :] == b"\x01\x00":
-            return np.lib.format.read_array_header_1_0(stream)
-        return np.lib.format.read_array_header_2_0(stream)
+            return np.lib.format.read_array_header_1_0(file)
+        return np.lib.format.read_array_header_2_0(file)
     except (ValueError, EOFError, MemoryError, OverflowError) as error:
         raise _damaged(stream.path) from error
 

@@ -30,9 +30,10 @@ def open_pixels(stream: InputStream) -> RawPixels:
     content = stream.read(stream.most)
     try:
         with Image.open(io.BytesIO(content), formats=("PNG", "TIFF")) as picture:
-            if getattr(picture, "n_frames", 1) > 1:
+            pages = getattr(picture, "n_frames", 1)
+            if pages > 1:
                 raise MRCascadeError(
-                    f"{path} has {picture.n_frames} pages; save each slice as a file of its own, or"
+                    f"{path} has {pages} pages; save each slice as a file of its own, or"
                     " the volume as NIfTI or .npy"
                 )
             pixels = _grey(picture, path)

@@ -121,7 +121,7 @@ def count_non_finite(values: np.ndarray) -> int:
 
 
 def refuse_non_finite(bad: int, found: str, remedy: str) -> None:
-    """Raise MRCascadeError "`found` 3 NaN or infinite voxels; `remedy` ..." unless there are none."""
+    """Raise MRCascadeError "`found` 3 NaN or infinite voxels; `remedy` ..." unless bad is 0."""
     if bad:
         voxels = "1 NaN or infinite voxel" if bad == 1 else f"{bad} NaN or infinite voxels"
         raise MRCascadeError(f"{found} {voxels}; {remedy} and try again")
@@ -149,9 +149,7 @@ class _ValueCheck:
 
     def finish(self, path: Path) -> None:
         refuse_non_finite(self._bad, f"{path} holds", "replace them (for instance by 0)")
-        refuse_non_finite(
-            self._beyond, f"{path} holds values beyond float32:", "rescale them"
-        )
+        refuse_non_finite(self._beyond, f"{path} holds values beyond float32:", "rescale them")
         if self._constant:
             raise MRCascadeError(
                 f"{path} is constant (every voxel is {self._first:g}); "

@@ -173,9 +173,7 @@ class _Outcome:
         self.seconds += result.seconds
 
 
-def _load(
-    source: Source, axes: Axes, folder: Path, stack: ExitStack
-) -> tuple[SliceStore, float]:
+def _load(source: Source, axes: Axes, folder: Path, stack: ExitStack) -> tuple[SliceStore, float]:
     """The slices of the image, and their robust maximum."""
     order = StackOrder(source.shape, source.layout, axes)
     store = stack.enter_context(SliceStore(folder, order, source.dtype))
@@ -217,7 +215,8 @@ def _empty_results(
 ) -> dict[str, SliceStore]:
     shape = geometry.result_shape(source.shape)
     order = StackOrder(shape, output_layout(targets["result"], len(shape)), geometry.axes)
-    kinds = {key: source.dtype for key in ("result", "sample") if key in targets}
+    images = [key for key in ("result", "sample") if key in targets]
+    kinds: dict[str, np.dtype] = dict.fromkeys(images, source.dtype)
     if "std" in targets:
         kinds["std"] = np.dtype(np.float32)
     return {k: stack.enter_context(SliceStore(folder, order, d)) for k, d in kinds.items()}
