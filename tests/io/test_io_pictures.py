@@ -77,7 +77,9 @@ def test_wide_integers_inverted_and_paged_tiff_are_refused(tmp_path: Path) -> No
     refused(tmp_path / "a.tif", "32-bit integer")
     tifffile.imwrite(tmp_path / "a.tif", RAMP.astype(np.uint16), photometric="miniswhite")
     refused(tmp_path / "a.tif", "white as zero")
-    tifffile.imwrite(tmp_path / "a.tif", np.stack([RAMP] * 3).astype(np.uint8), photometric="minisblack")
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.stack([RAMP] * 3).astype(np.uint8), photometric="minisblack"
+    )
     refused(tmp_path / "a.tif", "has 3 pages", "NIfTI")
 
 

@@ -24,12 +24,14 @@ Block = tuple[slice, ...]
 BLOCK_VOXELS = 2**22
 
 
-def file_blocks(lengths: Sequence[int], most: int = BLOCK_VOXELS) -> Iterator[Block]:
+def file_blocks(lengths: Sequence[int], most: int | None = None) -> Iterator[Block]:
     """Windows that cover an array in its file's order, each contiguous in the file.
 
-    lengths: of the axes from the slowest to the fastest. most: elements per window. One after
-    the other, the windows are the file from front to back.
+    lengths: of the axes from the slowest to the fastest. most: elements per window,
+    `BLOCK_VOXELS` where not given. One after the other, the windows are the file from front to
+    back.
     """
+    most = BLOCK_VOXELS if most is None else most
     cut = 0  # the axis along which windows are cut; slower ones are walked one by one
     while cut < len(lengths) - 1 and math.prod(lengths[cut + 1 :]) > most:
         cut += 1

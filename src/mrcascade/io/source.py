@@ -10,7 +10,7 @@ import numpy as np
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import nifti, npy, picture
-from mrcascade.io.blocks import BLOCK_VOXELS, Block, file_blocks
+from mrcascade.io.blocks import Block, file_blocks
 from mrcascade.io.raw import RawPixels
 from mrcascade.io.stream import InputStream, open_stream
 
@@ -68,7 +68,7 @@ class Source:
             raise ValueError("the hash of a file is known when it has been read to its end")
         return self._sha256
 
-    def blocks(self, most: int = BLOCK_VOXELS) -> Iterator[tuple[Block, np.ndarray]]:
+    def blocks(self) -> Iterator[tuple[Block, np.ndarray]]:
         """The pixels once, from front to back: windows on the array with its axes in the order
         `layout` (`file_blocks`), and what they hold.
 
@@ -76,7 +76,7 @@ class Source:
         or all are equal.
         """
         check = _ValueCheck(self.dtype)
-        for block in file_blocks([self.shape[a] for a in self.layout], most):
+        for block in file_blocks([self.shape[a] for a in self.layout]):
             extent = tuple(s.stop - s.start for s in block)
             yield block, check.converted(self._raw.read(math.prod(extent)).reshape(extent))
         self._sha256 = self._stream.finish()
