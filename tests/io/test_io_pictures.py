@@ -105,7 +105,7 @@ def test_results_are_float_tiff(tmp_path: Path) -> None:
     with pytest.raises(MRCascadeError, match=r"b\.png has no supported ending: PNG cannot hold"):
         write_image(image, tmp_path / "b.png")
     volume = image.with_data(np.stack([data, data]), None)
-    with pytest.raises(MRCascadeError, match="one slice only; write .npy"):
+    with pytest.raises(MRCascadeError, match=r"one slice only; write \.npy"):
         write_image(volume, tmp_path / "c.tif")
     placed = image.with_data(data, np.eye(4))
     with pytest.raises(MRCascadeError, match="would lose the geometry"):
