@@ -16,13 +16,13 @@ def write_preview(
     std: np.ndarray | None,
     operator: LinearOperator,
 ) -> None:
-    """PNG of the middle slice. The result has the display window of the input."""
+    """PNG of one slice: measurement (h, w), result and std (H, W). The result has the display
+    window of the input."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    middle = len(result) // 2
-    panels = [("input", measurement[middle]), ("result", result[middle])]
-    window = float(np.quantile(np.abs(measurement[middle]), 0.999)) or 1.0
+    panels = [("input", measurement), ("result", result)]
+    window = float(np.quantile(np.abs(measurement), 0.999)) or 1.0
     figure = Figure(figsize=(5 * (2 + (std is not None)), 5.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 2 + (std is not None))
@@ -31,7 +31,7 @@ def write_preview(
         axis.imshow(np.abs(pixels), cmap="gray", vmin=0, vmax=window, interpolation="nearest")
         axis.set_title(f"{title}, {rows} x {cols}", fontsize=11)
     if std is not None:
-        picture = axes[-1].imshow(std[middle], cmap="magma", vmin=0, interpolation="nearest")
+        picture = axes[-1].imshow(std, cmap="magma", vmin=0, interpolation="nearest")
         axes[-1].set_title("standard deviation of the samples", fontsize=11)
         figure.colorbar(picture, ax=axes[-1], shrink=0.75)
     for axis in axes:

@@ -68,6 +68,7 @@ def super_resolve(
     batch_size: int = 1,
     scale: float | None = None,
     first_index: int = 0,
+    plan: CascadePlan | None = None,
     callback: Callback | None = None,
 ) -> Restoration:
     """Restore slices from their measurement.
@@ -86,6 +87,7 @@ def super_resolve(
         batch_size: slices or samples that pass through the networks together.
         scale: the robust maximum, where ``measurement`` is part of a larger volume.
         first_index: number of the first slice in its volume, for the seeds.
+        plan: of ``make_plan`` for the same arguments, where a volume comes in parts.
         callback: called after each network evaluation of each batch.
 
     Raises MRCascadeError where measurement, operator, prior and settings do not fit together.
@@ -94,16 +96,13 @@ def super_resolve(
     stack = measurement[None] if measurement.ndim == 2 else measurement
     check_measurement(stack, operator, prior)
     settings = resolve_settings(prior, mode, steps)
-    if samples < 1 or batch_size < 1 or first_index < 0:
-        raise MRCascadeError("samples and batch size must be 1 or more, the first index 0 or more")
-    if samples > 1 and settings.steps is None:
-        raise MRCascadeError(
-            f"mode {settings.name!r} has one result; --samples needs a sampling mode"
-        )
+    check_samples(samples, settings)
+    if batch_size < 1 or first_index < 0:
+        raise MRCascadeError("the batch size must be 1 or more, the first index 0 or more")
     scale = robust_maximum(stack) if scale is None else scale
     if not scale > 0:
         raise MRCascadeError("the measurement is zero almost everywhere; nothing to restore")
-    plan = make_plan(prior, operator, noise, settings)
+    plan = make_plan(prior, operator, noise, settings) if plan is None else plan
     y = to_channels(stack / scale, prior.device)
     moments = _Moments(len(stack), samples)
     jobs = [(s, k) for s in range(len(stack)) for k in range(samples)]
@@ -154,6 +153,16 @@ def resolve_settings(
     if mode.steps is None:
         raise MRCascadeError(f"mode {mode.name!r} takes one evaluation per level; drop --steps")
     return replace(mode, steps=steps)
+
+
+def check_samples(samples: int, settings: SamplerSettings) -> None:
+    """Raise MRCascadeError unless the settings can give that many samples."""
+    if samples < 1:
+        raise MRCascadeError("the number of samples must be 1 or more")
+    if samples > 1 and settings.steps is None:
+        raise MRCascadeError(
+            f"mode {settings.name!r} has one result; --samples needs a sampling mode"
+        )
 
 
 def make_plan(

@@ -28,14 +28,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code (2 for bad input, 130 when interrupted)."""
+    """Run the command line; returns the exit code.
+
+    1: some of several files failed; 2: bad input; 130: interrupted.
+    """
     options = build_parser().parse_args(arguments)
     try:
-        options.run(options)
+        return options.run(options) or 0
     except MRCascadeError as error:
         print(f"mrcascade: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("mrcascade: interrupted", file=sys.stderr)
         return 130
-    return 0

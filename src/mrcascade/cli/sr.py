@@ -1,22 +1,32 @@
-"""``mrcascade sr``: super-resolve a volume."""
+"""``mrcascade sr``: super-resolve volumes."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrcascade.cli import options
+from mrcascade.errors import MRCascadeError
 
 if TYPE_CHECKING:
+    from mrcascade.pipeline import SuperResolution
+    from mrcascade.prior import CascadePrior
     from mrcascade.samplers import Progress
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser("sr", help="super-resolve an image file")
-    parser.add_argument("input", type=Path, help="NIfTI (.nii, .nii.gz) or .npy")
+    parser = subparsers.add_parser("sr", help="super-resolve image files")
+    parser.add_argument(
+        "inputs",
+        type=Path,
+        nargs="+",
+        metavar="INPUT",
+        help="image files (NIfTI, .npy, grey PNG or TIFF), folders of them, or .txt lists of paths",
+    )
     options.add_output(parser, "result, uncertainty, preview and sidecar")
     options.add_factor(parser)
     parser.add_argument(
@@ -39,17 +49,23 @@ def add_parser(subparsers: Any) -> None:
     options.add_seed(parser)
     options.add_axes(parser)
     parser.add_argument(
-        "--batch-size", type=options.positive, default=4, metavar="N", help="default: %(default)s"
+        "--batch-size",
+        type=options.positive,
+        default=4,
+        metavar="N",
+        help="at most; smaller where memory asks for it; default: %(default)s",
     )
     options.add_device(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print size, time and memory; write nothing"
+    )
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> None:
-    from mrcascade.pipeline import SuperResolution, super_resolve_file
+def run(arguments: argparse.Namespace) -> int:
+    from mrcascade.pipeline import SuperResolution, check_job, check_names, find_inputs
     from mrcascade.prior import CascadePrior
 
-    prior = CascadePrior.from_pretrained(arguments.prior, options.resolve_device(arguments.device))
     job = SuperResolution(
         factor=arguments.factor,
         kernel=arguments.kernel,
@@ -62,20 +78,71 @@ def run(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
         overwrite=arguments.overwrite,
     )
-    bars: list[Any] = []
+    paths = find_inputs(arguments.inputs)
+    check_names(paths, arguments.output, job)
+    prior = CascadePrior.from_pretrained(arguments.prior, options.resolve_device(arguments.device))
+    check_job(prior, job)
+    work = _estimating(prior, job) if arguments.dry_run else _restoring(prior, job)
+    return each(paths, lambda path: work(path, arguments.output))
 
-    def progress(total: int) -> Callable[[Progress], None]:
+
+def each(paths: Sequence[Path], work: Callable[[Path], None]) -> int:
+    """Do the work on each file and go on after one that fails; the exit code.
+
+    0: all were done; 1: some; 2: none. The only file's error is raised.
+    """
+    if len(paths) == 1:
+        work(paths[0])
+        return 0
+    failed = []
+    for path in paths:
+        try:
+            work(path)
+        except MRCascadeError as error:
+            print(f"mrcascade: {error}", file=sys.stderr)
+            failed.append(path)
+    if failed:
+        names = ", ".join(map(str, failed))
+        print(f"mrcascade: {len(failed)} of {len(paths)} files failed: {names}", file=sys.stderr)
+    return 0 if not failed else 2 if len(failed) == len(paths) else 1
+
+
+def _restoring(prior: CascadePrior, job: SuperResolution) -> Callable[[Path, Path], None]:
+    from mrcascade.pipeline import super_resolve_file
+
+    def work(path: Path, output: Path) -> None:
+        with closing(_Bar()) as bar:
+            written = super_resolve_file(path, output, prior, job, say=bar.say, progress=bar.start)
+        for result in written:
+            print(result)
+
+    return work
+
+
+def _estimating(prior: CascadePrior, job: SuperResolution) -> Callable[[Path, Path], None]:
+    from mrcascade.pipeline import Estimator
+
+    estimator = Estimator(prior, job)
+    return lambda path, output: print(estimator.file(path, output))
+
+
+class _Bar:
+    """A progress bar over network evaluations, from when their number is known."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def start(self, total: int) -> Callable[[Progress], None]:
         from tqdm import tqdm
 
-        bars.append(tqdm(total=total, unit="eval", disable=None, file=sys.stderr))
-        return lambda event: bars[0].update(event.denoised.shape[0])
+        self._bar = tqdm(total=total, unit="eval", disable=None, file=sys.stderr)
+        return lambda event: self._bar.update(event.denoised.shape[0])
 
-    try:
-        written = super_resolve_file(
-            arguments.input, arguments.output, prior, job, say=print, progress=progress
-        )
-    finally:
-        for bar in bars:
-            bar.close()
-    for path in written:
-        print(path)
+    def say(self, line: str) -> None:
+        self.close()  # a line into a running bar would tear it
+        print(line)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

@@ -59,6 +59,27 @@ def atomic_outputs(
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def output_folder(folder: Path, targets: Sequence[Path]) -> Iterator[None]:
+    """Make `folder` for the work on `targets`; what was made and stayed empty goes if that fails.
+
+    A disk that fills up within the block is reported as `atomic_outputs` does.
+    """
+    made = [f for f in (folder, *folder.parents) if not f.exists()]
+    try:
+        with _full_disk_is_our_error(targets):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise _cannot_write(targets, error) from error
+            yield
+    except BaseException:
+        for folder in made:  # from the inside out; one that is not empty is not ours to remove
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
 def check_target(path: str | os.PathLike[str], overwrite: bool = False) -> None:
     """Raise MRCascadeError now if `atomic_output` would refuse `path` later.
 

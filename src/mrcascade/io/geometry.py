@@ -1,11 +1,14 @@
 """Which axes are in-plane, volumes as stacks of slices, and the affine of a resampled grid."""
 
+import math
+from pathlib import Path
+from typing import Protocol
+
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.blocks import Axes, StackOrder
 from mrcascade.io.image import Image
-
-Axes = tuple[int, int]
 
 # Kernels by what they keep in place: the edges of the field of view, or the centre of voxel 0.
 EDGE_KERNELS = ("area", "bicubic")
@@ -18,8 +21,24 @@ _NAMED_WITHIN_DEGREES = 30.0
 _PLANES = ("sagittal", "coronal", "axial")  # by the world axis (R, A, S) along the normal
 
 
-def choose_axes(image: Image, override: str | tuple[int, ...] | None = None) -> Axes:
-    """The in-plane axes (rows, columns) of `image.data`, in ascending order.
+class Grid(Protocol):
+    """What geometry needs of an image: an `Image`, or a `Source` that is yet to be read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def affine(self) -> np.ndarray | None: ...
+
+    @property
+    def source(self) -> Path: ...
+
+    @property
+    def spacing(self) -> tuple[float, ...]: ...
+
+
+def choose_axes(image: Grid, override: str | tuple[int, ...] | None = None) -> Axes:
+    """The in-plane axes (rows, columns) of an image, in ascending order.
 
     The coarsest spatial axis is the slice axis, so the two finest are in-plane. Axes within
     `SPACING_TOLERANCE` of the coarsest are as good: of these the one nearest to the world's
@@ -32,10 +51,10 @@ def choose_axes(image: Image, override: str | tuple[int, ...] | None = None) -> 
     """
     if override is not None:
         return _checked_override(image, override)
-    wide = [axis for axis in range(min(image.data.ndim, 3)) if image.data.shape[axis] > 1]
+    wide = [axis for axis in range(min(len(image.shape), 3)) if image.shape[axis] > 1]
     if len(wide) < 2:
         raise MRCascadeError(
-            f"{image.source} (shape {image.data.shape}) is a single line of voxels; "
+            f"{image.source} (shape {image.shape}) is a single line of voxels; "
             "give an image with at least two axes longer than 1"
         )
     if len(wide) == 3:
@@ -43,7 +62,7 @@ def choose_axes(image: Image, override: str | tuple[int, ...] | None = None) -> 
     return wide[0], wide[1]
 
 
-def plane_name(image: Image, axes: Axes) -> str:
+def plane_name(image: Grid, axes: Axes) -> str:
     """The world plane of `axes`: "axial", "coronal" or "sagittal".
 
     "oblique" where the normal is more than 30 degrees off all three, "unknown" without an affine.
@@ -58,10 +77,10 @@ def plane_name(image: Image, axes: Axes) -> str:
     return _PLANES[nearest]
 
 
-def describe_axes(image: Image, axes: Axes) -> str:
+def describe_axes(image: Grid, axes: Axes) -> str:
     """`axes` in words: "axes 0,2 (axial), 217 x 182 pixels of 1 x 1 mm, 9 slices"."""
-    (rows, columns), shape = axes, image.data.shape
-    slices = image.data.size // (shape[rows] * shape[columns])
+    (rows, columns), shape = axes, image.shape
+    slices = math.prod(shape) // (shape[rows] * shape[columns])
     size = ""
     if image.affine is not None:
         size = f" of {image.spacing[rows]:.4g} x {image.spacing[columns]:.4g} mm"
@@ -76,7 +95,7 @@ def to_slices(image: Image, axes: Axes) -> np.ndarray:
 
     A fourth dimension of T volumes of S0 slices gives S = T S0, slice s of volume t at t S0 + s.
     """
-    moved = np.transpose(image.data, _stack_order(image.data.ndim, axes))
+    moved = np.transpose(image.data, _stacked(image, axes))
     return np.array(moved, order="C").reshape(-1, *moved.shape[-2:])
 
 
@@ -86,8 +105,8 @@ def from_slices(stack: np.ndarray, image: Image, axes: Axes) -> np.ndarray:
     stack: (S, H', W') with the S of `to_slices(image, axes)`. Returns the array in the axis order
     of `image.data` with H' and W' along `axes`. Raises ValueError for another S.
     """
-    order = _stack_order(image.data.ndim, axes)
-    outer = tuple(image.data.shape[axis] for axis in order[:-2])
+    order = _stacked(image, axes)
+    outer = tuple(image.shape[axis] for axis in order[:-2])
     if stack.ndim != 3 or stack.shape[0] != int(np.prod(outer)):
         raise ValueError(f"stack of shape {stack.shape} does not fit slices {outer} of the image")
     moved = stack.reshape(*outer, *stack.shape[1:])
@@ -124,13 +143,13 @@ def _slice_axis(affine: np.ndarray) -> int:
     return max(coarse, key=lambda axis: abs(affine[2, axis]) / spacing[axis])
 
 
-def _checked_override(image: Image, override: str | tuple[int, ...]) -> Axes:
+def _checked_override(image: Grid, override: str | tuple[int, ...]) -> Axes:
     named = override if isinstance(override, str) else ",".join(str(axis) for axis in override)
     try:
         axes = tuple(int(axis) for axis in named.split(","))
     except ValueError:
         axes = ()
-    shape = image.data.shape
+    shape = image.shape
     if len(axes) != 2 or axes[0] == axes[1]:
         problem = "are not two different axis numbers"
     elif not all(0 <= axis < min(len(shape), 3) for axis in axes):
@@ -146,6 +165,7 @@ def _checked_override(image: Image, override: str | tuple[int, ...]) -> Axes:
     )
 
 
-def _stack_order(ndim: int, axes: Axes) -> list[int]:
+def _stacked(image: Image, axes: Axes) -> tuple[int, ...]:
     """Axes of the image in the order (fourth, slice, rows, columns), as far as it has them."""
-    return [axis for axis in reversed(range(ndim)) if axis not in axes] + list(axes)
+    shape = image.shape
+    return (*StackOrder(shape, tuple(range(len(shape))), axes).outer, *axes)

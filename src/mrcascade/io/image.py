@@ -1,19 +1,25 @@
-"""The one image type of the library, and the table of file formats behind it."""
+"""The one image type of the library: reading and writing of whole files and of blocks."""
 
-import hashlib
 import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import nifti, npy
+from mrcascade.io import nifti, npy, picture
 from mrcascade.io.atomic import atomic_output
-
-# The whole list of formats: file name ending -> name of the format.
-SUFFIXES = {".nii.gz": "nifti", ".nii": "nifti", ".npy": "npy"}
+from mrcascade.io.blocks import Block, file_blocks
+from mrcascade.io.source import (
+    SUFFIXES,
+    Source,
+    count_non_finite,
+    format_of,
+    open_source,
+    refuse_non_finite,
+    spacing_of,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +31,7 @@ class Image:
     affine: (4, 4) float64, voxel index -> RAS position in mm; None where the format has none.
     source: the file that was read; `sha256` is the hash of its bytes. Both stay when pixels are
         replaced (`with_data`): they say where an image came from.
-    format: "nifti" or "npy". header: the original nibabel header (NIfTI), else None.
+    format: a value of `SUFFIXES`. header: the original nibabel header (NIfTI), else None.
     """
 
     data: np.ndarray
@@ -38,24 +44,15 @@ class Image:
     @property
     def spacing(self) -> tuple[float, ...]:
         """Voxel size along each spatial axis of the array (mm); ones without an affine."""
-        axes = min(self.data.ndim, 3)
-        if self.affine is None:
-            return (1.0,) * axes
-        return tuple(float(s) for s in np.linalg.norm(self.affine[:3, :axes], axis=0))
+        return spacing_of(self.shape, self.affine)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
 
     def with_data(self, data: np.ndarray, affine: np.ndarray | None) -> "Image":
         """This image with other pixels on the grid of `affine`; header and provenance stay."""
         return replace(self, data=data, affine=affine)
-
-
-def format_of(path: Path) -> str:
-    """The entry of `SUFFIXES` for a file name; MRCascadeError if there is none."""
-    for suffix, kind in SUFFIXES.items():
-        if path.name.lower().endswith(suffix):
-            return kind
-    raise MRCascadeError(
-        f"{path} has no supported ending; supported are {', '.join(SUFFIXES)}: convert it first"
-    )
 
 
 def read_image(path: str | os.PathLike[str]) -> Image:
@@ -65,16 +62,14 @@ def read_image(path: str | os.PathLike[str]) -> Image:
     Raises MRCascadeError if the file is missing, of another format, damaged, not 2-D to 4-D, in
     colour, without a usable affine (NIfTI), not finite or constant.
     """
-    path = Path(path)
-    kind = format_of(path)
-    raw = _read_bytes(path)
-    affine, header = None, None
-    if kind == "nifti":
-        pixels, affine, header = nifti.decode(raw, path)
-    else:
-        pixels = npy.decode(raw, path)
-    data = _checked_pixels(pixels, path)
-    return Image(data, affine, path, kind, header, hashlib.sha256(raw).hexdigest())
+    with open_source(path) as source:
+        data = np.empty(source.shape, source.dtype)
+        in_file_order = data.transpose(source.layout)
+        for block, values in source.blocks():
+            in_file_order[block] = values
+        return Image(
+            data, source.affine, source.source, source.format, source.header, source.sha256
+        )
 
 
 def list_images(root: str | os.PathLike[str]) -> list[Path]:
@@ -106,66 +101,86 @@ def write_image(image: Image, path: str | os.PathLike[str], overwrite: bool = Fa
     if path.exists() and image.source.exists() and path.samefile(image.source):
         raise MRCascadeError(f"{path} is the input itself; choose another name for the output")
     _check_writable(image, path)
+    refuse_non_finite(
+        count_non_finite(image.data), f"{path} not written: the result holds", "report this"
+    )
     with atomic_output(path, overwrite) as temporary:
-        _encode(image, temporary)
+        write_image_into(image, temporary)
 
 
 def write_image_into(image: Image, temporary: Path) -> None:
     """Write `image` to a path that `atomic_outputs` handed out, replacing what is there.
 
     Raises MRCascadeError for an unsupported ending, values that are not finite, and where
-    geometry would be lost (`.npy`) or invented (NIfTI): `image.affine` says which of the two a
-    format must be able to hold.
+    geometry would be lost (`.npy`, TIFF) or invented (NIfTI): `image.affine` says which of the two
+    a format must be able to hold.
     """
+    data = image.data.transpose(output_layout(temporary, image.data.ndim))
+    kind = np.dtype(np.complex64 if np.iscomplexobj(image.data) else np.float32)
+    write_blocks_into(image, image.shape, kind, lambda block: data[block], temporary)
+
+
+def write_blocks_into(
+    image: "Image | Source",
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    fetch: Callable[[Block], np.ndarray],
+    temporary: Path,
+    affine: np.ndarray | None = None,
+) -> None:
+    """As `write_image_into`, for pixels that are fetched block by block as they are written.
+
+    image: whose header and geometry the file continues. affine: of the new grid, where it is not
+    that of `image`. shape, dtype (float32 or complex64): of the new pixels. fetch: returns a
+    window on the array with its axes in the order `output_layout`.
+    """
+    affine = image.affine if affine is None else affine
     _check_writable(image, temporary)
-    _encode(image, temporary)
+    lengths = [shape[a] for a in output_layout(temporary, len(shape))]
+    blocks = _finite(fetch, lengths, image.source)
+    kind = format_of(temporary)
+    if kind == "nifti":
+        assert affine is not None  # _check_writable saw to it
+        nifti.encode(blocks, shape, dtype, affine, image.header, temporary)
+    elif kind == "npy":
+        npy.encode(blocks, shape, dtype, temporary)
+    else:
+        whole = np.empty(shape, dtype)
+        for block, values in zip(file_blocks(shape), blocks, strict=True):
+            whole[block] = values
+        picture.encode(whole, temporary)
 
 
-def _read_bytes(path: Path) -> bytes:
-    if path.is_dir():
-        raise MRCascadeError(f"{path} is a folder; give the name of an image file")
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise MRCascadeError(f"{path} does not exist; check the name") from error
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise MRCascadeError(
-            f"cannot read {path}: {reason.lower()}; check the file and its permissions"
-        ) from error
+def output_layout(path: Path, ndim: int) -> tuple[int, ...]:
+    """The axes of an array from the slowest to the fastest in a file that we write to `path`."""
+    axes = tuple(range(ndim))
+    return axes[::-1] if format_of(path) == "nifti" else axes
 
 
-def _checked_pixels(pixels: np.ndarray, path: Path) -> np.ndarray:
-    """`pixels` as float32 or complex64, or the reason why they cannot be used."""
-    if not 2 <= pixels.ndim <= 4:
-        raise MRCascadeError(
-            f"{path} has {pixels.ndim} dimension{'s' * (pixels.ndim != 1)}, expected 2 to 4; "
-            "extract the image or series to restore"
-        )
-    if pixels.size == 0:
-        raise MRCascadeError(f"{path} has no voxels (shape {pixels.shape}); check the export")
-    _refuse_non_finite(pixels, f"{path} holds", "replace them (for instance by 0)")
-    kind = np.complex64 if np.iscomplexobj(pixels) else np.float32
-    with np.errstate(over="ignore"):  # found and named by the next line
-        data = pixels.astype(kind)
-    _refuse_non_finite(data, f"{path} holds values beyond float32:", "rescale them")
-    if (data == data.flat[0]).all():
-        raise MRCascadeError(
-            f"{path} is constant (every voxel is {data.flat[0]:g}); check that it is the right file"
-        )
-    return data
+def result_ending(path: Path) -> str:
+    """The ending of results that are made from the file `path`: PNG cannot hold float32."""
+    return {"nifti": ".nii.gz", "npy": ".npy", "png": ".tif", "tiff": ".tif"}[format_of(path)]
 
 
-def _refuse_non_finite(data: np.ndarray, found: str, remedy: str) -> None:
-    bad = data.size - int(np.count_nonzero(np.isfinite(data)))
-    if bad:
-        voxels = "1 NaN or infinite voxel" if bad == 1 else f"{bad} NaN or infinite voxels"
-        raise MRCascadeError(f"{found} {voxels}; {remedy} and try again")
+def _finite(
+    fetch: Callable[[Block], np.ndarray], lengths: Sequence[int], source: Path
+) -> Iterator[np.ndarray]:
+    bad = 0
+    for block in file_blocks(lengths):
+        values = fetch(block)
+        bad += count_non_finite(values)
+        yield values
+    refuse_non_finite(bad, f"{source}: the result is not written, it holds", "report this")
 
 
-def _check_writable(image: Image, path: Path) -> None:
+def _check_writable(image: "Image | Source", path: Path) -> None:
     kind = format_of(path)
-    if kind == "npy" and image.affine is not None:
+    if kind == "png":
+        raise MRCascadeError(
+            f"{path} has no supported ending: PNG cannot hold a result without rounding; write"
+            " .nii.gz, .nii, .npy or .tif"
+        )
+    if kind != "nifti" and image.affine is not None:
         raise MRCascadeError(
             f"{path} would lose the geometry of {image.source}; write .nii.gz instead"
         )
@@ -173,15 +188,5 @@ def _check_writable(image: Image, path: Path) -> None:
         raise MRCascadeError(
             f"{path} needs a geometry that {image.source} does not have; write .npy instead"
         )
-    _refuse_non_finite(image.data, f"{path} not written: the result holds", "report this")
-
-
-def _encode(image: Image, path: Path) -> None:
-    data = image.data.astype(
-        np.complex64 if np.iscomplexobj(image.data) else np.float32, copy=False
-    )
-    if image.affine is None:
-        npy.encode(data, path)
-        return
-    header: Any = image.header
-    nifti.encode(data, image.affine, header, path)
+    if kind == "tiff" and len(image.shape) != 2:
+        raise MRCascadeError(f"{path} can hold one slice only; write .npy instead")

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 _DESC = re.compile(r"_desc-[A-Za-z0-9]+")
+_RESULT = re.compile(r"_desc-sr[0-9]")
 # sub-01_ses-1_T2w: entities, then the suffix that names the contrast.
 _BIDS = re.compile(r"^(sub-[A-Za-z0-9]+(?:_[A-Za-z0-9]+-[A-Za-z0-9]+)*)_([A-Za-z0-9]+)$")
 
@@ -27,3 +28,8 @@ def derived_name(source: Path, description: str, ending: str) -> str:
     if match is None:
         return f"{name}_desc-{description}{ending}"
     return f"{match[1]}_desc-{description}_{match[2]}{ending}"
+
+
+def is_result_name(path: Path) -> bool:
+    """Whether a file is named as ``sr`` names what it writes, so that a search passes over it."""
+    return _RESULT.search(stem(path)) is not None

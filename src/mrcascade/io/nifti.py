@@ -4,19 +4,24 @@ nibabel is imported when a file is touched, so that `import mrcascade.io` stays 
 """
 
 import gzip
+import io
 import itertools
 import math
-import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.raw import RawPixels
+from mrcascade.io.stream import InputStream
 
 DESCRIPTION = "mrcascade: research use; not for diagnosis"
 
-_GZIP_MAGIC = b"\x1f\x8b"
+_NIFTI2_HEADER = 540  # bytes, the larger of the two
+_SKIP_BYTES = 2**20
 _LARGEST_NIFTI1_SIZE = 32767
 # NIfTI's "aligned to another file": what an output whose source names no space truly is.
 _ALIGNED = 2
@@ -39,77 +44,158 @@ _SLICE_TIMING_FIELDS = ("slice_code", "slice_start", "slice_end", "slice_duratio
 _SHEAR_COSINE = 1e-3
 
 
-def decode(raw: bytes, path: Path) -> tuple[np.ndarray, np.ndarray, Any]:
-    """(pixels, affine, header) from the bytes of a NIfTI file, compressed or not.
+def open_pixels(stream: InputStream) -> RawPixels:
+    """The pixels of a NIfTI stream, compressed or not, ready to be read from front to back.
 
-    Pixels: scaled by the file's slope and intercept, native byte order, axis order of the file.
-    Affine: (4, 4) float64, voxel index -> RAS position in the file's unit (mm in practice), from
-    the sform if it is coded, else the qform, else the voxel sizes. Header: nibabel's.
-    Raises MRCascadeError (`path` is for the message).
+    Values are scaled by the file's slope and intercept. Affine: voxel index -> RAS position in the
+    file's unit (mm in practice), from the sform if it is coded, else the qform, else the voxel
+    sizes. Raises MRCascadeError for a header that cannot be used and for colour.
     """
-    raw = _decompress(raw, path)
-    image = _parse(raw, path)
-    _check_type(image.header.get_data_dtype(), path)
-    _check_affine(image.affine, path)
-    _check_extent(image.dataobj, len(raw), path)
-    pixels = np.asanyarray(image.dataobj)
-    return pixels, np.asarray(image.affine, dtype=np.float64), image.header
+    path = stream.path
+    head = stream.read(_NIFTI2_HEADER)
+    header = _header(head, path)
+    shape, affine, scaling = _header_facts(header, path)
+    dtype = header.get_data_dtype()
+    _check_type(dtype, path)
+    _check_affine(affine, path)
+    if any(size < 1 for size in shape):
+        raise MRCascadeError(f"{path} has no voxels (shape {shape}); check the export")
+    offset = header.get_data_offset()
+    needed = offset + math.prod(shape) * dtype.itemsize
+    if stream.most < needed:  # now, because a damaged header can ask for more than any disk holds
+        raise _truncated(path, len(head) if stream.packed else stream.most, needed)
+    reader = _Reader(stream, head, offset, dtype, scaling, needed)
+    layout = tuple(reversed(range(len(shape))))
+    return RawPixels(shape, layout, dtype.kind == "c", reader.read, affine, header)
 
 
-def encode(data: np.ndarray, affine: np.ndarray, header: Any | None, path: Path) -> None:
-    """Write `data` (float32 or complex64) with `affine` (4, 4) to `path`, gzipped if it says so.
+class _Reader:
+    def __init__(
+        self,
+        stream: InputStream,
+        head: bytes,
+        offset: int,
+        dtype: np.dtype,
+        scaling: tuple[float, float],
+        needed: int,
+    ) -> None:
+        self._stream, self._dtype, self._needed = stream, dtype, needed
+        self._slope, self._intercept = (np.float64(value) for value in scaling)
+        self._taken = len(head)
+        self._left = head[offset:]
+        skip = offset - len(head)
+        while skip > 0 and (passed := len(self._take(min(skip, _SKIP_BYTES)))):
+            skip -= passed
 
-    `header` is the source's nibabel header, or None. Its units, fourth voxel size, time offset,
-    intent and the codes of both forms are kept. NIfTI-2 only for sizes that NIfTI-1 cannot hold.
-    Equal input gives equal bytes.
+    def read(self, count: int) -> np.ndarray:
+        """The next `count` voxels, scaled."""
+        from nibabel.volumeutils import apply_read_scaling
+
+        size = count * self._dtype.itemsize
+        raw = self._left[:size]
+        self._left = self._left[size:]
+        raw += self._take(size - len(raw))
+        if len(raw) < size:
+            raise _truncated(self._stream.path, self._taken, self._needed)
+        return apply_read_scaling(np.frombuffer(raw, self._dtype), self._slope, self._intercept)
+
+    def _take(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._taken += len(data)
+        return data
+
+
+def encode(
+    blocks: Iterable[np.ndarray],
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    affine: np.ndarray,
+    header: Any | None,
+    path: Path,
+) -> None:
+    """Write an image of `shape` with `affine` (4, 4) to `path`, gzipped if its name says so.
+
+    blocks: the voxels from front to back in the order of the file, axis 0 fastest; dtype: float32
+    or complex64. `header` is the source's nibabel header, or None: its units, fourth voxel size,
+    time offset, intent and the codes of both forms are kept. NIfTI-2 only for sizes that NIfTI-1
+    cannot hold. Equal input gives equal bytes.
     """
-    import nibabel as nib
-
-    large = max(data.shape) > _LARGEST_NIFTI1_SIZE
-    kind = nib.Nifti2Image if large else nib.Nifti1Image
-    image = kind(data, affine, _new_header(kind.header_class(), data, header))
-    sform_code, qform_code = _form_codes(affine, header)
-    image.set_sform(affine, code=sform_code)
-    image.set_qform(affine, code=qform_code)
+    head = _head(shape, np.dtype(dtype), affine, header)
     with path.open("wb") as stream:
         if path.suffix.lower() != ".gz":
-            image.to_stream(stream)
+            _write(stream, head, blocks, dtype)
             return
         # No name and no time in the gzip header, or equal images would differ on disk. Noise in
         # float32 hardly compresses: a higher level costs minutes and gains little.
         with gzip.GzipFile("", "wb", compresslevel=1, fileobj=stream, mtime=0) as packed:
-            image.to_stream(packed)
+            _write(packed, head, blocks, dtype)
 
 
-def _decompress(raw: bytes, path: Path) -> bytes:
-    """The content decides, not the suffix: renamed files are common."""
-    if not raw.startswith(_GZIP_MAGIC):
-        return raw
-    try:
-        return gzip.decompress(raw)
-    except (EOFError, OSError, zlib.error) as error:
-        raise MRCascadeError(
-            f"{path} is a truncated or damaged gzip file; copy or download it again"
-        ) from error
+def _write(stream: Any, head: bytes, blocks: Iterable[np.ndarray], dtype: np.dtype) -> None:
+    stream.write(head)
+    for block in blocks:
+        stream.write(np.ascontiguousarray(block, dtype=dtype).data)
 
 
-def _parse(raw: bytes, path: Path) -> Any:
+def _head(shape: tuple[int, ...], dtype: np.dtype, affine: np.ndarray, source: Any | None) -> bytes:
+    """Everything of a NIfTI file that comes before its voxels."""
     import nibabel as nib
-    from nibabel.filebasedimages import ImageFileError
+
+    large = max(shape) > _LARGEST_NIFTI1_SIZE
+    kind = nib.Nifti2Image if large else nib.Nifti1Image
+    empty = np.broadcast_to(np.zeros((), dtype), shape)  # a shape without memory
+    image = kind(empty, affine, _new_header(kind.header_class(), shape, dtype, source))
+    sform_code, qform_code = _form_codes(affine, source)
+    image.set_sform(affine, code=sform_code)
+    image.set_qform(affine, code=qform_code)
+    image.header.set_slope_inter(1.0, 0.0)
+    stream = io.BytesIO()
+    image.header.write_to(stream)
+    return stream.getvalue().ljust(image.header.get_data_offset(), b"\0")
+
+
+def _header(head: bytes, path: Path) -> Any:
+    import nibabel as nib
+
+    kinds = {348: nib.Nifti1Header, 540: nib.Nifti2Header}  # by their size, in either byte order
+    sizes = [int.from_bytes(head[:4], order) for order in ("little", "big")]
+    size = next((s for s in sizes if s in kinds), None)
+    if size is None:
+        raise MRCascadeError(f"{path} is not a NIfTI file; convert it to NIfTI first")
+    with _usable_header(path):
+        return kinds[size](head[:size])
+
+
+def _header_facts(
+    header: Any, path: Path
+) -> tuple[tuple[int, ...], np.ndarray, tuple[float, float]]:
+    """Shape, affine, (slope, intercept); a slope of none or 0 means no scaling."""
+    with _usable_header(path):
+        slope, intercept = header.get_slope_inter()
+        affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+        shape = tuple(int(n) for n in header.get_data_shape())
+        header.get_data_dtype(), header.get_data_offset()
+    return shape, affine, (1.0 if slope is None else slope, 0.0 if intercept is None else intercept)
+
+
+@contextmanager
+def _usable_header(path: Path) -> Iterator[None]:
     from nibabel.spatialimages import HeaderDataError
     from nibabel.wrapstruct import WrapStructError
 
-    kinds = {348: nib.Nifti1Image, 540: nib.Nifti2Image}  # by size of header, either byte order
-    kind = kinds.get(int.from_bytes(raw[:4], "little")) or kinds.get(int.from_bytes(raw[:4], "big"))
-    if kind is None:
-        raise MRCascadeError(f"{path} is not a NIfTI file; convert it to NIfTI first")
     try:
-        return kind.from_bytes(raw)
-    except (ImageFileError, HeaderDataError, WrapStructError, ValueError, OSError) as error:
+        yield
+    except (HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise MRCascadeError(
             f"{path} has a NIfTI header that cannot be used ({reason}); export it again"
         ) from error
+
+
+def _truncated(path: Path, available: int, needed: int) -> MRCascadeError:
+    return MRCascadeError(
+        f"{path} is truncated: {available} of {needed} bytes; copy or download it again"
+    )
 
 
 def _check_type(dtype: np.dtype, path: Path) -> None:
@@ -132,20 +218,9 @@ def _check_affine(affine: np.ndarray, path: Path) -> None:
         )
 
 
-def _check_extent(proxy: Any, available: int, path: Path) -> None:
-    """Before reading, because a damaged header can ask for more memory than there is."""
-    if any(size < 1 for size in proxy.shape):
-        raise MRCascadeError(f"{path} has no voxels (shape {proxy.shape}); check the export")
-    needed = proxy.offset + math.prod(proxy.shape) * proxy.dtype.itemsize
-    if available < needed:
-        raise MRCascadeError(
-            f"{path} is truncated: {available} of {needed} bytes; copy or download it again"
-        )
-
-
-def _new_header(new: Any, data: np.ndarray, source: Any | None) -> Any:
+def _new_header(new: Any, shape: tuple[int, ...], dtype: np.dtype, source: Any | None) -> Any:
     """`new`, an empty header, with type, description and what stays true of `source`."""
-    new.set_data_dtype(data.dtype)
+    new.set_data_dtype(dtype)
     new["descrip"] = DESCRIPTION
     if source is None:
         new.set_xyzt_units("mm")
@@ -155,7 +230,7 @@ def _new_header(new: Any, data: np.ndarray, source: Any | None) -> Any:
     new["pixdim"][4:] = source["pixdim"][4:]
     slice_axis = source.get_dim_info()[2]
     old_shape = source.get_data_shape()
-    if slice_axis is not None and old_shape[slice_axis:][:1] == data.shape[slice_axis:][:1]:
+    if slice_axis is not None and old_shape[slice_axis:][:1] == shape[slice_axis:][:1]:
         for field in _SLICE_TIMING_FIELDS:
             new[field] = source[field]
     return new

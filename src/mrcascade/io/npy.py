@@ -1,40 +1,77 @@
 """NumPy `.npy` files: pixels without geometry."""
 
-import io
+import math
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.raw import RawPixels
+from mrcascade.io.stream import InputStream
 
 _MAGIC = b"\x93NUMPY"
 
 
-def decode(raw: bytes, path: Path) -> np.ndarray:
-    """The array in the bytes of an `.npy` file, in the type and axis order of the file.
+def open_pixels(stream: InputStream) -> RawPixels:
+    """The array of an `.npy` stream, in the type and axis order of the file.
 
-    Pickled content is never unpickled. Raises MRCascadeError (`path` is for the message) for
-    anything that is not a whole, numeric array.
+    Pickled content is never unpickled. Raises MRCascadeError for anything that is not a whole,
+    numeric array.
     """
-    if not raw.startswith(_MAGIC):
-        raise MRCascadeError(f"{path} is not a NumPy .npy file; save it again with numpy.save")
-    try:
-        data = np.load(io.BytesIO(raw), allow_pickle=False)
-    except (ValueError, EOFError, MemoryError, OverflowError) as error:
-        if str(error).startswith("Object arrays"):
-            raise _not_numbers(path, "Python objects") from error
-        raise MRCascadeError(
-            f"{path} is damaged or truncated and cannot be read; copy or save it again"
-        ) from error
-    if data.dtype.kind not in "biufc":
-        raise _not_numbers(path, f"values of type {data.dtype}")
-    return data
+    path = stream.path
+    shape, fortran, dtype = _header(stream)
+    if dtype.hasobject:
+        raise _not_numbers(path, "Python objects")
+    if dtype.kind not in "biufc":
+        raise _not_numbers(path, f"values of type {dtype}")
+    if stream.most < math.prod(shape) * dtype.itemsize:
+        raise _damaged(path)
+    layout = tuple(range(len(shape)))
+
+    def read(count: int) -> np.ndarray:
+        raw = stream.read(count * dtype.itemsize)
+        if len(raw) < count * dtype.itemsize:
+            raise _damaged(path)
+        return np.frombuffer(raw, dtype)
+
+    return RawPixels(shape, layout[::-1] if fortran else layout, dtype.kind == "c", read)
 
 
-def encode(data: np.ndarray, path: Path) -> None:
-    """Write `data` to `path`, whatever its suffix."""
+def encode(
+    blocks: Iterable[np.ndarray], shape: tuple[int, ...], dtype: np.dtype, path: Path
+) -> None:
+    """Write an array to `path`, whatever its suffix; blocks in order, last axis fastest."""
     with path.open("wb") as stream:
-        np.save(stream, data, allow_pickle=False)
+        description = np.lib.format.dtype_to_descr(np.dtype(dtype))
+        np.lib.format.write_array_header_1_0(
+            stream, {"descr": description, "fortran_order": False, "shape": shape}
+        )
+        for block in blocks:
+            stream.write(np.ascontiguousarray(block, dtype=dtype).data)
+
+
+def _header(stream: InputStream) -> tuple[tuple[int, ...], bool, np.dtype]:
+    start = stream.read(len(_MAGIC) + 2)
+    if not start.startswith(_MAGIC):
+        raise MRCascadeError(
+            f"{stream.path} is not a NumPy .npy file; save it again with numpy.save"
+        )
+    file: Any = stream
+    try:
+        # Versions 2 and 3 differ in the encoding of field names only, and fields are refused.
+        if start[len(_MAGIC) :] == b"\x01\x00":
+            return np.lib.format.read_array_header_1_0(file)
+        return np.lib.format.read_array_header_2_0(file)
+    except (ValueError, EOFError, MemoryError, OverflowError) as error:
+        raise _damaged(stream.path) from error
+
+
+def _damaged(path: Path) -> MRCascadeError:
+    return MRCascadeError(
+        f"{path} is damaged or truncated and cannot be read; copy or save it again"
+    )
 
 
 def _not_numbers(path: Path, found: str) -> MRCascadeError:

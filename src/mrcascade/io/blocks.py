@@ -1,0 +1,180 @@
+"""Volumes in pieces: blocks in the order of a file, and slices in a temporary file.
+
+A file stores its axes from the slowest to the fastest; slices may lie across that order. Neither a
+whole volume nor a memory map of one is ever held: mapped pages count as memory that the process
+uses, so both would grow with the number of slices.
+"""
+
+import errno
+import itertools
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+Axes = tuple[int, int]
+Block = tuple[slice, ...]
+
+# Voxels per block, 16 MiB in float32: with a scaled integer file's float64 and masks, 60 MiB.
+BLOCK_VOXELS = 2**22
+
+
+def file_blocks(lengths: Sequence[int], most: int | None = None) -> Iterator[Block]:
+    """Windows that cover an array in its file's order, each contiguous in the file.
+
+    lengths: of the axes from the slowest to the fastest. most: elements per window,
+    `BLOCK_VOXELS` where not given. One after the other, the windows are the file from front to
+    back.
+    """
+    most = BLOCK_VOXELS if most is None else most
+    cut = 0  # the axis along which windows are cut; slower ones are walked one by one
+    while cut < len(lengths) - 1 and math.prod(lengths[cut + 1 :]) > most:
+        cut += 1
+    step = max(1, most // math.prod(lengths[cut + 1 :]))
+    rest = tuple(slice(0, n) for n in lengths[cut + 1 :])
+    for index in itertools.product(*(range(n) for n in lengths[:cut])):
+        fixed = tuple(slice(i, i + 1) for i in index)
+        for start in range(0, lengths[cut], step):
+            yield (*fixed, slice(start, min(start + step, lengths[cut])), *rest)
+
+
+@dataclass(frozen=True)
+class StackOrder:
+    """How the slices of a stack lie in an array that a file stores.
+
+    shape: of the array, 2-D to 4-D. layout: its axes from the slowest to the fastest in the file.
+    axes: the in-plane (rows, columns). Slices are counted as `geometry.to_slices` does.
+    """
+
+    shape: tuple[int, ...]
+    layout: tuple[int, ...]
+    axes: Axes
+
+    @property
+    def outer(self) -> tuple[int, ...]:
+        """The axes that count slices, from the slowest to the fastest."""
+        return tuple(a for a in reversed(range(len(self.shape))) if a not in self.axes)
+
+    @property
+    def plane(self) -> Axes:
+        """The in-plane axes in the file's order."""
+        first, second = sorted(self.axes, key=self.layout.index)
+        return first, second
+
+    @property
+    def slices(self) -> int:
+        return math.prod(self.shape[a] for a in self.outer)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Of the axes in the file's order, as `file_blocks` takes them."""
+        return tuple(self.shape[a] for a in self.layout)
+
+
+class SliceStore:
+    """A stack of slices in a nameless temporary file that ends with the process, killed or not.
+
+    Each slice is contiguous, its rows and columns in the order of the image file, so that a block
+    of the image file is one contiguous piece in each slice that it meets.
+    """
+
+    def __init__(self, folder: Path, order: StackOrder, dtype: np.dtype) -> None:
+        """An empty store in `folder`; the disk space is reserved now. OSError if it is full."""
+        self.order = order
+        self.dtype = np.dtype(dtype)
+        self._plane = tuple(order.shape[a] for a in order.plane)
+        self._bytes = math.prod(self._plane) * self.dtype.itemsize
+        self._file = tempfile.TemporaryFile(  # noqa: SIM115 (closed by __exit__)
+            dir=folder, prefix=".mrcascade.", suffix=".tmp"
+        )
+        try:
+            _reserve(self._file.fileno(), self._bytes * order.slices)
+        except OSError:
+            self._file.close()
+            raise
+
+    def __len__(self) -> int:
+        return self.order.slices
+
+    def __enter__(self) -> "SliceStore":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def put(self, block: Block, values: np.ndarray) -> None:
+        """Store a block of the image file; values in the file's order of axes."""
+        pieces = np.transpose(values, self._stacked())
+        pieces = np.ascontiguousarray(pieces.reshape(-1, *pieces.shape[-2:]), dtype=self.dtype)
+        for place, piece in zip(self._places(block), pieces, strict=True):
+            self._file.seek(place)
+            self._file.write(piece.data)
+
+    def get(self, block: Block) -> np.ndarray:
+        """The inverse of `put`."""
+        sizes = [s.stop - s.start for s in block]
+        moved = [sizes[i] for i in self._stacked()]
+        pieces = np.empty((math.prod(moved[:-2]), moved[-2] * moved[-1]), self.dtype)
+        for place, piece in zip(self._places(block), pieces, strict=True):
+            self._file.seek(place)
+            self._fill(piece)
+        return np.transpose(pieces.reshape(moved), np.argsort(self._stacked()))
+
+    def write(self, start: int, stack: np.ndarray) -> None:
+        """Store slices (N, rows, columns) from number `start` on."""
+        turned = stack if self.order.plane == self.order.axes else np.swapaxes(stack, 1, 2)
+        self._file.seek(start * self._bytes)
+        self._file.write(np.ascontiguousarray(turned, dtype=self.dtype).data)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Slices `start` to `stop` (exclusive), a new (N, rows, columns)."""
+        stack = np.empty((stop - start, *self._plane), self.dtype)
+        self._file.seek(start * self._bytes)
+        self._fill(stack)
+        turned = stack if self.order.plane == self.order.axes else np.swapaxes(stack, 1, 2)
+        return np.ascontiguousarray(turned)
+
+    def _fill(self, array: np.ndarray) -> None:
+        flat = array.reshape(-1).view(np.uint8)
+        if self._file.readinto(flat.data) != flat.size:
+            raise OSError(errno.EIO, "a temporary file lost its end")
+
+    def _stacked(self) -> list[int]:
+        """Positions in the file's order of the axes (outer..., plane)."""
+        return [self.order.layout.index(a) for a in (*self.order.outer, *self.order.plane)]
+
+    def _places(self, block: Block) -> Iterator[int]:
+        """Where the pieces of a block start, in the order of the slices that it meets."""
+        spans = dict(zip(self.order.layout, block, strict=True))
+        slow, fast = self.order.plane
+        inside = spans[slow].start * self.order.shape[fast] + spans[fast].start
+        lengths = [self.order.shape[a] for a in self.order.outer]
+        ranges = [range(spans[a].start, spans[a].stop) for a in self.order.outer]
+        for index in itertools.product(*ranges):
+            number = 0
+            for i, n in zip(index, lengths, strict=True):
+                number = number * n + i
+            yield number * self._bytes + inside * self.dtype.itemsize
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Claim disk space, so that a full disk is found before the long computation."""
+    if not hasattr(os, "posix_fallocate"):
+        os.truncate(descriptor, size)
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        os.truncate(descriptor, size)

@@ -1,0 +1,157 @@
+"""Image files read from front to back, block by block, and the table of formats behind them."""
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.io import nifti, npy, picture
+from mrcascade.io.blocks import Block, file_blocks
+from mrcascade.io.raw import RawPixels
+from mrcascade.io.stream import InputStream, open_stream
+
+# The whole list of formats: file name ending -> name of the format.
+SUFFIXES = {
+    ".nii.gz": "nifti",
+    ".nii": "nifti",
+    ".npy": "npy",
+    ".png": "png",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+}
+_OPENERS = {
+    "nifti": nifti.open_pixels,
+    "npy": npy.open_pixels,
+    "png": picture.open_pixels,
+    "tiff": picture.open_pixels,
+}
+
+
+def format_of(path: Path) -> str:
+    """The entry of `SUFFIXES` for a file name; MRCascadeError if there is none."""
+    for suffix, kind in SUFFIXES.items():
+        if path.name.lower().endswith(suffix):
+            return kind
+    raise MRCascadeError(
+        f"{path} has no supported ending; supported are {', '.join(SUFFIXES)}: convert it first"
+    )
+
+
+class Source:
+    """An image file whose header has been read and whose pixels have not; see `open_source`.
+
+    source: the file. format: a value of `SUFFIXES`. shape: 2-D to 4-D, axis order of the file.
+    layout: the axes from the slowest to the fastest in the file. dtype: of the blocks, float32 or
+    complex64. affine, header: as in `Image`. sha256: of the file, once all blocks were read.
+    """
+
+    def __init__(self, path: Path, kind: str, stream: InputStream, raw: RawPixels) -> None:
+        self.source, self.format = path, kind
+        self.shape, self.layout = raw.shape, raw.layout
+        self.affine, self.header = raw.affine, raw.header
+        self.dtype = np.dtype(np.complex64 if raw.complex else np.float32)
+        self._stream, self._raw = stream, raw
+        self._sha256: str | None = None
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Voxel size along each spatial axis of the array (mm); ones without an affine."""
+        return spacing_of(self.shape, self.affine)
+
+    @property
+    def sha256(self) -> str:
+        if self._sha256 is None:
+            raise ValueError("the hash of a file is known when it has been read to its end")
+        return self._sha256
+
+    def blocks(self) -> Iterator[tuple[Block, np.ndarray]]:
+        """The pixels once, from front to back: windows on the array with its axes in the order
+        `layout` (`file_blocks`), and what they hold.
+
+        After the last block, raises MRCascadeError if any value is not finite, even in float32,
+        or all are equal.
+        """
+        check = _ValueCheck(self.dtype)
+        for block in file_blocks([self.shape[a] for a in self.layout]):
+            extent = tuple(s.stop - s.start for s in block)
+            yield block, check.converted(self._raw.read(math.prod(extent)).reshape(extent))
+        self._sha256 = self._stream.finish()
+        check.finish(self.source)
+
+
+@contextmanager
+def open_source(path: str | os.PathLike[str]) -> Iterator[Source]:
+    """Open an image file; the ending of its name picks the format (`SUFFIXES`).
+
+    Raises MRCascadeError if the file is missing, of another format, damaged, not 2-D to 4-D, in
+    colour, or without a usable affine (NIfTI). What only the pixels tell, `Source.blocks` raises.
+    """
+    path = Path(path)
+    kind = format_of(path)
+    with open_stream(path) as stream:
+        raw = _OPENERS[kind](stream)
+        dimensions = len(raw.shape)
+        if not 2 <= dimensions <= 4:
+            raise MRCascadeError(
+                f"{path} has {dimensions} dimension{'s' * (dimensions != 1)}, expected 2 to 4; "
+                "extract the image or series to restore"
+            )
+        if not all(raw.shape):
+            raise MRCascadeError(f"{path} has no voxels (shape {raw.shape}); check the export")
+        yield Source(path, kind, stream, raw)
+
+
+def spacing_of(shape: tuple[int, ...], affine: np.ndarray | None) -> tuple[float, ...]:
+    """Voxel size along each spatial axis; ones without an affine."""
+    axes = min(len(shape), 3)
+    if affine is None:
+        return (1.0,) * axes
+    return tuple(float(s) for s in np.linalg.norm(affine[:3, :axes], axis=0))
+
+
+def count_non_finite(values: np.ndarray) -> int:
+    """How many values are NaN or infinite."""
+    if values.dtype.kind not in "fc":
+        return 0
+    return values.size - int(np.count_nonzero(np.isfinite(values)))
+
+
+def refuse_non_finite(bad: int, found: str, remedy: str) -> None:
+    """Raise MRCascadeError "`found` 3 NaN or infinite voxels; `remedy` ..." unless bad is 0."""
+    if bad:
+        voxels = "1 NaN or infinite voxel" if bad == 1 else f"{bad} NaN or infinite voxels"
+        raise MRCascadeError(f"{found} {voxels}; {remedy} and try again")
+
+
+class _ValueCheck:
+    """Converts blocks and remembers what is wrong with them."""
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self._dtype = dtype
+        self._bad = self._beyond = 0
+        self._first: np.generic | None = None
+        self._constant = True
+
+    def converted(self, values: np.ndarray) -> np.ndarray:
+        """A new array of the source's dtype."""
+        self._bad += count_non_finite(values)
+        with np.errstate(over="ignore"):  # counted by the next line
+            data = values.astype(self._dtype)
+        self._beyond += count_non_finite(data)
+        if self._first is None:
+            self._first = data.flat[0]
+        self._constant = self._constant and bool((data == self._first).all())
+        return data
+
+    def finish(self, path: Path) -> None:
+        refuse_non_finite(self._bad, f"{path} holds", "replace them (for instance by 0)")
+        refuse_non_finite(self._beyond, f"{path} holds values beyond float32:", "rescale them")
+        if self._constant:
+            raise MRCascadeError(
+                f"{path} is constant (every voxel is {self._first:g}); "
+                "check that it is the right file"
+            )

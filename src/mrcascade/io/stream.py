@@ -1,0 +1,97 @@
+"""The bytes of an input file from front to back: decompressed on the way, and hashed."""
+
+import gzip
+import hashlib
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mrcascade.errors import MRCascadeError
+
+_GZIP_MAGIC = b"\x1f\x8b"
+# Deflate cannot pack more than 1032 bytes into one (zlib's technical notes).
+_LARGEST_GZIP_RATIO = 1032
+_DRAIN_BYTES = 2**20
+
+
+class InputStream:
+    """What a file holds, in order; made by `open_stream`.
+
+    most: the content has at most this many bytes. packed: whether it is compressed, by the
+    content, not the name: renamed files are common. Errors of the disk and of a damaged
+    compression come as MRCascadeError.
+    """
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        magic = file.read(2)
+        file.seek(0)
+        size = os.fstat(file.fileno()).st_size
+        self.path = path
+        self.packed = magic == _GZIP_MAGIC
+        self.most = (size + 1) * _LARGEST_GZIP_RATIO if self.packed else size
+        self._hashed = _Hashed(file)
+        source: Any = self._hashed
+        self._content = gzip.GzipFile(fileobj=source, mode="rb") if self.packed else source
+
+    def read(self, count: int) -> bytes:
+        """The next `count` bytes, fewer at the end."""
+        parts = []
+        with _reading(self.path):
+            while count > 0:
+                part = self._content.read(count)
+                if not part:
+                    break
+                parts.append(part)
+                count -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def finish(self) -> str:
+        """Read what is left, which checks the checksum of a compressed file; the file's SHA-256."""
+        with _reading(self.path):
+            while self._content.read(_DRAIN_BYTES) or self._hashed.read(_DRAIN_BYTES):
+                pass
+        return self._hashed.digest.hexdigest()
+
+
+@contextmanager
+def open_stream(path: Path) -> Iterator[InputStream]:
+    """Open a file for reading; MRCascadeError where it is missing, a folder or unreadable."""
+    if path.is_dir():
+        raise MRCascadeError(f"{path} is a folder; give the name of an image file")
+    with _reading(path):
+        file = path.open("rb")
+    with file:
+        with _reading(path):
+            stream = InputStream(file, path)
+        yield stream
+
+
+class _Hashed:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def read(self, count: int = -1) -> bytes:
+        data = self._file.read(count)
+        self.digest.update(data)
+        return data
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise MRCascadeError(f"{path} does not exist; check the name") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise MRCascadeError(
+            f"{path} is a truncated or damaged gzip file; copy or download it again"
+        ) from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise MRCascadeError(
+            f"cannot read {path}: {reason.lower()}; check the file and its permissions"
+        ) from error

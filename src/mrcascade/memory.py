@@ -1,0 +1,83 @@
+"""How much memory a batch takes in the networks, and how large a batch may be."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mrcascade.networks.layers import MPConv
+from mrcascade.networks.unet import HEAD_CHANNELS
+from mrcascade.prior import CascadePrior, LevelPrior
+from mrcascade.samplers import CascadePlan
+
+# What the networks and the samplers may take on a CPU; a GPU gives half of what is free.
+CPU_BYTES = 2**30
+# Activations grow with the area, so a small image tells those of a large one.
+_PROBE_SIDE = 64
+# The peak in units of the input and output of the largest convolution: skip connections and
+# temporaries included, it was 3.4 to 4.7 (resident memory of the networks tiny and small at sides
+# 256 to 768, images outside taken off).
+_LARGEST_CONVOLUTIONS = 5
+# Attention may hold its scores, their exponentials and one more copy.
+_SCORE_COPIES = 3
+# Full-resolution float32 images that sampler, proximal step, moments (float64) and residual hold
+# per image of a batch, at most (counted in their code).
+IMAGES_OUTSIDE = 24
+
+
+def image_bytes(prior: CascadePrior, plan: CascadePlan) -> int:
+    """Peak memory in bytes that one image of a batch takes in a cascade, on the safe side.
+
+    Each level's networks run once on a small image, which tells the largest convolution; that is
+    scaled to the level's area. The attention scores, which grow with the area's square, and the
+    images outside the networks are added.
+    """
+    networks = max(
+        _network_bytes(level, plan.pyramid.shapes[task.level - 1])
+        for level, task in zip(prior.levels, plan.tasks, strict=True)
+    )
+    outside = IMAGES_OUTSIDE * 4 * prior.channels * math.prod(plan.pyramid.shapes[0])
+    return round(networks + outside)
+
+
+def fitting_batch(asked: int, per_image: int, device: torch.device) -> int:
+    """The largest batch of at most ``asked`` images that stays within the device's bound; 1 where
+    not even one does."""
+    bound = CPU_BYTES
+    if device.type == "cuda":
+        bound = torch.cuda.mem_get_info(device)[0] // 2
+    return max(1, min(asked, bound // per_image))
+
+
+def _network_bytes(level: LevelPrior, shape: tuple[int, int]) -> float:
+    networks, config = level.networks, level.spec.networks.unet
+    weight = next(networks.parameters())
+    x = weight.new_zeros(1, networks.channels, _PROBE_SIDE, _PROBE_SIDE)
+    condition = torch.cat([x, x[:, :1]], 1) if level.conditional else None
+    largest = 0
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal largest
+        largest = max(largest, inputs[0].nbytes + output.nbytes)
+
+    hooks = [
+        module.register_forward_hook(note)
+        for module in networks.modules()
+        if isinstance(module, MPConv | nn.Conv2d)
+    ]
+    try:
+        with torch.no_grad():
+            mean = networks.conditional_mean(condition)
+            networks(x, x.new_ones(1), condition, mean)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    scores = 0
+    for depth in config.attention:
+        tokens = math.prod(-(-n // (config.stem * 2**depth)) for n in shape)
+        heads = max(1, config.channels * config.multipliers[depth] // HEAD_CHANNELS)
+        scores = max(scores, 4 * heads * tokens**2)
+    area = math.prod(shape) / _PROBE_SIDE**2
+    return _LARGEST_CONVOLUTIONS * largest * area + _SCORE_COPIES * scores

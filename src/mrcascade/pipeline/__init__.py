@@ -1,0 +1,23 @@
+"""Files to files: super-resolve volumes, simulate a measurement of one."""
+
+from mrcascade.pipeline.common import Factors, SuperResolution, factor_label, operator_for
+from mrcascade.pipeline.estimate import Estimator
+from mrcascade.pipeline.inputs import check_names, find_inputs
+from mrcascade.pipeline.simulate import Simulation, crop_to_legal, simulate_file
+from mrcascade.pipeline.sr import check_job, expected_evaluations, super_resolve_file
+
+__all__ = [
+    "Estimator",
+    "Factors",
+    "Simulation",
+    "SuperResolution",
+    "check_job",
+    "check_names",
+    "crop_to_legal",
+    "expected_evaluations",
+    "factor_label",
+    "find_inputs",
+    "operator_for",
+    "simulate_file",
+    "super_resolve_file",
+]

@@ -1,0 +1,78 @@
+"""What the jobs on files share: factors, names of outputs, what ``sr`` was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.io import derived_name, result_ending
+from mrcascade.operators import SeparableOperator
+from mrcascade.samplers import SamplerSettings
+
+NOTICE = "Research software; not for diagnosis."
+Factors = tuple[float, float]
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class SuperResolution:
+    """What ``sr`` was asked for; the fields are the command's options.
+
+    ``batch_size`` is an upper bound: batches shrink to what fits in memory.
+    """
+
+    factor: Factors
+    kernel: str = "fourier"
+    noise: float | None = None  # fraction of the robust maximum; None estimates it
+    mode: str | SamplerSettings = "mean"
+    steps: int | None = None
+    samples: int = 1
+    seed: int = 0
+    axes: str | None = None
+    batch_size: int = 1
+    overwrite: bool = False
+
+
+def factor_label(factor: Factors) -> str:
+    """``4x`` or ``2x1x`` style label of a pair of factors, usable in a BIDS entity."""
+    rows, cols = (f"{f:g}".replace(".", "p") for f in factor)
+    return f"{rows}x" if rows == cols else f"{rows}by{cols}x"
+
+
+def check_factor(factor: Factors) -> None:
+    """Raise MRCascadeError for factors that enlarge nothing."""
+    if min(factor) < 1 or max(factor) == 1:
+        raise MRCascadeError(f"factor {factor[0]:g},{factor[1]:g}: give factors above 1, such as 2")
+
+
+def operator_for(
+    shape: Sequence[int], kernel: str, factor: Factors, source: Path
+) -> SeparableOperator:
+    """The measurement operator whose output has ``shape``."""
+    check_factor(factor)
+    sides = []
+    for n, f in zip(shape, factor, strict=True):
+        side = round(n * f)
+        if abs(side - n * f) > 1e-6:
+            raise MRCascadeError(
+                f"{source}: {n} pixels times factor {f:g} is not a whole number;"
+                f" choose another factor"
+            )
+        sides.append(side)
+    return SeparableOperator.from_kernel(kernel, factor, (sides[0], sides[1]))
+
+
+def sr_targets(path: Path, output: Path, job: SuperResolution) -> dict[str, Path]:
+    """The files that ``sr`` makes of ``path``, by what they hold; the sidecar comes last.
+
+    Raises MRCascadeError where the ending of ``path`` names no format.
+    """
+    label = f"sr{factor_label(job.factor)}"
+    ending = result_ending(path)
+    names = {"result": (label, ending)}
+    if job.samples > 1:
+        names |= {"sample": (f"{label}sample", ending), "std": (f"{label}std", ending)}
+    names |= {"preview": (label, ".png"), "sidecar": (label, ".json")}
+    return {k: output / derived_name(path, d, e) for k, (d, e) in names.items()}

@@ -1,0 +1,148 @@
+"""What a job will take, before it runs: size, evaluations, time, memory and disk space."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from mrcascade.io import check_target, format_of, open_source
+from mrcascade.memory import fitting_batch, image_bytes
+from mrcascade.operators import SeparableOperator
+from mrcascade.pipeline.common import SuperResolution, sr_targets
+from mrcascade.pipeline.sr import (
+    check_job,
+    expected_evaluations,
+    geometry_of,
+    slices_per_chunk,
+)
+from mrcascade.prior import CascadePrior
+from mrcascade.restore import make_plan
+from mrcascade.samplers import (
+    CascadePlan,
+    NoiseSource,
+    Progress,
+    SamplerSettings,
+    cascade_mean,
+    cascade_sample,
+)
+
+# Python with torch and the other libraries loaded, and the blocks of file reading and writing.
+PROGRAM_BYTES = 500 * 2**20
+# Per voxel of the slices in hand: mean, squares and first sample in double precision and back.
+MOMENT_BYTES = 48
+# gzip at level 1 on float32 that hardly compresses, one core.
+GZIP_BYTES_PER_SECOND = 25e6
+# Stands in for the noise that is estimated from the voxels, which are not read here: what counts
+# is that it is not 0, as noise-free data make levels superfluous.
+SOME_NOISE = 0.01
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one file. shape, result_shape: of the arrays. evaluations: of networks, in all.
+    seconds: measured on one slice, and scaled. memory, disk: bytes at the peak, rough."""
+
+    source: Path
+    shape: tuple[int, ...]
+    result_shape: tuple[int, ...]
+    evaluations: int
+    seconds: float
+    memory: int
+    disk: int
+
+    def __str__(self) -> str:
+        sizes = " -> ".join(" x ".join(map(str, s)) for s in (self.shape, self.result_shape))
+        return (
+            f"{self.source}: {sizes}, {self.evaluations} network evaluations,"
+            f" about {_duration(self.seconds)}, {self.memory / 2**30:.1f} GiB of memory,"
+            f" {self.disk / 2**30:.2g} GiB of disk space"
+        )
+
+
+class Estimator:
+    """Estimates files for one job; slices of one size are timed once."""
+
+    def __init__(self, prior: CascadePrior, job: SuperResolution) -> None:
+        """Raises MRCascadeError for a job that no input could make right."""
+        self._prior, self._job = prior, job
+        self._settings = check_job(prior, job)
+        self._measured: dict[tuple[int, int], float] = {}
+
+    def file(self, path: Path, output: Path) -> Estimate:
+        """The estimate for one file, from its header; writes nothing.
+
+        Raises MRCascadeError as `super_resolve_file` does, but for what only the voxels tell.
+        """
+        job, prior = self._job, self._prior
+        for target in sr_targets(path, output, job).values():
+            check_target(target, job.overwrite)
+        with open_source(path) as source:
+            geometry = geometry_of(source, prior, job)
+            shape, item = source.shape, source.dtype.itemsize
+        result_shape = geometry.result_shape(shape)
+        noise = SOME_NOISE if job.noise is None else job.noise
+        plan = make_plan(prior, geometry.operator, noise, self._settings)
+        plane = math.prod(geometry.operator.in_shape)
+        slices = math.prod(result_shape) // plane
+        per_image = image_bytes(prior, plan)
+        batch = fitting_batch(job.batch_size, per_image, prior.device)
+        in_hand = slices_per_chunk(batch, job.samples) * plane * MOMENT_BYTES * item // 4
+        images = item + (item + 4 if job.samples > 1 else 0)  # bytes per voxel of the results
+        written = math.prod(result_shape) * images
+        packing = written / GZIP_BYTES_PER_SECOND if format_of(path) == "nifti" else 0.0
+        return Estimate(
+            source=path,
+            shape=shape,
+            result_shape=result_shape,
+            evaluations=expected_evaluations(plan, self._settings) * slices * job.samples,
+            seconds=self._slice_seconds(geometry.operator, plan) * slices * job.samples + packing,
+            memory=PROGRAM_BYTES + batch * per_image + in_hand,
+            disk=math.prod(shape) * item + 2 * written,
+        )
+
+    def _slice_seconds(self, operator: SeparableOperator, plan: CascadePlan) -> float:
+        key = operator.out_shape
+        if key not in self._measured:
+            measure = _mean_seconds if self._settings.steps is None else _sampling_seconds
+            self._measured[key] = measure(self._prior, plan, self._settings)
+        return self._measured[key]
+
+
+def _mean_seconds(prior: CascadePrior, plan: CascadePlan, settings: SamplerSettings) -> float:
+    seconds = 0.0
+    for _ in range(2):  # the first prepares: decompositions, kernels
+        started = time.perf_counter()
+        cascade_mean(prior, plan, _some_measurement(prior, plan))
+        seconds = time.perf_counter() - started
+    return seconds
+
+
+def _sampling_seconds(prior: CascadePrior, plan: CascadePlan, settings: SamplerSettings) -> float:
+    """Chains of two steps per level: the time from the first to the second counts."""
+    levels = len(prior.levels)
+    short = replace(settings, steps=2 * levels, redistribute=False)
+    short_plan = make_plan(prior, plan.operator, plan.sigma_y, short)
+    ticks: dict[int, list[float]] = {}
+
+    def tick(event: Progress) -> None:
+        ticks.setdefault(event.level, []).append(time.perf_counter())
+
+    cascade_sample(
+        prior, short_plan, _some_measurement(prior, plan), NoiseSource([0]), callback=tick
+    )
+    steps = {task.level: task.steps for task in plan.tasks if task.sampled}
+    return sum(steps[level] * (times[1] - times[0]) for level, times in ticks.items())
+
+
+def _some_measurement(prior: CascadePrior, plan: CascadePlan) -> torch.Tensor:
+    return torch.full((1, prior.channels, *plan.operator.out_shape), 0.5, device=prior.device)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

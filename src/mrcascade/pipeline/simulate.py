@@ -1,0 +1,109 @@
+"""Simulate a low-resolution measurement of an image file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mrcascade import __version__
+from mrcascade.errors import MRCascadeError
+from mrcascade.intensity import robust_maximum
+from mrcascade.io import (
+    Axes,
+    Image,
+    atomic_outputs,
+    check_target,
+    choose_axes,
+    derived_name,
+    describe_axes,
+    from_slices,
+    read_image,
+    resampled_affine,
+    result_ending,
+    to_slices,
+    write_image_into,
+)
+from mrcascade.operators import SeparableOperator, legal_size
+from mrcascade.pipeline.common import NOTICE, Factors, Report, check_factor, factor_label
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What ``simulate`` was asked for; the fields are the command's options."""
+
+    factor: Factors
+    kernel: str = "fourier"
+    noise: float = 0.0
+    seed: int = 0
+    axes: str | None = None
+    overwrite: bool = False
+
+
+def simulate_file(path: Path, output: Path, job: Simulation, *, say: Report) -> list[Path]:
+    """Measure an image file: crop to a legal size, apply H, add Gaussian noise.
+
+    The crop keeps the centre; the affine follows it and the kernel. ``noise`` is a fraction of
+    the noise-free measurement's robust maximum. Returns image and sidecar.
+    """
+    check_factor(job.factor)
+    label = f"low{factor_label(job.factor)}"
+    targets = [output / derived_name(path, label, e) for e in (result_ending(path), ".json")]
+    for target in targets:
+        check_target(target, job.overwrite)
+    image = read_image(path)
+    axes = choose_axes(image, job.axes)
+    say(f"{path.name}: {describe_axes(image, axes)}")
+    image = crop_to_legal(image, axes, job.factor)
+    stack = to_slices(image, axes)
+    operator = SeparableOperator.from_kernel(job.kernel, job.factor, stack.shape[1:])
+    low = operator(torch.from_numpy(stack)).numpy()
+    scale = robust_maximum(low)
+    if not scale > 0:
+        raise MRCascadeError(f"{path}: zero almost everywhere; there is nothing to measure")
+    sigma = job.noise * scale
+    low = low + _gaussian(low, sigma, job.seed)
+    affine = None
+    if image.affine is not None:
+        affine = resampled_affine(
+            image.affine, axes, job.kernel, operator.in_shape, operator.out_shape
+        )
+    sidecar = {
+        "Description": f"Simulated measurement, {operator.name}. {NOTICE}",
+        "Sources": [image.source.name],
+        "SourceSHA256": image.sha256,
+        "InPlaneAxes": list(axes),
+        "CroppedTo": list(operator.in_shape),
+        **{k: v for k, v in asdict(job).items() if k not in ("overwrite", "axes")},
+        "Software": {"mrcascade": __version__},
+    }
+    with atomic_outputs(targets, job.overwrite) as (data, notes):
+        write_image_into(image.with_data(from_slices(low, image, axes), affine), data)
+        notes.write_text(json.dumps(sidecar, indent=1) + "\n")
+    say(f"{operator.name}: {operator.in_shape} -> {operator.out_shape}, noise {job.noise:g}")
+    return targets
+
+
+def crop_to_legal(image: Image, axes: Axes, factor: Factors) -> Image:
+    """Centre-crop the in-plane axes to sizes that the factors divide; the affine follows."""
+    window = [slice(None)] * image.data.ndim
+    affine = None if image.affine is None else image.affine.copy()
+    for axis, f in zip(axes, factor, strict=True):
+        n = image.data.shape[axis]
+        size = legal_size(n, f)
+        start = (n - size) // 2
+        window[axis] = slice(start, start + size)
+        if affine is not None:
+            affine[:3, 3] += start * affine[:3, axis]
+    return image.with_data(image.data[tuple(window)], affine)
+
+
+def _gaussian(like: np.ndarray, sigma: float, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=like.shape)
+    if np.iscomplexobj(like):
+        noise = noise + 1j * rng.normal(size=like.shape)
+    return (sigma * noise).astype(like.dtype)
