@@ -235,14 +235,14 @@ def write_prior(
 
     The JSON is written last and names the checksums, so a folder cut short does not load.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for index, (spec, state) in enumerate(levels, start=1):
         path = folder / f"level{index}.safetensors"
         half = {k: v if "fourier" in k else v.half() for k, v in state.items()}
-        save_file({k: v.contiguous() for k, v in half.items()}, path)
+        path.write_bytes(save({k: v.contiguous() for k, v in half.items()}))
         entries.append({"file": path.name, "sha256": file_sha256(path), **asdict(spec)})
     document = {
         "format": FORMAT,
