@@ -6,11 +6,12 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from training_data import TINY, trainer, volumes
+from training_data import TINY, assert_same, trainer, volumes
 
 from mrcascade.training import level as level_module
 from mrcascade.training.level import validate
@@ -90,15 +91,38 @@ def test_gradients_that_are_not_finite_change_nothing(data: Path) -> None:
     )
 
 
-def test_regression_does_not_learn_from_the_diffusion_loss(data: Path) -> None:
+def test_regression_does_not_learn_from_the_diffusion_loss(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = level_module.diffusion_loss
+
+    def weighted(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, error = real(*arguments)
+        return 100 * loss, error
+
+    branches = []
+    for loss in (real, weighted):
+        monkeypatch.setattr(level_module, "diffusion_loss", loss)
+        run = trainer(data)
+        run.step()
+        run.step()
+        branches.append(run.networks.mean.state_dict())
+    assert_same(dict(branches[0]), dict(branches[1]))
+    assert branches[0]["tail.weight"].any()
+
+
+def test_averaged_networks_have_the_weights_of_their_profile(data: Path) -> None:
     run = trainer(data)
-    run.step()
-    networks, raw = run.networks, run.data.train.raw(2, np.random.default_rng(0))
-    batch = run.data.batch(raw, torch.zeros(2), "fourier", torch.Generator())
-    mean = networks.conditional_mean(batch.condition)
-    networks.zero_grad()
-    networks(batch.band, torch.ones(2), batch.condition, mean.detach()).sum().backward()
-    assert all(p.grad is None or not p.grad.any() for p in networks.mean.parameters())
+    for _ in range(3):
+        run.step()
+    before = {k: v.clone() for k, v in run.networks.state_dict().items()}
+    for profile in range(2):
+        averaged = run.averaged(profile)
+        expected = {**before, **run.ema.parameters(profile)}
+        assert_same(dict(averaged.state_dict()), expected)
+        assert not averaged.training
+        assert not torch.equal(expected["unet.out.gain"], before["unet.out.gain"])
+    assert_same(dict(run.networks.state_dict()), before)
 
 
 def test_rates_follow_the_schedule(data: Path) -> None:

@@ -59,7 +59,7 @@ def test_killed_and_resumed_run_is_the_undisturbed_one(
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
     }
     with subprocess.Popen(
         [sys.executable, "-c", VICTIM, str(data), str(tmp_path)],
@@ -75,7 +75,7 @@ def test_killed_and_resumed_run_is_the_undisturbed_one(
     # What a kill can leave besides: a record and a snapshot newer than the checkpoint, half a
     # line and half a checkpoint.
     (tmp_path / ".level1.123.0.tmp.ckpt").write_bytes(b"half a checkpoint")
-    late = tmp_path / f"level1-snapshot-{4 * TINY.batch}.safetensors"
+    late = tmp_path / f"level1-snapshot-{3 * TINY.batch + 1}.safetensors"
     late.write_bytes(b"newer than the checkpoint")
     with (tmp_path / "level1.jsonl").open("a") as log:
         log.write(json.dumps({"images": 4 * TINY.batch, "loss": 1.0}) + '\n{"images": 5')
