@@ -84,6 +84,11 @@ def test_noise_features_are_stored_in_full(prior_folder: Path) -> None:
     assert any("fourier" in k for k in kinds)
 
 
+def test_every_file_has_the_permissions_that_the_umask_asks_for(prior_folder: Path) -> None:
+    # safetensors' own writer makes files that only their owner can read.
+    assert len({path.stat().st_mode for path in prior_folder.iterdir()}) == 1
+
+
 def test_loading_leaves_the_global_generator_alone(prior_folder: Path) -> None:
     before = torch.random.get_rng_state()
     CascadePrior.from_pretrained(prior_folder)

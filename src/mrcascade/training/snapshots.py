@@ -20,7 +20,7 @@ LARGEST_STD = 0.25  # gamma is still positive here, as the inner products of pro
 def save_snapshot(folder: Path, level: int, seen: int, ema: PowerEMA) -> None:
     """Write every profile's weights after ``seen`` images, in float16 (half the size is enough:
     Karras et al. 2024, section 3.2), to ``level<i>-snapshot-<seen>.safetensors``."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {
         f"{index}.{name}": tensor.half().contiguous()
@@ -29,7 +29,8 @@ def save_snapshot(folder: Path, level: int, seen: int, ema: PowerEMA) -> None:
     }
     metadata = {"images": str(seen), "stds": json.dumps(ema.stds)}
     with atomic_output(_name(folder, level, seen), overwrite=True) as temporary:
-        save_file(tensors, temporary, metadata)
+        # Not save_file: its files are readable by their owner alone.
+        temporary.write_bytes(save(tensors, metadata))
 
 
 def drop_snapshots(folder: Path, level: int, seen: int) -> None:
