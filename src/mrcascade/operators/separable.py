@@ -61,7 +61,7 @@ class SeparableOperator(LinearOperator):
         rows = down_matrix(kernel, height, coarse_size(height, row_factor))
         cols = down_matrix(kernel, width, coarse_size(width, col_factor))
         row, col = float(row_factor), float(col_factor)
-        label = f"{row:g}x" if row == col else f"{row:g}x by {col:g}x"
+        label = f"{row:g}x" if row == col else f"{row:g}x{col:g}"
         return cls(rows, cols, name=f"{kernel} {label}")
 
     def compose(self, right: "SeparableOperator") -> "SeparableOperator":
