@@ -41,23 +41,9 @@ def add_parser(subparsers: Any) -> None:
     options.add_factor(parser)
     options.add_kernel(parser)
     options.add_noise(parser, 0.0, "(default: 0)")
-    parser.add_argument(
-        "--prior", default=options.DEFAULT_PRIOR, metavar="NAME|DIR", help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--steps", type=options.positive, metavar="T", help="of methods that sample"
-    )
-    parser.add_argument(
-        "--samples",
-        type=options.positive,
-        default=1,
-        metavar="K",
-        help="score the mean of K samples; default: %(default)s",
-    )
-    options.add_seed(parser)
-    parser.add_argument(
-        "--batch-size", type=options.positive, default=4, metavar="N", help="default: %(default)s"
-    )
+    options.add_prior(parser)
+    options.add_sampling(parser, "score the mean of K samples; default: %(default)s")
+    options.add_batch_size(parser)
     options.add_device(parser)
     parser.add_argument(
         "--max-slices",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mrcascade.errors import MRCascadeError
 
-DEFAULT_PRIOR = "mr-small"
+_DEFAULT_PRIOR = "mr-small"
 KERNELS = ("fourier", "area", "bicubic", "gaussian")
 
 
@@ -58,6 +58,29 @@ def add_noise(parser: argparse.ArgumentParser, default: float | None, extra: str
         default=default,
         metavar="SIGMA",
         help=f"standard deviation of the noise, as a fraction of the image's maximum {extra}",
+    )
+
+
+def add_prior(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--prior", default=_DEFAULT_PRIOR, metavar="NAME|DIR", help="default: %(default)s"
+    )
+
+
+def add_sampling(parser: argparse.ArgumentParser, samples_help: str) -> None:
+    """``--steps``, ``--samples`` and ``--seed`` of commands that draw."""
+    parser.add_argument("--steps", type=positive, metavar="T", help="instead of the recipe's")
+    parser.add_argument("--samples", type=positive, default=1, metavar="K", help=samples_help)
+    add_seed(parser)
+
+
+def add_batch_size(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--batch-size",
+        type=positive,
+        default=4,
+        metavar="N",
+        help="slices or samples at once, at most; default: %(default)s",
     )
 
 

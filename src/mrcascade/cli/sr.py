@@ -29,9 +29,7 @@ def add_parser(subparsers: Any) -> None:
     )
     options.add_output(parser, "result, uncertainty, preview and sidecar")
     options.add_factor(parser)
-    parser.add_argument(
-        "--prior", default=options.DEFAULT_PRIOR, metavar="NAME|DIR", help="default: %(default)s"
-    )
+    options.add_prior(parser)
     options.add_kernel(parser)
     options.add_noise(parser, None, "(default: estimated; 0: meet the data exactly)")
     parser.add_argument(
@@ -40,21 +38,9 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME",
         help="recipe: mean (one evaluation per level) or paper (T = 200); default: %(default)s",
     )
-    parser.add_argument(
-        "--steps", type=options.positive, metavar="T", help="instead of the recipe's"
-    )
-    parser.add_argument(
-        "--samples", type=options.positive, default=1, metavar="K", help="posterior samples"
-    )
-    options.add_seed(parser)
+    options.add_sampling(parser, "posterior samples; default: %(default)s")
     options.add_axes(parser)
-    parser.add_argument(
-        "--batch-size",
-        type=options.positive,
-        default=4,
-        metavar="N",
-        help="at most; smaller where memory asks for it; default: %(default)s",
-    )
+    options.add_batch_size(parser)
     options.add_device(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="print size, time and memory; write nothing"
