@@ -6,8 +6,7 @@ import numpy as np
 import torch
 
 from mrcascade.operators import SHARED_EDGE_KERNELS, LinearOperator
-
-_KEYS_A = -0.5  # the cubic that reproduces quadratic polynomials (Keys 1981, eq. 15)
+from mrcascade.operators.kernels import keys_cubic
 
 
 def zero_filled(measurement: np.ndarray, operator: LinearOperator) -> np.ndarray:
@@ -39,12 +38,5 @@ def cubic_matrix(n: int, m: int, kernel: str) -> np.ndarray:
     for tap in range(4):
         source = first + tap
         inside = source % m if kernel == "fourier" else np.clip(source, 0, m - 1)
-        np.add.at(matrix, (fine, inside), _keys(place - source))
+        np.add.at(matrix, (fine, inside), keys_cubic(place - source))
     return matrix
-
-
-def _keys(distance: np.ndarray) -> np.ndarray:
-    d, a = np.abs(distance), _KEYS_A
-    near = ((a + 2) * d - (a + 3)) * d**2 + 1
-    far = a * (((d - 5) * d + 8) * d - 4)
-    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))

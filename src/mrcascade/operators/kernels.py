@@ -155,15 +155,16 @@ def _bilinear_up(n: int, m: int) -> Matrix:
 def _bicubic_down(n: int, m: int) -> Matrix:
     factor = n / m
     centre = (np.arange(m)[:, None] + 0.5) * factor - 0.5
-    return _normalised(_keys((np.arange(n)[None, :] - centre) / factor))
+    return _normalised(keys_cubic((np.arange(n)[None, :] - centre) / factor))
 
 
 def _bicubic_up(n: int, m: int) -> Matrix:
     centre = (np.arange(n)[:, None] + 0.5) * m / n - 0.5
-    return _normalised(_keys(np.arange(m)[None, :] - centre))
+    return _normalised(keys_cubic(np.arange(m)[None, :] - centre))
 
 
-def _keys(distance: Matrix) -> Matrix:
+def keys_cubic(distance: Matrix) -> Matrix:
+    """The cubic of Keys (1981) with a = -1/2 at these distances, in samples."""
     d, a = np.abs(distance), _KEYS_A
     near = ((a + 2) * d - (a + 3)) * d**2 + 1
     far = a * (((d - 5) * d + 8) * d - 4)
