@@ -176,21 +176,30 @@ class CascadePrior:
 
         Raises MRCascadeError for a missing, truncated, foreign or mismatched prior.
         """
-        folder = prior_folder(name_or_folder)
-        document = read_document(folder)
-        try:
-            prior, files = _from_document(document)
-        except _MALFORMED as error:
-            reason = " ".join(repr(error).split())[:200]
-            raise MRCascadeError(
-                f"{folder / PRIOR_FILE}: not a valid prior ({reason}); fetch it again"
-            ) from error
-        for level, (file, digest) in zip(prior.levels, files, strict=True):
-            expected = level.networks.state_dict()
-            weights = _load_weights(folder / file, digest, expected)
-            level.networks.load_state_dict(weights, assign=True)
+        prior, weights = read_prior(name_or_folder)
+        for level, state in zip(prior.levels, weights, strict=True):
+            level.networks.load_state_dict(state, assign=True)
             fold(level.networks)
         return prior.to(device)
+
+
+def read_prior(name_or_folder: str | Path) -> tuple[CascadePrior, list[dict[str, Tensor]]]:
+    """A prior whose networks have shapes but no weights, and the weights of each level as they
+    were trained; MRCascadeError as ``CascadePrior.from_pretrained``."""
+    folder = prior_folder(name_or_folder)
+    document = read_document(folder)
+    try:
+        prior, files = _from_document(document)
+    except _MALFORMED as error:
+        reason = " ".join(repr(error).split())[:200]
+        raise MRCascadeError(
+            f"{folder / PRIOR_FILE}: not a valid prior ({reason}); fetch it again"
+        ) from error
+    weights = [
+        _load_weights(folder / file, digest, level.networks.state_dict())
+        for level, (file, digest) in zip(prior.levels, files, strict=True)
+    ]
+    return prior, weights
 
 
 def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tuple[str, str]]]:

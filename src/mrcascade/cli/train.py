@@ -35,6 +35,11 @@ def add_parser(subparsers: Any) -> None:
         "--images", type=options.positive, metavar="N", help="training patches per level"
     )
     parser.add_argument(
+        "--start",
+        metavar="PRIOR",
+        help="begin with the weights of this prior, by name or folder, to fit it to other data",
+    )
+    parser.add_argument(
         "--levels", metavar="I[,I]", help="train only these levels, 1 being the finest"
     )
     options.add_kernel(parser)
@@ -80,6 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
         config,
         levels=_levels(arguments.levels),
         resume=arguments.resume,
+        start=arguments.start,
         device=options.resolve_device(arguments.device),
         name=arguments.name,
         ema_std=arguments.ema_std,

@@ -14,11 +14,13 @@ class TrainConfig:
     """Settings of a cascade's training. Noise levels are in units of the band's std.
     Raises MRCascadeError for settings that no run can have.
 
-    ``images`` counts training patches per level. ``rate`` is the reference learning rate of the
-    U-Net (Adam, EDM2 schedule), ``mean_rate`` that of the regression branch. Both follow
+    A conditional level trains in two stages: its regression branch on ``mean_images`` patches,
+    then its U-Net, with the branch fixed, on ``images`` patches. ``rate`` is the reference
+    learning rate of the U-Net (Adam, EDM2 schedule), ``mean_rate`` that of the branch (Muon for
+    the convolutions of its body, a third of it with Adam for the rest). In each stage they follow
     ``rate / sqrt(max(n / (reference_share images), 1))`` after a ramp, and fall linearly to zero
-    over the last ``cooldown_share`` of the run, because a short run gains more from the decay
-    than from the average of the weights.
+    over the last ``cooldown_share``, because a short run gains more from the decay than from the
+    average of the weights.
     """
 
     network: str = "small"
@@ -26,12 +28,13 @@ class TrainConfig:
     levels: int = 3
     channels: int = 1
     images: int = 60_000
+    mean_images: int = 60_000
     batch: int = 16
     patch: int = 64  # side of the training patches on level 1 and 2
     coarse_patch: int = 48  # on the coarsest level, whose images are small
     seed: int = 0
     rate: float = 0.015
-    mean_rate: float = 1e-3
+    mean_rate: float = 3e-3
     ramp_share: float = 0.02
     reference_share: float = 0.3
     cooldown_share: float = 0.5
@@ -40,6 +43,7 @@ class TrainConfig:
     high_noise_share: float = 0.1  # of a batch, at ln sigma uniform between these two
     high_noise_range: tuple[float, float] = (5.0, 80.0)
     clean_condition_share: float = 0.4  # of a batch, conditioned on the true coarser image
+    mean_clean_condition_share: float = 0.8  # the same, for the regression branch
     condition_error: float = 0.95  # largest error level of a condition that is a sum of bands
     coarse_condition_error: float = 0.15  # of a condition that is the coarsest image alone
     scale_jitter: float = 0.2  # intensities are multiplied by exp(U(-jitter, jitter))
@@ -50,6 +54,8 @@ class TrainConfig:
         for name in ("images", "batch", "patch", "coarse_patch", "levels", "channels"):
             if getattr(self, name) < 1:
                 raise MRCascadeError(f"training setting {name} is {getattr(self, name)}, below 1")
+        if self.mean_images < 0:
+            raise MRCascadeError(f"training setting mean_images is {self.mean_images}, below 0")
         for name in ("reference_share", "cooldown_share", "ramp_share"):
             if not 0 < getattr(self, name) <= 1:
                 raise MRCascadeError(f"training setting {name} must lie above 0 and up to 1")
@@ -66,9 +72,9 @@ class TrainConfig:
         }
         return cls(**values)
 
-    def learning_rate(self, seen: float) -> float:
-        """Share of the reference rate after ``seen`` images (Karras et al. 2024, eq. 67)."""
-        done = seen / self.images
+    def learning_rate(self, done: float) -> float:
+        """Share of the reference rate after the share ``done`` of a stage (Karras et al. 2024,
+        eq. 67, with a linear end)."""
         ramp = min(1.0, (done + 1e-6) / self.ramp_share)
         decay = max(done / self.reference_share, 1.0) ** -0.5
         cooldown = min(1.0, max(1.0 - done, 0.0) / self.cooldown_share)

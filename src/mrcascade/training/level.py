@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from mrcascade.prior import LevelStatistics
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.ema import PowerEMA
 from mrcascade.training.log import Record, append_record, cut_log, log_file, profile_key
+from mrcascade.training.muon import Muon
 from mrcascade.training.noise import draw_condition_error, draw_sigma
 from mrcascade.training.patches import Batch, PatchSource, make_batch
 from mrcascade.training.snapshots import drop_snapshots, save_snapshot
@@ -31,6 +32,7 @@ VALIDATION_SIGMAS = (0.05, 0.2, 0.8, 3.0, 12.0, 80.0)
 VALIDATION_PATCHES = 48
 VALIDATIONS = 12  # per run
 SNAPSHOTS = 8  # of the averaged weights, per run
+MEAN_ADAM_SHARE = 1 / 3  # of Muon's rate, for the branch's biases, first and last convolution
 
 
 @dataclass(frozen=True)
@@ -58,65 +60,114 @@ class LevelTrainer:
     """State of one level's training; ``save`` and ``load`` make it exactly resumable."""
 
     def __init__(
-        self, level: int, config: TrainConfig, data: LevelData, device: str | torch.device
+        self,
+        level: int,
+        config: TrainConfig,
+        data: LevelData,
+        device: str | torch.device,
+        start: Mapping[str, Tensor] | None = None,
     ) -> None:
+        """``start`` holds weights to start from, instead of random ones."""
         preset = network_preset(config.network)
         self.level, self.config, self.data = level, config, data
         self.device = torch.device(device)
         with torch.random.fork_rng(devices=[]):  # layers draw from the global generator
             torch.manual_seed(config.seed * 1000 + level)
             networks = LevelNetworks(preset[level - 1], config.channels)
+        if start is not None:
+            networks.load_state_dict(start)
         self.networks = networks.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         branch = [p for n, p in networks.named_parameters() if n.startswith("mean.")]
         rest = [p for n, p in networks.named_parameters() if not n.startswith("mean.")]
-        groups = [{"params": rest, "reference": config.rate}]
+        # Muon trains the branch about twice as fast per patch as Adam does; the U-Net's weights
+        # are kept at unit norm, which is EDM2's own remedy and made for Adam.
+        body = [
+            p for n, p in networks.named_parameters() if n.startswith("mean.body.") and p.ndim == 4
+        ]
+        matrices = {id(p) for p in body}
+        others = [p for p in branch if id(p) not in matrices]
+        self.mean_optimizers: list[tuple[torch.optim.Optimizer, float]] = []
         if branch:
-            groups.append({"params": branch, "reference": config.mean_rate})
-        self.optimizer = torch.optim.Adam(groups, lr=0.0, betas=(0.9, 0.99))
+            adam = torch.optim.Adam(others, lr=0.0, betas=(0.9, 0.99))
+            self.mean_optimizers = [
+                (Muon(body, lr=0.0), config.mean_rate),
+                (adam, config.mean_rate * MEAN_ADAM_SHARE),
+            ]
+        self.optimizers = [(torch.optim.Adam(rest, lr=0.0, betas=(0.9, 0.99)), config.rate)]
         self.ema = PowerEMA(networks, config.ema)
         self.seen = 0
         self.seconds = 0.0
         self.rng = np.random.default_rng([config.seed, level])
         self.generator = torch.Generator().manual_seed(config.seed * 1000 + level)
 
+    @property
+    def mean_images(self) -> int:
+        """Patches of the first stage; none where the level has no regression branch."""
+        return self.config.mean_images if self.mean_optimizers else 0
+
+    @property
+    def images(self) -> int:
+        """Patches of both stages."""
+        return self.mean_images + self.config.images
+
     def step(self) -> dict[str, float]:
         """One optimiser step on ``config.batch`` patches; returns the losses."""
         started = time.perf_counter()
-        config, n = self.config, self.config.batch
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["reference"] * config.learning_rate(self.seen)
-        raw = self.data.train.raw(n, self.rng)
-        largest = largest_condition_error(self.level, config)
-        error = draw_condition_error(n, largest, config, self.generator)
-        batch = self.data.batch(raw, error, config.kernel, self.generator)
-        sigma = draw_sigma(n, config, self.generator)
-        noise = torch.randn(batch.band.shape, generator=self.generator)
-        band, noise, sigma = (v.to(self.device) for v in (batch.band, noise, sigma))
-        condition = None if batch.condition is None else batch.condition.to(self.device)
-
+        n = self.config.batch
         self.networks.train()
-        bfloat16 = config.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
-            mean = self.networks.conditional_mean(condition)
-            noisy = band + sigma[:, None, None, None] * noise
-            fixed = None if mean is None else mean.detach()
-            denoised = self.networks(noisy, sigma, condition, fixed).float()
-        loss, error_per_image = diffusion_loss(self.networks, denoised, band, sigma)
-        losses = {"loss": float(loss.detach()), "weighted_error": float(error_per_image.mean())}
-        if mean is not None:
-            regression = (mean.float() - band).square().mean()
-            losses["regression"] = float(regression.detach())
-            loss = loss + regression
-        self.optimizer.zero_grad(set_to_none=True)
+        if self.seen < self.mean_images:
+            done, optimizers = self.seen / self.mean_images, self.mean_optimizers
+            loss, losses = self._regression_loss(n)
+        else:
+            done = (self.seen - self.mean_images) / self.config.images
+            optimizers = self.optimizers
+            loss, losses = self._diffusion_loss(n)
+        self.networks.zero_grad(set_to_none=True)
         loss.backward()
         for parameter in self.networks.parameters():
             if parameter.grad is not None:
                 torch.nan_to_num(parameter.grad, 0.0, 0.0, 0.0, out=parameter.grad)
-        self.optimizer.step()
+        for optimizer, rate in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * self.config.learning_rate(done)
+            optimizer.step()
         self.ema.update(self.seen, self.seen + n)
         self.seen += n
         self.seconds += time.perf_counter() - started
         return losses
+
+    def _batch(self, count: int, clean_share: float) -> tuple[Tensor, Tensor | None]:
+        raw = self.data.train.raw(count, self.rng)
+        largest = largest_condition_error(self.level, self.config)
+        error = draw_condition_error(count, largest, clean_share, self.generator)
+        batch = self.data.batch(raw, error, self.config.kernel, self.generator)
+        condition = None if batch.condition is None else batch.condition.to(self.device)
+        return batch.band.to(self.device), condition
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.config.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
+    def _regression_loss(self, count: int) -> tuple[Tensor, dict[str, float]]:
+        band, condition = self._batch(count, self.config.mean_clean_condition_share)
+        with self._autocast():
+            mean = self.networks.conditional_mean(condition)
+        assert mean is not None
+        loss = (mean.float() - band).square().mean()
+        return loss, {"regression": float(loss.detach())}
+
+    def _diffusion_loss(self, count: int) -> tuple[Tensor, dict[str, float]]:
+        config = self.config
+        band, condition = self._batch(count, config.clean_condition_share)
+        sigma = draw_sigma(count, config, self.generator).to(self.device)
+        noise = torch.randn(band.shape, generator=self.generator).to(self.device)
+        with self._autocast():
+            with torch.no_grad():
+                mean = self.networks.conditional_mean(condition)
+            noisy = band + sigma[:, None, None, None] * noise
+            denoised = self.networks(noisy, sigma, condition, mean).float()
+        loss, error = diffusion_loss(self.networks, denoised, band, sigma)
+        return loss, {"loss": float(loss.detach()), "weighted_error": float(error.mean())}
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
@@ -125,7 +176,7 @@ class LevelTrainer:
             "level": self.level,
             "statistics": json.dumps([asdict(s) for s in (self.data.own, self.data.coarser) if s]),
             "networks": self.networks.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": [o.state_dict() for o, _ in self.mean_optimizers + self.optimizers],
             "ema": self.ema.state_dict(),
             "seen": self.seen,
             "seconds": self.seconds,
@@ -139,13 +190,17 @@ class LevelTrainer:
             torch.save(self.state(), temporary)
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint; settings other than ``images`` must be those it was made with.
+        """Go on from a checkpoint; settings must be those it was made with, except for the
+        length of a stage that has not ended.
 
         Raises MRCascadeError for a damaged file, other settings and other training data.
         """
         state = read_checkpoint(path)
         saved, current = json.loads(state["config"]), json.loads(json.dumps(asdict(self.config)))
-        changed = [k for k in current if k != "images" and saved.get(k) != current[k]]
+        lengths = {"images"}
+        if state["seen"] < min(saved.get("mean_images", 0), self.config.mean_images):
+            lengths.add("mean_images")
+        changed = [k for k in current if k not in lengths and saved.get(k) != current[k]]
         if changed or state["level"] != self.level:
             raise MRCascadeError(
                 f"{path}: made with other settings ({', '.join(changed) or 'level'});"
@@ -163,7 +218,9 @@ class LevelTrainer:
                 f"{path}: made with other networks than this version's {self.config.network!r};"
                 " use another output folder"
             ) from error
-        self.optimizer.load_state_dict(state["optimizer"])
+        optimizers = self.mean_optimizers + self.optimizers
+        for (optimizer, _), saved_state in zip(optimizers, state["optimizer"], strict=True):
+            optimizer.load_state_dict(saved_state)
         self.ema.load_state_dict(state["ema"])
         self.seen, self.seconds = state["seen"], state["seconds"]
         self.rng.bit_generator.state = json.loads(state["rng"])
@@ -236,7 +293,7 @@ def train_level(
     progress: Callable[[int, str], None],
     checkpoint_seconds: float = 60.0,
 ) -> None:
-    """Train until ``config.images``; checkpoint, snapshots and JSONL log go to ``folder``.
+    """Train until ``trainer.images``; checkpoint, snapshots and JSONL log go to ``folder``.
 
     ``progress(n, message)`` is called after each step with the images of that step.
     """
@@ -247,28 +304,27 @@ def train_level(
     for unfinished in folder.glob(f".{checkpoint.stem}.*.tmp{checkpoint.suffix}"):
         unfinished.unlink()  # of a run that was killed while it saved
     saved = time.monotonic()
-    sums: dict[str, float] = {}
-    steps = 0
-    while trainer.seen < config.images:
+    history: dict[str, list[float]] = {}
+    while trainer.seen < trainer.images:
         losses = trainer.step()
         for key, value in losses.items():
-            sums[key] = sums.get(key, 0.0) + value
-        steps += 1
-        progress(config.batch, f"loss {losses['loss']:.3f}")
+            history.setdefault(key, []).append(value)
+        name, value = next(iter(losses.items()))
+        progress(config.batch, f"{name} {value:.3f}")
         if _due(trainer, VALIDATIONS):
-            means = {key: value / steps for key, value in sums.items()}
+            means = {key: sum(values) / len(values) for key, values in history.items()}
             append_record(log, _record(trainer, means))
-            sums, steps = {}, 0
+            history = {}
         if _due(trainer, SNAPSHOTS):
             save_snapshot(folder, trainer.level, trainer.seen, trainer.ema)
-        if trainer.seen >= config.images or time.monotonic() - saved > checkpoint_seconds:
+        if trainer.seen >= trainer.images or time.monotonic() - saved > checkpoint_seconds:
             trainer.save(checkpoint)
             saved = time.monotonic()
 
 
 def _due(trainer: LevelTrainer, times: int) -> bool:
     """Whether the last step crossed one of ``times`` equal parts of the run, or ended it."""
-    batch, images = trainer.config.batch, trainer.config.images
+    batch, images = trainer.config.batch, trainer.images
     every = max(batch, images // times)
     return trainer.seen // every != (trainer.seen - batch) // every or trainer.seen >= images
 

@@ -25,9 +25,9 @@ def draw_sigma(count: int, config: TrainConfig, generator: torch.Generator) -> T
 
 
 def draw_condition_error(
-    count: int, largest: float, config: TrainConfig, generator: torch.Generator
+    count: int, largest: float, clean_share: float, generator: torch.Generator
 ) -> Tensor:
-    """(count,) error levels ``t``: zero for a share of them, else uniform up to ``largest``."""
+    """(count,) error levels ``t``: zero for ``clean_share``, else uniform up to ``largest``."""
     t = torch.rand(count, generator=generator) * largest
-    keep = torch.rand(count, generator=generator) >= config.clean_condition_share
+    keep = torch.rand(count, generator=generator) >= clean_share
     return t * keep

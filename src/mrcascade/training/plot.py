@@ -48,10 +48,11 @@ def plot_losses(folder: Path, levels: int) -> Path | None:
 
 
 def _training(axes: Axes, level: int, records: list[Record]) -> None:
-    images = [r["images"] / 1000 for r in records]
     for key, label in LOSSES.items():
-        if key in records[0]:
-            axes.plot(images, [r[key] for r in records], marker="o", markersize=3, label=label)
+        rows = [r for r in records if key in r]
+        if rows:
+            images = [r["images"] / 1000 for r in rows]
+            axes.plot(images, [r[key] for r in rows], marker="o", markersize=3, label=label)
     _finish(axes, f"level {level}: training loss", "mean since the last record")
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from mrcascade.denoiser import LevelNetworks
 from mrcascade.errors import MRCascadeError
 from mrcascade.networks import network_preset
-from mrcascade.prior import LevelSpec, LevelStatistics, write_prior
+from mrcascade.prior import CascadePrior, LevelSpec, LevelStatistics, read_prior, write_prior
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.level import (
     LevelData,
@@ -40,11 +40,15 @@ Progress = Callable[[int, str], None]
 class CascadeData:
     """Volumes of a run with what every level needs of them."""
 
-    def __init__(self, volumes: list[Volume], config: TrainConfig) -> None:
+    def __init__(
+        self, volumes: list[Volume], config: TrainConfig, start: CascadePrior | None = None
+    ) -> None:
+        """A prior to ``start`` from brings the statistics that its networks expect."""
         self.config = config
         self.train = [v for v in volumes if v.split == "train" and len(v.slices)]
         self.validation = [v for v in volumes if v.split == "val" and len(v.slices)]
-        self._statistics: dict[int, LevelStatistics] = {}
+        levels = enumerate(start.levels if start else [], start=1)
+        self._statistics = {i: level.spec.statistics for i, level in levels}
 
     def source(self, volumes: list[Volume], level: int) -> PatchSource:
         """Patches of ``volumes`` on the grid of ``level``."""
@@ -90,6 +94,7 @@ def train_cascade(
     *,
     levels: Sequence[int] | None = None,
     resume: bool = False,
+    start: str | Path | None = None,
     device: str = "cpu",
     name: str | None = None,
     ema_std: float | None = None,
@@ -98,7 +103,8 @@ def train_cascade(
     """Train ``levels`` (all by default) on ``data`` and write a prior to ``output / "prior"``.
 
     Checkpoints, logs, snapshots and ``loss.png`` go to ``output``. With ``resume`` a level goes
-    on from its checkpoint. ``ema_std`` names another EMA profile for the prior, see ``export``.
+    on from its checkpoint; the others begin with the weights and the statistics of the prior
+    ``start``, if one is given (its name or folder). ``ema_std`` names another EMA profile for the prior, see ``export``.
     ``progress(level, images, done)`` makes the per-step callback of a level. Returns the prior's
     folder, or None while some level has no checkpoint yet.
     """
@@ -114,14 +120,16 @@ def train_cascade(
     if found and not resume:
         raise MRCascadeError(f"{found[0]}: exists; use --resume to go on, or another output folder")
     multiple = 2 ** (config.levels - 1)
-    cascade = CascadeData(load_volumes(data, multiple, (2, multiple)), config)
+    begin, weights = _start(start, config) if start else (None, None)
+    cascade = CascadeData(load_volumes(data, multiple, (2, multiple)), config, begin)
     output.mkdir(parents=True, exist_ok=True)
     for level in wanted:
-        trainer = LevelTrainer(level, config, cascade.level(level), device)
+        first = weights[level - 1] if weights else None
+        trainer = LevelTrainer(level, config, cascade.level(level), device, first)
         checkpoint = checkpoint_file(output, level)
         if resume and checkpoint.exists():
             trainer.load(checkpoint)
-        report = progress(level, config.images, trainer.seen) if progress else _silent
+        report = progress(level, trainer.images, trainer.seen) if progress else _silent
         train_level(trainer, output, progress=report)
         plot_losses(output, config.levels)
         del trainer  # its patches, before the next level's are made
@@ -130,6 +138,24 @@ def train_cascade(
     return export(
         output, config, cascade, data, name or output.name, device=device, ema_std=ema_std
     )
+
+
+def _start(
+    prior: str | Path, config: TrainConfig
+) -> tuple[CascadePrior, list[dict[str, Tensor]]]:
+    """The prior to start from, which must be one of the kind that ``config`` trains."""
+    found, weights = read_prior(prior)
+    shapes = tuple(level.spec.networks for level in found.levels)
+    if shapes != network_preset(config.network) or found.channels != config.channels:
+        raise MRCascadeError(
+            f"{prior}: not made of {config.network!r} networks for {config.channels} channel(s),"
+            " so the training cannot start from it"
+        )
+    if found.kernel != config.kernel:
+        raise MRCascadeError(
+            f"{prior}: made for kernel {found.kernel!r}, but this run has {config.kernel!r}"
+        )
+    return found, weights
 
 
 def _silent(images: int, message: str) -> None:
