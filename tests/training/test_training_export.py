@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ def test_prior_of_a_run_loads(finished: Path, data: Path) -> None:
     for number, level in enumerate(prior.levels, start=1):
         saved = json.loads(checkpoint(finished, number)["statistics"])[0]
         assert vars(level.spec.statistics) == saved
-        assert level.spec.training["images"] == TINY.images
+        regression = TINY.mean_images if level.conditional else 0
+        assert level.spec.training["images"] == regression + TINY.images
     assert [level.spec.condition_error for level in prior.levels] == [0.95, 0.15, 0.0]
     assert prior.provenance["slices"] == 9
     assert prior.provenance["files"] == ["a/train/x.npy", "b/train/y.npy"]
@@ -86,7 +88,7 @@ def test_levels_of_different_cascades_are_not_mixed(data: Path, run: Path) -> No
 def test_command(data: Path, tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
     arguments = ["train", "--data", str(data), "-o", str(run), "--network", "tiny"]
-    arguments += ["--images", "16", "--batch-size", "8", "--set", "patch=32"]
+    arguments += ["--images", "16", "--mean-images", "8", "--batch-size", "8", "--set", "patch=32"]
     arguments += ["--set", "coarse_patch=16"]
     assert main([*arguments, "--levels", "2,3"]) == 0
     assert "not trained yet" in capsys.readouterr().out
@@ -99,6 +101,13 @@ def test_command(data: Path, tmp_path: Path, capsys) -> None:
     capsys.readouterr()
     assert main([*arguments, "--resume", "--ema-std", "0.5"]) == 2
     assert "EMA profile 0.5" in capsys.readouterr().err
+    begin = [*arguments, "--start", str(run / "prior"), "--levels", "3"]
+    begin[begin.index("-o") + 1] = str(tmp_path / "tuned")
+    assert main(begin) == 0
+    assert main([*begin, "--kernel", "area", "--resume"]) == 2
+    assert "made for kernel 'fourier'" in capsys.readouterr().err
+    assert main([*begin, "--network", "small", "--resume"]) == 2
+    assert "not made of 'small' networks" in capsys.readouterr().err
     assert main([*arguments, "--set", "colour=1"]) == 2
     assert main([*arguments, "--set", "rate=fast"]) == 2
     assert main([*arguments, "--levels", "one"]) == 2
@@ -107,6 +116,26 @@ def test_command(data: Path, tmp_path: Path, capsys) -> None:
     names = {p.name for p in run.iterdir()}
     assert {"prior", "level1.ckpt", "level1.jsonl", "level1-snapshot-16.safetensors"} <= names
     assert not [n for n in names if n.startswith(".")]
+
+
+@pytest.mark.usefixtures("_no_plot")
+def test_training_starts_from_a_prior(finished: Path, data: Path, tmp_path: Path) -> None:
+    """Its weights and its statistics, not those of the new data; recorded in the new prior."""
+    changed = tmp_path / "changed"
+    shutil.copytree(finished / "prior", changed)
+    document = json.loads((changed / "prior.json").read_text())
+    document["levels"][2]["statistics"]["std"] *= 1.5
+    (changed / "prior.json").write_text(json.dumps(document))
+    # A rate of zero leaves the weights alone but for EDM2's normalisation of them.
+    config = replace(TINY, images=8, mean_images=0, rate=0.0, start=str(changed))
+    folder = train_cascade(data, tmp_path / "run", config)
+    old, new = CascadePrior.from_pretrained(changed), CascadePrior.from_pretrained(folder)
+    for a, b in zip(old.levels, new.levels, strict=True):
+        assert a.spec.statistics == b.spec.statistics
+        assert b.spec.training["config"]["start"] == str(changed)
+        for name, value in a.networks.state_dict().items():
+            # Weights are stored with 11 bits, twice here, and the normalisation adds EPS.
+            torch.testing.assert_close(b.networks.state_dict()[name], value, rtol=3e-3, atol=1e-4)
 
 
 @pytest.mark.usefixtures("_no_plot")

@@ -6,19 +6,18 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from training_data import TINY, assert_same, trainer, volumes
+from training_data import DENOISER, TINY, assert_same, trainer, volumes
 
 from mrcascade.training import level as level_module
-from mrcascade.training.level import validate
+from mrcascade.training.level import LevelTrainer, validate
 from mrcascade.training.log import best_profile, cut_log, read_log
 from mrcascade.training.plot import plot_losses
-from mrcascade.training.run import train_cascade
-from mrcascade.training.slices import write_cache
+from mrcascade.training.run import CascadeData, train_cascade
+from mrcascade.training.slices import load_volumes, write_cache
 
 # ---- steps ----
 
@@ -27,11 +26,11 @@ def test_losses_fall(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """60 steps on discs. The kernel's bands are in part a linear function of the condition, so
     even a short run learns to use it."""
     monkeypatch.setattr(level_module, "VALIDATION_PATCHES", 16)
-    config = replace(TINY, images=60 * 8, kernel="gaussian", rate=0.03, mean_rate=3e-3)
+    config = replace(TINY, images=480, mean_images=480, kernel="gaussian", rate=0.03)
     run = trainer(data, config=config)
     before = validate(run.averaged(0), run.data, 1, config)
     assert before["mean"] == 1  # the zero band
-    while run.seen < config.images:
+    while run.seen < run.images:
         losses = run.step()
     assert all(math.isfinite(v) for v in losses.values())
     after = validate(run.averaged(0), run.data, 1, config)
@@ -63,7 +62,7 @@ def test_bfloat16_steps_run_on_the_cpu(data: Path) -> None:
     steps = 3
     found = {}
     for precision in ("float32", "bfloat16"):
-        run = trainer(data, config=replace(TINY, precision=precision))
+        run = trainer(data, config=replace(DENOISER, precision=precision))
         found[precision] = [run.step()["loss"] for _ in range(steps)]
         assert all(p.dtype == torch.float32 for p in run.networks.parameters())
         assert all(p.isfinite().all() for p in run.networks.parameters())
@@ -75,10 +74,10 @@ def test_bfloat16_steps_run_on_the_cpu(data: Path) -> None:
 
 
 def test_gradients_that_are_not_finite_change_nothing(data: Path) -> None:
-    run = trainer(data)
+    run = trainer(data, config=DENOISER)
     run.step()
     before = {k: v.clone() for k, v in run.networks.state_dict().items()}
-    run.optimizer.state.clear()  # Adam without momentum: only this step's gradient counts
+    run.optimizers[0][0].state.clear()  # Adam without momentum: only this step's gradient counts
     run.networks.unet.out.gain.register_hook(lambda g: torch.full_like(g, math.inf))
     run.networks.unet.stem.weight.register_hook(lambda g: torch.full_like(g, math.nan))
     run.step()
@@ -91,28 +90,33 @@ def test_gradients_that_are_not_finite_change_nothing(data: Path) -> None:
     )
 
 
-def test_regression_does_not_learn_from_the_diffusion_loss(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = level_module.diffusion_loss
+def test_each_stage_trains_its_own_part(data: Path) -> None:
+    run = trainer(data)
+    states = [{k: v.clone() for k, v in run.networks.state_dict().items()}]
+    for seen in (run.mean_images, run.images):
+        while run.seen < seen:
+            losses = run.step()
+        assert ("regression" in losses) == (seen == run.mean_images)
+        states.append({k: v.clone() for k, v in run.networks.state_dict().items()})
 
-    def weighted(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        loss, error = real(*arguments)
-        return 100 * loss, error
+    def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+        different = {k for k in before if not torch.equal(before[k], after[k])}
+        return {"mean" if k.startswith("mean.") else "denoiser" for k in different}
 
-    branches = []
-    for loss in (real, weighted):
-        monkeypatch.setattr(level_module, "diffusion_loss", loss)
-        run = trainer(data)
-        run.step()
-        run.step()
-        branches.append(run.networks.mean.state_dict())
-    assert_same(dict(branches[0]), dict(branches[1]))
-    assert branches[0]["tail.weight"].any()
+    assert changed(states[0], states[1]) == {"mean"}
+    assert changed(states[1], states[2]) == {"denoiser"}
+
+
+def test_training_starts_from_given_weights(data: Path) -> None:
+    weights = trainer(data, config=replace(TINY, seed=5)).networks.state_dict()
+    cascade = CascadeData(load_volumes(data, 4, (2, 4)), TINY)
+    run = LevelTrainer(1, TINY, cascade.level(1), "cpu", weights)
+    assert_same(dict(run.networks.state_dict()), dict(weights))
+    assert_same(run.ema.parameters(1), {k: weights[k] for k in run.ema.parameters(1)})
 
 
 def test_averaged_networks_have_the_weights_of_their_profile(data: Path) -> None:
-    run = trainer(data)
+    run = trainer(data, config=DENOISER)
     for _ in range(3):
         run.step()
     before = {k: v.clone() for k, v in run.networks.state_dict().items()}
@@ -125,14 +129,17 @@ def test_averaged_networks_have_the_weights_of_their_profile(data: Path) -> None
     assert_same(dict(run.networks.state_dict()), before)
 
 
-def test_rates_follow_the_schedule(data: Path) -> None:
+def test_rates_follow_the_schedule_of_their_stage(data: Path) -> None:
     run = trainer(data)
-    for _ in range(3):
-        expected = run.config.learning_rate(run.seen)
-        run.step()
-        rates = [group["lr"] for group in run.optimizer.param_groups]
-        assert rates == [TINY.rate * expected, TINY.mean_rate * expected]
-    assert run.optimizer.defaults["betas"] == (0.9, 0.99)
+    for stage, length in ((run.mean_optimizers, 4), (run.optimizers, 6)):
+        for number in range(length):
+            run.step()
+            share = run.config.learning_rate(number / length)
+            for optimizer, rate in stage:
+                assert [g["lr"] for g in optimizer.param_groups] == [rate * share]
+    assert [rate for _, rate in run.mean_optimizers] == [TINY.mean_rate, TINY.mean_rate / 3]
+    assert [rate for _, rate in run.optimizers] == [TINY.rate]
+    assert run.optimizers[0][0].defaults["betas"] == (0.9, 0.99)
 
 
 # ---- logs and the plot ----
@@ -141,9 +148,12 @@ def test_rates_follow_the_schedule(data: Path) -> None:
 def test_log_has_losses_and_validation(finished: Path) -> None:
     for number in (1, 3):
         records = read_log(finished / f"level{number}.jsonl")
-        assert [r["images"] for r in records] == [8, 16, 24, 32, 40, 48]
-        assert {"seconds", "loss", "weighted_error", "val_ema0.05", "val_ema0.1"} <= set(records[0])
-        assert ("regression" in records[0]) == (number == 1)
+        images = 80 if number == 1 else 48
+        assert [r["images"] for r in records] == list(range(8, images + 1, 8))
+        for record in records:
+            regressing = number == 1 and record["images"] <= 32
+            losses = {"regression"} if regressing else {"loss", "weighted_error"}
+            assert set(record) == {"images", "seconds", "val_ema0.05", "val_ema0.1"} | losses
         noises = [k for k in records[0]["val_ema0.05"] if k.startswith("s")]
         assert noises == ["s0.05", "s0.2", "s0.8", "s3", "s12", "s80"]
 

@@ -33,7 +33,8 @@ from mrcascade.training.level import train_level
 
 with quick():
     run = trainer(Path(sys.argv[1]))
-step, count = run.optimizer.step, 0
+optimizer = run.mean_optimizers[0][0]
+step, count = optimizer.step, 0
 
 def stuck(*arguments):
     global count
@@ -43,7 +44,7 @@ def stuck(*arguments):
         time.sleep(600)
     return step(*arguments)
 
-run.optimizer.step = stuck
+optimizer.step = stuck
 with quick():
     train_level(run, Path(sys.argv[2]), progress=lambda n, text: None, checkpoint_seconds=0)
 """
@@ -83,9 +84,9 @@ def test_killed_and_resumed_run_is_the_undisturbed_one(
     assert train_cascade(data, tmp_path, TINY, levels=[1], resume=True) is None
 
     assert_same(without_time(checkpoint(tmp_path)), without_time(checkpoint(finished)))
-    assert checkpoint(finished)["seen"] == TINY.images
+    assert checkpoint(finished)["seen"] == TINY.mean_images + TINY.images
     records = [read_log(folder / "level1.jsonl") for folder in (tmp_path, finished)]
-    assert len(records[0]) == 6
+    assert len(records[0]) == 10
     for a, b in zip(*records, strict=True):
         assert without_time(a) == without_time(b)
     assert not list(tmp_path.glob(".*"))
@@ -116,9 +117,16 @@ def test_other_seeds_are_other_runs(data: Path, finished: Path) -> None:
 
 
 @pytest.mark.usefixtures("_no_plot")
-def test_resume_may_lengthen_a_run(data: Path, run: Path) -> None:
+def test_resume_may_lengthen_a_stage_that_has_not_ended(data: Path, run: Path) -> None:
     train_cascade(data, run, replace(TINY, images=64), levels=[3], resume=True)
     assert checkpoint(run, 3)["seen"] == 64
+    refused(data, run, replace(TINY, mean_images=40), r"other settings \(mean_images\)")
+    short = trainer(data)
+    short.step()
+    short.save(run / "level1.ckpt")
+    longer = trainer(data, config=replace(TINY, mean_images=40))
+    longer.load(run / "level1.ckpt")
+    assert (longer.seen, longer.images) == (8, 88)
 
 
 def test_every_checkpoint_is_whole(data: Path, tmp_path: Path) -> None:

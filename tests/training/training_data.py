@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from mrcascade.training.level import LevelTrainer
 from mrcascade.training.run import CascadeData
 from mrcascade.training.slices import Volume, load_volumes, write_cache
 
-TINY = TrainConfig(network="tiny", images=48, batch=8, patch=32, coarse_patch=16, seed=1)
+TINY = TrainConfig(
+    network="tiny", images=48, mean_images=32, batch=8, patch=32, coarse_patch=16, seed=1
+)
+DENOISER = replace(TINY, mean_images=0)  # the second stage alone
 
 
 @contextmanager

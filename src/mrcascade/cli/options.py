@@ -91,7 +91,7 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="default: 0")
+    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="default: 0")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -115,13 +115,14 @@ def resolve_device(name: str) -> str:
 
 def positive(text: str) -> int:
     """A whole number of at least 1."""
-    value = _whole(text)
+    value = whole(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not 1 or more")
     return value
 
 
-def _whole(text: str) -> int:
+def whole(text: str) -> int:
+    """A whole number of at least 0."""
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
     return int(text)

@@ -32,7 +32,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--network", default="small", help="tiny, small, xs or s; default: small")
     parser.add_argument("--name", help="of the prior (default: the run folder's)")
     parser.add_argument(
-        "--images", type=options.positive, metavar="N", help="training patches per level"
+        "--images", type=options.positive, metavar="N", help="patches per level for the U-Net"
+    )
+    parser.add_argument(
+        "--mean-images",
+        type=options.whole,
+        metavar="N",
+        help="patches per conditional level for its regression branch, before that",
     )
     parser.add_argument(
         "--start",
@@ -75,6 +81,8 @@ def run(arguments: argparse.Namespace) -> None:
         "seed": arguments.seed,
         "precision": arguments.precision,
         "images": arguments.images,
+        "mean_images": arguments.mean_images,
+        "start": arguments.start,
         "batch": arguments.batch_size,
         **dict(_assignment(text) for text in arguments.set),
     }
@@ -85,7 +93,6 @@ def run(arguments: argparse.Namespace) -> None:
         config,
         levels=_levels(arguments.levels),
         resume=arguments.resume,
-        start=arguments.start,
         device=options.resolve_device(arguments.device),
         name=arguments.name,
         ema_std=arguments.ema_std,

@@ -49,6 +49,7 @@ class TrainConfig:
     scale_jitter: float = 0.2  # intensities are multiplied by exp(U(-jitter, jitter))
     ema: tuple[float, ...] = (0.05, 0.10)
     precision: str = "float32"
+    start: str = ""  # name or folder of the prior whose weights the training begins with
 
     def __post_init__(self) -> None:
         for name in ("images", "batch", "patch", "coarse_patch", "levels", "channels"):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mrcascade.denoiser import LevelNetworks, diffusion_loss
 from mrcascade.errors import MRCascadeError
@@ -77,23 +77,22 @@ class LevelTrainer:
         if start is not None:
             networks.load_state_dict(start)
         self.networks = networks.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        branch = [p for n, p in networks.named_parameters() if n.startswith("mean.")]
-        rest = [p for n, p in networks.named_parameters() if not n.startswith("mean.")]
-        # Muon trains the branch about twice as fast per patch as Adam does; the U-Net's weights
-        # are kept at unit norm, which is EDM2's own remedy and made for Adam.
-        body = [
-            p for n, p in networks.named_parameters() if n.startswith("mean.body.") and p.ndim == 4
-        ]
-        matrices = {id(p) for p in body}
-        others = [p for p in branch if id(p) not in matrices]
+        named = list(networks.named_parameters())
+        branch = [(n, p) for n, p in named if n.startswith("mean.")]
+        # Muon lets the branch learn faster than Adam does (docs/training.md); the U-Net's weights
+        # are kept at unit norm, EDM2's own remedy, made for Adam.
+        matrices = [p for n, p in branch if n.startswith("mean.body.") and p.ndim == 4]
+        others = [p for n, p in branch if not (n.startswith("mean.body.") and p.ndim == 4)]
+        denoiser = [p for n, p in named if not n.startswith("mean.")]
         self.mean_optimizers: list[tuple[torch.optim.Optimizer, float]] = []
         if branch:
-            adam = torch.optim.Adam(others, lr=0.0, betas=(0.9, 0.99))
             self.mean_optimizers = [
-                (Muon(body, lr=0.0), config.mean_rate),
-                (adam, config.mean_rate * MEAN_ADAM_SHARE),
+                (Muon(matrices, lr=0.0), config.mean_rate),
+                (_adam(others), config.mean_rate * MEAN_ADAM_SHARE),
             ]
-        self.optimizers = [(torch.optim.Adam(rest, lr=0.0, betas=(0.9, 0.99)), config.rate)]
+        self.optimizers: list[tuple[torch.optim.Optimizer, float]] = [
+            (_adam(denoiser), config.rate)
+        ]
         self.ema = PowerEMA(networks, config.ema)
         self.seen = 0
         self.seconds = 0.0
@@ -231,6 +230,10 @@ class LevelTrainer:
         networks = copy.deepcopy(self.networks)
         networks.load_state_dict(self.ema.parameters(profile), strict=False)  # buffers stay
         return networks.eval()
+
+
+def _adam(parameters: list[nn.Parameter]) -> torch.optim.Adam:
+    return torch.optim.Adam(parameters, lr=0.0, betas=(0.9, 0.99))
 
 
 def checkpoint_file(folder: Path, level: int) -> Path:

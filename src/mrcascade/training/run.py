@@ -94,7 +94,6 @@ def train_cascade(
     *,
     levels: Sequence[int] | None = None,
     resume: bool = False,
-    start: str | Path | None = None,
     device: str = "cpu",
     name: str | None = None,
     ema_std: float | None = None,
@@ -104,9 +103,9 @@ def train_cascade(
 
     Checkpoints, logs, snapshots and ``loss.png`` go to ``output``. With ``resume`` a level goes
     on from its checkpoint; the others begin with the weights and the statistics of the prior
-    ``start``, if one is given (its name or folder). ``ema_std`` names another EMA profile for the prior, see ``export``.
-    ``progress(level, images, done)`` makes the per-step callback of a level. Returns the prior's
-    folder, or None while some level has no checkpoint yet.
+    ``config.start``, if it names one. ``ema_std`` names another EMA profile for the prior, see
+    ``export``. ``progress(level, images, done)`` makes the per-step callback of a level. Returns
+    the prior's folder, or None while some level has no checkpoint yet.
     """
     available = len(network_preset(config.network))
     if available != config.levels:
@@ -120,7 +119,7 @@ def train_cascade(
     if found and not resume:
         raise MRCascadeError(f"{found[0]}: exists; use --resume to go on, or another output folder")
     multiple = 2 ** (config.levels - 1)
-    begin, weights = _start(start, config) if start else (None, None)
+    begin, weights = _start(config) if config.start else (None, None)
     cascade = CascadeData(load_volumes(data, multiple, (2, multiple)), config, begin)
     output.mkdir(parents=True, exist_ok=True)
     for level in wanted:
@@ -140,20 +139,18 @@ def train_cascade(
     )
 
 
-def _start(
-    prior: str | Path, config: TrainConfig
-) -> tuple[CascadePrior, list[dict[str, Tensor]]]:
-    """The prior to start from, which must be one of the kind that ``config`` trains."""
-    found, weights = read_prior(prior)
+def _start(config: TrainConfig) -> tuple[CascadePrior, list[dict[str, Tensor]]]:
+    """The prior to start from, which must be of the kind that ``config`` trains."""
+    found, weights = read_prior(config.start)
     shapes = tuple(level.spec.networks for level in found.levels)
     if shapes != network_preset(config.network) or found.channels != config.channels:
         raise MRCascadeError(
-            f"{prior}: not made of {config.network!r} networks for {config.channels} channel(s),"
-            " so the training cannot start from it"
+            f"{config.start}: not made of {config.network!r} networks for {config.channels}"
+            " channel(s), so the training cannot start from it"
         )
     if found.kernel != config.kernel:
         raise MRCascadeError(
-            f"{prior}: made for kernel {found.kernel!r}, but this run has {config.kernel!r}"
+            f"{config.start}: made for kernel {found.kernel!r}, but this run has {config.kernel!r}"
         )
     return found, weights
 
