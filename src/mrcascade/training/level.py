@@ -79,8 +79,8 @@ class LevelTrainer:
         self.networks = networks.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         named = list(networks.named_parameters())
         branch = [(n, p) for n, p in named if n.startswith("mean.")]
-        # Muon lets the branch learn faster than Adam does (docs/training.md); the U-Net's weights
-        # are kept at unit norm, EDM2's own remedy, made for Adam.
+        # Muon brought the branch further than Adam in equal, short time. The U-Net's weights are
+        # kept at unit norm, EDM2's own remedy, made for Adam.
         matrices = [p for n, p in branch if n.startswith("mean.body.") and p.ndim == 4]
         others = [p for n, p in branch if not (n.startswith("mean.body.") and p.ndim == 4)]
         denoiser = [p for n, p in named if not n.startswith("mean.")]

@@ -16,8 +16,8 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic, from the source
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """(R, C) matrix with its singular values brought near 1 (between 0.7 and 1.2 or so), by a
-    Newton-Schulz iteration with a quintic polynomial. Values far below the largest stay small."""
+    """(R, C) matrix with its singular values brought to between 0.6 and 1.3, where they are above
+    a hundredth of its norm, by a Newton-Schulz iteration with a quintic polynomial."""
     a, b, c = COEFFICIENTS
     wide = matrix.shape[0] <= matrix.shape[1]
     x = matrix if wide else matrix.T
