@@ -73,7 +73,7 @@ def write_volume(folder: Path, slices: int, side: int, slice_axis: int) -> Path:
 def random_prior(folder: Path) -> Path:
     torch.manual_seed(0)
     levels = []
-    for config in network_preset("tiny"):
+    for config in network_preset("tiny").levels:
         condition = () if config.mean is None else (0.3, 0.25)
         spec = LevelSpec(config, LevelStatistics(0.0, 0.05, *condition))
         levels.append((spec, LevelNetworks(config, channels=1).state_dict()))

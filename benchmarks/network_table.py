@@ -22,15 +22,14 @@ HEADER = (
 def table() -> str:
     """The table in Markdown, finest level first; costs are those of a 256x256 output."""
     rows = [
-        _row(name, level, config)
-        for name, levels in NETWORKS.items()
-        for level, config in enumerate(levels, start=1)
+        _row(name, level, OUTPUT_SIDE // cascade.step ** (level - 1), config)
+        for name, cascade in NETWORKS.items()
+        for level, config in enumerate(cascade.levels, start=1)
     ]
     return "\n".join([HEADER, *rows])
 
 
-def _row(name: str, level: int, config: LevelConfig) -> str:
-    side = OUTPUT_SIDE >> (level - 1)
+def _row(name: str, level: int, side: int, config: LevelConfig) -> str:
     with torch.device("meta"):  # shapes alone decide both figures
         networks = LevelNetworks(config, channels=1)
         sizes = [parameter_count(n) for n in (networks.unet, networks.mean) if n is not None]

@@ -23,7 +23,7 @@ def write_random_prior(folder: Path, channels: int = 1) -> Path:
     """A prior of random `tiny` networks whose outputs are not zero, as they are at the start."""
     torch.manual_seed(0)
     levels = []
-    for config, statistics in zip(network_preset("tiny"), STATISTICS, strict=True):
+    for config, statistics in zip(network_preset("tiny").levels, STATISTICS, strict=True):
         networks = LevelNetworks(config, channels)
         with torch.no_grad():
             networks.unet.out.gain.fill_(0.3)

@@ -16,7 +16,7 @@ from mrcascade.denoiser import (
 )
 from mrcascade.networks import network_preset
 
-CONDITIONAL, UNCONDITIONAL = network_preset("tiny")[0], network_preset("tiny")[2]
+CONDITIONAL, UNCONDITIONAL = network_preset("tiny").levels[0], network_preset("tiny").levels[2]
 SIGMAS = torch.tensor([0.002, 0.05, 0.7, 3.0, 80.0], dtype=torch.float64)
 
 

@@ -44,7 +44,7 @@ def edit(folder: Path, change: Callable[[dict], object]) -> None:
 def test_round_trip_is_exact_in_float16(tmp_path: Path) -> None:
     levels = []
     torch.manual_seed(3)
-    for config, statistics in zip(network_preset("tiny"), STATISTICS, strict=True):
+    for config, statistics in zip(network_preset("tiny").levels, STATISTICS, strict=True):
         networks = LevelNetworks(config, 1)
         torch.nn.init.constant_(networks.unet.out.gain, 0.3)
         levels.append((LevelSpec(config, statistics, 0.03, 60.0, 0.7, {"images": 5}), networks))
@@ -314,8 +314,10 @@ def test_small_images_leave_no_hole_in_the_spectrum() -> None:
 
 
 def test_level_prior_needs_no_files() -> None:
-    networks = fold(LevelNetworks(network_preset("tiny")[2], 1))
-    level = LevelPrior(LevelSpec(network_preset("tiny")[2], LevelStatistics(0.3, 0.2)), networks)
+    networks = fold(LevelNetworks(network_preset("tiny").levels[2], 1))
+    level = LevelPrior(
+        LevelSpec(network_preset("tiny").levels[2], LevelStatistics(0.3, 0.2)), networks
+    )
     assert not level.conditional
     # At the start the network is zero: the Wiener filter around the mean.
     x = torch.rand(1, 1, 8, 8)

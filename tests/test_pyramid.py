@@ -48,6 +48,19 @@ def test_level_shapes_round_up() -> None:
     assert LaplacianPyramid("fourier", (13, 8), 4).shapes == [(13, 8), (7, 4), (4, 2), (2, 1)]
     assert LaplacianPyramid("fourier", (13, 8), 1).shapes == [(13, 8)]
     assert LaplacianPyramid("area", (1, 4), 3).shapes == [(1, 4), (1, 2), (1, 1)]
+    assert LaplacianPyramid("fourier", (17, 12), 3, step=4).shapes == [(17, 12), (5, 3), (2, 1)]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_step_of_four_is_two_steps_of_two(kernel: str) -> None:
+    x = normal(1, 24, 16)
+    (fine, coarse), halves = (
+        LaplacianPyramid(kernel, (24, 16), levels, step).decompose(x)
+        for levels, step in ((2, 4), (3, 2))
+    )
+    assert float((coarse - halves[-1]).abs().max()) <= EXACT
+    band = LaplacianPyramid(kernel, (24, 16), 2).up(halves[1], 1) + halves[0]
+    assert float((fine - band).abs().max()) <= EXACT
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -105,3 +118,6 @@ def test_errors() -> None:
         LaplacianPyramid("area", (4, 2), 4)
     with pytest.raises(MRCascadeError, match="unknown kernel 'box'"):
         LaplacianPyramid("box", (4, 2), 2)
+    for step in (1, 3):
+        with pytest.raises(MRCascadeError, match="power of 2"):
+            LaplacianPyramid("area", (8, 8), 2, step)

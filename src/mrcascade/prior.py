@@ -129,6 +129,8 @@ class LevelPrior:
 class CascadePrior:
     """Scale-cascaded diffusion prior (Thaker et al., section 3.2); ``levels[0]`` is the finest.
 
+    ``step`` is the factor between its levels' grids, and ``maximum_factor`` the largest factor per
+    axis whose measurements the training images were scaled by (docs/method.md, Intensities).
     ``spectrum`` is the radial power spectral density of the training images: density
     (intensity^2 per (cycle/pixel)^2) in equal bins of the frequency radius from 0 to sqrt(1/2).
     """
@@ -138,18 +140,15 @@ class CascadePrior:
     channels: int
     levels: list[LevelPrior]
     spectrum: list[float]
+    step: int = 2
+    maximum_factor: int = 4
     provenance: dict[str, Any] = field(default_factory=dict)
     sampling: dict[str, Any] = field(default_factory=dict)
 
     @property
     def minimum_size(self) -> int:
         """Smallest output side that every level can process."""
-        return 8 * 2 ** (len(self.levels) - 1)
-
-    @property
-    def maximum_factor(self) -> int:
-        """Largest factor per axis: the coarsest level's grid."""
-        return int(2 ** (len(self.levels) - 1))
+        return int(8 * self.step ** (len(self.levels) - 1))
 
     def power_density(self, row_frequency: np.ndarray, col_frequency: np.ndarray) -> np.ndarray:
         """Interpolated spectral density at frequencies in cycles per full-resolution pixel."""
@@ -223,6 +222,8 @@ def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tupl
         channels=int(document["channels"]),
         levels=levels,
         spectrum=spectrum,
+        step=int(document["step"]),
+        maximum_factor=int(document["maximum_factor"]),
         provenance=dict(document["provenance"]),
         sampling=dict(document["sampling"]),
     )
@@ -235,6 +236,8 @@ def write_prior(
     name: str,
     kernel: str,
     channels: int,
+    step: int = 2,
+    maximum_factor: int = 4,
     levels: Sequence[tuple[LevelSpec, Mapping[str, Tensor]]],
     spectrum: Sequence[float],
     provenance: Mapping[str, Any],
@@ -258,6 +261,8 @@ def write_prior(
         "name": name,
         "kernel": kernel,
         "channels": channels,
+        "step": step,
+        "maximum_factor": maximum_factor,
         "sampling": dict(sampling),
         "levels": entries,
         "spectrum": [float(f"{v:.5g}") for v in spectrum],

@@ -20,18 +20,21 @@ class LaplacianPyramid:
     Args:
         kernel: one of ``operators.KERNELS``.
         shape: rows and columns of level 1, any size.
-        levels: L >= 1. Each next level has ceil(n / 2) samples per axis.
+        levels: L >= 1. Each next level has ceil(n / step) samples per axis.
+        step: factor from level to level, 2 in the paper; larger ones are powers of 2.
 
     Attributes:
         shapes: shapes of the levels; ``shapes[0]`` is level 1.
 
-    Raises MRCascadeError where ``levels`` is below 1 or a level could not get any smaller.
+    Raises MRCascadeError where ``levels`` is below 1, ``step`` no power of 2 above 1, or a level
+    could not get any smaller.
     """
 
-    def __init__(self, kernel: str, shape: Shape, levels: int) -> None:
+    def __init__(self, kernel: str, shape: Shape, levels: int, step: int = 2) -> None:
         self.kernel = kernel
         self.levels = levels
-        self.shapes = _level_shapes(shape, levels)
+        self.step = step
+        self.shapes = _level_shapes(shape, levels, step)
         pairs = list(zip(self.shapes, self.shapes[1:], strict=False))
         self._downs = [downsampler(kernel, fine, coarse) for fine, coarse in pairs]
         self._ups = [upsampler(kernel, fine, coarse) for fine, coarse in pairs]
@@ -70,7 +73,9 @@ class LaplacianPyramid:
         return level - 1
 
 
-def _level_shapes(shape: Shape, levels: int) -> list[Shape]:
+def _level_shapes(shape: Shape, levels: int, step: int) -> list[Shape]:
+    if step < 2 or step & (step - 1):
+        raise MRCascadeError(f"the step of a pyramid must be a power of 2 above 1; got {step}")
     if levels < 1 or len(shape) != 2 or min(shape) < 1:
         raise MRCascadeError(
             f"a pyramid needs two positive sizes and 1 level or more; "
@@ -83,5 +88,5 @@ def _level_shapes(shape: Shape, levels: int) -> list[Shape]:
             raise MRCascadeError(
                 f"shape {tuple(shape)} has no more than {len(shapes)} levels; got {levels}"
             )
-        shapes.append(((rows + 1) // 2, (cols + 1) // 2))
+        shapes.append((-(-rows // step), -(-cols // step)))
     return shapes

@@ -174,7 +174,15 @@ def make_plan(
     def missing(full: SeparableOperator, coarse: SeparableOperator) -> float:
         return expected_error(full, coarse, prior.power_density)
 
-    return plan_cascade(prior.kernel, len(prior.levels), operator, noise, settings, missing=missing)
+    return plan_cascade(
+        prior.kernel,
+        len(prior.levels),
+        operator,
+        noise,
+        settings,
+        step=prior.step,
+        missing=missing,
+    )
 
 
 def check_measurement(stack: np.ndarray, operator: LinearOperator, prior: CascadePrior) -> None:
@@ -199,8 +207,7 @@ def check_measurement(stack: np.ndarray, operator: LinearOperator, prior: Cascad
     ratio = max(n / m for n, m in zip(operator.in_shape, operator.out_shape, strict=True))
     if ratio > prior.maximum_factor:
         raise MRCascadeError(
-            f"factor {ratio:g} is larger than prior {prior.name!r} can do"
-            f" ({prior.maximum_factor}x with {len(prior.levels)} levels)"
+            f"factor {ratio:g} is larger than prior {prior.name!r} can do ({prior.maximum_factor}x)"
         )
 
 

@@ -25,13 +25,16 @@ def test_documented_table_is_what_the_code_says() -> None:
 
 
 def test_unknown_preset_names_the_known_ones() -> None:
-    with pytest.raises(MRCascadeError, match=r"unknown network 'huge'.*tiny, small, xs, s"):
+    with pytest.raises(
+        MRCascadeError,
+        match=r"unknown network 'huge'.*tiny, small, small-single, small-direct, xs, s",
+    ):
         network_preset("huge")
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_all_levels_but_the_coarsest_are_conditional(name: str) -> None:
-    levels = network_preset(name)
+    levels = network_preset(name).levels
     assert [level.mean is not None for level in levels] == [True] * (len(levels) - 1) + [False]
 
 

@@ -237,6 +237,9 @@ def test_measurement_level(kernel: str) -> None:
     for factor, shape in (((2, 1), SHAPE), ((4, 2), SHAPE), (3, (12, 12)), (1.5, (12, 12))):
         operator = SeparableOperator.from_kernel(kernel, factor, shape)
         assert measurement_level(operator, kernel) is None
+    fourfold = SeparableOperator.from_kernel(kernel, 4, SHAPE)
+    assert measurement_level(fourfold, kernel, step=4) == 2
+    assert measurement_level(SeparableOperator.from_kernel(kernel, 2, SHAPE), kernel, 4) is None
     other = KERNELS[(KERNELS.index(kernel) + 1) % len(KERNELS)]
     assert measurement_level(SeparableOperator.from_kernel(other, 2, SHAPE), kernel) is None
 

@@ -14,8 +14,10 @@ import torch
 from safetensors.torch import load_file
 from training_data import TINY, checkpoint, volumes
 
-from mrcascade import CascadePrior, MRCascadeError
+from mrcascade import CascadePrior, MRCascadeError, SeparableOperator, super_resolve
 from mrcascade.cli import main
+from mrcascade.networks import NETWORKS, network_preset
+from mrcascade.networks.config import CascadeConfig
 from mrcascade.training.log import read_log
 from mrcascade.training.run import train_cascade
 from mrcascade.training.snapshots import rebuild_profile
@@ -148,3 +150,36 @@ def test_folder_of_images_trains_like_its_cache(tmp_path: Path) -> None:
     config = replace(TINY, images=8)
     train_cascade(tmp_path / "data", tmp_path / "run", config, levels=[3])
     assert checkpoint(tmp_path / "run", 3)["seen"] == 8
+
+
+@pytest.mark.usefixtures("_no_plot")
+@pytest.mark.parametrize(
+    ("levels", "step", "mean_evaluations", "sampled"),
+    [((2,), 2, {1: 0}, {1: 3}), ((0, 2), 4, {1: 1, 2: 0}, {1: 3, 2: 0})],
+    ids=["single-scale", "4x in one step"],
+)
+def test_other_cascades_restore_4x(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    levels: tuple[int, ...],
+    step: int,
+    mean_evaluations: dict[int, int],
+    sampled: dict[int, int],
+) -> None:
+    """One level is single-scale DiffPIR; two levels a factor of 4 apart regress 4x at once."""
+    tiny = network_preset("tiny").levels
+    monkeypatch.setitem(NETWORKS, "other", CascadeConfig(tuple(tiny[i] for i in levels), step))
+    config = replace(TINY, network="other", images=8, mean_images=8)
+    folder = train_cascade(data, tmp_path / "run", config)
+    prior = CascadePrior.from_pretrained(folder)
+    assert (prior.step, prior.maximum_factor) == (step, 4)
+    operator = SeparableOperator.from_kernel("fourier", 4, (48, 64))
+    y = np.random.default_rng(0).random((12, 16)).astype(np.float32)
+    mean = super_resolve(y, operator, prior)
+    assert mean.evaluations == mean_evaluations
+    steps = sum(sampled.values()) * len(levels)
+    draw = super_resolve(y, operator, prior, mode="paper", steps=steps)
+    assert draw.evaluations == sampled
+    # float32 sums of a few dozen terms and sampling noise a few times larger than y
+    assert max(mean.residual.max(), draw.residual.max()) < 1e-5

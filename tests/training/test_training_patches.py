@@ -91,9 +91,7 @@ def test_patches_of_band_and_condition_belong_together() -> None:
     raw = bands.raw(20, np.random.default_rng(0))
     images = whole.raw(20, np.random.default_rng(0))[:, 0]
     assert raw.shape == (20, 3, 1, 32, 32)
-    batch = make_batch(
-        raw, torch.zeros(20), OWN, COARSER, "fourier", torch.Generator().manual_seed(0)
-    )
+    batch = make_batch(raw, torch.zeros(20), OWN, COARSER, TINY, torch.Generator().manual_seed(0))
     condition = batch.condition[:, :1] * OWN.condition_std + OWN.condition_mean
     rebuilt = batch.band * OWN.std + OWN.mean + condition
     np.testing.assert_allclose(rebuilt, images, atol=2 * ROUNDING)
@@ -149,7 +147,7 @@ def degraded(t: float, count: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
     raw[:, 1] = 0.4
     raw[:, 2] = up(coarse).numpy()
     generator = torch.Generator().manual_seed(0)
-    batch = make_batch(raw, torch.full((count,), t), OWN, COARSER, "fourier", generator)
+    batch = make_batch(raw, torch.full((count,), t), OWN, COARSER, TINY, generator)
     assert batch.condition.shape == (count, 2, side, side)
     assert (batch.condition[:, 1] - t).abs().max() < 1e-7
     condition = batch.condition[:, :1] * OWN.condition_std + OWN.condition_mean - 0.4
@@ -182,7 +180,7 @@ def test_degradation_shrinks_towards_the_mean_of_the_coarsest_level() -> None:
     totals = []
     for seed in range(200):
         generator = torch.Generator().manual_seed(seed)
-        batch = make_batch(raw, torch.tensor([0.5]), OWN, coarsest, "fourier", generator)
+        batch = make_batch(raw, torch.tensor([0.5]), OWN, coarsest, TINY, generator)
         totals.append(batch.condition[:, 0].mean() * OWN.condition_std + OWN.condition_mean)
     # 16 coarse pixels of noise (1 - t^2) s = 0.25 t sqrt(1 - t^2) per image, 200 images.
     deviation = 0.25 * 0.5 * math.sqrt(0.75) / math.sqrt(16 * 200)
@@ -192,7 +190,7 @@ def test_degradation_shrinks_towards_the_mean_of_the_coarsest_level() -> None:
 def test_unconditional_level_has_a_standard_image() -> None:
     raw = np.full((2, 3, 1, 4, 4), 0.8, np.float32)
     batch = make_batch(
-        raw, torch.zeros(2), LevelStatistics(0.3, 0.25), None, "fourier", torch.Generator()
+        raw, torch.zeros(2), LevelStatistics(0.3, 0.25), None, TINY, torch.Generator()
     )
     assert batch.condition is None
     torch.testing.assert_close(batch.band, torch.full((2, 1, 4, 4), 2.0))

@@ -194,9 +194,3 @@ def test_runs_are_not_overwritten(data: Path, run: Path) -> None:
         train_cascade(data, run, TINY)
     with pytest.raises(MRCascadeError, match="1 to 3"):
         train_cascade(data, run, TINY, levels=[4], resume=True)
-
-
-def test_level_count_must_be_the_networks(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(MRCascadeError, match="3 levels, not 2"):
-        train_cascade(data, tmp_path / "run", replace(TINY, levels=2))
-    assert not (tmp_path / "run").exists()

@@ -73,8 +73,7 @@ def cache(path: Path) -> Path:
 
 
 def trainer(data: Path, number: int = 1, config: TrainConfig = TINY) -> LevelTrainer:
-    multiple = 2 ** (config.levels - 1)
-    cascade = CascadeData(load_volumes(data, multiple, (2, multiple)), config)
+    cascade = CascadeData(load_volumes(data, config.multiple, config.factors), config)
     return LevelTrainer(number, config, cascade.level(number), "cpu")
 
 

@@ -40,7 +40,7 @@ def describe_prior(folder: Path) -> list[str]:
         size = sum((folder / level["file"]).stat().st_size for level in levels) / 1e6
         lines = [
             f"prior {document['name']}: {kind}, kernel {document['kernel']},"
-            f" {len(levels)} levels, factors up to {2 ** (len(levels) - 1)}, {size:.1f} MB",
+            f" {len(levels)} levels, factors up to {document['maximum_factor']}, {size:.1f} MB",
             f"folder: {folder}",
             f"trained on {provenance.get('slices', '?')} slices of"
             f" {len(provenance.get('files', []))} files ({provenance.get('data', '?')})",

@@ -40,6 +40,14 @@ class LevelConfig:
     mean: MeanConfig | None = None
 
 
+@dataclass(frozen=True)
+class CascadeConfig:
+    """Networks of all levels, finest first, whose grids differ by the factor ``step``."""
+
+    levels: tuple[LevelConfig, ...]
+    step: int = 2
+
+
 def _level(
     unet: tuple[int, tuple[int, ...], int, tuple[int, ...], int],
     mean: tuple[int, int] | None = None,
@@ -49,32 +57,49 @@ def _level(
 
 # One table of presets, finest level first. A band is easier to model than an image, so level 1
 # works at half resolution behind its stem, and narrow (paper, sections 3.2 and 4.2).
-NETWORKS: dict[str, tuple[LevelConfig, ...]] = {
-    "tiny": (
-        _level((8, (1, 2), 1, (), 2), (8, 1)),
-        _level((8, (1, 2), 1, (), 2), (8, 1)),
-        _level((8, (1, 2), 1, (1,), 2)),
+NETWORKS: dict[str, CascadeConfig] = {
+    "tiny": CascadeConfig(
+        (
+            _level((8, (1, 2), 1, (), 2), (8, 1)),
+            _level((8, (1, 2), 1, (), 2), (8, 1)),
+            _level((8, (1, 2), 1, (1,), 2)),
+        ),
     ),
-    "small": (
-        _level((32, (1, 2, 2), 1, (), 2), (64, 8)),
-        _level((32, (1, 2, 2), 1, (), 2), (64, 8)),
-        _level((32, (1, 2, 2), 1, (2,), 2)),
+    "small": CascadeConfig(
+        (
+            _level((32, (1, 2, 2), 1, (), 2), (64, 8)),
+            _level((32, (1, 2, 2), 1, (), 2), (64, 8)),
+            _level((32, (1, 2, 2), 1, (2,), 2)),
+        ),
     ),
-    "xs": (
-        _level((64, (1, 2, 3), 2, (), 2), (96, 12)),
-        _level((96, (1, 2, 3), 2, (), 2), (96, 12)),
-        _level((96, (1, 2, 3), 2, (1, 2), 1)),
+    # What the cascade is measured against: a prior of the whole image, and one band for all 4x.
+    "small-single": CascadeConfig((_level((32, (1, 2, 2, 2), 1, (3,), 2)),)),
+    "small-direct": CascadeConfig(
+        (
+            _level((32, (1, 2, 2), 1, (), 2), (96, 7)),
+            _level((32, (1, 2, 2), 1, (2,), 2)),
+        ),
+        step=4,
     ),
-    "s": (
-        _level((128, (1, 2, 3), 2, (), 2), (128, 16)),
-        _level((160, (1, 2, 3), 2, (), 2), (128, 16)),
-        _level((128, (1, 2, 3, 4), 2, (2, 3), 1)),
+    "xs": CascadeConfig(
+        (
+            _level((64, (1, 2, 3), 2, (), 2), (96, 12)),
+            _level((96, (1, 2, 3), 2, (), 2), (96, 12)),
+            _level((96, (1, 2, 3), 2, (1, 2), 1)),
+        ),
+    ),
+    "s": CascadeConfig(
+        (
+            _level((128, (1, 2, 3), 2, (), 2), (128, 16)),
+            _level((160, (1, 2, 3), 2, (), 2), (128, 16)),
+            _level((128, (1, 2, 3, 4), 2, (2, 3), 1)),
+        ),
     ),
 }
 
 
-def network_preset(name: str) -> tuple[LevelConfig, ...]:
-    """The preset ``name``, finest level first; unknown names raise MRCascadeError."""
+def network_preset(name: str) -> CascadeConfig:
+    """The preset ``name``; unknown names raise MRCascadeError."""
     if name not in NETWORKS:
         raise MRCascadeError(f"unknown network {name!r}: choose one of {', '.join(NETWORKS)}")
     return NETWORKS[name]

@@ -66,20 +66,24 @@ class Comparison:
         return y if self.reduce is None else self.reduce(y)
 
 
-def measurement_level(operator: LinearOperator, kernel: str) -> int | None:
-    """k + 1 where the operator is down^k of the kernel, k >= 0; None for any other operator."""
+def measurement_level(operator: LinearOperator, kernel: str, step: int = 2) -> int | None:
+    """k + 1 where the operator is down^k, k >= 0, of the kernel's ``step``-fold down; None for
+    any other operator."""
     if not isinstance(operator, SeparableOperator):
         return None
     ratios = {divmod(n, m) for n, m in zip(operator.in_shape, operator.out_shape, strict=True)}
     factor, remainder = ratios.pop()
-    if ratios or remainder or factor < 1 or factor & (factor - 1):
+    if ratios or remainder:
+        return None
+    steps = round(math.log(factor, step)) if factor > 0 else 0
+    if factor != step**steps:
         return None
     own = downsampler(kernel, operator.in_shape, operator.out_shape)
     same = all(
         np.allclose(a, b, rtol=0, atol=SAME_MATRIX)
         for a, b in ((operator.rows, own.rows), (operator.cols, own.cols))
     )
-    return factor.bit_length() if same else None
+    return steps + 1 if same else None
 
 
 def noise_gain(operator: SeparableOperator) -> float:

@@ -83,6 +83,7 @@ def plan_cascade(
     sigma_y: float,
     settings: SamplerSettings,
     *,
+    step: int = 2,
     missing: MissingError | None = None,
     coarsest: int | None = None,
 ) -> CascadePlan:
@@ -104,14 +105,15 @@ def plan_cascade(
         levels: L of the prior.
         operator: H; its input is the full-resolution grid.
         sigma_y: standard deviation of the noise in y, in image units, >= 0.
+        step: of the prior's pyramid.
         missing: see ``MissingError``; needed for operators of another kind and L > 1.
         coarsest: coarsest level that takes part, to depart from the rule above.
 
     Raises MRCascadeError for settings that do not fit the operator or the prior.
     """
     _check(levels, sigma_y, settings)
-    pyramid = LaplacianPyramid(kernel, operator.in_shape, levels)
-    grid = measurement_level(operator, kernel)
+    pyramid = LaplacianPyramid(kernel, operator.in_shape, levels, step)
+    grid = measurement_level(operator, kernel, step)
     last = _coarsest(levels, grid, sigma_y, coarsest)
     taking_part = list(range(1, last + 1))
     skipped = settings.skip_determined

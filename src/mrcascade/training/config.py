@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.networks import network_preset
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,6 @@ class TrainConfig:
 
     network: str = "small"
     kernel: str = "fourier"
-    levels: int = 3
     channels: int = 1
     images: int = 60_000
     mean_images: int = 60_000
@@ -52,7 +52,7 @@ class TrainConfig:
     start: str = ""  # name or folder of the prior whose weights the training begins with
 
     def __post_init__(self) -> None:
-        for name in ("images", "batch", "patch", "coarse_patch", "levels", "channels"):
+        for name in ("images", "batch", "patch", "coarse_patch", "channels"):
             if getattr(self, name) < 1:
                 raise MRCascadeError(f"training setting {name} is {getattr(self, name)}, below 1")
         if self.mean_images < 0:
@@ -63,6 +63,27 @@ class TrainConfig:
         for name in ("condition_error", "coarse_condition_error"):
             if not 0 <= getattr(self, name) < 1:
                 raise MRCascadeError(f"training setting {name} must be at least 0 and below 1")
+
+    @property
+    def levels(self) -> int:
+        """As many as the network has."""
+        return len(network_preset(self.network).levels)
+
+    @property
+    def step(self) -> int:
+        """Factor between the grids of neighbouring levels, the network's."""
+        return network_preset(self.network).step
+
+    @property
+    def multiple(self) -> int:
+        """Sides of the finest grid are cropped to a multiple of this."""
+        return int(self.step ** (self.levels - 1))
+
+    @property
+    def factors(self) -> tuple[int, ...]:
+        """Factors per axis whose measurements' robust maxima the images are scaled by: 2x and 4x
+        also where the levels do not reach that far, because data steps do."""
+        return (2, max(4, self.multiple))
 
     @classmethod
     def from_json(cls, text: str) -> TrainConfig:

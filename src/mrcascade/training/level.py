@@ -45,9 +45,9 @@ class LevelData:
     coarser: LevelStatistics | None
 
     def batch(
-        self, raw: np.ndarray, error: Tensor, kernel: str, generator: torch.Generator
+        self, raw: np.ndarray, error: Tensor, config: TrainConfig, generator: torch.Generator
     ) -> Batch:
-        return make_batch(raw, error, self.own, self.coarser, kernel, generator)
+        return make_batch(raw, error, self.own, self.coarser, config, generator)
 
 
 def largest_condition_error(level: int, config: TrainConfig) -> float:
@@ -68,7 +68,7 @@ class LevelTrainer:
         start: Mapping[str, Tensor] | None = None,
     ) -> None:
         """``start`` holds weights to start from, instead of random ones."""
-        preset = network_preset(config.network)
+        preset = network_preset(config.network).levels
         self.level, self.config, self.data = level, config, data
         self.device = torch.device(device)
         with torch.random.fork_rng(devices=[]):  # layers draw from the global generator
@@ -139,7 +139,7 @@ class LevelTrainer:
         raw = self.data.train.raw(count, self.rng)
         largest = largest_condition_error(self.level, self.config)
         error = draw_condition_error(count, largest, clean_share, self.generator)
-        batch = self.data.batch(raw, error, self.config.kernel, self.generator)
+        batch = self.data.batch(raw, error, self.config, self.generator)
         condition = None if batch.condition is None else batch.condition.to(self.device)
         return batch.band.to(self.device), condition
 
@@ -271,7 +271,7 @@ def validate(
 
     def pair(t: float) -> tuple[Tensor, Tensor | None, torch.Generator]:
         generator = torch.Generator().manual_seed(0)
-        batch = data.batch(raw, torch.full((len(raw),), t), config.kernel, generator)
+        batch = data.batch(raw, torch.full((len(raw),), t), config, generator)
         condition = None if batch.condition is None else batch.condition.to(device)
         return batch.band.to(device), condition, generator
 

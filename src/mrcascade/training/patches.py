@@ -59,7 +59,8 @@ def band_slices(volumes: list[Volume], level: int, config: TrainConfig) -> list[
 
 
 def _level_stack(x: Tensor, level: int, config: TrainConfig) -> np.ndarray:
-    pyramid = LaplacianPyramid(config.kernel, (x.shape[-2], x.shape[-1]), config.levels)
+    shape = (x.shape[-2], x.shape[-1])
+    pyramid = LaplacianPyramid(config.kernel, shape, config.levels, config.step)
     images = [x]  # images[i] lives on the grid of level i + 1
     for finer in range(1, config.levels):
         images.append(pyramid.down(images[-1], finer))
@@ -144,7 +145,7 @@ def make_batch(
     error: Tensor,
     own: LevelStatistics,
     coarser: LevelStatistics | None,
-    kernel: str,
+    config: TrainConfig,
     generator: torch.Generator,
 ) -> Batch:
     """Standardise patches and degrade their conditions by the error levels ``error`` (N,).
@@ -164,9 +165,9 @@ def make_batch(
         return Batch(band, None)
     t = error[:, None, None, None]
     n, c, h, w = band.shape
-    coarse_shape = ((h + 1) // 2, (w + 1) // 2)
+    coarse_shape = (-(-h // config.step), -(-w // config.step))
     noise = torch.randn((n, c, *coarse_shape), generator=generator)
-    noise = upsampler(kernel, (h, w), coarse_shape)(noise)
+    noise = upsampler(config.kernel, (h, w), coarse_shape)(noise)
     deviation = coarser.std * t / (1 - t**2).sqrt()
     noisy = patches[:, 2] - coarser.mean + deviation * noise
     condition = patches[:, 1] + coarser.mean + (1 - t**2) * noisy

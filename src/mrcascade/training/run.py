@@ -107,20 +107,14 @@ def train_cascade(
     ``export``. ``progress(level, images, done)`` makes the per-step callback of a level. Returns
     the prior's folder, or None while some level has no checkpoint yet.
     """
-    available = len(network_preset(config.network))
-    if available != config.levels:
-        raise MRCascadeError(
-            f"network {config.network!r} has {available} levels, not {config.levels}"
-        )
     wanted = sorted(levels or range(1, config.levels + 1), reverse=True)
     if not set(wanted) <= set(range(1, config.levels + 1)):
         raise MRCascadeError(f"levels {wanted} asked for, but the cascade has 1 to {config.levels}")
     found = [f for f in (checkpoint_file(output, i) for i in wanted) if f.exists()]
     if found and not resume:
         raise MRCascadeError(f"{found[0]}: exists; use --resume to go on, or another output folder")
-    multiple = 2 ** (config.levels - 1)
     begin, weights = _start(config) if config.start else (None, None)
-    cascade = CascadeData(load_volumes(data, multiple, (2, multiple)), config, begin)
+    cascade = CascadeData(load_volumes(data, config.multiple, config.factors), config, begin)
     output.mkdir(parents=True, exist_ok=True)
     for level in wanted:
         first = weights[level - 1] if weights else None
@@ -143,7 +137,7 @@ def _start(config: TrainConfig) -> tuple[CascadePrior, list[dict[str, Tensor]]]:
     """The prior to start from, which must be of the kind that ``config`` trains."""
     found, weights = read_prior(config.start)
     shapes = tuple(level.spec.networks for level in found.levels)
-    if shapes != network_preset(config.network) or found.channels != config.channels:
+    if shapes != network_preset(config.network).levels or found.channels != config.channels:
         raise MRCascadeError(
             f"{config.start}: not made of {config.network!r} networks for {config.channels}"
             " channel(s), so the training cannot start from it"
@@ -187,6 +181,8 @@ def export(
         name=name,
         kernel=config.kernel,
         channels=config.channels,
+        step=config.step,
+        maximum_factor=max(config.factors),
         levels=[
             _trained_level(output, level, config, cascade, device, ema_std)
             for level in range(1, config.levels + 1)
@@ -220,7 +216,7 @@ def _trained_level(
         weights = {**state["networks"], **rebuild_profile(output, level, ema_std)}
         figures = _validated(weights, level, saved, cascade, device)
     spec = LevelSpec(
-        networks=network_preset(config.network)[level - 1],
+        networks=network_preset(config.network).levels[level - 1],
         statistics=LevelStatistics(**json.loads(state["statistics"])[0]),
         condition_error=largest_condition_error(level, saved) if level < saved.levels else 0.0,
         training={
@@ -240,7 +236,7 @@ def _saved_config(checkpoint: Path, state: dict[str, Any], config: TrainConfig) 
         saved = TrainConfig.from_json(state["config"])
     except (TypeError, ValueError) as error:
         raise MRCascadeError(f"{checkpoint}: made by another version; train anew") from error
-    for key in ("network", "kernel", "levels", "channels"):
+    for key in ("network", "kernel", "channels"):
         if getattr(saved, key) != getattr(config, key):
             raise MRCascadeError(
                 f"{checkpoint}: made with {key} {getattr(saved, key)!r}, but this run has"
@@ -254,7 +250,7 @@ def _validated(
 ) -> dict[str, float] | None:
     if not cascade.validation:
         return None
-    networks = LevelNetworks(network_preset(config.network)[level - 1], config.channels)
+    networks = LevelNetworks(network_preset(config.network).levels[level - 1], config.channels)
     networks.load_state_dict(weights)
     figures = validate(networks.to(device), cascade.level(level), level, config)
     return {k: round(v, 5) for k, v in figures.items()}
