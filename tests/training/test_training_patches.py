@@ -18,6 +18,7 @@ from mrcascade.training.patches import (
     BandSlice,
     PatchSource,
     band_slices,
+    coarser_copies,
     make_batch,
     slice_weights,
 )
@@ -224,7 +225,7 @@ def test_statistics_standardise_the_training_patches(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(patches_module, "STATISTICS_PATCHES", 1500)
     data = CascadeData(volumes(), TINY)
     for level in (1, 3):
-        patches = data.source(data.train, level)
+        patches = data.source(data.shown, level)
         statistics = data.statistics(level, patches)
         raw = patches.raw(1500, np.random.default_rng(5))
         band = (raw[:, 0] - statistics.mean) / statistics.std
@@ -237,3 +238,22 @@ def test_statistics_standardise_the_training_patches(monkeypatch: pytest.MonkeyP
             assert float(condition.mean()) == pytest.approx(statistics.condition_mean, rel=0.05)
             assert float(condition.std()) == pytest.approx(statistics.condition_std, rel=0.05)
     assert data.statistics(1) == CascadeData(volumes(), TINY).statistics(1)
+
+
+def test_coarser_copies_are_scans_with_a_smaller_matrix() -> None:
+    config = replace(TINY, coarser_copies=3)
+    (original, other) = volumes()[:2]
+    copies = coarser_copies([original, other], config)
+    assert [c.file for c in copies] == [original.file] * 3 + [other.file] * 3
+    shapes = {c.slices.shape[1:] for c in copies[:3]}
+    assert len(shapes) > 1  # each has shares of its own
+    for copy in copies[:3]:
+        assert copy.scales == original.scales
+        for n, side in zip(original.slices.shape[1:], copy.slices.shape[1:], strict=True):
+            assert 0.6 * n - config.multiple < side <= n
+            assert side % config.multiple == 0
+        crop = downsampler("fourier", original.slices.shape[1:], copy.slices.shape[1:])
+        expected = crop(torch.from_numpy(original.slices)).numpy()
+        # float32 products of two matrices whose rows sum to one, of values up to 1.5
+        np.testing.assert_allclose(copy.slices, expected, atol=2 * ROUNDING)
+    assert not coarser_copies([original], replace(TINY, coarser_copies=0))

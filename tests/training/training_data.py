@@ -19,7 +19,14 @@ from mrcascade.training.run import CascadeData
 from mrcascade.training.slices import Volume, load_volumes, write_cache
 
 TINY = TrainConfig(
-    network="tiny", images=48, mean_images=32, batch=8, patch=32, coarse_patch=16, seed=1
+    network="tiny",
+    images=48,
+    mean_images=32,
+    batch=8,
+    patch=32,
+    coarse_patch=16,
+    mean_rate=3e-3,
+    seed=1,
 )
 DENOISER = replace(TINY, mean_images=0)  # the second stage alone
 

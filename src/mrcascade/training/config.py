@@ -34,7 +34,7 @@ class TrainConfig:
     coarse_patch: int = 48  # on the coarsest level, whose images are small
     seed: int = 0
     rate: float = 0.015
-    mean_rate: float = 3e-3
+    mean_rate: float = 1.5e-3
     ramp_share: float = 0.02
     reference_share: float = 0.3
     cooldown_share: float = 0.5
@@ -46,6 +46,8 @@ class TrainConfig:
     mean_clean_condition_share: float = 0.8  # the same, for the regression branch
     condition_error: float = 0.95  # largest error level of a condition that is a sum of bands
     coarse_condition_error: float = 0.15  # of a condition that is the coarsest image alone
+    coarser_copies: int = 1  # of every training volume, as if acquired with a smaller matrix
+    coarsest_copy: float = 0.6  # its sides, each drawn from this share of the original's to all
     scale_jitter: float = 0.2  # intensities are multiplied by exp(U(-jitter, jitter))
     ema: tuple[float, ...] = (0.05, 0.10)
     precision: str = "float32"
@@ -55,9 +57,10 @@ class TrainConfig:
         for name in ("images", "batch", "patch", "coarse_patch", "channels"):
             if getattr(self, name) < 1:
                 raise MRCascadeError(f"training setting {name} is {getattr(self, name)}, below 1")
-        if self.mean_images < 0:
-            raise MRCascadeError(f"training setting mean_images is {self.mean_images}, below 0")
-        for name in ("reference_share", "cooldown_share", "ramp_share"):
+        for name in ("mean_images", "coarser_copies"):
+            if getattr(self, name) < 0:
+                raise MRCascadeError(f"training setting {name} is {getattr(self, name)}, below 0")
+        for name in ("reference_share", "cooldown_share", "ramp_share", "coarsest_copy"):
             if not 0 < getattr(self, name) <= 1:
                 raise MRCascadeError(f"training setting {name} must lie above 0 and up to 1")
         for name in ("condition_error", "coarse_condition_error"):

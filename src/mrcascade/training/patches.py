@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mrcascade.dataset import fourier_crop
 from mrcascade.denoiser import condition_channels
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import upsampler
@@ -40,6 +41,24 @@ class Batch:
 
     band: Tensor
     condition: Tensor | None
+
+
+def coarser_copies(volumes: list[Volume], config: TrainConfig) -> list[Volume]:
+    """``config.coarser_copies`` of every volume, as a scan of the same with a smaller matrix.
+
+    Each is Fourier-cropped by a random share of its own in each direction, down to
+    ``config.coarsest_copy``: the anatomy at other voxel sizes and aspect ratios, with signal up to
+    the edge of k-space.
+    """
+    rng = np.random.default_rng([config.seed, 2])
+    multiple, copies = config.multiple, []
+    for volume in volumes:
+        for _ in range(config.coarser_copies):
+            shares = rng.uniform(config.coarsest_copy, 1.0, 2)
+            sides = zip(volume.slices.shape[1:], shares, strict=True)
+            matrix = [max(multiple, int(n * share) // multiple * multiple) for n, share in sides]
+            copies.append(replace(volume, slices=fourier_crop(volume.slices, matrix)))
+    return copies
 
 
 def band_slices(volumes: list[Volume], level: int, config: TrainConfig) -> list[BandSlice]:

@@ -28,7 +28,7 @@ from mrcascade.training.level import (
     validate,
 )
 from mrcascade.training.log import best_profile, log_file, profile_key, read_log
-from mrcascade.training.patches import PatchSource, band_slices, slice_weights
+from mrcascade.training.patches import PatchSource, band_slices, coarser_copies, slice_weights
 from mrcascade.training.plot import plot_losses
 from mrcascade.training.slices import Volume, load_volumes
 from mrcascade.training.snapshots import rebuild_profile
@@ -46,6 +46,7 @@ class CascadeData:
         """A prior to ``start`` from brings the statistics that its networks expect."""
         self.config = config
         self.train = [v for v in volumes if v.split == "train" and len(v.slices)]
+        self.shown = self.train + coarser_copies(self.train, config)
         self.validation = [v for v in volumes if v.split == "val" and len(v.slices)]
         levels = enumerate(start.levels if start else [], start=1)
         self._statistics = {i: level.spec.statistics for i, level in levels}
@@ -58,14 +59,14 @@ class CascadeData:
     def statistics(self, level: int, source: PatchSource | None = None) -> LevelStatistics:
         """Statistics of ``level`` over random training patches (the same ones in every run)."""
         if level not in self._statistics:
-            source = source or self.source(self.train, level)
+            source = source or self.source(self.shown, level)
             rng = np.random.default_rng([self.config.seed, level, 1])
             self._statistics[level] = source.statistics(rng)
         return self._statistics[level]
 
     def level(self, level: int) -> LevelData:
         """Everything that training ``level`` reads."""
-        train = self.source(self.train, level)
+        train = self.source(self.shown, level)
         coarser = self.statistics(level + 1) if level < self.config.levels else None
         validation = self.source(self.validation, level) if self.validation else None
         return LevelData(train, validation, self.statistics(level, train), coarser)
