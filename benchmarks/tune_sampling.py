@@ -37,8 +37,10 @@ def main() -> None:
     parser.add_argument("--max-slices", type=int, default=1, help="slices per file")
     parser.add_argument("--lpips-weights", type=Path, required=True)
     parser.add_argument("--zeta", type=numbers, default=[0.3, 0.6, 1.0])
-    parser.add_argument("--sigma-start", type=numbers, default=[8.0], help="of levels 1 and 2")
-    parser.add_argument("--sigma-min", type=numbers, default=[0.02], help="of levels 1 and 2")
+    parser.add_argument(
+        "--sigma-start", type=numbers, default=[8.0], help="of the conditional levels"
+    )
+    parser.add_argument("--sigma-min", type=numbers, default=[0.02], help="of the same")
     parser.add_argument("--noise-floor", type=numbers, default=[0.0])
     parser.add_argument("--condition-error", type=numbers, default=[0.0])
     options = parser.parse_args()
@@ -76,14 +78,15 @@ def main() -> None:
         report(f"mean, condition error {error:g}", restorer(mean))
     base = resolve_settings(prior, "paper", options.steps)
     grid = product(options.zeta, options.sigma_start, options.sigma_min, options.noise_floor)
+    scanned = max(1, len(prior.levels) - 1)  # of a prior of one level, that one
+    coarsest = [level.spec for level in prior.levels[scanned:]]
     for zeta, start, end, floor in grid:
-        levels = len(prior.levels)
         settings = replace(
             base,
             zeta=zeta,
             noise_floor=floor,
-            sigma_start=(start,) * (levels - 1) + (prior.levels[-1].spec.sigma_max,),
-            sigma_min=(end,) * (levels - 1) + (prior.levels[-1].spec.sigma_min,),
+            sigma_start=(start,) * scanned + tuple(spec.sigma_max for spec in coarsest),
+            sigma_min=(end,) * scanned + tuple(spec.sigma_min for spec in coarsest),
         )
         label = f"zeta {zeta:g}, sigma {start:g}..{end:g}, floor {floor:g}, T {options.steps}"
         report(label, restorer(settings))
