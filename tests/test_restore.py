@@ -175,3 +175,35 @@ def test_measurements_that_do_not_fit(prior: CascadePrior) -> None:
     y, operator = measure(phantom(1, 16), 2)
     with pytest.raises(MRCascadeError, match="needs at least 32 pixels per side"):
         super_resolve(y, operator, prior)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_mean_over_orientations(prior: CascadePrior, noise: float) -> None:
+    """With all eight, the result for the transposed measurement is the transposed result."""
+    y, operator = measure(phantom(1, side=64)[0])
+    settings = SamplerSettings("all", steps=None, orientations=8)
+
+    def restored(measurement: np.ndarray, mode: SamplerSettings) -> np.ndarray:
+        return super_resolve(measurement, operator, prior, mode=mode, noise=noise).mean
+
+    turned = np.ascontiguousarray(y.T)
+    assert np.abs(restored(turned, settings) - restored(y, settings).T).max() < FLOAT_TOLERANCE
+    one = replace(settings, orientations=1)
+    assert np.abs(restored(turned, one) - restored(y, one).T).max() > 10 * FLOAT_TOLERANCE
+
+
+def test_each_orientation_counts_as_evaluation(prior: CascadePrior) -> None:
+    y, operator = measure(phantom(1))
+    seen: list[tuple[int, int, int]] = []
+    settings = SamplerSettings("four", steps=None, orientations=4)
+    result = super_resolve(
+        y,
+        operator,
+        prior,
+        mode=settings,
+        callback=lambda event: seen.append((event.level, event.step, event.steps)),
+    )
+    assert result.evaluations == {1: 4, 2: 4, 3: 0}
+    assert seen == [(level, step, 4) for level in (2, 1) for step in range(4)]
+    with pytest.raises(MRCascadeError, match="orientations must be 1, 2, 4 or 8; got 3"):
+        replace(settings, orientations=3)

@@ -149,7 +149,14 @@ def geometry_of(source: Source, prior: CascadePrior, job: SuperResolution) -> Ge
 def expected_evaluations(plan: CascadePlan, settings: SamplerSettings) -> int:
     """Network evaluations per slice and sample, for a progress bar."""
     if settings.steps is None:
-        return sum(not plan.determined(task.level) for task in plan.tasks)
+        needed = [
+            task.level
+            for task in plan.tasks
+            if not plan.determined(task.level)
+            # The coarsest level has nothing but y to go by, which needs no network if noise-free.
+            and (plan.sigma_y > 0 or task.level < len(plan.tasks))
+        ]
+        return settings.orientations * len(needed)
     return sum(task.steps for task in plan.tasks if task.sampled)
 
 

@@ -4,6 +4,7 @@ For a level whose condition carries all the data the denoiser at its largest noi
 conditional mean, the estimate of the best PSNR.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -14,8 +15,16 @@ from mrcascade.operators import SeparableOperator, downsampler, upsampler
 from mrcascade.pyramid import LaplacianPyramid
 from mrcascade.samplers.comparison import noise_gain
 from mrcascade.samplers.diffpir import Callback, Progress
-from mrcascade.samplers.level import CascadeResult, LevelPrior, LevelProblem, Prior, check_inputs
+from mrcascade.samplers.level import (
+    CascadeResult,
+    ConditionedLevel,
+    LevelPrior,
+    LevelProblem,
+    Prior,
+    check_inputs,
+)
 from mrcascade.samplers.noise import NoiseSource
+from mrcascade.samplers.orientations import ORIENTATIONS, Orientation
 from mrcascade.samplers.plan import CascadePlan
 
 
@@ -35,7 +44,7 @@ def cascade_mean(
 
     A level whose data are exact ends with the projection onto them. Arguments, results and
     errors are those of ``cascade_sample``; nothing is random, and of the settings only
-    ``consistency``, ``band_constraint`` and ``condition_error`` matter.
+    ``consistency``, ``band_constraint``, ``condition_error`` and ``orientations`` matter.
     """
     check_inputs(prior, plan, y)
     evaluations = {task.level: 0 for task in plan.tasks}
@@ -46,11 +55,9 @@ def cascade_mean(
             continue
         level = prior.levels[task.level - 1]
         problem = LevelProblem.at(plan, task, y, image)
-        band, sigma = _estimate(problem, level, y)
-        evaluations[task.level] = int(sigma is not None)
-        if callback is not None and sigma is not None:
-            callback(Progress(task.level, 0, 1, sigma, band))
-        image = problem.finish(band)
+        averaged = _Averaged(problem, level, callback)
+        image = problem.finish(_estimate(problem, level, y, averaged))
+        evaluations[task.level] = averaged.evaluations
     assert image is not None  # a pyramid has at least one level
     return CascadeResult(image, evaluations, plan.steps_nominal)
 
@@ -73,24 +80,53 @@ def band_gain(pyramid: LaplacianPyramid, level: int) -> float:
     return float(np.sqrt(energy / (samples - lost)))
 
 
-def _estimate(problem: LevelProblem, level: LevelPrior, y: Tensor) -> tuple[Tensor, float | None]:
-    """The band and the noise level at which a network estimated it (None: no network did)."""
+class _Averaged:
+    """Estimates of one level, averaged over the orientations that the settings ask for."""
+
+    def __init__(self, problem: LevelProblem, level: LevelPrior, callback: Callback | None) -> None:
+        self._problem, self._level, self._callback = problem, level, callback
+        self.evaluations = 0
+
+    def conditional_mean(self) -> Tensor:
+        """E[band | coarser image]."""
+        return self._over_orientations(lambda level, turn: level.mean(), self._level.sigma_max)
+
+    def denoised(self, noisy: Tensor, sigma: float) -> Tensor:
+        """E[band | band + sigma noise, coarser image]."""
+        return self._over_orientations(
+            lambda level, turn: level.denoise(turn.apply(noisy), sigma), sigma
+        )
+
+    def _over_orientations(
+        self, estimate: Callable[[ConditionedLevel, Orientation], Tensor], sigma: float
+    ) -> Tensor:
+        problem, task = self._problem, self._problem.task
+        chosen = ORIENTATIONS[: problem.plan.settings.orientations]
+        estimates = []
+        for turn in chosen:
+            context = None if problem.context is None else turn.apply(problem.context)
+            error = problem.plan.condition_error(task.level)
+            estimates.append(turn.undo(estimate(self._level.condition(context, error), turn)))
+            if self._callback is not None:
+                step = Progress(task.level, self.evaluations, len(chosen), sigma, estimates[-1])
+                self._callback(step)
+            self.evaluations += 1
+        return torch.stack(estimates).mean(0)
+
+
+def _estimate(problem: LevelProblem, level: LevelPrior, y: Tensor, averaged: _Averaged) -> Tensor:
+    """The band of a level that the data do not determine."""
     plan, task = problem.plan, problem.task
     observed = plan.grid is not None and task.level >= plan.grid
     if problem.context is None:
         image, sigma = (problem.target, task.data.sigma) if observed else _first_look(plan, y)
-        if sigma == 0:
-            return image, None
-        return level.condition(None, 0.0).denoise(image, sigma), sigma
-    conditioned = level.condition(problem.context, plan.condition_error(task.level))
+        return averaged.denoised(image, sigma) if sigma > 0 else image
     if observed:
         sigma = task.data.sigma * band_gain(plan.pyramid, task.level)
         noisy = problem.target - _low_part(plan.pyramid, problem.target, task.level)
-        return conditioned.denoise(noisy, sigma), sigma
-    band = conditioned.mean()
-    if plan.grid is None:
-        band = _informed_by_data(problem, band, level.std)
-    return band, level.sigma_max
+        return averaged.denoised(noisy, sigma)
+    band = averaged.conditional_mean()
+    return band if plan.grid is not None else _informed_by_data(problem, band, level.std)
 
 
 def _low_part(pyramid: LaplacianPyramid, image: Tensor, level: int) -> Tensor:

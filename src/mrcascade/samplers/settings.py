@@ -35,6 +35,8 @@ class SamplerSettings:
         condition_error: share of the next coarser band, in [0, 1), which conditional levels are
             told to be missing from their condition where y does not inform that band: 0 for
             samples, larger for means.
+        orientations: of the image over which a conditional mean is averaged, 1, 2, 4 or 8;
+            each costs the evaluations of one (see ``orientations.averaged``). Samples ignore it.
 
     Raises MRCascadeError for values out of range.
     """
@@ -53,6 +55,7 @@ class SamplerSettings:
     redistribute: bool = False
     band_constraint: bool | None = None
     condition_error: float = 0.0
+    orientations: int = 1
 
     def __post_init__(self) -> None:
         for field in ("sigma_start", "sigma_min"):
@@ -68,6 +71,7 @@ class SamplerSettings:
         known = get_args(Consistency)
         self._require(self.consistency in known, "consistency", f"one of {', '.join(known)}")
         self._require(0 <= self.condition_error < 1, "condition_error", "in [0, 1)")
+        self._require(self.orientations in (1, 2, 4, 8), "orientations", "1, 2, 4 or 8")
 
     def _require(self, holds: bool, field: str, rule: str) -> None:
         if not holds:
