@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,10 @@ BODY = 0.1
 INTERVALS = (0.5, 0.9)
 
 
+def numbers(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
@@ -36,40 +41,46 @@ def main() -> None:
     parser.add_argument("--factor", type=int, default=4)
     parser.add_argument("--samples", type=int, default=32)
     parser.add_argument("--steps", type=int, help="T; default: the recipe's")
-    parser.add_argument("--zeta", type=float, help="default: the prior's")
-    parser.add_argument("--noise-floor", type=float, help="default: the prior's")
+    parser.add_argument("--zeta", type=numbers, help="some, to scan; default: the prior's")
+    parser.add_argument("--noise-floor", type=numbers, help="the same")
     parser.add_argument("--files", type=int, default=2, help="files per anatomy")
     parser.add_argument("--max-slices", type=int, default=1, help="slices per file")
     options = parser.parse_args()
 
     prior = CascadePrior.from_pretrained(options.prior)
-    settings = resolve_settings(prior, "paper", options.steps)
-    given = {"zeta": options.zeta, "noise_floor": options.noise_floor}
-    settings = replace(settings, **{k: v for k, v in given.items() if v is not None})
-    factor = (float(options.factor),) * 2
-    print(f"{prior.name}, {options.factor}x fourier, noise-free, T = {settings.steps},")
-    print(
-        f"zeta = {settings.zeta:g}, noise floor = {settings.noise_floor:g}, K = {options.samples}"
-    )
+    recipe = resolve_settings(prior, "paper", options.steps)
     by_anatomy = defaultdict(list)
     for file in find_files(options.data, options.split):
         by_anatomy[file.anatomy].append(file)
-    for anatomy, files in by_anatomy.items():
-        totals = np.zeros(len(INTERVALS) + 3)
-        step = max(1, len(files) // options.files)
-        for file in files[::step][: options.files]:
-            totals += of_file(file, factor, prior, settings, options)
-        pixels, spread, error = totals[-3:]
-        coverage = ", ".join(
-            f"{100 * p:.0f} %: {100 * n / pixels:.1f} %"
-            for p, n in zip(INTERVALS, totals, strict=False)
-        )
-        ratio = np.sqrt(spread / error)
-        print(f"{anatomy}: coverage {coverage}; spread/skill {ratio:.2f}; {pixels:.0f} pixels")
+    print(
+        f"{prior.name}, {options.factor}x fourier, noise-free, T = {recipe.steps},"
+        f" K = {options.samples}, {options.split} split"
+    )
+    for zeta, floor in product(
+        options.zeta or [recipe.zeta], options.noise_floor or [recipe.noise_floor]
+    ):
+        settings = replace(recipe, zeta=zeta, noise_floor=floor)
+        for anatomy, files in by_anatomy.items():
+            step = max(1, len(files) // options.files)
+            chosen = files[::step][: options.files]
+            totals = sum(of_file(file, prior, settings, options) for file in chosen)
+            label = f"zeta {zeta:g}, noise floor {floor:g}, {anatomy}"
+            print(f"{label}: {describe(totals)}", flush=True)
 
 
-def of_file(file, factor, prior, settings, options) -> np.ndarray:
+def describe(totals: np.ndarray) -> str:
+    """One line from the sums of ``of_file``."""
+    pixels, spread, error = totals[-3:]
+    coverage = ", ".join(
+        f"{100 * p:.0f} %: {100 * n / pixels:.1f} %"
+        for p, n in zip(INTERVALS, totals, strict=False)
+    )
+    return f"coverage {coverage}; spread/skill {np.sqrt(spread / error):.2f}; {pixels:.0f} pixels"
+
+
+def of_file(file, prior, settings, options) -> np.ndarray:
     """Counts of covered pixels per interval, pixels, sum of predicted and of real variance."""
+    factor = (float(options.factor),) * 2
     truth = load_truth(file, factor, options.max_slices)
     operator = operator_for(truth, "fourier", factor)
     low = measure(truth, operator, 0.0, 0)

@@ -32,25 +32,23 @@ def table() -> str:
 def _row(name: str, level: int, side: int, config: LevelConfig) -> str:
     with torch.device("meta"):  # shapes alone decide both figures
         networks = LevelNetworks(config, channels=1)
-        sizes = [parameter_count(n) for n in (networks.unet, networks.mean) if n is not None]
+        unet, mean = networks.unet, networks.mean
+        sizes = [None if n is None else parameter_count(n) for n in (unet, mean)]
         fold(networks)
         channels = 4 if config.mean else 1  # noisy band; condition, its error, regression
-        costs = [gflop(networks.unet, torch.zeros(1, channels, side, side), torch.zeros(1))]
-        if networks.mean is not None:
-            costs.append(gflop(networks.mean, torch.zeros(1, 2, side, side)))
-    unet = config.unet
-    scale = [unet.stem * 2**i for i in unet.attention]
-    cells = [
-        name,
-        str(level),
-        f"{side}x{side}",
-        f"{unet.channels}, {'-'.join(map(str, unet.multipliers))}, {unet.blocks}",
-        str(unet.stem),
-        ", ".join(f"1/{s}" for s in scale) or "-",
-    ]
+        inputs = torch.zeros(1, channels, side, side), torch.zeros(1)
+        costs = [
+            None if unet is None else gflop(unet, *inputs),
+            None if mean is None else gflop(mean, torch.zeros(1, 2, side, side)),
+        ]
+    shape = ["-", "-", "-"]
+    if (u := config.unet) is not None:
+        scales = ", ".join(f"1/{u.stem * 2**i}" for i in u.attention)
+        multipliers = "-".join(map(str, u.multipliers))
+        shape = [f"{u.channels}, {multipliers}, {u.blocks}", str(u.stem), scales or "-"]
+    cells = [name, str(level), f"{side}x{side}", *shape]
     for size, cost in zip(sizes, costs, strict=True):
-        cells += [f"{size:,}", f"{cost:.2f}"]
-    cells += ["-", "-"] * (config.mean is None)
+        cells += ["-", "-"] if size is None or cost is None else [f"{size:,}", f"{cost:.2f}"]
     return f"| {' | '.join(cells)} |"
 
 

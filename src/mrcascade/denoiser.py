@@ -30,9 +30,9 @@ class LevelNetworks(nn.Module):
         self.channels = channels
         conditional = config.mean is not None
         extra = 2 * channels + 1 if conditional else 0
-        self.unet = UNet(config.unet, channels + extra, channels)
+        self.unet = UNet(config.unet, channels + extra, channels) if config.unet else None
         self.mean = MeanNetwork(config.mean, channels + 1, channels) if config.mean else None
-        self.log_variance = LogVariance()
+        self.log_variance = LogVariance() if config.unet else None
 
     def conditional_mean(self, condition: Tensor | None) -> Tensor | None:
         """(N, channels + 1, H, W) condition -> (N, channels, H, W); None where unconditional."""
@@ -41,7 +41,10 @@ class LevelNetworks(nn.Module):
     def forward(
         self, x: Tensor, sigma: Tensor, condition: Tensor | None, mean: Tensor | None
     ) -> Tensor:
-        """Denoise ``x`` (N, channels, H, W) at noise levels ``sigma`` (N,)."""
+        """Denoise ``x`` (N, channels, H, W) at noise levels ``sigma`` (N,); a level without a
+        U-Net takes what it is given."""
+        if self.unet is None:
+            return x
         s = sigma[:, None, None, None]
         c_skip, c_in = 1 / (s**2 + 1), (s**2 + 1).rsqrt()
         residual = x if mean is None else x - mean
@@ -73,5 +76,6 @@ def diffusion_loss(
     """
     weight = (sigma**2 + 1) / sigma**2
     error = weight * (denoised - clean).square().mean((1, 2, 3))
+    assert networks.log_variance is not None  # as every level with a U-Net
     u = networks.log_variance(noise_label(sigma))
     return (error / u.exp() + u).mean(), error.detach()

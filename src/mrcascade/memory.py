@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from mrcascade.networks import UNetConfig
 from mrcascade.networks.layers import MPConv
 from mrcascade.networks.unet import HEAD_CHANNELS
 from mrcascade.prior import CascadePrior, LevelPrior
@@ -53,7 +54,9 @@ def fitting_batch(asked: int, per_image: int, device: torch.device) -> int:
 
 def _network_bytes(level: LevelPrior, shape: tuple[int, int]) -> float:
     networks, config = level.networks, level.spec.networks.unet
-    weight = next(networks.parameters())
+    weight = next(networks.parameters(), None)
+    if weight is None:
+        return 0.0
     x = weight.new_zeros(1, networks.channels, _PROBE_SIDE, _PROBE_SIDE)
     condition = torch.cat([x, x[:, :1]], 1) if level.conditional else None
     largest = 0
@@ -74,10 +77,16 @@ def _network_bytes(level: LevelPrior, shape: tuple[int, int]) -> float:
     finally:
         for hook in hooks:
             hook.remove()
-    scores = 0
+    area = math.prod(shape) / _PROBE_SIDE**2
+    scores = 0 if config is None else _score_bytes(config, shape)
+    return _LARGEST_CONVOLUTIONS * largest * area + _SCORE_COPIES * scores
+
+
+def _score_bytes(config: UNetConfig, shape: tuple[int, int]) -> int:
+    """Of the largest attention's float32 scores."""
+    largest = 0
     for depth in config.attention:
         tokens = math.prod(-(-n // (config.stem * 2**depth)) for n in shape)
         heads = max(1, config.channels * config.multipliers[depth] // HEAD_CHANNELS)
-        scores = max(scores, 4 * heads * tokens**2)
-    area = math.prod(shape) / _PROBE_SIDE**2
-    return _LARGEST_CONVOLUTIONS * largest * area + _SCORE_COPIES * scores
+        largest = max(largest, 4 * heads * tokens**2)
+    return largest

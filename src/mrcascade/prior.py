@@ -150,6 +150,11 @@ class CascadePrior:
         """Smallest output side that every level can process."""
         return int(8 * self.step ** (len(self.levels) - 1))
 
+    @property
+    def generative(self) -> bool:
+        """Whether it can be sampled: every level has a denoiser."""
+        return all(level.spec.networks.unet is not None for level in self.levels)
+
     def power_density(self, row_frequency: np.ndarray, col_frequency: np.ndarray) -> np.ndarray:
         """Interpolated spectral density at frequencies in cycles per full-resolution pixel."""
         radius = np.hypot(row_frequency, col_frequency)
@@ -274,10 +279,12 @@ def write_prior(
 
 
 def _level_spec(entry: Mapping[str, Any]) -> LevelSpec:
-    unet, mean = dict(entry["networks"]["unet"]), entry["networks"]["mean"]
-    for key in ("multipliers", "attention"):
-        unet[key] = tuple(unet[key])
-    networks = LevelConfig(UNetConfig(**unet), None if mean is None else MeanConfig(**mean))
+    unet, mean = entry["networks"]["unet"], entry["networks"]["mean"]
+    if unet is not None:
+        unet = {**unet, **{key: tuple(unet[key]) for key in ("multipliers", "attention")}}
+    networks = LevelConfig(
+        None if unet is None else UNetConfig(**unet), None if mean is None else MeanConfig(**mean)
+    )
     values = {key: float(value) for key, value in entry["statistics"].items()}
     statistics = LevelStatistics(**values)
     if (

@@ -143,11 +143,18 @@ def super_resolve(
 def resolve_settings(
     prior: CascadePrior, mode: str | SamplerSettings, steps: int | None = None
 ) -> SamplerSettings:
-    """A recipe with the values that the prior tunes, and another T if one is given."""
+    """A recipe with the values that the prior tunes, and another T if one is given.
+
+    Raises MRCascadeError for a recipe that the prior does not have.
+    """
     if isinstance(mode, str):
         if mode not in RECIPES:
             raise MRCascadeError(f"unknown mode {mode!r}: choose one of {', '.join(RECIPES)}")
         mode = replace(RECIPES[mode], **prior.sampling.get(mode, {}))
+    if mode.steps is not None and not prior.generative:
+        raise MRCascadeError(
+            f"prior {prior.name!r} is a regression network and has no samples; use mode 'mean'"
+        )
     if steps is None:
         return mode
     if mode.steps is None:

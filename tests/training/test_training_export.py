@@ -16,8 +16,7 @@ from training_data import TINY, checkpoint, volumes
 
 from mrcascade import CascadePrior, MRCascadeError, SeparableOperator, super_resolve
 from mrcascade.cli import main
-from mrcascade.networks import NETWORKS, network_preset
-from mrcascade.networks.config import CascadeConfig
+from mrcascade.networks import NETWORKS, CascadeConfig, LevelConfig, network_preset
 from mrcascade.training.log import read_log
 from mrcascade.training.run import train_cascade
 from mrcascade.training.snapshots import rebuild_profile
@@ -152,34 +151,57 @@ def test_folder_of_images_trains_like_its_cache(tmp_path: Path) -> None:
     assert checkpoint(tmp_path / "run", 3)["seen"] == 8
 
 
-@pytest.mark.usefixtures("_no_plot")
-@pytest.mark.parametrize(
-    ("levels", "step", "mean_evaluations", "sampled"),
-    [((2,), 2, {1: 0}, {1: 3}), ((0, 2), 4, {1: 1, 2: 0}, {1: 3, 2: 0})],
-    ids=["single-scale", "4x in one step"],
-)
-def test_other_cascades_restore_4x(
-    data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    levels: tuple[int, ...],
-    step: int,
-    mean_evaluations: dict[int, int],
-    sampled: dict[int, int],
-) -> None:
-    """One level is single-scale DiffPIR; two levels a factor of 4 apart regress 4x at once."""
-    tiny = network_preset("tiny").levels
-    monkeypatch.setitem(NETWORKS, "other", CascadeConfig(tuple(tiny[i] for i in levels), step))
-    config = replace(TINY, network="other", images=8, mean_images=8)
-    folder = train_cascade(data, tmp_path / "run", config)
-    prior = CascadePrior.from_pretrained(folder)
-    assert (prior.step, prior.maximum_factor) == (step, 4)
-    operator = SeparableOperator.from_kernel("fourier", 4, (48, 64))
+@pytest.fixture
+def measurement() -> tuple[np.ndarray, SeparableOperator]:
+    """4x, and the operator of a 48 x 64 image."""
     y = np.random.default_rng(0).random((12, 16)).astype(np.float32)
-    mean = super_resolve(y, operator, prior)
-    assert mean.evaluations == mean_evaluations
-    steps = sum(sampled.values()) * len(levels)
-    draw = super_resolve(y, operator, prior, mode="paper", steps=steps)
-    assert draw.evaluations == sampled
+    return y, SeparableOperator.from_kernel("fourier", 4, (48, 64))
+
+
+@pytest.mark.usefixtures("_no_plot")
+def test_one_level_is_single_scale_sampling(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measurement
+) -> None:
+    y, operator = measurement
+    one = CascadeConfig(network_preset("tiny").levels[2:])
+    monkeypatch.setitem(NETWORKS, "one", one)
+    config = replace(TINY, network="one", images=8)
+    prior = CascadePrior.from_pretrained(train_cascade(data, tmp_path / "run", config))
+    assert (len(prior.levels), prior.step, prior.maximum_factor) == (1, 2, 4)
+    draw = super_resolve(y, operator, prior, mode="paper", steps=3)
+    assert draw.evaluations == {1: 3}
+    assert super_resolve(y, operator, prior).evaluations == {1: 0}
     # float32 sums of a few dozen terms and sampling noise a few times larger than y
-    assert max(mean.residual.max(), draw.residual.max()) < 1e-5
+    assert draw.residual.max() < 1e-5
+
+
+@pytest.mark.usefixtures("_no_plot")
+def test_regression_network_for_4x(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measurement, capsys
+) -> None:
+    y, operator = measurement
+    branch = LevelConfig(None, network_preset("tiny").levels[0].mean)
+    monkeypatch.setitem(NETWORKS, "4x", CascadeConfig((branch, LevelConfig(None)), step=4))
+    config = replace(TINY, network="4x", mean_images=16)
+    folder = train_cascade(data, tmp_path / "run", config)
+    assert (checkpoint(tmp_path / "run")["seen"], checkpoint(tmp_path / "run", 2)["seen"]) == (
+        16,
+        0,
+    )
+    assert not read_log(tmp_path / "run" / "level2.jsonl")
+    prior = CascadePrior.from_pretrained(folder)
+    assert (prior.step, prior.maximum_factor, prior.generative) == (4, 4, False)
+    # The band of the whole factor, added to the zero-filled image.
+    level, up = prior.levels[0], operator.pinv(torch.from_numpy(y))
+    band = level.condition(up[None, None]).mean()
+    result = super_resolve(y, operator, prior, scale=1.0)
+    expected = operator.project(up + band[0, 0], torch.from_numpy(y))
+    # float32 sums of a few dozen terms of order one
+    np.testing.assert_allclose(result.mean, expected, atol=1e-5)
+    assert np.abs(result.mean - up.numpy()).max() > 1e-3
+    assert result.evaluations == {1: 1, 2: 0}
+    with pytest.raises(MRCascadeError, match="regression network and has no samples"):
+        super_resolve(y, operator, prior, mode="paper")
+    assert main(["info", str(folder)]) == 0
+    assert "level 1: band std" in (out := capsys.readouterr().out)
+    assert "no network" in out

@@ -49,12 +49,19 @@ def describe_prior(folder: Path) -> list[str]:
             stats, training = level["statistics"], level["training"]
             lines.append(
                 f"level {number}: band std {stats['std']:.4f} of the maximum,"
-                f" {level['networks']['unet']['channels']} channels,"
+                f" {_network(level['networks'])},"
                 f" {training.get('images', '?')} training patches"
             )
     except (KeyError, TypeError, OSError) as error:
         raise MRCascadeError(f"{folder / PRIOR_FILE}: not a complete prior ({error})") from error
     return lines
+
+
+def _network(networks: dict[str, Any]) -> str:
+    for key, kind in (("unet", "denoiser"), ("mean", "regression")):
+        if networks[key] is not None:
+            return f"{kind} of {networks[key]['channels']} channels"
+    return "no network"
 
 
 def describe_image(path: Path) -> list[str]:

@@ -46,7 +46,7 @@ from mrcascade.evaluation.report import describe_test_set, describe_truth, facts
 from mrcascade.evaluation.tables import write_tables
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior import CascadePrior
-from mrcascade.restore import relative_residual
+from mrcascade.restore import relative_residual, resolve_settings
 from mrcascade.samplers import Progress
 
 Tick = Callable[[int, str], None]
@@ -73,6 +73,9 @@ def evaluate(
     prior = None
     if any(METHODS[m].learned for m in methods):
         prior = CascadePrior.from_pretrained(job.prior, job.device)
+        for method in methods:
+            if METHODS[method].sampled:
+                resolve_settings(prior, method)  # which says so where it has no samples
     survey = [survey_file(file, job, prior, weights) for file in files]
     settings = common_settings(job, survey, weights)
     ledger = Ledger.open(

@@ -2,6 +2,7 @@
 
 from mrcascade.networks.config import (
     NETWORKS,
+    CascadeConfig,
     LevelConfig,
     MeanConfig,
     UNetConfig,
@@ -13,6 +14,7 @@ from mrcascade.networks.unet import LogVariance, UNet, gflop, parameter_count
 
 __all__ = [
     "NETWORKS",
+    "CascadeConfig",
     "LevelConfig",
     "LogVariance",
     "MeanConfig",

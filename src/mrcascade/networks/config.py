@@ -34,9 +34,10 @@ class MeanConfig:
 
 @dataclass(frozen=True)
 class LevelConfig:
-    """Networks of one level; ``mean`` is None for the unconditional coarsest level."""
+    """Networks of one level; ``mean`` is None for the unconditional coarsest level, ``unet``
+    where a level is only regressed or only given."""
 
-    unet: UNetConfig
+    unet: UNetConfig | None
     mean: MeanConfig | None = None
 
 
@@ -49,10 +50,12 @@ class CascadeConfig:
 
 
 def _level(
-    unet: tuple[int, tuple[int, ...], int, tuple[int, ...], int],
+    unet: tuple[int, tuple[int, ...], int, tuple[int, ...], int] | None = None,
     mean: tuple[int, int] | None = None,
 ) -> LevelConfig:
-    return LevelConfig(UNetConfig(*unet), None if mean is None else MeanConfig(*mean))
+    return LevelConfig(
+        None if unet is None else UNetConfig(*unet), None if mean is None else MeanConfig(*mean)
+    )
 
 
 # One table of presets, finest level first. A band is easier to model than an image, so level 1
@@ -72,15 +75,10 @@ NETWORKS: dict[str, CascadeConfig] = {
             _level((32, (1, 2, 2), 1, (2,), 2)),
         ),
     ),
-    # What the cascade is measured against: a prior of the whole image, and one band for all 4x.
+    # What the cascade is measured against: a prior of the whole image, and a regression network
+    # for 4x with as many weights as the two branches of "small".
     "small-single": CascadeConfig((_level((32, (1, 2, 2, 2), 1, (3,), 2)),)),
-    "small-direct": CascadeConfig(
-        (
-            _level((32, (1, 2, 2), 1, (), 2), (96, 7)),
-            _level((32, (1, 2, 2), 1, (2,), 2)),
-        ),
-        step=4,
-    ),
+    "small-regression": CascadeConfig((_level(mean=(96, 7)), _level()), step=4),
     "xs": CascadeConfig(
         (
             _level((64, (1, 2, 3), 2, (), 2), (96, 12)),

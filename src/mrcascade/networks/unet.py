@@ -88,8 +88,10 @@ class UNet(nn.Module):
         area = config.stem**2
         self.stem = MPConv((in_channels + 1) * area, widths[0], 3)
 
-        def block(i: int, o: int, level: int, decoder: bool, resample: str = "keep") -> Block:
-            attends = level in config.attention and resample == "keep"
+        def block(
+            i: int, o: int, level: int, decoder: bool, resample: str = "keep", attend: bool = True
+        ) -> Block:
+            attends = attend and level in config.attention and resample == "keep"
             return Block(i, o, embedding, decoder=decoder, attention=attends, resample=resample)
 
         self.encoder = nn.ModuleList()
@@ -103,8 +105,8 @@ class UNet(nn.Module):
                 self.encoder.append(block(current, width, level, False))
                 current = width
                 skips.append(current)
-        self.bottom = nn.ModuleList(
-            [block(current, current, len(widths) - 1, True) for _ in range(2)]
+        self.bottom = nn.ModuleList(  # only the first of the two attends
+            [block(current, current, len(widths) - 1, True, attend=a) for a in (True, False)]
         )
         self.decoder = nn.ModuleList()
         for level, width in reversed(list(enumerate(widths))):

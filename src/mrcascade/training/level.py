@@ -90,9 +90,9 @@ class LevelTrainer:
                 (Muon(matrices, lr=0.0), config.mean_rate),
                 (_adam(others), config.mean_rate * MEAN_ADAM_SHARE),
             ]
-        self.optimizers: list[tuple[torch.optim.Optimizer, float]] = [
-            (_adam(denoiser), config.rate)
-        ]
+        self.optimizers: list[tuple[torch.optim.Optimizer, float]] = []
+        if denoiser:
+            self.optimizers = [(_adam(denoiser), config.rate)]
         self.ema = PowerEMA(networks, config.ema)
         self.seen = 0
         self.seconds = 0.0
@@ -106,8 +106,8 @@ class LevelTrainer:
 
     @property
     def images(self) -> int:
-        """Patches of both stages."""
-        return self.mean_images + self.config.images
+        """Patches of the stages that the level's networks have."""
+        return self.mean_images + (self.config.images if self.optimizers else 0)
 
     def step(self) -> dict[str, float]:
         """One optimiser step on ``config.batch`` patches; returns the losses."""
@@ -279,7 +279,7 @@ def validate(
     noise = torch.randn(band.shape, generator=generator).to(device)
     mean = networks.conditional_mean(condition)
     estimates = {} if mean is None else {"mean": mean}
-    for s in VALIDATION_SIGMAS:
+    for s in VALIDATION_SIGMAS if networks.unet is not None else ():
         sigma = band.new_full((len(band),), s)
         estimates[f"s{s:g}"] = networks(band + s * noise, sigma, condition, mean)
     if networks.mean is not None:
@@ -323,6 +323,8 @@ def train_level(
         if trainer.seen >= trainer.images or time.monotonic() - saved > checkpoint_seconds:
             trainer.save(checkpoint)
             saved = time.monotonic()
+    if not checkpoint.exists():  # a level without networks
+        trainer.save(checkpoint)
 
 
 def _due(trainer: LevelTrainer, times: int) -> bool:
