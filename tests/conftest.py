@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mrcascade.denoiser import LevelNetworks
-from mrcascade.networks import network_preset
+from mrcascade.networks import CascadeConfig, LevelConfig, network_preset
 from mrcascade.prior import CascadePrior, LevelSpec, LevelStatistics, write_prior
 
 # Statistics of the size that real images have, in units of the robust maximum.
@@ -19,14 +19,24 @@ STATISTICS = (
 )
 
 
-def write_random_prior(folder: Path, channels: int = 1) -> Path:
+THREE_LEVELS = network_preset("tiny")
+TINY = THREE_LEVELS.levels
+# As a single-scale prior, and as a regression network for 4x.
+SINGLE = CascadeConfig(TINY[2:])
+REGRESSION = CascadeConfig((LevelConfig(None, TINY[0].mean), LevelConfig(None)), step=4)
+
+
+def write_random_prior(
+    folder: Path, channels: int = 1, cascade: CascadeConfig = THREE_LEVELS
+) -> Path:
     """A prior of random `tiny` networks whose outputs are not zero, as they are at the start."""
     torch.manual_seed(0)
     levels = []
-    for config, statistics in zip(network_preset("tiny").levels, STATISTICS, strict=True):
+    for config, statistics in zip(cascade.levels, STATISTICS[-len(cascade.levels) :], strict=True):
         networks = LevelNetworks(config, channels)
         with torch.no_grad():
-            networks.unet.out.gain.fill_(0.3)
+            if networks.unet is not None:
+                networks.unet.out.gain.fill_(0.3)
             if networks.mean is not None:
                 networks.mean.tail.weight.normal_(std=0.02)
         spec = LevelSpec(config, statistics, condition_error=0.9)
@@ -36,6 +46,7 @@ def write_random_prior(folder: Path, channels: int = 1) -> Path:
         name="random",
         kernel="fourier",
         channels=channels,
+        step=cascade.step,
         levels=levels,
         spectrum=[100.0 / (1 + i) ** 3 for i in range(48)],
         provenance={"data": "none", "files": [], "slices": 0},

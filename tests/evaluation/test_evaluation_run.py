@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from skimage.io import imread
+from tests.conftest import REGRESSION, SINGLE, write_random_prior
 
 from mrcascade.cli import main
 from mrcascade.evaluation.figure import Picture, choose_pictures
@@ -92,6 +93,33 @@ def test_everything_once(
     # Truth and four methods beside one another, four slices with their errors below.
     picture = imread(output / "slices.png")
     assert picture.shape[0] > picture.shape[1] > 1000
+
+
+def test_baselines_that_have_priors_of_their_own(
+    test_set: TestSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, output, baselines = test_set(NAMES[:2]), tmp_path / "out", tmp_path / "baselines"
+    write_random_prior(baselines / "single-scale", cascade=SINGLE)
+    write_random_prior(baselines / "regression-4x", cascade=REGRESSION)
+    options = ["--methods", "diffpir,regression", "--baselines", str(baselines), "--steps", "3"]
+    command = arguments(root, output, tmp_path / "unused", *options)
+    assert main(command) == 2
+    assert f"unknown prior '{baselines}/regression-2x'" in capsys.readouterr().err
+    assert not output.exists()
+    command[command.index("--factor") + 1] = "4"
+    assert main(command) == 0
+    rows = table(output / "metrics.csv")
+    assert {r["method"]: r["nfe"] for r in rows} == {"diffpir": "3", "regression": "1"}
+    assert max(float(r["residual"]) for r in rows) < 1e-5
+    methods = json.loads((output / "evaluation.json").read_text())["methods"]
+    assert {m: s["prior"] for m, s in methods.items()} == {
+        "diffpir": "single-scale",
+        "regression": "regression-4x",
+    }
+    # A regression network cannot take the place of a prior.
+    copytree(baselines / "regression-4x", baselines / "single-scale", dirs_exist_ok=True)
+    assert main([*command, "--overwrite"]) == 2
+    assert "has no samples" in capsys.readouterr().err
 
 
 def run(job: Evaluation, output: Path, stop_after: int | None = None) -> list[str]:

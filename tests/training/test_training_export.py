@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.conftest import REGRESSION, SINGLE
 from training_data import TINY, checkpoint, volumes
 
 from mrcascade import CascadePrior, MRCascadeError, SeparableOperator, super_resolve
 from mrcascade.cli import main
-from mrcascade.networks import NETWORKS, CascadeConfig, LevelConfig, network_preset
+from mrcascade.networks import NETWORKS
 from mrcascade.training.log import read_log
 from mrcascade.training.run import train_cascade
 from mrcascade.training.snapshots import rebuild_profile
@@ -163,8 +164,7 @@ def test_one_level_is_single_scale_sampling(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measurement
 ) -> None:
     y, operator = measurement
-    one = CascadeConfig(network_preset("tiny").levels[2:])
-    monkeypatch.setitem(NETWORKS, "one", one)
+    monkeypatch.setitem(NETWORKS, "one", SINGLE)
     config = replace(TINY, network="one", images=8)
     prior = CascadePrior.from_pretrained(train_cascade(data, tmp_path / "run", config))
     assert (len(prior.levels), prior.step, prior.maximum_factor) == (1, 2, 4)
@@ -180,8 +180,7 @@ def test_regression_network_for_4x(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measurement, capsys
 ) -> None:
     y, operator = measurement
-    branch = LevelConfig(None, network_preset("tiny").levels[0].mean)
-    monkeypatch.setitem(NETWORKS, "4x", CascadeConfig((branch, LevelConfig(None)), step=4))
+    monkeypatch.setitem(NETWORKS, "4x", REGRESSION)
     config = replace(TINY, network="4x", mean_images=16)
     folder = train_cascade(data, tmp_path / "run", config)
     assert (checkpoint(tmp_path / "run")["seen"], checkpoint(tmp_path / "run", 2)["seen"]) == (

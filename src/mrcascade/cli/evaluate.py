@@ -36,12 +36,18 @@ def add_parser(subparsers: Any) -> None:
         "--methods",
         default="zero-fill,bicubic,mean,paper",
         metavar="NAME[,NAME]",
-        help="default: %(default)s",
+        help="of zero-fill, bicubic, regression, diffpir, mean, paper; default: %(default)s",
     )
     options.add_factor(parser)
     options.add_kernel(parser)
     options.add_noise(parser, 0.0, "(default: 0)")
     options.add_prior(parser)
+    parser.add_argument(
+        "--baselines",
+        default="mr-small-baselines",
+        metavar="NAME|DIR",
+        help="priors of the methods diffpir and regression; default: %(default)s",
+    )
     options.add_sampling(parser, "score the mean of K samples; default: %(default)s")
     options.add_batch_size(parser)
     options.add_device(parser)
@@ -78,6 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
         kernel=arguments.kernel,
         noise=arguments.noise,
         prior=arguments.prior,
+        baselines=arguments.baselines,
         steps=arguments.steps,
         samples=arguments.samples,
         seed=arguments.seed,

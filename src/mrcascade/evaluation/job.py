@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import Factors, TestFile, load_truth, operator_for
 from mrcascade.evaluation.lpips import MINIMUM_SIZE, LPIPSFiles
-from mrcascade.evaluation.methods import METHODS, choose_methods
+from mrcascade.evaluation.methods import CASCADE, METHODS, choose_methods
 from mrcascade.evaluation.metrics import SSIM_WINDOW
 from mrcascade.prior import CascadePrior
 from mrcascade.prior_format import PRIOR_FILE, file_sha256, prior_folder
@@ -24,12 +24,13 @@ class Evaluation:
     """What ``evaluate`` was asked for; the fields are the command's options."""
 
     data: Path
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: tuple[str, ...] = ("zero-fill", "bicubic", "mean", "paper")
     split: str = "test"
     factor: Factors = (2.0, 2.0)
     kernel: str = "fourier"
     noise: float = 0.0  # fraction of the measurement's robust maximum
     prior: str | Path = "mr-small"
+    baselines: str | Path = "mr-small-baselines"  # name or folder of the other methods' priors
     steps: int | None = None
     samples: int = 1
     seed: int = 0
@@ -70,7 +71,7 @@ def checked_methods(job: Evaluation) -> list[str]:
 
 
 def survey_file(
-    file: TestFile, job: Evaluation, prior: CascadePrior | None, weights: LPIPSFiles | None
+    file: TestFile, job: Evaluation, priors: Iterable[CascadePrior], weights: LPIPSFiles | None
 ) -> Surveyed:
     """Read a file once before the work, so that what cannot be evaluated is known at the start."""
     truth = load_truth(file, job.factor, job.max_slices)
@@ -81,14 +82,24 @@ def survey_file(
                 f"{shape[0]}x{shape[1]} pixels are too few for {'LPIPS' if weights else 'SSIM'}"
                 f" ({smallest}); leave the file out"
             )
-        if prior is not None:
-            operator = operator_for(truth, job.kernel, job.factor)
+        operator = operator_for(truth, job.kernel, job.factor)
+        for prior in priors:
             check_measurement(
                 np.zeros((1, *operator.out_shape), truth.stack.dtype), operator, prior
             )
     except MRCascadeError as error:
         raise MRCascadeError(f"{file.path}: {error}") from error
     return Surveyed(file, truth.kept, truth.empty, truth.sha256)
+
+
+def method_prior(method: str, job: Evaluation) -> Path | None:
+    """Folder of what the method has learned from; MRCascadeError where it is not there."""
+    name = METHODS[method].prior
+    if name is None:
+        return None
+    if name == CASCADE:
+        return prior_folder(job.prior)
+    return prior_folder(f"{job.baselines}/{name.format(factor=factor_text(job.factor))}")
 
 
 def common_settings(
@@ -111,8 +122,8 @@ def common_settings(
 def method_settings(method: str, job: Evaluation) -> dict[str, Any]:
     """What the rows of one method depend on besides."""
     settings: dict[str, Any] = {}
-    if METHODS[method].learned:
-        folder = prior_folder(job.prior)
+    folder = method_prior(method, job)
+    if folder is not None:
         settings["prior"] = folder.resolve().name
         settings["prior_sha256"] = file_sha256(folder / PRIOR_FILE)
     if METHODS[method].sampled:

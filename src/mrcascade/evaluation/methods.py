@@ -12,7 +12,7 @@ from mrcascade.evaluation.baselines import bicubic, zero_filled
 from mrcascade.operators import LinearOperator
 from mrcascade.prior import CascadePrior
 from mrcascade.restore import super_resolve
-from mrcascade.samplers import Progress
+from mrcascade.samplers import RECIPES, Progress
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Context:
         scale: robust maximum of the file's whole measurement.
         noise: sigma_y as a fraction of ``scale``.
         seed: of this file.
-        prior: where the method is learned, else None.
+        prior: what the method has learned, or None.
         steps: T instead of the recipe's, for methods that sample.
         samples: K, for methods that sample.
         batch_size: slices or samples that pass through the networks together.
@@ -57,11 +57,15 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to restore slices; ``about`` is its line in the report."""
+    """A way to restore slices; ``about`` is its line in the report.
+
+    ``prior`` says what it has learned from: the evaluation's prior (``CASCADE``), one of the
+    baselines' folder, in whose name ``{factor}`` stands for the factor, or nothing.
+    """
 
     run: Callable[[Context], Reconstruction]
     about: str
-    learned: bool = False  # needs a prior
+    prior: str | None = None
     sampled: bool = False  # draws, so that --steps and --samples apply
 
 
@@ -76,10 +80,10 @@ def _bicubic(context: Context) -> Reconstruction:
 
 def _recipe(mode: str) -> Callable[[Context], Reconstruction]:
     """A recipe of ``super_resolve``; the mean of K samples where it draws."""
+    sampled = RECIPES[mode].steps is not None
 
     def run(context: Context) -> Reconstruction:
         assert context.prior is not None  # the table below says so
-        sampled = METHODS[mode].sampled
         samples = context.samples if sampled else 1
         result = super_resolve(
             context.measurement,
@@ -99,13 +103,17 @@ def _recipe(mode: str) -> Callable[[Context], Reconstruction]:
     return run
 
 
+CASCADE = "cascade"
+
 METHODS: dict[str, Method] = {
     "zero-fill": Method(_zero_fill, "pseudo-inverse of the measurement (k-space zero filling)"),
     "bicubic": Method(_bicubic, "cubic interpolation on the grid of the measurement's kernel"),
-    "mean": Method(_recipe("mean"), "conditional mean, one evaluation per level", learned=True),
-    "paper": Method(
-        _recipe("paper"), "scale-cascaded DiffPIR sampling", learned=True, sampled=True
+    "regression": Method(
+        _recipe("mean"), "supervised network, projected onto the data", "regression-{factor}x"
     ),
+    "diffpir": Method(_recipe("paper"), "single-scale DiffPIR", "single-scale", sampled=True),
+    "mean": Method(_recipe("mean"), "conditional mean of each level", CASCADE),
+    "paper": Method(_recipe("paper"), "scale-cascaded DiffPIR", CASCADE, sampled=True),
 }
 
 

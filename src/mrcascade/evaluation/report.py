@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def facts(job: Evaluation, ledger: Ledger, survey: Sequence[Surveyed]) -> dict[s
 
 
 def notes(
-    survey: Sequence[Surveyed], prior: CascadePrior | None, weights: LPIPSFiles | None
+    survey: Sequence[Surveyed], priors: Iterable[CascadePrior], weights: LPIPSFiles | None
 ) -> list[str]:
     """What a reader must be warned of."""
     result = []
@@ -76,12 +76,12 @@ def notes(
             f"The LPIPS column is empty: {BACKBONE_FILES[0]} and {LINEAR_FILES[0]} were not found;"
             " name their folder with --lpips-weights."
         )
-    trained = set() if prior is None else set(prior.provenance.get("files", ()))
+    trained = {file for prior in priors for file in prior.provenance.get("files", ())}
     seen = [s.file.name for s in survey if s.file.name in trained]
     if seen:
         result.append(
             f"Careful: {len(seen)} of {len(survey)} files, such as {seen[0]}, are among those that"
-            " the prior was trained on."
+            " a prior was trained on."
         )
     return result
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from mrcascade.evaluation.job import (
     checked_methods,
     common_settings,
     factor_text,
+    method_prior,
     method_settings,
     survey_file,
 )
@@ -70,22 +71,22 @@ def evaluate(
     weights = find_weights(job.lpips_weights)
     lpips = None if weights is None else LPIPS.load(weights, job.device)
     files = find_files(job.data, job.split, job.matrices)
-    prior = None
-    if any(METHODS[m].learned for m in methods):
-        prior = CascadePrior.from_pretrained(job.prior, job.device)
-        for method in methods:
-            if METHODS[method].sampled:
-                resolve_settings(prior, method)  # which says so where it has no samples
-    survey = [survey_file(file, job, prior, weights) for file in files]
+    folders = {m: folder for m in methods if (folder := method_prior(m, job)) is not None}
+    loaded = {f: CascadePrior.from_pretrained(f, job.device) for f in set(folders.values())}
+    priors = {method: loaded[folder] for method, folder in folders.items()}
+    for method, prior in priors.items():
+        if METHODS[method].sampled:
+            resolve_settings(prior, "paper")  # which says so where the prior has no samples
+    survey = [survey_file(file, job, loaded.values(), weights) for file in files]
     settings = common_settings(job, survey, weights)
     ledger = Ledger.open(
         output, settings, {m: method_settings(m, job) for m in methods}, job.overwrite
     )
-    remarks = notes(survey, prior, weights)
+    remarks = notes(survey, loaded.values(), weights)
     for line in (describe_test_set(job, survey), f"truth: {describe_truth(survey)}", *remarks):
         say(line)
     pictures = choose_pictures([(s.file.name, s.file.anatomy, s.kept) for s in survey])
-    bench = _Bench(job, methods, prior, lpips, ledger, pictures)
+    bench = _Bench(job, methods, priors, lpips, ledger, pictures)
     tick = progress(len(methods) * sum(len(s.kept) for s in survey))
     for surveyed in survey:
         bench.run(surveyed, tick)
@@ -102,7 +103,7 @@ class _Bench:
 
     job: Evaluation
     methods: list[str]
-    prior: CascadePrior | None
+    priors: Mapping[str, CascadePrior]
     lpips: LPIPS | None
     ledger: Ledger
     pictures: list[Picture]
@@ -129,13 +130,13 @@ class _Bench:
             scale=measured.scale,
             noise=measured.noise,
             seed=seed,
-            prior=self.prior,
             steps=job.steps,
             samples=job.samples,
             batch_size=job.batch_size,
         )
         for method in todo:
-            context = replace(context, callback=_step_report(tick, file, method))
+            report = _step_report(tick, file, method)
+            context = replace(context, prior=self.priors.get(method), callback=report)
             started = time.perf_counter()
             result = METHODS[method].run(context)
             seconds = time.perf_counter() - started
