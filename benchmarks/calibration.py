@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="T; default: the recipe's")
     parser.add_argument("--zeta", type=numbers, help="some, to scan; default: the prior's")
     parser.add_argument("--noise-floor", type=numbers, help="the same")
+    parser.add_argument("--spread", type=float, help="1 for the samples' own; default: the prior's")
     parser.add_argument("--files", type=int, default=2, help="files per anatomy")
     parser.add_argument("--max-slices", type=int, default=1, help="slices per file")
     options = parser.parse_args()
@@ -59,12 +60,14 @@ def main() -> None:
     for zeta, floor in product(
         options.zeta or [recipe.zeta], options.noise_floor or [recipe.noise_floor]
     ):
-        settings = replace(recipe, zeta=zeta, noise_floor=floor)
+        settings = replace(
+            recipe, zeta=zeta, noise_floor=floor, spread=options.spread or recipe.spread
+        )
         for anatomy, files in by_anatomy.items():
             step = max(1, len(files) // options.files)
             chosen = files[::step][: options.files]
             totals = sum(of_file(file, prior, settings, options) for file in chosen)
-            label = f"zeta {zeta:g}, noise floor {floor:g}, {anatomy}"
+            label = f"zeta {zeta:g}, floor {floor:g}, spread {settings.spread:g}, {anatomy}"
             print(f"{label}: {describe(totals)}", flush=True)
 
 

@@ -104,6 +104,9 @@ def test_moments_are_those_of_the_samples(prior: CascadePrior) -> None:
     np.testing.assert_allclose(result.sample, singles[0], atol=1e-6)
     np.testing.assert_allclose(result.mean, np.mean(singles, 0), atol=1e-5)
     np.testing.assert_allclose(result.std, np.std(singles, 0, ddof=1), atol=1e-5)
+    wide = super_resolve(y, operator, prior, mode=replace(SHORT, spread=1.5), samples=3, seed=5)
+    np.testing.assert_allclose(wide.std, 1.5 * result.std, rtol=1e-6)
+    assert np.array_equal(wide.mean, result.mean)
 
 
 def test_scale_comes_from_the_measurement_and_is_undone(prior: CascadePrior) -> None:

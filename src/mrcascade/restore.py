@@ -37,7 +37,8 @@ class Restoration:
     Attributes:
         mean: (S, H, W) mean of the samples (the estimate itself in mode "mean").
         sample: (S, H, W) the first sample.
-        std: (S, H, W) standard deviation over the samples (K - 1), None for one sample.
+        std: (S, H, W) standard deviation over the samples (K - 1) times the settings'
+            ``spread``, None for one sample.
         residual: (S,) ``||y - H mean|| / ||y||``.
         evaluations: network evaluations per slice and sample, by level.
         seconds: wall time.
@@ -123,7 +124,7 @@ def super_resolve(
     return Restoration(
         mean=_like(mean * scale, flat),
         sample=_like(moments.first * scale, flat),
-        std=None if samples == 1 else _like(moments.std() * scale, flat),
+        std=None if samples == 1 else _like(moments.std() * (scale * settings.spread), flat),
         residual=relative_residual(mean, stack / scale, operator),
         evaluations=evaluations,
         seconds=time.perf_counter() - started,
