@@ -46,9 +46,10 @@ def main() -> None:
     parser.add_argument("--spread", type=float, help="1 for the samples' own; default: the prior's")
     parser.add_argument("--files", type=int, default=2, help="files per anatomy")
     parser.add_argument("--max-slices", type=int, default=1, help="slices per file")
+    parser.add_argument("--precision", default="float32", help="or bfloat16")
     options = parser.parse_args()
 
-    prior = CascadePrior.from_pretrained(options.prior)
+    prior = CascadePrior.from_pretrained(options.prior, precision=options.precision)
     recipe = resolve_settings(prior, "paper", options.steps)
     by_anatomy = defaultdict(list)
     for file in find_files(options.data, options.split):

@@ -43,9 +43,10 @@ def main() -> None:
     parser.add_argument("--factor", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--modes", default="mean,paper")
+    parser.add_argument("--precision", default="float32", help="or bfloat16")
     options = parser.parse_args()
 
-    prior = CascadePrior.from_pretrained(options.prior)
+    prior = CascadePrior.from_pretrained(options.prior, precision=options.precision)
     operator = SeparableOperator.from_kernel("fourier", options.factor, (options.side,) * 2)
     rng = np.random.default_rng(0)
     measurement = np.abs(rng.normal(size=operator.out_shape)).astype(np.float32)

@@ -43,9 +43,10 @@ def main() -> None:
     parser.add_argument("--sigma-min", type=numbers, default=[0.02], help="of the same")
     parser.add_argument("--noise-floor", type=numbers, default=[0.0])
     parser.add_argument("--condition-error", type=numbers, default=[0.0])
+    parser.add_argument("--precision", default="float32", help="or bfloat16")
     options = parser.parse_args()
 
-    prior = CascadePrior.from_pretrained(options.prior)
+    prior = CascadePrior.from_pretrained(options.prior, precision=options.precision)
     lpips = LPIPS.load(find_weights(options.lpips_weights))
     factor = (float(options.factor),) * 2
     cases = []

@@ -192,7 +192,9 @@ def test_foreign_json_does_not_load(folder: Path, text: str) -> None:
         lambda d: d["levels"][0]["networks"]["unet"].update(channels=-8),
         lambda d: d["levels"][0]["networks"]["unet"].update(channels="8"),
         lambda d: d["levels"][0]["networks"]["unet"].pop("channels"),
-        lambda d: d["levels"][0]["networks"].update(unet=None),
+        lambda d: d["levels"][0]["networks"].update(unet=3),
+        lambda d: d.update(step=3),
+        lambda d: d.update(maximum_factor=1),
         lambda d: d["levels"][0].update(sigma_max=None),
     ],
 )
@@ -322,3 +324,21 @@ def test_level_prior_needs_no_files() -> None:
     # At the start the network is zero: the Wiener filter around the mean.
     x = torch.rand(1, 1, 8, 8)
     torch.testing.assert_close(level.condition(None).denoise(x, 0.2), 0.3 + (x - 0.3) / 2)
+
+
+def test_half_precision_is_of_the_networks_alone(prior: CascadePrior, prior_folder: Path) -> None:
+    """bfloat16 has 8 bits: each layer rounds by up to 2^-8, and a dozen layers in a row add up to
+    some per cent of the band; image, condition and noise stay in float32."""
+    half = CascadePrior.from_pretrained(prior_folder, precision="bfloat16")
+    generator = torch.Generator().manual_seed(0)
+    coarse = 0.3 + 0.25 * torch.randn(1, 1, 32, 32, generator=generator)
+    for exact, rounded in zip(prior.levels[:2], half.levels[:2], strict=True):
+        x = exact.std * torch.randn(1, 1, 32, 32, generator=generator)
+        pairs = [
+            (level.mean(), level.denoise(x, 0.5 * exact.std))
+            for level in (exact.condition(coarse), rounded.condition(coarse))
+        ]
+        for a, b in zip(*pairs, strict=True):
+            assert b.dtype == torch.float32
+            error = float((a - b).square().mean().sqrt() / exact.std)
+            assert 1e-5 < error < 12 * 2.0**-8

@@ -62,8 +62,9 @@ class ConditionedLevel:
     def __init__(self, level: LevelPrior, condition: Tensor | None) -> None:
         self._level = level
         self._condition = condition
-        with torch.no_grad():
-            self._mean = level.networks.conditional_mean(condition)
+        with torch.no_grad(), level.autocast():
+            mean = level.networks.conditional_mean(condition)
+        self._mean = None if mean is None else mean.float()
 
     def mean(self) -> Tensor:
         """Conditional mean of the band, (N, C, H, W); () for the unconditional level."""
@@ -76,19 +77,30 @@ class ConditionedLevel:
         """``E[band | band + sigma noise = x, condition]`` for (N, C, H, W)."""
         stats = self._level.spec.statistics
         labels = x.new_full((x.shape[0],), sigma / stats.std)
-        with torch.no_grad():
+        with torch.no_grad(), self._level.autocast():
             out = self._level.networks(
                 (x - stats.mean) / stats.std, labels, self._condition, self._mean
             )
-        return out * stats.std + stats.mean
+        return out.float() * stats.std + stats.mean
 
 
 class LevelPrior:
-    """One level ready for sampling: folded networks, statistics, noise range. Image units."""
+    """One level ready for sampling: folded networks, statistics, noise range. Image units.
 
-    def __init__(self, spec: LevelSpec, networks: LevelNetworks) -> None:
+    ``precision`` is that of the networks' convolutions, "float32" or "bfloat16".
+    """
+
+    def __init__(
+        self, spec: LevelSpec, networks: LevelNetworks, precision: str = "float32"
+    ) -> None:
         self.spec = spec
         self.networks = networks
+        self.precision = precision
+
+    def autocast(self) -> torch.autocast:
+        """The context in which the networks run."""
+        device = next((p.device.type for p in self.networks.parameters()), "cpu")
+        return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     @property
     def std(self) -> float:
@@ -174,16 +186,22 @@ class CascadePrior:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_folder: str | Path, device: str | torch.device = "cpu"
+        cls,
+        name_or_folder: str | Path,
+        device: str | torch.device = "cpu",
+        precision: str = "float32",
     ) -> CascadePrior:
         """Load a bundled prior by name, or any prior by its folder; ready for sampling.
 
+        With ``precision`` "bfloat16" the networks' convolutions run in half the bits, which
+        is faster where the processor has instructions for it; data steps stay in float32.
         Raises MRCascadeError for a missing, truncated, foreign or mismatched prior.
         """
         prior, weights = read_prior(name_or_folder)
         for level, state in zip(prior.levels, weights, strict=True):
             level.networks.load_state_dict(state, assign=True)
             fold(level.networks)
+            level.precision = precision
         return prior.to(device)
 
 
@@ -219,6 +237,9 @@ def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tupl
     spectrum = [float(v) for v in document["spectrum"]]
     if [level.conditional for level in levels] != [True] * (len(levels) - 1) + [False]:
         raise ValueError("every level but the coarsest must be conditional")
+    step, maximum_factor = int(document["step"]), int(document["maximum_factor"])
+    if step < 2 or step & (step - 1) or maximum_factor < 2:
+        raise ValueError(f"step {step} or maximum factor {maximum_factor} out of range")
     if not spectrum or not np.isfinite(spectrum).all():
         raise ValueError("the spectrum must be finite numbers")
     prior = CascadePrior(
@@ -227,8 +248,8 @@ def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tupl
         channels=int(document["channels"]),
         levels=levels,
         spectrum=spectrum,
-        step=int(document["step"]),
-        maximum_factor=int(document["maximum_factor"]),
+        step=step,
+        maximum_factor=maximum_factor,
         provenance=dict(document["provenance"]),
         sampling=dict(document["sampling"]),
     )

@@ -51,6 +51,7 @@ def add_parser(subparsers: Any) -> None:
     options.add_sampling(parser, "score the mean of K samples; default: %(default)s")
     options.add_batch_size(parser)
     options.add_device(parser)
+    options.add_precision(parser)
     parser.add_argument(
         "--max-slices",
         type=options.positive,
@@ -90,6 +91,7 @@ def run(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         batch_size=arguments.batch_size,
         device=options.resolve_device(arguments.device),
+        precision=arguments.precision,
         max_slices=arguments.max_slices,
         matrices=arguments.effective_matrix,
         lpips_weights=arguments.lpips_weights,

@@ -42,6 +42,7 @@ def add_parser(subparsers: Any) -> None:
     options.add_axes(parser)
     options.add_batch_size(parser)
     options.add_device(parser)
+    options.add_precision(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="print size, time and memory; write nothing"
     )
@@ -66,7 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     paths = find_inputs(arguments.inputs)
     check_names(paths, arguments.output, job)
-    prior = CascadePrior.from_pretrained(arguments.prior, options.resolve_device(arguments.device))
+    device = options.resolve_device(arguments.device)
+    prior = CascadePrior.from_pretrained(arguments.prior, device, arguments.precision)
     check_job(prior, job)
     work = _estimating(prior, job) if arguments.dry_run else _restoring(prior, job)
     return each(paths, lambda path: work(path, arguments.output))

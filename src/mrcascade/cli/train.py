@@ -52,7 +52,7 @@ def add_parser(subparsers: Any) -> None:
     options.add_seed(parser)
     options.add_device(parser)
     parser.add_argument("--batch-size", type=options.positive, metavar="N", help="patches per step")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    options.add_precision(parser)
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoints")
     parser.add_argument(
         "--ema-std",

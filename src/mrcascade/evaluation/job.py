@@ -36,6 +36,7 @@ class Evaluation:
     seed: int = 0
     batch_size: int = 4
     device: str = "cpu"
+    precision: str = "float32"  # of the networks
     max_slices: int | None = None  # per file
     matrices: Path | None = None  # table of effective matrices
     lpips_weights: Path | None = None
@@ -125,6 +126,7 @@ def method_settings(method: str, job: Evaluation) -> dict[str, Any]:
     folder = method_prior(method, job)
     if folder is not None:
         settings["prior"] = folder.resolve().name
+        settings["precision"] = job.precision
         settings["prior_sha256"] = file_sha256(folder / PRIOR_FILE)
     if METHODS[method].sampled:
         settings |= {"steps": job.steps, "samples": job.samples}

@@ -43,6 +43,7 @@ def facts(job: Evaluation, ledger: Ledger, survey: Sequence[Surveyed]) -> dict[s
     """Title -> text, for the head of the report; methods are those of the ledger."""
     methods = {m: ledger.document["methods"][m] for m in ledger.methods}
     priors = {f"{s['prior']} ({s['prior_sha256'][:12]})" for s in methods.values() if "prior" in s}
+    precisions = {s["precision"] for s in methods.values() if "precision" in s}
     lpips = "not computed, no weights found"
     if ledger.document["settings"]["lpips"]:
         lpips = (
@@ -58,6 +59,7 @@ def facts(job: Evaluation, ledger: Ledger, survey: Sequence[Surveyed]) -> dict[s
         " reaches a method",
         "Methods": "; ".join(_about(m, s) for m, s in methods.items()),
         "Prior": ", ".join(sorted(priors)) or "none",
+        "Network precision": ", ".join(sorted(precisions)) or "no networks",
         "Data range": "the ground truth's maximum, of the slice or of the volume, as labelled",
         "SSIM": "uniform 7x7 window, K1 = 0.01, K2 = 0.03, sample covariance (fastMRI's settings)",
         "LPIPS": lpips,

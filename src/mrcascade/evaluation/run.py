@@ -72,7 +72,10 @@ def evaluate(
     lpips = None if weights is None else LPIPS.load(weights, job.device)
     files = find_files(job.data, job.split, job.matrices)
     folders = {m: folder for m in methods if (folder := method_prior(m, job)) is not None}
-    loaded = {f: CascadePrior.from_pretrained(f, job.device) for f in set(folders.values())}
+    loaded = {
+        folder: CascadePrior.from_pretrained(folder, job.device, job.precision)
+        for folder in set(folders.values())
+    }
     priors = {method: loaded[folder] for method, folder in folders.items()}
     for method, prior in priors.items():
         if METHODS[method].sampled:

@@ -330,5 +330,6 @@ def _sidecar(
         "ResidualStored": outcome.stored,
         "Seconds": round(outcome.seconds, 3),
         "Device": str(prior.device),
+        "Precision": prior.levels[0].precision,
         "Software": {"mrcascade": __version__, "torch": torch.__version__},
     }
