@@ -18,7 +18,7 @@ from mrcascade import (
 )
 from mrcascade.intensity import robust_maximum
 from mrcascade.restore import relative_residual
-from tests.conftest import write_random_prior
+from tests.conftest import SINGLE, write_random_prior
 
 # Outputs of a network on other batch sizes differ by the rounding of float32 sums; a chain of few
 # steps amplifies that by less than this, relative to intensities of order one.
@@ -210,3 +210,18 @@ def test_each_orientation_counts_as_evaluation(prior: CascadePrior) -> None:
     assert seen == [(level, step, 4) for level in (2, 1) for step in range(4)]
     with pytest.raises(MRCascadeError, match="orientations must be 1, 2, 4 or 8; got 3"):
         replace(settings, orientations=3)
+
+
+def test_dps(prior: CascadePrior, tmp_path: Path) -> None:
+    y, operator = measure(phantom(1))
+    single = CascadePrior.from_pretrained(write_random_prior(tmp_path, cascade=SINGLE))
+    settings = SamplerSettings("dps", steps=9, sampler="dps")
+    result = super_resolve(y, operator, single, mode=settings)
+    assert result.evaluations == {1: 9}
+    assert result.residual.max() < 1e-5  # the final projection
+    plain = super_resolve(y, operator, single, mode=replace(settings, step_size=0.0))
+    assert np.abs(plain.mean - result.mean).max() > 1e-3
+    assert super_resolve(y, operator, single, mode="dps", steps=9).settings["step_size"] == 0.3
+    assert super_resolve(y, operator, prior, mode=settings).evaluations == {1: 3, 2: 3, 3: 0}
+    with pytest.raises(MRCascadeError, match="sampler must be one of diffpir, dps; got 'magic'"):
+        replace(settings, sampler="magic")

@@ -21,6 +21,9 @@ _PROBE_SIDE = 64
 # temporaries included, it was 3.4 to 4.7 (resident memory of the networks tiny and small at sides
 # 256 to 768, images outside taken off).
 _LARGEST_CONVOLUTIONS = 5
+# What a gradient keeps in units of all convolutions' inputs and outputs, which share much: 0.68
+# (resident memory of the network small at sides 256 and 512).
+_KEPT_COPIES = 0.7
 # Attention may hold its scores, their exponentials and one more copy.
 _SCORE_COPIES = 3
 # Full-resolution float32 images that sampler, proximal step, moments (float64) and residual hold
@@ -33,10 +36,12 @@ def image_bytes(prior: CascadePrior, plan: CascadePlan) -> int:
 
     Each level's networks run once on a small image, which tells the largest convolution; that is
     scaled to the level's area. The attention scores, which grow with the area's square, and the
-    images outside the networks are added.
+    images outside the networks are added. A sampler that follows a gradient keeps what every
+    convolution took and gave.
     """
+    gradient = plan.settings.sampler == "dps"
     networks = max(
-        _network_bytes(level, plan.pyramid.shapes[task.level - 1])
+        _network_bytes(level, plan.pyramid.shapes[task.level - 1], gradient)
         for level, task in zip(prior.levels, plan.tasks, strict=True)
     )
     outside = IMAGES_OUTSIDE * 4 * prior.channels * math.prod(plan.pyramid.shapes[0])
@@ -52,18 +57,19 @@ def fitting_batch(asked: int, per_image: int, device: torch.device) -> int:
     return max(1, min(asked, bound // per_image))
 
 
-def _network_bytes(level: LevelPrior, shape: tuple[int, int]) -> float:
+def _network_bytes(level: LevelPrior, shape: tuple[int, int], gradient: bool) -> float:
     networks, config = level.networks, level.spec.networks.unet
     weight = next(networks.parameters(), None)
     if weight is None:
         return 0.0
     x = weight.new_zeros(1, networks.channels, _PROBE_SIDE, _PROBE_SIDE)
     condition = torch.cat([x, x[:, :1]], 1) if level.conditional else None
-    largest = 0
+    largest = kept = 0
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal largest
-        largest = max(largest, inputs[0].nbytes + output.nbytes)
+        nonlocal largest, kept
+        size = inputs[0].nbytes + output.nbytes
+        largest, kept = max(largest, size), kept + size
 
     hooks = [
         module.register_forward_hook(note)
@@ -79,7 +85,8 @@ def _network_bytes(level: LevelPrior, shape: tuple[int, int]) -> float:
             hook.remove()
     area = math.prod(shape) / _PROBE_SIDE**2
     scores = 0 if config is None else _score_bytes(config, shape)
-    return _LARGEST_CONVOLUTIONS * largest * area + _SCORE_COPIES * scores
+    activations = _LARGEST_CONVOLUTIONS * largest + (_KEPT_COPIES * kept if gradient else 0)
+    return activations * area + _SCORE_COPIES * scores
 
 
 def _score_bytes(config: UNetConfig, shape: tuple[int, int]) -> int:

@@ -77,7 +77,7 @@ class ConditionedLevel:
         """``E[band | band + sigma noise = x, condition]`` for (N, C, H, W)."""
         stats = self._level.spec.statistics
         labels = x.new_full((x.shape[0],), sigma / stats.std)
-        with torch.no_grad(), self._level.autocast():
+        with self._level.autocast():  # differentiable, for samplers that follow a gradient
             out = self._level.networks(
                 (x - stats.mean) / stats.std, labels, self._condition, self._mean
             )

@@ -112,6 +112,7 @@ METHODS: dict[str, Method] = {
         _recipe("mean"), "supervised network, projected onto the data", "regression-{factor}x"
     ),
     "diffpir": Method(_recipe("paper"), "single-scale DiffPIR", "single-scale", sampled=True),
+    "dps": Method(_recipe("dps"), "single-scale DPS", "single-scale", sampled=True),
     "mean": Method(_recipe("mean"), "conditional mean of each level", CASCADE),
     "paper": Method(_recipe("paper"), "scale-cascaded DiffPIR", CASCADE, sampled=True),
 }

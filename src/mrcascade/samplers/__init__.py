@@ -3,6 +3,7 @@
 from mrcascade.samplers.cascade import cascade_sample, level_sigmas
 from mrcascade.samplers.comparison import Comparison, MissingError, measurement_level
 from mrcascade.samplers.diffpir import Progress, diffpir, proximal_step
+from mrcascade.samplers.dps import dps
 from mrcascade.samplers.level import CascadeResult, ConditionedLevel, LevelPrior, Prior
 from mrcascade.samplers.mean import cascade_mean
 from mrcascade.samplers.noise import NoiseSource, image_seed
@@ -26,6 +27,7 @@ __all__ = [
     "cascade_mean",
     "cascade_sample",
     "diffpir",
+    "dps",
     "image_seed",
     "karras_sigmas",
     "level_sigmas",

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.samplers.diffpir import Callback, diffpir
+from mrcascade.samplers.dps import dps
 from mrcascade.samplers.level import (
     CascadeResult,
     ConditionedLevel,
@@ -28,7 +29,7 @@ def cascade_sample(
     *,
     callback: Callback | None = None,
 ) -> CascadeResult:
-    """Draw one image per measurement: one DiffPIR chain per level, from coarse to fine.
+    """Draw one image per measurement: one chain per level, from coarse to fine.
 
     Each level sees the data that the plan gives it and the finished image of the next coarser
     level; finer data never correct a coarser level, so that with noisy data level L knows only
@@ -89,16 +90,33 @@ def _sample_level(
     start = noise.randn(shape, y.device, y.dtype) * sigmas[0]
     if problem.context is None or settings.start_at_mean:
         start = start + denoise.conditioned.mean()
-    band = diffpir(
-        denoise,
-        start,
-        sigmas,
-        problem.data_step(settings),
-        zeta=settings.zeta,
-        noise=noise,
-        callback=callback,
-        level=problem.task.level,
-    )
+    level = problem.task.level
+    if settings.sampler == "dps":
+        # With the coarser image fixed, ||y - H (x_(i) + c)|| is the distance of x_(i) from y - H c.
+        operator, context = problem.task.data.operator, problem.context
+        rest = y if context is None else y - operator(context)
+        band = dps(
+            denoise,
+            start,
+            sigmas,
+            operator,
+            rest,
+            scale=settings.step_size,
+            noise=noise,
+            callback=callback,
+            level=level,
+        )
+    else:
+        band = diffpir(
+            denoise,
+            start,
+            sigmas,
+            problem.data_step(settings),
+            zeta=settings.zeta,
+            noise=noise,
+            callback=callback,
+            level=level,
+        )
     return problem.finish(band)
 
 

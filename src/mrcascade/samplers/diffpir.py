@@ -98,7 +98,9 @@ def diffpir(
     Returns the last denoised estimate, (N, C, H, W). Raises MRCascadeError for zeta or sigmas
     out of range.
     """
-    _check(sigmas, zeta)
+    if not 0 <= zeta <= 1:
+        raise MRCascadeError(f"zeta must be in [0, 1]; got {zeta}")
+    check_sigmas(sigmas)
     last = len(sigmas) - 1
     for k, sigma in enumerate(sigmas):
         x0 = denoise(x, sigma)
@@ -114,9 +116,8 @@ def diffpir(
     return x0
 
 
-def _check(sigmas: Sequence[float], zeta: float) -> None:
-    if not 0 <= zeta <= 1:
-        raise MRCascadeError(f"zeta must be in [0, 1]; got {zeta}")
+def check_sigmas(sigmas: Sequence[float]) -> None:
+    """Raise MRCascadeError unless they are the noise levels of a chain."""
     falling = all(a > b for a, b in pairwise(sigmas))
     if not sigmas or not falling or not 0 < sigmas[-1] <= sigmas[0] < math.inf:
         raise MRCascadeError("noise levels must be positive and decreasing, at least one of them")

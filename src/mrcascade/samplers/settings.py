@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from mrcascade.errors import MRCascadeError
 
 Consistency = Literal["measurement", "cascade"]
+Sampler = Literal["diffpir", "dps"]
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,8 @@ class SamplerSettings:
         name: how reports call these settings.
         steps: T, network evaluations over all levels (nominal; see ``plan_cascade``). None asks
             for the conditional mean, one evaluation per level and no chain.
+        sampler: of each level's chain.
+        step_size: of DPS, >= 0.
         zeta: share of fresh noise in each step of DiffPIR, in [0, 1].
         lam: DiffPIR's lambda, > 0, in consistent units (see ``diffpir.proximal_step``).
         noise_floor: floor of sigma_y in the data step, in image units. At 0 noise-free data are
@@ -45,6 +48,8 @@ class SamplerSettings:
 
     name: str
     steps: int | None = 200
+    sampler: Sampler = "diffpir"
+    step_size: float = 0.3
     zeta: float = 0.3
     lam: float = 1.0
     noise_floor: float = 0.0
@@ -72,8 +77,10 @@ class SamplerSettings:
         self._require(0 <= self.noise_floor < math.inf, "noise_floor", ">= 0")
         self._require(0 < self.rho < math.inf, "rho", "> 0")
         self._require(0 < self.spread < math.inf, "spread", "> 0")
-        known = get_args(Consistency)
-        self._require(self.consistency in known, "consistency", f"one of {', '.join(known)}")
+        for field, kind in (("consistency", Consistency), ("sampler", Sampler)):
+            known = get_args(kind)
+            self._require(getattr(self, field) in known, field, f"one of {', '.join(known)}")
+        self._require(0 <= self.step_size < math.inf, "step_size", ">= 0")
         self._require(0 <= self.condition_error < 1, "condition_error", "in [0, 1)")
         self._require(self.orientations in (1, 2, 4, 8), "orientations", "1, 2, 4 or 8")
 
@@ -83,11 +90,13 @@ class SamplerSettings:
             raise MRCascadeError(f"settings '{self.name}': {field} must be {rule}; got {value!r}")
 
 
-#: Both ends of the dial: best PSNR in one evaluation per level, and the paper's long chain.
+#: Both ends of the dial: best PSNR in one evaluation per level, and the paper's long chain; and
+#: what it is compared with.
 RECIPES: dict[str, SamplerSettings] = {
     recipe.name: recipe
     for recipe in (
         SamplerSettings("mean", steps=None),
         SamplerSettings("paper", steps=200),
+        SamplerSettings("dps", steps=200, sampler="dps"),
     )
 }
