@@ -15,8 +15,8 @@ BUNDLED = Path(__file__).parent / "priors"
 
 
 def bundled_priors() -> list[str]:
-    """Names of the priors that come with the package."""
-    return sorted(p.parent.name for p in BUNDLED.glob(f"*/{PRIOR_FILE}"))
+    """Names of the priors that come with the package, such as ``mr-small``."""
+    return sorted(p.parent.relative_to(BUNDLED).as_posix() for p in BUNDLED.rglob(PRIOR_FILE))
 
 
 def prior_folder(name_or_folder: str | Path) -> Path:
