@@ -102,16 +102,17 @@ class _Averaged:
     ) -> Tensor:
         problem, task = self._problem, self._problem.task
         chosen = ORIENTATIONS[: problem.plan.settings.orientations]
-        estimates = []
+        total: Tensor | None = None
         for turn in chosen:
             context = None if problem.context is None else turn.apply(problem.context)
             error = problem.plan.condition_error(task.level)
-            estimates.append(turn.undo(estimate(self._level.condition(context, error), turn)))
+            one = turn.undo(estimate(self._level.condition(context, error), turn))
+            total = one if total is None else total + one
             if self._callback is not None:
-                step = Progress(task.level, self.evaluations, len(chosen), sigma, estimates[-1])
-                self._callback(step)
+                self._callback(Progress(task.level, self.evaluations, len(chosen), sigma, one))
             self.evaluations += 1
-        return torch.stack(estimates).mean(0)
+        assert total is not None  # at least one orientation
+        return total / len(chosen)
 
 
 def _estimate(problem: LevelProblem, level: LevelPrior, y: Tensor, averaged: _Averaged) -> Tensor:
