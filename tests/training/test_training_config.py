@@ -46,6 +46,7 @@ def test_learning_rate_ramps_stays_decays_and_ends_at_zero() -> None:
         {"ramp_share": -0.1},
         {"condition_error": 1.0},
         {"coarse_condition_error": -0.1},
+        {"reduction": 3},
     ],
 )
 def test_impossible_settings_are_one_line(settings: dict[str, float]) -> None:

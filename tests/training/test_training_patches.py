@@ -20,6 +20,7 @@ from mrcascade.training.patches import (
     band_slices,
     coarser_copies,
     make_batch,
+    reduced,
     slice_weights,
 )
 from mrcascade.training.run import CascadeData
@@ -238,6 +239,17 @@ def test_statistics_standardise_the_training_patches(monkeypatch: pytest.MonkeyP
             assert float(condition.mean()) == pytest.approx(statistics.condition_mean, rel=0.05)
             assert float(condition.std()) == pytest.approx(statistics.condition_std, rel=0.05)
     assert data.statistics(1) == CascadeData(volumes(), TINY).statistics(1)
+
+
+@pytest.mark.parametrize("kernel", ["fourier", "area"])
+def test_reduced_volumes_are_what_a_coarser_level_sees(kernel: str) -> None:
+    config = replace(TINY, kernel=kernel, reduction=4)
+    (small,) = reduced([volume()], config)
+    # The volume has intensities up to 1.2, of which images(...) are in units.
+    expected = torch.stack(images(3, kernel)).numpy() * 1.2
+    np.testing.assert_allclose(small.slices, expected, atol=2 * ROUNDING)
+    assert small.scales == volume().scales
+    assert config.multiple == 4 * TINY.multiple
 
 
 def test_coarser_copies_are_scans_with_a_smaller_matrix() -> None:

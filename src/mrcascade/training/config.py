@@ -46,6 +46,7 @@ class TrainConfig:
     mean_clean_condition_share: float = 0.8  # the same, for the regression branch
     condition_error: float = 0.95  # largest error level of a condition that is a sum of bands
     coarse_condition_error: float = 0.15  # of a condition that is the coarsest image alone
+    reduction: int = 1  # trains a prior of images that are coarser by this power of 2
     coarser_copies: int = 1  # of every training volume, as if acquired with a smaller matrix
     coarsest_copy: float = 0.6  # its sides, each drawn from this share of the original's to all
     scale_jitter: float = 0.2  # intensities are multiplied by exp(U(-jitter, jitter))
@@ -54,7 +55,7 @@ class TrainConfig:
     start: str = ""  # name or folder of the prior whose weights the training begins with
 
     def __post_init__(self) -> None:
-        for name in ("images", "batch", "patch", "coarse_patch", "channels"):
+        for name in ("images", "batch", "patch", "coarse_patch", "channels", "reduction"):
             if getattr(self, name) < 1:
                 raise MRCascadeError(f"training setting {name} is {getattr(self, name)}, below 1")
         for name in ("mean_images", "coarser_copies"):
@@ -66,6 +67,9 @@ class TrainConfig:
         for name in ("condition_error", "coarse_condition_error"):
             if not 0 <= getattr(self, name) < 1:
                 raise MRCascadeError(f"training setting {name} must be at least 0 and below 1")
+
+        if self.reduction & (self.reduction - 1):
+            raise MRCascadeError(f"training setting reduction is {self.reduction}, no power of 2")
 
     @property
     def levels(self) -> int:
@@ -79,8 +83,8 @@ class TrainConfig:
 
     @property
     def multiple(self) -> int:
-        """Sides of the finest grid are cropped to a multiple of this."""
-        return int(self.step ** (self.levels - 1))
+        """Sides of the images are cropped to a multiple of this."""
+        return int(self.step ** (self.levels - 1)) * self.reduction
 
     @property
     def factors(self) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from mrcascade.dataset import fourier_crop
 from mrcascade.denoiser import condition_channels
 from mrcascade.errors import MRCascadeError
-from mrcascade.operators import upsampler
+from mrcascade.operators import downsampler, upsampler
 from mrcascade.prior import LevelStatistics
 from mrcascade.pyramid import LaplacianPyramid
 from mrcascade.training.config import TrainConfig
@@ -59,6 +59,20 @@ def coarser_copies(volumes: list[Volume], config: TrainConfig) -> list[Volume]:
             matrix = [max(multiple, int(n * share) // multiple * multiple) for n, share in sides]
             copies.append(replace(volume, slices=fourier_crop(volume.slices, matrix)))
     return copies
+
+
+def reduced(volumes: list[Volume], config: TrainConfig) -> list[Volume]:
+    """The volumes on a grid coarser by ``config.reduction``, in 2x steps of the kernel, with the
+    scales of the full images: what the level on that grid of a cascade would see."""
+    for _ in range(config.reduction.bit_length() - 1):
+        volumes = [replace(v, slices=_halved(v.slices, config.kernel)) for v in volumes]
+    return volumes
+
+
+def _halved(slices: np.ndarray, kernel: str) -> np.ndarray:
+    fine = (slices.shape[1], slices.shape[2])
+    down = downsampler(kernel, fine, (fine[0] // 2, fine[1] // 2))
+    return down(torch.from_numpy(slices)).numpy()
 
 
 def band_slices(volumes: list[Volume], level: int, config: TrainConfig) -> list[BandSlice]:

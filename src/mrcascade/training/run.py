@@ -28,7 +28,13 @@ from mrcascade.training.level import (
     validate,
 )
 from mrcascade.training.log import best_profile, log_file, profile_key, read_log
-from mrcascade.training.patches import PatchSource, band_slices, coarser_copies, slice_weights
+from mrcascade.training.patches import (
+    PatchSource,
+    band_slices,
+    coarser_copies,
+    reduced,
+    slice_weights,
+)
 from mrcascade.training.plot import plot_losses
 from mrcascade.training.slices import Volume, load_volumes
 from mrcascade.training.snapshots import rebuild_profile
@@ -115,7 +121,8 @@ def train_cascade(
     if found and not resume:
         raise MRCascadeError(f"{found[0]}: exists; use --resume to go on, or another output folder")
     begin, weights = _start(config) if config.start else (None, None)
-    cascade = CascadeData(load_volumes(data, config.multiple, config.factors), config, begin)
+    volumes = reduced(load_volumes(data, config.multiple, config.factors), config)
+    cascade = CascadeData(volumes, config, begin)
     output.mkdir(parents=True, exist_ok=True)
     for level in wanted:
         first = weights[level - 1] if weights else None
@@ -237,7 +244,7 @@ def _saved_config(checkpoint: Path, state: dict[str, Any], config: TrainConfig) 
         saved = TrainConfig.from_json(state["config"])
     except (TypeError, ValueError) as error:
         raise MRCascadeError(f"{checkpoint}: made by another version; train anew") from error
-    for key in ("network", "kernel", "channels"):
+    for key in ("network", "kernel", "channels", "reduction"):
         if getattr(saved, key) != getattr(config, key):
             raise MRCascadeError(
                 f"{checkpoint}: made with {key} {getattr(saved, key)!r}, but this run has"
