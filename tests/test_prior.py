@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from mrcascade.prior_format import file_sha256
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.run import SPECTRUM_BINS, CascadeData
 from mrcascade.training.slices import Volume
-from tests.conftest import STATISTICS, write_random_prior
+from tests.conftest import SINGLE, STATISTICS, write_random_prior
 
 Damage = Callable[[Path], None]
 
@@ -342,3 +343,33 @@ def test_half_precision_is_of_the_networks_alone(prior: CascadePrior, prior_fold
             assert b.dtype == torch.float32
             error = float((a - b).square().mean().sqrt() / exact.std)
             assert 1e-5 < error < 12 * 2.0**-8
+
+
+def test_two_levels_are_the_finest_of_a_cascade_and_a_prior_of_one_level(
+    prior: CascadePrior, tmp_path: Path
+) -> None:
+    single = CascadePrior.from_pretrained(write_random_prior(tmp_path, cascade=SINGLE))
+    cascade = replace(
+        prior,
+        sampling={
+            "paper": {"zeta": 0.1, "sigma_start": [9.0, 8.0, 7.0]},
+            "mean": {"orientations": 2},
+        },
+        provenance={"files": ["b", "a"]},
+    )
+    single.sampling = {"paper": {"zeta": 0.4}}
+    single.provenance = {"files": ["a", "c"]}
+    both = cascade.with_coarsest(single)
+    assert both.levels == [prior.levels[0], single.levels[0]]
+    # The coarse level starts where it always does; the fine one as in the cascade.
+    start = [9.0, single.levels[0].spec.sigma_max]
+    assert both.sampling == {
+        "paper": {"zeta": 0.4, "sigma_start": start},
+        "mean": {"orientations": 2},
+    }
+    assert both.provenance["files"] == ["a", "b", "c"]
+    assert len(cascade.levels) == 3  # as it was
+    with pytest.raises(MRCascadeError, match="needs one level, of the same kernel"):
+        cascade.with_coarsest(prior)
+    with pytest.raises(MRCascadeError, match="needs one level, of the same kernel"):
+        cascade.with_coarsest(replace(single, kernel="area"))

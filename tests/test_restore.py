@@ -88,7 +88,7 @@ def test_slices_alone_or_in_any_order_give_the_same(prior: CascadePrior) -> None
     scale = robust_maximum(y)
     whole = super_resolve(y, operator, prior, mode=SHORT, scale=scale)
     for index in (2, 0, 1):
-        alone = super_resolve(y[index], operator, prior, mode=SHORT, scale=scale, first_index=index)
+        alone = super_resolve(y[index], operator, prior, mode=SHORT, scale=scale, numbers=[index])
         np.testing.assert_allclose(alone.mean, whole.mean[index], atol=FLOAT_TOLERANCE)
         assert alone.mean.shape == (64, 64)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +173,37 @@ class CascadePrior:
         bins = len(self.spectrum)
         centres = (np.arange(bins) + 0.5) * np.sqrt(0.5) / bins
         return np.exp(np.interp(radius, centres, np.log(np.maximum(self.spectrum, 1e-30))))
+
+    def with_coarsest(self, other: CascadePrior) -> CascadePrior:
+        """The cascade of this prior's finest level and ``other``, a prior of one level that was
+        trained on images coarser by one step (``reduction`` in training): the paper's two-level
+        pyramid. Sampled as ``other`` says, and as this prior says where that is silent.
+
+        Raises MRCascadeError where the two do not fit together.
+        """
+        if len(other.levels) != 1 or (other.kernel, other.channels) != (self.kernel, self.channels):
+            raise MRCascadeError(
+                f"prior {other.name!r} cannot be the coarse level below prior {self.name!r}: it"
+                " needs one level, of the same kernel and channels"
+            )
+        files = {f for prior in (self, other) for f in prior.provenance.get("files", ())}
+        ends = {"sigma_start": other.levels[0].spec.sigma_max}
+        ends["sigma_min"] = other.levels[0].spec.sigma_min
+
+        def settings(mode: str) -> dict[str, Any]:
+            own = self.sampling.get(mode, {})
+            fitted = {k: [own[k][0], end] for k, end in ends.items() if own.get(k)}
+            return {**own, **fitted, **other.sampling.get(mode, {})}
+
+        return replace(
+            self,
+            name=f"{self.name}+{other.name}",
+            levels=[self.levels[0], *other.levels],
+            provenance={"files": sorted(files)},
+            sampling={
+                mode: settings(mode) for mode in self.sampling.keys() | other.sampling.keys()
+            },
+        )
 
     def to(self, device: str | torch.device) -> CascadePrior:
         """Move the networks, in place."""

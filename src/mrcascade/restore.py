@@ -68,7 +68,7 @@ def super_resolve(
     seed: int = 0,
     batch_size: int = 1,
     scale: float | None = None,
-    first_index: int = 0,
+    numbers: Sequence[int] | None = None,
     plan: CascadePlan | None = None,
     callback: Callback | None = None,
 ) -> Restoration:
@@ -87,7 +87,7 @@ def super_resolve(
             the batch size nor the other slices.
         batch_size: slices or samples that pass through the networks together.
         scale: the robust maximum, where ``measurement`` is part of a larger volume.
-        first_index: number of the first slice in its volume, for the seeds.
+        numbers: of the slices in their volume, for the seeds; 0, 1, ... by default.
         plan: of ``make_plan`` for the same arguments, where a volume comes in parts.
         callback: called after each network evaluation of each batch.
 
@@ -98,8 +98,9 @@ def super_resolve(
     check_measurement(stack, operator, prior)
     settings = resolve_settings(prior, mode, steps)
     check_samples(samples, settings)
-    if batch_size < 1 or first_index < 0:
-        raise MRCascadeError("the batch size must be 1 or more, the first index 0 or more")
+    numbers = range(len(stack)) if numbers is None else numbers
+    if batch_size < 1 or len(numbers) != len(stack):
+        raise MRCascadeError("the batch size must be 1 or more, with one number for each slice")
     scale = robust_maximum(stack) if scale is None else scale
     if not scale > 0:
         raise MRCascadeError("the measurement is zero almost everywhere; nothing to restore")
@@ -114,7 +115,7 @@ def super_resolve(
         if settings.steps is None:
             result = cascade_mean(prior, plan, batch, callback=callback)
         else:
-            seeds = [image_seed(seed, first_index + s, k) for s, k in chunk]
+            seeds = [image_seed(seed, int(numbers[s]), k) for s, k in chunk]
             result = cascade_sample(prior, plan, batch, NoiseSource(seeds), callback=callback)
         evaluations = result.evaluations
         for (s, _), image in zip(chunk, from_channels(result.image), strict=True):

@@ -8,7 +8,7 @@ import torch
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.baselines import bicubic, cubic_matrix
-from mrcascade.evaluation.methods import METHODS, Context, choose_methods
+from mrcascade.evaluation.methods import METHODS, Context, choose_methods, find_method
 from mrcascade.evaluation.metrics import psnr
 from mrcascade.operators import KERNELS, SeparableOperator
 from mrcascade.prior import CascadePrior
@@ -76,7 +76,7 @@ def context(prior: CascadePrior | None = None, **options: object) -> Context:
     operator = SeparableOperator.from_kernel("fourier", 2, (32, 32))
     y = operator(torch.from_numpy(image)).numpy()
     given = {"scale": 800.0, "seed": 5, "prior": prior, "steps": 3, **options}
-    return Context(y, operator, "fourier", **given)  # type: ignore[arg-type]
+    return Context(y, (4, 9), operator, "fourier", **given)  # type: ignore[arg-type]
 
 
 def test_zero_filling_is_the_pseudo_inverse() -> None:
@@ -91,22 +91,52 @@ def test_zero_filling_is_the_pseudo_inverse() -> None:
 
 def test_recipes_are_those_of_super_resolve(prior: CascadePrior) -> None:
     given = context(prior)
-    common = {"scale": 800.0, "seed": 5}
+    common = {"scale": 800.0, "seed": 5, "numbers": (4, 9)}
     mean = METHODS["mean"].run(given)
     expected = super_resolve(given.measurement, given.operator, prior, **common)
     assert np.array_equal(mean.images, expected.mean)
     assert mean.evaluations == 1  # noise-free 2x needs level 1 alone
-    drawn = METHODS["paper"].run(context(prior, samples=2))
     sampled = super_resolve(
         given.measurement, given.operator, prior, mode="paper", steps=3, samples=2, **common
     )
-    assert np.array_equal(drawn.images, sampled.mean)
-    assert drawn.evaluations == 2 * sum(sampled.evaluations.values())
+    given = context(prior, samples=2)
+    averaged, drawn = METHODS["posterior-mean"].run(given), METHODS["paper"].run(given)
+    assert np.array_equal(averaged.images, sampled.mean)
+    assert averaged.evaluations == 2 * sum(sampled.evaluations.values())
+    assert np.array_equal(drawn.images, sampled.sample)  # one draw, whatever K is
+    assert 2 * drawn.evaluations == averaged.evaluations
+
+
+def test_settings_after_a_name_change_the_recipe(prior: CascadePrior) -> None:
+    method = find_method("paper:zeta=0.5:skip_determined=false:sigma_start=8/8/80")
+    settings = method.settings(prior, 7)
+    assert (settings.zeta, settings.skip_determined, settings.steps) == (0.5, False, 7)
+    assert settings.sigma_start == (8.0, 8.0, 80.0)
+    assert find_method("paper:consistency=cascade").settings(prior).consistency == "cascade"
+    base = METHODS["paper"].run(context(prior)).images
+    assert np.abs(method.run(context(prior)).images - base).max() > 1
+    assert "with zeta=0.5, skip_determined=false" in method.about
 
 
 def test_methods_are_chosen_by_name() -> None:
-    assert choose_methods(["mean", "bicubic", "mean"]) == ["mean", "bicubic"]
-    with pytest.raises(MRCascadeError, match="unknown method 'magic': choose from zero-fill"):
-        choose_methods(["mean", "magic"])
-    with pytest.raises(MRCascadeError, match="unknown method ''"):
-        choose_methods([""])
+    assert list(choose_methods(["mean", "bicubic", "mean"])) == ["mean", "bicubic"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("magic", "unknown method 'magic': choose from zero-fill"),
+        ("", "unknown method ''"),
+        ("bicubic:zeta=1", "bicubic has no settings"),
+        ("paper:magic=1", "no setting 'magic'"),
+        ("paper:steps=3", "no setting 'steps'"),  # --steps is for that
+        ("paper:zeta=2", "zeta must be in"),
+        ("paper:zeta=much", "zeta=much is of the wrong kind"),
+        ("paper:sigma_start=1/a", "wrong kind|sigma_start"),
+        ("paper:consistency=magic", "consistency must be one of"),
+    ],
+)
+def test_methods_that_are_not_there(name: str, message: str) -> None:
+    with pytest.raises(MRCascadeError, match=message) as error:
+        choose_methods(["mean", name])
+    assert "\n" not in str(error.value)

@@ -11,10 +11,10 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.metrics import (
     largest_magnitude,
     nmse,
+    pooled_metrics,
     psnr,
     slice_metrics,
     ssim,
-    volume_metrics,
 )
 
 RNG = np.random.default_rng(0)
@@ -62,7 +62,10 @@ def test_slice_and_volume_maximum_differ_by_their_ratio() -> None:
 
 def test_volume_figures_are_pooled() -> None:
     maximum = largest_magnitude(TRUTH)
-    result = volume_metrics(TRUTH, IMAGES, maximum)
+    slices = [slice_metrics(t, x, maximum) for t, x in zip(TRUTH, IMAGES, strict=True)]
+    column = {key: np.array([row[key] for row in slices]) for key in ("nmse", "ssim_volmax")}
+    energy = (TRUTH**2).sum((1, 2))
+    result = pooled_metrics(column["nmse"], column["ssim_volmax"], energy, 20 * 25, maximum)
     error = ((IMAGES - TRUTH) ** 2).mean()
     assert result["psnr"] == pytest.approx(10 * np.log10(maximum**2 / error), **CLOSE)
     assert result["nmse"] == pytest.approx(error / (TRUTH**2).mean(), **CLOSE)
@@ -79,6 +82,8 @@ def test_known_errors() -> None:
     assert psnr(truth, truth + 1, 10.0) == pytest.approx(20.0, **CLOSE)
     assert nmse(truth, truth + 1) == pytest.approx(0.01, **CLOSE)
     assert psnr(truth, truth, 10.0) == float("inf")
+    perfect = pooled_metrics(np.zeros(2), np.ones(2), np.ones(2), 64, 10.0)
+    assert perfect == {"psnr": float("inf"), "ssim": 1.0, "nmse": 0.0}
     assert ssim(truth, truth, 10.0) == pytest.approx(1.0, **CLOSE)
 
 

@@ -16,6 +16,7 @@ from skimage.io import imread
 from tests.conftest import REGRESSION, SINGLE, write_random_prior
 
 from mrcascade.cli import main
+from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.figure import Picture, choose_pictures
 from mrcascade.evaluation.job import Evaluation
 from mrcascade.evaluation.ledger import SLICE_COLUMNS, VOLUME_COLUMNS
@@ -96,25 +97,30 @@ def test_everything_once(
 
 
 def test_baselines_that_have_priors_of_their_own(
-    test_set: TestSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    test_set: TestSet, prior_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, output, baselines = test_set(NAMES[:2]), tmp_path / "out", tmp_path / "baselines"
     write_random_prior(baselines / "single-scale", cascade=SINGLE)
     write_random_prior(baselines / "regression-4x", cascade=REGRESSION)
-    options = ["--methods", "diffpir,regression", "--baselines", str(baselines), "--steps", "3"]
-    command = arguments(root, output, tmp_path / "unused", *options)
+    write_random_prior(baselines / "half-resolution", cascade=SINGLE)
+    methods = "diffpir,regression,cascade-2level"
+    options = ["--methods", methods, "--baselines", str(baselines), "--steps", "3"]
+    command = arguments(root, output, prior_folder, *options)
     assert main(command) == 2
     assert f"unknown prior '{baselines}/regression-2x'" in capsys.readouterr().err
     assert not output.exists()
     command[command.index("--factor") + 1] = "4"
     assert main(command) == 0
     rows = table(output / "metrics.csv")
-    assert {r["method"]: r["nfe"] for r in rows} == {"diffpir": "3", "regression": "1"}
+    # Three steps are split over two levels, the remainder goes to the coarser one.
+    expected = {"diffpir": "3", "regression": "1", "cascade-2level": "3"}
+    assert {r["method"]: r["nfe"] for r in rows} == expected
     assert max(float(r["residual"]) for r in rows) < 1e-5
     methods = json.loads((output / "evaluation.json").read_text())["methods"]
     assert {m: s["prior"] for m, s in methods.items()} == {
         "diffpir": "single-scale",
         "regression": "regression-4x",
+        "cascade-2level": f"{prior_folder.name} + half-resolution",
     }
     # A regression network cannot take the place of a prior.
     copytree(baselines / "regression-4x", baselines / "single-scale", dirs_exist_ok=True)
@@ -155,16 +161,15 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_end(job: Evaluation, tmp_
         with pytest.raises(KeyboardInterrupt):
             run(job, output, stop_after=stop)
         assert not (output / "table.md").exists()
-    seconds = {(r["file"], r["method"]): r["seconds"] for r in table(output / "volumes.csv")}
-    assert len(seconds) == 5
+    before = table(output / "metrics.csv")
+    assert len(before) == 10
     # What SIGKILL leaves when it comes while a row is written.
     with (output / "metrics.csv").open("a") as file:
         file.write("knee/test/k_x.npy,0,knee,paper,2,fou")
     run(job, output)
     for name in ("metrics.csv", "volumes.csv"):
         assert without_time(output / name) == without_time(tmp_path / "whole" / name)
-    again = {(r["file"], r["method"]): r["seconds"] for r in table(output / "volumes.csv")}
-    assert seconds.items() <= again.items()  # finished work was not repeated
+    assert table(output / "metrics.csv")[:10] == before  # finished work was not repeated
     pictures = [sorted((p / "slices").iterdir()) for p in (output, tmp_path / "whole")]
     assert len(pictures[0]) == 4 * 4
     for one, two in zip(*pictures, strict=True):
@@ -184,6 +189,45 @@ def test_results_depend_on_neither_batch_size_nor_the_other_files(
     for a, b in zip(one, three, strict=True):
         # A batch changes the order of float32 sums; the chain of three steps passes that on.
         assert float(a["psnr_slice"]) == pytest.approx(float(b["psnr_slice"]), abs=1e-2)
+
+
+def test_processes_share_the_work_without_changing_it(job: Evaluation, tmp_path: Path) -> None:
+    job = replace(job, methods=("bicubic", "posterior-mean"), samples=2, batch_size=1)
+    run(job, tmp_path / "one")
+    (tmp_path / "two").mkdir()
+    run(replace(job, workers=2), tmp_path / "two")
+    one, two = (without_time(tmp_path / n / "metrics.csv") for n in ("one", "two"))
+    assert len(one) == 12
+    for a, b in zip(one, two, strict=True):
+        for key in ("file", "slice", "method", "nfe"):
+            assert a[key] == b[key]
+        # Another number of threads changes the order of float32 sums.
+        assert float(a["psnr_slice"]) == pytest.approx(float(b["psnr_slice"]), abs=1e-2)
+    assert "for each of 2 processes" in (tmp_path / "two" / "table.md").read_text()
+
+
+def test_a_bad_file_stops_the_processes_with_one_line(job: Evaluation, tmp_path: Path) -> None:
+    np.save(job.data / NAMES[1], -np.ones((32, 32, 2), np.float32))  # magnitudes of a wrong sign
+    job = replace(job, methods=("bicubic",), steps=None, workers=2)
+    with pytest.raises(MRCascadeError, match=r"s2_x\.npy"):
+        run(job, tmp_path / "out")
+
+
+def test_slices_per_anatomy_are_drawn_by_the_seed(job: Evaluation, tmp_path: Path) -> None:
+    def drawn(seed: int) -> list[tuple[str, str]]:
+        few = replace(job, methods=("bicubic",), steps=None, anatomy_slices=2, seed=seed)
+        output = tmp_path / str(seed)
+        lines = run(few, output)
+        assert "4 slices (at most 2 per anatomy, drawn with seed" in lines[0]
+        return [(r["file"], r["slice"]) for r in table(output / "metrics.csv")]
+
+    choices = [drawn(seed) for seed in range(4)]
+    for chosen in choices:
+        assert len([f for f, _ in chosen if f.startswith("brain")]) == 2
+        assert [f for f, _ in chosen if f.startswith("knee")] == [NAMES[2]] * 2  # it has no more
+        assert len(set(chosen)) == 4
+    # Two of four slices: 6 choices, so that four equal ones have a chance of 1 in 216.
+    assert len(set(map(tuple, choices))) > 1
 
 
 def test_methods_are_added_to_a_finished_evaluation(job: Evaluation, tmp_path: Path) -> None:
@@ -235,7 +279,7 @@ def test_pictures_are_shared_out_among_anatomies_and_files() -> None:
         (("--lpips-weights", "nowhere"), "--lpips-weights nowhere: LPIPS needs"),
         (("--prior", "nothing"), "unknown prior 'nothing'"),
         (("--methods", "mean", "--steps", "3"), "none of mean samples; drop --steps"),
-        (("--methods", "bicubic", "--samples", "3"), "none of bicubic samples; drop --samples"),
+        (("--methods", "paper", "--samples", "3"), "none of paper averages samples; drop --samp"),
         (("--factor", "1"), "factor 1: give factors above 1"),
         (("--factor", "8"), "s1_x.npy: factor 8 is larger than prior 'random' can do"),
         (("--factor", "3"), "s1_x.npy: the result would be 30x30; prior 'random' needs at least"),

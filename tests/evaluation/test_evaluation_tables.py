@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.evaluation.data import TestFile
+from mrcascade.evaluation.job import Surveyed
 from mrcascade.evaluation.ledger import (
     METRICS,
     SETTINGS_FILE,
     SLICES_FILE,
-    VOLUMES_FILE,
+    VOLUME_COLUMNS,
     Ledger,
 )
-from mrcascade.evaluation.tables import bootstrap, summarise, write_tables
+from mrcascade.evaluation.tables import bootstrap, summarise, volume_rows, write_tables
 
 RESAMPLES = 8_000
 # The Monte-Carlo error of a 2.5 % quantile from B draws of a normal is
@@ -120,28 +122,49 @@ def test_rows_of_volumes_weigh_alike_but_their_costs_by_slices() -> None:
     assert group.seconds == pytest.approx(1.1)
 
 
-SETTINGS = {"factor": "2", "files": {"b/x.npy": "1", "b/y.npy": "2"}}
+SLICES = {"b/x.npy": [3, 5], "b/y.npy": [3, 5]}
+SETTINGS = {"factor": "2", "files": {"b/x.npy": "1", "b/y.npy": "2"}, "slices": SLICES}
 ONE: dict[str, Any] = {"one": {}}
+
+
+def surveyed(name: str, numbers: list[int], energy: list[float]) -> Surveyed:
+    file = TestFile(Path(name), name, name.split("/")[0], None, None)
+    return Surveyed(file, np.array(numbers), np.array(energy), 50, 10.0, 0, "1")
+
+
+SURVEY = [surveyed(name, numbers, [1.0, 3.0]) for name, numbers in SLICES.items()]
 
 
 def filled(folder: Path) -> Ledger:
     ledger = Ledger.open(folder, SETTINGS, ONE)
     for file, value in (("b/x.npy", 1.0), ("b/y.npy", 4.0)):
-        rows = [row(file, s, "one", value + s) for s in (3, 5)]
-        ledger.add(rows, volume(file, "one", value, 2))
+        ledger.add([row(file, s, "one", value + s) for s in (3, 5)])
     return ledger
+
+
+def test_volumes_are_pooled_from_their_slices() -> None:
+    rows = [row("b/x.npy", 5, "one", 2.0), row("b/x.npy", 3, "one", 1.0, nmse=4.0, nfe=5)]
+    (result,) = volume_rows(rows, SURVEY)
+    assert list(result) == list(VOLUME_COLUMNS)
+    # Squared errors: 4 x 1 of slice 3 and 2 x 3 of slice 5, over 4 of energy and 2 x 50 pixels.
+    assert result["nmse"] == pytest.approx(10 / 4)
+    assert result["psnr"] == pytest.approx(10 * np.log10(10.0**2 / (10 / 100)))
+    assert (result["ssim"], result["slices"]) == (1.5, 2)
+    assert (result["residual"], result["seconds"], result["nfe"]) == (2e-7, 1.5, 4.0)
 
 
 def test_tables_hold_means_and_what_the_reader_must_know(tmp_path: Path) -> None:
     ledger = filled(tmp_path)
-    ledger.add([row("b/x.npy", 3, "unfinished", 1.0)], volume("b/x.npy", "unfinished", 1.0, 1))
+    ledger.add([row("b/x.npy", 3, "unfinished", 1.0)])
     ledger.document["methods"]["unfinished"] = {}
-    text, data = write_tables(ledger, {"Prior": "none"}, ["Take care."], 0)
+    assert (ledger.methods, ledger.unfinished) == (["one"], ["unfinished"])
+    text, data, volumes = write_tables(ledger, SURVEY, {"Prior": "none"}, ["Take care."], 0)
     document = json.loads(data.read_text())
     assert document["settings"] == SETTINGS
     (group,) = [g for g in document["slices"] if g["kind"] == "anatomy"]
     assert group["metrics"]["psnr_slice"]["mean"] == pytest.approx((4 + 6 + 7 + 9) / 4)
-    assert [g["metrics"]["psnr"]["mean"] for g in document["volumes"]] == [2.5]
+    assert [g["metrics"]["ssim"]["mean"] for g in document["volumes"]] == [6.5]
+    assert len(volumes.read_text().splitlines()) == 1 + 2
     markdown = text.read_text()
     assert "- **Prior:** none" in markdown
     assert "Take care." in markdown
@@ -150,9 +173,9 @@ def test_tables_hold_means_and_what_the_reader_must_know(tmp_path: Path) -> None
 
 
 def test_missing_values_are_said_to_be_missing(tmp_path: Path) -> None:
-    ledger = Ledger.open(tmp_path, {"files": {"b/x.npy": "1"}}, ONE)
-    ledger.add([row("b/x.npy", 0, "one", 1.0, lpips=None)], volume("b/x.npy", "one", 1.0, 1))
-    text, data = write_tables(ledger, {}, [], 0)
+    ledger = Ledger.open(tmp_path, {"slices": {"b/x.npy": [0]}}, ONE)
+    ledger.add([row("b/x.npy", 0, "one", 1.0, lpips=None)])
+    text, data, _ = write_tables(ledger, [surveyed("b/x.npy", [0], [1.0])], {}, [], 0)
     assert "| n/a |" in text.read_text()
     assert json.loads(data.read_text())["slices"][0]["metrics"]["lpips"]["mean"] is None
     line = (tmp_path / SLICES_FILE).read_text().splitlines()[1]
@@ -160,29 +183,22 @@ def test_missing_values_are_said_to_be_missing(tmp_path: Path) -> None:
 
 
 def test_a_ledger_killed_at_any_byte_goes_on(tmp_path: Path) -> None:
-    """Rows are appended in one order: the slices of a file, then its mark. Whatever prefix of
-    those bytes is on disk, what is read back is complete, and what is missing can be added."""
+    """Whatever prefix of the rows is on disk, the complete ones are read back, and those that are
+    missing can be added."""
     whole = filled(tmp_path / "whole")
-    slices, volumes = ((tmp_path / "whole" / n).read_text() for n in (SLICES_FILE, VOLUMES_FILE))
-    header, *lines = slices.splitlines(keepends=True)
-    mark_header, *marks = volumes.splitlines(keepends=True)
-    stages = [(lines[0] + lines[1], ""), ("", marks[0]), (lines[2] + lines[3], ""), ("", marks[1])]
+    header, *lines = (tmp_path / "whole" / SLICES_FILE).read_text().splitlines(keepends=True)
     folder = tmp_path / "killed"
     Ledger.open(folder, SETTINGS, ONE)
-    before = [header, mark_header]
-    for stage, (more_slices, more_marks) in enumerate(stages):
-        added = more_slices or more_marks
-        for cut in (1, len(added) // 2, len(added) - 1, len(added)):
-            part = added[:cut]
-            (folder / SLICES_FILE).write_text(before[0] + (part if more_slices else ""))
-            (folder / VOLUMES_FILE).write_text(before[1] + (part if more_marks else ""))
+    for done, line in enumerate(lines):
+        for cut in (1, len(line) // 2, len(line) - 1):
+            (folder / SLICES_FILE).write_text(header + "".join(lines[:done]) + line[:cut])
             ledger = Ledger.open(folder, SETTINGS, ONE)
-            done = stage // 2 + (stage % 2 == 1 and cut == len(added))
-            assert ledger.slices == whole.slices[: 2 * done]
-            assert ledger.volumes == whole.volumes[:done]
-            assert [ledger.done(f, "one") for f in SETTINGS["files"]] == [done > 0, done > 1]
-            assert (folder / SLICES_FILE).read_text() == header + "".join(lines[: 2 * done])
-        before = [before[0] + more_slices, before[1] + more_marks]
+            assert ledger.rows == whole.rows[:done]
+            wanted = [(f, n) for f, numbers in SLICES.items() for n in numbers]
+            assert [ledger.done(f, "one", n) for f, n in wanted] == [i < done for i in range(4)]
+            assert (folder / SLICES_FILE).read_text() == header + "".join(lines[:done])
+            assert ledger.methods == []
+    ledger.add(whole.rows[3:])
     assert ledger.methods == ["one"]
 
 
@@ -196,7 +212,7 @@ def test_other_settings_are_refused_and_methods_may_be_added(tmp_path: Path) -> 
         Ledger.open(tmp_path, {**SETTINGS, "files": {"b/x.npy": "3" * 64}}, ONE)
     ledger = Ledger.open(tmp_path, SETTINGS, {"two": {"steps": 3}})
     assert ledger.document["methods"] == {"one": {}, "two": {"steps": 3}}
-    assert len(ledger.slices) == 4
+    assert len(ledger.rows) == 4
     assert (ledger.methods, ledger.unfinished) == (["one"], ["two"])
 
 
@@ -204,7 +220,7 @@ def test_overwrite_discards_what_is_there_and_nothing_else(tmp_path: Path) -> No
     filled(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     ledger = Ledger.open(tmp_path, {**SETTINGS, "factor": "4"}, ONE, overwrite=True)
-    assert ledger.slices == []
+    assert ledger.rows == []
     assert len((tmp_path / SLICES_FILE).read_text().splitlines()) == 1
     assert (tmp_path / "notes.txt").read_text() == "mine"
 

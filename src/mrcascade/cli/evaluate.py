@@ -36,7 +36,8 @@ def add_parser(subparsers: Any) -> None:
         "--methods",
         default="zero-fill,bicubic,mean,paper",
         metavar="NAME[,NAME]",
-        help="of zero-fill, bicubic, regression, diffpir, dps, mean, paper; default: %(default)s",
+        help="of zero-fill, bicubic, regression, diffpir, dps, cascade-2level, paper, mean,"
+        " posterior-mean; settings may follow, as in paper:zeta=0.5; default: %(default)s",
     )
     options.add_factor(parser)
     options.add_kernel(parser)
@@ -48,7 +49,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME|DIR",
         help="priors of the methods diffpir, dps and regression; default: %(default)s",
     )
-    options.add_sampling(parser, "score the mean of K samples; default: %(default)s")
+    options.add_sampling(parser, "of the method posterior-mean; default: 8", default=None)
     options.add_batch_size(parser)
     options.add_device(parser)
     options.add_precision(parser)
@@ -57,6 +58,20 @@ def add_parser(subparsers: Any) -> None:
         type=options.positive,
         metavar="N",
         help="per file, evenly spread (default: all)",
+    )
+    parser.add_argument(
+        "--anatomy-slices",
+        type=options.positive,
+        metavar="N",
+        help="per anatomy, drawn by the seed (default: all)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=options.positive,
+        default=1,
+        metavar="N",
+        help="processes that share the work, each on its part of the CPU or its own GPU;"
+        " default: %(default)s",
     )
     parser.add_argument(
         "--effective-matrix",
@@ -75,7 +90,8 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from mrcascade.evaluation.run import Evaluation, evaluate
+    from mrcascade.evaluation.job import Evaluation
+    from mrcascade.evaluation.run import evaluate
 
     job = Evaluation(
         data=arguments.data,
@@ -93,6 +109,8 @@ def run(arguments: argparse.Namespace) -> None:
         device=options.resolve_device(arguments.device),
         precision=arguments.precision,
         max_slices=arguments.max_slices,
+        anatomy_slices=arguments.anatomy_slices,
+        workers=arguments.workers,
         matrices=arguments.effective_matrix,
         lpips_weights=arguments.lpips_weights,
         overwrite=arguments.overwrite,

@@ -67,10 +67,12 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_sampling(parser: argparse.ArgumentParser, samples_help: str) -> None:
+def add_sampling(
+    parser: argparse.ArgumentParser, samples_help: str, default: int | None = 1
+) -> None:
     """``--steps``, ``--samples`` and ``--seed`` of commands that draw."""
     parser.add_argument("--steps", type=positive, metavar="T", help="instead of the recipe's")
-    parser.add_argument("--samples", type=positive, default=1, metavar="K", help=samples_help)
+    parser.add_argument("--samples", type=positive, default=default, metavar="K", help=samples_help)
     add_seed(parser)
 
 

@@ -58,7 +58,7 @@ def keep_pixels(folder: Path, picture: Picture, name: str, pixels: np.ndarray) -
 
 
 def _pixels(folder: Path, picture: Picture, name: str) -> Path:
-    return folder / FIGURE_FOLDER / f"{picture.row}_{name}.npy"
+    return folder / FIGURE_FOLDER / f"{picture.row}_{name.replace('/', '-')}.npy"
 
 
 def write_figure(folder: Path, pictures: Sequence[Picture], methods: Sequence[str]) -> Path:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import numpy as np
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import Factors, TestFile, load_truth, operator_for
 from mrcascade.evaluation.lpips import MINIMUM_SIZE, LPIPSFiles
-from mrcascade.evaluation.methods import CASCADE, METHODS, choose_methods
-from mrcascade.evaluation.metrics import SSIM_WINDOW
+from mrcascade.evaluation.methods import CASCADE, Method, choose_methods
+from mrcascade.evaluation.metrics import SSIM_WINDOW, comparable
 from mrcascade.prior import CascadePrior
 from mrcascade.prior_format import PRIOR_FILE, file_sha256, prior_folder
 from mrcascade.restore import check_measurement
+
+SAMPLES = 8  # K of methods that average samples, by default
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,14 @@ class Evaluation:
     prior: str | Path = "mr-small"
     baselines: str | Path = "mr-small-baselines"  # name or folder of the other methods' priors
     steps: int | None = None
-    samples: int = 1
+    samples: int | None = None  # K of methods that average samples
     seed: int = 0
     batch_size: int = 4
     device: str = "cpu"
     precision: str = "float32"  # of the networks
     max_slices: int | None = None  # per file
+    anatomy_slices: int | None = None  # per anatomy, chosen by the seed
+    workers: int = 1  # processes
     matrices: Path | None = None  # table of effective matrices
     lpips_weights: Path | None = None
     overwrite: bool = False
@@ -51,24 +56,69 @@ def factor_text(factor: Factors) -> str:
 
 @dataclass(frozen=True)
 class Surveyed:
-    """What is known of a file before any work on it."""
+    """What is known of a file before any work on it.
+
+    Attributes:
+        numbers: of the slices to evaluate, ascending.
+        energy: sum of squares of each of them.
+        pixels: of a slice.
+        maximum: largest magnitude of the volume.
+        empty: how many slices are left out as air.
+        sha256: of the file.
+    """
 
     file: TestFile
-    kept: np.ndarray
+    numbers: np.ndarray
+    energy: np.ndarray
+    pixels: int
+    maximum: float
     empty: int
     sha256: str
 
 
-def checked_methods(job: Evaluation) -> list[str]:
-    """The methods, each once; MRCascadeError for options that do not fit together."""
+def checked_methods(job: Evaluation) -> dict[str, Method]:
+    """The methods by name, each once; MRCascadeError for options that do not fit together."""
     methods = choose_methods(job.methods)
     if min(job.factor) < 1 or max(job.factor) == 1:
         raise MRCascadeError(f"factor {factor_text(job.factor)}: give factors above 1, such as 2")
-    if not any(METHODS[m].sampled for m in methods):
-        for option, given in (("--steps", job.steps is not None), ("--samples", job.samples > 1)):
-            if given:
-                raise MRCascadeError(f"none of {', '.join(methods)} samples; drop {option}")
+    names = ", ".join(methods)
+    if job.steps is not None and not any(m.sampled for m in methods.values()):
+        raise MRCascadeError(f"none of {names} samples; drop --steps")
+    if job.samples is not None and not any(m.averaged for m in methods.values()):
+        raise MRCascadeError(f"none of {names} averages samples; drop --samples")
     return methods
+
+
+def averaged_samples(job: Evaluation) -> int:
+    """K of methods that average samples."""
+    return SAMPLES if job.samples is None else job.samples
+
+
+def survey_files(
+    files: Sequence[TestFile],
+    job: Evaluation,
+    priors: Iterable[CascadePrior],
+    weights: LPIPSFiles | None,
+) -> list[Surveyed]:
+    """Read every file once before the work, so that what cannot be evaluated is known at the
+    start; with ``anatomy_slices`` that many slices of each anatomy are drawn, fewer where there
+    are no more, and files without any drop out."""
+    found = [survey_file(file, job, priors, weights) for file in files]
+    if job.anatomy_slices is None:
+        return found
+    drawn: list[Surveyed] = []
+    for anatomy in dict.fromkeys(s.file.anatomy for s in found):
+        members = [s for s in found if s.file.anatomy == anatomy]
+        owner = np.repeat(np.arange(len(members)), [len(s.numbers) for s in members])
+        rng = np.random.default_rng([job.seed, zlib.crc32(anatomy.encode())])
+        count = min(job.anatomy_slices, len(owner))
+        chosen = np.isin(np.arange(len(owner)), rng.choice(len(owner), count, replace=False))
+        for index, member in enumerate(members):
+            mine = chosen[owner == index]
+            if mine.any():
+                numbers, energy = member.numbers[mine], member.energy[mine]
+                drawn.append(replace(member, numbers=numbers, energy=energy))
+    return drawn
 
 
 def survey_file(
@@ -90,17 +140,44 @@ def survey_file(
             )
     except MRCascadeError as error:
         raise MRCascadeError(f"{file.path}: {error}") from error
-    return Surveyed(file, truth.kept, truth.empty, truth.sha256)
+    return Surveyed(
+        file=file,
+        numbers=truth.kept,
+        energy=np.square(comparable(truth.slices)).sum((1, 2)),
+        pixels=shape[0] * shape[1],
+        maximum=truth.maximum,
+        empty=truth.empty,
+        sha256=truth.sha256,
+    )
 
 
-def method_prior(method: str, job: Evaluation) -> Path | None:
-    """Folder of what the method has learned from; MRCascadeError where it is not there."""
-    name = METHODS[method].prior
-    if name is None:
-        return None
-    if name == CASCADE:
-        return prior_folder(job.prior)
-    return prior_folder(f"{job.baselines}/{name.format(factor=factor_text(job.factor))}")
+def prior_folders(method: Method, job: Evaluation) -> list[Path]:
+    """Folders of what the method has learned from, its own first; MRCascadeError where one is not
+    there."""
+    names = [name for name in (method.prior, method.coarsest) if name is not None]
+    return [
+        prior_folder(
+            job.prior
+            if name == CASCADE
+            else f"{job.baselines}/{name.format(factor=factor_text(job.factor))}"
+        )
+        for name in names
+    ]
+
+
+def load_priors(methods: Mapping[str, Method], job: Evaluation) -> dict[str, CascadePrior]:
+    """The prior of every method that has one; MRCascadeError where it does not fit the method."""
+    loaded: dict[Path, CascadePrior] = {}
+    priors: dict[str, CascadePrior] = {}
+    for name, method in methods.items():
+        folders = prior_folders(method, job)
+        for folder in set(folders) - loaded.keys():
+            loaded[folder] = CascadePrior.from_pretrained(folder, job.device, job.precision)
+        if folders:
+            first, *others = (loaded[folder] for folder in folders)
+            priors[name] = first.with_coarsest(others[0]) if others else first
+            method.settings(priors[name], job.steps)
+    return priors
 
 
 def common_settings(
@@ -113,21 +190,23 @@ def common_settings(
         "kernel": job.kernel,
         "noise": job.noise,
         "seed": job.seed,
-        "max_slices": job.max_slices,
+        "slices": {s.file.name: s.numbers.tolist() for s in survey},
         "lpips": None if weights is None else weights.digest,
         "files": {s.file.name: s.sha256 for s in survey},
         "effective_matrix": {s.file.name: s.file.matrix for s in survey if s.file.matrix},
     }
 
 
-def method_settings(method: str, job: Evaluation) -> dict[str, Any]:
+def method_settings(method: Method, job: Evaluation) -> dict[str, Any]:
     """What the rows of one method depend on besides."""
     settings: dict[str, Any] = {}
-    folder = method_prior(method, job)
-    if folder is not None:
-        settings["prior"] = folder.resolve().name
+    folders = prior_folders(method, job)
+    if folders:
+        settings["prior"] = " + ".join(folder.resolve().name for folder in folders)
         settings["precision"] = job.precision
-        settings["prior_sha256"] = file_sha256(folder / PRIOR_FILE)
-    if METHODS[method].sampled:
-        settings |= {"steps": job.steps, "samples": job.samples}
+        settings["prior_sha256"] = " + ".join(file_sha256(f / PRIOR_FILE) for f in folders)
+    if method.sampled:
+        settings["steps"] = job.steps
+    if method.averaged:
+        settings["samples"] = averaged_samples(job)
     return settings

@@ -1,7 +1,7 @@
 """The growing files of an evaluation, so written that a killed one goes on where it was.
 
-``evaluation.json`` holds the settings. When a method has restored a file, its rows are added to
-``metrics.csv`` and then, as the mark that they are complete, its one row to ``volumes.csv``.
+``evaluation.json`` holds the settings. When a method has restored a slice, its row is added to
+``metrics.csv``: a row that ends with a line break is complete.
 """
 
 from __future__ import annotations
@@ -37,20 +37,17 @@ Row = Mapping[str, Any]
 
 
 class Ledger:
-    """Rows of finished (file, method) pairs, in memory and on disk.
+    """Rows of restored slices, in memory and on disk.
 
     ``document`` holds ``settings``, what every row depends on, and ``methods``, what the rows of
-    each method depend on besides.
+    each method depend on besides. ``settings["slices"]`` names the slices of every file.
     """
 
-    def __init__(
-        self, folder: Path, document: dict[str, Any], slices: list[Row], volumes: list[Row]
-    ) -> None:
+    def __init__(self, folder: Path, document: dict[str, Any], rows: list[Row]) -> None:
         self.folder = folder
         self.document = document
-        self.slices = slices
-        self.volumes = volumes
-        self._done = {(v["file"], v["method"]) for v in volumes}
+        self.rows = rows
+        self._done = {_key(row) for row in rows}
 
     @classmethod
     def open(
@@ -77,46 +74,47 @@ class Ledger:
         if before != document:
             with atomic_output(folder / SETTINGS_FILE, overwrite=True) as path:
                 path.write_text(json.dumps(document, indent=1) + "\n")
-        volumes = _read_rows(folder / VOLUMES_FILE, VOLUME_COLUMNS)
-        finished = {(v["file"], v["method"]) for v in volumes}
         rows = _read_rows(folder / SLICES_FILE, SLICE_COLUMNS)
-        rows = [r for r in rows if (r["file"], r["method"]) in finished]
-        ledger = cls(folder, document, rows, volumes)
-        ledger._rewrite()
-        return ledger
+        # Written anew, because a row that was cut short must not stay before the next one.
+        write_rows(folder / SLICES_FILE, SLICE_COLUMNS, rows)
+        return cls(folder, document, rows)
 
     @property
     def methods(self) -> list[str]:
-        """Methods that have restored every file, in the order in which they were asked for."""
-        files = self.document["settings"]["files"]
-        return [m for m in self.document["methods"] if all(self.done(f, m) for f in files)]
+        """Methods that have restored every slice, in the order in which they were asked for."""
+        slices = self.document["settings"]["slices"]
+        wanted = [(file, number) for file, numbers in slices.items() for number in numbers]
+        return [
+            m
+            for m in self.document["methods"]
+            if all(self.done(f, m, number) for f, number in wanted)
+        ]
 
     @property
     def unfinished(self) -> list[str]:
         """The other methods of earlier commands: a comparison must not show them."""
         return [m for m in self.document["methods"] if m not in self.methods]
 
-    def done(self, file: str, method: str) -> bool:
-        return (file, method) in self._done
+    def done(self, file: str, method: str, number: int) -> bool:
+        """Whether the method has restored that slice."""
+        return (file, method, number) in self._done
 
-    def add(self, slices: Sequence[Row], volume: Row) -> None:
-        """Store the rows of one method on one file."""
-        slices = [_as_stored(row, SLICE_COLUMNS) for row in slices]
-        volume = _as_stored(volume, VOLUME_COLUMNS)
-        _append(self.folder / SLICES_FILE, _csv(slices, SLICE_COLUMNS))
-        _append(self.folder / VOLUMES_FILE, _csv([volume], VOLUME_COLUMNS))
-        self.slices.extend(slices)
-        self.volumes.append(volume)
-        self._done.add((volume["file"], volume["method"]))
+    def add(self, rows: Sequence[Row]) -> None:
+        """Store the rows of restored slices."""
+        rows = [_as_stored(row, SLICE_COLUMNS) for row in rows]
+        _append(self.folder / SLICES_FILE, _csv(rows, SLICE_COLUMNS))
+        self.rows.extend(rows)
+        self._done.update(_key(row) for row in rows)
 
-    def _rewrite(self) -> None:
-        """Drop what an interruption cut short."""
-        for name, columns, rows in (
-            (SLICES_FILE, SLICE_COLUMNS, self.slices),
-            (VOLUMES_FILE, VOLUME_COLUMNS, self.volumes),
-        ):
-            with atomic_output(self.folder / name, overwrite=True) as path:
-                path.write_text(",".join(columns) + "\n" + _csv(rows, columns))
+
+def _key(row: Row) -> tuple[str, str, int]:
+    return row["file"], row["method"], int(row["slice"])
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    """A CSV table with a row of titles, whole or not at all."""
+    with atomic_output(path, overwrite=True) as temporary:
+        temporary.write_text(",".join(columns) + "\n" + _csv(rows, columns))
 
 
 def _discard(folder: Path) -> None:
@@ -133,7 +131,7 @@ def _read_settings(folder: Path) -> dict[str, Any] | None:
     try:
         document = json.loads(path.read_text())
     except FileNotFoundError:
-        if (folder / SLICES_FILE).exists() or (folder / VOLUMES_FILE).exists():
+        if (folder / SLICES_FILE).exists():
             raise MRCascadeError(
                 f"{folder}: has results but no {SETTINGS_FILE}; choose another folder or add"
                 " --overwrite"

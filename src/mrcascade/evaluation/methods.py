@@ -1,9 +1,11 @@
-"""The methods that an evaluation compares: one explicit table, a function each."""
+"""The methods that an evaluation compares: one explicit table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +13,10 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.baselines import bicubic, zero_filled
 from mrcascade.operators import LinearOperator
 from mrcascade.prior import CascadePrior
-from mrcascade.restore import super_resolve
-from mrcascade.samplers import RECIPES, Progress
+from mrcascade.restore import resolve_settings, super_resolve
+from mrcascade.samplers import RECIPES, Progress, SamplerSettings
+
+CASCADE = "cascade"
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Context:
 
     Attributes:
         measurement: (S, h, w), slices of one file.
+        numbers: of these slices in the file, for the seeds.
         operator: H.
         kernel: its name, which says where the samples lie.
         scale: robust maximum of the file's whole measurement.
@@ -28,12 +33,13 @@ class Context:
         seed: of this file.
         prior: what the method has learned, or None.
         steps: T instead of the recipe's, for methods that sample.
-        samples: K, for methods that sample.
+        samples: K, for methods that average samples.
         batch_size: slices or samples that pass through the networks together.
         callback: called after each network evaluation.
     """
 
     measurement: np.ndarray
+    numbers: Sequence[int]
     operator: LinearOperator
     kernel: str
     scale: float
@@ -57,73 +63,131 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to restore slices; ``about`` is its line in the report.
+    """A way to restore slices: a recipe of ``super_resolve`` with a prior, or ``plain``.
 
-    ``prior`` says what it has learned from: the evaluation's prior (``CASCADE``), one of the
-    baselines' folder, in whose name ``{factor}`` stands for the factor, or nothing.
+    Attributes:
+        about: its line in the report.
+        recipe: one of ``RECIPES``; None for a method that learns nothing.
+        prior: what it has learned from: the evaluation's prior (``CASCADE``), or one of the
+            baselines' folder, in whose name ``{factor}`` stands for the factor.
+        coarsest: one of the baselines' folder, which takes the place of all levels of ``prior``
+            but the finest.
+        averaged: scored is the mean of K samples instead of one.
+        plain: the method itself, where there is no recipe.
+        overrides: settings of the sampler instead of the recipe's and the prior's.
     """
 
-    run: Callable[[Context], Reconstruction]
     about: str
+    recipe: str | None = None
     prior: str | None = None
-    sampled: bool = False  # draws, so that --steps and --samples apply
+    coarsest: str | None = None
+    averaged: bool = False
+    plain: Callable[[Context], np.ndarray] | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def sampled(self) -> bool:
+        """Whether it draws, so that T applies."""
+        return self.recipe is not None and RECIPES[self.recipe].steps is not None
 
-def _zero_fill(context: Context) -> Reconstruction:
-    return Reconstruction(zero_filled(context.measurement, context.operator))
+    def settings(self, prior: CascadePrior, steps: int | None = None) -> SamplerSettings:
+        """The sampler's, with T = ``steps`` if given; MRCascadeError where the prior or an
+        override does not fit."""
+        assert self.recipe is not None  # asked for methods with a prior only
+        settings = resolve_settings(prior, self.recipe, steps if self.sampled else None)
+        return replace(settings, **self.overrides)
 
-
-def _bicubic(context: Context) -> Reconstruction:
-    shape = context.operator.in_shape
-    return Reconstruction(bicubic(context.measurement, context.kernel, shape))
-
-
-def _recipe(mode: str) -> Callable[[Context], Reconstruction]:
-    """A recipe of ``super_resolve``; the mean of K samples where it draws."""
-    sampled = RECIPES[mode].steps is not None
-
-    def run(context: Context) -> Reconstruction:
-        assert context.prior is not None  # the table below says so
-        samples = context.samples if sampled else 1
+    def run(self, context: Context) -> Reconstruction:
+        """Restore the slices."""
+        if self.plain is not None:
+            return Reconstruction(self.plain(context))
+        assert context.prior is not None  # a recipe has a prior
+        samples = context.samples if self.averaged else 1
         result = super_resolve(
             context.measurement,
             context.operator,
             context.prior,
             noise=context.noise,
-            mode=mode,
-            steps=context.steps if sampled else None,
+            mode=self.settings(context.prior, context.steps),
             samples=samples,
             seed=context.seed,
             batch_size=context.batch_size,
             scale=context.scale,
+            numbers=context.numbers,
             callback=context.callback,
         )
         return Reconstruction(result.mean, samples * sum(result.evaluations.values()))
 
-    return run
+
+def _zero_fill(context: Context) -> np.ndarray:
+    return zero_filled(context.measurement, context.operator)
 
 
-CASCADE = "cascade"
+def _bicubic(context: Context) -> np.ndarray:
+    return bicubic(context.measurement, context.kernel, context.operator.in_shape)
+
 
 METHODS: dict[str, Method] = {
-    "zero-fill": Method(_zero_fill, "pseudo-inverse of the measurement (k-space zero filling)"),
-    "bicubic": Method(_bicubic, "cubic interpolation on the grid of the measurement's kernel"),
-    "regression": Method(
-        _recipe("mean"), "supervised network, projected onto the data", "regression-{factor}x"
+    "zero-fill": Method(
+        "pseudo-inverse of the measurement (k-space zero filling)", plain=_zero_fill
     ),
-    "diffpir": Method(_recipe("paper"), "single-scale DiffPIR", "single-scale", sampled=True),
-    "dps": Method(_recipe("dps"), "single-scale DPS", "single-scale", sampled=True),
-    "mean": Method(_recipe("mean"), "conditional mean of each level", CASCADE),
-    "paper": Method(_recipe("paper"), "scale-cascaded DiffPIR", CASCADE, sampled=True),
+    "bicubic": Method(
+        "cubic interpolation on the grid of the measurement's kernel", plain=_bicubic
+    ),
+    "regression": Method(
+        "supervised network, projected onto the data", "mean", "regression-{factor}x"
+    ),
+    "diffpir": Method("single-scale DiffPIR", "paper", "single-scale"),
+    "dps": Method("single-scale DPS", "dps", "single-scale"),
+    "cascade-2level": Method(
+        "DiffPIR on two levels, the coarser the half-resolution image",
+        "paper",
+        CASCADE,
+        coarsest="half-resolution",
+    ),
+    "paper": Method("scale-cascaded DiffPIR", "paper", CASCADE),
+    "mean": Method("conditional mean of each level", "mean", CASCADE),
+    "posterior-mean": Method("scale-cascaded DiffPIR", "paper", CASCADE, averaged=True),
 }
 
 
-def choose_methods(names: Sequence[str]) -> list[str]:
-    """The names, each once; MRCascadeError for one that is not in the table."""
-    unknown = [name for name in names if name not in METHODS]
-    if unknown or not names:
-        raise MRCascadeError(
-            f"unknown method {', '.join(map(repr, unknown)) or repr('')}:"
-            f" choose from {', '.join(METHODS)}"
-        )
-    return list(dict.fromkeys(names))
+def find_method(name: str) -> Method:
+    """The method called ``name``: one of ``METHODS``, with settings of its sampler changed by
+    ``:KEY=VALUE`` after it, as often as wanted, such as ``paper:zeta=0.5:skip_determined=false``.
+
+    A value is JSON, or numbers with ``/`` between them for a setting of each level. Raises
+    MRCascadeError for what is not there.
+    """
+    base, *changes = name.split(":")
+    if base not in METHODS:
+        raise MRCascadeError(f"unknown method {base!r}: choose from {', '.join(METHODS)}")
+    method = METHODS[base]
+    if not changes:
+        return method
+    if method.recipe is None:
+        raise MRCascadeError(f"method {name!r}: {base} has no settings")
+    overrides = dict(_override(name, change) for change in changes)
+    text = ", ".join(changes)
+    try:
+        replace(RECIPES[method.recipe], **overrides)
+    except (TypeError, ValueError) as error:
+        raise MRCascadeError(f"method {name!r}: {text} is of the wrong kind") from error
+    return replace(method, about=f"{method.about} with {text}", overrides=overrides)
+
+
+def _override(name: str, change: str) -> tuple[str, Any]:
+    key, _, text = change.partition("=")
+    known = [f.name for f in fields(SamplerSettings) if f.name not in ("name", "steps", "sampler")]
+    if key not in known:
+        raise MRCascadeError(f"method {name!r}: no setting {key!r}; known are {', '.join(known)}")
+    try:
+        if "/" in text:
+            return key, tuple(float(part) for part in text.split("/"))
+        return key, json.loads(text)
+    except ValueError:
+        return key, text  # a word, such as cascade
+
+
+def choose_methods(names: Sequence[str]) -> dict[str, Method]:
+    """The methods by name, each once; MRCascadeError for one that is not there."""
+    return {name: find_method(name) for name in names}

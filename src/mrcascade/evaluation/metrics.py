@@ -34,17 +34,24 @@ def slice_metrics(truth: np.ndarray, image: np.ndarray, volume_maximum: float) -
     }
 
 
-def volume_metrics(
-    truth: np.ndarray, images: np.ndarray, volume_maximum: float
+def pooled_metrics(
+    nmse: np.ndarray, ssim: np.ndarray, energy: np.ndarray, pixels: int, volume_maximum: float
 ) -> dict[str, float]:
-    """fastMRI's figures of a volume: ``psnr`` from the error pooled over (S, H, W), ``ssim`` as
-    the mean over its slices (both with the volume maximum), ``nmse`` over the volume."""
-    truth, images = comparable(truth), comparable(images)
-    slices = [ssim(t, x, volume_maximum) for t, x in zip(truth, images, strict=True)]
+    """fastMRI's figures of a volume from those of its slices: ``psnr`` and ``nmse`` from the error
+    pooled over all of them, ``ssim`` as their mean, both with the volume maximum.
+
+    Args:
+        nmse, ssim: (S,) ``nmse`` and ``ssim_volmax`` of each slice.
+        energy: (S,) sum of squares of each slice's ground truth.
+        pixels: of a slice.
+        volume_maximum: largest magnitude of the ground truth's volume.
+    """
+    error = float(np.sum(nmse * energy))
+    mean = error / (pixels * len(energy))
     return {
-        "psnr": psnr(truth, images, volume_maximum),
-        "ssim": float(np.mean(slices)),
-        "nmse": nmse(truth, images),
+        "psnr": float("inf") if error == 0 else float(10 * np.log10(volume_maximum**2 / mean)),
+        "ssim": float(np.mean(ssim)),
+        "nmse": error / float(np.sum(energy)),
     }
 
 

@@ -13,7 +13,8 @@ from mrcascade import __version__
 from mrcascade.evaluation.job import Evaluation, Surveyed, factor_text
 from mrcascade.evaluation.ledger import Ledger
 from mrcascade.evaluation.lpips import BACKBONE_FILES, LINEAR_FILES, NETWORK, LPIPSFiles
-from mrcascade.evaluation.methods import METHODS
+from mrcascade.evaluation.methods import find_method
+from mrcascade.evaluation.workers import threads_per_worker
 from mrcascade.prior import CascadePrior
 
 NOTICE = "Research software; not for diagnosis."
@@ -21,8 +22,11 @@ NOTICE = "Research software; not for diagnosis."
 
 def describe_test_set(job: Evaluation, survey: Sequence[Surveyed]) -> str:
     """Which data, how many slices, what was left out."""
-    slices, empty = sum(len(s.kept) for s in survey), sum(s.empty for s in survey)
-    limit = "" if job.max_slices is None else f" (at most {job.max_slices} per file)"
+    slices, empty = sum(len(s.numbers) for s in survey), sum(s.empty for s in survey)
+    limits = [] if job.max_slices is None else [f"at most {job.max_slices} per file"]
+    if job.anatomy_slices is not None:
+        limits.append(f"at most {job.anatomy_slices} per anatomy, drawn with seed {job.seed}")
+    limit = f" ({', '.join(limits)})" if limits else ""
     return (
         f"{job.data.resolve().name}, split {job.split}: {slices} slices{limit} of {len(survey)}"
         f" files; {empty} empty slices left out (mean magnitude below 2 % of the volume's robust"
@@ -42,7 +46,9 @@ def describe_truth(survey: Sequence[Surveyed]) -> str:
 def facts(job: Evaluation, ledger: Ledger, survey: Sequence[Surveyed]) -> dict[str, str]:
     """Title -> text, for the head of the report; methods are those of the ledger."""
     methods = {m: ledger.document["methods"][m] for m in ledger.methods}
-    priors = {f"{s['prior']} ({s['prior_sha256'][:12]})" for s in methods.values() if "prior" in s}
+    priors = {
+        f"{s['prior']} ({_short(s['prior_sha256'])})" for s in methods.values() if "prior" in s
+    }
     precisions = {s["precision"] for s in methods.values() if "precision" in s}
     lpips = "not computed, no weights found"
     if ledger.document["settings"]["lpips"]:
@@ -63,7 +69,7 @@ def facts(job: Evaluation, ledger: Ledger, survey: Sequence[Surveyed]) -> dict[s
         "Data range": "the ground truth's maximum, of the slice or of the volume, as labelled",
         "SSIM": "uniform 7x7 window, K1 = 0.01, K2 = 0.03, sample covariance (fastMRI's settings)",
         "LPIPS": lpips,
-        "Time": f"wall time per slice on {hardware(job.device)}, batches of {job.batch_size}",
+        "Time": f"wall time per slice on {_machine(job)}, batches of {job.batch_size}",
         "Software": f"mrcascade {__version__}, torch {torch.__version__}. {NOTICE}",
     }
 
@@ -88,11 +94,22 @@ def notes(
     return result
 
 
-def hardware(device: str) -> str:
-    """The processor that does the work, in words."""
+def _short(digests: str) -> str:
+    return " + ".join(digest[:12] for digest in digests.split(" + "))
+
+
+def _machine(job: Evaluation) -> str:
+    if job.workers == 1:
+        return hardware(job.device)
+    threads = threads_per_worker(job)
+    return f"{hardware(job.device, threads)} for each of {job.workers} processes"
+
+
+def hardware(device: str, threads: int | None = None) -> str:
+    """The processor that does the work, in words; ``threads`` instead of torch's number."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
+    threads = threads or torch.get_num_threads()
     return f"{threads} CPU thread{'s' * (threads != 1)} ({_processor()})"
 
 
@@ -105,10 +122,13 @@ def _processor() -> str:
     return next(named, platform.processor() or platform.machine())
 
 
-def _about(method: str, settings: Mapping[str, Any]) -> str:
-    text = f"`{method}` {METHODS[method].about}"
-    if METHODS[method].sampled:
-        steps, samples = settings["steps"], settings["samples"]
+def _about(name: str, settings: Mapping[str, Any]) -> str:
+    method = find_method(name)
+    text = f"`{name}` {method.about}"
+    if method.sampled:
+        steps = settings["steps"]
         text += ", the recipe's T" if steps is None else f", T = {steps}"
-        text += ", one sample" if samples == 1 else f", the mean of {samples} samples"
+        text += (
+            f", the mean of {settings['samples']} samples" if method.averaged else ", one sample"
+        )
     return text

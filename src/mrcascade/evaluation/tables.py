@@ -10,12 +10,24 @@ from pathlib import Path
 import numpy as np
 
 from mrcascade.evaluation.data import source_of
-from mrcascade.evaluation.ledger import METRICS, TABLE_FILES, VOLUME_METRICS, Ledger, Row
+from mrcascade.evaluation.job import Surveyed
+from mrcascade.evaluation.ledger import (
+    METRICS,
+    TABLE_FILES,
+    VOLUME_COLUMNS,
+    VOLUME_METRICS,
+    VOLUMES_FILE,
+    Ledger,
+    Row,
+    write_rows,
+)
+from mrcascade.evaluation.metrics import pooled_metrics
 from mrcascade.io import atomic_outputs
 
 RESAMPLES = 2000
 LEVEL = 0.95
 
+_POOLED = ("nmse", "ssim_volmax", "residual", "seconds", "nfe")
 _TITLES = {
     "psnr_slice": "PSNR, slice max (dB)",
     "psnr_volmax": "PSNR, volume max (dB)",
@@ -162,23 +174,52 @@ def _number(value: float | None) -> float:
 # ---- files ----
 
 
+def volume_rows(rows: Sequence[Row], survey: Sequence[Surveyed]) -> list[Row]:
+    """A row of ``volumes.csv`` for every file and method, from those of all its slices."""
+    files = {s.file.name: s for s in survey}
+    members: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        members.setdefault((row["file"], row["method"]), []).append(row)
+    return [_volume_row(chosen, files[name]) for (name, _), chosen in members.items()]
+
+
+def _volume_row(rows: list[Row], surveyed: Surveyed) -> Row:
+    rows = sorted(rows, key=lambda row: row["slice"])
+    column = {key: np.array([row[key] for row in rows]) for key in _POOLED}
+    return {
+        **{key: rows[0][key] for key in ("file", "anatomy", "method", "factor", "kernel", "noise")},
+        "slices": len(rows),
+        **pooled_metrics(
+            column["nmse"],
+            column["ssim_volmax"],
+            surveyed.energy,
+            surveyed.pixels,
+            surveyed.maximum,
+        ),
+        "residual": float(column["residual"].max()),
+        "seconds": float(column["seconds"].mean()),
+        "nfe": float(column["nfe"].mean()),
+    }
+
+
 def write_tables(
     ledger: Ledger,
+    survey: Sequence[Surveyed],
     facts: Mapping[str, str],
     notes: Sequence[str],
     seed: int,
-) -> tuple[Path, Path]:
-    """Write ``table.md`` and ``table.json`` of the methods that have restored every file.
+) -> list[Path]:
+    """Write ``table.md``, ``table.json`` and ``volumes.csv`` of the methods that have restored
+    every slice.
 
     Args:
+        survey: the files that were evaluated.
         facts: what the reader must know, title -> text.
         notes: sentences below the facts.
         seed: of the bootstrap.
     """
-    rows, pooled = (
-        [r for r in table if r["method"] in ledger.methods]
-        for table in (ledger.slices, ledger.volumes)
-    )
+    rows = [row for row in ledger.rows if row["method"] in ledger.methods]
+    pooled = volume_rows(rows, survey)
     slices = summarise(rows, METRICS, seed)
     volumes = [g for g in summarise(pooled, VOLUME_METRICS, seed) if g.kind == "anatomy"]
     markdown = _markdown(slices, volumes, facts, notes)
@@ -194,7 +235,8 @@ def write_tables(
     with atomic_outputs(targets, overwrite=True) as (text, data):
         text.write_text(markdown)
         data.write_text(json.dumps(record, indent=1) + "\n")
-    return targets[0], targets[1]
+    write_rows(ledger.folder / VOLUMES_FILE, VOLUME_COLUMNS, pooled)
+    return [*targets, ledger.folder / VOLUMES_FILE]
 
 
 def _markdown(

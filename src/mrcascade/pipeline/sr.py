@@ -258,7 +258,7 @@ def _restored(
             seed=job.seed,
             batch_size=batch,
             scale=scale,
-            first_index=start,
+            numbers=range(start, start + len(piece)),
             plan=plan,
             callback=tick,
         )

@@ -1,0 +1,73 @@
+"""Work shared out over processes, each with its own copy of the networks."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from mrcascade.evaluation.bench import Bench, Scored, Unit
+from mrcascade.evaluation.figure import Picture
+from mrcascade.evaluation.job import Evaluation, Surveyed, checked_methods, load_priors
+from mrcascade.evaluation.lpips import LPIPS, find_weights
+
+_bench: Bench  # of a worker process, made when it starts
+
+
+def threads_per_worker(job: Evaluation) -> int:
+    """CPU threads that each process uses."""
+    return max(1, torch.get_num_threads() // job.workers)
+
+
+def run_in_workers(
+    job: Evaluation, survey: Sequence[Surveyed], pictures: Sequence[Picture], units: Sequence[Unit]
+) -> Iterator[Scored]:
+    """Results of ``units`` in the order in which they are done, from ``job.workers`` processes.
+
+    With device "cuda" worker i takes GPU i, from the first again after the last. The processes
+    end with the iteration, also where it is left early.
+    """
+    context = multiprocessing.get_context("spawn")
+    numbers: Any = context.Queue()
+    for number in range(job.workers):
+        numbers.put(number)
+    begin = (job, tuple(survey), tuple(pictures), threads_per_worker(job), numbers)
+    pool = ProcessPoolExecutor(job.workers, context, _begin, begin)
+    try:
+        for future in as_completed([pool.submit(_run, unit) for unit in units]):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def make_bench(job: Evaluation, survey: Sequence[Surveyed], pictures: Sequence[Picture]) -> Bench:
+    """A bench with networks of its own."""
+    methods, weights = checked_methods(job), find_weights(job.lpips_weights)
+    lpips = None if weights is None else LPIPS.load(weights, job.device)
+    return Bench(job, methods, load_priors(methods, job), lpips, survey, pictures)
+
+
+def _begin(
+    job: Evaluation,
+    survey: Sequence[Surveyed],
+    pictures: Sequence[Picture],
+    threads: int,
+    numbers: Any,
+) -> None:
+    global _bench
+    torch.set_num_threads(threads)
+    if job.device == "cuda":
+        job = replace(job, device=f"cuda:{numbers.get() % torch.cuda.device_count()}")
+    _bench = make_bench(job, survey, pictures)
+
+
+def _run(unit: Unit) -> Scored:
+    return _bench.run(unit, _silent)
+
+
+def _silent(slices: int, text: str) -> None:
+    """Steps of a worker; the parent counts its slices."""
