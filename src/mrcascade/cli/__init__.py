@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from mrcascade import __version__
-from mrcascade.cli import cache, evaluate, info, simulate, sr, train
+from mrcascade.cli import cache, evaluate, info, reproduce, simulate, sr, train
 from mrcascade.errors import MRCascadeError
 
-COMMANDS = (sr, simulate, evaluate, train, cache, info)
+COMMANDS = (sr, simulate, evaluate, reproduce, train, cache, info)
 
 
 def build_parser() -> argparse.ArgumentParser:

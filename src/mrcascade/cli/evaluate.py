@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
-from time import monotonic
 from typing import Any
 
 from mrcascade.cli import options
-
-_REDRAW_SECONDS = 0.2
+from mrcascade.cli.progress import SliceBar
 
 
 def add_parser(subparsers: Any) -> None:
@@ -22,13 +17,7 @@ def add_parser(subparsers: Any) -> None:
         description="Measure every image of a test set, restore it by each method and compare with"
         " the truth. An interrupted evaluation goes on when the command is repeated.",
     )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        metavar="ROOT",
-        help="folder of images (ROOT/<anatomy>/<split>/files, or any)",
-    )
+    options.add_data(parser)
     parser.add_argument(
         "--split", default="test", metavar="NAME", help="train, val or test; default: %(default)s"
     )
@@ -65,26 +54,8 @@ def add_parser(subparsers: Any) -> None:
         metavar="N",
         help="per anatomy, drawn by the seed (default: all)",
     )
-    parser.add_argument(
-        "--workers",
-        type=options.positive,
-        default=1,
-        metavar="N",
-        help="processes that share the work, each on its part of the CPU or its own GPU;"
-        " default: %(default)s",
-    )
-    parser.add_argument(
-        "--effective-matrix",
-        type=Path,
-        metavar="FILE",
-        help="JSON or CSV table of the acquired matrices (default: the data's manifest.json)",
-    )
-    parser.add_argument(
-        "--lpips-weights",
-        type=Path,
-        metavar="DIR",
-        help="folder of the LPIPS weights (default: $MRCASCADE_LPIPS, else torch's hub cache)",
-    )
+    options.add_workers(parser)
+    options.add_test_files(parser)
     options.add_output(parser, "metrics, tables and the picture")
     parser.set_defaults(run=run)
 
@@ -115,36 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
         lpips_weights=arguments.lpips_weights,
         overwrite=arguments.overwrite,
     )
-    with closing(_Bar()) as bar:
+    with closing(SliceBar()) as bar:
         written = evaluate(job, arguments.output, say=bar.say, progress=bar.start)
     for path in written:
         print(path)
-
-
-class _Bar:
-    """A progress bar that starts when the number of slices is known."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._drawn = 0.0
-
-    def start(self, slices: int) -> Callable[[int, str], None]:
-        from tqdm import tqdm
-
-        # Methods differ a thousandfold in cost, so the estimate averages over the whole run.
-        self._bar = tqdm(total=slices, unit="slice", smoothing=0, disable=None, file=sys.stderr)
-        return self._advance
-
-    def _advance(self, slices: int, text: str) -> None:
-        self._bar.set_postfix_str(text, refresh=False)
-        self._bar.update(slices)
-        if not slices and monotonic() > self._drawn + _REDRAW_SECONDS:
-            self._drawn = monotonic()
-            self._bar.refresh()  # `update` draws only when the count moves
-
-    def say(self, line: str) -> None:
-        print(line)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()

@@ -32,6 +32,44 @@ def add_output(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
 
 
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """``--data`` of commands that need images whose truth is known."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="ROOT",
+        help="folder of images (ROOT/<anatomy>/<split>/files, or any)",
+    )
+
+
+def add_test_files(parser: argparse.ArgumentParser) -> None:
+    """What an evaluation may need besides images."""
+    parser.add_argument(
+        "--effective-matrix",
+        type=Path,
+        metavar="FILE",
+        help="JSON or CSV table of the acquired matrices (default: the data's manifest.json)",
+    )
+    parser.add_argument(
+        "--lpips-weights",
+        type=Path,
+        metavar="DIR",
+        help="folder of the LPIPS weights (default: $MRCASCADE_LPIPS, else torch's hub cache)",
+    )
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="processes that share the work, each on its part of the CPU or its own GPU;"
+        " default: %(default)s",
+    )
+
+
 def add_factor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--factor",

@@ -18,8 +18,8 @@ from mrcascade.io import atomic_output
 
 SLICES = 4
 TRUTH, MEASURED = "truth", "measured"
-_PANEL, _GAP, _TITLE = 2.5, 0.06, 0.42  # inches: width of a panel, between, room for its title
-_ERROR_QUANTILE = 0.995
+PANEL, GAP, TITLE = 2.5, 0.06, 0.42  # inches: width of a panel, between, room for its title
+ERROR_QUANTILE = 0.995
 
 
 @dataclass(frozen=True)
@@ -61,48 +61,66 @@ def _pixels(folder: Path, picture: Picture, name: str) -> Path:
     return folder / FIGURE_FOLDER / f"{picture.row}_{name.replace('/', '-')}.npy"
 
 
+class Canvas:
+    """A figure of rows of equally wide panels, placed in inches from the top."""
+
+    def __init__(self, columns: int, heights: Sequence[float]) -> None:
+        """``heights`` of the rows' panels, relative to their width."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        self._heights = [PANEL * h for h in heights]
+        self._size = (
+            (PANEL + GAP) * columns + GAP,
+            sum(h + TITLE for h in self._heights) + TITLE,
+        )
+        self._figure = Figure(figsize=self._size)
+        FigureCanvasAgg(self._figure)
+
+    def panel(self, row: int, column: int) -> Any:
+        """Axes without frame."""
+        width, height = self._size
+        bottom = height - sum(h + TITLE for h in self._heights[: row + 1])
+        left = GAP + column * (PANEL + GAP)
+        place = (left / width, bottom / height, PANEL / width, self._heights[row] / height)
+        axes = self._figure.add_axes(place)
+        axes.set(xticks=[], yticks=[])  # placing a title measures even ticks that are not drawn
+        axes.set_axis_off()
+        return axes
+
+    def save(self, target: Path) -> Path:
+        """Write the PNG, whole or not at all."""
+        place = 0.3 * TITLE / self._size[1]
+        self._figure.text(0.5, place, "research software, not for diagnosis", ha="center")
+        with atomic_output(target, overwrite=True) as path:
+            self._figure.savefig(path, dpi=110, format="png")
+        return target
+
+
 def write_figure(folder: Path, pictures: Sequence[Picture], methods: Sequence[str]) -> Path:
     """PNG: columns ground truth and methods; below each reconstruction its error, below the
     ground truth the measurement. The panels of a slice share one display window, and its errors
     another. PSNR in the titles is that of the slice, with the slice's maximum as data range."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    rows = [_load(folder, picture, methods) for picture in pictures]
-    heights = [_PANEL * row[TRUTH].shape[0] / row[TRUTH].shape[1] for row in rows]
-    width = (_PANEL + _GAP) * (1 + len(methods)) + _GAP
-    height = 2 * sum(h + _TITLE for h in heights) + _TITLE
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    bottom = height
-    for picture, pixels, panel in zip(pictures, rows, heights, strict=True):
-        lines = []
-        for _ in range(2):
-            bottom -= panel + _TITLE
-            lines.append(
-                [
-                    _panel(figure, _GAP + column * (_PANEL + _GAP), bottom, panel)
-                    for column in range(1 + len(methods))
-                ]
-            )
-        _draw(lines[0], lines[1], picture, pixels, methods)
-    figure.text(0.5, 0.3 * _TITLE / height, "research software, not for diagnosis", ha="center")
-    target = folder / FIGURE_FILE
-    with atomic_output(target, overwrite=True) as path:
-        figure.savefig(path, dpi=110, format="png")
-    return target
+    rows = [load_panels(folder, picture, methods) for picture in pictures]
+    canvas = Canvas(1 + len(methods), [h for row in rows for h in [relative_height(row)] * 2])
+    for number, (picture, pixels) in enumerate(zip(pictures, rows, strict=True)):
+        top, bottom = (
+            [canvas.panel(2 * number + line, column) for column in range(1 + len(methods))]
+            for line in range(2)
+        )
+        _draw(top, bottom, picture, pixels, methods)
+    return canvas.save(folder / FIGURE_FILE)
 
 
-def _panel(figure: Any, left: float, bottom: float, height: float) -> Any:
-    """Axes without frame at a place in inches, as wide as a panel."""
-    width, total = figure.get_size_inches()
-    axes = figure.add_axes((left / width, bottom / total, _PANEL / width, height / total))
-    axes.set(xticks=[], yticks=[])  # placing a title measures even ticks that are not drawn
-    axes.set_axis_off()
-    return axes
+def relative_height(pixels: dict[str, np.ndarray]) -> float:
+    """Of a slice's panels."""
+    rows, columns = pixels[TRUTH].shape
+    return rows / columns
 
 
-def _load(folder: Path, picture: Picture, methods: Sequence[str]) -> dict[str, np.ndarray]:
+def load_panels(folder: Path, picture: Picture, methods: Sequence[str]) -> dict[str, np.ndarray]:
+    """Magnitudes of truth, measurement and every method of a picture; MRCascadeError where they
+    are gone."""
     paths = {n: _pixels(folder, picture, n) for n in (TRUTH, MEASURED, *methods)}
     try:
         return {name: comparable(np.load(path)) for name, path in paths.items()}
@@ -121,20 +139,43 @@ def _draw(
     methods: Sequence[str],
 ) -> None:
     truth, low = pixels[TRUTH], pixels[MEASURED]
-    data_range = largest_magnitude(truth)
-    window = robust_maximum(truth) or data_range
+    window = display_window(truth)
     errors = {m: np.abs(pixels[m] - truth) for m in methods}
-    limit = max(float(np.quantile(e, _ERROR_QUANTILE)) for e in errors.values())
-    limit = limit or window  # where every error is zero
-    for axis, image in ((top[0], truth), (bottom[0], low)):
-        axis.imshow(image, cmap="gray", vmin=0, vmax=window, interpolation="nearest")
-    top[0].set_title(f"{short_name(picture.file)}\nslice {picture.number}: truth", fontsize=8)
-    bottom[0].set_title(f"measured, {low.shape[0]} x {low.shape[1]}", fontsize=8)
+    limit = error_limit(list(errors.values())) or window  # where every error is zero
+    show(top[0], truth, window, f"{title(picture)}: truth")
+    show(bottom[0], low, window, f"measured, {low.shape[0]} x {low.shape[1]}")
     for column, method in enumerate(methods, start=1):
-        image = pixels[method]
-        top[column].imshow(image, cmap="gray", vmin=0, vmax=window, interpolation="nearest")
-        top[column].set_title(f"{method}\n{psnr(truth, image, data_range):.2f} dB", fontsize=8)
-        bottom[column].imshow(
-            errors[method], cmap="magma", vmin=0, vmax=limit, interpolation="nearest"
-        )
-        bottom[column].set_title(f"|error|, 0 to {limit / window:.1%} of the window", fontsize=8)
+        show(top[column], pixels[method], window, method_title(method, truth, pixels[method]))
+        show_error(bottom[column], errors[method], limit, window)
+
+
+def display_window(truth: np.ndarray) -> float:
+    """The intensity that is shown white; 0 is black."""
+    return robust_maximum(truth) or largest_magnitude(truth)
+
+
+def error_limit(errors: Sequence[np.ndarray]) -> float:
+    """The largest error that is told from larger ones."""
+    return max(float(np.quantile(np.abs(e), ERROR_QUANTILE)) for e in errors)
+
+
+def title(picture: Picture) -> str:
+    """File and slice, for a panel's title."""
+    return f"{short_name(picture.file)}\nslice {picture.number}"
+
+
+def method_title(method: str, truth: np.ndarray, image: np.ndarray) -> str:
+    """A method and its PSNR."""
+    return f"{method}\n{psnr(truth, image, largest_magnitude(truth)):.2f} dB"
+
+
+def show(axes: Any, image: np.ndarray, window: float, text: str) -> None:
+    """A magnitude image, every pixel as it is."""
+    axes.imshow(image, cmap="gray", vmin=0, vmax=window, interpolation="nearest")
+    axes.set_title(text, fontsize=8)
+
+
+def show_error(axes: Any, error: np.ndarray, limit: float, window: float) -> None:
+    """An absolute error, with its range in the title."""
+    axes.imshow(error, cmap="magma", vmin=0, vmax=limit, interpolation="nearest")
+    axes.set_title(f"|error|, 0 to {limit / window:.1%} of the window", fontsize=8)

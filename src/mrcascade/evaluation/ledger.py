@@ -74,7 +74,7 @@ class Ledger:
         if before != document:
             with atomic_output(folder / SETTINGS_FILE, overwrite=True) as path:
                 path.write_text(json.dumps(document, indent=1) + "\n")
-        rows = _read_rows(folder / SLICES_FILE, SLICE_COLUMNS)
+        rows = read_rows(folder / SLICES_FILE, SLICE_COLUMNS)
         # Written anew, because a row that was cut short must not stay before the next one.
         write_rows(folder / SLICES_FILE, SLICE_COLUMNS, rows)
         return cls(folder, document, rows)
@@ -195,7 +195,7 @@ def _parsed(row: Mapping[str, str]) -> dict[str, Any]:
     return {k: v if k in _TEXT else (float(v) if v else None) for k, v in row.items()}
 
 
-def _read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
+def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
     """Complete rows: a last line without its end was being written when the process died."""
     if not path.exists():
         return []

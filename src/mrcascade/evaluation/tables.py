@@ -28,7 +28,7 @@ RESAMPLES = 2000
 LEVEL = 0.95
 
 _POOLED = ("nmse", "ssim_volmax", "residual", "seconds", "nfe")
-_TITLES = {
+TITLES = {
     "psnr_slice": "PSNR, slice max (dB)",
     "psnr_volmax": "PSNR, volume max (dB)",
     "ssim_slice": "SSIM, slice max",
@@ -38,7 +38,7 @@ _TITLES = {
     "psnr": "PSNR (dB)",
     "ssim": "SSIM",
 }
-_DECIMALS = {"psnr_slice": 2, "psnr_volmax": 2, "psnr": 2, "nmse": 5}
+DECIMALS = {"psnr_slice": 2, "psnr_volmax": 2, "psnr": 2, "nmse": 5}
 _HOW = (
     f"Means over slices with {LEVEL:.0%} bootstrap intervals"
     f" ({RESAMPLES} resamples: files with replacement, then slices within each drawn file)."
@@ -252,12 +252,12 @@ def _markdown(
 
 def _table(groups: list[Group], metrics: Sequence[str]) -> str:
     titles = [groups[0].kind if groups else "", "method", "slices", "files"]
-    titles += [_TITLES[m] for m in metrics]
+    titles += [TITLES[m] for m in metrics]
     titles += ["largest residual", "s / slice", "NFE / slice"]
     lines = [titles, ["---"] * len(titles)]
     for g in groups:
         cells = [g.name, g.method, str(g.slices), str(g.files)]
-        cells += [_cell(g.metrics[m], _DECIMALS.get(m, 4)) for m in metrics]
+        cells += [_cell(g.metrics[m], DECIMALS.get(m, 4)) for m in metrics]
         cells += [f"{g.residual:.1e}", f"{g.seconds:.3g}", f"{g.nfe:g}"]
         lines.append(cells)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

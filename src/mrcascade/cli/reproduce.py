@@ -1,0 +1,63 @@
+"""``mrcascade reproduce``: a study of several tables, such as the paper's, in one command."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from contextlib import closing
+from typing import Any
+
+from mrcascade.cli import options
+from mrcascade.cli.progress import SliceBar
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "reproduce",
+        help="make the paper's tables and figures",
+        description="Run a study: evaluations of several methods on the same slices, with a page"
+        " of tables, paired differences and figures. An interrupted study goes on when the command"
+        " is repeated.",
+    )
+    parser.add_argument(
+        "study",
+        nargs="?",
+        default="paper",
+        metavar="STUDY",
+        help="paper, quick, or a JSON file; default: %(default)s",
+    )
+    options.add_data(parser)
+    options.add_batch_size(parser)
+    options.add_workers(parser)
+    options.add_device(parser)
+    options.add_test_files(parser)
+    options.add_output(parser, "tables, figures and all rows")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from mrcascade.evaluation.job import Evaluation
+    from mrcascade.evaluation.study import read_study, run_study
+
+    common = Evaluation(
+        data=arguments.data,
+        batch_size=arguments.batch_size,
+        workers=arguments.workers,
+        device=options.resolve_device(arguments.device),
+        matrices=arguments.effective_matrix,
+        lpips_weights=arguments.lpips_weights,
+        overwrite=arguments.overwrite,
+    )
+    command = shlex.join(["mrcascade", *sys.argv[1:]])
+    with closing(SliceBar()) as bar:
+        written = run_study(
+            read_study(arguments.study),
+            common,
+            arguments.output,
+            command,
+            say=bar.say,
+            progress=bar.start,
+        )
+    for path in written:
+        print(path)

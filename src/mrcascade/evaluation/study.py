@@ -1,0 +1,185 @@
+"""A study: several evaluations on the same slices, and one page that compares their methods.
+
+The bundled study ``paper`` is the comparison of Thaker et al., tables 1 and 2 and figures 3 and 4.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.evaluation.bench import Tick
+from mrcascade.evaluation.figure import Picture, choose_pictures
+from mrcascade.evaluation.job import Evaluation, checked_methods, prior_folders
+from mrcascade.evaluation.ledger import METRICS, SLICE_COLUMNS, SLICES_FILE, TABLE_FILES, read_rows
+from mrcascade.evaluation.methods import METHODS
+from mrcascade.evaluation.run import evaluate
+from mrcascade.evaluation.study_figure import draw_difference, draw_errors
+from mrcascade.evaluation.study_page import TaskResult, study_page, write_all_rows
+
+FigureKind = Literal["difference", "errors"]
+PAGE_FILE = "results.md"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One table: ``factor``, the ``methods`` in it, and the kind of its ``figure``."""
+
+    name: str
+    factor: tuple[float, float]
+    methods: tuple[str, ...]
+    figure: FigureKind
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study's JSON file says; settings that its tasks share are those of ``Evaluation``.
+
+    ``reference`` is the method that the others are compared with, pair by pair; ``metrics`` are
+    the columns of the tables.
+    """
+
+    title: str
+    tasks: tuple[Task, ...]
+    reference: str
+    metrics: tuple[str, ...] = ("psnr_slice", "ssim_slice", "lpips")
+    split: str = "test"
+    anatomy_slices: int | None = None
+    max_slices: int | None = None
+    kernel: str = "fourier"
+    noise: float = 0.0
+    seed: int = 0
+    steps: int | None = None
+    samples: int | None = None
+    precision: str = "float32"
+    prior: str = "mr-small"
+    baselines: str = "mr-small-baselines"
+
+
+# Settings of a study that are those of each of its evaluations.
+_SHARED = tuple(
+    f.name for f in fields(Study) if f.name not in ("title", "tasks", "reference", "metrics")
+)
+
+
+def bundled_studies() -> list[str]:
+    """Names of the studies that are part of the package."""
+    folder = files("mrcascade") / "studies"
+    return sorted(p.name.removesuffix(".json") for p in folder.iterdir())
+
+
+def read_study(name_or_file: str) -> Study:
+    """A bundled study by name, or any by its JSON file; MRCascadeError for one that is not
+    there or not right."""
+    if name_or_file in bundled_studies():
+        text = (files("mrcascade") / "studies" / f"{name_or_file}.json").read_text()
+    else:
+        try:
+            text = Path(name_or_file).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise MRCascadeError(
+                f"{name_or_file}: not a study; give a JSON file, or one of"
+                f" {', '.join(bundled_studies())}"
+            ) from error
+    try:
+        return _from_document(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise MRCascadeError(f"{name_or_file}: not a study ({reason})") from error
+
+
+def _from_document(document: dict[str, Any]) -> Study:
+    tasks = tuple(_task(**entry) for entry in document.pop("tasks"))
+    metrics = tuple(document.pop("metrics", Study.metrics))
+    study = Study(tasks=tasks, metrics=metrics, **document)
+    unknown = [m for m in metrics if m not in METRICS]
+    if unknown or not metrics:
+        raise ValueError(f"metrics are {', '.join(METRICS)}; got {', '.join(unknown) or 'none'}")
+    names = [task.name for task in tasks]
+    if study.reference not in METHODS:
+        raise ValueError(f"unknown reference {study.reference!r}")
+    if not names or len(set(names)) < len(names) or any(Path(n).name != n for n in names):
+        raise ValueError("every task needs a name of its own, which can be a folder's")
+    return study
+
+
+def _task(name: str, factor: float | list[float], methods: list[str], figure: str) -> Task:
+    pair = factor if isinstance(factor, list) else [factor, factor]
+    if figure not in get_args(FigureKind):
+        raise ValueError(f"figure must be one of {', '.join(get_args(FigureKind))}")
+    rows, columns = (float(f) for f in pair)
+    return Task(name, (rows, columns), tuple(methods), figure)  # type: ignore[arg-type]
+
+
+def run_study(
+    study: Study,
+    common: Evaluation,
+    output: Path,
+    command: str,
+    *,
+    say: Callable[[str], None],
+    progress: Callable[[int], Tick],
+) -> list[Path]:
+    """Run every task below ``output`` and write the page; returns the files written.
+
+    Goes on where an interrupted study stopped, as ``evaluate`` does. ``common`` holds what the
+    machine decides: data, device, batch size, workers, weights. Raises MRCascadeError before any
+    work for methods or priors that are not there.
+    """
+    jobs = [_job(study, task, common) for task in study.tasks]
+    for job in jobs:
+        for method in checked_methods(job).values():
+            prior_folders(method, job)
+    results, written = [], []
+    for task, job in zip(study.tasks, jobs, strict=True):
+        folder = output / task.name
+        say(f"{task.name}:")
+        evaluate(job, folder, say=say, progress=progress)
+        result = _result(task, folder)
+        pictures = _pictures(folder, result)
+        if task.figure == "errors":
+            draw_errors(folder, pictures, result.methods, output / result.picture)
+        else:
+            draw_difference(folder, pictures, study.reference, job, output / result.picture)
+        results.append(result)
+        written.append(output / result.picture)
+    table = write_all_rows(results, output)
+    page = study_page(study.title, results, study.reference, study.metrics, study.seed, command)
+    target = output / PAGE_FILE
+    target.write_text(page)
+    return [*written, table, target]
+
+
+def _job(study: Study, task: Task, common: Evaluation) -> Evaluation:
+    shared = {name: getattr(study, name) for name in _SHARED}
+    job = replace(common, **shared, methods=task.methods, factor=task.factor)
+    sampled = checked_methods(replace(job, steps=None, samples=None)).values()
+    return replace(
+        job,
+        steps=job.steps if any(m.sampled for m in sampled) else None,
+        samples=job.samples if any(m.averaged for m in sampled) else None,
+    )
+
+
+def _result(task: Task, folder: Path) -> TaskResult:
+    document = json.loads((folder / TABLE_FILES[1]).read_text())
+    methods = [m for m in document["methods"] if m in task.methods]
+    rows = [r for r in read_rows(folder / SLICES_FILE, SLICE_COLUMNS) if r["method"] in methods]
+    return TaskResult(
+        task.name, methods, rows, document["facts"], document["notes"], f"{task.name}.png"
+    )
+
+
+def _pictures(folder: Path, result: TaskResult) -> list[Picture]:
+    """The slices whose pixels the evaluation has kept."""
+    document = json.loads((folder / TABLE_FILES[1]).read_text())
+    anatomy = {row["file"]: row["anatomy"] for row in result.rows}
+    slices = document["settings"]["slices"]
+    return choose_pictures([(file, anatomy[file], np.array(n)) for file, n in slices.items()])

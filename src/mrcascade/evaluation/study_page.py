@@ -1,0 +1,210 @@
+"""The page of a study: tables in the paper's layout, paired differences, cost, what ran where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mrcascade.evaluation.ledger import SLICE_COLUMNS, Row, write_rows
+from mrcascade.evaluation.tables import DECIMALS, TITLES, bootstrap
+
+ALL_FILE = "all.csv"
+# Metrics of which more is better; of the others less is.
+_MORE = ("psnr_slice", "psnr_volmax", "ssim_slice", "ssim_volmax")
+# Facts that differ between tasks; the others are said once.
+_OF_TASK = ("Measurement", "Test set", "Methods", "Prior")
+_PAIRED_HOW = (
+    "Mean over slices of the difference between a method and `{reference}` on the same slice, with"
+    " its 95 % bootstrap interval (files, then slices), in how many slices `{reference}` is"
+    " better, and the two-sided sign test's p for that. The test takes slices as independent, which"
+    " slices of one file are not: p is too small, and the number of files is what counts."
+)
+_COST_HOW = (
+    "Mean seconds and network evaluations per slice, measured in this run; the ratio is"
+    " `diffpir`'s time over the method's."
+)
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """Rows of ``metrics.csv`` of one task, its methods in order, and what its report says."""
+
+    name: str
+    methods: Sequence[str]
+    rows: Sequence[Row]
+    facts: dict[str, str]
+    notes: Sequence[str]
+    picture: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Method minus reference on the same slices.
+
+    ``mean``, ``low`` and ``high`` are of the difference; in ``better`` of ``slices`` slices the
+    reference is better (ties out of the count of ``slices``), ``p`` is the sign test's.
+    """
+
+    mean: float
+    low: float
+    high: float
+    better: int
+    slices: int
+    p: float
+
+
+def write_all_rows(results: Sequence[TaskResult], output: Path) -> Path:
+    """``all.csv``: the rows of every task, with the task's name."""
+    rows = [{"task": result.name, **row} for result in results for row in result.rows]
+    write_rows(output / ALL_FILE, ("task", *SLICE_COLUMNS), rows)
+    return output / ALL_FILE
+
+
+def study_page(
+    title: str,
+    results: Sequence[TaskResult],
+    reference: str,
+    metrics: Sequence[str],
+    seed: int,
+    command: str,
+) -> str:
+    """The page as Markdown."""
+    common = {k: v for k, v in results[0].facts.items() if k not in _OF_TASK}
+    parts = [
+        f"# {title}",
+        f"Made by `{command}`.",
+        "\n".join(f"- **{k}:** {v}" for k, v in common.items()),
+        *dict.fromkeys(note for result in results for note in result.notes),
+    ]
+    for result in results:
+        parts += _section(result, reference, metrics, seed)
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(
+    result: TaskResult, reference: str, metrics: Sequence[str], seed: int
+) -> Iterable[str]:
+    anatomies = sorted({row["anatomy"] for row in result.rows})
+    cells = {
+        (method, anatomy): _rows(result, method, anatomy)
+        for method in result.methods
+        for anatomy in anatomies
+    }
+    names = " / ".join(TITLES[m] for m in metrics)
+    yield f"## {result.name}"
+    yield "\n".join(f"- **{k}:** {result.facts[k]}" for k in _OF_TASK)
+    yield names + ":"
+    yield _table(
+        ["method", *(f"{a} ({len(cells[result.methods[0], a])} slices)" for a in anatomies)],
+        [[m, *(_means(cells[m, a], metrics) for a in anatomies)] for m in result.methods],
+    )
+    yield f"95 % bootstrap intervals of {names}:"
+    yield _table(
+        ["method", *anatomies],
+        [[m, *(_intervals(cells[m, a], metrics, seed) for a in anatomies)] for m in result.methods],
+    )
+    if reference in result.methods:
+        yield _PAIRED_HOW.format(reference=reference)
+        yield _table(
+            ["method", "metric", *anatomies],
+            [
+                [
+                    m,
+                    TITLES[metric],
+                    *(_paired(cells, m, reference, a, metric, seed) for a in anatomies),
+                ]
+                for m in result.methods
+                if m != reference
+                for metric in metrics
+            ],
+        )
+    yield _COST_HOW
+    yield _table(["method", "s / slice", "evaluations", "ratio"], _costs(result))
+    yield f"![{result.name}]({result.picture})"
+
+
+def _rows(result: TaskResult, method: str, anatomy: str) -> list[Row]:
+    chosen = [r for r in result.rows if (r["method"], r["anatomy"]) == (method, anatomy)]
+    return sorted(chosen, key=lambda r: (r["file"], r["slice"]))
+
+
+def _column(rows: Sequence[Row], metric: str) -> np.ndarray:
+    return np.array([np.nan if r[metric] is None else r[metric] for r in rows])
+
+
+def _means(rows: Sequence[Row], metrics: Sequence[str]) -> str:
+    return " / ".join(_number(float(_column(rows, m).mean()), m) for m in metrics)
+
+
+def _intervals(rows: Sequence[Row], metrics: Sequence[str], seed: int) -> str:
+    files = [r["file"] for r in rows]
+    parts = []
+    for metric in metrics:
+        low, high = bootstrap(_column(rows, metric)[:, None], files, np.random.default_rng(seed))[
+            :, 0
+        ]
+        parts.append(f"{_number(low, metric)} to {_number(high, metric)}")
+    return " / ".join(parts)
+
+
+def pair(rows: Sequence[Row], reference: Sequence[Row], metric: str, seed: int) -> Pair:
+    """Compare two methods' rows of the same slices, in the same order."""
+    from scipy.stats import binomtest
+
+    difference = _column(rows, metric) - _column(reference, metric)
+    files = [r["file"] for r in rows]
+    low, high = bootstrap(difference[:, None], files, np.random.default_rng(seed))[:, 0]
+    wins = difference < 0 if metric in _MORE else difference > 0
+    decided = int((difference != 0).sum())
+    better = int(wins.sum())
+    p = float(binomtest(better, decided).pvalue) if decided else 1.0
+    return Pair(float(difference.mean()), float(low), float(high), better, decided, p)
+
+
+def _paired(
+    cells: dict[tuple[str, str], list[Row]],
+    method: str,
+    reference: str,
+    anatomy: str,
+    metric: str,
+    seed: int,
+) -> str:
+    found = pair(cells[method, anatomy], cells[reference, anatomy], metric, seed)
+    mean, low, high = (_number(v, metric, sign=True) for v in (found.mean, found.low, found.high))
+    if np.isnan(found.mean):
+        return "n/a"
+    return f"{mean} [{low}, {high}]; {found.better} of {found.slices}, p = {found.p:.2g}"
+
+
+def _costs(result: TaskResult) -> list[list[str]]:
+    seconds, evaluations = (
+        {
+            m: float(np.mean([r[key] for r in result.rows if r["method"] == m]))
+            for m in result.methods
+        }
+        for key in ("seconds", "nfe")
+    )
+    base = seconds.get("diffpir")
+    return [
+        [
+            m,
+            f"{seconds[m]:.3g}",
+            f"{evaluations[m]:g}",
+            f"{base / seconds[m]:.2f}" if base and evaluations[m] else "",
+        ]
+        for m in result.methods
+    ]
+
+
+def _number(value: float, metric: str, sign: bool = False) -> str:
+    if np.isnan(value):
+        return "n/a"
+    return f"{value:{'+' if sign else ''}.{DECIMALS.get(metric, 4)}f}"
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,205 @@
+"""Studies: the page from rows with known answers, and a whole one of two slices."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from skimage.io import imread
+from tests.conftest import REGRESSION, SINGLE, write_random_prior
+
+from mrcascade.cli import main
+from mrcascade.errors import MRCascadeError
+from mrcascade.evaluation.ledger import METRICS
+from mrcascade.evaluation.methods import choose_methods
+from mrcascade.evaluation.study import bundled_studies, read_study
+from mrcascade.evaluation.study_figure import busiest
+from mrcascade.evaluation.study_page import TaskResult, pair, study_page
+
+
+def rows(method: str, values: list[float], seconds: float, **more: Any) -> list[dict[str, Any]]:
+    common = {"method": method, "anatomy": "brain", "seconds": seconds, "nfe": 5.0, **more}
+    return [
+        common | {"file": f"brain/s{i // 2}.npy", "slice": i} | dict.fromkeys(METRICS, value)
+        for i, value in enumerate(values)
+    ]
+
+
+REFERENCE = [30.0, 31.0, 32.0, 33.0, 34.0, 35.0]
+
+
+def test_pairs_of_known_rows() -> None:
+    # Five of six worse by 1, one better by 2: the sign test of 5 of 6 has p = 2 (1 + 6) / 2^6.
+    other = [value - 1 for value in REFERENCE[:5]] + [REFERENCE[5] + 2]
+    one, reference = rows("one", other, 1.0), rows("paper", REFERENCE, 1.0)
+    found = pair(one, reference, "psnr_slice", 0)
+    assert found.mean == pytest.approx(-3 / 6)
+    assert (found.better, found.slices) == (5, 6)
+    assert found.p == pytest.approx(14 / 64)
+    # Resamples of the three files' mean differences -1, -1, 0.5 lie between these.
+    assert -1 <= found.low < found.mean < found.high <= 2
+    # Of a distance less is better.
+    assert pair(one, reference, "lpips", 0).better == 1
+    same = pair(reference, reference, "lpips", 0)
+    assert (same.mean, same.better, same.slices, same.p) == (0, 0, 0, 1)
+
+
+def test_page_of_known_rows() -> None:
+    facts = {"Measurement": "m", "Test set": "t", "Methods": "x", "Prior": "p", "Software": "s"}
+    result = TaskResult(
+        "table1",
+        ["diffpir", "paper"],
+        rows("diffpir", [value - 1 for value in REFERENCE], 6.0) + rows("paper", REFERENCE, 2.0),
+        facts,
+        ["Careful."],
+        "table1.png",
+    )
+    page = study_page("A study", [result], "paper", ("psnr_slice", "nmse"), 0, "the command")
+    for part in (
+        "# A study",
+        "Made by `the command`.",
+        "- **Software:** s",
+        "Careful.",
+        "| method | brain (6 slices) |",
+        "| paper | 32.50 / 32.50000 |",
+        "| diffpir | 31.50 / 31.50000 |",
+        # Six of six: p = 2 / 2^6; less error is better for diffpir.
+        "| diffpir | PSNR, slice max (dB) | -1.00 [-1.00, -1.00]; 6 of 6, p = 0.031 |",
+        "| diffpir | NMSE | -1.00000 [-1.00000, -1.00000]; 0 of 6, p = 0.031 |",
+        "| paper | 2 | 5 | 3.00 |",
+        "![table1](table1.png)",
+    ):
+        assert part in page
+    assert page.count("Software") == 1  # what both tasks share is said once
+
+
+def test_values_that_are_missing_are_said_to_be_missing() -> None:
+    facts = {"Measurement": "m", "Test set": "t", "Methods": "x", "Prior": "p"}
+    both = rows("diffpir", [1.0], 1.0) + rows("paper", [1.0], 1.0)
+    both = [row | {"lpips": None} for row in both]
+    result = TaskResult("t", ["diffpir", "paper"], both, facts, [], "t.png")
+    page = study_page("A study", [result], "paper", ("psnr_slice", "lpips"), 0, "c")
+    assert "| paper | 1.00 / n/a |" in page
+    assert "| diffpir | LPIPS (AlexNet) | n/a |" in page
+
+
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (11, 34), (40, 48)])
+def test_the_detail_is_where_the_measurement_knows_least(row: int, column: int) -> None:
+    image = np.zeros((60, 80))
+    checks = np.indices((4, 4)).sum(0) % 2 - 0.5  # the highest frequencies there are
+    image[row : row + 4, column : column + 4] = checks
+    image += 5 * np.sin(np.arange(80) * 2 * np.pi * 3 / 80)  # which the measurement does know
+    rows, columns = busiest(image, (30, 40))
+    assert rows.start <= row
+    assert row + 4 <= rows.stop
+    assert columns.start <= column
+    assert column + 4 <= columns.stop
+    assert (rows.stop - rows.start, columns.stop - columns.start) == (12, 16)
+    assert min(rows.start, columns.start) >= 0
+    assert (rows.stop, columns.stop) <= image.shape
+
+
+def write_study(folder: Path, **changes: Any) -> Path:
+    document = {
+        "title": "Tiny",
+        "max_slices": 1,
+        "steps": 4,
+        "samples": 2,
+        "metrics": ["psnr_slice", "ssim_slice"],
+        "reference": "paper",
+        "tasks": [
+            {
+                "name": "2x",
+                "factor": 2,
+                "methods": ["zero-fill", "diffpir", "paper", "mean"],
+                "figure": "difference",
+            },
+            {
+                "name": "4x",
+                "factor": 4,
+                "methods": ["diffpir", "dps", "cascade-2level", "paper", "regression"]
+                + ["paper:skip_determined=false", "posterior-mean"],
+                "figure": "errors",
+            },
+        ],
+    } | changes
+    path = folder / "study.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_a_whole_study(
+    test_set: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = test_set(("brain/test/a_x.npy", "knee/test/b_x.npy"))
+    prior = write_random_prior(tmp_path / "prior")
+    baselines = tmp_path / "baselines"
+    write_random_prior(baselines / "single-scale", cascade=SINGLE)
+    write_random_prior(baselines / "half-resolution", cascade=SINGLE)
+    write_random_prior(baselines / "regression-4x", cascade=REGRESSION)
+    study = write_study(tmp_path, prior=str(prior), baselines=str(baselines))
+    output = tmp_path / "out"
+    command = ["reproduce", str(study), "--data", str(root), "-o", str(output), "--device", "cpu"]
+    assert main(command) == 0
+    assert str(output / "results.md") in capsys.readouterr().out
+    with (output / "all.csv").open() as file:
+        table = list(csv.DictReader(file))
+    counts = {task: len([r for r in table if r["task"] == task]) for task in ("2x", "4x")}
+    assert counts == {"2x": 2 * 4, "4x": 2 * 7}
+    evaluations = {r["method"]: r["nfe"] for r in table if r["task"] == "4x"}
+    assert evaluations == {
+        "diffpir": "4",
+        "dps": "4",
+        "cascade-2level": "4",
+        "paper": "3",  # of 2 + 1 + 1 steps the level that the data determine takes none
+        "paper:skip_determined=false": "4",
+        "regression": "1",
+        "posterior-mean": "6",
+    }
+    page = (output / "results.md").read_text()
+    assert "| paper:skip_determined=false |" in page
+    assert "T = 4, the mean of 2 samples" in page
+    # Two slices, five and eight columns of panels.
+    for name, columns in (("2x", 5), ("4x", 8)):
+        assert imread(output / f"{name}.png").shape[1] > columns * 200
+    before = (output / "all.csv").read_bytes()
+    assert main(command) == 0  # nothing is left to do
+    assert (output / "all.csv").read_bytes() == before
+
+
+def test_bundled_studies_name_methods_that_are_there() -> None:
+    assert bundled_studies() == ["paper", "quick"]
+    for name in bundled_studies():
+        for task in read_study(name).tasks:
+            choose_methods(task.methods)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"magic": 1}, "magic"),
+        ({"tasks": []}, "every task needs a name"),
+        ({"metrics": ["beauty"]}, "metrics are psnr_slice"),
+        ({"reference": "magic"}, "unknown reference"),
+        ({"tasks": [{"name": "a/b", "factor": 2, "methods": [], "figure": "errors"}]}, "folder"),
+        ({"tasks": [{"name": "a", "factor": 2, "methods": [], "figure": "magic"}]}, "figure"),
+        ({"tasks": [{"name": "a"}]}, "factor"),
+    ],
+)
+def test_studies_that_are_not(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(MRCascadeError, match=message) as error:
+        read_study(str(write_study(tmp_path, **changes)))
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_are_no_study(tmp_path: Path) -> None:
+    with pytest.raises(MRCascadeError, match="not a study; give a JSON file, or one of paper"):
+        read_study(str(tmp_path / "nowhere.json"))
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(MRCascadeError, match="not a study"):
+        read_study(str(tmp_path / "a.json"))
