@@ -116,6 +116,14 @@ def test_baselines_that_have_priors_of_their_own(
         "diffpir": "single-scale",
         "regression": "regression-4x",
     }
+    command[command.index("diffpir,regression")] = "multigrid,multigrid-pnp"
+    assert main([*command, "--overwrite", "--steps", "6", "--samples", "2"]) == 0
+    rows = table(output / "metrics.csv")
+    # Noise-free 4x skips the third of three grids. What draws nothing has one result.
+    assert {r["method"]: r["nfe"] for r in rows} == {"multigrid": "8", "multigrid-pnp": "4"}
+    report = (output / "table.md").read_text()
+    assert "not trained on the images of the coarser grids, T = 6, the mean of 2 samples" in report
+    assert "not trained on the images of the coarser grids, T = 6\n" in report
     # A regression network cannot take the place of a prior.
     copytree(baselines / "regression-4x", baselines / "single-scale", dirs_exist_ok=True)
     assert main([*command, "--overwrite"]) == 2
@@ -236,6 +244,10 @@ def test_pictures_are_shared_out_among_anatomies_and_files() -> None:
         (("--prior", "nothing"), "unknown prior 'nothing'"),
         (("--methods", "mean", "--steps", "3"), "none of mean samples; drop --steps"),
         (("--methods", "bicubic", "--samples", "3"), "none of bicubic samples; drop --samples"),
+        (
+            ("--methods", "multigrid-pnp", "--samples", "3"),
+            "none of multigrid-pnp samples; drop --samples",
+        ),
         (("--factor", "1"), "factor 1: give factors above 1"),
         (("--factor", "8"), "s1_x.npy: factor 8 is larger than prior 'random' can do"),
         (("--factor", "3"), "s1_x.npy: the result would be 30x30; prior 'random' needs at least"),

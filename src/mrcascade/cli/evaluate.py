@@ -36,7 +36,8 @@ def add_parser(subparsers: Any) -> None:
         "--methods",
         default="zero-fill,bicubic,mean,paper",
         metavar="NAME[,NAME]",
-        help="of zero-fill, bicubic, regression, diffpir, dps, mean, paper; default: %(default)s",
+        help="of zero-fill, bicubic, regression, diffpir, dps, multigrid, multigrid-pnp, mean,"
+        " paper; default: %(default)s",
     )
     options.add_factor(parser)
     options.add_kernel(parser)
@@ -46,7 +47,8 @@ def add_parser(subparsers: Any) -> None:
         "--baselines",
         default="mr-small-baselines",
         metavar="NAME|DIR",
-        help="priors of the methods diffpir, dps and regression; default: %(default)s",
+        help="priors of the methods diffpir, dps, multigrid, multigrid-pnp and regression;"
+        " default: %(default)s",
     )
     options.add_sampling(parser, "score the mean of K samples; default: %(default)s")
     options.add_batch_size(parser)

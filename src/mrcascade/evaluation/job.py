@@ -64,10 +64,13 @@ def checked_methods(job: Evaluation) -> list[str]:
     methods = choose_methods(job.methods)
     if min(job.factor) < 1 or max(job.factor) == 1:
         raise MRCascadeError(f"factor {factor_text(job.factor)}: give factors above 1, such as 2")
-    if not any(METHODS[m].sampled for m in methods):
-        for option, given in (("--steps", job.steps is not None), ("--samples", job.samples > 1)):
-            if given:
-                raise MRCascadeError(f"none of {', '.join(methods)} samples; drop {option}")
+    chosen = [METHODS[m] for m in methods]
+    for option, given, taken in (
+        ("--steps", job.steps is not None, any(method.sampled for method in chosen)),
+        ("--samples", job.samples > 1, any(method.many for method in chosen)),
+    ):
+        if given and not taken:
+            raise MRCascadeError(f"none of {', '.join(methods)} samples; drop {option}")
     return methods
 
 
@@ -129,5 +132,7 @@ def method_settings(method: str, job: Evaluation) -> dict[str, Any]:
         settings["precision"] = job.precision
         settings["prior_sha256"] = file_sha256(folder / PRIOR_FILE)
     if METHODS[method].sampled:
-        settings |= {"steps": job.steps, "samples": job.samples}
+        settings["steps"] = job.steps
+    if METHODS[method].many:
+        settings["samples"] = job.samples
     return settings

@@ -66,7 +66,13 @@ class Method:
     run: Callable[[Context], Reconstruction]
     about: str
     prior: str | None = None
-    sampled: bool = False  # draws, so that --steps and --samples apply
+    sampled: bool = False  # takes T steps, so that --steps applies
+    draws: bool = True  # if sampled: differs from seed to seed, so that --samples applies
+
+    @property
+    def many(self) -> bool:
+        """Whether the mean of K samples is another result than one of them."""
+        return self.sampled and self.draws
 
 
 def _zero_fill(context: Context) -> Reconstruction:
@@ -80,11 +86,11 @@ def _bicubic(context: Context) -> Reconstruction:
 
 def _recipe(mode: str) -> Callable[[Context], Reconstruction]:
     """A recipe of ``super_resolve``; the mean of K samples where it draws."""
-    sampled = RECIPES[mode].steps is not None
+    sampled, draws = RECIPES[mode].steps is not None, RECIPES[mode].draws
 
     def run(context: Context) -> Reconstruction:
         assert context.prior is not None  # the table below says so
-        samples = context.samples if sampled else 1
+        samples = context.samples if draws else 1
         result = super_resolve(
             context.measurement,
             context.operator,
@@ -104,6 +110,7 @@ def _recipe(mode: str) -> Callable[[Context], Reconstruction]:
 
 
 CASCADE = "cascade"
+_COARSE = "its prior was not trained on the images of the coarser grids"
 
 METHODS: dict[str, Method] = {
     "zero-fill": Method(_zero_fill, "pseudo-inverse of the measurement (k-space zero filling)"),
@@ -113,6 +120,19 @@ METHODS: dict[str, Method] = {
     ),
     "diffpir": Method(_recipe("paper"), "single-scale DiffPIR", "single-scale", sampled=True),
     "dps": Method(_recipe("dps"), "single-scale DPS", "single-scale", sampled=True),
+    "multigrid": Method(
+        _recipe("multigrid"),
+        f"Multi-Grid PnP, diffusion form: single-scale DiffPIR from grid to grid; {_COARSE}",
+        "single-scale",
+        sampled=True,
+    ),
+    "multigrid-pnp": Method(
+        _recipe("multigrid-pnp"),
+        f"Multi-Grid PnP, deterministic: plug-and-play steps, coarse corrections; {_COARSE}",
+        "single-scale",
+        sampled=True,
+        draws=False,
+    ),
     "mean": Method(_recipe("mean"), "conditional mean of each level", CASCADE),
     "paper": Method(_recipe("paper"), "scale-cascaded DiffPIR", CASCADE, sampled=True),
 }

@@ -108,7 +108,9 @@ def _processor() -> str:
 def _about(method: str, settings: Mapping[str, Any]) -> str:
     text = f"`{method}` {METHODS[method].about}"
     if METHODS[method].sampled:
-        steps, samples = settings["steps"], settings["samples"]
+        steps = settings["steps"]
         text += ", the recipe's T" if steps is None else f", T = {steps}"
+    if METHODS[method].many:
+        samples = settings["samples"]
         text += ", one sample" if samples == 1 else f", the mean of {samples} samples"
     return text
