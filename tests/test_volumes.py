@@ -27,6 +27,7 @@ from mrcascade.pipeline import SuperResolution, super_resolve_file
 from mrcascade.pipeline.sr import slices_per_chunk
 from mrcascade.restore import make_plan, resolve_settings
 from mrcascade.samplers import SamplerSettings
+from tests.conftest import SINGLE, write_random_prior
 
 AFFINE = np.array(
     [[-0.5, 0.02, 0.1, 80], [0.01, 0.6, -0.3, -70], [0.03, 0.05, 3, 20], [0, 0, 0, 1]]
@@ -245,6 +246,21 @@ def test_dry_run_writes_nothing(tmp_path: Path, sr: Callable, capsys, mode: list
     assert f"16 x 17 -> 32 x 34, {each} network evaluations" in second
     assert all(unit in first for unit in (" s,", "GiB of memory", "GiB of disk space"))
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("mode", ["multigrid", "multigrid-pnp"])
+def test_dry_run_on_several_grids(tmp_path: Path, sr: Callable, capsys, mode: str) -> None:
+    """A prior of one level is estimated; any other is refused before anything is read."""
+    np.save(tmp_path / "a.npy", volume((16, 17)))
+    assert sr(tmp_path / "a.npy", "--dry-run", "--mode", mode) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "multi-grid sampling needs a prior of one level" in message
+    single = write_random_prior(tmp_path / "single", cascade=SINGLE)
+    noisy = ["--prior", single, "--noise", "0.1", "--dry-run"]
+    command = ["sr", tmp_path / "a.npy", "-o", tmp_path / "out", "--factor", "2", "--mode", mode]
+    assert main([*map(str, [*command, *noisy])]) == 0
+    assert "16 x 17 -> 32 x 34, 200 network evaluations" in capsys.readouterr().out
 
 
 # ---- memory ----

@@ -32,17 +32,18 @@ IMAGES_OUTSIDE = 24
 
 
 def image_bytes(prior: CascadePrior, plan: CascadePlan) -> int:
-    """Peak memory in bytes that one image of a batch takes in a cascade, on the safe side.
+    """Peak memory in bytes that one image of a batch takes in a sampler, on the safe side.
 
     Each level's networks run once on a small image, which tells the largest convolution; that is
     scaled to the level's area. The attention scores, which grow with the area's square, and the
     images outside the networks are added. A sampler that follows a gradient keeps what every
-    convolution took and gave.
+    convolution took and gave. The one level of a multi-grid sampler counts on the finest grid.
     """
     gradient = plan.settings.sampler == "dps"
     networks = max(
-        _network_bytes(level, plan.pyramid.shapes[task.level - 1], gradient)
-        for level, task in zip(prior.levels, plan.tasks, strict=True)
+        _network_bytes(level, shape, gradient)
+        # A multi-grid plan has more grids than its prior has levels.
+        for level, shape in zip(prior.levels, plan.pyramid.shapes, strict=False)
     )
     outside = IMAGES_OUTSIDE * 4 * prior.channels * math.prod(plan.pyramid.shapes[0])
     return round(networks + outside)

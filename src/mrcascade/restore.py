@@ -21,10 +21,10 @@ from mrcascade.samplers import (
     NoiseSource,
     Progress,
     SamplerSettings,
-    cascade_mean,
-    cascade_sample,
     image_seed,
     plan_cascade,
+    reconstruct,
+    single_scale,
 )
 
 Callback = Callable[[Progress], None]
@@ -80,9 +80,9 @@ def super_resolve(
         prior: on the device that does the work.
         noise: sigma_y as a fraction of the measurement's robust maximum; 0 for noise-free data,
             which every result then meets exactly.
-        mode: recipe name ("mean", "paper") or settings of one's own.
+        mode: recipe name ("mean", "paper", ...; see ``RECIPES``) or settings of one's own.
         steps: T instead of the recipe's.
-        samples: K posterior samples per slice; 1 in mode "mean".
+        samples: K posterior samples per slice; 1 in modes that draw nothing, such as "mean".
         seed: each (slice, sample) draws from its own generator, so the result depends on neither
             the batch size nor the other slices.
         batch_size: slices or samples that pass through the networks together.
@@ -112,11 +112,8 @@ def super_resolve(
     for start in range(0, len(jobs), batch_size):
         chunk = jobs[start : start + batch_size]
         batch = y[[s for s, _ in chunk]]
-        if settings.steps is None:
-            result = cascade_mean(prior, plan, batch, callback=callback)
-        else:
-            seeds = [image_seed(seed, int(numbers[s]), k) for s, k in chunk]
-            result = cascade_sample(prior, plan, batch, NoiseSource(seeds), callback=callback)
+        seeds = NoiseSource([image_seed(seed, int(numbers[s]), k) for s, k in chunk])
+        result = reconstruct(prior, plan, batch, seeds, callback=callback)
         evaluations = result.evaluations
         for (s, _), image in zip(chunk, from_channels(result.image), strict=True):
             moments.add(s, image)
@@ -147,7 +144,7 @@ def resolve_settings(
 ) -> SamplerSettings:
     """A recipe with the values that the prior tunes, and another T if one is given.
 
-    Raises MRCascadeError for a recipe that the prior does not have.
+    Raises MRCascadeError for a recipe that the prior does not have or cannot run.
     """
     if isinstance(mode, str):
         if mode not in RECIPES:
@@ -157,6 +154,8 @@ def resolve_settings(
         raise MRCascadeError(
             f"prior {prior.name!r} is a regression network and has no samples; use mode 'mean'"
         )
+    if mode.multigrid:
+        single_scale(prior)
     if steps is None:
         return mode
     if mode.steps is None:
@@ -168,7 +167,7 @@ def check_samples(samples: int, settings: SamplerSettings) -> None:
     """Raise MRCascadeError unless the settings can give that many samples."""
     if samples < 1:
         raise MRCascadeError("the number of samples must be 1 or more")
-    if samples > 1 and settings.steps is None:
+    if samples > 1 and not settings.draws:
         raise MRCascadeError(
             f"mode {settings.name!r} has one result; --samples needs a sampling mode"
         )
@@ -177,21 +176,37 @@ def check_samples(samples: int, settings: SamplerSettings) -> None:
 def make_plan(
     prior: CascadePrior, operator: LinearOperator, noise: float, settings: SamplerSettings
 ) -> CascadePlan:
-    """The cascade's plan; what finer bands add to a foreign operator's noise is estimated from
-    the training images' power spectrum."""
+    """The plan of a cascade, or of the grids of a multi-grid sampler; what finer bands add to a
+    foreign operator's noise is estimated from the training images' power spectrum.
+
+    Raises MRCascadeError for settings that do not fit, and for grids too small for the prior.
+    """
 
     def missing(full: SeparableOperator, coarse: SeparableOperator) -> float:
         return expected_error(full, coarse, prior.power_density)
 
-    return plan_cascade(
+    plan = plan_cascade(
         prior.kernel,
-        len(prior.levels),
+        settings.grids if settings.multigrid else len(prior.levels),
         operator,
         noise,
         settings,
         step=prior.step,
         missing=missing,
     )
+    if settings.multigrid:
+        _check_grids(plan, prior)
+    return plan
+
+
+def _check_grids(plan: CascadePlan, prior: CascadePrior) -> None:
+    for task in plan.tasks:
+        rows, cols = plan.pyramid.shapes[task.level - 1]
+        if task.sampled and min(rows, cols) < prior.minimum_size:
+            raise MRCascadeError(
+                f"grid {task.level} would have {rows}x{cols} pixels and prior {prior.name!r} needs"
+                f" at least {prior.minimum_size} per side; take fewer grids"
+            )
 
 
 def check_measurement(stack: np.ndarray, operator: LinearOperator, prior: CascadePrior) -> None:

@@ -103,8 +103,8 @@ def test_baselines_that_have_priors_of_their_own(
     write_random_prior(baselines / "single-scale", cascade=SINGLE)
     write_random_prior(baselines / "regression-4x", cascade=REGRESSION)
     write_random_prior(baselines / "half-resolution", cascade=SINGLE)
-    methods = "diffpir,regression,cascade-2level"
-    options = ["--methods", methods, "--baselines", str(baselines), "--steps", "3"]
+    methods_named = "diffpir,regression,cascade-2level"
+    options = ["--methods", methods_named, "--baselines", str(baselines), "--steps", "3"]
     command = arguments(root, output, prior_folder, *options)
     assert main(command) == 2
     assert f"unknown prior '{baselines}/regression-2x'" in capsys.readouterr().err
@@ -122,6 +122,14 @@ def test_baselines_that_have_priors_of_their_own(
         "regression": "regression-4x",
         "cascade-2level": f"{prior_folder.name} + half-resolution",
     }
+    command[command.index(methods_named)] = "multigrid,multigrid-pnp"
+    assert main([*command, "--overwrite", "--steps", "6"]) == 0
+    rows = table(output / "metrics.csv")
+    # Noise-free 4x skips the third of three grids.
+    assert {r["method"]: r["nfe"] for r in rows} == {"multigrid": "4", "multigrid-pnp": "4"}
+    report = (output / "table.md").read_text()
+    assert "not trained on the images of the coarser grids, T = 6, one sample" in report
+    assert "not trained on the images of the coarser grids, T = 6\n" in report
     # A regression network cannot take the place of a prior.
     copytree(baselines / "regression-4x", baselines / "single-scale", dirs_exist_ok=True)
     assert main([*command, "--overwrite"]) == 2

@@ -122,8 +122,10 @@ def write_study(folder: Path, **changes: Any) -> Path:
             {
                 "name": "4x",
                 "factor": 4,
-                "methods": ["diffpir", "dps", "cascade-2level", "paper", "regression"]
-                + ["paper:skip_determined=false", "posterior-mean"],
+                "methods": [
+                    *("diffpir", "dps", "multigrid", "multigrid-pnp", "cascade-2level", "paper"),
+                    *("regression", "paper:skip_determined=false", "posterior-mean"),
+                ],
                 "figure": "errors",
             },
         ],
@@ -150,11 +152,13 @@ def test_a_whole_study(
     with (output / "all.csv").open() as file:
         table = list(csv.DictReader(file))
     counts = {task: len([r for r in table if r["task"] == task]) for task in ("2x", "4x")}
-    assert counts == {"2x": 2 * 4, "4x": 2 * 7}
+    assert counts == {"2x": 2 * 4, "4x": 2 * 9}
     evaluations = {r["method"]: r["nfe"] for r in table if r["task"] == "4x"}
     assert evaluations == {
         "diffpir": "4",
         "dps": "4",
+        "multigrid": "3",
+        "multigrid-pnp": "3",
         "cascade-2level": "4",
         "paper": "3",  # of 2 + 1 + 1 steps the level that the data determine takes none
         "paper:skip_determined=false": "4",
@@ -164,8 +168,8 @@ def test_a_whole_study(
     page = (output / "results.md").read_text()
     assert "| paper:skip_determined=false |" in page
     assert "T = 4, the mean of 2 samples" in page
-    # Two slices, five and eight columns of panels.
-    for name, columns in (("2x", 5), ("4x", 8)):
+    # Two slices, five and ten columns of panels.
+    for name, columns in (("2x", 5), ("4x", 10)):
         assert imread(output / f"{name}.png").shape[1] > columns * 200
     before = (output / "all.csv").read_bytes()
     assert main(command) == 0  # nothing is left to do

@@ -25,8 +25,9 @@ def add_parser(subparsers: Any) -> None:
         "--methods",
         default="zero-fill,bicubic,mean,paper",
         metavar="NAME[,NAME]",
-        help="of zero-fill, bicubic, regression, diffpir, dps, cascade-2level, paper, mean,"
-        " posterior-mean; settings may follow, as in paper:zeta=0.5; default: %(default)s",
+        help="of zero-fill, bicubic, regression, diffpir, dps, multigrid, multigrid-pnp,"
+        " cascade-2level, paper, mean, posterior-mean; settings may follow, as in"
+        " paper:zeta=0.5; default: %(default)s",
     )
     options.add_factor(parser)
     options.add_kernel(parser)
@@ -36,7 +37,7 @@ def add_parser(subparsers: Any) -> None:
         "--baselines",
         default="mr-small-baselines",
         metavar="NAME|DIR",
-        help="priors of the methods diffpir, dps and regression; default: %(default)s",
+        help="priors of the methods that are compared with the cascade; default: %(default)s",
     )
     options.add_sampling(parser, "of the method posterior-mean; default: 8", default=None)
     options.add_batch_size(parser)

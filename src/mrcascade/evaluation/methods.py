@@ -87,8 +87,13 @@ class Method:
 
     @property
     def sampled(self) -> bool:
-        """Whether it draws, so that T applies."""
+        """Whether it takes T steps."""
         return self.recipe is not None and RECIPES[self.recipe].steps is not None
+
+    @property
+    def draws(self) -> bool:
+        """Whether its results differ from seed to seed."""
+        return self.recipe is not None and RECIPES[self.recipe].draws
 
     def settings(self, prior: CascadePrior, steps: int | None = None) -> SamplerSettings:
         """The sampler's, with T = ``steps`` if given; MRCascadeError where the prior or an
@@ -127,6 +132,8 @@ def _bicubic(context: Context) -> np.ndarray:
     return bicubic(context.measurement, context.kernel, context.operator.in_shape)
 
 
+_COARSE = "its prior was not trained on the images of the coarser grids"
+
 METHODS: dict[str, Method] = {
     "zero-fill": Method(
         "pseudo-inverse of the measurement (k-space zero filling)", plain=_zero_fill
@@ -139,6 +146,16 @@ METHODS: dict[str, Method] = {
     ),
     "diffpir": Method("single-scale DiffPIR", "paper", "single-scale"),
     "dps": Method("single-scale DPS", "dps", "single-scale"),
+    "multigrid": Method(
+        f"Multi-Grid PnP, diffusion form: single-scale DiffPIR from grid to grid; {_COARSE}",
+        "multigrid",
+        "single-scale",
+    ),
+    "multigrid-pnp": Method(
+        f"Multi-Grid PnP, deterministic: plug-and-play steps, coarse corrections; {_COARSE}",
+        "multigrid-pnp",
+        "single-scale",
+    ),
     "cascade-2level": Method(
         "DiffPIR on two levels, the coarser the half-resolution image",
         "paper",

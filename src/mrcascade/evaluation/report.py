@@ -128,7 +128,8 @@ def _about(name: str, settings: Mapping[str, Any]) -> str:
     if method.sampled:
         steps = settings["steps"]
         text += ", the recipe's T" if steps is None else f", T = {steps}"
-        text += (
-            f", the mean of {settings['samples']} samples" if method.averaged else ", one sample"
-        )
+        if method.averaged:
+            text += f", the mean of {settings['samples']} samples"
+        elif method.draws:
+            text += ", one sample"
     return text

@@ -5,6 +5,7 @@ from mrcascade.operators.factors import Factor, legal_size
 from mrcascade.operators.iterative import CallableOperator
 from mrcascade.operators.kernels import KERNELS, SHARED_EDGE_KERNELS, down_matrix, up_matrix
 from mrcascade.operators.mismatch import expected_error
+from mrcascade.operators.norm import squared_norm
 from mrcascade.operators.separable import (
     IdentityOperator,
     SeparableOperator,
@@ -24,6 +25,7 @@ __all__ = [
     "downsampler",
     "expected_error",
     "legal_size",
+    "squared_norm",
     "up_matrix",
     "upsampler",
 ]

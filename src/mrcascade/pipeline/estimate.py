@@ -28,7 +28,7 @@ from mrcascade.samplers import (
     Progress,
     SamplerSettings,
     cascade_mean,
-    cascade_sample,
+    reconstruct,
 )
 
 # Python with torch and the other libraries loaded, and the blocks of file reading and writing.
@@ -126,17 +126,15 @@ def _mean_seconds(prior: CascadePrior, plan: CascadePlan, settings: SamplerSetti
 
 def _sampling_seconds(prior: CascadePrior, plan: CascadePlan, settings: SamplerSettings) -> float:
     """Chains of a few steps per level: the quickest way from one step to the next counts."""
-    levels = len(prior.levels)
-    short = replace(settings, steps=TIMED * levels, redistribute=False)
+    short = replace(settings, steps=TIMED * len(plan.tasks), redistribute=False)
     short_plan = make_plan(prior, plan.operator, plan.sigma_y, short)
     ticks: dict[int, list[float]] = {}
 
     def tick(event: Progress) -> None:
         ticks.setdefault(event.level, []).append(time.perf_counter())
 
-    cascade_sample(
-        prior, short_plan, _some_measurement(prior, plan), NoiseSource([0]), callback=tick
-    )
+    y = _some_measurement(prior, plan)
+    reconstruct(prior, short_plan, y, NoiseSource([0]), callback=tick)
     steps = {task.level: task.steps for task in plan.tasks if task.sampled}
     return sum(
         steps[level] * min(later - earlier for earlier, later in pairwise(times))

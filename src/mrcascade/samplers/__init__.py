@@ -4,10 +4,14 @@ from mrcascade.samplers.cascade import cascade_sample, level_sigmas
 from mrcascade.samplers.comparison import Comparison, MissingError, measurement_level
 from mrcascade.samplers.diffpir import Progress, diffpir, proximal_step
 from mrcascade.samplers.dps import dps
+from mrcascade.samplers.inputs import single_scale
 from mrcascade.samplers.level import CascadeResult, ConditionedLevel, LevelPrior, Prior
 from mrcascade.samplers.mean import cascade_mean
+from mrcascade.samplers.multigrid import multigrid_sample
+from mrcascade.samplers.multigrid_pnp import multigrid_pnp
 from mrcascade.samplers.noise import NoiseSource, image_seed
 from mrcascade.samplers.plan import CascadePlan, LevelTask, plan_cascade
+from mrcascade.samplers.reconstruct import reconstruct
 from mrcascade.samplers.schedule import karras_sigmas, split_steps
 from mrcascade.samplers.settings import RECIPES, SamplerSettings
 
@@ -32,7 +36,11 @@ __all__ = [
     "karras_sigmas",
     "level_sigmas",
     "measurement_level",
+    "multigrid_pnp",
+    "multigrid_sample",
     "plan_cascade",
     "proximal_step",
+    "reconstruct",
+    "single_scale",
     "split_steps",
 ]

@@ -6,14 +6,8 @@ from torch import Tensor
 from mrcascade.errors import MRCascadeError
 from mrcascade.samplers.diffpir import Callback, diffpir
 from mrcascade.samplers.dps import dps
-from mrcascade.samplers.level import (
-    CascadeResult,
-    ConditionedLevel,
-    LevelPrior,
-    LevelProblem,
-    Prior,
-    check_inputs,
-)
+from mrcascade.samplers.inputs import check_levels, check_sampler, check_seeds, check_shape
+from mrcascade.samplers.level import CascadeResult, Counted, LevelPrior, LevelProblem, Prior
 from mrcascade.samplers.noise import NoiseSource
 from mrcascade.samplers.plan import CascadePlan, LevelTask
 from mrcascade.samplers.schedule import karras_sigmas
@@ -45,13 +39,14 @@ def cascade_sample(
     Returns image (N, C, H, W), evaluations per level, nominal T. Raises MRCascadeError where
     prior, plan, measurement and seeds do not fit together.
     """
-    check_inputs(prior, plan, y)
+    check_sampler(plan, "diffpir", "dps")
+    check_levels(prior, plan)
+    check_shape(plan, y)
     if plan.settings.steps is None:
         raise MRCascadeError(
             f"settings '{plan.settings.name}' ask for the conditional mean; use cascade_mean"
         )
-    if len(noise) != y.shape[0]:
-        raise MRCascadeError(f"{y.shape[0]} images need as many seeds; got {len(noise)}")
+    check_seeds(noise, y)
     evaluations = {task.level: 0 for task in plan.tasks}
     image: Tensor | None = None
     for task in reversed(plan.tasks):
@@ -59,33 +54,23 @@ def cascade_sample(
             image = task.data.target(y, image)
             continue
         problem = LevelProblem.at(plan, task, y, image)
-        denoise = _Counted(prior.levels[task.level - 1], problem)
-        image = _sample_level(problem, denoise, noise, callback)
+        level = prior.levels[task.level - 1]
+        denoise = Counted(level.condition(problem.context, plan.condition_error(task.level)))
+        sigmas = level_sigmas(level, plan.settings, task)
+        image = _sample_level(problem, denoise, sigmas, noise, callback)
         evaluations[task.level] = denoise.calls
     assert image is not None  # a pyramid has at least one level
     return CascadeResult(image, evaluations, plan.steps_nominal)
 
 
-class _Counted:
-    """The denoiser of a level with its condition fixed; counts its evaluations."""
-
-    def __init__(self, level: LevelPrior, problem: LevelProblem) -> None:
-        self.level = level
-        self.conditioned: ConditionedLevel = level.condition(
-            problem.context, problem.plan.condition_error(problem.task.level)
-        )
-        self.calls = 0
-
-    def __call__(self, x: Tensor, sigma: float) -> Tensor:
-        self.calls += 1
-        return self.conditioned.denoise(x, sigma)
-
-
 def _sample_level(
-    problem: LevelProblem, denoise: _Counted, noise: NoiseSource, callback: Callback | None
+    problem: LevelProblem,
+    denoise: Counted,
+    sigmas: tuple[float, ...],
+    noise: NoiseSource,
+    callback: Callback | None,
 ) -> Tensor:
     settings, y = problem.plan.settings, problem.target
-    sigmas = level_sigmas(denoise.level, settings, problem.task)
     shape = (*y.shape[:2], *problem.task.data.operator.in_shape)
     start = noise.randn(shape, y.device, y.dtype) * sigmas[0]
     if problem.context is None or settings.start_at_mean:
@@ -121,11 +106,17 @@ def _sample_level(
 
 
 def level_sigmas(
-    level: LevelPrior, settings: SamplerSettings, task: LevelTask
+    level: LevelPrior,
+    settings: SamplerSettings,
+    task: LevelTask,
+    start: float | None = None,
 ) -> tuple[float, ...]:
-    """Noise levels of one level's chain in image units, as many as the task has steps."""
+    """Noise levels of one level's chain in image units, as many as the task has steps.
+
+    ``start`` is the first of them where the settings leave it open; None: the prior's largest.
+    """
     index = task.level - 1
-    start, end = level.sigma_max, level.sigma_min
+    start, end = level.sigma_max if start is None else start, level.sigma_min
     if settings.sigma_start is not None:
         start = settings.sigma_start[index] * level.std
     if settings.sigma_min is not None:

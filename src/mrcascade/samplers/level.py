@@ -6,7 +6,6 @@ from typing import Protocol
 
 from torch import Tensor
 
-from mrcascade.errors import MRCascadeError
 from mrcascade.samplers.diffpir import DataStep, proximal_step
 from mrcascade.samplers.plan import CascadePlan, LevelTask
 from mrcascade.samplers.settings import SamplerSettings
@@ -52,13 +51,25 @@ class Prior(Protocol):
         """One entry per level, finest first."""
 
 
+class Counted:
+    """The denoiser of a level with its condition fixed; counts its evaluations."""
+
+    def __init__(self, conditioned: ConditionedLevel) -> None:
+        self.conditioned = conditioned
+        self.calls = 0
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        self.calls += 1
+        return self.conditioned.denoise(x, sigma)
+
+
 @dataclass(frozen=True)
 class CascadeResult:
     """A reconstruction and what it cost.
 
     Attributes:
         image: (N, C, H, W), image units.
-        evaluations: network evaluations really made at each level.
+        evaluations: network evaluations really made at each level, or on each grid.
         steps_nominal: T of the settings, which skipped levels do not use up.
     """
 
@@ -127,16 +138,3 @@ class LevelProblem:
         image = self.image(self.constrain(band))
         data = self.task.data
         return data.operator.project(image, self.target) if data.sigma == 0 else image
-
-
-def check_inputs(prior: Prior, plan: CascadePlan, y: Tensor) -> None:
-    """Raise MRCascadeError unless prior, plan and measurement fit together."""
-    if len(prior.levels) != len(plan.tasks):
-        raise MRCascadeError(
-            f"the plan is for {len(plan.tasks)} levels and the prior has {len(prior.levels)}"
-        )
-    if y.ndim != 4 or tuple(y.shape[-2:]) != plan.operator.out_shape:
-        raise MRCascadeError(
-            f"the measurement must have shape (images, channels, *{plan.operator.out_shape}); "
-            f"got {tuple(y.shape)}"
-        )

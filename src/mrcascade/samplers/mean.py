@@ -15,13 +15,13 @@ from mrcascade.operators import SeparableOperator, downsampler, upsampler
 from mrcascade.pyramid import LaplacianPyramid
 from mrcascade.samplers.comparison import noise_gain
 from mrcascade.samplers.diffpir import Callback, Progress
+from mrcascade.samplers.inputs import check_levels, check_shape
 from mrcascade.samplers.level import (
     CascadeResult,
     ConditionedLevel,
     LevelPrior,
     LevelProblem,
     Prior,
-    check_inputs,
 )
 from mrcascade.samplers.noise import NoiseSource
 from mrcascade.samplers.orientations import ORIENTATIONS, Orientation
@@ -46,7 +46,8 @@ def cascade_mean(
     errors are those of ``cascade_sample``; nothing is random, and of the settings only
     ``consistency``, ``band_constraint``, ``condition_error`` and ``orientations`` matter.
     """
-    check_inputs(prior, plan, y)
+    check_levels(prior, plan)
+    check_shape(plan, y)
     evaluations = {task.level: 0 for task in plan.tasks}
     image: Tensor | None = None
     for task in reversed(plan.tasks):

@@ -141,7 +141,7 @@ def plan_cascade(
 def _check(levels: int, sigma_y: float, settings: SamplerSettings) -> None:
     if not 0 <= sigma_y < math.inf:
         raise MRCascadeError(f"the noise level of the measurement must be >= 0; got {sigma_y}")
-    for name in ("sigma_start", "sigma_min"):
+    for name in ("sigma_start", "sigma_min", "pnp_sigma"):
         values = getattr(settings, name)
         if values is not None and len(values) != levels:
             raise MRCascadeError(

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 from mrcascade.errors import MRCascadeError
 
 Consistency = Literal["measurement", "cascade"]
-Sampler = Literal["diffpir", "dps"]
+Sampler = Literal["diffpir", "dps", "multigrid", "multigrid-pnp"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,9 @@ class SamplerSettings:
         name: how reports call these settings.
         steps: T, network evaluations over all levels (nominal; see ``plan_cascade``). None asks
             for the conditional mean, one evaluation per level and no chain.
-        sampler: of each level's chain.
+        sampler: "diffpir" or "dps" runs in each level of a cascade; "multigrid" and
+            "multigrid-pnp" run a prior of one level on coarser grids too, which count as levels
+            wherever a setting has a value per level.
         step_size: of DPS, >= 0.
         zeta: share of fresh noise in each step of DiffPIR, in [0, 1].
         lam: DiffPIR's lambda, > 0, in consistent units (see ``diffpir.proximal_step``).
@@ -42,6 +44,12 @@ class SamplerSettings:
             each costs the evaluations of one (see ``orientations``). Samples ignore it.
         spread: factor on the standard deviation over samples, > 0: skill over spread on
             validation data, where samples of a trained prior vary less than they err.
+        grids: G of the multi-grid samplers, 1 or more; each is half as large per axis.
+        pnp_sigma: noise level of multigrid-pnp's denoiser on each grid, finest first, in units
+            of the standard deviation of the prior's images; None: see ``multigrid_pnp``.
+        pnp_step: gamma of multigrid-pnp, in (0, 2), in units of 1 / ||H P_i||^2.
+        pnp_corrections: outer iterations per grid that multigrid-pnp begins with a coarse
+            correction, at most, >= 0.
 
     Raises MRCascadeError for values out of range.
     """
@@ -64,9 +72,13 @@ class SamplerSettings:
     condition_error: float = 0.0
     orientations: int = 1
     spread: float = 1.0
+    grids: int = 3
+    pnp_sigma: tuple[float, ...] | None = None
+    pnp_step: float = 1.0
+    pnp_corrections: int = 2
 
     def __post_init__(self) -> None:
-        for field in ("sigma_start", "sigma_min"):
+        for field in ("sigma_start", "sigma_min", "pnp_sigma"):
             values = getattr(self, field)
             if values is not None:  # JSON has lists where the dataclass has tuples
                 object.__setattr__(self, field, tuple(float(v) for v in values))
@@ -83,6 +95,27 @@ class SamplerSettings:
         self._require(0 <= self.step_size < math.inf, "step_size", ">= 0")
         self._require(0 <= self.condition_error < 1, "condition_error", "in [0, 1)")
         self._require(self.orientations in (1, 2, 4, 8), "orientations", "1, 2, 4 or 8")
+        self._require(self.grids >= 1, "grids", "1 or more")
+        self._require(0 < self.pnp_step < 2, "pnp_step", "in (0, 2)")
+        self._require(self.pnp_corrections >= 0, "pnp_corrections", ">= 0")
+        if self.multigrid:
+            self._check_multigrid()
+
+    @property
+    def multigrid(self) -> bool:
+        """Whether a prior of one level runs on several grids."""
+        return self.sampler in ("multigrid", "multigrid-pnp")
+
+    @property
+    def draws(self) -> bool:
+        """Whether seeds matter, so that several samples make sense."""
+        return self.steps is not None and self.sampler != "multigrid-pnp"
+
+    def _check_multigrid(self) -> None:
+        """Settings of a cascade that would have no effect are refused."""
+        self._require(self.steps is not None, "steps", "1 or more on several grids")
+        self._require(self.consistency == "measurement", "consistency", "measurement on grids")
+        self._require(not self.band_constraint, "band_constraint", "off: grids have no bands")
 
     def _require(self, holds: bool, field: str, rule: str) -> None:
         if not holds:
@@ -98,5 +131,7 @@ RECIPES: dict[str, SamplerSettings] = {
         SamplerSettings("mean", steps=None),
         SamplerSettings("paper", steps=200),
         SamplerSettings("dps", steps=200, sampler="dps"),
+        SamplerSettings("multigrid", steps=200, sampler="multigrid"),
+        SamplerSettings("multigrid-pnp", steps=200, sampler="multigrid-pnp"),
     )
 }

@@ -1,0 +1,29 @@
+"""The largest singular value of an operator, which bounds the step of a gradient descent."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrcascade.operators.base import LinearOperator
+from mrcascade.operators.separable import SeparableOperator
+
+_POWER_ITERATIONS = 50
+
+
+def squared_norm(operator: LinearOperator, like: Tensor) -> float:
+    """||H||^2, the largest eigenvalue of H^T H.
+
+    Exact for separable operators: the product of the matrices' own. Any other operator is
+    applied to one fixed random image, 50 power iterations long, which approaches it from below.
+
+    Args:
+        like: (N, C, h, w), a measurement, whose channels, dtype and device the operator accepts.
+    """
+    if isinstance(operator, SeparableOperator):
+        return float(np.linalg.norm(operator.rows, 2) * np.linalg.norm(operator.cols, 2)) ** 2
+    shape = (1, like.shape[1], *operator.in_shape)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(like)
+    for _ in range(_POWER_ITERATIONS):
+        x = x / torch.linalg.vector_norm(x)
+        x = operator.adjoint(operator(x))
+    return float(torch.linalg.vector_norm(x))

@@ -1,0 +1,52 @@
+"""What the samplers ask of their inputs; each check raises MRCascadeError."""
+
+from torch import Tensor
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.samplers.level import LevelPrior, Prior
+from mrcascade.samplers.noise import NoiseSource
+from mrcascade.samplers.plan import CascadePlan
+from mrcascade.samplers.settings import Sampler
+
+
+def check_levels(prior: Prior, plan: CascadePlan) -> None:
+    """The prior of a cascade has as many levels as its plan."""
+    if len(prior.levels) != len(plan.tasks):
+        raise MRCascadeError(
+            f"the plan is for {len(plan.tasks)} levels and the prior has {len(prior.levels)}"
+        )
+
+
+def single_scale(prior: Prior) -> LevelPrior:
+    """The one level of a prior of whole images, which the multi-grid samplers need."""
+    if len(prior.levels) != 1:
+        raise MRCascadeError(
+            f"multi-grid sampling needs a prior of one level, the whole image; this one has "
+            f"{len(prior.levels)} (see the bundled mr-small-baselines/single-scale)"
+        )
+    return prior.levels[0]
+
+
+def check_shape(plan: CascadePlan, y: Tensor) -> None:
+    """The measurement is what the plan's operator gives."""
+    if y.ndim != 4 or tuple(y.shape[-2:]) != plan.operator.out_shape:
+        raise MRCascadeError(
+            f"the measurement must have shape (images, channels, *{plan.operator.out_shape}); "
+            f"got {tuple(y.shape)}"
+        )
+
+
+def check_seeds(noise: NoiseSource, y: Tensor) -> None:
+    """One generator per image."""
+    if len(noise) != y.shape[0]:
+        raise MRCascadeError(f"{y.shape[0]} images need as many seeds; got {len(noise)}")
+
+
+def check_sampler(plan: CascadePlan, *known: Sampler) -> None:
+    """The plan was made for the sampler that runs."""
+    asked = plan.settings.sampler
+    if asked not in known:
+        raise MRCascadeError(
+            f"settings '{plan.settings.name}' ask for the sampler '{asked}'; this one is for "
+            f"{', '.join(known)} (``reconstruct`` takes any)"
+        )
