@@ -3,9 +3,9 @@
     python benchmarks/tune_methods.py --data DATA --lpips-weights DIR --steps 100 -o tuning
 
 One draw per slice and setting, noise-free, kernel fourier. Each method has as many settings to
-choose from. Writes ``tuning.json`` and ``tuning.png`` (LPIPS over PSNR, one panel per anatomy, one
-curve per method) beside the evaluation that they come from, which goes on where it was interrupted, and
-prints the setting of least LPIPS, averaged over anatomies, for each method.
+choose from. Writes ``tuning.json`` and ``tuning.png`` (LPIPS over PSNR, a curve per method) beside
+the evaluation that they come from, which goes on where it was interrupted, and prints for each
+method the setting of least LPIPS, averaged over anatomies.
 """
 
 from __future__ import annotations

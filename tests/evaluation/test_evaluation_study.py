@@ -127,8 +127,10 @@ def write_study(folder: Path, **changes: Any) -> Path:
                     *("regression", "paper:skip_determined=false", "posterior-mean"),
                 ],
                 "figure": "errors",
+                "noise": 0.0,
             },
         ],
+        "noise": 0.02,
     } | changes
     path = folder / "study.json"
     path.write_text(json.dumps(document))
@@ -153,6 +155,7 @@ def test_a_whole_study(
         table = list(csv.DictReader(file))
     counts = {task: len([r for r in table if r["task"] == task]) for task in ("2x", "4x")}
     assert counts == {"2x": 2 * 4, "4x": 2 * 9}
+    assert {(r["task"], r["noise"]) for r in table} == {("2x", "0.02"), ("4x", "0")}
     evaluations = {r["method"]: r["nfe"] for r in table if r["task"] == "4x"}
     assert evaluations == {
         "diffpir": "4",

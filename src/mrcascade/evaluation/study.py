@@ -30,12 +30,14 @@ PAGE_FILE = "results.md"
 
 @dataclass(frozen=True)
 class Task:
-    """One table: ``factor``, the ``methods`` in it, and the kind of its ``figure``."""
+    """One table: ``factor``, the ``methods`` in it, the kind of its ``figure``, and ``noise`` if it
+    differs from the study's."""
 
     name: str
     factor: tuple[float, float]
     methods: tuple[str, ...]
     figure: FigureKind
+    noise: float | None = None
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,18 @@ def _from_document(document: dict[str, Any]) -> Study:
     return study
 
 
-def _task(name: str, factor: float | list[float], methods: list[str], figure: str) -> Task:
+def _task(
+    name: str,
+    factor: float | list[float],
+    methods: list[str],
+    figure: str,
+    noise: float | None = None,
+) -> Task:
     pair = factor if isinstance(factor, list) else [factor, factor]
     if figure not in get_args(FigureKind):
         raise ValueError(f"figure must be one of {', '.join(get_args(FigureKind))}")
     rows, columns = (float(f) for f in pair)
-    return Task(name, (rows, columns), tuple(methods), figure)  # type: ignore[arg-type]
+    return Task(name, (rows, columns), tuple(methods), figure, noise)  # type: ignore[arg-type]
 
 
 def run_study(
@@ -159,6 +167,8 @@ def run_study(
 
 def _job(study: Study, task: Task, common: Evaluation) -> Evaluation:
     shared = {name: getattr(study, name) for name in _SHARED}
+    if task.noise is not None:
+        shared["noise"] = task.noise
     job = replace(common, **shared, methods=task.methods, factor=task.factor)
     sampled = checked_methods(replace(job, steps=None, samples=None)).values()
     return replace(
