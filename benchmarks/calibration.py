@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t as student
 
+from common import numbers
 from mrcascade import CascadePrior, super_resolve
 from mrcascade.evaluation.baselines import zero_filled
 from mrcascade.evaluation.data import find_files, load_truth, measure, operator_for
@@ -27,10 +28,6 @@ from mrcascade.restore import resolve_settings
 
 BODY = 0.1
 INTERVALS = (0.5, 0.9)
-
-
-def numbers(text: str) -> list[float]:
-    return [float(part) for part in text.split(",")]
 
 
 def main() -> None:

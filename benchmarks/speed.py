@@ -13,27 +13,10 @@ import resource
 import statistics
 import time
 
-import numpy as np
 import torch
 
+from common import NetworkMeter, random_measurement
 from mrcascade import CascadePrior, SeparableOperator, super_resolve
-from mrcascade.denoiser import LevelNetworks
-
-
-class Clock:
-    """Adds up the time spent in the networks' forward passes."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def wrap(self, function):
-        def timed(*arguments):
-            started = time.perf_counter()
-            result = function(*arguments)
-            self.seconds += time.perf_counter() - started
-            return result
-
-        return timed
 
 
 def main() -> None:
@@ -48,11 +31,7 @@ def main() -> None:
 
     prior = CascadePrior.from_pretrained(options.prior, precision=options.precision)
     operator = SeparableOperator.from_kernel("fourier", options.factor, (options.side,) * 2)
-    rng = np.random.default_rng(0)
-    measurement = np.abs(rng.normal(size=operator.out_shape)).astype(np.float32)
-    clock = Clock()
-    LevelNetworks.forward = clock.wrap(LevelNetworks.forward)
-    LevelNetworks.conditional_mean = clock.wrap(LevelNetworks.conditional_mean)
+    measurement = random_measurement(operator.out_shape)
 
     print(f"{prior.name}, {options.factor}x to {options.side} x {options.side}, noise-free,")
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
@@ -60,11 +39,12 @@ def main() -> None:
         super_resolve(measurement, operator, prior, mode=mode, steps=None if mode == "mean" else 6)
         totals, outside = [], []
         for repeat in range(options.repeats if mode == "mean" else max(1, options.repeats // 2)):
-            clock.seconds = 0.0
-            started = time.perf_counter()
-            result = super_resolve(measurement, operator, prior, mode=mode, seed=repeat)
-            totals.append(time.perf_counter() - started)
-            outside.append(1 - clock.seconds / totals[-1])
+            clock = NetworkMeter(time.perf_counter)
+            with clock.attached():
+                started = time.perf_counter()
+                result = super_resolve(measurement, operator, prior, mode=mode, seed=repeat)
+                totals.append(time.perf_counter() - started)
+            outside.append(1 - clock.total / totals[-1])
         print(
             f"{mode}: {statistics.median(totals):.2f} s, {sum(result.evaluations.values())}"
             f" evaluations, {100 * statistics.median(outside):.1f} % outside the networks"

@@ -16,15 +16,12 @@ from pathlib import Path
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio
 
+from common import numbers
 from mrcascade import CascadePrior, super_resolve
 from mrcascade.evaluation.baselines import zero_filled
 from mrcascade.evaluation.data import find_files, load_truth, measure, operator_for
 from mrcascade.evaluation.lpips import LPIPS, find_weights
 from mrcascade.restore import resolve_settings
-
-
-def numbers(text: str) -> list[float]:
-    return [float(part) for part in text.split(",")]
 
 
 def main() -> None:

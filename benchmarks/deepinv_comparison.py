@@ -1,0 +1,520 @@
+"""DiffPIR and DPS of the library deepinv beside ours: same denoiser, same data, taking turns.
+
+    python benchmarks/deepinv_comparison.py --steps 100 --repeats 3
+    python benchmarks/deepinv_comparison.py --data DATA --kernel area --factor 4 --noise 0.01
+
+deepinv (checked with 0.5.0) is called through its public classes and attributes, with our
+single-scale prior as its denoiser and our operator, exact proximal step included, as its physics.
+Each sampler runs in both libraries as it comes and once more with all that can be made equal:
+noise levels, start, random numbers, step sizes, clamping. What then differs is rounding, which
+bfloat16 magnifies. Below the tables stand the differences that no setting removes. Without --data,
+a slice that the package dipy brings along; with it, one slice per anatomy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common import NetworkMeter, names, run, table_row, write_json
+from mrcascade import CascadePrior, SeparableOperator, super_resolve
+from mrcascade.dataset import centre_crop
+from mrcascade.errors import MRCascadeError
+from mrcascade.evaluation.data import Truth, find_files, load_truth, measure, operator_for
+from mrcascade.evaluation.metrics import slice_metrics
+from mrcascade.operators import KERNELS
+from mrcascade.restore import make_plan, relative_residual, resolve_settings, to_channels
+from mrcascade.samplers import (
+    NoiseSource,
+    SamplerSettings,
+    diffpir,
+    dps,
+    level_sigmas,
+    proximal_step,
+)
+
+LONGEST = 400  # above about 500 steps deepinv's DiffPIR repeats noise levels
+HEADER = (
+    "| run | PSNR (dB) | projected (dB) | residual | evaluations | ms per evaluation"
+    " | outside the networks (ms) | time / ours |\n"
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+)
+OURS = "ours"
+NOTES = {
+    "DiffPIR": """\
+- deepinv returns the noisy iterate of the last noise level (std 0.005 on [0, 1]) and drops the last
+  denoised estimate, although it pays for that evaluation; ours returns the estimate. Its dropped
+  estimate is a row of its own.
+- deepinv clamps every estimate to [0, 1]: signed data and values above the robust maximum are lost.
+- deepinv's noise levels are those of 1000 variance-preserving steps, from 78.7 on [0, 1] down to
+  0.005; they cannot be chosen. The first are beyond what our denoiser was trained on (here up to
+  21.7), where it answers with about a mean. Ours follow Karras et al. within its range.
+- deepinv's lambda is on mixed scales: its 2 is our 1 (its default is 7). Its seed 0 seeds nothing.
+- deepinv starts from H^T y unless told otherwise; here from the pseudo-inverse. A noise level in
+  deepinv's physics would rebuild the schedule within the call but leave the start as it was; here
+  the constructor is told instead.
+- Noise-free data make deepinv's gamma infinite; the proximal step given to it here takes that as
+  the projection.
+- deepinv does not project onto noise-free data at the end; ours does, as shipped. The column
+  "projected" has done so with every image.""",
+    "DPS": """\
+- deepinv adds the gradient to the score, which multiplies its step by about beta_t; the original,
+  and ours, subtract a constant times the gradient. No constant weight gives the original's steps:
+  beside deepinv's default 1 stands the weight whose factors add up to the original's over a chain
+  (proportional to T; 80 at T = 1000, so that the default is 80 times weaker). The matched run sets
+  the public attribute `weight` before each evaluation.
+- deepinv's default chain starts at 76 on [0, 1], beyond what our denoiser was trained on; here it
+  starts at the largest level that the denoiser knows, by time steps given to deepinv's solver.
+- deepinv clips the estimate to [-1, 1], meant for images on that scale, while it works on [0, 1].
+- deepinv's variance-preserving chain ends with a guided step to noise level 0; ours, and deepinv's
+  variance-exploding one, with a plain evaluation at the lowest level.
+- deepinv computes in float64 by default (the denoiser in float32); the matched run in float32, in
+  which both libraries draw the same numbers.
+- deepinv does not project onto noise-free data at the end; ours does, as shipped. The column
+  "projected" has done so with every image.""",
+}
+# The library of schemas that import_deepinv may have to make; they live as long as it does.
+_SCHEMAS: list[torch.library.Library] = []
+
+
+# ---- deepinv ----
+
+
+def import_deepinv() -> ModuleType:
+    """deepinv, without torchvision's compiled operators where those do not fit this torch."""
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        # Of the operators that torchvision names at import; deepinv's samplers use none of them.
+        _SCHEMAS.append(torch.library.Library("torchvision", "DEF"))
+        for operator in ("nms", "qnms"):
+            _SCHEMAS[-1].define(f"{operator}() -> ()")
+    except ImportError:
+        pass  # deepinv says so itself
+    try:
+        importlib.import_module("deepinv.sampling")
+        return importlib.import_module("deepinv")
+    except (ImportError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:150]
+        raise MRCascadeError(
+            f"deepinv cannot be imported ({reason}); install it: pip install deepinv"
+        ) from error
+
+
+def as_physics(deepinv: ModuleType, operator: SeparableOperator) -> torch.nn.Module:
+    """Our operator as deepinv's LinearPhysics, with its exact prox and pseudo-inverse."""
+
+    class Physics(deepinv.physics.LinearPhysics):
+        def prox_l2(self, z: Tensor, y: Tensor, gamma: Tensor, **_) -> Tensor:
+            # deepinv: gamma ||H x - y||^2 + ||x - z||^2; an infinite gamma is the projection.
+            return operator.prox(z, y, float(1 / gamma))
+
+        def A_dagger(self, y: Tensor, **_) -> Tensor:
+            return operator.pinv(y)
+
+    return Physics(A=operator, A_adjoint=operator.adjoint)
+
+
+class Denoise(torch.nn.Module):
+    """Our denoiser for both libraries: counts, keeps its last estimate, clamps where asked to.
+
+    Images are on [0, 1] in deepinv's denoisers, as ours are, and sigma is in the same unit.
+    ``before`` is called ahead of each evaluation, ``clamp`` maps (estimate, sigma) to another.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        clamp: Callable[[Tensor, float], Tensor] | None = None,
+        before: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.conditioned = problem.prior.levels[0].condition(None)
+        self.clamp, self.before = clamp, before
+        self.calls = 0
+        self.last: Tensor | None = None
+
+    def forward(self, x: Tensor, sigma: float | Tensor, **_) -> Tensor:
+        if self.before is not None:
+            self.before()
+        estimate = self.conditioned.denoise(x, float(sigma))
+        self.calls += 1
+        if self.clamp is not None:
+            estimate = self.clamp(estimate, float(sigma))
+        self.last = estimate.detach()
+        return estimate
+
+
+# ---- what is compared ----
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A measurement ``y`` (1, 1, h, w) in units of its robust maximum, and how to restore it."""
+
+    truth: Truth
+    operator: SeparableOperator
+    y: Tensor
+    scale: float
+    sigma_y: float
+    prior: CascadePrior
+    steps: int
+    zeta: float
+    weight: float | None
+    seed: int
+
+    def recipe(self, mode: str) -> SamplerSettings:
+        return replace(resolve_settings(self.prior, mode, self.steps), zeta=self.zeta)
+
+    def sigmas(self, mode: str) -> tuple[float, ...]:
+        """The noise levels of our chain."""
+        settings = self.recipe(mode)
+        plan = make_plan(self.prior, self.operator, self.sigma_y, settings)
+        return level_sigmas(self.prior.levels[0], settings, plan.tasks[0])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Images (1, 1, H, W) by name of the row, all of one chain, and what it cost."""
+
+    images: dict[str, Tensor]
+    evaluations: int
+
+
+Runs = dict[str, Callable[[], Outcome]]
+
+
+def as_shipped(problem: Problem, mode: str) -> Outcome:
+    result = super_resolve(
+        problem.y[0, 0].numpy() * problem.scale,
+        problem.operator,
+        problem.prior,
+        noise=problem.sigma_y,
+        mode=problem.recipe(mode),
+        seed=problem.seed,
+        scale=problem.scale,
+    )
+    image = to_channels(result.mean[None] / problem.scale)
+    return Outcome({OURS: image}, sum(result.evaluations.values()))
+
+
+def diffpir_runs(deepinv: ModuleType, problem: Problem) -> Runs:
+    physics = as_physics(deepinv, problem.operator)
+    start = problem.operator.pinv(problem.y)
+    lam = problem.recipe("paper").lam
+
+    def theirs_model(denoise: Denoise):
+        return deepinv.sampling.DiffPIR(
+            denoise,
+            deepinv.optim.data_fidelity.L2(),
+            sigma=problem.sigma_y,
+            max_iter=problem.steps,
+            zeta=problem.zeta,
+            lambda_=2 * lam,
+        )
+
+    def theirs() -> Outcome:
+        denoise = Denoise(problem)
+        torch.manual_seed(problem.seed)
+        image = theirs_model(denoise)(problem.y, physics, x_init=start)
+        assert denoise.last is not None  # it has been called
+        images = {"deepinv": image, "deepinv, its dropped estimate": denoise.last.clamp(0, 1)}
+        return Outcome(images, denoise.calls)
+
+    def ours(row: str, clamp: Callable[[Tensor, float], Tensor] | None) -> Outcome:
+        denoise = Denoise(problem, clamp)
+        model = theirs_model(denoise)
+        sigmas = (model.sigmas[model.seq] / 2).tolist()  # deepinv's are those of [-1, 1]
+        noise = NoiseSource([problem.seed])
+        spread = (sigmas[0] ** 2 - problem.sigma_y**2) ** 0.5
+        image = diffpir(
+            denoise,
+            start + spread * noise.randn(start.shape),
+            sigmas,
+            proximal_step(problem.operator, problem.y, problem.sigma_y, lam),
+            zeta=problem.zeta,
+            noise=noise,
+        )
+        return Outcome({row: image}, denoise.calls)
+
+    free, clamped = "ours, deepinv's levels", "ours, deepinv's levels and clamp"
+    return {
+        OURS: lambda: as_shipped(problem, "paper"),
+        "deepinv": theirs,
+        free: lambda: ours(free, None),
+        clamped: lambda: ours(clamped, lambda x, sigma: x.clamp(0, 1)),
+    }
+
+
+def dps_runs(deepinv: ModuleType, problem: Problem) -> Runs:
+    physics = as_physics(deepinv, problem.operator)
+    sigmas = problem.sigmas("dps")
+    scale = problem.recipe("dps").step_size
+
+    def deepinv_chain(row: str, weight: float) -> Outcome:
+        denoise = Denoise(problem)
+        generator = torch.Generator().manual_seed(problem.seed)
+        model = deepinv.sampling.DPS(
+            denoise,
+            weight=weight,
+            solver=deepinv.sampling.DDPMSolver(timesteps=vp_times(problem, deepinv), rng=generator),
+        )
+        return Outcome({row: model(problem.y, physics).float()}, denoise.calls)
+
+    def deepinv_matched(row: str) -> Outcome:
+        weights = matched_weights(sigmas, scale)
+
+        def set_weight() -> None:
+            model.data_fidelity.weight = next(weights)
+
+        denoise = Denoise(problem, before=set_weight)
+        times = torch.log(torch.tensor(sigmas, dtype=torch.float64) * 2 / 0.001) / np.log(8e4)
+        model = deepinv.sampling.DPS(
+            denoise,
+            schedule="ve",
+            solver=deepinv.sampling.DDPMSolver(
+                timesteps=times, rng=torch.Generator().manual_seed(problem.seed)
+            ),
+            dtype=torch.float32,
+        )
+        return Outcome({row: model(problem.y, physics)}, denoise.calls)
+
+    def ours_matched(row: str) -> Outcome:
+        # deepinv clips every estimate but the last.
+        denoise = Denoise(problem, lambda x, s: x.clamp(-1, 1) if s > sigmas[-1] else x)
+        noise = NoiseSource([problem.seed])
+        shape = (1, 1, *problem.operator.in_shape)
+        image = dps(
+            denoise,
+            0.5 + sigmas[0] * noise.randn(shape),  # deepinv's start: zero on [-1, 1]
+            sigmas,
+            problem.operator,
+            problem.y,
+            scale=scale,
+            noise=noise,
+        )
+        return Outcome({row: image}, denoise.calls)
+
+    total = total_weight(problem, deepinv, scale)
+    weights = [1.0, total] if problem.weight is None else [problem.weight]
+    chains = {f"deepinv, variance-preserving, weight {w:.3g}": w for w in weights}
+    ours, theirs = "ours, deepinv's start and clip", "deepinv, our levels and step sizes"
+    return {
+        OURS: lambda: as_shipped(problem, "dps"),
+        **{row: lambda row=row, w=w: deepinv_chain(row, w) for row, w in chains.items()},
+        ours: lambda: ours_matched(ours),
+        theirs: lambda: deepinv_matched(theirs),
+    }
+
+
+def matched_weights(sigmas: Sequence[float], scale: float) -> Iterator[float]:
+    """The weight of each step with which deepinv's displacement on [0, 1],
+    (s^2 - s_next^2) weight grad, is that of ours, scale sqrt((1 + 4 s^2) (1 + 4 s_next^2)) / 2
+    grad; the closing evaluation has no gradient."""
+    for a, b in pairwise(sigmas):
+        yield scale * np.hypot(1, 2 * a) * np.hypot(1, 2 * b) / 2 / (a**2 - b**2)
+    yield 0.0
+
+
+def vp_times(problem: Problem, deepinv: ModuleType) -> Tensor:
+    """As many equal steps of deepinv's variance-preserving time as T, down to 0, from the largest
+    noise level that the denoiser knows: deepinv's default start is beyond it."""
+    sde = deepinv.sampling.VariancePreservingDiffusion()
+    grid = torch.linspace(0, 1, 10001, dtype=torch.float64)
+    known = sde.sigma_t(grid) <= 2 * problem.prior.levels[0].sigma_max
+    return torch.linspace(float(grid[known][-1]), 0, problem.steps + 1, dtype=torch.float64)
+
+
+def total_weight(problem: Problem, deepinv: ModuleType, scale: float) -> float:
+    """The constant weight for which deepinv's factors on the gradient, over all steps, add up to
+    those of the original: scale for each, of the norm on [-1, 1]."""
+    sde = deepinv.sampling.VariancePreservingDiffusion()
+    times = vp_times(problem, deepinv)
+    sigma, shrink = sde.sigma_t(times), sde.scale_t(times)
+    factors = shrink[:-1] * shrink[1:] * (sigma[:-1] ** 2 - sigma[1:] ** 2) / 2
+    return scale * problem.steps / float(factors.sum())
+
+
+# ---- data, rounds, report ----
+
+
+def truths(data: Path | None, split: str, factor: tuple[float, float]) -> dict[str, Truth]:
+    """A slice per anatomy: the middle one of its first file."""
+    if data is None:
+        try:
+            from importlib.resources import files
+
+            path = files("dipy") / "data/files/t1_coronal_slice.npy"
+        except ImportError:
+            raise MRCascadeError(
+                "without --data the slice comes from dipy: pip install dipy"
+            ) from None
+        stack = np.load(str(path)).astype(np.float32)[None]
+        stack = np.ascontiguousarray(centre_crop(stack, factor))
+        return {"brain (dipy)": Truth(stack, np.array([0]), 0, "")}
+    first = {}
+    for file in find_files(data, split):
+        first.setdefault(file.anatomy, file)
+    return {anatomy: load_truth(file, factor, 1) for anatomy, file in first.items()}
+
+
+def compared(runs: Runs, problem: Problem, repeats: int) -> tuple[list[dict], dict[str, Tensor]]:
+    """A row per image, and the images; the runs take turns in each repeat."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    outside: dict[str, list[float]] = {name: [] for name in runs}
+    outcomes: dict[str, Outcome] = {}
+    for _ in range(repeats):
+        for name, call in runs.items():
+            clock = NetworkMeter(time.perf_counter)
+            with clock.attached():
+                started = time.perf_counter()
+                outcomes[name] = call()
+                seconds[name].append(time.perf_counter() - started)
+            outside[name].append(seconds[name][-1] - clock.total)
+    rows, images = [], {}
+    for name, outcome in outcomes.items():
+        pairs = zip(seconds[name], seconds[OURS], strict=True)
+        cost = {
+            "evaluations": outcome.evaluations,
+            "ms": 1000 * statistics.median(seconds[name]) / outcome.evaluations,
+            "ms_outside": 1000 * statistics.median(outside[name]) / outcome.evaluations,
+            "time_ratio": statistics.median(a / b for a, b in pairs),
+        }
+        for row, image in outcome.images.items():
+            images[row] = image
+            rows.append({"run": row, **quality(problem, image), **cost})
+    return rows, images
+
+
+def quality(problem: Problem, image: Tensor) -> dict[str, float | None]:
+    restored = image[0].numpy() * problem.scale
+    measured = problem.y[0].numpy() * problem.scale
+    residual = float(relative_residual(restored, measured, problem.operator)[0])
+    projected = None
+    if problem.sigma_y == 0:
+        projected = slice_psnr(problem, problem.operator.project(image, problem.y))
+    return {"psnr": slice_psnr(problem, image), "projected": projected, "residual": residual}
+
+
+def slice_psnr(problem: Problem, image: Tensor) -> float:
+    truth, maximum = problem.truth.slices[0], problem.truth.maximum
+    return slice_metrics(truth, image[0, 0].numpy() * problem.scale, maximum)["psnr_slice"]
+
+
+def distance(a: Tensor, b: Tensor) -> dict[str, float]:
+    """In units of the robust maximum."""
+    difference = (a - b).double()
+    return {"rms": float(difference.square().mean().sqrt()), "max": float(difference.abs().max())}
+
+
+PAIRS = {
+    "DiffPIR": [
+        ("ours, deepinv's levels and clamp", "deepinv, its dropped estimate"),
+        ("ours, deepinv's levels", "ours, deepinv's levels and clamp"),
+        ("deepinv", "deepinv, its dropped estimate"),
+        (OURS, "deepinv"),
+    ],
+    "DPS": [("ours, deepinv's start and clip", "deepinv, our levels and step sizes")],
+}
+
+
+def report(sampler: str, rows: Sequence[dict], images: dict[str, Tensor]) -> list[dict]:
+    print(f"\n{sampler}\n\n{HEADER}")
+    for row in rows:
+        projected = "-" if row["projected"] is None else f"{row['projected']:.2f}"
+        # Where a gradient is taken, the clock sees the forward passes alone.
+        outside = f"{row['ms_outside']:.1f}" if sampler == "DiffPIR" else "-"
+        cells = [row["run"], f"{row['psnr']:.2f}", projected, f"{row['residual']:.1e}"]
+        cells += [row["evaluations"], f"{row['ms']:.1f}", outside, f"{row['time_ratio']:.3f}"]
+        print(table_row(cells))
+    print("\n| difference (robust maximum = 1) | rms | largest |\n| --- | ---: | ---: |")
+    distances = []
+    for a, b in PAIRS[sampler]:
+        distances.append({"a": a, "b": b, **distance(images[a], images[b])})
+        rms, largest = distances[-1]["rms"], distances[-1]["max"]
+        print(table_row([f"{a} - {b}", f"{rms:.1e}", f"{largest:.1e}"]), flush=True)
+    return distances
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="default: a slice of the package dipy")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--prior", default="mr-small-baselines/single-scale")
+    parser.add_argument("--kernel", default="fourier", choices=sorted(KERNELS))
+    parser.add_argument("--factor", type=float, default=4.0)
+    parser.add_argument("--noise", type=float, default=0.0, help="of the measurement, see evaluate")
+    parser.add_argument("--steps", type=int, default=100, help="T")
+    parser.add_argument("--zeta", type=float, help="of DiffPIR in both; default: the prior's")
+    parser.add_argument("--weight", type=float, help="of deepinv's DPS; default: 1 and ours in sum")
+    parser.add_argument("--samplers", type=names, default=list(NOTES))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--output", type=Path, help="JSON")
+    options = parser.parse_args()
+    longest = LONGEST if "DiffPIR" in options.samplers else math.inf
+    if not 2 <= options.steps <= longest or options.repeats < 1:
+        raise MRCascadeError(
+            f"--steps must be 2 or more (DiffPIR: up to {LONGEST}), --repeats 1 or more"
+        )
+    if set(options.samplers) - set(NOTES):
+        raise MRCascadeError(f"--samplers: choose from {', '.join(NOTES)}")
+    deepinv = import_deepinv()
+    prior = CascadePrior.from_pretrained(options.prior, precision=options.precision)
+    if len(prior.levels) != 1:
+        raise MRCascadeError(f"prior {prior.name!r} has several levels; deepinv needs one of one")
+    zeta = resolve_settings(prior, "paper").zeta if options.zeta is None else options.zeta
+    factor = (options.factor,) * 2
+
+    print(f"deepinv {deepinv.__version__}, torch {torch.__version__}, prior {prior.name},")
+    print(f"{options.factor:g}x {options.kernel}, noise {options.noise:g}, T = {options.steps},")
+    print(f"zeta {zeta:g}, {options.precision}, {torch.get_num_threads()} threads,")
+    print(f"median of {options.repeats} repeats in turns; PSNR with the slice's maximum")
+    results = []
+    for anatomy, truth in truths(options.data, options.split, factor).items():
+        operator = operator_for(truth, options.kernel, factor)
+        low = measure(truth, operator, options.noise, options.seed)
+        problem = Problem(
+            truth=truth,
+            operator=operator,
+            y=to_channels(low.slices / low.scale),
+            scale=low.scale,
+            sigma_y=low.noise,
+            prior=prior,
+            steps=options.steps,
+            zeta=zeta,
+            weight=options.weight,
+            seed=options.seed,
+        )
+        print(f"\n{anatomy}, {operator.in_shape[0]} x {operator.in_shape[1]}")
+        for sampler in options.samplers:
+            runs = {"DiffPIR": diffpir_runs, "DPS": dps_runs}[sampler](deepinv, problem)
+            rows, images = compared(runs, problem, options.repeats)
+            distances = report(sampler, rows, images)
+            results.append(
+                {"anatomy": anatomy, "sampler": sampler, "rows": rows, "differences": distances}
+            )
+    for sampler in options.samplers:
+        print(f"\n{sampler}, what no setting removes or the runs above had to work around:")
+        print(NOTES[sampler])
+    write_json(options, deepinv=deepinv.__version__, notes=NOTES, results=results)
+
+
+if __name__ == "__main__":
+    run(main)

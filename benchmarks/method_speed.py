@@ -1,0 +1,219 @@
+"""Seconds, network evaluations and network GFLOP per slice of every method with networks, at one T.
+
+    python benchmarks/method_speed.py --size 256 --factor 4 --steps 200
+
+Every method of the table METHODS that has a prior takes part; methods take turns in each repeat,
+so that a disturbance meets all of them. The measurement is made of noise: cost does not depend on
+its content. Times are medians, ratios are medians of the ratios within one repeat.
+
+GFLOP are counted by torch's FlopCounterMode in a run of their own, two for every multiply-add of
+convolutions, matrix products and attention in the networks; the operators' own are left out.
+"Forward" is what the networks' forward passes cost, regression branches included; "backward" what
+DPS's gradient costs besides, which FlopCounterMode sees in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from common import (
+    NetworkMeter,
+    names,
+    random_measurement,
+    run,
+    table_row,
+    write_json,
+)
+from mrcascade import SeparableOperator
+from mrcascade.errors import MRCascadeError
+from mrcascade.evaluation.job import Evaluation, averaged_samples, load_priors, prior_folders
+from mrcascade.evaluation.methods import METHODS, Context, Method, choose_methods
+from mrcascade.intensity import robust_maximum
+from mrcascade.samplers import Progress
+
+KERNEL = "fourier"
+REFERENCE = "diffpir"
+CASCADE_METHOD = "paper"
+HEADER = (
+    "| method | prior | evaluations, level: number | s per slice | outside the networks"
+    f" | time / {REFERENCE} | GFLOP forward | GFLOP backward | forward / {REFERENCE} |\n"
+    "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", type=names, help="default: all that have a prior")
+    parser.add_argument("--prior", default="mr-small")
+    parser.add_argument("--baselines", default="mr-small-baselines")
+    parser.add_argument("--size", type=int, default=256, help="side of the result")
+    parser.add_argument("--factor", type=int, default=4)
+    parser.add_argument("--noise", type=float, default=0.0, help="that the methods are told")
+    parser.add_argument("--steps", type=int, default=200, help="T of the methods that sample")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--output", type=Path, help="JSON")
+    options = parser.parse_args()
+    if options.repeats < 1:
+        raise MRCascadeError("--repeats must be 1 or more")
+
+    job = Evaluation(
+        data=Path(),  # not read
+        factor=(float(options.factor),) * 2,
+        prior=options.prior,
+        baselines=options.baselines,
+        precision=options.precision,
+    )
+    operator = SeparableOperator.from_kernel(KERNEL, options.factor, (options.size,) * 2)
+    measurement = random_measurement(operator.out_shape)[None]
+    context = Context(
+        measurement,
+        (0,),
+        operator,
+        KERNEL,
+        robust_maximum(measurement),
+        noise=options.noise,
+        steps=options.steps,
+        samples=averaged_samples(job),
+    )
+    methods = choose_methods(options.methods) if options.methods else available(job)
+    priors = load_priors(methods, job)
+    if strange := [name for name in methods if name not in priors]:
+        raise MRCascadeError(f"{strange[0]} has no networks; leave it out")
+    turns = {
+        name: (method, replace(context, prior=priors[name])) for name, method in methods.items()
+    }
+
+    print(f"{options.factor}x to {options.size} x {options.size}, kernel {KERNEL}, noise")
+    print(
+        f"{options.noise:g}, T = {options.steps}, {options.precision}, {options.repeats} repeats,"
+    )
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}\n", flush=True)
+    rows = {name: {"method": name} | counted(*turn) for name, turn in turns.items()}
+    times = timed(turns, options.repeats)
+    for method, row in rows.items():
+        row |= summary(times[method], times.get(REFERENCE))
+        if REFERENCE in rows:
+            row["forward_ratio"] = row["gflop_forward"] / rows[REFERENCE]["gflop_forward"]
+    print("\n".join([HEADER, *(described(row) for row in rows.values())]))
+    if {CASCADE_METHOD, REFERENCE} <= rows.keys():
+        print(f"\n{cascade_line(rows[CASCADE_METHOD], options.steps)}")
+    write_json(options, rows=list(rows.values()))
+
+
+def available(job: Evaluation) -> dict[str, Method]:
+    """The methods whose prior is there, but for the one that costs as much as K others; says
+    which are left out."""
+    found = {}
+    for name, method in METHODS.items():
+        if method.recipe is None or method.averaged:
+            continue
+        try:
+            prior_folders(method, job)
+        except MRCascadeError as error:
+            print(f"{name} is left out: {error}")
+        else:
+            found[name] = method
+    return found
+
+
+def counted(method: Method, context: Context) -> dict:
+    """Evaluations and GFLOP of one run, which also warms up."""
+    levels: Counter[int] = Counter()
+
+    def note(event: Progress) -> None:
+        levels[event.level] += 1
+
+    counter = FlopCounterMode(display=False)
+    forward = NetworkMeter(counter.get_total_flops)
+    with counter, forward.attached():
+        result = method.run(replace(context, callback=note))
+    assert context.prior is not None  # of the methods of this table
+    return {
+        "prior": context.prior.name,
+        "levels": dict(sorted(levels.items())),
+        "evaluations": result.evaluations,
+        "gflop_forward": forward.total / 1e9,
+        "gflop_backward": (network_flops(counter) - forward.total) / 1e9,
+    }
+
+
+def network_flops(counter: FlopCounterMode) -> int:
+    """FLOP of all outermost modules, backward passes included; operators are no modules."""
+    outermost = {k: v for k, v in counter.get_flop_counts().items() if "." not in k}
+    return sum(sum(v.values()) for k, v in outermost.items() if k != "Global")
+
+
+def timed(
+    turns: Mapping[str, tuple[Method, Context]], repeats: int
+) -> dict[str, list[tuple[float, float]]]:
+    """(seconds, seconds in the networks' forward passes) of each method and repeat."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in turns}
+    for repeat in range(repeats):
+        for name, (method, context) in turns.items():
+            clock = NetworkMeter(time.perf_counter)
+            with clock.attached():
+                started = time.perf_counter()
+                method.run(replace(context, seed=repeat))
+                times[name].append((time.perf_counter() - started, clock.total))
+    return times
+
+
+def summary(
+    times: Sequence[tuple[float, float]], reference: Sequence[tuple[float, float]] | None
+) -> dict:
+    row = {
+        "seconds": statistics.median(total for total, _ in times),
+        "outside": statistics.median(1 - inside / total for total, inside in times),
+        "all_seconds": [total for total, _ in times],
+    }
+    if reference is not None:
+        pairs = zip(times, reference, strict=True)
+        row["time_ratio"] = statistics.median(ours[0] / theirs[0] for ours, theirs in pairs)
+    return row
+
+
+def described(row: dict) -> str:
+    levels = ", ".join(f"{level}: {count}" for level, count in row["levels"].items())
+    backward = row["gflop_backward"]
+    # Where a gradient is taken, the clock sees the forward passes alone.
+    outside = "-" if backward else f"{100 * row['outside']:.1f} %"
+    return table_row(
+        [
+            row["method"],
+            row["prior"],
+            levels,
+            f"{row['seconds']:.3g}",
+            outside,
+            ratio(row, "time_ratio"),
+            f"{row['gflop_forward']:.4g}",
+            f"{backward:.4g}",
+            ratio(row, "forward_ratio"),
+        ]
+    )
+
+
+def ratio(row: dict, key: str) -> str:
+    return f"{row[key]:.3f}" if key in row else "-"
+
+
+def cascade_line(row: dict, steps: int) -> str:
+    time_ratio = row["time_ratio"]
+    return (
+        f"{CASCADE_METHOD} / {REFERENCE}: {time_ratio:.3f} of the time"
+        f" ({100 * (1 - time_ratio):+.0f} % faster), {row['forward_ratio']:.3f} of the forward"
+        f" GFLOP, {row['evaluations']} evaluations where T is {steps}"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,60 @@
+"""What the benchmarks report: counted costs against the networks' own, step sizes against ours."""
+
+import importlib
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mrcascade import CascadePrior, SeparableOperator
+from mrcascade.denoiser import LevelNetworks
+from mrcascade.evaluation.methods import METHODS, Context
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SIDE, STEPS = 32, 3
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """Imports a script of benchmarks/ by name."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module
+
+
+@pytest.fixture(scope="module")
+def context():
+    operator = SeparableOperator.from_kernel("fourier", 4, (SIDE, SIDE))
+    measurement = np.random.default_rng(0).random((1, *operator.out_shape), np.float32)
+    prior = CascadePrior.from_pretrained("mr-small-baselines/single-scale")
+    return Context(measurement, (0,), operator, "fourier", 1.0, prior=prior, steps=STEPS)
+
+
+def test_method_speed_counts_forward_and_backward_passes(benchmark, context):
+    script = benchmark("method_speed")
+    diffpir, dps = (script.counted(METHODS[name], context) for name in ("diffpir", "dps"))
+    assert diffpir["levels"] == dps["levels"] == {1: STEPS}
+    assert diffpir["gflop_forward"] == dps["gflop_forward"] > 0
+    assert diffpir["gflop_backward"] == 0
+    # A gradient with respect to the input repeats every convolution but the shares of the noise
+    # label, and the last evaluation takes none.
+    share = dps["gflop_backward"] / dps["gflop_forward"] * STEPS / (STEPS - 1)
+    assert share == pytest.approx(1, abs=0.05)
+
+
+def test_meter_restores_the_networks(benchmark):
+    forward = LevelNetworks.forward
+    with benchmark("common").NetworkMeter(lambda: 0.0).attached():
+        assert LevelNetworks.forward is not forward
+    assert LevelNetworks.forward is forward
+
+
+def test_deepinv_weights_give_the_steps_of_dps(benchmark):
+    """deepinv moves x by (s^2 - s_next^2) weight grad, ours by scale gain grad (see ``dps``)."""
+    sigmas, scale = (5.0, 1.0, 0.1), 0.3
+    weights = list(benchmark("deepinv_comparison").matched_weights(sigmas, scale))
+    steps = [w * (a**2 - b**2) for w, (a, b) in zip(weights, pairwise(sigmas), strict=False)]
+    ours = [scale * math.hypot(1, 2 * a) * math.hypot(1, 2 * b) / 2 for a, b in pairwise(sigmas)]
+    assert steps == pytest.approx(ours)
+    assert weights[-1] == 0
