@@ -145,6 +145,7 @@ class CascadePrior:
     axis whose measurements the training images were scaled by (docs/method.md, Intensities).
     ``spectrum`` is the radial power spectral density of the training images: density
     (intensity^2 per (cycle/pixel)^2) in equal bins of the frequency radius from 0 to sqrt(1/2).
+    ``digest`` is the SHA-256 of the ``prior.json`` that it was read from.
     """
 
     name: str
@@ -156,6 +157,7 @@ class CascadePrior:
     maximum_factor: int = 4
     provenance: dict[str, Any] = field(default_factory=dict)
     sampling: dict[str, Any] = field(default_factory=dict)
+    digest: str = ""
 
     @property
     def minimum_size(self) -> int:
@@ -252,6 +254,7 @@ def read_prior(name_or_folder: str | Path) -> tuple[CascadePrior, list[dict[str,
         _load_weights(folder / file, digest, level.networks.state_dict())
         for level, (file, digest) in zip(prior.levels, files, strict=True)
     ]
+    prior.digest = file_sha256(folder / PRIOR_FILE)
     return prior, weights
 
 

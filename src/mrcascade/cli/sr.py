@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -13,9 +14,12 @@ from mrcascade.cli import options
 from mrcascade.errors import MRCascadeError
 
 if TYPE_CHECKING:
-    from mrcascade.pipeline import SuperResolution
+    from mrcascade.pipeline import Batch, Done, SuperResolution
+    from mrcascade.pipeline.common import Report
     from mrcascade.prior import CascadePrior
     from mrcascade.samplers import Progress
+
+    Tick = Callable[[Progress], None]
 
 
 def add_parser(subparsers: Any) -> None:
@@ -44,13 +48,32 @@ def add_parser(subparsers: Any) -> None:
     options.add_device(parser)
     options.add_precision(parser)
     parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="skip files whose results are there, made from the same input with the same settings",
+    )
+    parser.add_argument(
+        "--num-parts",
+        type=options.positive,
+        default=1,
+        metavar="N",
+        help="share the files out over N jobs, of which this is one; default: %(default)s",
+    )
+    parser.add_argument(
+        "--part-id",
+        type=options.whole,
+        default=0,
+        metavar="I",
+        help="which one, from 0 to N - 1; default: %(default)s",
+    )
+    parser.add_argument(
         "--dry-run", action="store_true", help="print size, time and memory; write nothing"
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from mrcascade.pipeline import SuperResolution, check_job, check_names, find_inputs
+    from mrcascade.pipeline import Batch, Part, SuperResolution, check_job, check_names, find_inputs
     from mrcascade.prior import CascadePrior
 
     job = SuperResolution(
@@ -65,13 +88,18 @@ def run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         overwrite=arguments.overwrite,
     )
+    part = Part(arguments.part_id, arguments.num_parts)
     paths = find_inputs(arguments.inputs)
     check_names(paths, arguments.output, job)
+    paths = part.of(paths)
     device = options.resolve_device(arguments.device)
     prior = CascadePrior.from_pretrained(arguments.prior, device, arguments.precision)
     check_job(prior, job)
-    work = _estimating(prior, job) if arguments.dry_run else _restoring(prior, job)
-    return each(paths, lambda path: work(path, arguments.output))
+    if arguments.dry_run:
+        work = _estimating(prior, job)
+        return each(paths, lambda path: work(path, arguments.output))
+    batch = Batch(paths, arguments.output, prior, job, part, arguments.resume)
+    return _report(_restore(batch))
 
 
 def each(paths: Sequence[Path], work: Callable[[Path], None]) -> int:
@@ -89,22 +117,50 @@ def each(paths: Sequence[Path], work: Callable[[Path], None]) -> int:
         except MRCascadeError as error:
             print(f"mrcascade: {error}", file=sys.stderr)
             failed.append(path)
+    return _failures(failed, len(paths))
+
+
+def _failures(failed: Sequence[Path], count: int) -> int:
+    """Name the files that failed; the exit code."""
     if failed:
         names = ", ".join(map(str, failed))
-        print(f"mrcascade: {len(failed)} of {len(paths)} files failed: {names}", file=sys.stderr)
-    return 0 if not failed else 2 if len(failed) == len(paths) else 1
+        print(f"mrcascade: {len(failed)} of {count} files failed: {names}", file=sys.stderr)
+    return 0 if not failed else 2 if len(failed) == count else 1
 
 
-def _restoring(prior: CascadePrior, job: SuperResolution) -> Callable[[Path, Path], None]:
-    from mrcascade.pipeline import super_resolve_file
+def _restore(batch: Batch) -> list[Done]:
+    """Run a batch. One file tells all of its decisions and its outputs; of several each gets one
+    line, and the record holds the rest."""
+    count = len(batch.paths)
+    with closing(_Bar()) as bar:
 
-    def work(path: Path, output: Path) -> None:
-        with closing(_Bar()) as bar:
-            written = super_resolve_file(path, output, prior, job, say=bar.say, progress=bar.start)
-        for result in written:
-            print(result)
+        def begin(number: int, path: Path) -> tuple[Report, Callable[[int], Tick]]:
+            bar.name = f"{number + 1}/{count} {path.name}" if count > 1 else ""
+            return (bar.say if count == 1 else lambda line: None), bar.start
 
-    return work
+        def end(done: Done) -> None:
+            if count > 1:
+                bar.say(f"{bar.name}: {done.status}, {done.seconds:.1f} s")
+            if done.error and count > 1:
+                print(f"mrcascade: {done.error}", file=sys.stderr)
+
+        return batch.run(begin=begin, end=end)
+
+
+def _report(results: Sequence[Done]) -> int:
+    """The last lines, and the exit code."""
+    if len(results) == 1:
+        (done,) = results
+        if done.error is not None:
+            raise MRCascadeError(done.error)
+        for path in done.outputs:
+            print(path)
+        return 0
+    counts = Counter(done.status for done in results)
+    seconds = sum(done.seconds for done in results)
+    parts = [f"{counts[s]} {s}" for s in ("done", "skipped", "failed") if counts[s]]
+    print(f"{len(results)} files: {', '.join(parts) or 'none for this part'}; {seconds:.1f} s")
+    return _failures([done.path for done in results if done.status == "failed"], len(results))
 
 
 def _estimating(prior: CascadePrior, job: SuperResolution) -> Callable[[Path, Path], None]:
@@ -119,16 +175,20 @@ class _Bar:
 
     def __init__(self) -> None:
         self._bar: Any = None
+        self.name = ""
 
-    def start(self, total: int) -> Callable[[Progress], None]:
+    def start(self, total: int) -> Tick:
         from tqdm import tqdm
 
-        self._bar = tqdm(total=total, unit="eval", disable=None, file=sys.stderr)
+        self.close()
+        self._bar = tqdm(total=total, unit="eval", desc=self.name, disable=None, file=sys.stderr)
         return lambda event: self._bar.update(event.denoised.shape[0])
 
     def say(self, line: str) -> None:
-        self.close()  # a line into a running bar would tear it
-        print(line)
+        if self._bar is None:
+            print(line)
+        else:
+            self._bar.write(line)  # a plain line into a running bar would tear it
 
     def close(self) -> None:
         if self._bar is not None:

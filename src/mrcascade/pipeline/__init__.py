@@ -1,5 +1,6 @@
 """Files to files: super-resolve volumes, simulate a measurement of one."""
 
+from mrcascade.pipeline.batch import Batch, Done, Part
 from mrcascade.pipeline.common import Factors, SuperResolution, factor_label, operator_for
 from mrcascade.pipeline.estimate import Estimator
 from mrcascade.pipeline.inputs import check_names, find_inputs
@@ -7,8 +8,11 @@ from mrcascade.pipeline.simulate import Simulation, crop_to_legal, simulate_file
 from mrcascade.pipeline.sr import check_job, expected_evaluations, super_resolve_file
 
 __all__ = [
+    "Batch",
+    "Done",
     "Estimator",
     "Factors",
+    "Part",
     "Simulation",
     "SuperResolution",
     "check_job",

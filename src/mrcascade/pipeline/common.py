@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import derived_name, result_ending
 from mrcascade.operators import SeparableOperator
+from mrcascade.prior import CascadePrior
 from mrcascade.samplers import SamplerSettings
 
 NOTICE = "Research software; not for diagnosis."
@@ -33,6 +35,15 @@ class SuperResolution:
     axes: str | None = None
     batch_size: int = 1
     overwrite: bool = False
+
+
+def sr_request(prior: CascadePrior, job: SuperResolution) -> dict[str, Any]:
+    """All that the results of ``sr`` depend on besides the input, as JSON holds it; batches and
+    devices change rounding alone."""
+    request = asdict(job)
+    for key in ("batch_size", "overwrite"):
+        del request[key]
+    return {**request, "prior": prior.digest, "precision": prior.levels[0].precision}
 
 
 def factor_label(factor: Factors) -> str:

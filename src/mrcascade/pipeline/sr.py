@@ -45,6 +45,7 @@ from mrcascade.pipeline.common import (
     check_factor,
     factor_label,
     operator_for,
+    sr_request,
     sr_targets,
 )
 from mrcascade.preview import write_preview
@@ -119,7 +120,9 @@ def super_resolve_file(
         outcome = _Outcome()
         for start, stop in _chunks(len(measured), batch, job.samples):
             piece = measured.read(start, stop)
-            result = _restored(piece, start, plan, prior, job, settings, scale, batch, tick, path)
+            result, batch = _restored(
+                piece, start, plan, prior, job, settings, scale, batch, tick, path, say
+            )
             _store(stores, start, result)
             stored = stores["result"].read(start, stop)
             outcome.add(result, relative_residual(stored, piece, geometry.operator))
@@ -246,26 +249,47 @@ def _restored(
     batch: int,
     tick: Callable[[Progress], None],
     path: Path,
-) -> Restoration:
-    try:
-        return super_resolve(
-            piece,
-            plan.operator,
-            prior,
-            noise=plan.sigma_y,
-            mode=settings,
-            samples=job.samples,
-            seed=job.seed,
-            batch_size=batch,
-            scale=scale,
-            numbers=range(start, start + len(piece)),
-            plan=plan,
-            callback=tick,
-        )
-    except torch.OutOfMemoryError as error:
-        raise MRCascadeError(
-            f"{path}: not enough memory on {prior.device}; try --batch-size 1 or --device cpu"
-        ) from error
+    say: Report,
+) -> tuple[Restoration, int]:
+    """The result of a chunk, and the batch size that memory sufficed for, which ends at a half as
+    often as it did not."""
+    while True:
+        try:
+            result = super_resolve(
+                piece,
+                plan.operator,
+                prior,
+                noise=plan.sigma_y,
+                mode=settings,
+                samples=job.samples,
+                seed=job.seed,
+                batch_size=batch,
+                scale=scale,
+                numbers=range(start, start + len(piece)),
+                plan=plan,
+                callback=tick,
+            )
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            if batch == 1:
+                raise MRCascadeError(
+                    f"{path}: not enough memory on {prior.device} for one slice; try --device cpu"
+                    " or a machine with more"
+                ) from error
+        else:
+            return result, batch
+        # Outside the handler, so that what the failed attempt held is free.
+        batch //= 2
+        say(f"out of memory: batches of {batch} from here on")
+        if prior.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    # On a CPU torch raises a plain RuntimeError.
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "not enough memory" in str(error) or "can't allocate memory" in str(error)
 
 
 def _store(stores: dict[str, SliceStore], start: int, result: Restoration) -> None:
@@ -328,7 +352,7 @@ def _sidecar(
         "EvaluationsPerSlice": {str(k): v for k, v in outcome.last.evaluations.items()},
         "Residual": outcome.residual,
         "ResidualStored": outcome.stored,
-        "Seconds": round(outcome.seconds, 3),
+        "Request": sr_request(prior, job),
         "Device": str(prior.device),
         "Precision": prior.levels[0].precision,
         "Software": {"mrcascade": __version__, "torch": torch.__version__},

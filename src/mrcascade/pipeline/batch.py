@@ -1,0 +1,196 @@
+"""Several files one after another: what is left to do, how each ended, and the record of it all."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from mrcascade import __version__
+from mrcascade.errors import MRCascadeError
+from mrcascade.io import atomic_output
+from mrcascade.pipeline.common import NOTICE, Report, SuperResolution, sr_request, sr_targets
+from mrcascade.pipeline.sr import super_resolve_file
+from mrcascade.prior import CascadePrior
+from mrcascade.prior_format import file_sha256
+from mrcascade.samplers import Progress
+
+Status = Literal["done", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part ``number`` (from 0) of ``count``, for jobs that share a list of files."""
+
+    number: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.number < self.count:
+            raise MRCascadeError(
+                f"part {self.number} of {self.count}: --part-id counts from 0 to --num-parts - 1"
+            )
+
+    def of(self, paths: Sequence[Path]) -> list[Path]:
+        """Every ``count``-th of the paths, so that neighbours of like size are shared out."""
+        return list(paths[self.number :: self.count])
+
+    @property
+    def record_name(self) -> str:
+        """Name of the record; parts that write to one folder must not share it."""
+        return "run.json" if self.count == 1 else f"run-part{self.number}of{self.count}.json"
+
+
+@dataclass
+class Done:
+    """How one file ended."""
+
+    path: Path
+    status: Status
+    seconds: float
+    outputs: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    error: str | None = None
+
+
+@dataclass
+class Batch:
+    """``sr`` on a list of files, into the folder ``output``.
+
+    With ``resume`` a file is skipped whose results are there, made from the same input with the
+    same settings; results without a sidecar, which comes last, count as those of a killed run and
+    are made anew.
+    """
+
+    paths: Sequence[Path]
+    output: Path
+    prior: CascadePrior
+    job: SuperResolution
+    part: Part = Part()
+    resume: bool = False
+    results: list[Done] = field(default_factory=list)
+
+    def run(
+        self,
+        *,
+        begin: Callable[[int, Path], tuple[Report, Callable[[int], Callable[[Progress], None]]]],
+        end: Callable[[Done], None],
+    ) -> list[Done]:
+        """Restore one file after another and go on after one that fails.
+
+        ``begin(number, path)`` gives what ``super_resolve_file`` wants as ``say`` and
+        ``progress``; ``end`` hears how a file ended. The record is written after each file.
+        """
+        self._check_record()
+        for number, path in enumerate(self.paths):
+            say, progress = begin(number, path)
+            started = time.monotonic()
+            done = Done(path, "done", 0.0)
+            try:
+                done.status, done.outputs = self._file(path, _noting(done, say), progress)
+            except MRCascadeError as error:
+                done.status, done.error = "failed", str(error)
+            done.seconds = time.monotonic() - started
+            self.results.append(done)
+            self._record()
+            end(done)
+        return self.results
+
+    def _file(
+        self, path: Path, say: Report, progress: Callable[[int], Callable[[Progress], None]]
+    ) -> tuple[Status, list[Path]]:
+        job = self.job
+        if self.resume:
+            targets = sr_targets(path, self.output, job)
+            if targets["sidecar"].exists():
+                if not job.overwrite:
+                    self._check_finished(path, targets)
+                    say(f"{path.name}: already done")
+                    return "skipped", list(targets.values())
+            else:
+                job = replace(job, overwrite=True)
+        return "done", super_resolve_file(
+            path, self.output, self.prior, job, say=say, progress=progress
+        )
+
+    def _check_finished(self, path: Path, targets: dict[str, Path]) -> None:
+        """Raise MRCascadeError unless the results are those that the job would make."""
+        try:
+            sidecar = json.loads(targets["sidecar"].read_text())
+            before, digest = sidecar["Request"], sidecar["SourceSHA256"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise MRCascadeError(
+                f"{targets['sidecar']}: not a sidecar of this version; add --overwrite to make the"
+                " results anew"
+            ) from error
+        now = json.loads(json.dumps(sr_request(self.prior, self.job)))
+        different = [key for key in now if before.get(key) != now[key]]
+        if digest != file_sha256(path):
+            different.append("input")
+        missing = [t.name for t in targets.values() if not t.exists()]
+        if different or missing:
+            reason = (
+                f"come from other {', '.join(different)}" if different else f"lack {missing[0]}"
+            )
+            raise MRCascadeError(
+                f"{path}: its results in {self.output} {reason}; add --overwrite or choose another"
+                " folder"
+            )
+
+    @property
+    def _several(self) -> bool:
+        return len(self.paths) > 1 or self.part.count > 1
+
+    def _check_record(self) -> None:
+        """Raise MRCascadeError where the record's name is taken by something else."""
+        if not self._several:
+            return
+        target = self.output / self.part.record_name
+        try:
+            ours = "mrcascade" in json.loads(target.read_text())
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, TypeError):
+            ours = False
+        if not ours:
+            raise MRCascadeError(f"{target} is not a record of mrcascade; choose another folder")
+
+    def _record(self) -> None:
+        """Write what has been done so far. One file needs no record besides its sidecar, and a
+        run of which nothing came leaves nothing behind."""
+        if not self._several or not any(done.outputs for done in self.results):
+            return
+        document = {
+            "mrcascade": __version__,
+            "Description": f"Record of mrcascade sr. {NOTICE}",
+            "Written": datetime.now(UTC).isoformat(timespec="seconds"),
+            "Part": [self.part.number, self.part.count],
+            "Files": len(self.paths),
+            "Request": sr_request(self.prior, self.job),
+            "Results": [_described(done) for done in self.results],
+        }
+        with atomic_output(self.output / self.part.record_name, overwrite=True) as path:
+            path.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _noting(done: Done, say: Report) -> Report:
+    def note(line: str) -> None:
+        done.notes.append(line)
+        say(line)
+
+    return note
+
+
+def _described(done: Done) -> dict[str, Any]:
+    return {
+        "Input": str(done.path),
+        "Status": done.status,
+        "Seconds": round(done.seconds, 3),
+        "Outputs": [path.name for path in done.outputs],
+        "Notes": done.notes,
+        "Error": done.error,
+    }

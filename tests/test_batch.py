@@ -1,0 +1,245 @@
+"""Batches: resuming, parts, the record, interruptions and too little memory."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mrcascade.cli import main
+from mrcascade.pipeline import sr as sr_module
+
+FILES = ("a.npy", "b.npy", "c.npy")
+Sr = Callable[..., int]
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for seed, name in enumerate(FILES):
+        noise = np.random.default_rng(seed).normal(size=(16, 16, 3))
+        np.save(folder / name, (60 + 15 * noise).astype(np.float32))
+    return folder
+
+
+def options(output: Path, prior: Path) -> list[str]:
+    fixed = ["--factor", "2", "--noise", "0", "--device", "cpu", "--prior", str(prior)]
+    return ["-o", str(output), *fixed]
+
+
+@pytest.fixture
+def sr(tmp_path: Path, prior_folder: Path) -> Sr:
+    def call(*arguments: object) -> int:
+        return main(["sr", *map(str, arguments), *options(tmp_path / "out", prior_folder)])
+
+    return call
+
+
+def record(output: Path, name: str = "run.json") -> dict[str, str]:
+    """Status by file name."""
+    document = json.loads((output / name).read_text())
+    return {Path(r["Input"]).name: r["Status"] for r in document["Results"]}
+
+
+def results(output: Path) -> dict[str, bytes]:
+    """All that a batch wrote, but for the record, which tells the time, and hidden leftovers."""
+    return {
+        p.name: p.read_bytes()
+        for p in sorted(output.iterdir())
+        if not p.name.startswith((".", "run"))
+    }
+
+
+def test_resume_does_what_is_left(inputs: Path, tmp_path: Path, sr: Sr, capsys) -> None:
+    output = tmp_path / "out"
+    assert sr(inputs) == 0
+    whole = results(output)
+    assert len(whole) == 3 * 3
+    assert record(output) == dict.fromkeys(FILES, "done")
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in said] == [
+        "1/3 a.npy",
+        "2/3 b.npy",
+        "3/3 c.npy",
+        "3 files",
+    ]
+    # As a kill between the renames leaves it: results, but not the sidecar, which comes last.
+    (output / "b_desc-sr2x.json").unlink()
+    (output / "b_desc-sr2x.npy").write_bytes(b"half")
+    before = {p: p.stat().st_mtime_ns for p in output.glob("[ac]_*")}
+    assert sr(inputs, "--resume") == 0
+    assert record(output) == {"a.npy": "skipped", "b.npy": "done", "c.npy": "skipped"}
+    assert "3 files: 1 done, 2 skipped" in capsys.readouterr().out
+    assert results(output) == whole
+    assert {p: p.stat().st_mtime_ns for p in output.glob("[ac]_*")} == before
+    # Without --resume nothing is replaced.
+    assert sr(inputs) == 2
+    assert "already exists" in capsys.readouterr().err
+
+
+def test_resume_refuses_results_of_something_else(
+    inputs: Path, tmp_path: Path, sr: Sr, capsys
+) -> None:
+    output = tmp_path / "out"
+    assert sr(inputs) == 0
+    whole = results(output)
+    np.save(inputs / "a.npy", np.load(inputs / "a.npy") + 1)
+    (output / "b_desc-sr2x.npy").unlink()
+    (output / "c_desc-sr2x.json").write_text("{}")
+    capsys.readouterr()
+    assert sr(inputs, "--resume") == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert "a.npy: " in errors[0]
+    assert "come from other input; add --overwrite" in errors[0]
+    assert "lack b_desc-sr2x.npy" in errors[1]
+    assert "c_desc-sr2x.json: not a sidecar of this version" in errors[2]
+    assert sr(inputs, "--resume", "--mode", "paper", "--steps", "3") == 2
+    assert "come from other mode, steps" in capsys.readouterr().err
+    assert results(output)["a_desc-sr2x.npy"] == whole["a_desc-sr2x.npy"]
+    assert sr(inputs, "--resume", "--overwrite") == 0
+    assert record(output) == dict.fromkeys(FILES, "done")
+
+
+def test_parts_share_the_files_out(inputs: Path, tmp_path: Path, sr: Sr, capsys) -> None:
+    output = tmp_path / "out"
+    assert sr(inputs, "--num-parts", 2, "--part-id", 1) == 0
+    assert record(output, "run-part1of2.json") == {"b.npy": "done"}
+    assert sr(inputs, "--num-parts", 2, "--part-id", 0) == 0
+    assert record(output, "run-part0of2.json") == {"a.npy": "done", "c.npy": "done"}
+    assert len(results(output)) == 3 * 3
+    assert sr(inputs, "--num-parts", 5, "--part-id", 4, "--resume") == 0
+    assert "0 files: none for this part" in capsys.readouterr().out
+    assert sr(inputs, "--num-parts", 2, "--part-id", 2) == 2
+    assert "part 2 of 2: --part-id counts from 0" in capsys.readouterr().err
+
+
+def test_a_failure_is_recorded(inputs: Path, tmp_path: Path, sr: Sr) -> None:
+    np.save(inputs / "b.npy", np.ones((16, 16, 3), np.float32))
+    assert sr(inputs) == 1
+    assert record(tmp_path / "out") == {"a.npy": "done", "b.npy": "failed", "c.npy": "done"}
+    entry = json.loads((tmp_path / "out" / "run.json").read_text())["Results"][1]
+    assert "b.npy" in entry["Error"]
+    assert entry["Outputs"] == []
+
+
+def test_a_foreign_record_stays(inputs: Path, tmp_path: Path, sr: Sr, capsys) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    for text in ("{}", "not JSON"):
+        (output / "run.json").write_text(text)
+        assert sr(inputs) == 2
+        assert "is not a record of mrcascade" in capsys.readouterr().err
+        assert (output / "run.json").read_text() == text
+        assert len(list(output.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_too_little_memory_halves_the_batch(
+    inputs: Path, tmp_path: Path, sr: Sr, monkeypatch, capsys, error: Exception
+) -> None:
+    path, output = inputs / "a.npy", tmp_path / "out"
+    assert sr(path, "--batch-size", 1) == 0
+    alone = np.load(output / "a_desc-sr2x.npy")
+    original, sizes = sr_module.super_resolve, []
+
+    def short(*arguments, batch_size, **more):
+        sizes.append(batch_size)
+        if batch_size > largest:
+            raise error
+        return original(*arguments, batch_size=batch_size, **more)
+
+    monkeypatch.setattr(sr_module, "super_resolve", short)
+    largest = 1
+    assert sr(path, "--batch-size", 4, "--overwrite") == 0
+    assert sizes == [4, 2, 1]  # and from then on 1, for a chunk of three slices
+    np.testing.assert_allclose(np.load(output / "a_desc-sr2x.npy"), alone, rtol=1e-5)
+    assert json.loads((output / "a_desc-sr2x.json").read_text())["BatchSize"] == 1
+    assert "batches of 1 from here on" in capsys.readouterr().out
+    largest = 0
+    assert sr(path, "--batch-size", 4, "--overwrite") == 2
+    assert "a.npy: not enough memory on cpu for one slice" in capsys.readouterr().err
+
+
+def test_other_runtime_errors_are_not_taken_for_it(
+    inputs: Path, sr: Sr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments, **more):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(sr_module, "super_resolve", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        sr(inputs / "a.npy")
+
+
+def start(inputs: Path, output: Path, prior: Path) -> subprocess.Popen[str]:
+    """A batch in a process of its own, started until its first line."""
+    command = [sys.executable, "-u", "-m", "mrcascade", "sr", str(inputs), "--resume"]
+    command += ["--mode", "paper", "--steps", "60", "--samples", "2", *options(output, prior)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("1/3 a.npy")
+    return process
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, prior_folder: Path
+) -> tuple[Path, dict[str, bytes]]:
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "in").mkdir()
+    for seed, name in enumerate(FILES):
+        noise = np.random.default_rng(seed).normal(size=(16, 16, 3))
+        np.save(folder / "in" / name, (60 + 15 * noise).astype(np.float32))
+    with start(folder / "in", folder / "out", prior_folder) as process:
+        assert process.wait() == 0
+    return folder / "in", results(folder / "out")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_killed_batch_goes_on_to_the_same_bits(
+    tmp_path: Path, prior_folder: Path, undisturbed: tuple[Path, dict[str, bytes]], seed: int
+) -> None:
+    inputs, whole = undisturbed
+    output = tmp_path / "out"
+    with start(inputs, output, prior_folder) as process:
+        # Somewhere in the two files that are left, which take about as long.
+        time.sleep(random.Random(seed).uniform(0, 1))
+        process.kill()
+    before = results(output)
+    assert all(whole[name] == content for name, content in before.items())
+    arguments = ["--resume", "--mode", "paper", "--steps", "60", "--samples", "2"]
+    assert main(["sr", str(inputs), *arguments, *options(output, prior_folder)]) == 0
+    assert results(output) == whole
+    assert record(output)["a.npy"] == "skipped"
+
+
+def test_ctrl_c_leaves_finished_files_whole(
+    tmp_path: Path, prior_folder: Path, undisturbed: tuple[Path, dict[str, bytes]]
+) -> None:
+    inputs, whole = undisturbed
+    with start(inputs, tmp_path / "out", prior_folder) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    left = results(tmp_path / "out")
+    assert {n: whole[n] for n in left} == left
+    assert {n for n in left if n.startswith("a_")} == {n for n in whole if n.startswith("a_")}
+    assert not list((tmp_path / "out").glob(".*"))
