@@ -93,11 +93,9 @@ def main() -> None:
         name: (method, replace(context, prior=priors[name])) for name, method in methods.items()
     }
 
-    print(f"{options.factor}x to {options.size} x {options.size}, kernel {KERNEL}, noise")
-    print(
-        f"{options.noise:g}, T = {options.steps}, {options.precision}, {options.repeats} repeats,"
-    )
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}\n", flush=True)
+    print(f"{options.factor}x to {options.size} x {options.size}, kernel {KERNEL},")
+    print(f"noise {options.noise:g}, T = {options.steps}, {options.precision}, median of")
+    print(f"{options.repeats}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
     rows = {name: {"method": name} | counted(*turn) for name, turn in turns.items()}
     times = timed(turns, options.repeats)
     for method, row in rows.items():
@@ -210,7 +208,7 @@ def cascade_line(row: dict, steps: int) -> str:
     time_ratio = row["time_ratio"]
     return (
         f"{CASCADE_METHOD} / {REFERENCE}: {time_ratio:.3f} of the time"
-        f" ({100 * (1 - time_ratio):+.0f} % faster), {row['forward_ratio']:.3f} of the forward"
+        f" ({100 * (time_ratio - 1):+.0f} %), {row['forward_ratio']:.3f} of the forward"
         f" GFLOP, {row['evaluations']} evaluations where T is {steps}"
     )
 

@@ -1,16 +1,16 @@
 """What the benchmarks report: counted costs against the networks' own, step sizes against ours."""
 
 import importlib
-import math
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mrcascade import CascadePrior, SeparableOperator
 from mrcascade.denoiser import LevelNetworks
 from mrcascade.evaluation.methods import METHODS, Context
+from mrcascade.samplers import NoiseSource, dps
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SIDE, STEPS = 32, 3
@@ -51,10 +51,17 @@ def test_meter_restores_the_networks(benchmark):
 
 
 def test_deepinv_weights_give_the_steps_of_dps(benchmark):
-    """deepinv moves x by (s^2 - s_next^2) weight grad, ours by scale gain grad (see ``dps``)."""
-    sigmas, scale = (5.0, 1.0, 0.1), 0.3
-    weights = list(benchmark("deepinv_comparison").matched_weights(sigmas, scale))
-    steps = [w * (a**2 - b**2) for w, (a, b) in zip(weights, pairwise(sigmas), strict=False)]
-    ours = [scale * math.hypot(1, 2 * a) * math.hypot(1, 2 * b) / 2 for a, b in pairwise(sigmas)]
-    assert steps == pytest.approx(ours)
-    assert weights[-1] == 0
+    """deepinv moves x by (s^2 - s_next^2) weight grad; ours by what a chain without it lacks."""
+    start, y = torch.rand(1, 1, SIDE, SIDE), torch.zeros(1, 1, SIDE // 4, SIDE // 4)
+    operator = SeparableOperator.from_kernel("area", 4, (SIDE, SIDE))
+
+    def chain(scale):  # with a denoiser that changes nothing
+        noise = NoiseSource([0])
+        return dps(lambda x, s: x, start, (5.0, 1.0), operator, y, scale=scale, noise=noise)
+
+    low = operator(start)
+    gradient = operator.adjoint(low) / low.norm()
+    weights = list(benchmark("deepinv_comparison").matched_weights((5.0, 1.0), 0.3))
+    expected = (5.0**2 - 1.0**2) * weights[0] * gradient
+    assert chain(0.0) - chain(0.3) == pytest.approx(expected, abs=1e-5)
+    assert weights[1:] == [0]
