@@ -20,7 +20,7 @@ from mrcascade.evaluation.run import evaluate
 # Six settings each. Of the multi-grid forms' two numbers, the more important one varies more.
 SETTINGS = {
     "diffpir": [f"zeta={z}" for z in (0, 0.1, 0.3, 0.5, 0.7, 1)],
-    "dps": [f"step_size={s}" for s in (0.1, 0.2, 0.3, 0.5, 1, 2)],
+    "dps": [f"step_size={s}" for s in (0.3, 1, 2, 4, 8, 16)],
     "multigrid": [
         *(f"zeta={z}:sigma_start=1/1/80" for z in (0.1, 0.3, 0.6)),
         *(f"zeta={z}:sigma_start=3/3/80" for z in (0.1, 0.3, 0.6)),
@@ -90,7 +90,13 @@ def read_curves(folder: Path) -> Curves:
                 "lpips": group["metrics"]["lpips"]["mean"],
             }
             curves.setdefault(method, {}).setdefault(setting, {})[group["name"]] = figures
-    return curves
+    return {m: dict(sorted(settings.items(), key=_value)) for m, settings in curves.items()}
+
+
+def _value(item: tuple[str, object]) -> tuple[str, float]:
+    """Settings with the same second number beside one another, each in order of the first."""
+    first, _, second = item[0].partition(":")
+    return second, float(first.split("=")[1].split("/")[0])
 
 
 def mean_lpips(anatomies: dict[str, dict[str, float]]) -> float:

@@ -62,7 +62,7 @@ def test_everything_once(
     assert tuple(volumes[0]) == VOLUME_COLUMNS
     methods = ["zero-fill", "bicubic", "mean", "paper"]
     assert [(r["file"], r["method"]) for r in volumes] == [
-        (n, m) for n in NAMES[:3] for m in methods
+        (n, m) for m in methods for n in NAMES[:3]
     ]
     assert len(rows) == 6 * 4
     # Noise-free results meet their data; only interpolation does not know them.

@@ -172,6 +172,16 @@ def test_tables_hold_means_and_what_the_reader_must_know(tmp_path: Path) -> None
     assert "unfinished" not in markdown
 
 
+def test_tables_follow_the_command_and_not_the_order_of_the_work(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path, SETTINGS, {"one": {}, "two": {}})
+    for method in ("two", "one"):
+        for file, numbers in SLICES.items():
+            ledger.add([row(file, n, method, 1.0) for n in numbers])
+    _, data, _ = write_tables(ledger, SURVEY, {}, [], 0)
+    found = [g["method"] for g in json.loads(data.read_text())["slices"] if g["kind"] == "anatomy"]
+    assert found == ["one", "two"]
+
+
 def test_missing_values_are_said_to_be_missing(tmp_path: Path) -> None:
     ledger = Ledger.open(tmp_path, {"slices": {"b/x.npy": [0]}}, ONE)
     ledger.add([row("b/x.npy", 0, "one", 1.0, lpips=None)])

@@ -218,7 +218,10 @@ def write_tables(
         notes: sentences below the facts.
         seed: of the bootstrap.
     """
-    rows = [row for row in ledger.rows if row["method"] in ledger.methods]
+    # In the order of the command, not in that in which several processes got done.
+    order = {method: place for place, method in enumerate(ledger.methods)}
+    rows = [row for row in ledger.rows if row["method"] in order]
+    rows.sort(key=lambda row: order[row["method"]])
     pooled = volume_rows(rows, survey)
     slices = summarise(rows, METRICS, seed)
     volumes = [g for g in summarise(pooled, VOLUME_METRICS, seed) if g.kind == "anatomy"]
