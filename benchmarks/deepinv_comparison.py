@@ -14,14 +14,11 @@ a slice that the package dipy brings along; with it, one slice per anatomy.
 from __future__ import annotations
 
 import argparse
-import importlib
 import math
 import statistics
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -30,6 +27,7 @@ import torch
 from torch import Tensor
 
 from common import NetworkMeter, names, run, table_row, write_json
+from deepinv_adapter import NOTES, Denoise, as_physics, import_deepinv, matched_weights
 from mrcascade import CascadePrior, SeparableOperator, super_resolve
 from mrcascade.dataset import centre_crop
 from mrcascade.errors import MRCascadeError
@@ -53,113 +51,6 @@ HEADER = (
     "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
 )
 OURS = "ours"
-NOTES = {
-    "DiffPIR": """\
-- deepinv returns the noisy iterate of the last noise level (std 0.005 on [0, 1]) and drops the last
-  denoised estimate, although it pays for that evaluation; ours returns the estimate. Its dropped
-  estimate is a row of its own.
-- deepinv clamps every estimate to [0, 1]: signed data and values above the robust maximum are lost.
-- deepinv's noise levels are those of 1000 variance-preserving steps, from 78.7 on [0, 1] down to
-  0.005; they cannot be chosen. The first are beyond what our denoiser was trained on (here up to
-  21.7), where it answers with about a mean. Ours follow Karras et al. within its range.
-- deepinv's lambda is on mixed scales: its 2 is our 1 (its default is 7). Its seed 0 seeds nothing.
-- deepinv starts from H^T y unless told otherwise; here from the pseudo-inverse. A noise level in
-  deepinv's physics would rebuild the schedule within the call but leave the start as it was; here
-  the constructor is told instead.
-- Noise-free data make deepinv's gamma infinite; the proximal step given to it here takes that as
-  the projection.
-- deepinv does not project onto noise-free data at the end; ours does, as shipped. The column
-  "projected" has done so with every image.""",
-    "DPS": """\
-- deepinv adds the gradient to the score, which multiplies its step by about beta_t; the original,
-  and ours, subtract a constant times the gradient. No constant weight gives the original's steps:
-  beside deepinv's default 1 stands the weight whose factors add up to the original's over a chain
-  (proportional to T; 80 at T = 1000, so that the default is 80 times weaker). The matched run sets
-  the public attribute `weight` before each evaluation.
-- deepinv's default chain starts at 76 on [0, 1], beyond what our denoiser was trained on; here it
-  starts at the largest level that the denoiser knows, by time steps given to deepinv's solver.
-- deepinv clips the estimate to [-1, 1], meant for images on that scale, while it works on [0, 1].
-- deepinv's variance-preserving chain ends with a guided step to noise level 0; ours, and deepinv's
-  variance-exploding one, with a plain evaluation at the lowest level.
-- deepinv computes in float64 by default (the denoiser in float32); the matched run in float32, in
-  which both libraries draw the same numbers.
-- deepinv does not project onto noise-free data at the end; ours does, as shipped. The column
-  "projected" has done so with every image.""",
-}
-# The library of schemas that import_deepinv may have to make; they live as long as it does.
-_SCHEMAS: list[torch.library.Library] = []
-
-
-# ---- deepinv ----
-
-
-def import_deepinv() -> ModuleType:
-    """deepinv, without torchvision's compiled operators where those do not fit this torch."""
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        # Of the operators that torchvision names at import; deepinv's samplers use none of them.
-        _SCHEMAS.append(torch.library.Library("torchvision", "DEF"))
-        for operator in ("nms", "qnms"):
-            _SCHEMAS[-1].define(f"{operator}() -> ()")
-    except ImportError:
-        pass  # deepinv says so itself
-    try:
-        importlib.import_module("deepinv.sampling")
-        return importlib.import_module("deepinv")
-    except (ImportError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:150]
-        raise MRCascadeError(
-            f"deepinv cannot be imported ({reason}); install it: pip install deepinv"
-        ) from error
-
-
-def as_physics(deepinv: ModuleType, operator: SeparableOperator) -> torch.nn.Module:
-    """Our operator as deepinv's LinearPhysics, with its exact prox and pseudo-inverse."""
-
-    class Physics(deepinv.physics.LinearPhysics):
-        def prox_l2(self, z: Tensor, y: Tensor, gamma: Tensor, **_) -> Tensor:
-            # deepinv: gamma ||H x - y||^2 + ||x - z||^2; an infinite gamma is the projection.
-            return operator.prox(z, y, float(1 / gamma))
-
-        def A_dagger(self, y: Tensor, **_) -> Tensor:
-            return operator.pinv(y)
-
-    return Physics(A=operator, A_adjoint=operator.adjoint)
-
-
-class Denoise(torch.nn.Module):
-    """Our denoiser for both libraries: counts, keeps its last estimate, clamps where asked to.
-
-    Images are on [0, 1] in deepinv's denoisers, as ours are, and sigma is in the same unit.
-    ``before`` is called ahead of each evaluation, ``clamp`` maps (estimate, sigma) to another.
-    """
-
-    def __init__(
-        self,
-        problem: Problem,
-        clamp: Callable[[Tensor, float], Tensor] | None = None,
-        before: Callable[[], None] | None = None,
-    ) -> None:
-        super().__init__()
-        self.conditioned = problem.prior.levels[0].condition(None)
-        self.clamp, self.before = clamp, before
-        self.calls = 0
-        self.last: Tensor | None = None
-
-    def forward(self, x: Tensor, sigma: float | Tensor, **_) -> Tensor:
-        if self.before is not None:
-            self.before()
-        estimate = self.conditioned.denoise(x, float(sigma))
-        self.calls += 1
-        if self.clamp is not None:
-            estimate = self.clamp(estimate, float(sigma))
-        self.last = estimate.detach()
-        return estimate
-
-
 # ---- what is compared ----
 
 
@@ -229,7 +120,7 @@ def diffpir_runs(deepinv: ModuleType, problem: Problem) -> Runs:
         )
 
     def theirs() -> Outcome:
-        denoise = Denoise(problem)
+        denoise = Denoise(problem.prior)
         torch.manual_seed(problem.seed)
         image = theirs_model(denoise)(problem.y, physics, x_init=start)
         assert denoise.last is not None  # it has been called
@@ -237,7 +128,7 @@ def diffpir_runs(deepinv: ModuleType, problem: Problem) -> Runs:
         return Outcome(images, denoise.calls)
 
     def ours(row: str, clamp: Callable[[Tensor, float], Tensor] | None) -> Outcome:
-        denoise = Denoise(problem, clamp)
+        denoise = Denoise(problem.prior, clamp)
         model = theirs_model(denoise)
         sigmas = (model.sigmas[model.seq] / 2).tolist()  # deepinv's are those of [-1, 1]
         noise = NoiseSource([problem.seed])
@@ -267,7 +158,7 @@ def dps_runs(deepinv: ModuleType, problem: Problem) -> Runs:
     scale = problem.recipe("dps").step_size
 
     def deepinv_chain(row: str, weight: float) -> Outcome:
-        denoise = Denoise(problem)
+        denoise = Denoise(problem.prior)
         generator = torch.Generator().manual_seed(problem.seed)
         model = deepinv.sampling.DPS(
             denoise,
@@ -282,7 +173,7 @@ def dps_runs(deepinv: ModuleType, problem: Problem) -> Runs:
         def set_weight() -> None:
             model.data_fidelity.weight = next(weights)
 
-        denoise = Denoise(problem, before=set_weight)
+        denoise = Denoise(problem.prior, before=set_weight)
         times = torch.log(torch.tensor(sigmas, dtype=torch.float64) * 2 / 0.001) / np.log(8e4)
         model = deepinv.sampling.DPS(
             denoise,
@@ -296,7 +187,7 @@ def dps_runs(deepinv: ModuleType, problem: Problem) -> Runs:
 
     def ours_matched(row: str) -> Outcome:
         # deepinv clips every estimate but the last.
-        denoise = Denoise(problem, lambda x, s: x.clamp(-1, 1) if s > sigmas[-1] else x)
+        denoise = Denoise(problem.prior, lambda x, s: x.clamp(-1, 1) if s > sigmas[-1] else x)
         noise = NoiseSource([problem.seed])
         shape = (1, 1, *problem.operator.in_shape)
         image = dps(
@@ -320,15 +211,6 @@ def dps_runs(deepinv: ModuleType, problem: Problem) -> Runs:
         ours: lambda: ours_matched(ours),
         theirs: lambda: deepinv_matched(theirs),
     }
-
-
-def matched_weights(sigmas: Sequence[float], scale: float) -> Iterator[float]:
-    """The weight of each step with which deepinv's displacement on [0, 1],
-    (s^2 - s_next^2) weight grad, is that of ours, scale sqrt((1 + 4 s^2) (1 + 4 s_next^2)) / 2
-    grad; the closing evaluation has no gradient."""
-    for a, b in pairwise(sigmas):
-        yield scale * np.hypot(1, 2 * a) * np.hypot(1, 2 * b) / 2 / (a**2 - b**2)
-    yield 0.0
 
 
 def vp_times(problem: Problem, deepinv: ModuleType) -> Tensor:

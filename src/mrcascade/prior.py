@@ -205,6 +205,7 @@ class CascadePrior:
             sampling={
                 mode: settings(mode) for mode in self.sampling.keys() | other.sampling.keys()
             },
+            digest=f"{self.digest} + {other.digest}",
         )
 
     def to(self, device: str | torch.device) -> CascadePrior:

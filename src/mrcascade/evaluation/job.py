@@ -16,7 +16,7 @@ from mrcascade.evaluation.lpips import MINIMUM_SIZE, LPIPSFiles
 from mrcascade.evaluation.methods import CASCADE, Method, choose_methods
 from mrcascade.evaluation.metrics import SSIM_WINDOW, comparable
 from mrcascade.prior import CascadePrior
-from mrcascade.prior_format import PRIOR_FILE, file_sha256, prior_folder
+from mrcascade.prior_format import prior_folder
 from mrcascade.restore import check_measurement
 
 SAMPLES = 8  # K of methods that average samples, by default
@@ -197,14 +197,14 @@ def common_settings(
     }
 
 
-def method_settings(method: Method, job: Evaluation) -> dict[str, Any]:
-    """What the rows of one method depend on besides."""
+def method_settings(method: Method, job: Evaluation, prior: CascadePrior | None) -> dict[str, Any]:
+    """What the rows of one method depend on besides; ``prior`` is what it has learned."""
     settings: dict[str, Any] = {}
-    folders = prior_folders(method, job)
-    if folders:
+    if prior is not None:
+        folders = prior_folders(method, job)
         settings["prior"] = " + ".join(folder.resolve().name for folder in folders)
         settings["precision"] = job.precision
-        settings["prior_sha256"] = " + ".join(file_sha256(f / PRIOR_FILE) for f in folders)
+        settings["prior_sha256"] = prior.digest
     if method.sampled:
         settings["steps"] = job.steps
     if method.averaged:

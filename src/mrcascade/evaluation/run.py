@@ -47,7 +47,7 @@ def evaluate(
     ledger = Ledger.open(
         output,
         settings,
-        {name: method_settings(method, job) for name, method in methods.items()},
+        {name: method_settings(method, job, priors.get(name)) for name, method in methods.items()},
         job.overwrite,
     )
     remarks = notes(survey, priors.values(), weights)

@@ -23,6 +23,7 @@ from mrcascade.evaluation.methods import METHODS
 from mrcascade.evaluation.run import evaluate
 from mrcascade.evaluation.study_figure import draw_difference, draw_errors
 from mrcascade.evaluation.study_page import TaskResult, study_page, write_all_rows
+from mrcascade.io import atomic_output
 
 FigureKind = Literal["difference", "errors"]
 PAGE_FILE = "results.md"
@@ -150,8 +151,9 @@ def run_study(
         folder = output / task.name
         say(f"{task.name}:")
         evaluate(job, folder, say=say, progress=progress)
-        result = _result(task, folder)
-        pictures = _pictures(folder, result)
+        document = json.loads((folder / TABLE_FILES[1]).read_text())
+        result = _result(task, folder, document)
+        pictures = _pictures(result, document)
         if task.figure == "errors":
             draw_errors(folder, pictures, result.methods, output / result.picture)
         else:
@@ -161,7 +163,8 @@ def run_study(
     table = write_all_rows(results, output)
     page = study_page(study.title, results, study.reference, study.metrics, study.seed, command)
     target = output / PAGE_FILE
-    target.write_text(page)
+    with atomic_output(target, overwrite=True) as temporary:
+        temporary.write_text(page)
     return [*written, table, target]
 
 
@@ -178,8 +181,8 @@ def _job(study: Study, task: Task, common: Evaluation) -> Evaluation:
     )
 
 
-def _result(task: Task, folder: Path) -> TaskResult:
-    document = json.loads((folder / TABLE_FILES[1]).read_text())
+def _result(task: Task, folder: Path, document: dict[str, Any]) -> TaskResult:
+    """What the page needs of an evaluation; ``document`` is its table."""
     methods = [m for m in document["methods"] if m in task.methods]
     rows = [r for r in read_rows(folder / SLICES_FILE, SLICE_COLUMNS) if r["method"] in methods]
     return TaskResult(
@@ -187,9 +190,8 @@ def _result(task: Task, folder: Path) -> TaskResult:
     )
 
 
-def _pictures(folder: Path, result: TaskResult) -> list[Picture]:
+def _pictures(result: TaskResult, document: dict[str, Any]) -> list[Picture]:
     """The slices whose pixels the evaluation has kept."""
-    document = json.loads((folder / TABLE_FILES[1]).read_text())
     anatomy = {row["file"]: row["anatomy"] for row in result.rows}
     slices = document["settings"]["slices"]
     return choose_pictures([(file, anatomy[file], np.array(n)) for file, n in slices.items()])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mrcascade.evaluation.ledger import SLICE_COLUMNS, Row, write_rows
-from mrcascade.evaluation.tables import DECIMALS, TITLES, bootstrap
+from mrcascade.evaluation.tables import DECIMALS, TITLES, bootstrap, markdown_table
 
 ALL_FILE = "all.csv"
 # Metrics of which more is better; of the others less is.
@@ -97,18 +97,18 @@ def _section(
     yield f"## {result.name}"
     yield "\n".join(f"- **{k}:** {result.facts[k]}" for k in _OF_TASK)
     yield names + ":"
-    yield _table(
+    yield markdown_table(
         ["method", *(f"{a} ({len(cells[result.methods[0], a])} slices)" for a in anatomies)],
         [[m, *(_means(cells[m, a], metrics) for a in anatomies)] for m in result.methods],
     )
     yield f"95 % bootstrap intervals of {names}:"
-    yield _table(
+    yield markdown_table(
         ["method", *anatomies],
         [[m, *(_intervals(cells[m, a], metrics, seed) for a in anatomies)] for m in result.methods],
     )
     if reference in result.methods:
         yield _PAIRED_HOW.format(reference=reference)
-        yield _table(
+        yield markdown_table(
             ["method", "metric", *anatomies],
             [
                 [
@@ -122,7 +122,7 @@ def _section(
             ],
         )
     yield _COST_HOW
-    yield _table(["method", "s / slice", "evaluations", "ratio"], _costs(result))
+    yield markdown_table(["method", "s / slice", "evaluations", "ratio"], _costs(result))
     yield f"![{result.name}]({result.picture})"
 
 
@@ -143,11 +143,14 @@ def _intervals(rows: Sequence[Row], metrics: Sequence[str], seed: int) -> str:
     files = [r["file"] for r in rows]
     parts = []
     for metric in metrics:
-        low, high = bootstrap(_column(rows, metric)[:, None], files, np.random.default_rng(seed))[
-            :, 0
-        ]
+        low, high = _interval(_column(rows, metric), files, seed)
         parts.append(f"{_number(low, metric)} to {_number(high, metric)}")
     return " / ".join(parts)
+
+
+def _interval(values: np.ndarray, files: Sequence[str], seed: int) -> tuple[float, float]:
+    low, high = bootstrap(values[:, None], files, np.random.default_rng(seed))[:, 0]
+    return float(low), float(high)
 
 
 def pair(rows: Sequence[Row], reference: Sequence[Row], metric: str, seed: int) -> Pair:
@@ -156,12 +159,12 @@ def pair(rows: Sequence[Row], reference: Sequence[Row], metric: str, seed: int) 
 
     difference = _column(rows, metric) - _column(reference, metric)
     files = [r["file"] for r in rows]
-    low, high = bootstrap(difference[:, None], files, np.random.default_rng(seed))[:, 0]
+    low, high = _interval(difference, files, seed)
     wins = difference < 0 if metric in _MORE else difference > 0
     decided = int((difference != 0).sum())
     better = int(wins.sum())
     p = float(binomtest(better, decided).pvalue) if decided else 1.0
-    return Pair(float(difference.mean()), float(low), float(high), better, decided, p)
+    return Pair(float(difference.mean()), low, high, better, decided, p)
 
 
 def _paired(
@@ -203,8 +206,3 @@ def _number(value: float, metric: str, sign: bool = False) -> str:
     if np.isnan(value):
         return "n/a"
     return f"{value:{'+' if sign else ''}.{DECIMALS.get(metric, 4)}f}"
-
-
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -257,12 +257,18 @@ def _table(groups: list[Group], metrics: Sequence[str]) -> str:
     titles = [groups[0].kind if groups else "", "method", "slices", "files"]
     titles += [TITLES[m] for m in metrics]
     titles += ["largest residual", "s / slice", "NFE / slice"]
-    lines = [titles, ["---"] * len(titles)]
+    rows = []
     for g in groups:
         cells = [g.name, g.method, str(g.slices), str(g.files)]
         cells += [_cell(g.metrics[m], DECIMALS.get(m, 4)) for m in metrics]
         cells += [f"{g.residual:.1e}", f"{g.seconds:.3g}", f"{g.nfe:g}"]
-        lines.append(cells)
+        rows.append(cells)
+    return markdown_table(titles, rows)
+
+
+def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The lines of a table in Markdown."""
+    lines = [titles, ["---"] * len(titles), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -116,18 +116,16 @@ def super_resolve_file(
         batch = _batch(prior, plan, job, say)
         stores = _empty_results(source, geometry, targets, output, stack)
         total = expected_evaluations(plan, settings) * len(measured) * job.samples
-        tick = progress(total)
+        restorer = _Restorer(path, prior, plan, job, scale, batch, progress(total), say)
         outcome = _Outcome()
         for start, stop in _chunks(len(measured), batch, job.samples):
             piece = measured.read(start, stop)
-            result, batch = _restored(
-                piece, start, plan, prior, job, settings, scale, batch, tick, path, say
-            )
+            result = restorer.chunk(piece, start)
             _store(stores, start, result)
             stored = stores["result"].read(start, stop)
             outcome.add(result, relative_residual(stored, piece, geometry.operator))
         sidecar = _sidecar(source, geometry.axes, job, prior, outcome, targets)
-        sidecar |= {"NoiseOrigin": origin, "BatchSize": batch}
+        sidecar |= {"NoiseOrigin": origin, "BatchSize": restorer.batch}
         _publish(source, geometry, job, targets, measured, stores, sidecar)
     say(
         f"{outcome.seconds:.1f} s, {sum(outcome.last.evaluations.values())} evaluations per slice"
@@ -238,52 +236,50 @@ def _chunks(slices: int, batch: int, samples: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + step, slices)
 
 
-def _restored(
-    piece: np.ndarray,
-    start: int,
-    plan: CascadePlan,
-    prior: CascadePrior,
-    job: SuperResolution,
-    settings: SamplerSettings,
-    scale: float,
-    batch: int,
-    tick: Callable[[Progress], None],
-    path: Path,
-    say: Report,
-) -> tuple[Restoration, int]:
-    """The result of a chunk, and the batch size that memory sufficed for, which ends at a half as
-    often as it did not."""
-    while True:
-        try:
-            result = super_resolve(
-                piece,
-                plan.operator,
-                prior,
-                noise=plan.sigma_y,
-                mode=settings,
-                samples=job.samples,
-                seed=job.seed,
-                batch_size=batch,
-                scale=scale,
-                numbers=range(start, start + len(piece)),
-                plan=plan,
-                callback=tick,
-            )
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
-                raise
-            if batch == 1:
-                raise MRCascadeError(
-                    f"{path}: not enough memory on {prior.device} for one slice; try --device cpu"
-                    " or a machine with more"
-                ) from error
-        else:
-            return result, batch
-        # Outside the handler, so that what the failed attempt held is free.
-        batch //= 2
-        say(f"out of memory: batches of {batch} from here on")
-        if prior.device.type == "cuda":
-            torch.cuda.empty_cache()
+@dataclass
+class _Restorer:
+    """Restores a volume chunk by chunk; ``batch`` shrinks where memory does not suffice."""
+
+    path: Path
+    prior: CascadePrior
+    plan: CascadePlan
+    job: SuperResolution
+    scale: float
+    batch: int
+    tick: Callable[[Progress], None]
+    say: Report
+
+    def chunk(self, piece: np.ndarray, start: int) -> Restoration:
+        """Slices ``piece`` (S, h, w), the first of which has the number ``start``."""
+        while True:
+            try:
+                return super_resolve(
+                    piece,
+                    self.plan.operator,
+                    self.prior,
+                    noise=self.plan.sigma_y,
+                    mode=self.plan.settings,
+                    samples=self.job.samples,
+                    seed=self.job.seed,
+                    batch_size=self.batch,
+                    scale=self.scale,
+                    numbers=range(start, start + len(piece)),
+                    plan=self.plan,
+                    callback=self.tick,
+                )
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error):
+                    raise
+                if self.batch == 1:
+                    raise MRCascadeError(
+                        f"{self.path}: not enough memory on {self.prior.device} for one slice; try"
+                        " --device cpu or a machine with more"
+                    ) from error
+            # Outside the handler, so that what the failed attempt held is free.
+            self.batch //= 2
+            self.say(f"out of memory: batches of {self.batch} from here on")
+            if self.prior.device.type == "cuda":
+                torch.cuda.empty_cache()
 
 
 def _out_of_memory(error: BaseException) -> bool:

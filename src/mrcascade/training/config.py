@@ -67,7 +67,6 @@ class TrainConfig:
         for name in ("condition_error", "coarse_condition_error"):
             if not 0 <= getattr(self, name) < 1:
                 raise MRCascadeError(f"training setting {name} must be at least 0 and below 1")
-
         if self.reduction & (self.reduction - 1):
             raise MRCascadeError(f"training setting reduction is {self.reduction}, no power of 2")
 
