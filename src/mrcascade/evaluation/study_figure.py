@@ -45,7 +45,8 @@ def draw_difference(
         panels = [canvas.panel(number, column) for column in range(5)]
         window = display_window(truth)
         limit = error_limit([truth - coarse, image - coarse]) or window
-        show(panels[0], coarse, window, method_title(f"{title(picture)}: up(y)", truth, coarse))
+        name = title(picture).replace("\n", ", ")  # a title has room for two lines
+        show(panels[0], coarse, window, method_title(f"{name}: up(y)", truth, coarse))
         _show_difference(panels[1], image - coarse, limit, f"predicted difference\n{method}")
         show(panels[2], image, window, method_title(method, truth, image))
         _show_difference(panels[3], truth - coarse, limit, "true difference")
@@ -108,9 +109,10 @@ def _enlarge(axes: Any, image: np.ndarray, place: tuple[slice, slice], window: f
     corner = (columns.start - 0.5, rows.start - 0.5)
     size = (columns.stop - columns.start, rows.stop - rows.start)
     axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor="yellow", linewidth=0.6))
-    # In the corner that the detail is not in.
+    # In the corner farthest from the detail; rows count downwards.
     left = 0.0 if corner[0] + size[0] / 2 > image.shape[1] / 2 else 1 - _INSET
-    inset = axes.inset_axes((left, 0.0, _INSET, _INSET))
+    bottom = 1 - _INSET if corner[1] + size[1] / 2 > image.shape[0] / 2 else 0.0
+    inset = axes.inset_axes((left, bottom, _INSET, _INSET))
     inset.imshow(image[place], cmap="gray", vmin=0, vmax=window, interpolation="nearest")
     inset.set(xticks=[], yticks=[])
     for spine in inset.spines.values():
