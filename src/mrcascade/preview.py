@@ -23,7 +23,7 @@ def write_preview(
 
     panels = [("input", measurement), ("result", result)]
     window = float(np.quantile(np.abs(measurement), 0.999)) or 1.0
-    figure = Figure(figsize=(5 * (2 + (std is not None)), 5.4), layout="constrained")
+    figure = Figure(figsize=(5 * (2 + (std is not None)), 5.8), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 2 + (std is not None))
     for axis, (title, pixels) in zip(axes, panels, strict=False):

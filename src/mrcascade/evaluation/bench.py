@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,7 +46,6 @@ class Unit:
 class Scored:
     """What came of a unit: a row per slice, and (picture, name, pixels) of what is to be shown."""
 
-    unit: Unit
     rows: list[dict[str, Any]]
     panels: list[tuple[Picture, str, np.ndarray]]
 
@@ -102,7 +101,6 @@ class Bench:
         result = self._methods[unit.method].run(context)
         seconds = (time.perf_counter() - started) / len(rows)
         return Scored(
-            unit,
             self._scores(unit, case, rows, result, seconds),
             list(self._panels(unit, case, rows, result.images)),
         )
@@ -146,7 +144,9 @@ class Bench:
             for s, number in enumerate(unit.numbers)
         ]
 
-    def _panels(self, unit: Unit, case: _Case, rows: np.ndarray, images: np.ndarray) -> Any:
+    def _panels(
+        self, unit: Unit, case: _Case, rows: np.ndarray, images: np.ndarray
+    ) -> Iterator[tuple[Picture, str, np.ndarray]]:
         for picture in self._pictures:
             if picture.file == unit.file and picture.number in unit.numbers:
                 s = unit.numbers.index(picture.number)
