@@ -16,6 +16,7 @@ import numpy as np
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.raw import RawPixels
+from mrcascade.io.sidecar import acquired_sizes
 from mrcascade.io.stream import InputStream
 
 DESCRIPTION = "mrcascade: research use; not for diagnosis"
@@ -66,7 +67,17 @@ def open_pixels(stream: InputStream) -> RawPixels:
         raise _truncated(path, len(head) if stream.packed else stream.most, needed)
     reader = _Reader(stream, head, offset, dtype, scaling, needed)
     layout = tuple(reversed(range(len(shape))))
-    return RawPixels(shape, layout, dtype.kind == "c", reader.read, affine, header)
+    return RawPixels(
+        shape,
+        layout,
+        dtype.kind == "c",
+        reader.read,
+        stream.finish,
+        affine,
+        header,
+        acquired_sizes(path, shape),
+        "the JSON file beside it",
+    )
 
 
 class _Reader:

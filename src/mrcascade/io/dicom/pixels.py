@@ -1,0 +1,236 @@
+"""The pixels of a series, frame after frame: read, decompressed, scaled and hashed."""
+
+import hashlib
+import math
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby, pairwise
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.io.dicom.files import DicomFile
+from mrcascade.io.dicom.frames import Frame, PixelFormat
+from mrcascade.io.dicom.header import DEFLATED, NATIVE, parsing, read_header
+from mrcascade.io.dicom.series import Series
+from mrcascade.io.raw import RawPixels
+
+_HASHED_BYTES = 2**20
+_ITEM, _DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
+
+# Offsets and lengths (bytes) of the fragments of one compressed frame.
+Fragments = list[tuple[int, int]]
+
+
+@contextmanager
+def open_pixels(series: Series) -> Iterator[RawPixels]:
+    """The pixels of a series as (columns, rows, slices[, volumes]); see `stack_of` for errors.
+
+    Values are scaled by each frame's slope and intercept. MONOCHROME1 (white is zero) is turned
+    over at the series' largest value, so that air is 0 again; for that it is read twice.
+    """
+    stack = series.stack
+    reader = _Reader(series, _ceiling(series))
+    try:
+        yield RawPixels(
+            shape=stack.shape,
+            layout=tuple(reversed(range(len(stack.shape)))),
+            complex=False,
+            read=reader.read,
+            finish=reader.finish,
+            affine=stack.affine,
+            header=series,
+            acquired=None if series.acquired is None else dict(enumerate(series.acquired[::-1])),
+            acquired_by="its DICOM header",
+        )
+    finally:
+        reader.close()
+
+
+class _Reader:
+    def __init__(self, series: Series, ceiling: float | None) -> None:
+        self._digest = hashlib.sha256()
+        self._ceiling = ceiling
+        self._frames = decoded_frames(series, self._digest)
+        self._left: list[np.ndarray] = []
+
+    def read(self, count: int) -> np.ndarray:
+        have = sum(part.size for part in self._left)
+        while have < count:
+            frame, stored = next(self._frames)
+            values = scaled(stored, frame).ravel()
+            self._left.append(values if self._ceiling is None else self._ceiling - values)
+            have += values.size
+        joined = self._left[0] if len(self._left) == 1 else np.concatenate(self._left)
+        self._left = [joined[count:]] if have > count else []
+        return joined[:count]
+
+    def finish(self) -> str:
+        """SHA-256 of the bytes of all files, one after the other in the order of the slices."""
+        for _ in self._frames:
+            pass
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        self._frames.close()
+
+
+def scaled(stored: np.ndarray, frame: Frame) -> np.ndarray:
+    """Stored integers as values: slope and intercept applied, in float64 where there are any."""
+    if (frame.slope, frame.intercept) == (1.0, 0.0):
+        return stored
+    return stored * np.float64(frame.slope) + frame.intercept
+
+
+def _ceiling(series: Series) -> float | None:
+    """The largest value of a series that stores white as zero, None for any other."""
+    if not series.files[0].format.inverted:
+        return None
+    return max(float(scaled(s, frame).max()) for frame, s in decoded_frames(series))
+
+
+def decoded_frames(series: Series, digest: Any = None) -> Any:
+    """A generator of (frame, stored (rows, columns) integers) in the order of the stack.
+
+    digest: a hashlib object that takes in each file when it is first opened.
+    """
+    formats = {f.file: f.format for f in series.files}
+    hashed: set[DicomFile] = set()
+    for file, frames in groupby(series.stack.frames, key=lambda frame: frame.file):
+        with file.open() as stream:
+            if digest is not None and file not in hashed:
+                hashed.add(file)
+                _hash(stream, digest)
+            decode = _decoder(file, stream, formats[file])
+            for frame in frames:
+                with parsing(file):
+                    stored = decode(frame.index)
+                yield frame, stored
+
+
+def _hash(stream: BinaryIO, digest: Any) -> None:
+    stream.seek(0)
+    while part := stream.read(_HASHED_BYTES):
+        digest.update(part)
+
+
+def _decoder(file: DicomFile, stream: BinaryIO, pixels: PixelFormat) -> Any:
+    """A function from the index of a frame to its stored integers (rows, columns)."""
+    if pixels.syntax == DEFLATED:
+        content = read_header(file, stream).dataset.get("PixelData") or b""
+        return lambda index: _native(content[index * pixels.frame_bytes :], pixels)
+    assert pixels.offset is not None  # files without pixels were refused
+    start = pixels.offset
+    if pixels.syntax in NATIVE:
+
+        def native(index: int) -> np.ndarray:
+            stream.seek(start + index * pixels.frame_bytes)
+            return _native(stream.read(pixels.frame_bytes), pixels)
+
+        return native
+    with parsing(file):
+        fragments = _frame_fragments(stream, start, pixels.frames)
+
+    def compressed(index: int) -> np.ndarray:
+        parts = []
+        for offset, length in fragments[index]:
+            stream.seek(offset)
+            parts.append(stream.read(length))
+        return _decompressed(b"".join(parts), pixels, file)
+
+    return compressed
+
+
+def _native(content: bytes, pixels: PixelFormat) -> np.ndarray:
+    if len(content) < pixels.frame_bytes:
+        raise ValueError("truncated")
+    order = ">" if pixels.big_endian else "<"
+    kind = np.dtype(f"{order}{'i' if pixels.signed else 'u'}{pixels.allocated // 8}")
+    count = pixels.rows * pixels.columns
+    stored = np.frombuffer(content, kind, count).reshape(pixels.rows, pixels.columns)
+    return _without_unused_bits(stored.astype(kind.newbyteorder("=")), pixels)
+
+
+def _without_unused_bits(stored: np.ndarray, pixels: PixelFormat) -> np.ndarray:
+    """Old files keep overlays in the bits above; shifted up and down again, the sign returns."""
+    unused = stored.dtype.itemsize * 8 - pixels.stored
+    return (stored << unused) >> unused if unused else stored
+
+
+def _decompressed(frame: bytes, pixels: PixelFormat, file: DicomFile) -> np.ndarray:
+    from pydicom.encaps import encapsulate
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import UID
+
+    try:
+        decoder = get_decoder(UID(pixels.syntax))
+    except NotImplementedError as error:
+        raise MRCascadeError(
+            f"{file} is compressed in a way that cannot be read (transfer syntax"
+            f" {pixels.syntax}); export it uncompressed"
+        ) from error
+    stored, _ = decoder.as_array(
+        encapsulate([frame]),
+        index=0,
+        raw=True,
+        rows=pixels.rows,
+        columns=pixels.columns,
+        number_of_frames=1,
+        samples_per_pixel=1,
+        bits_allocated=pixels.allocated,
+        bits_stored=pixels.stored,
+        pixel_representation=int(pixels.signed),
+        photometric_interpretation="MONOCHROME2",
+        pixel_keyword="PixelData",
+        pixel_vr="OB",
+    )
+    if stored.shape != (pixels.rows, pixels.columns):
+        raise ValueError(f"decompressed to {stored.shape}")
+    return stored
+
+
+def _frame_fragments(stream: BinaryIO, start: int, frames: int) -> list[Fragments]:
+    """The fragments of each frame of encapsulated pixels (PS3.5 A.4)."""
+    table, *fragments = _items(stream, start)
+    if len(fragments) == frames:
+        return [[fragment] for fragment in fragments]
+    if frames == 1 and fragments:
+        return [fragments]
+    stream.seek(table[0])
+    offsets = struct.unpack(f"<{table[1] // 4}L", stream.read(table[1] // 4 * 4))
+    if len(offsets) != frames or not fragments:
+        raise ValueError(f"{len(fragments)} compressed pieces for {frames} frames")
+    first = fragments[0][0] - 8  # offsets count from the first item's tag
+    edges = [*(first + offset for offset in offsets), math.inf]
+    found = [[f for f in fragments if a <= f[0] - 8 < b] for a, b in pairwise(edges)]
+    if not all(found):
+        raise ValueError("its table of frames does not fit its compressed pieces")
+    return found
+
+
+def _items(stream: BinaryIO, start: int) -> Fragments:
+    """Offset and length of every item, the table of offsets first."""
+    size = stream.seek(0, 2)
+    found: Fragments = []
+    position = start
+    while True:
+        stream.seek(position)
+        head = stream.read(8)
+        if len(head) < 8:
+            raise ValueError("truncated within its compressed pixels")
+        group, element, length = struct.unpack("<HHL", head)
+        if (group, element) == _DELIMITER:
+            break
+        if (group, element) != _ITEM:
+            raise ValueError("its compressed pixels are not a sequence of items")
+        position += 8
+        if position + length > size:
+            raise ValueError("truncated within its compressed pixels")
+        found.append((position, length))
+        position += length
+    if not found:
+        raise ValueError("no compressed pixels")
+    return found
+

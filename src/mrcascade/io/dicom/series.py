@@ -1,0 +1,165 @@
+"""DICOM series: which files belong together, and which series was meant."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.io.dicom.files import DicomFile
+from mrcascade.io.dicom.frames import FileFacts, read_facts
+from mrcascade.io.dicom.stack import Stack, stack_of
+
+ALL_SERIES = "all"
+_NAMED_IN_MESSAGES = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """The files of one DICOM series: an input, as an image file is one.
+
+    path: the folder or archive that holds them all, or the only file. name: results are named
+    after it. files: in the order in which they were found.
+    """
+
+    path: Path
+    name: str
+    files: tuple[FileFacts, ...]
+
+    def __str__(self) -> str:
+        return str(self.path) if self.path.name == self.name else f"{self.path} ({self.label})"
+
+    @property
+    def uid(self) -> str:
+        return self.files[0].series
+
+    @property
+    def number(self) -> int | None:
+        return self.files[0].number
+
+    @property
+    def label(self) -> str:
+        """``series 5 "t2_tse_tra"``."""
+        number = "without number" if self.number is None else str(self.number)
+        description = self.files[0].description
+        return f"series {number}" + (f' "{description}"' if description else "")
+
+    @property
+    def acquired(self) -> tuple[int, int] | None:
+        """(rows, columns) of the acquired matrix, if the header says."""
+        return self.files[0].acquired
+
+    @cached_property
+    def stack(self) -> Stack:
+        """The frames in order; MRCascadeError where they do not form one array."""
+        return stack_of(self.files, str(self))
+
+    def describe(self) -> str:
+        """One line: number, description, size, UID."""
+        images = sum(len(f.frames) for f in self.files)
+        pixels = self.files[0].format
+        return (
+            f"{self.label}: {images} image{'s' * (images != 1)} of {pixels.rows} x"
+            f" {pixels.columns}, {self.path}, UID {self.uid or 'missing'}"
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search for series came to. ignored: DICOM files that hold no MR image."""
+
+    series: tuple[Series, ...]
+    ignored: tuple[DicomFile, ...]
+
+
+def find_series(files: Iterable[DicomFile]) -> Found:
+    """Group files into series, in the order of series number and place.
+
+    The same image in two files counts once. Raises MRCascadeError where a file is damaged.
+    """
+    groups: dict[str, dict[str, FileFacts]] = {}
+    ignored = []
+    for file in files:
+        facts = read_facts(file)
+        if facts is None:
+            ignored.append(file)
+            continue
+        groups.setdefault(facts.series, {}).setdefault(facts.instance or str(file), facts)
+    found = [_series(tuple(group.values())) for group in groups.values()]
+    found.sort(key=lambda s: (str(s.path), s.number is None, s.number or 0, s.uid))
+    shared = {s.path for s in found if sum(t.path == s.path for t in found) > 1}
+    named = (_numbered(s) if s.path in shared else s for s in found)
+    return Found(tuple(named), tuple(ignored))
+
+
+def choose_series(found: Found, selector: str | None, where: str) -> list[Series]:
+    """The series that are meant; ``where`` names in messages what was searched.
+
+    selector: a series number, a series UID, or "all". Without one, all series that have a folder
+    (or archive, or file) of their own. Raises MRCascadeError where none is meant, or several
+    share a folder and none was chosen.
+    """
+    if not found.series:
+        raise _none_found(found, where)
+    if selector is not None and selector.lower() != ALL_SERIES:
+        return [_selected(found.series, selector, where)]
+    if selector is None:
+        for one in found.series:
+            beside = [s for s in found.series if s.path == one.path]
+            if len(beside) > 1:
+                raise MRCascadeError(
+                    f"{one.path} holds {len(beside)} series; choose one with --series, or all"
+                    f" with --series {ALL_SERIES}: {_listed(beside)}"
+                )
+    return list(found.series)
+
+
+def _selected(series: Sequence[Series], selector: str, where: str) -> Series:
+    meant = [s for s in series if selector in (s.uid, str(s.number))]
+    if not meant:
+        raise MRCascadeError(f"{where} holds no series {selector}; there are {_listed(series)}")
+    if len(meant) > 1:
+        uids = ", ".join(s.uid for s in meant)
+        raise MRCascadeError(
+            f"{where} holds {len(meant)} series of number {selector}; give a UID to --series: {uids}"
+        )
+    return meant[0]
+
+
+def _listed(series: Sequence[Series]) -> str:
+    labels = [s.label for s in series[:_NAMED_IN_MESSAGES]]
+    more = len(series) - len(labels)
+    return ", ".join(labels) + (f" and {more} more" if more else "")
+
+
+def _none_found(found: Found, where: str) -> MRCascadeError:
+    if found.ignored:
+        return MRCascadeError(
+            f"{where} holds no MR image ({found.ignored[0]} is DICOM, but of another kind);"
+            " give an MR series"
+        )
+    return MRCascadeError(f"{where} holds no DICOM image; give a folder or archive that does")
+
+
+def _series(files: tuple[FileFacts, ...]) -> Series:
+    path = _home([f.file for f in files])
+    name = path.name or path.resolve().name
+    if len(files) == 1 or path.is_file():
+        name = path.stem if path.suffix else path.name
+    return Series(path, name, files)
+
+
+def _numbered(series: Series) -> Series:
+    label = series.uid.rsplit(".", 1)[-1] if series.number is None else str(series.number)
+    return replace(series, name=f"{series.name}_{label}" if label else series.name)
+
+
+def _home(files: Sequence[DicomFile]) -> Path:
+    """The only file, or the deepest folder (or the archive) that holds all files."""
+    if len(files) == 1:
+        return files[0].path
+    paths = {f.path for f in files}
+    if len(paths) == 1:
+        return files[0].path
+    return Path(os.path.commonpath([p.parent for p in paths]))
