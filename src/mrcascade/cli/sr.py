@@ -13,6 +13,7 @@ from mrcascade.cli import options
 from mrcascade.errors import MRCascadeError
 
 if TYPE_CHECKING:
+    from mrcascade.io import Input
     from mrcascade.pipeline import SuperResolution
     from mrcascade.prior import CascadePrior
     from mrcascade.samplers import Progress
@@ -25,7 +26,8 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         nargs="+",
         metavar="INPUT",
-        help="image files (NIfTI, .npy, grey PNG or TIFF), folders of them, or .txt lists of paths",
+        help="DICOM series (folder, files or zip), image files (NIfTI, .npy, grey PNG or TIFF),"
+        " folders of them, or .txt lists of paths",
     )
     options.add_output(parser, "result, uncertainty, preview and sidecar")
     options.add_factor(parser)
@@ -40,6 +42,20 @@ def add_parser(subparsers: Any) -> None:
     )
     options.add_sampling(parser, "posterior samples; default: %(default)s")
     options.add_axes(parser)
+    options.add_series(parser, several=True)
+    options.add_format(parser)
+    parser.add_argument(
+        "--acquired-matrix",
+        type=options.acquired_matrix,
+        metavar="ROWS,COLS|auto",
+        help="crop k-space to this matrix first, as the stored pixels are interpolated; auto: by"
+        " the header, a JSON sidecar and the spectrum (default: only warn)",
+    )
+    parser.add_argument(
+        "--deidentify",
+        action="store_true",
+        help="DICOM: leave out who the patient is, in headers, sidecar and names of outputs",
+    )
     options.add_batch_size(parser)
     options.add_device(parser)
     options.add_precision(parser)
@@ -64,54 +80,57 @@ def run(arguments: argparse.Namespace) -> int:
         axes=arguments.axes,
         batch_size=arguments.batch_size,
         overwrite=arguments.overwrite,
+        format=arguments.format,
+        acquired=arguments.acquired_matrix,
+        deidentify=arguments.deidentify,
     )
-    paths = find_inputs(arguments.inputs)
-    check_names(paths, arguments.output, job)
+    images = find_inputs(arguments.inputs, arguments.series)
+    check_names(images, arguments.output, job)
     device = options.resolve_device(arguments.device)
     prior = CascadePrior.from_pretrained(arguments.prior, device, arguments.precision)
     check_job(prior, job)
     work = _estimating(prior, job) if arguments.dry_run else _restoring(prior, job)
-    return each(paths, lambda path: work(path, arguments.output))
+    return each(images, lambda image: work(image, arguments.output))
 
 
-def each(paths: Sequence[Path], work: Callable[[Path], None]) -> int:
-    """Do the work on each file and go on after one that fails; the exit code.
+def each(images: Sequence[Input], work: Callable[[Input], None]) -> int:
+    """Do the work on each input and go on after one that fails; the exit code.
 
     0: all were done; 1: some; 2: none. The only file's error is raised.
     """
-    if len(paths) == 1:
-        work(paths[0])
+    if len(images) == 1:
+        work(images[0])
         return 0
     failed = []
-    for path in paths:
+    for image in images:
         try:
-            work(path)
+            work(image)
         except MRCascadeError as error:
             print(f"mrcascade: {error}", file=sys.stderr)
-            failed.append(path)
+            failed.append(image)
     if failed:
         names = ", ".join(map(str, failed))
-        print(f"mrcascade: {len(failed)} of {len(paths)} files failed: {names}", file=sys.stderr)
-    return 0 if not failed else 2 if len(failed) == len(paths) else 1
+        print(f"mrcascade: {len(failed)} of {len(images)} files failed: {names}", file=sys.stderr)
+    return 0 if not failed else 2 if len(failed) == len(images) else 1
 
 
-def _restoring(prior: CascadePrior, job: SuperResolution) -> Callable[[Path, Path], None]:
+def _restoring(prior: CascadePrior, job: SuperResolution) -> Callable[[Input, Path], None]:
     from mrcascade.pipeline import super_resolve_file
 
-    def work(path: Path, output: Path) -> None:
+    def work(image: Input, output: Path) -> None:
         with closing(_Bar()) as bar:
-            written = super_resolve_file(path, output, prior, job, say=bar.say, progress=bar.start)
+            written = super_resolve_file(image, output, prior, job, say=bar.say, progress=bar.start)
         for result in written:
             print(result)
 
     return work
 
 
-def _estimating(prior: CascadePrior, job: SuperResolution) -> Callable[[Path, Path], None]:
+def _estimating(prior: CascadePrior, job: SuperResolution) -> Callable[[Input, Path], None]:
     from mrcascade.pipeline import Estimator
 
     estimator = Estimator(prior, job)
-    return lambda path, output: print(estimator.file(path, output))
+    return lambda image, output: print(estimator.file(image, output))
 
 
 class _Bar:

@@ -20,7 +20,7 @@ from mrcascade.io.stream import open_stream
 Input = Path | Series
 
 # The formats of single files: file name ending -> name of the format. The other one, "dicom", has
-# folders, archives, and files whose names say nothing; a folder that we write ends in FOLDER_ENDING.
+# folders, archives, and files whose names say nothing; folders that we write end in FOLDER_ENDING.
 SUFFIXES = {
     ".nii.gz": "nifti",
     ".nii": "nifti",

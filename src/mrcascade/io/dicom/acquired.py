@@ -50,7 +50,7 @@ def _enhanced(dataset: Any) -> _Found | None:
         item(dataset, f"{kind}FunctionalGroupsSequence") or {} for kind in ("PerFrame", "Shared")
     ]
     field = next((f for g in groups if (f := item(g, "MRFOVGeometrySequence"))), None)
-    measures = next((m for g in groups if (m := item(g, "PixelMeasuresSequence"))), {})
+    measures: Any = next((m for g in groups if (m := item(g, "PixelMeasuresSequence"))), {})
     if field is None:
         return None
     along = {"ROW": 1, "COLUMN": 0}.get(text(field, "InPlanePhaseEncodingDirection"))

@@ -120,6 +120,11 @@ def read_facts(file: DicomFile) -> FileFacts | None:
         return _facts(file, header)
 
 
+def _sop_class(dataset: Any) -> str:
+    named = text(dataset, "SOPClassUID")
+    return named or text(dataset.file_meta, "MediaStorageSOPClassUID")
+
+
 def _is_image(file: DicomFile, header: Header) -> bool:
     dataset = header.dataset
     named = text(dataset, "SOPClassUID")
@@ -142,7 +147,7 @@ def _facts(file: DicomFile, header: Header) -> FileFacts:
     series_number = number(dataset, "SeriesNumber")
     return FileFacts(
         file=file,
-        sop_class=text(dataset, "SOPClassUID") or text(dataset.file_meta, "MediaStorageSOPClassUID"),
+        sop_class=_sop_class(dataset),
         instance=text(dataset, "SOPInstanceUID"),
         series=text(dataset, "SeriesInstanceUID"),
         number=None if series_number is None else int(series_number),

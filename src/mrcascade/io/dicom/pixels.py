@@ -171,21 +171,19 @@ def _decompressed(frame: bytes, pixels: PixelFormat, file: DicomFile) -> np.ndar
             f"{file} is compressed in a way that cannot be read (transfer syntax"
             f" {pixels.syntax}); export it uncompressed"
         ) from error
-    stored, _ = decoder.as_array(
-        encapsulate([frame]),
-        index=0,
-        raw=True,
-        rows=pixels.rows,
-        columns=pixels.columns,
-        number_of_frames=1,
-        samples_per_pixel=1,
-        bits_allocated=pixels.allocated,
-        bits_stored=pixels.stored,
-        pixel_representation=int(pixels.signed),
-        photometric_interpretation="MONOCHROME2",
-        pixel_keyword="PixelData",
-        pixel_vr="OB",
-    )
+    options: dict[str, Any] = {
+        "rows": pixels.rows,
+        "columns": pixels.columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": 1,
+        "bits_allocated": pixels.allocated,
+        "bits_stored": pixels.stored,
+        "pixel_representation": int(pixels.signed),
+        "photometric_interpretation": "MONOCHROME2",
+        "pixel_keyword": "PixelData",
+        "pixel_vr": "OB",
+    }
+    stored, _ = decoder.as_array(encapsulate([frame]), index=0, raw=True, **options)
     if stored.shape != (pixels.rows, pixels.columns):
         raise ValueError(f"decompressed to {stored.shape}")
     return stored
@@ -233,4 +231,3 @@ def _items(stream: BinaryIO, start: int) -> Fragments:
     if not found:
         raise ValueError("no compressed pixels")
     return found
-

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io.dicom.files import DicomFile
+from mrcascade.io.dicom.files import ENDINGS, ZIP_ENDING, DicomFile
 from mrcascade.io.dicom.frames import FileFacts, read_facts
 from mrcascade.io.dicom.stack import Stack, stack_of
 
@@ -20,15 +20,16 @@ class Series:
     """The files of one DICOM series: an input, as an image file is one.
 
     path: the folder or archive that holds them all, or the only file. name: results are named
-    after it. files: in the order in which they were found.
+    after it. files: in the order in which they were found. shares_path: with other series.
     """
 
     path: Path
     name: str
     files: tuple[FileFacts, ...]
+    shares_path: bool = False
 
     def __str__(self) -> str:
-        return str(self.path) if self.path.name == self.name else f"{self.path} ({self.label})"
+        return f"{self.path} ({self.label})" if self.shares_path else str(self.path)
 
     @property
     def uid(self) -> str:
@@ -122,37 +123,40 @@ def _selected(series: Sequence[Series], selector: str, where: str) -> Series:
     if len(meant) > 1:
         uids = ", ".join(s.uid for s in meant)
         raise MRCascadeError(
-            f"{where} holds {len(meant)} series of number {selector}; give a UID to --series: {uids}"
+            f"{where} holds {len(meant)} series of number {selector}; give a UID to --series:"
+            f" {uids}"
         )
     return meant[0]
 
 
 def _listed(series: Sequence[Series]) -> str:
     labels = [s.label for s in series[:_NAMED_IN_MESSAGES]]
+    if len(set(labels)) < len(labels):
+        labels = [f"{label} ({s.uid})" for label, s in zip(labels, series, strict=False)]
     more = len(series) - len(labels)
     return ", ".join(labels) + (f" and {more} more" if more else "")
 
 
 def _none_found(found: Found, where: str) -> MRCascadeError:
     if found.ignored:
-        return MRCascadeError(
-            f"{where} holds no MR image ({found.ignored[0]} is DICOM, but of another kind);"
-            " give an MR series"
-        )
+        others = f"{len(found.ignored)} DICOM file{'s' * (len(found.ignored) > 1)} of other kinds"
+        return MRCascadeError(f"{where} holds no MR image, only {others}; give an MR series")
     return MRCascadeError(f"{where} holds no DICOM image; give a folder or archive that does")
 
 
 def _series(files: tuple[FileFacts, ...]) -> Series:
     path = _home([f.file for f in files])
     name = path.name or path.resolve().name
-    if len(files) == 1 or path.is_file():
-        name = path.stem if path.suffix else path.name
+    for ending in (*ENDINGS, ZIP_ENDING):
+        if name.lower().endswith(ending) and path.is_file():
+            name = name[: -len(ending)]
     return Series(path, name, files)
 
 
 def _numbered(series: Series) -> Series:
     label = series.uid.rsplit(".", 1)[-1] if series.number is None else str(series.number)
-    return replace(series, name=f"{series.name}_{label}" if label else series.name)
+    name = f"{series.name}_{label}" if label else series.name
+    return replace(series, name=name, shares_path=True)
 
 
 def _home(files: Sequence[DicomFile]) -> Path:

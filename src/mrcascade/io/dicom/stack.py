@@ -128,4 +128,3 @@ def _irregularity(positions: np.ndarray, step: np.ndarray) -> str | None:
         return None
     gaps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     return f"its slices are {gaps.min():.4g} to {gaps.max():.4g} mm apart"
-
