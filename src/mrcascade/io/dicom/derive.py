@@ -8,7 +8,7 @@ from mrcascade import __version__
 from mrcascade.io.derivation import NOTICE, Derivation
 from mrcascade.io.dicom.frames import FileFacts
 from mrcascade.io.dicom.header import EXPLICIT_LITTLE, item, number
-from mrcascade.io.dicom.identity import without_identity
+from mrcascade.io.dicom.identity import mapped_uid, without_identity
 from mrcascade.io.dicom.storage import Storage
 
 # Untrue of new pixels: their range, pictures and curves over them, tables, signatures, padding.
@@ -191,7 +191,7 @@ def _enhanced(dataset: Any, facts: FileFacts, series: SeriesFacts) -> None:
     derived.DerivationCodeSequence = [_code("113085", "Spatial resampling")]
     derived.SourceImageSequence = _source_images(facts, series)
     shared.DerivationImageSequence = [derived]
-    _evidence(dataset, facts, bool(derived.SourceImageSequence))
+    _evidence(dataset, facts, series)
 
 
 def _enhanced_type(found: Any, contrast: str) -> list[str]:
@@ -199,16 +199,16 @@ def _enhanced_type(found: Any, contrast: str) -> list[str]:
     return ["DERIVED", "PRIMARY", values[2] if len(values) > 2 else "OTHER", contrast]
 
 
-def _evidence(dataset: Any, facts: FileFacts, named: bool) -> None:
+def _evidence(dataset: Any, facts: FileFacts, new: SeriesFacts) -> None:
     """Where the source of an enhanced image is found: study, series, instance (PS3.3 C.8.13.1)."""
     from pydicom.dataset import Dataset
 
     _drop(dataset, "SourceImageEvidenceSequence")
-    if not named:
+    if not facts.instance:
         return
-    image, series, study = Dataset(), Dataset(), Dataset()
-    image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = facts.sop_class, facts.instance
-    series.SeriesInstanceUID, series.ReferencedSOPSequence = facts.series, [image]
+    series, study = Dataset(), Dataset()
+    series.SeriesInstanceUID = _reference_uid(facts.series, new)
+    series.ReferencedSOPSequence = [_reference(facts, new)]
     study.StudyInstanceUID = dataset.get("StudyInstanceUID")
     study.ReferencedSeriesSequence = [series]
     dataset.SourceImageEvidenceSequence = [study]
@@ -247,17 +247,28 @@ def _derivation_text(series: SeriesFacts) -> str:
 
 
 def _source_images(facts: FileFacts, series: SeriesFacts) -> list[Any]:
-    """The reference to the source; none to an unnamed one, or to one that shall not be found."""
-    from pydicom.dataset import Dataset
-
-    if series.derivation.deidentify or not facts.instance:
+    """The reference to the source, if it has a UID to refer to."""
+    if not facts.instance:
         return []
-    image = Dataset()
-    image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = facts.sop_class, facts.instance
+    image = _reference(facts, series)
     image.PurposeOfReferenceCodeSequence = [
         _code("121322", "Source image for image processing operation")
     ]
     return [image]
+
+
+def _reference(facts: FileFacts, series: SeriesFacts) -> Any:
+    from pydicom.dataset import Dataset
+
+    image = Dataset()
+    image.ReferencedSOPClassUID = facts.sop_class
+    image.ReferencedSOPInstanceUID = _reference_uid(facts.instance, series)
+    return image
+
+
+def _reference_uid(uid: str, series: SeriesFacts) -> str:
+    """A de-identified result must not lead to the images of the patient."""
+    return mapped_uid(uid) if series.derivation.deidentify and uid else uid
 
 
 def _contribute(dataset: Any, series: SeriesFacts) -> None:

@@ -42,9 +42,15 @@ _KEPT = (
     "CodeMeaning",
     "AnatomicRegionSequence",
     "PresentationLUTShape",
+    "RescaleType",
+    "StackID",
 )
-# Numbers that single out one machine or one person, among the technical ones.
-_DROPPED = ("DeviceSerialNumber", "RequestAttributesSequence", "ReferencedImageSequence")
+# Required, and empty or neutral without what they held.
+_EMPTIED = {
+    "PositionReferenceIndicator": "",
+    "AcquisitionContextSequence": [],
+    "DeviceSerialNumber": "REMOVED",
+}
 
 
 def without_identity(dataset: Any) -> None:
@@ -53,25 +59,33 @@ def without_identity(dataset: Any) -> None:
     What stays is listed, so that an unknown element goes. Elements that the standard wants
     present stay empty. Pixels are not looked at: a face remains one.
     """
-    from pydicom.uid import generate_uid
-
     mapped = {k: str(dataset.get(k) or "") for k in _MAPPED_UIDS}
+    emptied = {k: value for k, value in _EMPTIED.items() if k in dataset}
     _keep_technical(dataset)
     for keyword in _PATIENT_EMPTY:
         setattr(dataset, keyword, "")
+    for keyword, value in emptied.items():
+        setattr(dataset, keyword, value)
     for keyword, uid in mapped.items():
         if uid:
-            setattr(dataset, keyword, generate_uid(entropy_srcs=["mrcascade", uid]))
+            setattr(dataset, keyword, mapped_uid(uid))
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = "mrcascade --deidentify: only technical elements were kept"
     dataset.LongitudinalTemporalInformationModified = "REMOVED"
+
+
+def mapped_uid(uid: str) -> str:
+    """Another UID for a UID, each time the same, from which the first cannot be computed."""
+    from pydicom.uid import generate_uid
+
+    return generate_uid(entropy_srcs=["mrcascade", uid])
 
 
 def _keep_technical(dataset: Any) -> None:
     for element in list(dataset):
         keyword = element.keyword
         technical = element.tag.group in _TECHNICAL_GROUPS and element.VR in _TECHNICAL_VRS
-        if keyword in _DROPPED or not (technical or keyword in _KEPT):
+        if not (technical or keyword in _KEPT):
             del dataset[element.tag]
         elif element.VR == "SQ":
             for entry in element.value:
