@@ -191,11 +191,13 @@ def _header_facts(
 
 @contextmanager
 def _usable_header(path: Path) -> Iterator[None]:
+    from nibabel.imageglobals import LoggingOutputSuppressor
     from nibabel.spatialimages import HeaderDataError
     from nibabel.wrapstruct import WrapStructError
 
     try:
-        yield
+        with LoggingOutputSuppressor():  # nibabel prints what it repairs
+            yield
     except (HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise MRCascadeError(

@@ -38,6 +38,15 @@ _SECONDARY = (
 IMAGES = (MR, ENHANCED_MR, LEGACY_ENHANCED_MR, *_SECONDARY)
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
+_COLOUR = (
+    "PALETTE COLOR",
+    "RGB",
+    "YBR_FULL",
+    "YBR_FULL_422",
+    "YBR_PARTIAL_420",
+    "YBR_ICT",
+    "YBR_RCT",
+)
 _LARGEST_SIDE = 2**16 - 1
 _LARGEST_COUNT = 2**31 - 1
 # Direction cosines are written with few digits at times.
@@ -164,7 +173,9 @@ def _pixel_format(file: DicomFile, header: Header) -> PixelFormat:
     dataset = header.dataset
     photometric = text(dataset, "PhotometricInterpretation")
     samples = whole(dataset, "SamplesPerPixel", 1, 4, default=1)
-    if samples != 1 or (photometric and photometric not in _GREY):
+    if samples == 1 and photometric not in (*_GREY, *_COLOUR, ""):
+        raise ValueError("unknown PhotometricInterpretation")
+    if samples != 1 or photometric in _COLOUR:
         kind = photometric or f"{samples} samples per pixel"
         raise MRCascadeError(f"{file} is a colour image ({kind}); give the grey-scale series")
     if dataset.get("ModalityLUTSequence"):

@@ -26,6 +26,22 @@ EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 NATIVE = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED)
 
 _REASON_LENGTH = 120
+# Explicit VRs whose length has four bytes (PS3.5 table 7.1-1).
+_LONG_VRS = (
+    b"OB",
+    b"OD",
+    b"OF",
+    b"OL",
+    b"OV",
+    b"OW",
+    b"SQ",
+    b"SV",
+    b"UC",
+    b"UN",
+    b"UR",
+    b"UT",
+    b"UV",
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,9 @@ def read_header(file: DicomFile, stream: BinaryIO) -> Header:
         else:
             implicit = bool(dataset.original_encoding[0])
             found = _pixel_place(stream, implicit, little)
+            offset, length = found
+            if offset is not None and length != UNDEFINED_LENGTH:  # else checked when it is read
+                check_rest(stream, offset + length, implicit, little)
     return Header(dataset, syntax, not little, *found, size)
 
 
@@ -158,3 +177,21 @@ def _pixel_place(stream: BinaryIO, implicit: bool, little: bool) -> tuple[int | 
     else:
         length = struct.unpack(f"{order}L", stream.read(4))[0]
     return stream.tell(), length
+
+
+def check_rest(stream: BinaryIO, position: int, implicit: bool, little: bool) -> None:
+    """ValueError where the file ends within an element from ``position``, after the pixels, on."""
+    size = stream.seek(0, 2)
+    while position < size:
+        stream.seek(position)
+        head = stream.read(12)
+        long = not implicit and head[4:6] in _LONG_VRS
+        start, stop, kind = (8, 12, "L") if long else (4, 8, "L") if implicit else (6, 8, "H")
+        if len(head) < stop:
+            break
+        length = struct.unpack("<>"[not little] + kind, head[start:stop])[0]
+        if length == UNDEFINED_LENGTH:
+            return
+        position += stop + length
+    if position != size:
+        raise ValueError("truncated after its pixels")

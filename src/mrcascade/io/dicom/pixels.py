@@ -13,12 +13,29 @@ import numpy as np
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.dicom.files import DicomFile
 from mrcascade.io.dicom.frames import Frame, PixelFormat
-from mrcascade.io.dicom.header import DEFLATED, NATIVE, parsing, read_header
+from mrcascade.io.dicom.header import DEFLATED, NATIVE, check_rest, parsing, read_header
 from mrcascade.io.dicom.series import Series
 from mrcascade.io.raw import RawPixels
 
 _HASHED_BYTES = 2**20
 _ITEM, _DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
+
+# Which of pydicom's decoders reads which syntax. Named one by one, because what else happens to be
+# installed shall not change a result: some abort on damaged data.
+_DECODERS = {
+    "1.2.840.10008.1.2.4.50": "pillow",  # JPEG baseline, 8 bits
+    "1.2.840.10008.1.2.4.51": "gdcm",  # JPEG extended, 12 bits
+    "1.2.840.10008.1.2.4.57": "gdcm",  # JPEG lossless
+    "1.2.840.10008.1.2.4.70": "gdcm",  # JPEG lossless, first-order prediction
+    "1.2.840.10008.1.2.4.80": "pyjpegls",  # JPEG-LS lossless
+    "1.2.840.10008.1.2.4.81": "pyjpegls",  # JPEG-LS near-lossless
+    "1.2.840.10008.1.2.4.90": "pylibjpeg",  # JPEG 2000 lossless
+    "1.2.840.10008.1.2.4.91": "pylibjpeg",  # JPEG 2000
+    "1.2.840.10008.1.2.4.201": "pylibjpeg",  # high-throughput JPEG 2000 lossless
+    "1.2.840.10008.1.2.4.202": "pylibjpeg",  # the same, by resolution
+    "1.2.840.10008.1.2.4.203": "pylibjpeg",  # high-throughput JPEG 2000
+    "1.2.840.10008.1.2.5": "pydicom",  # run lengths
+}
 
 # Offsets and lengths (bytes) of the fragments of one compressed frame.
 Fragments = list[tuple[int, int]]
@@ -164,13 +181,12 @@ def _decompressed(frame: bytes, pixels: PixelFormat, file: DicomFile) -> np.ndar
     from pydicom.pixels import get_decoder
     from pydicom.uid import UID
 
-    try:
-        decoder = get_decoder(UID(pixels.syntax))
-    except NotImplementedError as error:
+    plugin = _DECODERS.get(pixels.syntax)
+    if plugin is None:
         raise MRCascadeError(
             f"{file} is compressed in a way that cannot be read (transfer syntax"
             f" {pixels.syntax}); export it uncompressed"
-        ) from error
+        )
     options: dict[str, Any] = {
         "rows": pixels.rows,
         "columns": pixels.columns,
@@ -183,7 +199,10 @@ def _decompressed(frame: bytes, pixels: PixelFormat, file: DicomFile) -> np.ndar
         "pixel_keyword": "PixelData",
         "pixel_vr": "OB",
     }
-    stored, _ = decoder.as_array(encapsulate([frame]), index=0, raw=True, **options)
+    decoder = get_decoder(UID(pixels.syntax))
+    stored, _ = decoder.as_array(
+        encapsulate([frame]), index=0, raw=True, decoding_plugin=plugin, **options
+    )
     if stored.shape != (pixels.rows, pixels.columns):
         raise ValueError(f"decompressed to {stored.shape}")
     return stored
@@ -220,6 +239,7 @@ def _items(stream: BinaryIO, start: int) -> Fragments:
             raise ValueError("truncated within its compressed pixels")
         group, element, length = struct.unpack("<HHL", head)
         if (group, element) == _DELIMITER:
+            check_rest(stream, position + 8, implicit=False, little=True)
             break
         if (group, element) != _ITEM:
             raise ValueError("its compressed pixels are not a sequence of items")
