@@ -393,8 +393,7 @@ def test_one_file_is_open_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("mrcascade.io.dicom.files.DicomFile.open", counting)
     with open_source(real) as source:
-        for count, (block, values) in enumerate(source.blocks()):
+        for block, values in source.blocks():
             assert values.size <= 100
             assert len(opened) == block[0].stop  # slices so far
-    assert count > 5
     assert len(opened) == 5

@@ -37,6 +37,8 @@ _SECONDARY = (
 )
 IMAGES = (MR, ENHANCED_MR, LEGACY_ENHANCED_MR, *_SECONDARY)
 
+_DIRECTORY = "1.2.840.10008.1.3.10"  # a DICOMDIR; it alone has no SOPClassUID of its own
+
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = (
     "PALETTE COLOR",
@@ -129,20 +131,15 @@ def read_facts(file: DicomFile) -> FileFacts | None:
         return _facts(file, header)
 
 
-def _sop_class(dataset: Any) -> str:
-    named = text(dataset, "SOPClassUID")
-    return named or text(dataset.file_meta, "MediaStorageSOPClassUID")
-
-
 def _is_image(file: DicomFile, header: Header) -> bool:
     dataset = header.dataset
     named = text(dataset, "SOPClassUID")
     meta = text(dataset.file_meta, "MediaStorageSOPClassUID")
-    if not named and not meta:
+    if not named and meta != _DIRECTORY:
         raise ValueError("it does not say what it holds")
     if named and meta and named != meta:
         raise ValueError("it says twice what it holds, each time something else")
-    return (named or meta) in IMAGES and text(dataset, "Modality") in ("MR", "")
+    return named in IMAGES and text(dataset, "Modality") in ("MR", "")
 
 
 def _facts(file: DicomFile, header: Header) -> FileFacts:
@@ -156,7 +153,7 @@ def _facts(file: DicomFile, header: Header) -> FileFacts:
     series_number = number(dataset, "SeriesNumber")
     return FileFacts(
         file=file,
-        sop_class=_sop_class(dataset),
+        sop_class=text(dataset, "SOPClassUID"),
         instance=text(dataset, "SOPInstanceUID"),
         series=text(dataset, "SeriesInstanceUID"),
         number=None if series_number is None else int(series_number),

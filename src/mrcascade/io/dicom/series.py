@@ -10,6 +10,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.io.dicom.files import ENDINGS, ZIP_ENDING, DicomFile
 from mrcascade.io.dicom.frames import FileFacts, read_facts
 from mrcascade.io.dicom.stack import Stack, stack_of
+from mrcascade.io.names import FOLDER_ENDING
 
 ALL_SERIES = "all"
 _NAMED_IN_MESSAGES = 8
@@ -147,8 +148,9 @@ def _none_found(found: Found, where: str) -> MRCascadeError:
 def _series(files: tuple[FileFacts, ...]) -> Series:
     path = _home([f.file for f in files])
     name = path.name or path.resolve().name
-    for ending in (*ENDINGS, ZIP_ENDING):
-        if name.lower().endswith(ending) and path.is_file():
+    endings = (*ENDINGS, ZIP_ENDING) if path.is_file() else (FOLDER_ENDING,)
+    for ending in endings:
+        if name.lower().endswith(ending):
             name = name[: -len(ending)]
     return Series(path, name, files)
 
