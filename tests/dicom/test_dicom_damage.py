@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from dicom_series import classic, enhanced, phantom
+from dicom_series import classic, enhanced, phantom, series
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from mrcascade.errors import MRCascadeError
@@ -172,6 +172,20 @@ def test_damaged_slice_of_a_series(tmp_path: Path) -> None:
         (folder / "1.dcm").write_bytes(raw[:end])
         with pytest.raises(MRCascadeError, match=r"s/1\.dcm is a damaged DICOM file"):
             read_image(folder)
+
+
+def test_a_damaged_series_does_not_stop_the_others(tmp_path: Path, sr: Callable, capsys) -> None:
+    for name in "abc":
+        series(tmp_path / "in" / name, phantom((3, 16, 16)))
+    for path in (tmp_path / "in" / "b" / "IM003.dcm", *(tmp_path / "in" / "c").iterdir()):
+        path.write_bytes(path.read_bytes()[:-5])
+    assert sr(tmp_path / "in") == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [p.name for p in (tmp_path / "out").glob("*.dicom")] == ["a_desc-sr2x.dicom"]
+    assert all("truncated" in line for line in lines[:-1])
+    assert lines[-1].startswith("mrcascade: 4 of 5 files failed")  # a series and three files
+    assert sr(tmp_path / "in" / "b") == 2
+    assert "IM003.dcm is a damaged DICOM file" in capsys.readouterr().err
 
 
 def test_damaged_nifti(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:

@@ -107,6 +107,8 @@ def _in_folder(folder: Path, series: str | None) -> list[Input]:
         images += [p for p in _images(folder) if not is_result_name(p)]
     if found.series or not images:
         images += choose_series(found, series, str(folder))
+    if series is None:  # what is damaged fails by itself, and the rest goes on
+        images += [file.path for file, _ in found.damaged]
     return images
 
 

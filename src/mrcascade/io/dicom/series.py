@@ -21,13 +21,15 @@ class Series:
     """The files of one DICOM series: an input, as an image file is one.
 
     path: the folder or archive that holds them all, or the only file. name: results are named
-    after it. files: in the order in which they were found. shares_path: with other series.
+    after it. files: in the order in which they were found. shares_path: with other series. damage:
+    of a file beside them that could be one of them, so that the series cannot be trusted.
     """
 
     path: Path
     name: str
     files: tuple[FileFacts, ...]
     shares_path: bool = False
+    damage: MRCascadeError | None = None
 
     def __str__(self) -> str:
         return f"{self.path} ({self.label})" if self.shares_path else str(self.path)
@@ -55,6 +57,8 @@ class Series:
     @cached_property
     def stack(self) -> Stack:
         """The frames in order; MRCascadeError where they do not form one array."""
+        if self.damage is not None:
+            raise self.damage
         return stack_of(self.files, str(self))
 
     def describe(self) -> str:
@@ -64,26 +68,37 @@ class Series:
         return (
             f"{self.label}: {images} image{'s' * (images != 1)} of {pixels.rows} x"
             f" {pixels.columns}, {self.path}, UID {self.uid or 'missing'}"
+            f"{', beside a damaged file' * (self.damage is not None)}"
         )
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a search for series came to. ignored: DICOM files that hold no MR image."""
+    """What a search for series came to.
+
+    ignored: DICOM files that hold no MR image. damaged: files that cannot be read, with the error,
+    where no series lies in their folder.
+    """
 
     series: tuple[Series, ...]
     ignored: tuple[DicomFile, ...]
+    damaged: tuple[tuple[DicomFile, MRCascadeError], ...] = ()
 
 
 def find_series(files: Iterable[DicomFile]) -> Found:
     """Group files into series, in the order of series number and place.
 
-    The same image in two files counts once. Raises MRCascadeError where a file is damaged.
+    The same image in two files counts once. A damaged file could be a slice of any series in its
+    folder: these raise its error when they are used.
     """
     groups: dict[str, dict[str, FileFacts]] = {}
-    ignored = []
+    ignored, damaged = [], []
     for file in files:
-        facts = read_facts(file)
+        try:
+            facts = read_facts(file)
+        except MRCascadeError as error:
+            damaged.append((file, error))
+            continue
         if facts is None:
             ignored.append(file)
             continue
@@ -91,8 +106,11 @@ def find_series(files: Iterable[DicomFile]) -> Found:
     found = [_series(tuple(group.values())) for group in groups.values()]
     found.sort(key=lambda s: (str(s.path), s.number is None, s.number or 0, s.uid))
     shared = {s.path for s in found if sum(t.path == s.path for t in found) > 1}
-    named = (_numbered(s) if s.path in shared else s for s in found)
-    return Found(tuple(named), tuple(ignored))
+    named = [_numbered(s) if s.path in shared else s for s in found]
+    for file, damage in damaged:
+        named = [replace(s, damage=damage) if _beside(file, s) else s for s in named]
+    alone = (d for d in damaged if not any(_beside(d[0], s) for s in named))
+    return Found(tuple(named), tuple(ignored), tuple(alone))
 
 
 def choose_series(found: Found, selector: str | None, where: str) -> list[Series]:
@@ -103,7 +121,7 @@ def choose_series(found: Found, selector: str | None, where: str) -> list[Series
     share a folder and none was chosen.
     """
     if not found.series:
-        raise _none_found(found, where)
+        raise found.damaged[0][1] if found.damaged else _none_found(found, where)
     if selector is not None and selector.lower() != ALL_SERIES:
         return [_selected(found.series, selector, where)]
     if selector is None:
@@ -153,6 +171,12 @@ def _series(files: tuple[FileFacts, ...]) -> Series:
         if name.lower().endswith(ending):
             name = name[: -len(ending)]
     return Series(path, name, files)
+
+
+def _beside(file: DicomFile, series: Series) -> bool:
+    """Whether a file lies in a folder that the series has files in, or below its only folder."""
+    folders = {one.file.folders for one in series.files}
+    return file.folders in folders or file.path == series.path
 
 
 def _numbered(series: Series) -> Series:
