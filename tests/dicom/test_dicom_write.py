@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.io import Derivation, read_image, write_image
 from mrcascade.io.dicom.storage import storage_for
 from mrcascade.operators import SeparableOperator
+from mrcascade.pipeline import SuperResolution, super_resolve_file
+from mrcascade.prior import CascadePrior
 
 SHAPE = (3, 16, 18)  # slices, rows, columns
 SAMPLES = ("--mode", "paper", "--steps", "6", "--samples", "2")
@@ -343,6 +346,38 @@ def test_a_full_disk_leaves_nothing(
     assert "no space left to write" in capsys.readouterr().err
     assert len(calls) == 2
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_memory_does_not_grow_with_slices(
+    tmp_path: Path, prior: CascadePrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mrcascade.io.blocks.BLOCK_VOXELS", 2**12)
+    job = SuperResolution(factor=(2, 2), noise=0.0, overwrite=True)
+    peaks = []
+    for slices in (4, 4, 36):  # the first run also pays for imports
+        shutil.rmtree(tmp_path / "s", ignore_errors=True)
+        folder = series(tmp_path / "s", phantom((slices, 64, 64)))
+        tracemalloc.start()
+        super_resolve_file(
+            folder, tmp_path / "out", prior, job, say=str, progress=lambda _: lambda _: None
+        )
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # 32 more slices are 2 MiB of results in float32, and 1 MiB in the 16 bits of DICOM. What may
+    # grow is what is known of each file, some kB.
+    assert peaks[2] - peaks[1] < 32 * 128 * 128 * 4 / 8
+
+
+def test_preview_has_the_shape_of_the_patient(tmp_path: Path, sr: Callable) -> None:
+    drawn = []
+    folder = series(tmp_path / "s", phantom(SHAPE))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "mrcascade.pipeline.result.write_preview", lambda *a: (drawn.append(a), a[0].touch())
+        )
+        assert sr(folder) == 0
+    assert drawn[0][1].shape == SHAPE[1:]  # rows and columns as displayed
+    assert drawn[0][-1] == pytest.approx(SPACING[0] / SPACING[1])
 
 
 def test_the_source_stays_as_it_is(tmp_path: Path, sr: Callable) -> None:

@@ -202,3 +202,15 @@ def test_auto_sees_the_spectrum(tmp_path: Path, sr: Callable, capsys) -> None:
     rows, columns, _ = nib.load(tmp_path / "out" / "a_desc-sr2x.nii.gz").shape
     assert 128 <= rows <= 136
     assert columns == 160
+
+
+@pytest.mark.parametrize(("stated", "expected"), [(66, 66), (80, 64), (96, 64)])
+def test_a_header_is_exact_and_a_spectrum_is_not(
+    tmp_path: Path, sr: Callable, stated: int, expected: int
+) -> None:
+    """Within 10 % of what the spectrum shows the header counts, else the spectrum."""
+    pixels = zero_filled(phantom((2, 96, 80)).astype(float), 64, 1).astype(np.int16)
+    folder = series(tmp_path / "s", pixels, AcquisitionMatrix=[0, 80, stated, 0])
+    assert sr(folder, "--acquired-matrix", "auto") == 0
+    rows = read_image(tmp_path / "out" / "s_desc-sr2x.dicom").shape[1]
+    assert abs(rows / 2 - expected) <= (0 if expected == stated else 0.06 * expected)

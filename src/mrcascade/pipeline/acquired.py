@@ -17,7 +17,8 @@ from mrcascade.intensity import RobustMaximum
 from mrcascade.io import Axes, SliceStore, Source
 from mrcascade.noise_estimate import slices_for_noise
 
-AUTO = "auto"
+# A spectrum narrower than this share of what was stated contradicts it.
+CLEARLY = 0.9
 Matrix = tuple[int, int]
 
 
@@ -59,15 +60,17 @@ def acquired_by_header(source: Source, axes: Axes, wanted: str | Matrix | None) 
 
 
 def acquired_by_pixels(measured: SliceStore, stated: Acquired) -> Acquired:
-    """The smaller matrix of what was stated and what the spectra of the slices show.
+    """What was stated, or less where the spectra of the slices are clearly narrower.
 
-    A matrix given by hand stays.
+    A spectrum tells the matrix to some percent only, a header exactly. A matrix given by hand
+    stays.
     """
     if stated.evidence == "--acquired-matrix":
         return stated
     chosen = slices_for_noise(len(measured))
     seen = matrix_with_signal(measured.read(i, i + 1)[0] for i in chosen)
-    rows, columns = (min(pair) for pair in zip(seen, stated.matrix, strict=True))
+    pairs = zip(seen, stated.matrix, strict=True)
+    rows, columns = (size if size < CLEARLY * told else told for size, told in pairs)
     evidence = [stated.evidence] if stated.interpolated else []
     if (rows, columns) != stated.matrix:
         evidence.append("the empty border of its k-space")

@@ -125,8 +125,17 @@ def publish(
             pictures["result"],
             pictures.get("std"),
             operator,
+            _pixel_shape(affine, geometry.axes),
         )
         places["sidecar"].write_text(json.dumps(sidecar, indent=1) + "\n")
+
+
+def _pixel_shape(affine: np.ndarray | None, axes: Axes) -> float:
+    """Height of a pixel divided by its width."""
+    if affine is None:
+        return 1.0
+    height, width = (float(np.linalg.norm(affine[:3, axis])) for axis in axes)
+    return height / width
 
 
 def sidecar_of(
