@@ -213,6 +213,36 @@ def test_jpeg_lossless(tmp_path: Path, syntax: str) -> None:
     np.testing.assert_array_equal(read_image(packed).data, volume(pixels))
 
 
+@pytest.mark.parametrize("name", ["JPEG-lossy", "JPGExtended", "JPEG2000", "693_J2KI"])
+def test_lossy_syntaxes(tmp_path: Path, name: str) -> None:
+    """Packaged files of other modalities, renamed; SimpleITK decodes with other libraries."""
+    if name in ("JPEG-lossy", "JPGExtended"):
+        pytest.importorskip("libjpeg", reason="12-bit JPEG needs pylibjpeg-libjpeg, under the GPL")
+    path = renamed(name, tmp_path / "a.dcm")
+    expected = np.squeeze(sitk.GetArrayFromImage(sitk.ReadImage(path)))
+    seen = read_image(path).data[..., 0].T
+    assert np.abs(seen - expected).max() <= 1  # lossy decoders may round differently
+
+
+def renamed(name: str, path: Path) -> Path:
+    dataset = pydicom.dcmread(PACKAGED / f"{name}.dcm")
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = pydicom.uid.MRImageStorage
+    dataset.Modality = "MR"
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
+        if keyword in dataset:
+            delattr(dataset, keyword)
+    dataset.save_as(path)
+    return path
+
+
+def test_an_unknown_syntax(tmp_path: Path) -> None:
+    path = renamed("JPEG2000", tmp_path / "a.dcm")
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"  # MPEG-2
+    dataset.save_as(path)
+    refused(path, "compressed in a way that cannot be read", "export it uncompressed")
+
+
 def test_slope_and_intercept_of_each_slice(tmp_path: Path) -> None:
     pixels = phantom((3, 12, 10))
     folder = tmp_path / "s"

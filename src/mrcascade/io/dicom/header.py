@@ -98,7 +98,8 @@ def parsing(file: DicomFile) -> Iterator[None]:
     except MRCascadeError:
         raise
     except Exception as error:  # whatever: pydicom does not promise which
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_REASON_LENGTH]
+        found = str(error).partition("Traceback")[0]  # pydicom repeats it in some messages
+        reason = " ".join(f"{type(error).__name__}: {found}".split())[:_REASON_LENGTH]
         raise damaged(file, reason.rstrip(": ")) from error
 
 

@@ -24,7 +24,7 @@ _ITEM, _DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 # installed shall not change a result: some abort on damaged data.
 _DECODERS = {
     "1.2.840.10008.1.2.4.50": "pillow",  # JPEG baseline, 8 bits
-    "1.2.840.10008.1.2.4.51": "gdcm",  # JPEG extended, 12 bits
+    "1.2.840.10008.1.2.4.51": "pylibjpeg",  # JPEG extended, 12 bits; with pylibjpeg-libjpeg (GPL)
     "1.2.840.10008.1.2.4.57": "gdcm",  # JPEG lossless
     "1.2.840.10008.1.2.4.70": "gdcm",  # JPEG lossless, first-order prediction
     "1.2.840.10008.1.2.4.80": "pyjpegls",  # JPEG-LS lossless
@@ -181,8 +181,9 @@ def _decompressed(frame: bytes, pixels: PixelFormat, file: DicomFile) -> np.ndar
     from pydicom.pixels import get_decoder
     from pydicom.uid import UID
 
-    plugin = _DECODERS.get(pixels.syntax)
-    if plugin is None:
+    plugin = _DECODERS.get(pixels.syntax, "")
+    decoder = get_decoder(UID(pixels.syntax)) if plugin else None
+    if decoder is None or plugin not in decoder.available_plugins:
         raise MRCascadeError(
             f"{file} is compressed in a way that cannot be read (transfer syntax"
             f" {pixels.syntax}); export it uncompressed"
@@ -199,7 +200,6 @@ def _decompressed(frame: bytes, pixels: PixelFormat, file: DicomFile) -> np.ndar
         "pixel_keyword": "PixelData",
         "pixel_vr": "OB",
     }
-    decoder = get_decoder(UID(pixels.syntax))
     stored, _ = decoder.as_array(
         encapsulate([frame]), index=0, raw=True, decoding_plugin=plugin, **options
     )

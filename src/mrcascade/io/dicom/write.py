@@ -13,7 +13,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.io.derivation import Derivation
 from mrcascade.io.dicom.derive import NewGrid, SeriesFacts, derived_header
 from mrcascade.io.dicom.frames import FileFacts
-from mrcascade.io.dicom.header import parsing, read_header
+from mrcascade.io.dicom.header import parsing, read_header, text
 from mrcascade.io.dicom.series import Series
 from mrcascade.io.dicom.storage import Storage
 
@@ -98,7 +98,7 @@ def _header_bytes(file: FileFacts, facts: SeriesFacts, count: int) -> bytes:
         header = read_header(file.file, stream)
     with parsing(file.file):
         dataset = header.dataset
-        if str(dataset.get("SOPInstanceUID", "")) != file.instance:
+        if text(dataset, "SOPInstanceUID") != file.instance:
             raise MRCascadeError(f"{file.file} was changed while it was in use; try again")
         dataset = derived_header(dataset, file, facts, count)
         written = io.BytesIO()
