@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.dicom import jpeg_lossless
 from mrcascade.io.dicom.files import DicomFile
 from mrcascade.io.dicom.frames import Frame, PixelFormat
 from mrcascade.io.dicom.header import DEFLATED, NATIVE, check_rest, parsing, read_header
@@ -25,8 +26,6 @@ _ITEM, _DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 _DECODERS = {
     "1.2.840.10008.1.2.4.50": "pillow",  # JPEG baseline, 8 bits
     "1.2.840.10008.1.2.4.51": "pylibjpeg",  # JPEG extended, 12 bits; with pylibjpeg-libjpeg (GPL)
-    "1.2.840.10008.1.2.4.57": "gdcm",  # JPEG lossless
-    "1.2.840.10008.1.2.4.70": "gdcm",  # JPEG lossless, first-order prediction
     "1.2.840.10008.1.2.4.80": "pyjpegls",  # JPEG-LS lossless
     "1.2.840.10008.1.2.4.81": "pyjpegls",  # JPEG-LS near-lossless
     "1.2.840.10008.1.2.4.90": "pylibjpeg",  # JPEG 2000 lossless
@@ -36,6 +35,9 @@ _DECODERS = {
     "1.2.840.10008.1.2.4.203": "pylibjpeg",  # high-throughput JPEG 2000
     "1.2.840.10008.1.2.5": "pydicom",  # run lengths
 }
+
+# These two we decode ourselves: JPEG lossless, and the same with the first predictor.
+_JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 
 # Offsets and lengths (bytes) of the fragments of one compressed frame.
 Fragments = list[tuple[int, int]]
@@ -181,6 +183,10 @@ def _decompressed(frame: bytes, pixels: PixelFormat, file: DicomFile) -> np.ndar
     from pydicom.pixels import get_decoder
     from pydicom.uid import UID
 
+    if pixels.syntax in _JPEG_LOSSLESS:
+        samples = jpeg_lossless.decode(frame).astype(f"u{pixels.allocated // 8}")
+        stored = samples.view(f"{'i' if pixels.signed else 'u'}{pixels.allocated // 8}")
+        return _of_size(_without_unused_bits(stored, pixels), pixels)
     plugin = _DECODERS.get(pixels.syntax, "")
     decoder = get_decoder(UID(pixels.syntax)) if plugin else None
     if decoder is None or plugin not in decoder.available_plugins:
@@ -203,6 +209,10 @@ def _decompressed(frame: bytes, pixels: PixelFormat, file: DicomFile) -> np.ndar
     stored, _ = decoder.as_array(
         encapsulate([frame]), index=0, raw=True, decoding_plugin=plugin, **options
     )
+    return _of_size(stored, pixels)
+
+
+def _of_size(stored: np.ndarray, pixels: PixelFormat) -> np.ndarray:
     if stored.shape != (pixels.rows, pixels.columns):
         raise ValueError(f"decompressed to {stored.shape}")
     return stored
