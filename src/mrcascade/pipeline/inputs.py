@@ -94,7 +94,7 @@ def _is_single_dicom(path: Path) -> bool:
 
 def _in_folder(folder: Path, series: str | None) -> list[Input]:
     dicom = dicom_files(folder, tuple(SUFFIXES))
-    if not dicom:
+    if not dicom and series is None:
         paths = [p for p in list_images(folder) if not is_result_name(p)]
         if not paths:
             raise MRCascadeError(

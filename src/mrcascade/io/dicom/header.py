@@ -98,8 +98,10 @@ def parsing(file: DicomFile) -> Iterator[None]:
     except MRCascadeError:
         raise
     except Exception as error:  # whatever: pydicom does not promise which
-        found = str(error).partition("Traceback")[0]  # pydicom repeats it in some messages
-        reason = " ".join(f"{type(error).__name__}: {found}".split())[:_REASON_LENGTH]
+        # pydicom wraps the messages of its decoders, and repeats the traceback in some.
+        found = str(error).partition("Traceback")[0].rpartition("available plugins:")[2]
+        named = f"{type(error).__name__}: " * (not isinstance(error, ValueError))
+        reason = " ".join(f"{named}{found}".split())[:_REASON_LENGTH]
         raise damaged(file, reason.rstrip(": ")) from error
 
 

@@ -39,6 +39,8 @@ _DECODERS = {
 # These two we decode ourselves: JPEG lossless, and the same with the first predictor.
 _JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 
+_CODESTREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000: its start and the size of the image
+
 # Offsets and lengths (bytes) of the fragments of one compressed frame.
 Fragments = list[tuple[int, int]]
 
@@ -194,6 +196,8 @@ def _decompressed(frame: bytes, pixels: PixelFormat, file: DicomFile) -> np.ndar
             f"{file} is compressed in a way that cannot be read (transfer syntax"
             f" {pixels.syntax}); export it uncompressed"
         )
+    if plugin == "pylibjpeg":
+        _check_jpeg_2000(frame, pixels)
     options: dict[str, Any] = {
         "rows": pixels.rows,
         "columns": pixels.columns,
@@ -210,6 +214,15 @@ def _decompressed(frame: bytes, pixels: PixelFormat, file: DicomFile) -> np.ndar
         encapsulate([frame]), index=0, raw=True, decoding_plugin=plugin, **options
     )
     return _of_size(stored, pixels)
+
+
+def _check_jpeg_2000(frame: bytes, pixels: PixelFormat) -> None:
+    """Damaged, a frame can ask its decoder for more memory than there is (T.800 A.5.1)."""
+    place = frame.find(_CODESTREAM)
+    if place >= 0 and len(frame) >= place + 24:
+        right, bottom, left, top = struct.unpack(">4L", frame[place + 8 : place + 24])
+        if (bottom - top, right - left) != (pixels.rows, pixels.columns):
+            raise ValueError(f"compressed pixels of {bottom - top} x {right - left}")
 
 
 def _of_size(stored: np.ndarray, pixels: PixelFormat) -> np.ndarray:
