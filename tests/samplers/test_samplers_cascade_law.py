@@ -42,7 +42,6 @@ from mrcascade.samplers import (
     plan_cascade,
 )
 
-
 FROM_DATA = [
     Case(kernel, factor, sigma_y, settings=replace(SHORT, start_at_data=True, zeta=zeta))
     for kernel, factor, sigma_y, zeta in (
