@@ -1,6 +1,6 @@
 """Files: `Image` (pixels, geometry, provenance), `Source` (the same, unread), the formats."""
 
-from mrcascade.io.atomic import atomic_output, atomic_outputs, check_target, output_folder
+from mrcascade.io.atomic import atomic_output, atomic_outputs, check_target, output_folders
 from mrcascade.io.blocks import Axes, Block, SliceStore, StackOrder, file_blocks
 from mrcascade.io.derivation import Derivation
 from mrcascade.io.dicom import ALL_SERIES, Series, choose_series, dicom_files, find_series
@@ -66,7 +66,7 @@ __all__ = [
     "list_images",
     "only_series",
     "open_source",
-    "output_folder",
+    "output_folders",
     "output_layout",
     "plane_name",
     "read_image",

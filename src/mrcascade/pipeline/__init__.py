@@ -1,7 +1,7 @@
 """Files to files: super-resolve volumes, simulate a measurement of one."""
 
 from mrcascade.pipeline.batch import Batch, Done, Part
-from mrcascade.pipeline.common import Factors, SuperResolution, factor_label, operator_for
+from mrcascade.pipeline.common import Factors, Item, SuperResolution, factor_label, operator_for
 from mrcascade.pipeline.estimate import Estimator
 from mrcascade.pipeline.inputs import check_names, find_inputs
 from mrcascade.pipeline.simulate import Simulation, crop_to_legal, simulate_file
@@ -12,6 +12,7 @@ __all__ = [
     "Done",
     "Estimator",
     "Factors",
+    "Item",
     "Part",
     "Simulation",
     "SuperResolution",

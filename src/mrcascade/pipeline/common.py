@@ -81,19 +81,36 @@ def operator_for(
     return SeparableOperator.from_kernel(kernel, factor, (sides[0], sides[1]))
 
 
-def sr_targets(image: Input, output: Path, job: SuperResolution) -> dict[str, Path]:
+@dataclass(frozen=True)
+class Item:
+    """An input of a job; its results go into ``folder``, relative to the output folder."""
+
+    image: Input
+    folder: Path = Path()
+
+    def __str__(self) -> str:
+        return str(self.image)
+
+    @property
+    def name(self) -> str:
+        """What tells it from the other inputs of a job: name, and folder where it has one."""
+        return (self.folder / self.image.name).as_posix()
+
+
+def sr_targets(item: Item, output: Path, job: SuperResolution) -> dict[str, Path]:
     """The files that ``sr`` makes of an input, by what they hold; the sidecar comes last.
 
     Raises MRCascadeError where its name has no format, or ``job.format`` cannot be made of it.
     """
     label = f"sr{factor_label(job.factor)}"
-    ending = result_ending(image, job.format)
+    ending = result_ending(item.image, job.format)
     names = {"result": (label, ending)}
     if job.samples > 1:
         names |= {"sample": (f"{label}sample", ending), "std": (f"{label}std", ending)}
     names |= {"preview": (label, ".png"), "sidecar": (label, ".json")}
-    named = output_name(image, job.deidentify)
-    return {k: output / derived_name(named, d, e) for k, (d, e) in names.items()}
+    named = output_name(item.image, job.deidentify)
+    folder = output / item.folder
+    return {k: folder / derived_name(named, d, e) for k, (d, e) in names.items()}
 
 
 def output_name(image: Input, deidentify: bool) -> Input:

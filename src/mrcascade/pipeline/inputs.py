@@ -18,12 +18,12 @@ from mrcascade.io import (
     is_result_name,
     list_images,
 )
-from mrcascade.pipeline.common import SuperResolution, sr_targets
+from mrcascade.pipeline.common import Item, SuperResolution, sr_targets
 
 LIST_ENDING = ".txt"
 
 
-def find_inputs(named: Sequence[Path], series: str | None = None) -> list[Input]:
+def find_inputs(named: Sequence[Path], series: str | None = None) -> list[Item]:
     """The images that ``named`` stands for, each once, in the order given.
 
     A folder stands for every image and DICOM series below it, but for results of ``sr``; an
@@ -32,48 +32,59 @@ def find_inputs(named: Sequence[Path], series: str | None = None) -> list[Input]
     lines and lines that start with # are passed over); anything else for itself. ``series``
     chooses among the DICOM series of each, as `choose_series` does.
 
+    Results keep the sub-folders that their inputs have below a named folder; what is named itself
+    has none.
+
     Raises MRCascadeError for a folder without images, for a list that is missing, not text or
     empty, and where several series share a folder and none is chosen.
     """
-    found: dict[object, Input] = {}
+    found: dict[object, Item] = {}
     single: dict[str, Path] = {}  # DICOM files
     for path in _listed(named):
         if path.is_dir():
-            images = _in_folder(path, series)
+            items = [_mirrored(image, path) for image in _in_folder(path, series)]
         elif path.suffix.lower() == ".zip":
-            images = _series_of([path], series)
+            items = [Item(one) for one in _series_of([path], series)]
         elif _is_single_dicom(path):
             single.setdefault(os.path.abspath(path), path)
             continue
         else:
-            images = [path]
-        found |= {_key(image): image for image in images if _key(image) not in found}
+            items = [Item(path)]
+        found |= {_key(item): item for item in items if _key(item) not in found}
     if single:
-        found |= {_key(image): image for image in _series_of(list(single.values()), series)}
+        items = [Item(one) for one in _series_of(list(single.values()), series)]
+        found |= {_key(item): item for item in items}
     return list(found.values())
 
 
-def check_names(images: Sequence[Input], output: Path, job: SuperResolution) -> None:
+def check_names(items: Sequence[Item], output: Path, job: SuperResolution) -> None:
     """Raise MRCascadeError where two inputs would write the same file in ``output``.
 
     What fails by itself, such as a name without a known format, is passed over.
     """
-    makers: dict[Path, Input] = {}
-    for image in images:
+    makers: dict[Path, Item] = {}
+    for item in items:
         try:
-            targets = sr_targets(image, output, job)
+            targets = sr_targets(item, output, job)
         except MRCascadeError:
             continue
         for target in targets.values():
             if target in makers:
                 raise MRCascadeError(
-                    f"{makers[target]} and {image} would both write {target};"
+                    f"{makers[target]} and {item} would both write {target};"
                     " restore them into different folders"
                 )
-            makers[target] = image
+            makers[target] = item
 
 
-def _key(image: Input) -> object:
+def _mirrored(image: Input, folder: Path) -> Item:
+    """A series that fills the whole folder has no sub-folder."""
+    path = image.path if isinstance(image, Series) else image
+    return Item(image, Path() if path == folder else path.parent.relative_to(folder))
+
+
+def _key(item: Item) -> object:
+    image = item.image
     return (image.path, image.uid) if isinstance(image, Series) else os.path.abspath(image)
 
 
