@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
         nargs="+",
         metavar="INPUT",
         help="DICOM series (folder, files or zip), image files (NIfTI, .npy, grey PNG or TIFF),"
-        " folders of them, or .txt lists of paths",
+        " folders of them, BIDS datasets, or .txt lists of paths",
     )
     options.add_output(parser, "result, uncertainty, preview and sidecar")
     options.add_factor(parser)
@@ -46,6 +46,12 @@ def add_parser(subparsers: Any) -> None:
     options.add_sampling(parser, "posterior samples; default: %(default)s")
     options.add_axes(parser)
     options.add_series(parser, several=True)
+    parser.add_argument(
+        "--bids-filter",
+        metavar="FILE|KEY=VALUE[,...]",
+        help="which images of a BIDS dataset, such as suffix=T2w,session=01, or a JSON file of such"
+        " entities (default: all of datatype anat)",
+    )
     options.add_format(parser)
     parser.add_argument(
         "--acquired-matrix",
@@ -88,7 +94,15 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from mrcascade.pipeline import Batch, Part, SuperResolution, check_job, check_names, find_inputs
+    from mrcascade.pipeline import (
+        Batch,
+        Part,
+        SuperResolution,
+        check_dataset,
+        check_job,
+        check_names,
+        find_inputs,
+    )
     from mrcascade.prior import CascadePrior
 
     job = SuperResolution(
@@ -107,7 +121,8 @@ def run(arguments: argparse.Namespace) -> int:
         deidentify=arguments.deidentify,
     )
     part = Part(arguments.part_id, arguments.num_parts)
-    items = find_inputs(arguments.inputs, arguments.series)
+    items = find_inputs(arguments.inputs, arguments.series, arguments.bids_filter)
+    check_dataset(items, arguments.output)
     check_names(items, arguments.output, job)
     items = part.of(items)
     device = options.resolve_device(arguments.device)

@@ -3,7 +3,7 @@
 from mrcascade.pipeline.batch import Batch, Done, Part
 from mrcascade.pipeline.common import Factors, Item, SuperResolution, factor_label, operator_for
 from mrcascade.pipeline.estimate import Estimator
-from mrcascade.pipeline.inputs import check_names, find_inputs
+from mrcascade.pipeline.inputs import check_dataset, check_names, find_inputs
 from mrcascade.pipeline.simulate import Simulation, crop_to_legal, simulate_file
 from mrcascade.pipeline.sr import check_job, expected_evaluations, super_resolve_file
 
@@ -16,6 +16,7 @@ __all__ = [
     "Part",
     "Simulation",
     "SuperResolution",
+    "check_dataset",
     "check_job",
     "check_names",
     "crop_to_legal",

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from mrcascade import __version__
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import atomic_output, input_sha256
+from mrcascade.io import atomic_output, input_sha256, write_bids_root
 from mrcascade.pipeline.common import (
     NOTICE,
     Item,
@@ -89,7 +89,8 @@ class Batch:
         """Restore one input after another and go on after one that fails.
 
         ``begin(number, item)`` gives what ``super_resolve_file`` wants as ``say`` and
-        ``progress``; ``end`` hears how it ended. The record is written after each.
+        ``progress``; ``end`` hears how it ended. The record is written after each, and after the
+        first what makes the results of a BIDS dataset one, too.
         """
         self._check_record()
         for number, item in enumerate(self.items):
@@ -103,6 +104,8 @@ class Batch:
             done.seconds = time.monotonic() - started
             self.results.append(done)
             self._record()
+            if item.dataset and done.outputs:
+                write_bids_root(item.dataset, self.output)
             end(done)
         return self.results
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import Input, Series, derived_name, format_of, result_ending
+from mrcascade.io import Dataset, Input, Series, derived_name, format_of, result_ending
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior import CascadePrior
 from mrcascade.samplers import SamplerSettings
@@ -83,10 +83,14 @@ def operator_for(
 
 @dataclass(frozen=True)
 class Item:
-    """An input of a job; its results go into ``folder``, relative to the output folder."""
+    """An input of a job; its results go into ``folder``, relative to the output folder.
+
+    dataset: the BIDS dataset that it belongs to; its results then belong to a derivative one.
+    """
 
     image: Input
     folder: Path = Path()
+    dataset: Dataset | None = None
 
     def __str__(self) -> str:
         return str(self.image)
@@ -100,6 +104,9 @@ class Item:
 def sr_targets(item: Item, output: Path, job: SuperResolution) -> dict[str, Path]:
     """The files that ``sr`` makes of an input, by what they hold; the sidecar comes last.
 
+    In a BIDS derivative the preview lies with the subject's figures, and every image has a JSON
+    file: ``sample_sidecar`` and ``std_sidecar`` are those of the others.
+
     Raises MRCascadeError where its name has no format, or ``job.format`` cannot be made of it.
     """
     label = f"sr{factor_label(job.factor)}"
@@ -107,10 +114,17 @@ def sr_targets(item: Item, output: Path, job: SuperResolution) -> dict[str, Path
     names = {"result": (label, ending)}
     if job.samples > 1:
         names |= {"sample": (f"{label}sample", ending), "std": (f"{label}std", ending)}
-    names |= {"preview": (label, ".png"), "sidecar": (label, ".json")}
+    others = [key for key in names if key != "result"] if item.dataset else []
+    names["preview"] = (label, ".png")
+    names |= {f"{key}_sidecar": (names[key][0], ".json") for key in others}
+    names["sidecar"] = (label, ".json")
     named = output_name(item.image, job.deidentify)
     folder = output / item.folder
-    return {k: folder / derived_name(named, d, e) for k, (d, e) in names.items()}
+    targets = {k: folder / derived_name(named, d, e) for k, (d, e) in names.items()}
+    if item.dataset:
+        subject = output / item.folder.parts[0]
+        targets["preview"] = subject / "figures" / targets["preview"].name
+    return targets
 
 
 def output_name(image: Input, deidentify: bool) -> Input:

@@ -56,6 +56,7 @@ from mrcascade.pipeline.result import (
     Geometry,
     Outcome,
     acquired_facts,
+    bids_metadata,
     derivation_of,
     publish,
     sidecar_of,
@@ -111,6 +112,7 @@ def super_resolve_file(
         source = stack.enter_context(open_source(item.image))
         axes = choose_axes(source, job.axes)
         check_result(source, axes, targets["result"], job)
+        metadata = bids_metadata(item, axes)
         acquired = acquired_by_header(source, axes, job.acquired)
         geometry = geometry_of(source, prior, job, acquired.matrix)
         say(f"{item.name}: {describe_axes(source, axes)}")
@@ -137,8 +139,8 @@ def super_resolve_file(
         stored = stored_residual(source, geometry, targets["result"], measured, stores["result"])
         sidecar = sidecar_of(source, axes, job, prior, outcome, targets)
         sidecar |= {"ResidualStored": stored, "NoiseOrigin": origin, "BatchSize": restorer.batch}
-        sidecar |= acquired_facts(acquired, job)
-        publish(source, geometry, job, prior, targets, measured, stores, sidecar, scale)
+        sidecar |= acquired_facts(acquired, job) | metadata
+        publish(source, geometry, job, prior, targets, measured, stores, sidecar, metadata, scale)
     say(
         f"{outcome.seconds:.1f} s, {sum(outcome.last.evaluations.values())} evaluations per slice"
         f"{' and sample' if job.samples > 1 else ''},"
