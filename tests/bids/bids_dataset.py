@@ -66,7 +66,7 @@ def dataset(root: Path) -> Path:
     )
     (root / "README.md").write_text("A synthetic dataset, by which a program is tested.\n")
     (root / ".bidsignore").write_text(
-        "# bad, or private\n*_acq-bad_*\nsub-*/scratch/\n/sub-02/anat/localizer*\n"
+        "# bad, or private\n*_acq-bad_*\nsub-*/scratch\n/sub-02/anat/localizer*\n"
     )
     (root / "participants.tsv").write_text("participant_id\tage\nsub-01\t30\nsub-02\t31\n")
     write_json(root / "participants.json", {"age": {"Description": "age", "Units": "year"}})
@@ -83,6 +83,7 @@ def dataset(root: Path) -> Path:
         root / "task-rest_bold.json",
         {"TaskName": "rest", "RepetitionTime": 2.0, "SliceTiming": [0.0, 1.0, 0.5]},
     )
+    write_json(root / OTHERS[0].replace(".nii.gz", ".json"), {"Units": "rad"})
     write_json(
         root / "derivatives" / "other" / "dataset_description.json",
         {

@@ -126,7 +126,8 @@ def publish(
             place, ends = places[key], store.extremes
             write_blocks_into(source, shape, store.dtype, store.get, place, affine, ends, made)
             if f"{key}_sidecar" in places:
-                facts = {"Description": f"{made.text}. {NOTICE}", **metadata}
+                facts = {"Description": f"{made.text}. {NOTICE}"}
+                facts |= {"Resolution": sidecar["Resolution"], **metadata}
                 places[f"{key}_sidecar"].write_text(json.dumps(facts, indent=1) + "\n")
         write_preview(
             places["preview"],

@@ -17,8 +17,9 @@ from mrcascade.io.names import is_result_name
 
 DESCRIPTION = "dataset_description.json"
 IGNORED = ".bidsignore"
-# Of MR, and such that BIDS has derivatives of them.
-DATATYPES = ("anat", "dwi", "func")
+# Of MR, and such that a result by itself is a valid derivative: dwi would need gradient tables, and
+# BIDS has no derivatives of fmap and perf.
+DATATYPES = ("anat", "func")
 # Suffixes of what is no image of the scanner.
 _MASKS = ("defacemask", "mask", "dseg", "probseg")
 _SUBJECT = "sub-"

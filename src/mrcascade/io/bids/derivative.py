@@ -16,8 +16,8 @@ from mrcascade.io.bids.metadata import link_name
 
 _NAME = "mrcascade"
 _VERSION = "1.10.0"  # of BIDS
-# Records of batches, and previews, where fMRIPrep has its figures.
-_NOT_BIDS = "run*.json\nfigures/\n"
+# Records of batches, and previews. The validator heeds the folder without a slash at its end only.
+_NOT_BIDS = "run*.json\nfigures\n"
 _README = """# {name}
 
 MR images that mrcascade super-resolved in plane with scale-cascaded diffusion priors.
