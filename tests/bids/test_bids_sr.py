@@ -159,6 +159,10 @@ def test_other_datasets_are_not_written_into(
     assert description["DatasetLinks"] == {"raw": "../.."}
     assert sr(raw, "--dry-run", output=inside) == 2
     assert "belongs to results of another dataset" in capsys.readouterr().err
+    (copy / "dataset_description.json").write_text("{")
+    assert sr(copy) == 2
+    assert "dataset_description.json: not readable as JSON" in capsys.readouterr().err
+    shutil.copy(raw / "dataset_description.json", copy)
     # Derivatives within are no inputs; a derivative that is named is one.
     assert sr(copy, "--bids-filter", "suffix=T1w", "--resume", output=inside) == 0
     assert sr(copy / "derivatives" / "other", output="again") == 0

@@ -109,22 +109,25 @@ def sr_targets(item: Item, output: Path, job: SuperResolution) -> dict[str, Path
 
     Raises MRCascadeError where its name has no format, or ``job.format`` cannot be made of it.
     """
-    label = f"sr{factor_label(job.factor)}"
-    ending = result_ending(item.image, job.format)
-    names = {"result": (label, ending)}
-    if job.samples > 1:
-        names |= {"sample": (f"{label}sample", ending), "std": (f"{label}std", ending)}
-    others = [key for key in names if key != "result"] if item.dataset else []
-    names["preview"] = (label, ".png")
-    names |= {f"{key}_sidecar": (names[key][0], ".json") for key in others}
-    names["sidecar"] = (label, ".json")
     named = output_name(item.image, job.deidentify)
     folder = output / item.folder
-    targets = {k: folder / derived_name(named, d, e) for k, (d, e) in names.items()}
+    kinds = _descriptions_and_endings(item, job)
+    targets = {k: folder / derived_name(named, d, e) for k, (d, e) in kinds.items()}
     if item.dataset:
         subject = output / item.folder.parts[0]
         targets["preview"] = subject / "figures" / targets["preview"].name
     return targets
+
+
+def _descriptions_and_endings(item: Item, job: SuperResolution) -> dict[str, tuple[str, str]]:
+    label = f"sr{factor_label(job.factor)}"
+    ending = result_ending(item.image, job.format)
+    others = ("sample", "std") if job.samples > 1 else ()
+    kinds = {"result": (label, ending)} | {key: (label + key, ending) for key in others}
+    kinds["preview"] = (label, ".png")
+    if item.dataset:
+        kinds |= {f"{key}_sidecar": (label + key, ".json") for key in others}
+    return kinds | {"sidecar": (label, ".json")}
 
 
 def output_name(image: Input, deidentify: bool) -> Input:

@@ -103,16 +103,16 @@ def _in_dataset(folder: Path, selection: Selection) -> list[Item]:
 
 
 def _check_datasets(items: Sequence[Item], bids_filter: str | None) -> None:
-    datasets = {item.dataset for item in items}
-    if datasets <= {None}:
+    roots = {item.dataset and os.path.abspath(item.dataset.root) for item in items}
+    if roots <= {None}:
         if bids_filter is not None:
             raise MRCascadeError(
                 f"--bids-filter {bids_filter}: no input is a BIDS dataset, a folder with"
                 " dataset_description.json at its root; leave the option out"
             )
         return
-    if len(datasets) > 1:
-        names = " and ".join(sorted(str(d.root) if d else "other inputs" for d in datasets))
+    if len(roots) > 1:
+        names = " and ".join(sorted(root or "other inputs" for root in roots))
         raise MRCascadeError(
             f"the results of a BIDS dataset form a dataset of their own; give {names} one by one,"
             " each with its own output folder"

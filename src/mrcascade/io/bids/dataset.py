@@ -38,7 +38,7 @@ class Dataset:
 
     @property
     def kind(self) -> str:
-        """ "raw" or "derivative"; raw is what BIDS takes a dataset for that does not say."""
+        """What it holds, such as "derivative"; a dataset that does not say is "raw"."""
         return str(self.description.get("DatasetType", "raw"))
 
     def images(self, folder: Path, selection: Selection) -> list[Path]:
@@ -48,9 +48,25 @@ class Dataset:
         of ``sr`` and what `.bidsignore` names are passed over. Raises MRCascadeError where nothing
         is left.
         """
-        below = self.inside(folder)
-        patterns = self._ignore_patterns()
-        found = {
+        found = self._candidates(folder)
+        if not found:
+            raise MRCascadeError(
+                f"{folder}: no image of the BIDS dataset {self.root} lies there; images are NIfTI"
+                f" files in sub-*/[ses-*/]{'|'.join(DATATYPES)}"
+            )
+        wanted = sorted(path for path, facts in found.items() if selection.takes(facts))
+        if not wanted:
+            asked = f" with --bids-filter {selection.text}" if selection.text else ""
+            raise MRCascadeError(
+                f"{folder}: no image of the BIDS dataset is taken{asked}; there are"
+                f" {selection.missed(found.values())}: choose with --bids-filter"
+            )
+        return wanted
+
+    def _candidates(self, folder: Path) -> dict[Path, dict[str, str]]:
+        """The images below a folder, and what a filter asks for."""
+        below, patterns = self.inside(folder), self._ignore_patterns()
+        return {
             path: facts
             for glob in ("sub-*/*/*", "sub-*/ses-*/*/*")
             for path in self.root.glob(glob)
@@ -58,19 +74,6 @@ class Dataset:
             and (facts := _facts(inside)) is not None
             and not _is_ignored(inside, patterns)
         }
-        wanted = sorted(path for path, facts in found.items() if selection.takes(facts))
-        if found and not wanted:
-            asked = f" with --bids-filter {selection.text}" if selection.text else ""
-            raise MRCascadeError(
-                f"{folder}: no image of the BIDS dataset is taken{asked}; there are"
-                f" {selection.missed(found.values())}: choose with --bids-filter"
-            )
-        if not wanted:
-            raise MRCascadeError(
-                f"{folder}: no image of the BIDS dataset {self.root} lies there; images are NIfTI"
-                f" files in sub-*/[ses-*/]{'|'.join(DATATYPES)}"
-            )
-        return wanted
 
     def inside(self, path: Path) -> Path:
         """A path relative to the root."""

@@ -33,8 +33,8 @@ Research software; not for diagnosis: detail beyond the measurement is plausible
 
 def check_bids_output(dataset: Dataset, output: Path) -> None:
     """Raise MRCascadeError where ``output`` is a dataset already, other than the one that the
-    results of ``dataset`` form."""
-    path = output / DESCRIPTION
+    results of ``dataset`` form, and where its own description is damaged."""
+    path, links = output / DESCRIPTION, _links(dataset, output)
     if not path.exists():
         return
     found = read_object(path)
@@ -46,7 +46,7 @@ def check_bids_output(dataset: Dataset, output: Path) -> None:
             f"{path} describes a dataset that mrcascade did not make; choose another folder, such"
             f" as {dataset.root / 'derivatives' / _NAME}"
         )
-    if found.get("DatasetLinks") != (links := _links(dataset, output)):
+    if found.get("DatasetLinks") != links:
         raise MRCascadeError(
             f"{path} belongs to results of another dataset, not of {links[link_name(dataset)]};"
             " choose another folder"
