@@ -188,7 +188,8 @@ def issues(folder: Path) -> list[dict]:
 @pytest.mark.skipif(VALIDATOR is None, reason="bids-validator-deno is not installed")
 def test_the_validator_finds_no_error(tmp_path: Path, sr: Sr) -> None:
     root, output = dataset(tmp_path / "raw"), tmp_path / "out"
-    write_json(tmp_path / "filter.json", {"datatype": ["anat", "func"]})
+    wanted = {"datatype": ["anat", "func"], "session": [None, "02"], "run": [None, 1]}
+    write_json(tmp_path / "filter.json", wanted)
     sampled = ["--mode", "paper", "--steps", "3", "--samples", "2"]
     assert sr(root, "--bids-filter", tmp_path / "filter.json", *sampled) == 0
     for folder in (root, output):

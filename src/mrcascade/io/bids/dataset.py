@@ -58,8 +58,8 @@ class Dataset:
         if not wanted:
             asked = f" with --bids-filter {selection.text}" if selection.text else ""
             raise MRCascadeError(
-                f"{folder}: no image of the BIDS dataset is taken{asked}; there are"
-                f" {selection.missed(found.values())}: choose with --bids-filter"
+                f"{folder}: no image of the BIDS dataset is taken{asked}; choose with --bids-filter"
+                f" among {selection.missed(found.values())}"
             )
         return wanted
 
