@@ -14,8 +14,7 @@ from mrcascade.cli import options
 from mrcascade.errors import MRCascadeError
 
 if TYPE_CHECKING:
-    from mrcascade.io import Input
-    from mrcascade.pipeline import Batch, Done, SuperResolution
+    from mrcascade.pipeline import Batch, Done, Item, SuperResolution
     from mrcascade.pipeline.common import Report
     from mrcascade.prior import CascadePrior
     from mrcascade.samplers import Progress
@@ -31,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
         nargs="+",
         metavar="INPUT",
         help="DICOM series (folder, files or zip), image files (NIfTI, .npy, grey PNG or TIFF),"
-        " folders of them, or .txt lists of paths",
+        " folders of them, BIDS datasets, or .txt lists of paths",
     )
     options.add_output(parser, "result, uncertainty, preview and sidecar")
     options.add_factor(parser)
@@ -47,6 +46,12 @@ def add_parser(subparsers: Any) -> None:
     options.add_sampling(parser, "posterior samples; default: %(default)s")
     options.add_axes(parser)
     options.add_series(parser, several=True)
+    parser.add_argument(
+        "--bids-filter",
+        metavar="FILE|KEY=VALUE[,...]",
+        help="which images of a BIDS dataset, such as suffix=T2w,session=01, or a JSON file of such"
+        " entities (default: all of datatype anat)",
+    )
     options.add_format(parser)
     parser.add_argument(
         "--acquired-matrix",
@@ -89,7 +94,15 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from mrcascade.pipeline import Batch, Part, SuperResolution, check_job, check_names, find_inputs
+    from mrcascade.pipeline import (
+        Batch,
+        Part,
+        SuperResolution,
+        check_dataset,
+        check_job,
+        check_names,
+        find_inputs,
+    )
     from mrcascade.prior import CascadePrior
 
     job = SuperResolution(
@@ -108,38 +121,39 @@ def run(arguments: argparse.Namespace) -> int:
         deidentify=arguments.deidentify,
     )
     part = Part(arguments.part_id, arguments.num_parts)
-    images = find_inputs(arguments.inputs, arguments.series)
-    check_names(images, arguments.output, job)
-    images = part.of(images)
+    items = find_inputs(arguments.inputs, arguments.series, arguments.bids_filter)
+    check_dataset(items, arguments.output)
+    check_names(items, arguments.output, job)
+    items = part.of(items)
     device = options.resolve_device(arguments.device)
     prior = CascadePrior.from_pretrained(arguments.prior, device, arguments.precision)
     check_job(prior, job)
     if arguments.dry_run:
         work = _estimating(prior, job)
-        return each(images, lambda image: work(image, arguments.output))
-    batch = Batch(images, arguments.output, prior, job, part, arguments.resume)
+        return each(items, lambda item: work(item, arguments.output))
+    batch = Batch(items, arguments.output, prior, job, part, arguments.resume)
     return _report(_restore(batch))
 
 
-def each(images: Sequence[Input], work: Callable[[Input], None]) -> int:
+def each(items: Sequence[Item], work: Callable[[Item], None]) -> int:
     """Do the work on each input and go on after one that fails; the exit code.
 
     0: all were done; 1: some; 2: none. The only file's error is raised.
     """
-    if len(images) == 1:
-        work(images[0])
+    if len(items) == 1:
+        work(items[0])
         return 0
     failed = []
-    for image in images:
+    for item in items:
         try:
-            work(image)
+            work(item)
         except MRCascadeError as error:
             print(f"mrcascade: {error}", file=sys.stderr)
-            failed.append(image)
-    return _failures(failed, len(images))
+            failed.append(item)
+    return _failures(failed, len(items))
 
 
-def _failures(failed: Sequence[Input], count: int) -> int:
+def _failures(failed: Sequence[Item], count: int) -> int:
     """Name the inputs that failed; the exit code."""
     if failed:
         names = ", ".join(map(str, failed))
@@ -150,11 +164,11 @@ def _failures(failed: Sequence[Input], count: int) -> int:
 def _restore(batch: Batch) -> list[Done]:
     """Run a batch. One file tells all of its decisions and its outputs; of several each gets one
     line, and the record holds the rest."""
-    count = len(batch.images)
+    count = len(batch.items)
     with closing(_Bar()) as bar:
 
-        def begin(number: int, image: Input) -> tuple[Report, Callable[[int], Tick]]:
-            bar.name = f"{number + 1}/{count} {image.name}" if count > 1 else ""
+        def begin(number: int, item: Item) -> tuple[Report, Callable[[int], Tick]]:
+            bar.name = f"{number + 1}/{count} {item.name}" if count > 1 else ""
             return (bar.say if count == 1 else lambda line: None), bar.start
 
         def end(done: Done) -> None:
@@ -179,14 +193,14 @@ def _report(results: Sequence[Done]) -> int:
     seconds = sum(done.seconds for done in results)
     parts = [f"{counts[s]} {s}" for s in ("done", "skipped", "failed") if counts[s]]
     print(f"{len(results)} files: {', '.join(parts) or 'none for this part'}; {seconds:.1f} s")
-    return _failures([done.image for done in results if done.status == "failed"], len(results))
+    return _failures([done.item for done in results if done.status == "failed"], len(results))
 
 
-def _estimating(prior: CascadePrior, job: SuperResolution) -> Callable[[Input, Path], None]:
+def _estimating(prior: CascadePrior, job: SuperResolution) -> Callable[[Item, Path], None]:
     from mrcascade.pipeline import Estimator
 
     estimator = Estimator(prior, job)
-    return lambda image, output: print(estimator.file(image, output))
+    return lambda item, output: print(estimator.file(item, output))
 
 
 class _Bar:

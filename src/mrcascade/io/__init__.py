@@ -1,6 +1,17 @@
 """Files: `Image` (pixels, geometry, provenance), `Source` (the same, unread), the formats."""
 
-from mrcascade.io.atomic import atomic_output, atomic_outputs, check_target, output_folder
+from mrcascade.io.atomic import atomic_output, atomic_outputs, check_target, output_folders
+from mrcascade.io.bids import (
+    Dataset,
+    Selection,
+    check_bids_output,
+    find_dataset,
+    inherited_metadata,
+    kept_metadata,
+    parse_selection,
+    source_uri,
+    write_bids_root,
+)
 from mrcascade.io.blocks import Axes, Block, SliceStore, StackOrder, file_blocks
 from mrcascade.io.derivation import Derivation
 from mrcascade.io.dicom import ALL_SERIES, Series, choose_series, dicom_files, find_series
@@ -40,9 +51,11 @@ __all__ = [
     "SUFFIXES",
     "Axes",
     "Block",
+    "Dataset",
     "Derivation",
     "Image",
     "Input",
+    "Selection",
     "Series",
     "SliceStore",
     "Source",
@@ -50,6 +63,7 @@ __all__ = [
     "as_stored",
     "atomic_output",
     "atomic_outputs",
+    "check_bids_output",
     "check_target",
     "check_writable",
     "choose_axes",
@@ -58,21 +72,27 @@ __all__ = [
     "describe_axes",
     "dicom_files",
     "file_blocks",
+    "find_dataset",
     "find_series",
     "format_of",
     "from_slices",
+    "inherited_metadata",
     "input_sha256",
     "is_result_name",
+    "kept_metadata",
     "list_images",
     "only_series",
     "open_source",
-    "output_folder",
+    "output_folders",
     "output_layout",
+    "parse_selection",
     "plane_name",
     "read_image",
     "resampled_affine",
     "result_ending",
+    "source_uri",
     "to_slices",
+    "write_bids_root",
     "write_blocks_into",
     "write_image",
     "write_image_into",

@@ -66,21 +66,24 @@ def atomic_outputs(
 
 
 @contextmanager
-def output_folder(folder: Path, targets: Sequence[Path]) -> Iterator[None]:
-    """Make `folder` for the work on `targets`; what was made and stayed empty goes if that fails.
+def output_folders(targets: Sequence[Path]) -> Iterator[None]:
+    """Make the folders of `targets` for the work on them; what stayed empty goes if that fails.
 
     A disk that fills up within the block is reported as `atomic_outputs` does.
     """
-    made = [f for f in (folder, *folder.parents) if not f.exists()]
+    folders = {target.parent for target in targets}
+    made = {f for folder in folders for f in (folder, *folder.parents) if not f.exists()}
     try:
         with _full_disk_is_our_error(targets):
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                for folder in folders:
+                    folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise _cannot_write(targets, error) from error
             yield
     except BaseException:
-        for folder in made:  # from the inside out; one that is not empty is not ours to remove
+        # From the inside out; one that is not empty is not ours to remove.
+        for folder in sorted(made, key=lambda f: len(f.parts), reverse=True):
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise

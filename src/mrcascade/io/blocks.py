@@ -84,7 +84,12 @@ class SliceStore:
     """
 
     def __init__(self, folder: Path, order: StackOrder, dtype: np.dtype) -> None:
-        """An empty store in `folder`; the disk space is reserved now. OSError if it is full."""
+        """An empty store in `folder`; the disk space is reserved now. OSError if it is full.
+
+        The folder is made where it is missing: a process that failed removes what it left empty,
+        and nameless files do not count.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
         self.order = order
         self.dtype = np.dtype(dtype)
         self._plane = tuple(order.shape[a] for a in order.plane)

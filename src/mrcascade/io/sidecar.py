@@ -1,18 +1,20 @@
 """What a JSON file beside a NIfTI file says about the acquisition (BIDS, as dcm2niix writes it)."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
-_IMAGE_ENDINGS = (".nii.gz", ".nii")
+from mrcascade.errors import MRCascadeError
+from mrcascade.io.bids import inherited_metadata
+
 _AXES = {"i": 0, "j": 1, "k": 2}
 # In images that dcm2niix converted, DICOM's columns run along axis 1 and its rows along axis 0.
 _DICOM_AXES = {"ROW": 0, "COL": 1}
 
 
 def acquired_sizes(path: Path, shape: tuple[int, ...]) -> dict[int, int] | None:
-    """Axis -> samples that were acquired along it, by the JSON file of the same name.
+    """Axis -> samples that were acquired along it, by the JSON file of the same name, or
+    those that a BIDS dataset has for the image.
 
     Read are `AcquisitionMatrix` (four numbers as in DICOM) or, with the direction of the phase
     encoding, `AcquisitionMatrixPE` and `BaseResolution` or `FrequencyEncodingSteps`. None where
@@ -29,14 +31,10 @@ def acquired_sizes(path: Path, shape: tuple[int, ...]) -> dict[int, int] | None:
 
 
 def _document(path: Path) -> dict[str, Any]:
-    name = path.name
-    ending = next((e for e in _IMAGE_ENDINGS if name.lower().endswith(e)), "")
-    sidecar = path.with_name(name[: len(name) - len(ending)] + ".json")
     try:
-        document = json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return inherited_metadata(path)
+    except MRCascadeError:
         return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _from_matrix(document: dict[str, Any]) -> dict[int, int | None]:

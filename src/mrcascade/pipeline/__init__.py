@@ -1,9 +1,9 @@
 """Files to files: super-resolve volumes, simulate a measurement of one."""
 
 from mrcascade.pipeline.batch import Batch, Done, Part
-from mrcascade.pipeline.common import Factors, SuperResolution, factor_label, operator_for
+from mrcascade.pipeline.common import Factors, Item, SuperResolution, factor_label, operator_for
 from mrcascade.pipeline.estimate import Estimator
-from mrcascade.pipeline.inputs import check_names, find_inputs
+from mrcascade.pipeline.inputs import check_dataset, check_names, find_inputs
 from mrcascade.pipeline.simulate import Simulation, crop_to_legal, simulate_file
 from mrcascade.pipeline.sr import check_job, expected_evaluations, super_resolve_file
 
@@ -12,9 +12,11 @@ __all__ = [
     "Done",
     "Estimator",
     "Factors",
+    "Item",
     "Part",
     "Simulation",
     "SuperResolution",
+    "check_dataset",
     "check_job",
     "check_names",
     "crop_to_legal",

@@ -12,9 +12,16 @@ from typing import Any, Literal
 
 from mrcascade import __version__
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import Input, atomic_output, input_sha256
-from mrcascade.pipeline.common import NOTICE, Report, SuperResolution, sr_request, sr_targets
-from mrcascade.pipeline.sr import checked_input, super_resolve_file
+from mrcascade.io import atomic_output, input_sha256, write_bids_root
+from mrcascade.pipeline.common import (
+    NOTICE,
+    Item,
+    Report,
+    SuperResolution,
+    sr_request,
+    sr_targets,
+)
+from mrcascade.pipeline.sr import checked_item, super_resolve_file
 from mrcascade.prior import CascadePrior
 from mrcascade.samplers import Progress
 
@@ -34,9 +41,9 @@ class Part:
                 f"part {self.number} of {self.count}: --part-id counts from 0 to --num-parts - 1"
             )
 
-    def of(self, images: Sequence[Input]) -> list[Input]:
+    def of(self, items: Sequence[Item]) -> list[Item]:
         """Every ``count``-th of the inputs, so that neighbours of like size are shared out."""
-        return list(images[self.number :: self.count])
+        return list(items[self.number :: self.count])
 
     @property
     def record_name(self) -> str:
@@ -48,7 +55,7 @@ class Part:
 class Done:
     """How one input ended."""
 
-    image: Input
+    item: Item
     status: Status
     seconds: float
     outputs: list[Path] = field(default_factory=list)
@@ -65,7 +72,7 @@ class Batch:
     are made anew.
     """
 
-    images: Sequence[Input]
+    items: Sequence[Item]
     output: Path
     prior: CascadePrior
     job: SuperResolution
@@ -76,48 +83,51 @@ class Batch:
     def run(
         self,
         *,
-        begin: Callable[[int, Input], tuple[Report, Callable[[int], Callable[[Progress], None]]]],
+        begin: Callable[[int, Item], tuple[Report, Callable[[int], Callable[[Progress], None]]]],
         end: Callable[[Done], None],
     ) -> list[Done]:
         """Restore one input after another and go on after one that fails.
 
-        ``begin(number, image)`` gives what ``super_resolve_file`` wants as ``say`` and
-        ``progress``; ``end`` hears how it ended. The record is written after each.
+        ``begin(number, item)`` gives what ``super_resolve_file`` wants as ``say`` and
+        ``progress``; ``end`` hears how it ended. The record is written after each, and after the
+        first what makes the results of a BIDS dataset one, too.
         """
         self._check_record()
-        for number, image in enumerate(self.images):
-            say, progress = begin(number, image)
+        for number, item in enumerate(self.items):
+            say, progress = begin(number, item)
             started = time.monotonic()
-            done = Done(image, "done", 0.0)
+            done = Done(item, "done", 0.0)
             try:
-                done.status, done.outputs = self._file(image, _noting(done, say), progress)
+                done.status, done.outputs = self._file(item, _noting(done, say), progress)
             except MRCascadeError as error:
                 done.status, done.error = "failed", str(error)
             done.seconds = time.monotonic() - started
             self.results.append(done)
             self._record()
+            if item.dataset and done.outputs:
+                write_bids_root(item.dataset, self.output)
             end(done)
         return self.results
 
     def _file(
-        self, image: Input, say: Report, progress: Callable[[int], Callable[[Progress], None]]
+        self, item: Item, say: Report, progress: Callable[[int], Callable[[Progress], None]]
     ) -> tuple[Status, list[Path]]:
         job = self.job
-        image = checked_input(image)
+        item = checked_item(item)
         if self.resume:
-            targets = sr_targets(image, self.output, job)
+            targets = sr_targets(item, self.output, job)
             if targets["sidecar"].exists():
                 if not job.overwrite:
-                    self._check_finished(image, targets)
-                    say(f"{image.name}: already done")
+                    self._check_finished(item, targets)
+                    say(f"{item.name}: already done")
                     return "skipped", list(targets.values())
             else:
                 job = replace(job, overwrite=True)
         return "done", super_resolve_file(
-            image, self.output, self.prior, job, say=say, progress=progress
+            item, self.output, self.prior, job, say=say, progress=progress
         )
 
-    def _check_finished(self, image: Input, targets: dict[str, Path]) -> None:
+    def _check_finished(self, item: Item, targets: dict[str, Path]) -> None:
         """Raise MRCascadeError unless the results are those that the job would make."""
         try:
             sidecar = json.loads(targets["sidecar"].read_text())
@@ -129,7 +139,7 @@ class Batch:
             ) from error
         now = json.loads(json.dumps(sr_request(self.prior, self.job)))
         different = [key for key in now if before.get(key) != now[key]]
-        if digest != input_sha256(image):
+        if digest != input_sha256(item.image):
             different.append("input")
         missing = [t.name for t in targets.values() if not t.exists()]
         if different or missing:
@@ -137,13 +147,13 @@ class Batch:
                 f"come from other {', '.join(different)}" if different else f"lack {missing[0]}"
             )
             raise MRCascadeError(
-                f"{image}: its results in {self.output} {reason}; add --overwrite or choose another"
-                " folder"
+                f"{item}: its results in {targets['sidecar'].parent} {reason}; add --overwrite or"
+                " choose another folder"
             )
 
     @property
     def _several(self) -> bool:
-        return len(self.images) > 1 or self.part.count > 1
+        return len(self.items) > 1 or self.part.count > 1
 
     def _check_record(self) -> None:
         """Raise MRCascadeError where the record's name is taken by something else."""
@@ -169,9 +179,9 @@ class Batch:
             "Description": f"Record of mrcascade sr. {NOTICE}",
             "Written": datetime.now(UTC).isoformat(timespec="seconds"),
             "Part": [self.part.number, self.part.count],
-            "Files": len(self.images),
+            "Files": len(self.items),
             "Request": sr_request(self.prior, self.job),
-            "Results": [_described(done) for done in self.results],
+            "Results": [_described(done, self.output) for done in self.results],
         }
         with atomic_output(self.output / self.part.record_name, overwrite=True) as path:
             path.write_text(json.dumps(document, indent=1) + "\n")
@@ -185,12 +195,12 @@ def _noting(done: Done, say: Report) -> Report:
     return note
 
 
-def _described(done: Done) -> dict[str, Any]:
+def _described(done: Done, output: Path) -> dict[str, Any]:
     return {
-        "Input": str(done.image),
+        "Input": str(done.item),
         "Status": done.status,
         "Seconds": round(done.seconds, 3),
-        "Outputs": [path.name for path in done.outputs],
+        "Outputs": [path.relative_to(output).as_posix() for path in done.outputs],
         "Notes": done.notes,
         "Error": done.error,
     }

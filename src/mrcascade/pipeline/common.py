@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import Input, Series, derived_name, format_of, result_ending
+from mrcascade.io import Dataset, Input, Series, derived_name, format_of, result_ending
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior import CascadePrior
 from mrcascade.samplers import SamplerSettings
@@ -81,19 +81,53 @@ def operator_for(
     return SeparableOperator.from_kernel(kernel, factor, (sides[0], sides[1]))
 
 
-def sr_targets(image: Input, output: Path, job: SuperResolution) -> dict[str, Path]:
+@dataclass(frozen=True)
+class Item:
+    """An input of a job; its results go into ``folder``, relative to the output folder.
+
+    dataset: the BIDS dataset that it belongs to; its results then belong to a derivative one.
+    """
+
+    image: Input
+    folder: Path = Path()
+    dataset: Dataset | None = None
+
+    def __str__(self) -> str:
+        return str(self.image)
+
+    @property
+    def name(self) -> str:
+        """What tells it from the other inputs of a job: name, and folder where it has one."""
+        return (self.folder / self.image.name).as_posix()
+
+
+def sr_targets(item: Item, output: Path, job: SuperResolution) -> dict[str, Path]:
     """The files that ``sr`` makes of an input, by what they hold; the sidecar comes last.
+
+    In a BIDS derivative the preview lies with the subject's figures, and every image has a JSON
+    file: ``sample_sidecar`` and ``std_sidecar`` are those of the others.
 
     Raises MRCascadeError where its name has no format, or ``job.format`` cannot be made of it.
     """
+    named = output_name(item.image, job.deidentify)
+    folder = output / item.folder
+    kinds = _descriptions_and_endings(item, job)
+    targets = {k: folder / derived_name(named, d, e) for k, (d, e) in kinds.items()}
+    if item.dataset:
+        subject = output / item.folder.parts[0]
+        targets["preview"] = subject / "figures" / targets["preview"].name
+    return targets
+
+
+def _descriptions_and_endings(item: Item, job: SuperResolution) -> dict[str, tuple[str, str]]:
     label = f"sr{factor_label(job.factor)}"
-    ending = result_ending(image, job.format)
-    names = {"result": (label, ending)}
-    if job.samples > 1:
-        names |= {"sample": (f"{label}sample", ending), "std": (f"{label}std", ending)}
-    names |= {"preview": (label, ".png"), "sidecar": (label, ".json")}
-    named = output_name(image, job.deidentify)
-    return {k: output / derived_name(named, d, e) for k, (d, e) in names.items()}
+    ending = result_ending(item.image, job.format)
+    others = ("sample", "std") if job.samples > 1 else ()
+    kinds = {"result": (label, ending)} | {key: (label + key, ending) for key in others}
+    kinds["preview"] = (label, ".png")
+    if item.dataset:
+        kinds |= {f"{key}_sidecar": (label + key, ".json") for key in others}
+    return kinds | {"sidecar": (label, ".json")}
 
 
 def output_name(image: Input, deidentify: bool) -> Input:

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import torch
 
-from mrcascade.io import Input, check_target, choose_axes, format_of, open_source
+from mrcascade.io import check_target, choose_axes, format_of, open_source
 from mrcascade.memory import fitting_batch, image_bytes
 from mrcascade.operators import SeparableOperator
 from mrcascade.pipeline.acquired import acquired_by_header
-from mrcascade.pipeline.common import SuperResolution, sr_targets
+from mrcascade.pipeline.common import Item, SuperResolution, sr_targets
 from mrcascade.pipeline.sr import (
     check_job,
     check_result,
-    checked_input,
+    checked_item,
     expected_evaluations,
     geometry_of,
     slices_per_chunk,
@@ -52,7 +52,7 @@ class Estimate:
     """Of one file. shape, result_shape: of the arrays. evaluations: of networks, in all.
     seconds: measured on one slice, and scaled. memory, disk: bytes at the peak, rough."""
 
-    source: Input
+    source: Item
     shape: tuple[int, ...]
     result_shape: tuple[int, ...]
     evaluations: int
@@ -78,23 +78,23 @@ class Estimator:
         self._settings = check_job(prior, job)
         self._measured: dict[tuple[int, int], float] = {}
 
-    def file(self, image: Input, output: Path) -> Estimate:
+    def file(self, item: Item, output: Path) -> Estimate:
         """The estimate for one input, from its header; writes nothing.
 
         What only the pixels tell is not known: ``--acquired-matrix auto`` can crop further.
         Raises MRCascadeError as `super_resolve_file` does, but for what only the voxels tell.
         """
         job, prior = self._job, self._prior
-        image = checked_input(image)
-        targets = sr_targets(image, output, job)
+        item = checked_item(item)
+        targets = sr_targets(item, output, job)
         for target in targets.values():
             check_target(target, job.overwrite)
-        with open_source(image) as source:
+        with open_source(item.image) as source:
             axes = choose_axes(source, job.axes)
             check_result(source, axes, targets["result"], job)
             acquired = acquired_by_header(source, axes, job.acquired)
             geometry = geometry_of(source, prior, job, acquired.matrix)
-            shape, item = source.shape, source.dtype.itemsize
+            shape, size = source.shape, source.dtype.itemsize
         result_shape = geometry.result_shape(shape)
         noise = SOME_NOISE if job.noise is None else job.noise
         plan = make_plan(prior, geometry.operator, noise, self._settings)
@@ -102,19 +102,19 @@ class Estimator:
         slices = math.prod(result_shape) // plane
         per_image = image_bytes(prior, plan)
         batch = fitting_batch(job.batch_size, per_image, prior.device)
-        in_hand = slices_per_chunk(batch, job.samples) * plane * MOMENT_BYTES * item // 4
-        images = item + (item + 4 if job.samples > 1 else 0)  # bytes per voxel of the results
+        in_hand = slices_per_chunk(batch, job.samples) * plane * MOMENT_BYTES * size // 4
+        images = size + (size + 4 if job.samples > 1 else 0)  # bytes per voxel of the results
         packed = format_of(targets["result"]) == "nifti"
         written = math.prod(result_shape) * images
         packing = written / GZIP_BYTES_PER_SECOND if packed else 0.0
         return Estimate(
-            source=image,
+            source=item,
             shape=shape,
             result_shape=result_shape,
             evaluations=expected_evaluations(plan, self._settings) * slices * job.samples,
             seconds=self._slice_seconds(geometry.operator, plan) * slices * job.samples + packing,
             memory=PROGRAM_BYTES + batch * per_image + in_hand,
-            disk=math.prod(shape) * item + 2 * written,
+            disk=math.prod(shape) * size + 2 * written,
         )
 
     def _slice_seconds(self, operator: SeparableOperator, plan: CascadePlan) -> float:

@@ -10,70 +10,123 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
     SUFFIXES,
     Input,
+    Selection,
     Series,
+    check_bids_output,
     choose_series,
     dicom_files,
+    find_dataset,
     find_series,
     format_of,
     is_result_name,
     list_images,
+    parse_selection,
 )
-from mrcascade.pipeline.common import SuperResolution, sr_targets
+from mrcascade.pipeline.common import Item, SuperResolution, sr_targets
 
 LIST_ENDING = ".txt"
 
 
-def find_inputs(named: Sequence[Path], series: str | None = None) -> list[Input]:
+def find_inputs(
+    named: Sequence[Path], series: str | None = None, bids_filter: str | None = None
+) -> list[Item]:
     """The images that ``named`` stands for, each once, in the order given.
 
-    A folder stands for every image and DICOM series below it, but for results of ``sr``; an
-    archive for the DICOM series in it; single DICOM files, wherever they are named, for the series
-    they form; a ``.txt`` file for the paths in its lines, relative to the list's own folder (blank
-    lines and lines that start with # are passed over); anything else for itself. ``series``
-    chooses among the DICOM series of each, as `choose_series` does.
+    A BIDS dataset, or a folder of its subjects, stands for the images that ``bids_filter`` chooses
+    (`parse_selection`). Any other folder stands for every image and DICOM series below it, but for
+    results of ``sr``; an archive for the DICOM series in it; single DICOM files, wherever they are
+    named, for the series they form; a ``.txt`` file for the paths in its lines, relative to the
+    list's own folder (blank lines and lines that start with # are passed over); anything else for
+    itself. ``series`` chooses among the DICOM series of each, as `choose_series` does.
+
+    Results keep the sub-folders that their inputs have below a named folder, or below the root of
+    a BIDS dataset; what is named itself has none.
 
     Raises MRCascadeError for a folder without images, for a list that is missing, not text or
-    empty, and where several series share a folder and none is chosen.
+    empty, where several series share a folder and none is chosen, for a filter without a BIDS
+    dataset, and for a BIDS dataset beside other inputs.
     """
-    found: dict[object, Input] = {}
+    selection = parse_selection(bids_filter)
+    found: dict[object, Item] = {}
     single: dict[str, Path] = {}  # DICOM files
     for path in _listed(named):
         if path.is_dir():
-            images = _in_folder(path, series)
+            items = _in_dataset(path, selection) if series is None else []
+            items = items or [_mirrored(image, path) for image in _in_folder(path, series)]
         elif path.suffix.lower() == ".zip":
-            images = _series_of([path], series)
+            items = [Item(one) for one in _series_of([path], series)]
         elif _is_single_dicom(path):
             single.setdefault(os.path.abspath(path), path)
             continue
         else:
-            images = [path]
-        found |= {_key(image): image for image in images if _key(image) not in found}
+            items = [Item(path)]
+        found |= {_key(item): item for item in items if _key(item) not in found}
     if single:
-        found |= {_key(image): image for image in _series_of(list(single.values()), series)}
+        items = [Item(one) for one in _series_of(list(single.values()), series)]
+        found |= {_key(item): item for item in items}
+    _check_datasets(list(found.values()), bids_filter)
     return list(found.values())
 
 
-def check_names(images: Sequence[Input], output: Path, job: SuperResolution) -> None:
+def check_dataset(items: Sequence[Item], output: Path) -> None:
+    """Raise MRCascadeError where the results of a BIDS dataset would join those of another."""
+    for dataset in {item.dataset for item in items if item.dataset}:
+        check_bids_output(dataset, output)
+
+
+def check_names(items: Sequence[Item], output: Path, job: SuperResolution) -> None:
     """Raise MRCascadeError where two inputs would write the same file in ``output``.
 
     What fails by itself, such as a name without a known format, is passed over.
     """
-    makers: dict[Path, Input] = {}
-    for image in images:
+    makers: dict[Path, Item] = {}
+    for item in items:
         try:
-            targets = sr_targets(image, output, job)
+            targets = sr_targets(item, output, job)
         except MRCascadeError:
             continue
         for target in targets.values():
             if target in makers:
                 raise MRCascadeError(
-                    f"{makers[target]} and {image} would both write {target};"
+                    f"{makers[target]} and {item} would both write {target};"
                     " restore them into different folders"
                 )
-            makers[target] = image
+            makers[target] = item
 
 
-def _key(image: Input) -> object:
+def _in_dataset(folder: Path, selection: Selection) -> list[Item]:
+    dataset = find_dataset(folder)
+    if dataset is None:
+        return []
+    paths = dataset.images(folder, selection)
+    return [Item(path, dataset.inside(path).parent, dataset) for path in paths]
+
+
+def _check_datasets(items: Sequence[Item], bids_filter: str | None) -> None:
+    roots = {item.dataset and os.path.abspath(item.dataset.root) for item in items}
+    if roots <= {None}:
+        if bids_filter is not None:
+            raise MRCascadeError(
+                f"--bids-filter {bids_filter}: no input is a BIDS dataset, a folder with"
+                " dataset_description.json at its root; leave the option out"
+            )
+        return
+    if len(roots) > 1:
+        names = " and ".join(sorted(root or "other inputs" for root in roots))
+        raise MRCascadeError(
+            f"the results of a BIDS dataset form a dataset of their own; give {names} one by one,"
+            " each with its own output folder"
+        )
+
+
+def _mirrored(image: Input, folder: Path) -> Item:
+    """A series that fills the whole folder has no sub-folder."""
+    path = image.path if isinstance(image, Series) else image
+    return Item(image, Path() if path == folder else path.parent.relative_to(folder))
+
+
+def _key(item: Item) -> object:
+    image = item.image
     return (image.path, image.uid) if isinstance(image, Series) else os.path.abspath(image)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,15 @@ from mrcascade.io import (
     as_stored,
     atomic_outputs,
     format_of,
+    inherited_metadata,
+    kept_metadata,
     resampled_affine,
+    source_uri,
     write_blocks_into,
 )
 from mrcascade.operators import SeparableOperator
 from mrcascade.pipeline.acquired import Acquired
-from mrcascade.pipeline.common import NOTICE, SuperResolution, factor_label, sr_request
+from mrcascade.pipeline.common import NOTICE, Item, SuperResolution, factor_label, sr_request
 from mrcascade.preview import write_preview
 from mrcascade.prior import CascadePrior
 from mrcascade.restore import Restoration, relative_residual
@@ -102,8 +106,10 @@ def publish(
     measured: SliceStore,
     stores: dict[str, SliceStore],
     sidecar: dict[str, Any],
+    metadata: dict[str, Any],
     scale: float,
 ) -> None:
+    """Write all files of one input at once. metadata: what BIDS says of each image."""
     shape, operator = geometry.result_shape(source.shape), geometry.operator
     affine = geometry.affine
     if affine is not None:
@@ -119,6 +125,10 @@ def publish(
             made = derivation_of(job, key, window, prior.name)
             place, ends = places[key], store.extremes
             write_blocks_into(source, shape, store.dtype, store.get, place, affine, ends, made)
+            if f"{key}_sidecar" in places:
+                facts = {"Description": f"{made.text}. {NOTICE}"}
+                facts |= {"Resolution": sidecar["Resolution"], **metadata}
+                places[f"{key}_sidecar"].write_text(json.dumps(facts, indent=1) + "\n")
         write_preview(
             places["preview"],
             measured.read(middle, middle + 1)[0],
@@ -152,7 +162,7 @@ def sidecar_of(
         "SourceSHA256": source.sha256,
         "Resolution": f"in-plane matrix enlarged by {job.factor[0]:g} x {job.factor[1]:g}",
         "InPlaneAxes": list(axes),
-        "Files": {key: path.name for key, path in targets.items() if key != "sidecar"},
+        "Files": _file_names(targets),
         "Kernel": job.kernel,
         "Prior": prior.name,
         "PriorKernel": prior.kernel,
@@ -164,6 +174,30 @@ def sidecar_of(
         "Precision": prior.levels[0].precision,
         "Software": {"mrcascade": __version__, "torch": torch.__version__},
     }
+
+
+def _file_names(targets: dict[str, Path]) -> dict[str, str]:
+    """The files beside a sidecar, relative to its folder."""
+    folder = targets["sidecar"].parent
+    return {
+        key: Path(os.path.relpath(path, folder)).as_posix()
+        for key, path in targets.items()
+        if not key.endswith("sidecar")
+    }
+
+
+def bids_metadata(item: Item, axes: Axes) -> dict[str, Any]:
+    """What the JSON files of a BIDS derivative say besides our own facts; nothing elsewhere.
+
+    A raw image that does not say is taken for one of the whole head: BIDS asks derivatives.
+    Raises MRCascadeError where the source's metadata are damaged.
+    """
+    dataset, path = item.dataset, item.image
+    if dataset is None or isinstance(path, Series):
+        return {}
+    raw = {"SkullStripped": False} if dataset.kind == "raw" else {}
+    kept = kept_metadata(inherited_metadata(path), axes)
+    return {**raw, **kept, "Sources": [source_uri(dataset, path)]}
 
 
 def _source_names(source: Source, job: SuperResolution) -> list[str]:

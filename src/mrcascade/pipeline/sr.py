@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ from mrcascade.io import (
     format_of,
     only_series,
     open_source,
-    output_folder,
+    output_folders,
     output_layout,
     resampled_affine,
 )
@@ -45,6 +45,7 @@ from mrcascade.pipeline.acquired import (
     crop_to_acquired,
 )
 from mrcascade.pipeline.common import (
+    Item,
     Report,
     SuperResolution,
     check_factor,
@@ -55,6 +56,7 @@ from mrcascade.pipeline.result import (
     Geometry,
     Outcome,
     acquired_facts,
+    bids_metadata,
     derivation_of,
     publish,
     sidecar_of,
@@ -81,7 +83,7 @@ def check_job(prior: CascadePrior, job: SuperResolution) -> SamplerSettings:
 
 
 def super_resolve_file(
-    image: Input,
+    image: Input | Item,
     output: Path,
     prior: CascadePrior,
     job: SuperResolution,
@@ -89,8 +91,8 @@ def super_resolve_file(
     say: Report,
     progress: Callable[[int], Callable[[Progress], None]],
 ) -> list[Path]:
-    """Super-resolve one image file or DICOM series into the folder ``output``; returns the files
-    written.
+    """Super-resolve one image file or DICOM series into the folder ``output``, or the folder below
+    it that an `Item` names; returns the files written.
 
     Writes the result (mean of the samples), with more than one sample also the first sample and
     the standard deviation map, a preview and, last, a JSON sidecar. All appear together. Memory
@@ -98,32 +100,34 @@ def super_resolve_file(
     ``progress(total)`` makes the evaluation callback.
     """
     settings = check_job(prior, job)
-    image = checked_input(image)
-    path = image.path if isinstance(image, Series) else image
-    targets = sr_targets(image, output, job)
+    item = checked_item(image if isinstance(image, Item) else Item(image))
+    path = item.image.path if isinstance(item.image, Series) else item.image
+    targets = sr_targets(item, output, job)
+    folder = targets["result"].parent
     for target in targets.values():
         check_target(target, job.overwrite)
         if target.exists() and path.exists() and target.samefile(path):
             raise MRCascadeError(f"{path} is itself the output; choose another folder")
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(image))
+        source = stack.enter_context(open_source(item.image))
         axes = choose_axes(source, job.axes)
         check_result(source, axes, targets["result"], job)
+        metadata = bids_metadata(item, axes)
         acquired = acquired_by_header(source, axes, job.acquired)
         geometry = geometry_of(source, prior, job, acquired.matrix)
-        say(f"{image.name}: {describe_axes(source, axes)}")
-        stack.enter_context(output_folder(output, list(targets.values())))
-        measured, scale = _load(source, axes, output, stack)
+        say(f"{item.name}: {describe_axes(source, axes)}")
+        stack.enter_context(output_folders(list(targets.values())))
+        measured, scale = _load(source, axes, folder, stack)
         acquired = acquired_by_pixels(measured, acquired)
         if acquired.interpolated:
             say(_interpolated(acquired, job))
             if job.acquired is not None:
                 geometry = geometry_of(source, prior, job, acquired.matrix)
-                measured, scale = crop_to_acquired(measured, acquired.matrix, output, stack)
+                measured, scale = crop_to_acquired(measured, acquired.matrix, folder, stack)
         noise, origin = _noise(measured, scale, job, say)
         plan = make_plan(prior, geometry.operator, noise, settings)
         batch = _batch(prior, plan, job, say)
-        stores = _empty_results(source, geometry, targets, output, stack)
+        stores = _empty_results(source, geometry, targets, folder, stack)
         total = expected_evaluations(plan, settings) * len(measured) * job.samples
         restorer = _Restorer(path, prior, plan, job, scale, batch, progress(total), say)
         outcome = Outcome()
@@ -135,8 +139,8 @@ def super_resolve_file(
         stored = stored_residual(source, geometry, targets["result"], measured, stores["result"])
         sidecar = sidecar_of(source, axes, job, prior, outcome, targets)
         sidecar |= {"ResidualStored": stored, "NoiseOrigin": origin, "BatchSize": restorer.batch}
-        sidecar |= acquired_facts(acquired, job)
-        publish(source, geometry, job, prior, targets, measured, stores, sidecar, scale)
+        sidecar |= acquired_facts(acquired, job) | metadata
+        publish(source, geometry, job, prior, targets, measured, stores, sidecar, metadata, scale)
     say(
         f"{outcome.seconds:.1f} s, {sum(outcome.last.evaluations.values())} evaluations per slice"
         f"{' and sample' if job.samples > 1 else ''},"
@@ -145,11 +149,11 @@ def super_resolve_file(
     return list(targets.values())
 
 
-def checked_input(image: Input) -> Input:
-    """The only series of a path that means DICOM; any other input as it is."""
-    if not isinstance(image, Series) and format_of(image) == "dicom":
-        return only_series(image)
-    return image
+def checked_item(item: Item) -> Item:
+    """With the only series of a path that means DICOM; any other input as it is."""
+    if not isinstance(item.image, Series) and format_of(item.image) == "dicom":
+        return replace(item, image=only_series(item.image))
+    return item
 
 
 def check_result(source: Source, axes: Axes, target: Path, job: SuperResolution) -> None:
