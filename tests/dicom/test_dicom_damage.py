@@ -134,7 +134,7 @@ def check_result(image: Image, path: Path) -> None:
         try:
             stored = dataset.pixel_array
         except AttributeError:
-            return  # pydicom wants an element that the damage renamed and that reading can do without
+            return  # it wants an element that the damage renamed and that reading can do without
     if "PerFrameFunctionalGroupsSequence" in dataset:
         assert image.data.size == stored.size
         return
