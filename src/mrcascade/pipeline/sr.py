@@ -105,7 +105,7 @@ def super_resolve_file(
         if target.exists() and path.exists() and target.samefile(path):
             raise MRCascadeError(f"{path} is itself the output; choose another folder")
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(image))
+        source = stack.enter_context(open_source(image, prior.channels == 2))
         axes = choose_axes(source, job.axes)
         check_result(source, axes, targets["result"], job)
         acquired = acquired_by_header(source, axes, job.acquired)
