@@ -17,7 +17,7 @@ from mrcascade.io import read_image
 from mrcascade.io.fastmri.coils import combine, estimate_maps, virtual_coil
 
 SIZE = (64, 64)
-PHASE_ERROR, MAGNITUDE_ERROR = 0.004, 0.001  # root mean square: rad, relative
+PHASE_ERROR, MAGNITUDE_ERROR = 0.0025, 1e-4  # root mean square: rad, relative
 
 
 def simulated(coils: int = 8, noise: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -39,6 +39,8 @@ _LARGEST_RATIO = 1032
 # Real slices have up to 50 MB. Chunks are read whole.
 _LARGEST_SLICE = 2**30
 _CHUNK_CACHE = 2**26
+# The sum of squares of an image of such values is within single precision.
+_LARGEST_VALUE = 1e15
 _REASON_LENGTH = 120
 
 
@@ -120,8 +122,16 @@ class FastMRI:
         return np.abs(values) if values.dtype.kind == "c" else values
 
     def _read(self, dataset: Any, index: Any) -> np.ndarray:
+        """Raises MRCascadeError for complex values of which no sum of squares can be taken; what is
+        real is looked at as every image is."""
         with parsing(self.path):
-            return np.asarray(dataset[index])
+            values = np.asarray(dataset[index])
+        if values.dtype.kind == "c" and not _within(values):
+            raise MRCascadeError(
+                f"{self.path}: {dataset.name[1:]} holds values that are NaN, infinite or beyond"
+                f" {_LARGEST_VALUE:g}; replace them (for instance by 0) and try again"
+            )
+        return values
 
 
 @contextmanager
@@ -161,6 +171,12 @@ def parsing(path: Path) -> Iterator[None]:
             f"{path} is a damaged fastMRI file or none ({reason[:_REASON_LENGTH].strip()}); copy"
             " or download it again"
         ) from error
+
+
+def _within(values: np.ndarray) -> bool:
+    if not np.isfinite(values).all():
+        return False
+    return bool(max(np.abs(values.real).max(), np.abs(values.imag).max()) < _LARGEST_VALUE)
 
 
 def _content(file: Any, path: Path) -> FastMRI:
