@@ -134,6 +134,23 @@ def multicoil(
     return Scan(path, kspace, crop(image, recon), crop(maps, recon), rss)
 
 
+def prostate(path: Path, without: tuple[str, ...] = ()) -> np.ndarray:
+    """Write a file of the prostate's layout; returns its reconstruction (slices, rows, columns).
+
+    Three averages: the first and last sample every other column, the second those between.
+    """
+    size, recon = (64, 40), (32, 32)
+    kspace = to_kspace(phantom(2, size, recon)[:, None] * coil_maps(4, size, recon))
+    averages = np.stack([kspace] * 3)
+    averages[0::2, ..., 1::2] = 0
+    averages[1, ..., 0::2] = 0
+    rss = np.sqrt((np.abs(to_images(kspace, recon)) ** 2).sum(axis=1))[:, ::-1].astype(np.float32)
+    calibration = kspace[..., 12:28]
+    arrays = {"kspace": averages, "calibration_data": calibration, "reconstruction_rss": rss}
+    write(path, arrays, header(size, recon), without)
+    return rss
+
+
 def write(
     path: Path,
     arrays: dict[str, np.ndarray],

@@ -19,6 +19,7 @@ from fastmri_files import (
     header,
     multicoil,
     phantom,
+    prostate,
     to_images,
     to_kspace,
     write,
@@ -27,6 +28,7 @@ from fastmri_files import (
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import Image, choose_axes, open_source, plane_name, read_image
 
+HEADER = header((64, 40), (32, 32))
 ROUNDINGS = 16 * np.finfo(np.float32).eps
 OPTIONAL = ("reconstruction_rss", "ismrmrd_header", "attributes")
 
@@ -61,16 +63,13 @@ def test_root_sum_of_squares_is_the_stored_reconstruction(scan: Scan) -> None:
 def test_real_slices(tmp_path: Path, data_folder: Path) -> None:
     """Of a knee, with the sizes of fastMRI's knees: 640 x 368, cropped to 320 x 320."""
     real = read_image(data_folder / "knee/test/knee01_s18-23_mese_te06.3ms.nii.gz").data
-    objects = np.zeros((2, 640, 368), np.complex128)
+    objects = np.zeros((1, 640, 368), np.complex128)
     sides = tuple(min(320, n) for n in real.shape[:2])
     corner = 320 - sides[0] // 2, 184 - sides[1] // 2
     inside = (slice(corner[0], corner[0] + sides[0]), slice(corner[1], corner[1] + sides[1]))
     phase = np.exp(2j * np.linspace(-1, 1, sides[1]))
-    for target, number in zip(objects, (1, 3), strict=True):
-        target[inside] = crop(real[..., number], sides) * phase
-    scan = multicoil(
-        tmp_path / "knee.h5", 2, 5, (640, 368), (320, 320), 0.0, objects=objects, compression=1
-    )
+    objects[0][inside] = crop(real[..., 3], sides) * phase
+    scan = multicoil(tmp_path / "knee.h5", 1, 3, (640, 368), (320, 320), objects=objects)
     assert_same(read_image(scan.path), scan.rss)
 
 
@@ -83,9 +82,7 @@ def test_chunks_and_compression_do_not_matter(tmp_path: Path, scan: Scan, storag
 
 
 def test_double_precision_kspace(tmp_path: Path, scan: Scan) -> None:
-    path = write(
-        tmp_path / "b.h5", {"kspace": scan.kspace.astype(np.complex128)}, header((64, 40), (32, 32))
-    )
+    path = write(tmp_path / "b.h5", {"kspace": scan.kspace.astype(np.complex128)}, HEADER)
     assert_same(read_image(path), scan.rss)
 
 
@@ -95,7 +92,7 @@ def test_single_coil(tmp_path: Path, complex_valued: bool) -> None:
     kspace = to_kspace(truth)
     images = to_images(kspace, (32, 32))
     arrays = {"kspace": kspace, "reconstruction_esc": np.abs(images).astype(np.float32)}
-    path = write(tmp_path / "knee.h5", arrays, header((64, 40), (32, 32)))
+    path = write(tmp_path / "knee.h5", arrays, HEADER)
     image = read_image(path, complex_valued)
     assert_same(image, images if complex_valued else arrays["reconstruction_esc"])
     assert np.iscomplexobj(image.data) == complex_valued
@@ -225,6 +222,23 @@ def test_an_empty_slice_is_no_undersampled_one(tmp_path: Path, scan: Scan) -> No
     assert image.data[..., 1].any()
 
 
+def test_prostate(tmp_path: Path) -> None:
+    path = tmp_path / "prostate.h5"
+    rss = prostate(path)
+    image = read_image(path)
+    np.testing.assert_array_equal(image.data, np.moveaxis(rss, 0, 2))
+    assert image.spacing == pytest.approx((*PIXEL, 4.5))
+    refused(path, "3 averages", "GRAPPA", "magnitude prior", complex_valued=True)
+    prostate(path, without=("reconstruction_rss",))
+    refused(path, "3 averages", "no reconstruction")
+
+
+def test_one_average(tmp_path: Path, scan: Scan) -> None:
+    assert_same(
+        read_image(write(tmp_path / "a.h5", {"kspace": scan.kspace[None]}, HEADER)), scan.rss
+    )
+
+
 # ---- maps in the file ----
 
 
@@ -234,7 +248,7 @@ def test_maps_in_the_file(tmp_path: Path, scan: Scan, name: str, whole: bool) ->
     """The true maps give back the true image; they need no normalisation."""
     maps = coil_maps(4, (64, 40), (32, 32)) if whole else scan.maps
     arrays = {"kspace": scan.kspace, name: np.stack([maps] * 3).astype(np.complex64)}
-    image = read_image(write(tmp_path / "a.h5", arrays, header((64, 40), (32, 32))), True)
+    image = read_image(write(tmp_path / "a.h5", arrays, HEADER), True)
     weight = np.sqrt((np.abs(scan.maps) ** 2).sum(axis=0))
     error = np.abs(image.data - np.moveaxis(scan.image, 0, 2)) * weight[..., None]
     assert error.max() < ROUNDINGS * np.abs(scan.rss).max()
@@ -253,8 +267,6 @@ def test_maps_of_another_size(tmp_path: Path, scan: Scan) -> None:
     refused(path, "does not fit", "remove it", complex_valued=True)
     read_image(path)  # magnitude needs none
 
-
-HEADER = header((64, 40), (32, 32))
 
 # ---- other files ----
 
@@ -302,15 +314,9 @@ def test_values_that_were_never_written(tmp_path: Path) -> None:
     refused(path, "lacks most of its values")
 
 
-def test_slices_beyond_memory(tmp_path: Path) -> None:
-    path = tmp_path / "a.h5"
-    with h5py.File(path, "w") as file:
-        kspace = file.create_dataset(
-            "kspace", (1, 9, 2048, 2048), np.complex64, chunks=(1, 1, 2048, 2048), compression=1
-        )
-        for coil in range(9):
-            kspace[0, coil, 0, 0] = 1
-    refused(path, "beyond 256 MiB")
+def test_slices_beyond_memory(scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mrcascade.io.fastmri.file._LARGEST_SLICE", scan.kspace[0].nbytes - 1)
+    refused(scan.path, "beyond 256 MiB")
 
 
 def test_values_in_other_files_are_not_read(tmp_path: Path, scan: Scan) -> None:

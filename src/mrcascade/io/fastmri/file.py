@@ -103,8 +103,8 @@ class FastMRI:
             return "it has no k-space"
         if self.averages > 1:
             return (
-                f"its k-space has {self.averages} averages that are each undersampled, as those of"
-                " the prostate"
+                f"its k-space has {self.averages} averages, which in fastMRI prostate are each"
+                " undersampled and meant for GRAPPA"
             )
         return "" if self.sampling.full else "its k-space is undersampled"
 
