@@ -335,6 +335,12 @@ def test_values_in_other_files_are_not_read(tmp_path: Path, scan: Scan) -> None:
         refused(path, "kspace")
 
 
+def test_too_many_coils_for_an_estimate(tmp_path: Path) -> None:
+    path = multicoil(tmp_path / "a.h5", 1, 65, (16, 8), (8, 8)).path
+    refused(path, "65 coils", "compress", complex_valued=True)
+    read_image(path)
+
+
 def test_a_group_is_no_kspace(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:

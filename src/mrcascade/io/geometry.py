@@ -48,8 +48,8 @@ def choose_axes(image: Grid, override: str | tuple[int, ...] | None = None) -> A
     """The in-plane axes (rows, columns) of an image.
 
     DICOM says what a slice is: there they are (1, 0), the rows and columns of the stored images,
-    whose headers the results continue. fastMRI does, too: (0, 1). In all other formats they are in
-    ascending order:
+    whose headers the results continue; so does fastMRI, where they are (0, 1). In all other formats
+    they are in ascending order:
     The coarsest spatial axis is the slice axis, so the two finest are in-plane. Axes within
     `SPACING_TOLERANCE` of the coarsest are as good: of these the one nearest to the world's
     inferior-superior axis is the slice axis, so an isotropic volume is cut into axial slices.

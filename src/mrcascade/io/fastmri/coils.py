@@ -21,14 +21,18 @@ from mrcascade.io.fastmri.kspace import centre, forward
 
 # Central samples of k-space, and the side of the kernels in it, as in the paper.
 CALIBRATION = 24
+# Of fastMRI's coils there are up to 24; time and memory grow with their square and cube.
+MOST_COILS = 64
 _KERNEL = 6
 # Singular values of the calibration matrix below this share of the largest are noise.
 _NOISE = 0.02
 # Matrices are squared so often, and then applied so often, which leaves (l2 / l1)^72 of a second
 # eigenvector.
 _SQUARINGS, _APPLIED = 3, 8
-# Pixels whose matrices are held at once.
-_PIXELS = 8192
+# Numbers in the matrices of the pixels that are held at once.
+_HELD = 2**21
+# A map of a pixel below this share of the largest says that no coil sees anything there.
+_INSENSITIVE = 1e-6
 
 
 def virtual_coil(images: np.ndarray) -> np.ndarray:
@@ -51,7 +55,7 @@ def estimate_maps(images: np.ndarray, virtual: np.ndarray) -> np.ndarray:
     kernel = min(_KERNEL, *size)
     correlation = _correlation(_calibration(images), kernel)
     maps = np.empty(images.shape, np.complex64)
-    step = max(1, _PIXELS // size[1])
+    step = max(1, _HELD // (coils**2 * size[1]))
     for start in range(0, size[0], step):
         block = slice(start, min(start + step, size[0]))
         matrices = _matrices(correlation, size, block)
@@ -69,7 +73,8 @@ def combine(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
     """
     weight = (maps.real**2 + maps.imag**2).sum(axis=0)
     seen = (maps.conj() * images).sum(axis=0)
-    return np.divide(seen, weight, out=np.zeros_like(seen), where=weight > 0).astype(np.complex64)
+    where = weight > _INSENSITIVE**2 * weight.max()
+    return np.divide(seen, weight, out=np.zeros_like(seen), where=where).astype(np.complex64)
 
 
 def _calibration(images: np.ndarray) -> np.ndarray:

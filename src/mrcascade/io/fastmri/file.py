@@ -50,6 +50,7 @@ class FastMRI:
     """See the module; datasets that are not there are None.
 
     reconstruction, maps: dataset and name of it. attributes: those of `ATTRIBUTES` that are there.
+    What is said of averages, slices, coils and matrices is of the k-space.
     """
 
     path: Path
@@ -65,8 +66,6 @@ class FastMRI:
 
     @property
     def slices(self) -> int:
-        if self.kspace is None:
-            return int(self.reconstruction[0].shape[0])
         return int(self.kspace.shape[1 if self.kspace.ndim == 5 else 0])
 
     @property
@@ -148,7 +147,7 @@ def open_file(path: Path) -> Iterator[FastMRI]:
     with reading(path), path.open("rb"):
         pass  # says why a file cannot be opened better than h5py does
     with parsing(path):
-        file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE, locking=False)
+        file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
     try:
         with parsing(path):
             content = _content(file, path)

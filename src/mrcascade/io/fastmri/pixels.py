@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io.fastmri.coils import combine, estimate_maps, virtual_coil
+from mrcascade.io.fastmri.coils import MOST_COILS, combine, estimate_maps, virtual_coil
 from mrcascade.io.fastmri.file import FastMRI, open_file
 from mrcascade.io.fastmri.header import centred_affine
 from mrcascade.io.fastmri.kspace import centre, coil_images, root_sum_of_squares, sampling_of
@@ -24,7 +24,8 @@ def open_pixels(path: Path, complex_valued: bool) -> Iterator[RawPixels]:
 
     Raises MRCascadeError as `open_file` does, where the k-space is undersampled (or of the
     prostate, whose averages are) and a complex image is asked for or no reconstruction is stored,
-    and for maps of another size than the k-space.
+    for maps of another size than the k-space, and for more coils than `coils.MOST_COILS` without
+    maps.
     """
     with open_file(path) as file:
         if not file.obstacle:
@@ -90,6 +91,11 @@ def _complex(file: FastMRI) -> tuple[Iterator[np.ndarray], str]:
         _check_maps(file)
         images = (combine(_coils(file, i), _maps(file, i)) for i in range(file.slices))
         return images, f"{file.coils} coils combined with {file.maps[1]}"
+    if file.coils > MOST_COILS:
+        raise MRCascadeError(
+            f"{file.path} has {file.coils} coils, and maps are estimated of up to {MOST_COILS};"
+            " compress the coils, or store maps with it"
+        )
     virtual = virtual_coil(_coils(file, file.slices // 2))
     images = (_estimated(_coils(file, i), virtual) for i in range(file.slices))
     return images, f"{file.coils} coils combined with maps by ESPIRiT"
