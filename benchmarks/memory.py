@@ -70,18 +70,18 @@ def write_volume(folder: Path, slices: int, side: int, slice_axis: int) -> Path:
     return path
 
 
-def random_prior(folder: Path) -> Path:
+def random_prior(folder: Path, channels: int = 1) -> Path:
     torch.manual_seed(0)
     levels = []
     for config in network_preset("tiny").levels:
         condition = () if config.mean is None else (0.3, 0.25)
         spec = LevelSpec(config, LevelStatistics(0.0, 0.05, *condition))
-        levels.append((spec, LevelNetworks(config, channels=1).state_dict()))
+        levels.append((spec, LevelNetworks(config, channels).state_dict()))
     write_prior(
         folder,
         name="tiny, random",
         kernel="fourier",
-        channels=1,
+        channels=channels,
         levels=levels,
         spectrum=[1.0] * 8,
         provenance={},

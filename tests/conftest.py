@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from mrcascade.denoiser import LevelNetworks
 from mrcascade.networks import CascadeConfig, LevelConfig, network_preset
 from mrcascade.prior import CascadePrior, LevelSpec, LevelStatistics, write_prior
 
+ROOT = Path(__file__).resolve().parents[1]
 # Statistics of the size that real images have, in units of the robust maximum.
 STATISTICS = (
     LevelStatistics(0.0, 0.03, 0.3, 0.25),
@@ -63,3 +65,13 @@ def prior_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def prior(prior_folder: Path) -> CascadePrior:
     return CascadePrior.from_pretrained(prior_folder)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real MR images, from MRCASCADE_DATA or beside the repository."""
+    named = os.environ.get("MRCASCADE_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not (folder / "manifest.json").is_file():
+        pytest.skip(f"no real images at {folder}; set MRCASCADE_DATA to their folder")
+    return folder

@@ -1,6 +1,5 @@
 """Helpers of the io tests: random affines, images in memory, NIfTI files with chosen headers."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +8,6 @@ import numpy as np
 import pytest
 
 from mrcascade.io import Image
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -65,13 +62,3 @@ def ramp() -> Callable[..., np.ndarray]:
         return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
 
     return make
-
-
-@pytest.fixture(scope="session")
-def data_folder() -> Path:
-    """The folder of real MR images, from MRCASCADE_DATA or beside the repository."""
-    named = os.environ.get("MRCASCADE_DATA")
-    folder = Path(named) if named else ROOT.parent / "shared" / "data"
-    if not (folder / "manifest.json").is_file():
-        pytest.skip(f"no real images at {folder}; set MRCASCADE_DATA to their folder")
-    return folder

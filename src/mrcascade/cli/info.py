@@ -78,11 +78,15 @@ def describe_input(path: Path, series: str | None) -> list[str]:
         ALL_SERIES,
         SUFFIXES,
         choose_series,
+        describe_fastmri,
         dicom_files,
         find_series,
         format_of,
     )
 
+    if format_of(path) == "fastmri":
+        lines, gives_image = describe_fastmri(path)
+        return [*describe_image(path), *lines] if gives_image else [f"{path}: fastmri", *lines]
     if format_of(path) != "dicom":
         return describe_image(path)
     found = find_series(dicom_files(path, tuple(SUFFIXES)))
@@ -111,6 +115,8 @@ def describe_image(image: Input) -> list[str]:
         if source.affine is not None:
             spacing = " x ".join(f"{s:.4g}" for s in source.spacing)
             lines.insert(1, f"voxel size: {spacing} mm")
+        if source.origin:
+            lines.append(f"image: {source.origin}")
         if source.acquired is not None:
             acquired = " x ".join(str(source.acquired.get(a, "?")) for a in axes)
             lines.append(f"acquired matrix: {acquired} (by {source.acquired_by})")

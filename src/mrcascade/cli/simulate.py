@@ -11,7 +11,7 @@ from mrcascade.cli import options
 
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("simulate", help="make a low-resolution measurement of an image")
-    parser.add_argument("input", type=Path, help="DICOM, NIfTI, .npy, grey PNG or TIFF")
+    parser.add_argument("input", type=Path, help="DICOM, NIfTI, fastMRI, .npy, grey PNG or TIFF")
     options.add_output(parser, "the measurement and its sidecar")
     options.add_factor(parser)
     options.add_kernel(parser)

@@ -29,8 +29,8 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         nargs="+",
         metavar="INPUT",
-        help="DICOM series (folder, files or zip), image files (NIfTI, .npy, grey PNG or TIFF),"
-        " folders of them, BIDS datasets, or .txt lists of paths",
+        help="DICOM series (folder, files or zip), image files (NIfTI, fastMRI, .npy, grey PNG or"
+        " TIFF), folders of them, BIDS datasets, or .txt lists of paths",
     )
     options.add_output(parser, "result, uncertainty, preview and sidecar")
     options.add_factor(parser)

@@ -15,6 +15,7 @@ from mrcascade.io.bids import (
 from mrcascade.io.blocks import Axes, Block, SliceStore, StackOrder, file_blocks
 from mrcascade.io.derivation import Derivation
 from mrcascade.io.dicom import ALL_SERIES, Series, choose_series, dicom_files, find_series
+from mrcascade.io.fastmri import describe_fastmri
 from mrcascade.io.geometry import (
     choose_axes,
     describe_axes,
@@ -70,6 +71,7 @@ __all__ = [
     "choose_series",
     "derived_name",
     "describe_axes",
+    "describe_fastmri",
     "dicom_files",
     "file_blocks",
     "find_dataset",

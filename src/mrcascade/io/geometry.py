@@ -16,6 +16,8 @@ ORIGIN_KERNELS = ("fourier", "gaussian")
 
 # (rows, columns) of the images of a DICOM series in the array that they are read into.
 DICOM_PLANE: Axes = (1, 0)
+# Formats whose slices are those that were stored.
+_STORED_PLANES: dict[str, Axes] = {"dicom": DICOM_PLANE, "fastmri": (0, 1)}
 # Voxel sizes that differ by less than this count as equal.
 SPACING_TOLERANCE = 0.10
 # A plane keeps its name up to this angle between its normal and the world axis.
@@ -46,7 +48,8 @@ def choose_axes(image: Grid, override: str | tuple[int, ...] | None = None) -> A
     """The in-plane axes (rows, columns) of an image.
 
     DICOM says what a slice is: there they are (1, 0), the rows and columns of the stored images,
-    whose headers the results continue. In all other formats they are in ascending order:
+    whose headers the results continue; so does fastMRI, where they are (0, 1). In all other formats
+    they are in ascending order:
     The coarsest spatial axis is the slice axis, so the two finest are in-plane. Axes within
     `SPACING_TOLERANCE` of the coarsest are as good: of these the one nearest to the world's
     inferior-superior axis is the slice axis, so an isotropic volume is cut into axial slices.
@@ -58,8 +61,8 @@ def choose_axes(image: Grid, override: str | tuple[int, ...] | None = None) -> A
     """
     if override is not None:
         return _checked_override(image, override)
-    if image.format == "dicom" and min(image.shape[:2]) > 1:
-        return DICOM_PLANE
+    if image.format in _STORED_PLANES and min(image.shape[:2]) > 1:
+        return _STORED_PLANES[image.format]
     wide = [axis for axis in range(min(len(image.shape), 3)) if image.shape[axis] > 1]
     if len(wide) < 2:
         raise MRCascadeError(
@@ -74,9 +77,10 @@ def choose_axes(image: Grid, override: str | tuple[int, ...] | None = None) -> A
 def plane_name(image: Grid, axes: Axes) -> str:
     """The world plane of `axes`: "axial", "coronal" or "sagittal".
 
-    "oblique" where the normal is more than 30 degrees off all three, "unknown" without an affine.
+    "oblique" where the normal is more than 30 degrees off all three, "unknown" without an affine
+    and for fastMRI, whose affine knows distances only.
     """
-    if image.affine is None:
+    if image.affine is None or image.format == "fastmri":
         return "unknown"
     normal = np.cross(image.affine[:3, axes[0]], image.affine[:3, axes[1]])
     alignment = np.abs(normal) / np.linalg.norm(normal)

@@ -61,14 +61,15 @@ class Image:
         return replace(self, data=data, affine=affine)
 
 
-def read_image(path: Input | str | os.PathLike[str]) -> Image:
+def read_image(path: Input | str | os.PathLike[str], complex_valued: bool = False) -> Image:
     """Read an image file or DICOM series; the ending of a name picks the format (`format_of`).
 
-    Any real type becomes float32 (after the file's own scaling) and any complex one complex64.
+    Any real type becomes float32 (after the file's own scaling) and any complex one complex64;
+    complex_valued: as for `open_source`.
     Raises MRCascadeError if the file is missing, of another format, damaged, not 2-D to 4-D, in
     colour, without a usable affine (NIfTI), not finite or constant, and as `open_source` does.
     """
-    with open_source(path) as source:
+    with open_source(path, complex_valued) as source:
         data = np.empty(source.shape, source.dtype)
         in_file_order = data.transpose(source.layout)
         for block, values in source.blocks():
@@ -230,12 +231,14 @@ def output_layout(path: Path, ndim: int) -> tuple[int, ...]:
 def result_ending(image: Input, kind: str | None = None) -> str:
     """The ending of results that are made from an input, in its own format or in `kind`.
 
-    PNG cannot hold float32. Raises MRCascadeError where DICOM is asked for and the input is none.
+    PNG cannot hold float32, and fastMRI's files hold k-space. Raises MRCascadeError where DICOM is
+    asked for and the input is none.
     """
     own = format_of(image)
     if kind == "dicom" and own != "dicom":
         raise _no_dicom(image)
     endings = {"nifti": ".nii.gz", "npy": ".npy", "png": ".tif", "tiff": ".tif"}
+    endings |= {"fastmri": ".nii.gz"}
     return (endings | {"dicom": FOLDER_ENDING})[kind or own]
 
 
@@ -257,6 +260,8 @@ def check_writable(
             f"{path} has no supported ending: PNG cannot hold a result without rounding; write"
             " .nii.gz, .nii, .npy or .tif"
         )
+    if kind == "fastmri":
+        raise MRCascadeError(f"{path}: results are not written as k-space; write .nii.gz instead")
     if kind == "dicom":
         if not isinstance(image.header, Series):
             raise _no_dicom(image.source)

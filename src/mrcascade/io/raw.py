@@ -14,7 +14,8 @@ class RawPixels:
     whether the values are. read: the next `count` values in the file's order, 1-D, any numeric
     type; MRCascadeError where the file ends early. finish: reads what is left and gives the
     SHA-256 of the input. affine, header: None where the format has none. acquired: axis -> samples
-    that were acquired along it, as `acquired_by` says; None where nothing says so.
+    that were acquired along it, as `acquired_by` says; None where nothing says so. origin: what
+    the pixels are, where a file holds more than one image, or k-space they were made of.
     """
 
     shape: tuple[int, ...]
@@ -26,3 +27,4 @@ class RawPixels:
     header: object | None = None
     acquired: Mapping[int, int] | None = None
     acquired_by: str = ""
+    origin: str = ""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import nifti, npy, picture
+from mrcascade.io import fastmri, nifti, npy, picture
 from mrcascade.io.blocks import Block, file_blocks
 from mrcascade.io.dicom import Series, choose_series, dicom_files, find_series, is_dicom_name
 from mrcascade.io.dicom.pixels import open_pixels, series_sha256
@@ -29,6 +29,7 @@ SUFFIXES = {
     ".png": "png",
     ".tif": "tiff",
     ".tiff": "tiff",
+    ".h5": "fastmri",
 }
 _OPENERS = {
     "nifti": nifti.open_pixels,
@@ -59,8 +60,8 @@ class Source:
 
     source: the file. format: as `format_of` says. shape: 2-D to 4-D, axis order of the file.
     layout: the axes from the slowest to the fastest in the file. dtype: of the blocks, float32 or
-    complex64. affine, header: as in `Image`. acquired, acquired_by: as in `RawPixels`. sha256: of
-    the file (of a series: of its files one after the other), once all blocks were read.
+    complex64. affine, header: as in `Image`. acquired, acquired_by, origin: as in `RawPixels`.
+    sha256: of the file (of a series: of its files one after the other), once all blocks were read.
     """
 
     def __init__(self, path: Path, kind: str, raw: RawPixels) -> None:
@@ -68,6 +69,7 @@ class Source:
         self.shape, self.layout = raw.shape, raw.layout
         self.affine, self.header = raw.affine, raw.header
         self.acquired, self.acquired_by = raw.acquired, raw.acquired_by
+        self.origin = raw.origin
         self.dtype = np.dtype(np.complex64 if raw.complex else np.float32)
         self._raw = raw
         self._sha256: str | None = None
@@ -99,12 +101,18 @@ class Source:
 
 
 @contextmanager
-def open_source(image: Input | str | os.PathLike[str]) -> Iterator[Source]:
+def open_source(
+    image: Input | str | os.PathLike[str], complex_valued: bool = False
+) -> Iterator[Source]:
     """Open an image: a DICOM series, or a file or folder whose name picks the format (`format_of`).
+
+    complex_valued: which image is made of k-space, the complex one or the magnitude; files that
+    hold an image give that.
 
     Raises MRCascadeError if it is missing, of another format, damaged, not 2-D to 4-D, in colour,
     or without a usable affine (NIfTI); for a folder or archive of several DICOM series; for a
-    series whose images do not belong together. What only the pixels tell, `Source.blocks` raises.
+    series whose images do not belong together; for k-space that gives no such image. What
+    only the pixels tell, `Source.blocks` raises.
     """
     with ExitStack() as stack:
         if not isinstance(image, Series):
@@ -114,6 +122,10 @@ def open_source(image: Input | str | os.PathLike[str]) -> Iterator[Source]:
             image = image if isinstance(image, Series) else only_series(image)
             path = image.path
             raw = stack.enter_context(open_pixels(image))
+        elif kind == "fastmri":
+            assert isinstance(image, Path)
+            path = image
+            raw = stack.enter_context(fastmri.open_pixels(path, complex_valued))
         else:
             assert isinstance(image, Path)  # a series is of the kind "dicom"
             path = image

@@ -89,7 +89,7 @@ class Estimator:
         targets = sr_targets(item, output, job)
         for target in targets.values():
             check_target(target, job.overwrite)
-        with open_source(item.image) as source:
+        with open_source(item.image, prior.channels == 2) as source:
             axes = choose_axes(source, job.axes)
             check_result(source, axes, targets["result"], job)
             acquired = acquired_by_header(source, axes, job.acquired)

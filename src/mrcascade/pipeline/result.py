@@ -160,6 +160,7 @@ def sidecar_of(
         "Description": f"Super-resolved {factor_label(job.factor)} in plane. {NOTICE}",
         "Sources": _source_names(source, job),
         "SourceSHA256": source.sha256,
+        **({"SourceImage": source.origin} if source.origin else {}),
         "Resolution": f"in-plane matrix enlarged by {job.factor[0]:g} x {job.factor[1]:g}",
         "InPlaneAxes": list(axes),
         "Files": _file_names(targets),

@@ -109,7 +109,7 @@ def super_resolve_file(
         if target.exists() and path.exists() and target.samefile(path):
             raise MRCascadeError(f"{path} is itself the output; choose another folder")
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(item.image))
+        source = stack.enter_context(open_source(item.image, prior.channels == 2))
         axes = choose_axes(source, job.axes)
         check_result(source, axes, targets["result"], job)
         metadata = bids_metadata(item, axes)

@@ -1,0 +1,141 @@
+"""Complex images of several coils: sensitivity maps by ESPIRiT, and combination.
+
+ESPIRiT (Uecker et al., Magn Reson Med 71:990-1001, 2014) is used because it needs no smoothing of
+images, whose bias at edges an adaptive combination (Walsh et al. 2000) carries into the phase. It
+is written here, as the kept library that has it (sigpy) brings a compiler, and holds every kernel
+at the size of the image: here the kernels' correlation, a few samples wide, is evaluated row by
+row. Differences from the paper: the maps fill the whole image, there is no cut by eigenvalue, so
+that noise stays as it is and nothing dark is erased; and there is one set, so that
+anatomy that folds over in the encoded field of view is combined wrongly.
+
+Phase. Coils and object share a phase that no data can separate. That of a map, and with it of the
+combined image, is the one that a virtual coil sees: the combination of coils that has the most
+energy in the calibration region of the volume's middle slice, its weight for the strongest coil
+real. One phase common to all slices stays arbitrary, and where the virtual coil sees nothing the
+phase jumps.
+"""
+
+import numpy as np
+
+from mrcascade.io.fastmri.kspace import centre, forward
+
+# Central samples of k-space, and the side of the kernels in it, as in the paper.
+CALIBRATION = 24
+# Of fastMRI's coils there are up to 24; time and memory grow with their square and cube.
+MOST_COILS = 64
+_KERNEL = 6
+# Singular values of the calibration matrix below this share of the largest are noise.
+_NOISE = 0.02
+# Matrices are squared so often, and then applied so often, which leaves (l2 / l1)^72 of a second
+# eigenvector.
+_SQUARINGS, _APPLIED = 3, 8
+# Numbers in the matrices of the pixels that are held at once.
+_HELD = 2**21
+# A map of a pixel below this share of the largest says that no coil sees anything there.
+_INSENSITIVE = 1e-6
+
+
+def virtual_coil(images: np.ndarray) -> np.ndarray:
+    """Weights (coils,) of the strongest combination of the coils, of norm 1; see the module.
+
+    images: (coils, rows, columns), complex.
+    """
+    samples = _calibration(images).reshape(len(images), -1)
+    weights = np.linalg.eigh(samples @ samples.conj().T)[1][:, -1]
+    strongest = weights[np.abs(weights).argmax()]
+    return weights * (np.abs(strongest) / strongest)
+
+
+def estimate_maps(images: np.ndarray, virtual: np.ndarray) -> np.ndarray:
+    """Sensitivity maps (coils, rows, columns), complex64, whose squares sum to 1 in each pixel.
+
+    images: one slice, (coils, rows, columns), complex, fully sampled. virtual: as `virtual_coil`.
+    """
+    coils, *size = images.shape
+    kernel = min(_KERNEL, *size)
+    correlation = _correlation(_calibration(images), kernel)
+    maps = np.empty(images.shape, np.complex64)
+    step = max(1, _HELD // (coils**2 * size[1]))
+    for start in range(0, size[0], step):
+        block = slice(start, min(start + step, size[0]))
+        matrices = _matrices(correlation, size, block)
+        vectors = _dominant(matrices.reshape(-1, coils, coils))
+        seen = vectors @ virtual.conj()
+        vectors *= np.exp(-1j * np.angle(seen))[:, None]
+        maps[:, block] = vectors.T.reshape(coils, -1, size[1])
+    return maps
+
+
+def combine(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """The least-squares image (rows, columns), complex64; 0 where no coil is sensitive.
+
+    images, maps: (coils, rows, columns); the noise is taken as alike and independent in all coils.
+    """
+    weight = (maps.real**2 + maps.imag**2).sum(axis=0)
+    seen = (maps.conj() * images).sum(axis=0)
+    where = weight > _INSENSITIVE**2 * weight.max()
+    return np.divide(seen, weight, out=np.zeros_like(seen), where=where).astype(np.complex64)
+
+
+def _calibration(images: np.ndarray) -> np.ndarray:
+    """The central samples of the images' k-space, (coils, CALIBRATION, CALIBRATION) or fewer.
+
+    They are scaled to a largest magnitude of 1: fastMRI's values are tiny.
+    """
+    first = centre(forward(images, 1), 1, CALIBRATION)
+    samples = centre(forward(first, 2), 2, CALIBRATION).astype(np.complex128)
+    return samples / (np.abs(samples).max() or 1.0)
+
+
+def _correlation(calibration: np.ndarray, kernel: int) -> np.ndarray:
+    """The kernels that the calibration region obeys, as the correlation (w, w, coils, coils),
+    complex64, of shifts -kernel < d < kernel between their samples."""
+    coils = len(calibration)
+    patches = np.lib.stride_tricks.sliding_window_view(calibration, (kernel, kernel), (1, 2))
+    columns = patches.transpose(0, 3, 4, 1, 2).reshape(coils * kernel**2, -1)
+    values, vectors = np.linalg.eigh(columns @ columns.conj().T)
+    kept = vectors[:, values > _NOISE**2 * values[-1]]
+    projector = (kept @ kept.conj().T).reshape(coils, kernel, kernel, coils, kernel, kernel)
+    total = np.zeros((2 * kernel - 1, 2 * kernel - 1, coils, coils), projector.dtype)
+    for p, q in np.ndindex(kernel, kernel):
+        first, second = kernel - 1 - p, kernel - 1 - q  # where the shift is -p and -q
+        window = total[first : first + kernel, second : second + kernel]
+        window += projector[:, p, q].transpose(2, 3, 0, 1)
+    return (total / kernel**2).astype(np.complex64)
+
+
+def _matrices(correlation: np.ndarray, size: list[int], rows: slice) -> np.ndarray:
+    """The paper's G of each pixel, (rows, columns, coils, coils): Hermitian, eigenvalues 0 to 1.
+
+    size: (rows, columns) of the image. rows: which ones.
+    """
+    width, _, coils, _ = correlation.shape
+    first, second = (_waves(n, width) for n in size)
+    along_rows = first[rows] @ correlation.reshape(width, -1)
+    both = second @ along_rows.reshape(-1, width, coils * coils)
+    return both.reshape(*both.shape[:2], coils, coils)
+
+
+def _waves(size: int, width: int) -> np.ndarray:
+    """exp(-2 pi i x d / size) for centred pixels x and shifts d, (size, width)."""
+    pixels = np.arange(size) - size // 2
+    shifts = np.arange(width) - width // 2
+    return np.exp(-2j * np.pi * np.outer(pixels, shifts) / size).astype(np.complex64)
+
+
+def _dominant(matrices: np.ndarray) -> np.ndarray:
+    """The eigenvector of the largest eigenvalue of Hermitian matrices (N, coils, coils), of norm 1;
+    of matrices of zeros, the first unit vector."""
+    for _ in range(_SQUARINGS):
+        trace = np.trace(matrices, axis1=1, axis2=2).real
+        matrices = matrices / np.where(trace > 0, trace, 1)[:, None, None]
+        matrices = matrices @ matrices
+    # They tend to rank 1, where all columns are alike: the longest is the best start.
+    longest = np.diagonal(matrices, axis1=1, axis2=2).real.argmax(axis=1)
+    vectors = np.take_along_axis(matrices, longest[:, None, None], axis=2)
+    for _ in range(_APPLIED):
+        vectors = matrices @ vectors
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors /= np.where(lengths > 0, lengths, 1)
+    vectors[lengths[:, 0, 0] == 0, 0] = 1
+    return vectors[..., 0]

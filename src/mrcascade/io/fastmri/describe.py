@@ -1,0 +1,50 @@
+"""What ``mrcascade info`` says about a fastMRI file, beyond what it says of every image."""
+
+from pathlib import Path
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.io.fastmri.file import ATTRIBUTES, FastMRI, open_file
+from mrcascade.io.fastmri.pixels import check_usable
+
+
+def describe_fastmri(path: Path) -> tuple[list[str], bool]:
+    """Lines about the content of a file, and whether it gives an image.
+
+    Raises MRCascadeError as `open_file` does.
+    """
+    with open_file(path) as file:
+        lines = [*_attributes(file), *_kspace(file), _maps(file), _reconstruction(file)]
+        try:
+            check_usable(file, complex_valued=False)
+        except MRCascadeError as error:
+            return [*lines, str(error)], False
+        return lines, True
+
+
+def _attributes(file: FastMRI) -> list[str]:
+    said = [f"{name} {file.attributes[name]}" for name in ATTRIBUTES if name in file.attributes]
+    return [f"attributes: {', '.join(said)}"] if said else []
+
+
+def _kspace(file: FastMRI) -> list[str]:
+    if file.kspace is None:
+        return ["k-space: none"]
+    many = f"{file.averages} averages, " * (file.averages > 1)
+    size = f"{file.kspace_matrix[0]} x {file.kspace_matrix[1]}"
+    coils = f"{file.coils} coil{'s' * (file.coils != 1)}"
+    sampled = file.obstacle or "fully sampled"
+    line = f"k-space: {many}{file.slices} slices, {coils}, {size}, {sampled}"
+    if file.obstacle:
+        return [line]
+    return [line, f"its images are cropped to {file.matrix[0]} x {file.matrix[1]}"]
+
+
+def _maps(file: FastMRI) -> str:
+    return f"sensitivity maps: {file.maps[1] or 'none'}"
+
+
+def _reconstruction(file: FastMRI) -> str:
+    dataset, name = file.reconstruction
+    if dataset is None:
+        return "stored reconstruction: none"
+    return f"stored reconstruction: {name}, {' x '.join(map(str, dataset.shape))}"

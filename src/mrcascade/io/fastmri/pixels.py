@@ -1,0 +1,153 @@
+"""Images of a fastMRI file, one slice at a time, in the units of its k-space."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.io.fastmri.coils import MOST_COILS, combine, estimate_maps, virtual_coil
+from mrcascade.io.fastmri.file import FastMRI, open_file
+from mrcascade.io.fastmri.header import centred_affine
+from mrcascade.io.fastmri.kspace import centre, coil_images, root_sum_of_squares, sampling_of
+from mrcascade.io.raw import RawPixels
+from mrcascade.io.stream import open_stream
+
+
+@contextmanager
+def open_pixels(path: Path, complex_valued: bool) -> Iterator[RawPixels]:
+    """The images of a fastMRI file as (rows, columns, slices).
+
+    Fully sampled k-space gives the root sum of squares of the coils, or, complex_valued, their
+    combination (`coils`). A file without it gives its stored reconstruction.
+
+    Raises MRCascadeError as `open_file` does, where the k-space is undersampled (or of the
+    prostate, whose averages are) and a complex image is asked for or no reconstruction is stored,
+    for maps of another size than the k-space, and for more coils than `coils.MOST_COILS` without
+    maps.
+    """
+    with open_file(path) as file:
+        if not file.obstacle:
+            yield _from_kspace(file, complex_valued)
+        else:
+            check_usable(file, complex_valued)
+            yield _stored(file)
+
+
+def check_usable(file: FastMRI, complex_valued: bool) -> None:
+    """Raise MRCascadeError where `open_pixels` has no image to give."""
+    if file.obstacle and complex_valued:
+        raise MRCascadeError(
+            f"{file.path}: {file.obstacle}, so that it gives no complex image; take a magnitude"
+            " prior, or reconstruct the k-space first"
+        )
+    if file.obstacle and file.reconstruction[0] is None:
+        raise MRCascadeError(
+            f"{file.path}: {file.obstacle}, and no reconstruction is stored with it; reconstruct"
+            " it first, as this is a task of its own"
+        )
+
+
+def _stored(file: FastMRI) -> RawPixels:
+    dataset, name = file.reconstruction
+    reader = _Reader(file.path, (file.read_reconstruction(i) for i in range(dataset.shape[0])))
+    slices, rows, columns = (int(n) for n in dataset.shape)
+    shape = rows, columns, slices
+    affine = centred_affine(shape, file.header.voxel(None))
+    origin = f"the stored {name}, as {file.obstacle}"
+    return RawPixels(shape, (2, 0, 1), False, reader.read, reader.finish, affine, origin=origin)
+
+
+def _from_kspace(file: FastMRI, complex_valued: bool) -> RawPixels:
+    images, origin = _complex(file) if complex_valued else _magnitude(file)
+    reader = _Reader(file.path, images)
+    shape = (*file.matrix, file.slices)
+    pairs = zip(file.matrix, file.kspace_matrix, file.sampling.acquired, strict=True)
+    acquired = [min(n, round(n * reached / whole)) for n, whole, reached in pairs]
+    return RawPixels(
+        shape=shape,
+        layout=(2, 0, 1),
+        complex=complex_valued,
+        read=reader.read,
+        finish=reader.finish,
+        affine=centred_affine(shape, file.header.voxel(file.kspace_matrix)),
+        acquired=dict(enumerate(acquired)),
+        acquired_by="the zeros around its k-space",
+        origin=origin,
+    )
+
+
+def _magnitude(file: FastMRI) -> tuple[Iterator[np.ndarray], str]:
+    """The slices in order, and what they are."""
+    of = "magnitude" if file.coils == 1 else f"root sum of squares of {file.coils} coils"
+    return (root_sum_of_squares(_coils(file, i)) for i in range(file.slices)), of
+
+
+def _complex(file: FastMRI) -> tuple[Iterator[np.ndarray], str]:
+    if file.coils == 1:
+        return (_coils(file, i)[0] for i in range(file.slices)), "the complex image of one coil"
+    if file.maps[0] is not None:
+        _check_maps(file)
+        images = (combine(_coils(file, i), _maps(file, i)) for i in range(file.slices))
+        return images, f"{file.coils} coils combined with {file.maps[1]}"
+    if file.coils > MOST_COILS:
+        raise MRCascadeError(
+            f"{file.path} has {file.coils} coils, and maps are estimated of up to {MOST_COILS};"
+            " compress the coils, or store maps with it"
+        )
+    virtual = virtual_coil(_coils(file, file.slices // 2))
+    images = (_estimated(_coils(file, i), virtual) for i in range(file.slices))
+    return images, f"{file.coils} coils combined with maps by ESPIRiT"
+
+
+def _estimated(images: np.ndarray, virtual: np.ndarray) -> np.ndarray:
+    return combine(images, estimate_maps(images, virtual))
+
+
+def _coils(file: FastMRI, number: int) -> np.ndarray:
+    kspace = file.read_kspace(number)
+    if not sampling_of(kspace).full:
+        raise MRCascadeError(
+            f"{file.path}: the k-space of slice {number} is undersampled; reconstruct it first"
+        )
+    return coil_images(kspace, file.matrix)
+
+
+def _check_maps(file: FastMRI) -> None:
+    shape = file.maps[0].shape
+    sizes = (file.kspace_matrix, file.matrix)
+    if shape[:2] != (file.slices, file.coils) or shape[2:] not in sizes:
+        raise MRCascadeError(
+            f"{file.path}: {file.maps[1]} of shape {shape} does not fit its k-space of"
+            f" {file.slices} slices, {file.coils} coils; remove it, and maps are estimated"
+        )
+
+
+def _maps(file: FastMRI, number: int) -> np.ndarray:
+    """As they are, or cropped as the images are."""
+    rows = centre(file.read_maps(number), 1, file.matrix[0])
+    return centre(rows, 2, file.matrix[1])
+
+
+class _Reader:
+    """Gives out slices as runs of values."""
+
+    def __init__(self, path: Path, slices: Iterator[np.ndarray]) -> None:
+        self._path, self._slices = path, slices
+        self._left: list[np.ndarray] = []
+
+    def read(self, count: int) -> np.ndarray:
+        have = sum(part.size for part in self._left)
+        while have < count:
+            values = next(self._slices).ravel()
+            self._left.append(values)
+            have += values.size
+        joined = self._left[0] if len(self._left) == 1 else np.concatenate(self._left)
+        self._left = [joined[count:]] if have > count else []
+        return joined[:count]
+
+    def finish(self) -> str:
+        """SHA-256 of the file, which is read once more from front to back."""
+        with open_stream(self._path) as stream:
+            return stream.finish()
