@@ -149,7 +149,7 @@ def test_complex_images_need_a_complex_prior(prior: CascadePrior, tmp_path: Path
     assert result.mean.dtype == np.complex64
     assert result.residual.max() < 1e-5
     assert result.std.dtype == np.float32
-    with pytest.raises(MRCascadeError, match="use a prior for magnitude images"):
+    with pytest.raises(MRCascadeError, match="has no phase: use a magnitude prior, such as"):
         super_resolve(np.abs(y), operator, two)
 
 
