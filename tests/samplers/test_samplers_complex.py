@@ -36,7 +36,7 @@ from mrcascade.samplers import (
 
 SHAPE = (8, 8)
 MEAN = SamplerSettings("mean", steps=None)
-SHORT = SamplerSettings("short", steps=30, zeta=0.3)
+SHORT = SamplerSettings("short", steps=10, zeta=0.3)
 
 
 def complex_covariance(seed: int = 2) -> Array:
@@ -127,7 +127,7 @@ def test_samples_have_the_law_of_their_algorithm() -> None:
     mean, cov = expected_law(prior, plan, y[0].flatten().numpy())
     result = cascade_sample(prior, plan, y[:1], Silence([0]))
     assert np.abs(result.image.flatten().numpy() - mean).max() < 1e-9
-    n = 1000
+    n = 500
     draws = cascade_sample(prior, plan, y[:1].expand(n, -1, -1, -1), NoiseSource(range(n)))
     x = draws.image.reshape(n, -1).numpy()
     variance = np.diag(cov)

@@ -25,6 +25,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
 from mrcascade.io import SUFFIXES, Axes, choose_axes, list_images, read_image, to_slices
 from mrcascade.operators import LinearOperator, SeparableOperator
+from mrcascade.phase import with_simulated_phase
 
 Matrix = tuple[int, int]
 Factors = tuple[float, float]
@@ -194,18 +195,26 @@ def short_name(name: str) -> str:
 # ---- ground truth and measurement ----
 
 
-def load_truth(file: TestFile, factor: Factors, max_slices: int | None = None) -> Truth:
+def load_truth(
+    file: TestFile,
+    factor: Factors,
+    max_slices: int | None = None,
+    phase_seed: int | None = None,
+) -> Truth:
     """Read a file: slices at their acquired matrix, centre-cropped to what the factors divide.
 
     Slices with a mean magnitude below 2 % of the volume's robust maximum are air and left out:
     the same slices for every method, factor, kernel and noise. ``max_slices`` keeps that many of
-    the rest, evenly spread. Raises MRCascadeError where nothing is left.
+    the rest, evenly spread. With ``phase_seed`` a magnitude image gets the simulated phase of that
+    seed and of its name. Raises MRCascadeError where nothing is left.
     """
     image = read_image(file.path)
     stack = to_slices(image, choose_axes(image, file.axes))
     if file.matrix is not None:
         stack = fourier_crop(stack, file.matrix)
     try:
+        if phase_seed is not None:
+            stack = with_simulated_phase(stack, file.name, phase_seed)
         stack = np.ascontiguousarray(centre_crop(stack, factor))
     except MRCascadeError as error:
         raise MRCascadeError(f"{file.path}: {error}") from error
