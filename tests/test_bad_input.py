@@ -6,11 +6,13 @@ import errno
 import resource
 import shutil
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image as Picture
 
@@ -75,6 +77,18 @@ def empty_folder(path: Path) -> Path:
     return path
 
 
+def dicom(path: Path) -> Path:
+    source = Path(pydicom.__file__).parent / "data" / "test_files" / "MR_small.dcm"
+    path.write_bytes(source.read_bytes()[:5000])
+    return path
+
+
+def zipped(path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "no image")
+    return path
+
+
 FILES: dict[str, tuple[str, Callable[[Path], Path], tuple[str, ...]]] = {
     "missing": ("a.nii.gz", lambda p: p, ("does not exist", "check the name")),
     "no images": ("folder", empty_folder, ("no image found", "files must end in")),
@@ -82,6 +96,10 @@ FILES: dict[str, tuple[str, Callable[[Path], Path], tuple[str, ...]]] = {
     "unknown ending": ("a.mgz", text, ("no supported ending", "convert it")),
     "cut gzip": ("a.nii.gz", truncated, ("truncated or damaged gzip", "download it again")),
     "cut": ("a.nii", truncated, ("truncated", "download it again")),
+    "cut dicom": ("a.dcm", dicom, ("truncated", "copy or export it again")),
+    "text as dicom": ("a.dcm", text, ("damaged DICOM file or none", "export it again")),
+    "text as zip": ("a.zip", text, ("damaged zip archive or none", "unpack it")),
+    "empty zip": ("a.zip", zipped, ("holds no DICOM image", "give a folder or archive")),
     "text": ("a.nii.gz", text, ("not a NIfTI file", "convert it")),
     "text as npy": ("a.npy", text, ("not a NumPy .npy file", "numpy.save")),
     "nan": ("a.nii", with_value(np.nan), ("1 NaN or infinite voxel", "replace")),

@@ -15,9 +15,11 @@ def write_preview(
     result: np.ndarray,
     std: np.ndarray | None,
     operator: LinearOperator,
+    shape: float = 1.0,
 ) -> None:
     """PNG of one slice: measurement (h, w), result and std (H, W). The result has the display
-    window of the input."""
+    window of the input. shape: height of the image divided by its width, per pixel of the result.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -28,10 +30,17 @@ def write_preview(
     axes = figure.subplots(1, 2 + (std is not None))
     for axis, (title, pixels) in zip(axes, panels, strict=False):
         rows, cols = pixels.shape
-        axis.imshow(np.abs(pixels), cmap="gray", vmin=0, vmax=window, interpolation="nearest")
+        axis.imshow(
+            np.abs(pixels),
+            cmap="gray",
+            vmin=0,
+            vmax=window,
+            interpolation="nearest",
+            aspect=shape * (result.shape[0] / rows) / (result.shape[1] / cols),
+        )
         axis.set_title(f"{title}, {rows} x {cols}", fontsize=11)
     if std is not None:
-        picture = axes[-1].imshow(std, cmap="magma", vmin=0, interpolation="nearest")
+        picture = axes[-1].imshow(std, cmap="magma", vmin=0, interpolation="nearest", aspect=shape)
         axes[-1].set_title("standard deviation of the samples", fontsize=11)
         figure.colorbar(picture, ax=axes[-1], shrink=0.75)
     for axis in axes:

@@ -130,14 +130,14 @@ def test_the_pixels_are_ours_and_the_file_is_untouched(
 def test_missing_folder_and_unreadable(tmp_path: Path) -> None:
     refused(tmp_path / "no.nii.gz", "does not exist", "check the name")
     (tmp_path / "folder.nii").mkdir()
-    refused(tmp_path / "folder.nii", "is a folder")
+    refused(tmp_path / "folder.nii", "holds no DICOM image")
     (tmp_path / "loop.nii").symlink_to(tmp_path / "loop.nii")
     refused(tmp_path / "loop.nii", "symbolic links")
     (tmp_path / "file").touch()
     refused(tmp_path / "file" / "a.nii", "cannot read")
 
 
-@pytest.mark.parametrize("name", ["a.mgz", "a.nii.bz2", "a.hdr", "a.dcm", "a", "nii", "a.npz"])
+@pytest.mark.parametrize("name", ["a.mgz", "a.nii.bz2", "a.hdr", "a", "nii", "a.npz"])
 def test_unsupported_endings_are_named_with_the_supported_ones(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")
     refused(tmp_path / name, "no supported ending", ".nii.gz, .nii, .npy")

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mrcascade.cli import options
 from mrcascade.errors import MRCascadeError
 from mrcascade.prior_format import PRIOR_FILE, bundled_priors, prior_folder, read_document
 
+if TYPE_CHECKING:
+    from mrcascade.io import Input
+
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser("info", help="describe a prior or an image file")
+    parser = subparsers.add_parser("info", help="describe a prior, an image file or DICOM series")
     parser.add_argument(
-        "what", metavar="PRIOR_OR_IMAGE", help="prior name or folder, or image file"
+        "what",
+        metavar="PRIOR_OR_IMAGE",
+        help="prior name or folder, image file, or DICOM file, folder or zip",
     )
+    options.add_series(parser, several=False)
     parser.set_defaults(run=run)
 
 
@@ -22,8 +30,8 @@ def run(arguments: argparse.Namespace) -> None:
     path = Path(arguments.what)
     if arguments.what in bundled_priors() or (path / PRIOR_FILE).is_file():
         print("\n".join(describe_prior(prior_folder(arguments.what))))
-    elif path.is_file():
-        print("\n".join(describe_image(path)))
+    elif path.exists():
+        print("\n".join(describe_input(path, arguments.series)))
     else:
         raise MRCascadeError(
             f"{arguments.what}: neither a prior (bundled: {', '.join(bundled_priors()) or 'none'})"
@@ -66,19 +74,46 @@ def _network(networks: dict[str, Any]) -> str:
     return "no network"
 
 
-def describe_image(path: Path) -> list[str]:
-    """Lines about an image: size, geometry, what ``sr`` would take as its planes."""
-    from mrcascade.intensity import robust_maximum
-    from mrcascade.io import choose_axes, describe_axes, read_image
+def describe_input(path: Path, series: str | None) -> list[str]:
+    """Lines about an image file or about what DICOM series there are."""
+    from mrcascade.io import (
+        ALL_SERIES,
+        SUFFIXES,
+        choose_series,
+        dicom_files,
+        find_series,
+        format_of,
+    )
 
-    image = read_image(path)
-    spacing = " x ".join(f"{s:.4g}" for s in image.spacing)
-    lines = [
-        f"{path}: {image.format}, {' x '.join(map(str, image.data.shape))},"
-        f" {'complex' if image.data.dtype.kind == 'c' else 'real'}",
-        f"in plane: {describe_axes(image, choose_axes(image))}",
-        f"robust maximum: {robust_maximum(image.data):.6g}",
-    ]
-    if image.affine is not None:
-        lines.insert(1, f"voxel size: {spacing} mm")
+    if format_of(path) != "dicom":
+        return describe_image(path)
+    found = find_series(dicom_files(path, tuple(SUFFIXES)))
+    chosen = choose_series(found, series or ALL_SERIES, str(path))
+    if len(chosen) == 1:
+        return [chosen[0].describe(), *describe_image(chosen[0])]
+    return [f"{path}: {len(chosen)} series", *(one.describe() for one in chosen)]
+
+
+def describe_image(image: Input) -> list[str]:
+    """Lines about an image: size, geometry, what ``sr`` would take as its planes."""
+    from mrcascade.intensity import RobustMaximum
+    from mrcascade.io import choose_axes, describe_axes, open_source
+
+    with open_source(image) as source:
+        maximum = RobustMaximum(math.prod(source.shape))
+        for _, values in source.blocks():
+            maximum.add(values)
+        axes = choose_axes(source)
+        lines = [
+            f"{image}: {source.format}, {' x '.join(map(str, source.shape))},"
+            f" {'complex' if source.dtype.kind == 'c' else 'real'}",
+            f"in plane: {describe_axes(source, axes)}",
+            f"robust maximum: {maximum.value():.6g}",
+        ]
+        if source.affine is not None:
+            spacing = " x ".join(f"{s:.4g}" for s in source.spacing)
+            lines.insert(1, f"voxel size: {spacing} mm")
+        if source.acquired is not None:
+            acquired = " x ".join(str(source.acquired.get(a, "?")) for a in axes)
+            lines.append(f"acquired matrix: {acquired} (by {source.acquired_by})")
     return lines

@@ -25,6 +25,16 @@ def factor_pair(text: str) -> tuple[float, float]:
     return values[0], values[-1]
 
 
+def acquired_matrix(text: str) -> str | tuple[int, int]:
+    """``auto``, or ``256,210``: rows and columns."""
+    if text == "auto":
+        return text
+    parts = text.split(",")
+    if len(parts) != 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor two sizes such as 256,210")
+    return int(parts[0]), int(parts[1])
+
+
 def add_output(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help=f"folder for {what}"
@@ -67,6 +77,23 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes that share the work, each on its part of the CPU or its own GPU;"
         " default: %(default)s",
+    )
+
+
+def add_series(parser: argparse.ArgumentParser, several: bool) -> None:
+    parser.add_argument(
+        "--series",
+        metavar="NUMBER|UID" + "|all" * several,
+        help="which DICOM series, where a folder or archive holds several (mrcascade info lists"
+        " them)",
+    )
+
+
+def add_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--format",
+        choices=("nifti", "dicom"),
+        help="of the results (default: the input's; dicom needs a DICOM input)",
     )
 
 

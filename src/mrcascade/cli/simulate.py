@@ -11,17 +11,20 @@ from mrcascade.cli import options
 
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("simulate", help="make a low-resolution measurement of an image")
-    parser.add_argument("input", type=Path, help="NIfTI, .npy, grey PNG or TIFF")
+    parser.add_argument("input", type=Path, help="DICOM, NIfTI, .npy, grey PNG or TIFF")
     options.add_output(parser, "the measurement and its sidecar")
     options.add_factor(parser)
     options.add_kernel(parser)
     options.add_noise(parser, 0.0, "(default: 0)")
     options.add_seed(parser)
     options.add_axes(parser)
+    options.add_series(parser, several=False)
+    options.add_format(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from mrcascade.io import format_of, only_series
     from mrcascade.pipeline import Simulation, simulate_file
 
     job = Simulation(
@@ -31,6 +34,10 @@ def run(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         axes=arguments.axes,
         overwrite=arguments.overwrite,
+        format=arguments.format,
     )
-    for path in simulate_file(arguments.input, arguments.output, job, say=print):
+    source = arguments.input
+    if format_of(source) == "dicom":
+        source = only_series(source, arguments.series)
+    for path in simulate_file(source, arguments.output, job, say=print):
         print(path)

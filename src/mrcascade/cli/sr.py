@@ -14,6 +14,7 @@ from mrcascade.cli import options
 from mrcascade.errors import MRCascadeError
 
 if TYPE_CHECKING:
+    from mrcascade.io import Input
     from mrcascade.pipeline import Batch, Done, SuperResolution
     from mrcascade.pipeline.common import Report
     from mrcascade.prior import CascadePrior
@@ -29,7 +30,8 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         nargs="+",
         metavar="INPUT",
-        help="image files (NIfTI, .npy, grey PNG or TIFF), folders of them, or .txt lists of paths",
+        help="DICOM series (folder, files or zip), image files (NIfTI, .npy, grey PNG or TIFF),"
+        " folders of them, or .txt lists of paths",
     )
     options.add_output(parser, "result, uncertainty, preview and sidecar")
     options.add_factor(parser)
@@ -44,6 +46,20 @@ def add_parser(subparsers: Any) -> None:
     )
     options.add_sampling(parser, "posterior samples; default: %(default)s")
     options.add_axes(parser)
+    options.add_series(parser, several=True)
+    options.add_format(parser)
+    parser.add_argument(
+        "--acquired-matrix",
+        type=options.acquired_matrix,
+        metavar="ROWS,COLS|auto",
+        help="crop k-space to this matrix first, as the stored pixels are interpolated; auto: by"
+        " the header, a JSON sidecar and the spectrum (default: only warn)",
+    )
+    parser.add_argument(
+        "--deidentify",
+        action="store_true",
+        help="DICOM: leave out who the patient is, in headers, sidecar and names of outputs",
+    )
     options.add_batch_size(parser)
     options.add_device(parser)
     options.add_precision(parser)
@@ -87,41 +103,44 @@ def run(arguments: argparse.Namespace) -> int:
         axes=arguments.axes,
         batch_size=arguments.batch_size,
         overwrite=arguments.overwrite,
+        format=arguments.format,
+        acquired=arguments.acquired_matrix,
+        deidentify=arguments.deidentify,
     )
     part = Part(arguments.part_id, arguments.num_parts)
-    paths = find_inputs(arguments.inputs)
-    check_names(paths, arguments.output, job)
-    paths = part.of(paths)
+    images = find_inputs(arguments.inputs, arguments.series)
+    check_names(images, arguments.output, job)
+    images = part.of(images)
     device = options.resolve_device(arguments.device)
     prior = CascadePrior.from_pretrained(arguments.prior, device, arguments.precision)
     check_job(prior, job)
     if arguments.dry_run:
         work = _estimating(prior, job)
-        return each(paths, lambda path: work(path, arguments.output))
-    batch = Batch(paths, arguments.output, prior, job, part, arguments.resume)
+        return each(images, lambda image: work(image, arguments.output))
+    batch = Batch(images, arguments.output, prior, job, part, arguments.resume)
     return _report(_restore(batch))
 
 
-def each(paths: Sequence[Path], work: Callable[[Path], None]) -> int:
-    """Do the work on each file and go on after one that fails; the exit code.
+def each(images: Sequence[Input], work: Callable[[Input], None]) -> int:
+    """Do the work on each input and go on after one that fails; the exit code.
 
     0: all were done; 1: some; 2: none. The only file's error is raised.
     """
-    if len(paths) == 1:
-        work(paths[0])
+    if len(images) == 1:
+        work(images[0])
         return 0
     failed = []
-    for path in paths:
+    for image in images:
         try:
-            work(path)
+            work(image)
         except MRCascadeError as error:
             print(f"mrcascade: {error}", file=sys.stderr)
-            failed.append(path)
-    return _failures(failed, len(paths))
+            failed.append(image)
+    return _failures(failed, len(images))
 
 
-def _failures(failed: Sequence[Path], count: int) -> int:
-    """Name the files that failed; the exit code."""
+def _failures(failed: Sequence[Input], count: int) -> int:
+    """Name the inputs that failed; the exit code."""
     if failed:
         names = ", ".join(map(str, failed))
         print(f"mrcascade: {len(failed)} of {count} files failed: {names}", file=sys.stderr)
@@ -131,11 +150,11 @@ def _failures(failed: Sequence[Path], count: int) -> int:
 def _restore(batch: Batch) -> list[Done]:
     """Run a batch. One file tells all of its decisions and its outputs; of several each gets one
     line, and the record holds the rest."""
-    count = len(batch.paths)
+    count = len(batch.images)
     with closing(_Bar()) as bar:
 
-        def begin(number: int, path: Path) -> tuple[Report, Callable[[int], Tick]]:
-            bar.name = f"{number + 1}/{count} {path.name}" if count > 1 else ""
+        def begin(number: int, image: Input) -> tuple[Report, Callable[[int], Tick]]:
+            bar.name = f"{number + 1}/{count} {image.name}" if count > 1 else ""
             return (bar.say if count == 1 else lambda line: None), bar.start
 
         def end(done: Done) -> None:
@@ -160,14 +179,14 @@ def _report(results: Sequence[Done]) -> int:
     seconds = sum(done.seconds for done in results)
     parts = [f"{counts[s]} {s}" for s in ("done", "skipped", "failed") if counts[s]]
     print(f"{len(results)} files: {', '.join(parts) or 'none for this part'}; {seconds:.1f} s")
-    return _failures([done.path for done in results if done.status == "failed"], len(results))
+    return _failures([done.image for done in results if done.status == "failed"], len(results))
 
 
-def _estimating(prior: CascadePrior, job: SuperResolution) -> Callable[[Path, Path], None]:
+def _estimating(prior: CascadePrior, job: SuperResolution) -> Callable[[Input, Path], None]:
     from mrcascade.pipeline import Estimator
 
     estimator = Estimator(prior, job)
-    return lambda path, output: print(estimator.file(path, output))
+    return lambda image, output: print(estimator.file(image, output))
 
 
 class _Bar:

@@ -2,6 +2,8 @@
 
 from mrcascade.io.atomic import atomic_output, atomic_outputs, check_target, output_folder
 from mrcascade.io.blocks import Axes, Block, SliceStore, StackOrder, file_blocks
+from mrcascade.io.derivation import Derivation
+from mrcascade.io.dicom import ALL_SERIES, Series, choose_series, dicom_files, find_series
 from mrcascade.io.geometry import (
     choose_axes,
     describe_axes,
@@ -12,6 +14,8 @@ from mrcascade.io.geometry import (
 )
 from mrcascade.io.image import (
     Image,
+    as_stored,
+    check_writable,
     list_images,
     output_layout,
     read_image,
@@ -21,27 +25,46 @@ from mrcascade.io.image import (
     write_image_into,
 )
 from mrcascade.io.names import derived_name, is_result_name
-from mrcascade.io.source import SUFFIXES, Source, format_of, open_source
+from mrcascade.io.source import (
+    SUFFIXES,
+    Input,
+    Source,
+    format_of,
+    input_sha256,
+    only_series,
+    open_source,
+)
 
 __all__ = [
+    "ALL_SERIES",
     "SUFFIXES",
     "Axes",
     "Block",
+    "Derivation",
     "Image",
+    "Input",
+    "Series",
     "SliceStore",
     "Source",
     "StackOrder",
+    "as_stored",
     "atomic_output",
     "atomic_outputs",
     "check_target",
+    "check_writable",
     "choose_axes",
+    "choose_series",
     "derived_name",
     "describe_axes",
+    "dicom_files",
     "file_blocks",
+    "find_series",
     "format_of",
     "from_slices",
+    "input_sha256",
     "is_result_name",
     "list_images",
+    "only_series",
     "open_source",
     "output_folder",
     "output_layout",

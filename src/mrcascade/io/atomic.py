@@ -1,14 +1,19 @@
-"""Output files appear whole or not at all, also after a crash or on a full disk."""
+"""Output files appear whole or not at all, also after a crash or on a full disk.
+
+An output whose name ends in `FOLDER_ENDING` is a folder of files; it too appears in one step.
+"""
 
 import contextlib
 import errno
 import itertools
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.names import FOLDER_ENDING
 
 # A writer that meets one of these has run out of room, whatever else it was doing.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -22,7 +27,8 @@ def atomic_output(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
 
     The temporary file already exists, empty, in the same folder (created where missing) and keeps
     the suffix, so that writers which choose a format by suffix work. On success it is flushed to
-    disk and renamed, which replaces `path` in one step. On any exception it is removed and `path`
+    disk and renamed, which replaces `path` in one step (an old folder is moved away before, as no
+    system call replaces one). On any exception it is removed and `path`
     stays as it was. A killed process can leave a hidden `.<stem>.<pid>.<n>.tmp<suffix>` behind,
     never a file under the name of the output.
 
@@ -56,7 +62,7 @@ def atomic_outputs(
         _publish(temporaries, targets, overwrite)
     finally:
         for temporary in temporaries:  # after publishing nothing is left under these names
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
 
 
 @contextmanager
@@ -86,10 +92,21 @@ def check_target(path: str | os.PathLike[str], overwrite: bool = False) -> None:
     Worth calling before a long computation.
     """
     target = Path(path)
-    if target.is_dir():
+    if target.is_dir() and not _is_folder(target):
         raise MRCascadeError(f"{target} is a folder; give the name of an output file")
     if not overwrite and os.path.lexists(target):
         raise MRCascadeError(f"{target} already exists; choose another name or add --overwrite")
+
+
+def _is_folder(target: Path) -> bool:
+    return target.name.lower().endswith(FOLDER_ENDING)
+
+
+def _remove(temporary: Path) -> None:
+    if temporary.is_dir():
+        shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        temporary.unlink(missing_ok=True)
 
 
 def _refuse_repeats(targets: Iterable[Path]) -> None:
@@ -102,7 +119,7 @@ def _refuse_repeats(targets: Iterable[Path]) -> None:
 
 
 def _create_temporary(target: Path) -> Path:
-    """A new empty file beside `target`, hidden, with the permissions that the umask asks for."""
+    """A new empty file (or folder) beside `target`, hidden; permissions as the umask asks for."""
     suffix = target.name[-7:] if target.name.lower().endswith(".nii.gz") else target.suffix
     stem = os.fsencode(target.name[: len(target.name) - len(suffix)])[:_STEM_BYTES]
     prefix = f".{os.fsdecode(stem)}.{os.getpid()}"
@@ -112,7 +129,10 @@ def _create_temporary(target: Path) -> Path:
             temporary = target.parent / f"{prefix}.{n}.tmp{suffix}"
             # Process numbers come back (in containers, soon): a leftover only moves n on.
             with contextlib.suppress(FileExistsError):
-                os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+                if _is_folder(target):
+                    temporary.mkdir()
+                else:
+                    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
                 return temporary
     except OSError as error:
         raise _cannot_write([target], error) from error
@@ -133,16 +153,33 @@ def _full_disk_is_our_error(targets: Sequence[Path]) -> Iterator[None]:
 def _publish(temporaries: Sequence[Path], targets: Sequence[Path], overwrite: bool) -> None:
     try:
         for temporary in temporaries:
+            for file in temporary.iterdir() if temporary.is_dir() else ():
+                _flush(file)
             _flush(temporary)
         for target in targets:
             check_target(target, overwrite)  # another process may have made it meanwhile
         for temporary, target in zip(temporaries, targets, strict=True):
-            os.replace(temporary, target)
+            _replace(temporary, target)
     except OSError as error:
         raise _cannot_write(targets, error) from error
     for folder in {target.parent for target in targets}:
         with contextlib.suppress(OSError):  # not every file system can flush a folder
             _flush(folder)
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    if not target.is_dir():
+        os.replace(temporary, target)
+        return
+    old = _create_temporary(target)
+    try:
+        os.replace(target, old)  # an empty folder may be replaced
+        os.replace(temporary, target)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.replace(old, target)
+        raise
+    _remove(old)
 
 
 def _flush(path: Path) -> None:

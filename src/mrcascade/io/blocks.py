@@ -89,6 +89,7 @@ class SliceStore:
         self.dtype = np.dtype(dtype)
         self._plane = tuple(order.shape[a] for a in order.plane)
         self._bytes = math.prod(self._plane) * self.dtype.itemsize
+        self._low, self._high = math.inf, -math.inf
         self._file = tempfile.TemporaryFile(  # noqa: SIM115 (closed by __exit__)
             dir=folder, prefix=".mrcascade.", suffix=".tmp"
         )
@@ -112,6 +113,11 @@ class SliceStore:
     ) -> None:
         self._file.close()
 
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """The smallest and largest value (of a complex store: magnitude) that `write` was given."""
+        return float(self._low), float(self._high)
+
     def put(self, block: Block, values: np.ndarray) -> None:
         """Store a block of the image file; values in the file's order of axes."""
         pieces = np.transpose(values, self._stacked())
@@ -133,6 +139,8 @@ class SliceStore:
     def write(self, start: int, stack: np.ndarray) -> None:
         """Store slices (N, rows, columns) from number `start` on."""
         turned = stack if self.order.plane == self.order.axes else np.swapaxes(stack, 1, 2)
+        size = np.abs(stack) if np.iscomplexobj(stack) else stack
+        self._low, self._high = min(self._low, size.min()), max(self._high, size.max())
         self._file.seek(start * self._bytes)
         self._file.write(np.ascontiguousarray(turned, dtype=self.dtype).data)
 

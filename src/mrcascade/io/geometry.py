@@ -14,6 +14,8 @@ from mrcascade.io.image import Image
 EDGE_KERNELS = ("area", "bicubic")
 ORIGIN_KERNELS = ("fourier", "gaussian")
 
+# (rows, columns) of the images of a DICOM series in the array that they are read into.
+DICOM_PLANE: Axes = (1, 0)
 # Voxel sizes that differ by less than this count as equal.
 SPACING_TOLERANCE = 0.10
 # A plane keeps its name up to this angle between its normal and the world axis.
@@ -34,12 +36,17 @@ class Grid(Protocol):
     def source(self) -> Path: ...
 
     @property
+    def format(self) -> str: ...
+
+    @property
     def spacing(self) -> tuple[float, ...]: ...
 
 
 def choose_axes(image: Grid, override: str | tuple[int, ...] | None = None) -> Axes:
-    """The in-plane axes (rows, columns) of an image, in ascending order.
+    """The in-plane axes (rows, columns) of an image.
 
+    DICOM says what a slice is: there they are (1, 0), the rows and columns of the stored images,
+    whose headers the results continue. In all other formats they are in ascending order:
     The coarsest spatial axis is the slice axis, so the two finest are in-plane. Axes within
     `SPACING_TOLERANCE` of the coarsest are as good: of these the one nearest to the world's
     inferior-superior axis is the slice axis, so an isotropic volume is cut into axial slices.
@@ -51,6 +58,8 @@ def choose_axes(image: Grid, override: str | tuple[int, ...] | None = None) -> A
     """
     if override is not None:
         return _checked_override(image, override)
+    if image.format == "dicom" and min(image.shape[:2]) > 1:
+        return DICOM_PLANE
     wide = [axis for axis in range(min(len(image.shape), 3)) if image.shape[axis] > 1]
     if len(wide) < 2:
         raise MRCascadeError(

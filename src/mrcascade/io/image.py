@@ -1,7 +1,7 @@
 """The one image type of the library: reading and writing of whole files and of blocks."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,9 +10,14 @@ import numpy as np
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import nifti, npy, picture
 from mrcascade.io.atomic import atomic_output
-from mrcascade.io.blocks import Block, file_blocks
+from mrcascade.io.blocks import Axes, Block, file_blocks
+from mrcascade.io.derivation import Derivation, check_derivation
+from mrcascade.io.dicom import Series, write
+from mrcascade.io.dicom.storage import storage_for
+from mrcascade.io.names import FOLDER_ENDING
 from mrcascade.io.source import (
     SUFFIXES,
+    Input,
     Source,
     count_non_finite,
     format_of,
@@ -31,7 +36,8 @@ class Image:
     affine: (4, 4) float64, voxel index -> RAS position in mm; None where the format has none.
     source: the file that was read; `sha256` is the hash of its bytes. Both stay when pixels are
         replaced (`with_data`): they say where an image came from.
-    format: a value of `SUFFIXES`. header: the original nibabel header (NIfTI), else None.
+    format: as `format_of` says. header: the original nibabel header (NIfTI), the `Series` (DICOM),
+        else None.
     """
 
     data: np.ndarray
@@ -55,12 +61,12 @@ class Image:
         return replace(self, data=data, affine=affine)
 
 
-def read_image(path: str | os.PathLike[str]) -> Image:
-    """Read an image file; the ending of its name picks the format (`SUFFIXES`).
+def read_image(path: Input | str | os.PathLike[str]) -> Image:
+    """Read an image file or DICOM series; the ending of a name picks the format (`format_of`).
 
     Any real type becomes float32 (after the file's own scaling) and any complex one complex64.
     Raises MRCascadeError if the file is missing, of another format, damaged, not 2-D to 4-D, in
-    colour, without a usable affine (NIfTI), not finite or constant.
+    colour, without a usable affine (NIfTI), not finite or constant, and as `open_source` does.
     """
     with open_source(path) as source:
         data = np.empty(source.shape, source.dtype)
@@ -91,33 +97,44 @@ def list_images(root: str | os.PathLike[str]) -> list[Path]:
     return found
 
 
-def write_image(image: Image, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+def write_image(
+    image: Image,
+    path: str | os.PathLike[str],
+    overwrite: bool = False,
+    derivation: Derivation | None = None,
+) -> None:
     """Write `image` so that `path` appears whole or not at all (see `atomic_output`).
 
-    Always float32 or complex64. Raises MRCascadeError as `write_image_into` and `atomic_output`
-    do, and, also with `overwrite`, if `path` is the file that the image was read from.
+    Always float32 or complex64; 16-bit integers in DICOM, which needs a `derivation`. Raises
+    MRCascadeError as `write_image_into` and `atomic_output` do, and, also with `overwrite`, if
+    `path` is the file that the image was read from.
     """
     path = Path(path)
     if path.exists() and image.source.exists() and path.samefile(image.source):
         raise MRCascadeError(f"{path} is the input itself; choose another name for the output")
-    _check_writable(image, path)
+    check_writable(image, path, derivation)
     refuse_non_finite(
         count_non_finite(image.data), f"{path} not written: the result holds", "report this"
     )
     with atomic_output(path, overwrite) as temporary:
-        write_image_into(image, temporary)
+        write_image_into(image, temporary, derivation)
 
 
-def write_image_into(image: Image, temporary: Path) -> None:
+def write_image_into(image: Image, temporary: Path, derivation: Derivation | None = None) -> None:
     """Write `image` to a path that `atomic_outputs` handed out, replacing what is there.
 
     Raises MRCascadeError for an unsupported ending, values that are not finite, and where
     geometry would be lost (`.npy`, TIFF) or invented (NIfTI): `image.affine` says which of the two
-    a format must be able to hold.
+    a format must be able to hold. DICOM is written from DICOM only.
     """
     data = image.data.transpose(output_layout(temporary, image.data.ndim))
     kind = np.dtype(np.complex64 if np.iscomplexobj(image.data) else np.float32)
-    write_blocks_into(image, image.shape, kind, lambda block: data[block], temporary)
+    extremes = float(np.abs(data).min()), float(np.abs(data).max())
+    if kind.kind == "f":
+        extremes = float(data.min()), float(data.max())
+    write_blocks_into(
+        image, image.shape, kind, lambda block: data[block], temporary, None, extremes, derivation
+    )
 
 
 def write_blocks_into(
@@ -127,21 +144,29 @@ def write_blocks_into(
     fetch: Callable[[Block], np.ndarray],
     temporary: Path,
     affine: np.ndarray | None = None,
+    extremes: tuple[float, float] | None = None,
+    derivation: Derivation | None = None,
 ) -> None:
     """As `write_image_into`, for pixels that are fetched block by block as they are written.
 
     image: whose header and geometry the file continues. affine: of the new grid, where it is not
     that of `image`. shape, dtype (float32 or complex64): of the new pixels. fetch: returns a
-    window on the array with its axes in the order `output_layout`.
+    window on the array with its axes in the order `output_layout`. extremes, derivation: the
+    smallest and largest value, and what the result is; DICOM needs both.
     """
     affine = image.affine if affine is None else affine
-    _check_writable(image, temporary)
-    lengths = [shape[a] for a in output_layout(temporary, len(shape))]
-    blocks = _finite(fetch, lengths, image.source)
+    check_writable(image, temporary, derivation, headers=False)
     kind = format_of(temporary)
+    if kind == "dicom":
+        assert extremes is not None and derivation is not None  # noqa: PT018 (check_writable)
+        _write_series(image, shape, fetch, temporary, affine, extremes, derivation)
+        return
+    lengths = [shape[a] for a in output_layout(temporary, len(shape))]
+    blocks = _finite(fetch, file_blocks(lengths), image.source)
     if kind == "nifti":
-        assert affine is not None  # _check_writable saw to it
-        nifti.encode(blocks, shape, dtype, affine, image.header, temporary)
+        assert affine is not None  # check_writable saw to it
+        header = None if isinstance(image.header, Series) else image.header
+        nifti.encode(blocks, shape, dtype, affine, header, temporary)
     elif kind == "npy":
         npy.encode(blocks, shape, dtype, temporary)
     else:
@@ -151,42 +176,139 @@ def write_blocks_into(
         picture.encode(whole, temporary)
 
 
+def _write_series(
+    image: "Image | Source",
+    shape: tuple[int, ...],
+    fetch: Callable[[Block], np.ndarray],
+    folder: Path,
+    affine: np.ndarray | None,
+    extremes: tuple[float, float],
+    derivation: Derivation,
+) -> None:
+    series = _series(image)
+    plane = (slice(0, shape[1]), slice(0, shape[0]))
+
+    def frame(number: int) -> np.ndarray:
+        volume, place = divmod(number, shape[2])
+        outer = (volume, place) if len(shape) == 4 else (place,)
+        block = (*(slice(i, i + 1) for i in outer), *plane)
+        (values,) = _finite(fetch, [block], image.source)
+        return values.reshape(shape[1], shape[0])
+
+    storage = storage_for(series, *extremes, derivation.quantity)
+    write.encode(series, shape, affine, frame, storage, derivation, folder)
+
+
+def as_stored(
+    image: "Image | Source", kind: str, stack: np.ndarray, start: int, extremes: tuple[float, float]
+) -> np.ndarray:
+    """What a reader will make of slices `start` and on, (N, rows, columns), of a result.
+
+    kind: the format it is written in. extremes: of the whole result. DICOM stores integers.
+    """
+    if kind != "dicom":
+        return stack
+    series = _series(image)
+    storage = storage_for(series, *extremes)
+    frames = series.stack.frames[start : start + len(stack)]
+    pairs = zip(stack, frames, strict=True)
+    stored = [storage.decoded(storage.encoded(values, f), f) for values, f in pairs]
+    return np.stack(stored).astype(stack.dtype)
+
+
+def _series(image: "Image | Source") -> Series:
+    assert isinstance(image.header, Series)  # check_writable saw to it
+    return image.header
+
+
 def output_layout(path: Path, ndim: int) -> tuple[int, ...]:
     """The axes of an array from the slowest to the fastest in a file that we write to `path`."""
     axes = tuple(range(ndim))
-    return axes[::-1] if format_of(path) == "nifti" else axes
+    return axes[::-1] if format_of(path) in ("nifti", "dicom") else axes
 
 
-def result_ending(path: Path) -> str:
-    """The ending of results that are made from the file `path`: PNG cannot hold float32."""
-    return {"nifti": ".nii.gz", "npy": ".npy", "png": ".tif", "tiff": ".tif"}[format_of(path)]
+def result_ending(image: Input, kind: str | None = None) -> str:
+    """The ending of results that are made from an input, in its own format or in `kind`.
+
+    PNG cannot hold float32. Raises MRCascadeError where DICOM is asked for and the input is none.
+    """
+    own = format_of(image)
+    if kind == "dicom" and own != "dicom":
+        raise _no_dicom(image)
+    endings = {"nifti": ".nii.gz", "npy": ".npy", "png": ".tif", "tiff": ".tif"}
+    return (endings | {"dicom": FOLDER_ENDING})[kind or own]
 
 
-def _finite(
-    fetch: Callable[[Block], np.ndarray], lengths: Sequence[int], source: Path
-) -> Iterator[np.ndarray]:
-    bad = 0
-    for block in file_blocks(lengths):
-        values = fetch(block)
-        bad += count_non_finite(values)
-        yield values
-    refuse_non_finite(bad, f"{source}: the result is not written, it holds", "report this")
+def check_writable(
+    image: "Image | Source",
+    path: Path,
+    derivation: Derivation | None = None,
+    axes: Axes | None = None,
+    headers: bool = True,
+) -> None:
+    """Raise MRCascadeError now if `write_blocks_into` would refuse `path` for a result of `image`.
 
-
-def _check_writable(image: "Image | Source", path: Path) -> None:
+    axes: the planes that were changed. headers: whether to go through the headers of all DICOM
+    files. Worth calling before a long computation.
+    """
     kind = format_of(path)
     if kind == "png":
         raise MRCascadeError(
             f"{path} has no supported ending: PNG cannot hold a result without rounding; write"
             " .nii.gz, .nii, .npy or .tif"
         )
+    if kind == "dicom":
+        if not isinstance(image.header, Series):
+            raise _no_dicom(image.source)
+        if axes is not None and sorted(axes) != [0, 1]:
+            raise MRCascadeError(
+                f"{image.source}: a DICOM result keeps the planes of its source's images, axes 1,0;"
+                " leave --axes out, or add --format nifti"
+            )
+        derivation = check_derivation(derivation)
+        if headers:
+            write.check_headers(image.header, derivation)
+        return
     if kind != "nifti" and image.affine is not None:
         raise MRCascadeError(
             f"{path} would lose the geometry of {image.source}; write .nii.gz instead"
         )
-    if kind == "nifti" and image.affine is None:
+    if kind == "nifti":
+        _check_grid(image, path)
+    if kind == "tiff" and len(image.shape) != 2:
+        raise MRCascadeError(f"{path} can hold one slice only; write .npy instead")
+
+
+def _check_grid(image: "Image | Source", path: Path) -> None:
+    if isinstance(image.header, Series):
+        if image.affine is None:
+            raise MRCascadeError(
+                f"{image.source} does not say where its images lie; write DICOM, without --format"
+            )
+        if irregular := image.header.stack.irregular:
+            raise MRCascadeError(
+                f"{image.source}: {irregular}, which NIfTI cannot say; a slice may be missing:"
+                " export it again, or write DICOM, without --format"
+            )
+    elif image.affine is None:
         raise MRCascadeError(
             f"{path} needs a geometry that {image.source} does not have; write .npy instead"
         )
-    if kind == "tiff" and len(image.shape) != 2:
-        raise MRCascadeError(f"{path} can hold one slice only; write .npy instead")
+
+
+def _no_dicom(source: Input) -> MRCascadeError:
+    return MRCascadeError(
+        f"{source} is no DICOM series, and only from one can a DICOM series be made: patient, study"
+        " and scanner are unknown; leave --format out, or give the series"
+    )
+
+
+def _finite(
+    fetch: Callable[[Block], np.ndarray], blocks: Iterable[Block], source: Path
+) -> Iterator[np.ndarray]:
+    bad = 0
+    for block in blocks:
+        values = fetch(block)
+        bad += count_non_finite(values)
+        yield values
+    refuse_non_finite(bad, f"{source}: the result is not written, it holds", "report this")

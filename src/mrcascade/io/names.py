@@ -2,6 +2,10 @@
 
 import re
 from pathlib import Path
+from typing import Protocol
+
+# A DICOM result is a folder of files whose name ends so.
+FOLDER_ENDING = ".dicom"
 
 _DESC = re.compile(r"_desc-[A-Za-z0-9]+")
 _RESULT = re.compile(r"_desc-sr[0-9]")
@@ -9,16 +13,23 @@ _RESULT = re.compile(r"_desc-sr[0-9]")
 _BIDS = re.compile(r"^(sub-[A-Za-z0-9]+(?:_[A-Za-z0-9]+-[A-Za-z0-9]+)*)_([A-Za-z0-9]+)$")
 
 
-def stem(path: Path) -> str:
-    """File name without its format's ending (".nii.gz" counts as one)."""
-    name = path.name
-    for ending in (".nii.gz", path.suffix):
+class Named(Protocol):
+    """A path, or a DICOM series, whose name has no ending."""
+
+    @property
+    def name(self) -> str: ...
+
+
+def stem(source: Named) -> str:
+    """Name of a file without its format's ending (".nii.gz" counts as one)."""
+    name = source.name
+    for ending in (".nii.gz", source.suffix if isinstance(source, Path) else ""):
         if ending and name.lower().endswith(ending.lower()):
             return name[: len(name) - len(ending)]
     return name
 
 
-def derived_name(source: Path, description: str, ending: str) -> str:
+def derived_name(source: Named, description: str, ending: str) -> str:
     """``sub-01_T2w.nii.gz`` -> ``sub-01_desc-sr4x_T2w.nii.gz``; ``t2.npy`` -> ``t2_desc-sr4x.npy``.
 
     An existing ``desc`` entity is replaced, as a name has one.

@@ -16,6 +16,7 @@ import numpy as np
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.raw import RawPixels
+from mrcascade.io.sidecar import acquired_sizes
 from mrcascade.io.stream import InputStream
 
 DESCRIPTION = "mrcascade: research use; not for diagnosis"
@@ -66,7 +67,17 @@ def open_pixels(stream: InputStream) -> RawPixels:
         raise _truncated(path, len(head) if stream.packed else stream.most, needed)
     reader = _Reader(stream, head, offset, dtype, scaling, needed)
     layout = tuple(reversed(range(len(shape))))
-    return RawPixels(shape, layout, dtype.kind == "c", reader.read, affine, header)
+    return RawPixels(
+        shape,
+        layout,
+        dtype.kind == "c",
+        reader.read,
+        stream.finish,
+        affine,
+        header,
+        acquired_sizes(path, shape),
+        "the JSON file beside it",
+    )
 
 
 class _Reader:
@@ -180,11 +191,13 @@ def _header_facts(
 
 @contextmanager
 def _usable_header(path: Path) -> Iterator[None]:
+    from nibabel.imageglobals import LoggingOutputSuppressor
     from nibabel.spatialimages import HeaderDataError
     from nibabel.wrapstruct import WrapStructError
 
     try:
-        yield
+        with LoggingOutputSuppressor():  # nibabel prints what it repairs
+            yield
     except (HeaderDataError, WrapStructError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise MRCascadeError(

@@ -36,7 +36,9 @@ def open_pixels(stream: InputStream) -> RawPixels:
             raise _damaged(path)
         return np.frombuffer(raw, dtype)
 
-    return RawPixels(shape, layout[::-1] if fortran else layout, dtype.kind == "c", read)
+    return RawPixels(
+        shape, layout[::-1] if fortran else layout, dtype.kind == "c", read, stream.finish
+    )
 
 
 def encode(

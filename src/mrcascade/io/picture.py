@@ -54,7 +54,7 @@ def open_pixels(stream: InputStream) -> RawPixels:
         position += count
         return flat[position - count : position]
 
-    return RawPixels(pixels.shape, (0, 1), False, read)
+    return RawPixels(pixels.shape, (0, 1), False, read, stream.finish)
 
 
 def encode(data: np.ndarray, path: Path) -> None:

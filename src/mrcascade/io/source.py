@@ -1,9 +1,10 @@
 """Image files read from front to back, block by block, and the table of formats behind them."""
 
+import hashlib
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,16 @@ import numpy as np
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import nifti, npy, picture
 from mrcascade.io.blocks import Block, file_blocks
+from mrcascade.io.dicom import Series, choose_series, dicom_files, find_series, is_dicom_name
+from mrcascade.io.dicom.pixels import open_pixels, series_sha256
+from mrcascade.io.names import FOLDER_ENDING
 from mrcascade.io.raw import RawPixels
-from mrcascade.io.stream import InputStream, open_stream
+from mrcascade.io.stream import open_stream, reading
 
-# The whole list of formats: file name ending -> name of the format.
+Input = Path | Series
+
+# The formats of single files: file name ending -> name of the format. The other one, "dicom", has
+# folders, archives, and files whose names say nothing; folders that we write end in FOLDER_ENDING.
 SUFFIXES = {
     ".nii.gz": "nifti",
     ".nii": "nifti",
@@ -31,30 +38,38 @@ _OPENERS = {
 }
 
 
-def format_of(path: Path) -> str:
-    """The entry of `SUFFIXES` for a file name; MRCascadeError if there is none."""
+def format_of(image: Input) -> str:
+    """A value of `SUFFIXES`, by the ending of the name, or "dicom"; MRCascadeError if neither."""
+    if isinstance(image, Series):
+        return "dicom"
+    name = image.name.lower()
     for suffix, kind in SUFFIXES.items():
-        if path.name.lower().endswith(suffix):
+        if name.endswith(suffix) and not image.is_dir():
             return kind
+    if name.endswith(FOLDER_ENDING) or is_dicom_name(image):
+        return "dicom"
     raise MRCascadeError(
-        f"{path} has no supported ending; supported are {', '.join(SUFFIXES)}: convert it first"
+        f"{image} has no supported ending; supported are DICOM, {', '.join(SUFFIXES)}: convert it"
+        " first"
     )
 
 
 class Source:
     """An image file whose header has been read and whose pixels have not; see `open_source`.
 
-    source: the file. format: a value of `SUFFIXES`. shape: 2-D to 4-D, axis order of the file.
+    source: the file. format: as `format_of` says. shape: 2-D to 4-D, axis order of the file.
     layout: the axes from the slowest to the fastest in the file. dtype: of the blocks, float32 or
-    complex64. affine, header: as in `Image`. sha256: of the file, once all blocks were read.
+    complex64. affine, header: as in `Image`. acquired, acquired_by: as in `RawPixels`. sha256: of
+    the file (of a series: of its files one after the other), once all blocks were read.
     """
 
-    def __init__(self, path: Path, kind: str, stream: InputStream, raw: RawPixels) -> None:
+    def __init__(self, path: Path, kind: str, raw: RawPixels) -> None:
         self.source, self.format = path, kind
         self.shape, self.layout = raw.shape, raw.layout
         self.affine, self.header = raw.affine, raw.header
+        self.acquired, self.acquired_by = raw.acquired, raw.acquired_by
         self.dtype = np.dtype(np.complex64 if raw.complex else np.float32)
-        self._stream, self._raw = stream, raw
+        self._raw = raw
         self._sha256: str | None = None
 
     @property
@@ -79,30 +94,64 @@ class Source:
         for block in file_blocks([self.shape[a] for a in self.layout]):
             extent = tuple(s.stop - s.start for s in block)
             yield block, check.converted(self._raw.read(math.prod(extent)).reshape(extent))
-        self._sha256 = self._stream.finish()
+        self._sha256 = self._raw.finish()
         check.finish(self.source)
 
 
 @contextmanager
-def open_source(path: str | os.PathLike[str]) -> Iterator[Source]:
-    """Open an image file; the ending of its name picks the format (`SUFFIXES`).
+def open_source(image: Input | str | os.PathLike[str]) -> Iterator[Source]:
+    """Open an image: a DICOM series, or a file or folder whose name picks the format (`format_of`).
 
-    Raises MRCascadeError if the file is missing, of another format, damaged, not 2-D to 4-D, in
-    colour, or without a usable affine (NIfTI). What only the pixels tell, `Source.blocks` raises.
+    Raises MRCascadeError if it is missing, of another format, damaged, not 2-D to 4-D, in colour,
+    or without a usable affine (NIfTI); for a folder or archive of several DICOM series; for a
+    series whose images do not belong together. What only the pixels tell, `Source.blocks` raises.
     """
-    path = Path(path)
-    kind = format_of(path)
-    with open_stream(path) as stream:
-        raw = _OPENERS[kind](stream)
-        dimensions = len(raw.shape)
-        if not 2 <= dimensions <= 4:
-            raise MRCascadeError(
-                f"{path} has {dimensions} dimension{'s' * (dimensions != 1)}, expected 2 to 4; "
-                "extract the image or series to restore"
-            )
-        if not all(raw.shape):
-            raise MRCascadeError(f"{path} has no voxels (shape {raw.shape}); check the export")
-        yield Source(path, kind, stream, raw)
+    with ExitStack() as stack:
+        if not isinstance(image, Series):
+            image = Path(image)
+        kind = format_of(image)
+        if kind == "dicom":
+            image = image if isinstance(image, Series) else only_series(image)
+            path = image.path
+            raw = stack.enter_context(open_pixels(image))
+        else:
+            assert isinstance(image, Path)  # a series is of the kind "dicom"
+            path = image
+            raw = _OPENERS[kind](stack.enter_context(open_stream(path)))
+        _check_shape(path, raw.shape)
+        yield Source(path, kind, raw)
+
+
+def input_sha256(image: Input) -> str:
+    """What `Source.sha256` is once the input was read, from its bytes alone."""
+    if isinstance(image, Series):
+        return series_sha256(image)
+    with reading(image), image.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def only_series(path: Path, selector: str | None = None) -> Series:
+    """The series in a folder, archive or file; MRCascadeError where there are none or several.
+
+    selector: a series number or UID that chooses one.
+    """
+    chosen = choose_series(find_series(dicom_files(path, tuple(SUFFIXES))), selector, str(path))
+    if len(chosen) > 1:
+        raise MRCascadeError(
+            f"{path} holds {len(chosen)} series; choose one, such as {chosen[0].label}"
+        )
+    return chosen[0]
+
+
+def _check_shape(path: Path, shape: tuple[int, ...]) -> None:
+    dimensions = len(shape)
+    if not 2 <= dimensions <= 4:
+        raise MRCascadeError(
+            f"{path} has {dimensions} dimension{'s' * (dimensions != 1)}, expected 2 to 4; "
+            "extract the image or series to restore"
+        )
+    if not all(shape):
+        raise MRCascadeError(f"{path} has no voxels (shape {shape}); check the export")
 
 
 def spacing_of(shape: tuple[int, ...], affine: np.ndarray | None) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ class InputStream:
     def read(self, count: int) -> bytes:
         """The next `count` bytes, fewer at the end."""
         parts = []
-        with _reading(self.path):
+        with reading(self.path):
             while count > 0:
                 part = self._content.read(count)
                 if not part:
@@ -50,7 +51,7 @@ class InputStream:
 
     def finish(self) -> str:
         """Read what is left, which checks the checksum of a compressed file; the file's SHA-256."""
-        with _reading(self.path):
+        with reading(self.path):
             while self._content.read(_DRAIN_BYTES) or self._hashed.read(_DRAIN_BYTES):
                 pass
         return self._hashed.digest.hexdigest()
@@ -61,10 +62,10 @@ def open_stream(path: Path) -> Iterator[InputStream]:
     """Open a file for reading; MRCascadeError where it is missing, a folder or unreadable."""
     if path.is_dir():
         raise MRCascadeError(f"{path} is a folder; give the name of an image file")
-    with _reading(path):
+    with reading(path):
         file = path.open("rb")
     with file:
-        with _reading(path):
+        with reading(path):
             stream = InputStream(file, path)
         yield stream
 
@@ -81,7 +82,8 @@ class _Hashed:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
+    """Turn errors of the disk and of a damaged compression into MRCascadeError."""
     try:
         yield
     except FileNotFoundError as error:
@@ -89,6 +91,10 @@ def _reading(path: Path) -> Iterator[None]:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise MRCascadeError(
             f"{path} is a truncated or damaged gzip file; copy or download it again"
+        ) from error
+    except (zipfile.BadZipFile, NotImplementedError) as error:  # the latter: a rare compression
+        raise MRCascadeError(
+            f"{path} is a damaged zip archive or none; unpack it, or copy it again"
         ) from error
     except OSError as error:
         reason = error.strerror or type(error).__name__

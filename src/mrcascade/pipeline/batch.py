@@ -12,11 +12,10 @@ from typing import Any, Literal
 
 from mrcascade import __version__
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import atomic_output
+from mrcascade.io import Input, atomic_output, input_sha256
 from mrcascade.pipeline.common import NOTICE, Report, SuperResolution, sr_request, sr_targets
-from mrcascade.pipeline.sr import super_resolve_file
+from mrcascade.pipeline.sr import checked_input, super_resolve_file
 from mrcascade.prior import CascadePrior
-from mrcascade.prior_format import file_sha256
 from mrcascade.samplers import Progress
 
 Status = Literal["done", "skipped", "failed"]
@@ -35,9 +34,9 @@ class Part:
                 f"part {self.number} of {self.count}: --part-id counts from 0 to --num-parts - 1"
             )
 
-    def of(self, paths: Sequence[Path]) -> list[Path]:
-        """Every ``count``-th of the paths, so that neighbours of like size are shared out."""
-        return list(paths[self.number :: self.count])
+    def of(self, images: Sequence[Input]) -> list[Input]:
+        """Every ``count``-th of the inputs, so that neighbours of like size are shared out."""
+        return list(images[self.number :: self.count])
 
     @property
     def record_name(self) -> str:
@@ -47,9 +46,9 @@ class Part:
 
 @dataclass
 class Done:
-    """How one file ended."""
+    """How one input ended."""
 
-    path: Path
+    image: Input
     status: Status
     seconds: float
     outputs: list[Path] = field(default_factory=list)
@@ -59,14 +58,14 @@ class Done:
 
 @dataclass
 class Batch:
-    """``sr`` on a list of files, into the folder ``output``.
+    """``sr`` on a list of inputs, into the folder ``output``.
 
-    With ``resume`` a file is skipped whose results are there, made from the same input with the
+    With ``resume`` an input is skipped whose results are there, made from the same input with the
     same settings; results without a sidecar, which comes last, count as those of a killed run and
     are made anew.
     """
 
-    paths: Sequence[Path]
+    images: Sequence[Input]
     output: Path
     prior: CascadePrior
     job: SuperResolution
@@ -77,21 +76,21 @@ class Batch:
     def run(
         self,
         *,
-        begin: Callable[[int, Path], tuple[Report, Callable[[int], Callable[[Progress], None]]]],
+        begin: Callable[[int, Input], tuple[Report, Callable[[int], Callable[[Progress], None]]]],
         end: Callable[[Done], None],
     ) -> list[Done]:
-        """Restore one file after another and go on after one that fails.
+        """Restore one input after another and go on after one that fails.
 
-        ``begin(number, path)`` gives what ``super_resolve_file`` wants as ``say`` and
-        ``progress``; ``end`` hears how a file ended. The record is written after each file.
+        ``begin(number, image)`` gives what ``super_resolve_file`` wants as ``say`` and
+        ``progress``; ``end`` hears how it ended. The record is written after each.
         """
         self._check_record()
-        for number, path in enumerate(self.paths):
-            say, progress = begin(number, path)
+        for number, image in enumerate(self.images):
+            say, progress = begin(number, image)
             started = time.monotonic()
-            done = Done(path, "done", 0.0)
+            done = Done(image, "done", 0.0)
             try:
-                done.status, done.outputs = self._file(path, _noting(done, say), progress)
+                done.status, done.outputs = self._file(image, _noting(done, say), progress)
             except MRCascadeError as error:
                 done.status, done.error = "failed", str(error)
             done.seconds = time.monotonic() - started
@@ -101,23 +100,24 @@ class Batch:
         return self.results
 
     def _file(
-        self, path: Path, say: Report, progress: Callable[[int], Callable[[Progress], None]]
+        self, image: Input, say: Report, progress: Callable[[int], Callable[[Progress], None]]
     ) -> tuple[Status, list[Path]]:
         job = self.job
+        image = checked_input(image)
         if self.resume:
-            targets = sr_targets(path, self.output, job)
+            targets = sr_targets(image, self.output, job)
             if targets["sidecar"].exists():
                 if not job.overwrite:
-                    self._check_finished(path, targets)
-                    say(f"{path.name}: already done")
+                    self._check_finished(image, targets)
+                    say(f"{image.name}: already done")
                     return "skipped", list(targets.values())
             else:
                 job = replace(job, overwrite=True)
         return "done", super_resolve_file(
-            path, self.output, self.prior, job, say=say, progress=progress
+            image, self.output, self.prior, job, say=say, progress=progress
         )
 
-    def _check_finished(self, path: Path, targets: dict[str, Path]) -> None:
+    def _check_finished(self, image: Input, targets: dict[str, Path]) -> None:
         """Raise MRCascadeError unless the results are those that the job would make."""
         try:
             sidecar = json.loads(targets["sidecar"].read_text())
@@ -129,7 +129,7 @@ class Batch:
             ) from error
         now = json.loads(json.dumps(sr_request(self.prior, self.job)))
         different = [key for key in now if before.get(key) != now[key]]
-        if digest != file_sha256(path):
+        if digest != input_sha256(image):
             different.append("input")
         missing = [t.name for t in targets.values() if not t.exists()]
         if different or missing:
@@ -137,13 +137,13 @@ class Batch:
                 f"come from other {', '.join(different)}" if different else f"lack {missing[0]}"
             )
             raise MRCascadeError(
-                f"{path}: its results in {self.output} {reason}; add --overwrite or choose another"
+                f"{image}: its results in {self.output} {reason}; add --overwrite or choose another"
                 " folder"
             )
 
     @property
     def _several(self) -> bool:
-        return len(self.paths) > 1 or self.part.count > 1
+        return len(self.images) > 1 or self.part.count > 1
 
     def _check_record(self) -> None:
         """Raise MRCascadeError where the record's name is taken by something else."""
@@ -169,7 +169,7 @@ class Batch:
             "Description": f"Record of mrcascade sr. {NOTICE}",
             "Written": datetime.now(UTC).isoformat(timespec="seconds"),
             "Part": [self.part.number, self.part.count],
-            "Files": len(self.paths),
+            "Files": len(self.images),
             "Request": sr_request(self.prior, self.job),
             "Results": [_described(done) for done in self.results],
         }
@@ -187,7 +187,7 @@ def _noting(done: Done, say: Report) -> Report:
 
 def _described(done: Done) -> dict[str, Any]:
     return {
-        "Input": str(done.path),
+        "Input": str(done.image),
         "Status": done.status,
         "Seconds": round(done.seconds, 3),
         "Outputs": [path.name for path in done.outputs],

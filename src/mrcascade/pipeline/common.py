@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import derived_name, result_ending
+from mrcascade.io import Input, Series, derived_name, format_of, result_ending
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior import CascadePrior
 from mrcascade.samplers import SamplerSettings
@@ -22,7 +23,9 @@ Report = Callable[[str], None]
 class SuperResolution:
     """What ``sr`` was asked for; the fields are the command's options.
 
-    ``batch_size`` is an upper bound: batches shrink to what fits in memory.
+    ``batch_size`` is an upper bound: batches shrink to what fits in memory. ``format``: of the
+    results, "nifti" or "dicom"; None keeps the input's. ``acquired``: the acquired matrix (rows,
+    columns) or "auto"; None only warns.
     """
 
     factor: Factors
@@ -35,6 +38,9 @@ class SuperResolution:
     axes: str | None = None
     batch_size: int = 1
     overwrite: bool = False
+    format: str | None = None
+    acquired: str | tuple[int, int] | None = None
+    deidentify: bool = False
 
 
 def sr_request(prior: CascadePrior, job: SuperResolution) -> dict[str, Any]:
@@ -75,15 +81,32 @@ def operator_for(
     return SeparableOperator.from_kernel(kernel, factor, (sides[0], sides[1]))
 
 
-def sr_targets(path: Path, output: Path, job: SuperResolution) -> dict[str, Path]:
-    """The files that ``sr`` makes of ``path``, by what they hold; the sidecar comes last.
+def sr_targets(image: Input, output: Path, job: SuperResolution) -> dict[str, Path]:
+    """The files that ``sr`` makes of an input, by what they hold; the sidecar comes last.
 
-    Raises MRCascadeError where the ending of ``path`` names no format.
+    Raises MRCascadeError where its name has no format, or ``job.format`` cannot be made of it.
     """
     label = f"sr{factor_label(job.factor)}"
-    ending = result_ending(path)
+    ending = result_ending(image, job.format)
     names = {"result": (label, ending)}
     if job.samples > 1:
         names |= {"sample": (f"{label}sample", ending), "std": (f"{label}std", ending)}
     names |= {"preview": (label, ".png"), "sidecar": (label, ".json")}
-    return {k: output / derived_name(path, d, e) for k, (d, e) in names.items()}
+    named = output_name(image, job.deidentify)
+    return {k: output / derived_name(named, d, e) for k, (d, e) in names.items()}
+
+
+def output_name(image: Input, deidentify: bool) -> Input:
+    """What outputs are named after: the input, or something that does not tell who it is.
+
+    Raises MRCascadeError where an input that is no DICOM shall be de-identified.
+    """
+    if not deidentify:
+        return image
+    if format_of(image) != "dicom":
+        raise MRCascadeError(
+            f"{image}: only DICOM holds a patient's identity; leave --deidentify out"
+        )
+    if not isinstance(image, Series):
+        return image
+    return replace(image, name=f"anon-{sha256(image.uid.encode()).hexdigest()[:8]}")

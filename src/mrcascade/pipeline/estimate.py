@@ -10,12 +10,15 @@ from pathlib import Path
 
 import torch
 
-from mrcascade.io import check_target, format_of, open_source
+from mrcascade.io import Input, check_target, choose_axes, format_of, open_source
 from mrcascade.memory import fitting_batch, image_bytes
 from mrcascade.operators import SeparableOperator
+from mrcascade.pipeline.acquired import acquired_by_header
 from mrcascade.pipeline.common import SuperResolution, sr_targets
 from mrcascade.pipeline.sr import (
     check_job,
+    check_result,
+    checked_input,
     expected_evaluations,
     geometry_of,
     slices_per_chunk,
@@ -49,7 +52,7 @@ class Estimate:
     """Of one file. shape, result_shape: of the arrays. evaluations: of networks, in all.
     seconds: measured on one slice, and scaled. memory, disk: bytes at the peak, rough."""
 
-    source: Path
+    source: Input
     shape: tuple[int, ...]
     result_shape: tuple[int, ...]
     evaluations: int
@@ -75,16 +78,22 @@ class Estimator:
         self._settings = check_job(prior, job)
         self._measured: dict[tuple[int, int], float] = {}
 
-    def file(self, path: Path, output: Path) -> Estimate:
-        """The estimate for one file, from its header; writes nothing.
+    def file(self, image: Input, output: Path) -> Estimate:
+        """The estimate for one input, from its header; writes nothing.
 
+        What only the pixels tell is not known: ``--acquired-matrix auto`` can crop further.
         Raises MRCascadeError as `super_resolve_file` does, but for what only the voxels tell.
         """
         job, prior = self._job, self._prior
-        for target in sr_targets(path, output, job).values():
+        image = checked_input(image)
+        targets = sr_targets(image, output, job)
+        for target in targets.values():
             check_target(target, job.overwrite)
-        with open_source(path) as source:
-            geometry = geometry_of(source, prior, job)
+        with open_source(image) as source:
+            axes = choose_axes(source, job.axes)
+            check_result(source, axes, targets["result"], job)
+            acquired = acquired_by_header(source, axes, job.acquired)
+            geometry = geometry_of(source, prior, job, acquired.matrix)
             shape, item = source.shape, source.dtype.itemsize
         result_shape = geometry.result_shape(shape)
         noise = SOME_NOISE if job.noise is None else job.noise
@@ -95,10 +104,11 @@ class Estimator:
         batch = fitting_batch(job.batch_size, per_image, prior.device)
         in_hand = slices_per_chunk(batch, job.samples) * plane * MOMENT_BYTES * item // 4
         images = item + (item + 4 if job.samples > 1 else 0)  # bytes per voxel of the results
+        packed = format_of(targets["result"]) == "nifti"
         written = math.prod(result_shape) * images
-        packing = written / GZIP_BYTES_PER_SECOND if format_of(path) == "nifti" else 0.0
+        packing = written / GZIP_BYTES_PER_SECOND if packed else 0.0
         return Estimate(
-            source=path,
+            source=image,
             shape=shape,
             result_shape=result_shape,
             evaluations=expected_evaluations(plan, self._settings) * slices * job.samples,

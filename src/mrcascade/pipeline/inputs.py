@@ -1,4 +1,4 @@
-"""Which files a job works on: names, folders and lists become one list of files."""
+"""Which images a job works on: names, folders, archives and lists become one list of inputs."""
 
 from __future__ import annotations
 
@@ -7,60 +7,122 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import format_of, is_result_name, list_images
+from mrcascade.io import (
+    SUFFIXES,
+    Input,
+    Series,
+    choose_series,
+    dicom_files,
+    find_series,
+    format_of,
+    is_result_name,
+    list_images,
+)
 from mrcascade.pipeline.common import SuperResolution, sr_targets
 
 LIST_ENDING = ".txt"
 
 
-def find_inputs(named: Sequence[Path]) -> list[Path]:
-    """The files that ``named`` stands for, each once, in the order given.
+def find_inputs(named: Sequence[Path], series: str | None = None) -> list[Input]:
+    """The images that ``named`` stands for, each once, in the order given.
 
-    A folder stands for every image below it, sorted, but for results of ``sr``; a ``.txt`` file
-    for the paths in its lines, relative to the list's own folder (blank lines and lines that start
-    with # are passed over); anything else for itself. Raises MRCascadeError for a folder without
-    images and for a list that is missing, not text or empty.
+    A folder stands for every image and DICOM series below it, but for results of ``sr``; an
+    archive for the DICOM series in it; single DICOM files, wherever they are named, for the series
+    they form; a ``.txt`` file for the paths in its lines, relative to the list's own folder (blank
+    lines and lines that start with # are passed over); anything else for itself. ``series``
+    chooses among the DICOM series of each, as `choose_series` does.
+
+    Raises MRCascadeError for a folder without images, for a list that is missing, not text or
+    empty, and where several series share a folder and none is chosen.
     """
-    found: dict[str, Path] = {}
-    for name in named:
-        if name.is_dir():
-            paths = _in_folder(name)
-        elif name.suffix.lower() == LIST_ENDING:
-            paths = _in_list(name)
+    found: dict[object, Input] = {}
+    single: dict[str, Path] = {}  # DICOM files
+    for path in _listed(named):
+        if path.is_dir():
+            images = _in_folder(path, series)
+        elif path.suffix.lower() == ".zip":
+            images = _series_of([path], series)
+        elif _is_single_dicom(path):
+            single.setdefault(os.path.abspath(path), path)
+            continue
         else:
-            paths = [name]
-        for path in paths:
-            found.setdefault(os.path.abspath(path), path)
+            images = [path]
+        found |= {_key(image): image for image in images if _key(image) not in found}
+    if single:
+        found |= {_key(image): image for image in _series_of(list(single.values()), series)}
     return list(found.values())
 
 
-def check_names(paths: Sequence[Path], output: Path, job: SuperResolution) -> None:
+def check_names(images: Sequence[Input], output: Path, job: SuperResolution) -> None:
     """Raise MRCascadeError where two inputs would write the same file in ``output``.
 
-    Names without a known format are passed over: they fail by themselves.
+    What fails by itself, such as a name without a known format, is passed over.
     """
-    makers: dict[Path, Path] = {}
-    for path in paths:
+    makers: dict[Path, Input] = {}
+    for image in images:
         try:
-            format_of(path)
+            targets = sr_targets(image, output, job)
         except MRCascadeError:
             continue
-        for target in sr_targets(path, output, job).values():
+        for target in targets.values():
             if target in makers:
                 raise MRCascadeError(
-                    f"{makers[target]} and {path} would both write {target};"
+                    f"{makers[target]} and {image} would both write {target};"
                     " restore them into different folders"
                 )
-            makers[target] = path
+            makers[target] = image
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    paths = [p for p in list_images(folder) if not is_result_name(p)]
-    if not paths:
-        raise MRCascadeError(
-            f"{folder}: every image in it is a result of sr; name one to restore it once more"
-        )
-    return paths
+def _key(image: Input) -> object:
+    return (image.path, image.uid) if isinstance(image, Series) else os.path.abspath(image)
+
+
+def _listed(named: Sequence[Path]) -> list[Path]:
+    return [
+        path
+        for name in named
+        for path in (_in_list(name) if name.suffix.lower() == LIST_ENDING else [name])
+    ]
+
+
+def _is_single_dicom(path: Path) -> bool:
+    try:
+        return format_of(path) == "dicom"
+    except MRCascadeError:
+        return False  # whatever opens it will say what is wrong
+
+
+def _in_folder(folder: Path, series: str | None) -> list[Input]:
+    dicom = dicom_files(folder, tuple(SUFFIXES))
+    if not dicom and series is None:
+        paths = [p for p in list_images(folder) if not is_result_name(p)]
+        if not paths:
+            raise MRCascadeError(
+                f"{folder}: every image in it is a result of sr; name one to restore it once more"
+            )
+        return list(paths)
+    found = find_series(dicom)
+    images: list[Input] = []
+    if series is None:
+        images += [p for p in _images(folder) if not is_result_name(p)]
+    if found.series or not images:
+        images += choose_series(found, series, str(folder))
+    if series is None:  # what is damaged fails by itself, and the rest goes on
+        images += [file.path for file, _ in found.damaged]
+    return images
+
+
+def _images(folder: Path) -> list[Path]:
+    try:
+        return list_images(folder)
+    except MRCascadeError:
+        return []  # beside DICOM files there need not be any
+
+
+def _series_of(paths: Sequence[Path], series: str | None) -> list[Input]:
+    files = [file for path in paths for file in dicom_files(path, tuple(SUFFIXES))]
+    where = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
+    return list(choose_series(find_series(files), series, where))
 
 
 def _in_list(path: Path) -> list[Path]:

@@ -14,9 +14,12 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
 from mrcascade.io import (
     Axes,
+    Derivation,
     Image,
+    Input,
     atomic_outputs,
     check_target,
+    check_writable,
     choose_axes,
     derived_name,
     describe_axes,
@@ -41,9 +44,10 @@ class Simulation:
     seed: int = 0
     axes: str | None = None
     overwrite: bool = False
+    format: str | None = None
 
 
-def simulate_file(path: Path, output: Path, job: Simulation, *, say: Report) -> list[Path]:
+def simulate_file(source: Input, output: Path, job: Simulation, *, say: Report) -> list[Path]:
     """Measure an image file: crop to a legal size, apply H, add Gaussian noise.
 
     The crop keeps the centre; the affine follows it and the kernel. ``noise`` is a fraction of
@@ -51,19 +55,21 @@ def simulate_file(path: Path, output: Path, job: Simulation, *, say: Report) -> 
     """
     check_factor(job.factor)
     label = f"low{factor_label(job.factor)}"
-    targets = [output / derived_name(path, label, e) for e in (result_ending(path), ".json")]
+    endings = (result_ending(source, job.format), ".json")
+    targets = [output / derived_name(source, label, e) for e in endings]
     for target in targets:
         check_target(target, job.overwrite)
-    image = read_image(path)
+    image = read_image(source)
     axes = choose_axes(image, job.axes)
-    say(f"{path.name}: {describe_axes(image, axes)}")
+    check_writable(image, targets[0], Derivation(label, "", (0.0, 1.0)), axes)
+    say(f"{source.name}: {describe_axes(image, axes)}")
     image = crop_to_legal(image, axes, job.factor)
     stack = to_slices(image, axes)
     operator = SeparableOperator.from_kernel(job.kernel, job.factor, stack.shape[1:])
     low = operator(torch.from_numpy(stack)).numpy()
     scale = robust_maximum(low)
     if not scale > 0:
-        raise MRCascadeError(f"{path}: zero almost everywhere; there is nothing to measure")
+        raise MRCascadeError(f"{source}: zero almost everywhere; there is nothing to measure")
     sigma = job.noise * scale
     low = low + _gaussian(low, sigma, job.seed)
     affine = None
@@ -77,11 +83,12 @@ def simulate_file(path: Path, output: Path, job: Simulation, *, say: Report) -> 
         "SourceSHA256": image.sha256,
         "InPlaneAxes": list(axes),
         "CroppedTo": list(operator.in_shape),
-        **{k: v for k, v in asdict(job).items() if k not in ("overwrite", "axes")},
+        **{k: v for k, v in asdict(job).items() if k not in ("overwrite", "axes", "format")},
         "Software": {"mrcascade": __version__},
     }
+    made = Derivation(label, f"simulated measurement, {operator.name}", (0.0, scale))
     with atomic_outputs(targets, job.overwrite) as (data, notes):
-        write_image_into(image.with_data(from_slices(low, image, axes), affine), data)
+        write_image_into(image.with_data(from_slices(low, image, axes), affine), data, made)
         notes.write_text(json.dumps(sidecar, indent=1) + "\n")
     say(f"{operator.name}: {operator.in_shape} -> {operator.out_shape}, noise {job.noise:g}")
     return targets

@@ -6,73 +6,70 @@ vanish with the process. Results get their names when all are whole.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from mrcascade import __version__
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import RobustMaximum
 from mrcascade.io import (
     Axes,
+    Input,
+    Series,
     SliceStore,
     Source,
     StackOrder,
-    atomic_outputs,
     check_target,
+    check_writable,
     choose_axes,
     describe_axes,
+    format_of,
+    only_series,
     open_source,
     output_folder,
     output_layout,
     resampled_affine,
-    write_blocks_into,
 )
 from mrcascade.memory import fitting_batch, image_bytes
 from mrcascade.noise_estimate import estimate_noise, slices_for_noise
-from mrcascade.operators import SeparableOperator
+from mrcascade.pipeline.acquired import (
+    Acquired,
+    Matrix,
+    acquired_by_header,
+    acquired_by_pixels,
+    crop_to_acquired,
+)
 from mrcascade.pipeline.common import (
-    NOTICE,
     Report,
     SuperResolution,
     check_factor,
-    factor_label,
     operator_for,
-    sr_request,
     sr_targets,
 )
-from mrcascade.preview import write_preview
+from mrcascade.pipeline.result import (
+    Geometry,
+    Outcome,
+    acquired_facts,
+    derivation_of,
+    publish,
+    sidecar_of,
+    stored_residual,
+)
 from mrcascade.prior import CascadePrior
 from mrcascade.restore import (
     Restoration,
     check_measurement,
     check_samples,
     make_plan,
-    relative_residual,
     resolve_settings,
     super_resolve,
 )
 from mrcascade.samplers import CascadePlan, Progress, SamplerSettings
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """The planes of an image and the operator that measured them."""
-
-    axes: Axes
-    operator: SeparableOperator
-
-    def result_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of the image once its planes are enlarged."""
-        sides = dict(zip(self.axes, self.operator.in_shape, strict=True))
-        return tuple(sides.get(axis, n) for axis, n in enumerate(shape))
 
 
 def check_job(prior: CascadePrior, job: SuperResolution) -> SamplerSettings:
@@ -84,7 +81,7 @@ def check_job(prior: CascadePrior, job: SuperResolution) -> SamplerSettings:
 
 
 def super_resolve_file(
-    path: Path,
+    image: Input,
     output: Path,
     prior: CascadePrior,
     job: SuperResolution,
@@ -92,7 +89,8 @@ def super_resolve_file(
     say: Report,
     progress: Callable[[int], Callable[[Progress], None]],
 ) -> list[Path]:
-    """Super-resolve one image file into the folder ``output``; returns the files written.
+    """Super-resolve one image file or DICOM series into the folder ``output``; returns the files
+    written.
 
     Writes the result (mean of the samples), with more than one sample also the first sample and
     the standard deviation map, a preview and, last, a JSON sidecar. All appear together. Memory
@@ -100,33 +98,45 @@ def super_resolve_file(
     ``progress(total)`` makes the evaluation callback.
     """
     settings = check_job(prior, job)
-    targets = sr_targets(path, output, job)
+    image = checked_input(image)
+    path = image.path if isinstance(image, Series) else image
+    targets = sr_targets(image, output, job)
     for target in targets.values():
         check_target(target, job.overwrite)
         if target.exists() and path.exists() and target.samefile(path):
             raise MRCascadeError(f"{path} is itself the output; choose another folder")
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(path))
-        geometry = geometry_of(source, prior, job)
-        say(f"{path.name}: {describe_axes(source, geometry.axes)}")
+        source = stack.enter_context(open_source(image))
+        axes = choose_axes(source, job.axes)
+        check_result(source, axes, targets["result"], job)
+        acquired = acquired_by_header(source, axes, job.acquired)
+        geometry = geometry_of(source, prior, job, acquired.matrix)
+        say(f"{image.name}: {describe_axes(source, axes)}")
         stack.enter_context(output_folder(output, list(targets.values())))
-        measured, scale = _load(source, geometry.axes, output, stack)
+        measured, scale = _load(source, axes, output, stack)
+        acquired = acquired_by_pixels(measured, acquired)
+        if acquired.interpolated:
+            say(_interpolated(acquired, job))
+            if job.acquired is not None:
+                geometry = geometry_of(source, prior, job, acquired.matrix)
+                measured, scale = crop_to_acquired(measured, acquired.matrix, output, stack)
         noise, origin = _noise(measured, scale, job, say)
         plan = make_plan(prior, geometry.operator, noise, settings)
         batch = _batch(prior, plan, job, say)
         stores = _empty_results(source, geometry, targets, output, stack)
         total = expected_evaluations(plan, settings) * len(measured) * job.samples
         restorer = _Restorer(path, prior, plan, job, scale, batch, progress(total), say)
-        outcome = _Outcome()
+        outcome = Outcome()
         for start, stop in _chunks(len(measured), batch, job.samples):
             piece = measured.read(start, stop)
             result = restorer.chunk(piece, start)
             _store(stores, start, result)
-            stored = stores["result"].read(start, stop)
-            outcome.add(result, relative_residual(stored, piece, geometry.operator))
-        sidecar = _sidecar(source, geometry.axes, job, prior, outcome, targets)
-        sidecar |= {"NoiseOrigin": origin, "BatchSize": restorer.batch}
-        _publish(source, geometry, job, targets, measured, stores, sidecar)
+            outcome.add(result)
+        stored = stored_residual(source, geometry, targets["result"], measured, stores["result"])
+        sidecar = sidecar_of(source, axes, job, prior, outcome, targets)
+        sidecar |= {"ResidualStored": stored, "NoiseOrigin": origin, "BatchSize": restorer.batch}
+        sidecar |= acquired_facts(acquired, job)
+        publish(source, geometry, job, prior, targets, measured, stores, sidecar, scale)
     say(
         f"{outcome.seconds:.1f} s, {sum(outcome.last.evaluations.values())} evaluations per slice"
         f"{' and sample' if job.samples > 1 else ''},"
@@ -135,16 +145,46 @@ def super_resolve_file(
     return list(targets.values())
 
 
-def geometry_of(source: Source, prior: CascadePrior, job: SuperResolution) -> Geometry:
-    """Planes and operator of an image; MRCascadeError where the prior cannot restore it."""
+def checked_input(image: Input) -> Input:
+    """The only series of a path that means DICOM; any other input as it is."""
+    if not isinstance(image, Series) and format_of(image) == "dicom":
+        return only_series(image)
+    return image
+
+
+def check_result(source: Source, axes: Axes, target: Path, job: SuperResolution) -> None:
+    """Raise MRCascadeError now where the result cannot be written later."""
+    check_writable(source, target, derivation_of(job, "result", (0.0, 1.0), ""), axes)
+
+
+def geometry_of(
+    source: Source, prior: CascadePrior, job: SuperResolution, matrix: Matrix
+) -> Geometry:
+    """Planes and operator of an image; MRCascadeError where the prior cannot restore it.
+
+    matrix: what was acquired, (rows, columns); it counts where the job asks for it.
+    """
     axes = choose_axes(source, job.axes)
-    shape = tuple(source.shape[a] for a in axes)
+    stored = source.shape[axes[0]], source.shape[axes[1]]
+    shape = stored if job.acquired is None else matrix
     operator = operator_for(shape, job.kernel, job.factor, source.source)
     try:
         check_measurement(np.zeros((1, *shape), source.dtype), operator, prior)
     except MRCascadeError as error:
         raise MRCascadeError(f"{source.source}: {error}") from error
-    return Geometry(axes, operator)
+    affine = source.affine
+    if affine is not None:  # a crop of k-space, whatever the kernel of the restoration is
+        affine = resampled_affine(affine, axes, "fourier", stored, shape)
+    return Geometry(axes, operator, affine)
+
+
+def _interpolated(acquired: Acquired, job: SuperResolution) -> str:
+    if job.acquired is not None:
+        return f"its {acquired}; they are cropped to those first"
+    return (
+        f"warning: its {acquired}, and enlarging interpolated pixels is not what the prior was"
+        " trained for; --acquired-matrix auto crops first"
+    )
 
 
 def expected_evaluations(plan: CascadePlan, settings: SamplerSettings) -> int:
@@ -164,21 +204,6 @@ def expected_evaluations(plan: CascadePlan, settings: SamplerSettings) -> int:
 def slices_per_chunk(batch: int, samples: int) -> int:
     """The fewest slices whose samples fill whole batches."""
     return batch // math.gcd(batch, samples)
-
-
-class _Outcome:
-    """What the chunks of a volume say together."""
-
-    last: Restoration
-
-    def __init__(self) -> None:
-        self.residual = self.stored = self.seconds = 0.0
-
-    def add(self, result: Restoration, stored: np.ndarray) -> None:
-        self.last = result
-        self.residual = max(self.residual, float(result.residual.max()))
-        self.stored = max(self.stored, float(stored.max()))
-        self.seconds += result.seconds
 
 
 def _load(source: Source, axes: Axes, folder: Path, stack: ExitStack) -> tuple[SliceStore, float]:
@@ -293,63 +318,3 @@ def _store(stores: dict[str, SliceStore], start: int, result: Restoration) -> No
         values = {"result": result.mean, "sample": result.sample, "std": result.std}[key]
         assert values is not None  # a store for std exists only where there are samples
         store.write(start, values)
-
-
-def _publish(
-    source: Source,
-    geometry: Geometry,
-    job: SuperResolution,
-    targets: dict[str, Path],
-    measured: SliceStore,
-    stores: dict[str, SliceStore],
-    sidecar: dict[str, Any],
-) -> None:
-    shape, operator = geometry.result_shape(source.shape), geometry.operator
-    affine = None
-    if source.affine is not None:
-        affine = resampled_affine(
-            source.affine, geometry.axes, job.kernel, operator.out_shape, operator.in_shape
-        )
-    middle = len(measured) // 2
-    pictures = {k: store.read(middle, middle + 1)[0] for k, store in stores.items()}
-    with atomic_outputs(list(targets.values()), job.overwrite) as temporaries:
-        places = dict(zip(targets, temporaries, strict=True))
-        for key, store in stores.items():
-            write_blocks_into(source, shape, store.dtype, store.get, places[key], affine)
-        write_preview(
-            places["preview"],
-            measured.read(middle, middle + 1)[0],
-            pictures["result"],
-            pictures.get("std"),
-            operator,
-        )
-        places["sidecar"].write_text(json.dumps(sidecar, indent=1) + "\n")
-
-
-def _sidecar(
-    source: Source,
-    axes: Axes,
-    job: SuperResolution,
-    prior: CascadePrior,
-    outcome: _Outcome,
-    targets: dict[str, Path],
-) -> dict[str, Any]:
-    return {
-        "Description": f"Super-resolved {factor_label(job.factor)} in plane. {NOTICE}",
-        "Sources": [source.source.name],
-        "SourceSHA256": source.sha256,
-        "Resolution": f"in-plane matrix enlarged by {job.factor[0]:g} x {job.factor[1]:g}",
-        "InPlaneAxes": list(axes),
-        "Files": {key: path.name for key, path in targets.items() if key != "sidecar"},
-        "Kernel": job.kernel,
-        "Prior": prior.name,
-        "PriorKernel": prior.kernel,
-        "Settings": outcome.last.settings,
-        "EvaluationsPerSlice": {str(k): v for k, v in outcome.last.evaluations.items()},
-        "Residual": outcome.residual,
-        "ResidualStored": outcome.stored,
-        "Request": sr_request(prior, job),
-        "Device": str(prior.device),
-        "Precision": prior.levels[0].precision,
-        "Software": {"mrcascade": __version__, "torch": torch.__version__},
-    }

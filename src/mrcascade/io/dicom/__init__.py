@@ -1,0 +1,17 @@
+"""DICOM: classic series and enhanced multi-frame files, in folders, archives or alone."""
+
+from mrcascade.io.dicom.files import ENDINGS, ZIP_ENDING, DicomFile, dicom_files, is_dicom_name
+from mrcascade.io.dicom.series import ALL_SERIES, Found, Series, choose_series, find_series
+
+__all__ = [
+    "ALL_SERIES",
+    "ENDINGS",
+    "ZIP_ENDING",
+    "DicomFile",
+    "Found",
+    "Series",
+    "choose_series",
+    "dicom_files",
+    "find_series",
+    "is_dicom_name",
+]

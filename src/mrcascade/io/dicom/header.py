@@ -1,0 +1,200 @@
+"""The header of one DICOM file: parsed by pydicom, checked, and read element by element.
+
+pydicom is lenient: it warns about a file that ends within an element and goes on, and it decodes
+values only when they are asked for. So every look at a dataset happens inside `parsing`, which
+turns whatever a damaged file makes pydicom stumble over into one line. pydicom is imported when a
+file is touched, so that `import mrcascade.io` stays quick.
+"""
+
+import math
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.io.dicom.files import DicomFile
+
+PIXEL_DATA = (0x7FE0, 0x0010)
+UNDEFINED_LENGTH = 0xFFFFFFFF
+DEFLATED = "1.2.840.10008.1.2.1.99"
+IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+NATIVE = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED)
+
+_REASON_LENGTH = 120
+# Explicit VRs whose length has four bytes (PS3.5 table 7.1-1).
+_LONG_VRS = (
+    b"OB",
+    b"OD",
+    b"OF",
+    b"OL",
+    b"OV",
+    b"OW",
+    b"SQ",
+    b"SV",
+    b"UC",
+    b"UN",
+    b"UR",
+    b"UT",
+    b"UV",
+)
+
+
+@dataclass(frozen=True)
+class Header:
+    """A parsed file up to its pixels.
+
+    dataset: a pydicom Dataset. syntax: UID of the transfer syntax. big_endian: of the pixels.
+    offset: of the pixels' value in the file, None where there are none (and for the deflated
+    syntax, whose pixels are part of `dataset`). length: of that value in bytes, or
+    `UNDEFINED_LENGTH`. size: of the whole file, bytes.
+    """
+
+    dataset: Any
+    syntax: str
+    big_endian: bool
+    offset: int | None
+    length: int
+    size: int
+
+
+def read_header(file: DicomFile, stream: BinaryIO) -> Header:
+    """Parse the header of an opened file; MRCascadeError where it is damaged or no DICOM file."""
+    import pydicom
+
+    with parsing(file):
+        size = stream.seek(0, 2)
+        stream.seek(0)
+        # A file that ends within an element is only warned about, and what follows is lost.
+        for cut in ("Unexpected end of file", "End of file reached"):
+            warnings.filterwarnings("error", message=cut)
+        dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
+        syntax = str(dataset.file_meta.get("TransferSyntaxUID") or _guessed(dataset))
+        little = syntax != EXPLICIT_BIG
+        if syntax == DEFLATED:
+            stream.seek(0)
+            dataset = pydicom.dcmread(stream, force=True)
+            found: tuple[int | None, int] = (None, len(dataset.get("PixelData") or b""))
+        else:
+            implicit = bool(dataset.original_encoding[0])
+            found = _pixel_place(stream, implicit, little)
+            offset, length = found
+            if offset is not None and length != UNDEFINED_LENGTH:  # else checked when it is read
+                check_rest(stream, offset + length, implicit, little)
+    return Header(dataset, syntax, not little, *found, size)
+
+
+@contextmanager
+def parsing(file: DicomFile) -> Iterator[None]:
+    """Turn every error of pydicom and of its decoders into a MRCascadeError that names `file`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except MRCascadeError:
+        raise
+    except Exception as error:  # whatever: pydicom does not promise which
+        # pydicom wraps the messages of its decoders, and repeats the traceback in some.
+        found = str(error).partition("Traceback")[0].rpartition("available plugins:")[2]
+        named = f"{type(error).__name__}: " * (not isinstance(error, ValueError))
+        reason = " ".join(f"{named}{found}".split())[:_REASON_LENGTH]
+        raise damaged(file, reason.rstrip(": ")) from error
+
+
+def damaged(file: DicomFile, reason: str) -> MRCascadeError:
+    return MRCascadeError(
+        f"{file} is a damaged DICOM file or none ({reason}); copy or export it again"
+    )
+
+
+def numbers(dataset: Any, keyword: str, count: int | None = 1) -> tuple[float, ...] | None:
+    """The finite numbers of an element; None where it is absent or empty.
+
+    count: how many there must be, None for any. Raises ValueError otherwise (inside `parsing`).
+    """
+    value = dataset.get(keyword)
+    if value is None or value == "" or value == []:
+        return None
+    values = [value] if isinstance(value, str | bytes | int | float) else list(value)
+    found = tuple(float(v) for v in values)
+    if (count is not None and len(found) != count) or not all(map(math.isfinite, found)):
+        wanted = "numbers" if count is None else f"{count} number{'s' * (count > 1)}"
+        raise ValueError(f"{keyword} holds no {wanted}")
+    return found
+
+
+def number(dataset: Any, keyword: str) -> float | None:
+    """The one number of an element; None where it is absent or empty."""
+    found = numbers(dataset, keyword)
+    return None if found is None else found[0]
+
+
+def whole(dataset: Any, keyword: str, low: int, high: int, default: int | None = None) -> int:
+    """A whole number from `low` to `high`; ValueError otherwise, or where absent by default."""
+    value = number(dataset, keyword)
+    if value is None:
+        if default is None:
+            raise ValueError(f"{keyword} is missing")
+        return default
+    if value != int(value) or not low <= value <= high:
+        raise ValueError(f"{keyword} {value:g} is not from {low} to {high}")
+    return int(value)
+
+
+def text(dataset: Any, keyword: str) -> str:
+    """An element as one line of printable text; empty where it is absent."""
+    value = dataset.get(keyword)
+    line = " ".join(str("" if value is None else value).split())
+    return "".join(c for c in line if c.isprintable())
+
+
+def item(dataset: Any, keyword: str) -> Any | None:
+    """The first item of a sequence, None where it is absent or empty."""
+    sequence = dataset.get(keyword)
+    return sequence[0] if sequence else None
+
+
+def _guessed(dataset: Any) -> str:
+    """The syntax of a file without a meta header, as pydicom found it out."""
+    implicit, little = dataset.original_encoding
+    if not little:
+        return EXPLICIT_BIG
+    return IMPLICIT_LITTLE if implicit else EXPLICIT_LITTLE
+
+
+def _pixel_place(stream: BinaryIO, implicit: bool, little: bool) -> tuple[int | None, int]:
+    """Offset and length of the pixel data whose element starts at the stream's position."""
+    order = "<" if little else ">"
+    head = stream.read(8)
+    if len(head) < 8:
+        return None, 0
+    group, element = struct.unpack(f"{order}HH", head[:4])
+    if (group, element) != PIXEL_DATA:
+        return None, 0
+    if implicit:
+        length = struct.unpack(f"{order}L", head[4:])[0]
+    else:
+        length = struct.unpack(f"{order}L", stream.read(4))[0]
+    return stream.tell(), length
+
+
+def check_rest(stream: BinaryIO, position: int, implicit: bool, little: bool) -> None:
+    """ValueError where the file ends within an element from ``position``, after the pixels, on."""
+    size = stream.seek(0, 2)
+    while position < size:
+        stream.seek(position)
+        head = stream.read(12)
+        long = not implicit and head[4:6] in _LONG_VRS
+        start, stop, kind = (8, 12, "L") if long else (4, 8, "L") if implicit else (6, 8, "H")
+        if len(head) < stop:
+            break
+        length = struct.unpack("<>"[not little] + kind, head[start:stop])[0]
+        if length == UNDEFINED_LENGTH:
+            return
+        position += stop + length
+    if position != size:
+        raise ValueError("truncated after its pixels")

@@ -1,0 +1,92 @@
+"""What a derived DICOM header leaves out, and how a patient's identity is removed from it."""
+
+from typing import Any
+
+_PATIENT_EMPTY = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+# UIDs that say which images lie in one space and one study: replaced, the same way each time.
+_MAPPED_UIDS = ("StudyInstanceUID", "FrameOfReferenceUID")
+# Groups whose numbers and codes describe the measurement; their texts, names and dates can say who.
+_TECHNICAL_GROUPS = (0x0018, 0x0020, 0x0028, 0x5200)
+_TECHNICAL_VRS = ("CS", "DS", "IS", "FD", "FL", "US", "SS", "UL", "SL", "AT", "SQ")
+_KEPT = (
+    "SpecificCharacterSet",
+    "ImageType",
+    "SOPClassUID",
+    "Modality",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "SequenceName",
+    "PulseSequenceName",
+    "SoftwareVersions",
+    "DimensionOrganizationSequence",
+    "DimensionOrganizationUID",
+    "DimensionIndexSequence",
+    "FrameType",
+    "PixelPresentation",
+    "VolumetricProperties",
+    "VolumeBasedCalculationTechnique",
+    "ComplexImageComponent",
+    "AcquisitionContrast",
+    "CodeValue",
+    "CodingSchemeDesignator",
+    "CodeMeaning",
+    "AnatomicRegionSequence",
+    "PresentationLUTShape",
+    "RescaleType",
+    "StackID",
+)
+# Required, and empty or neutral without what they held.
+_EMPTIED = {
+    "PositionReferenceIndicator": "",
+    "AcquisitionContextSequence": [],
+    "DeviceSerialNumber": "REMOVED",
+}
+
+
+def without_identity(dataset: Any) -> None:
+    """Remove, in place, everything but what describes the measurement and the pixels.
+
+    What stays is listed, so that an unknown element goes. Elements that the standard wants
+    present stay empty. Pixels are not looked at: a face remains one.
+    """
+    mapped = {k: str(dataset.get(k) or "") for k in _MAPPED_UIDS}
+    emptied = {k: value for k, value in _EMPTIED.items() if k in dataset}
+    _keep_technical(dataset)
+    for keyword in _PATIENT_EMPTY:
+        setattr(dataset, keyword, "")
+    for keyword, value in emptied.items():
+        setattr(dataset, keyword, value)
+    for keyword, uid in mapped.items():
+        if uid:
+            setattr(dataset, keyword, mapped_uid(uid))
+    dataset.PatientIdentityRemoved = "YES"
+    dataset.DeidentificationMethod = "mrcascade --deidentify: only technical elements were kept"
+    dataset.LongitudinalTemporalInformationModified = "REMOVED"
+
+
+def mapped_uid(uid: str) -> str:
+    """Another UID for a UID, each time the same, from which the first cannot be computed."""
+    from pydicom.uid import generate_uid
+
+    return generate_uid(entropy_srcs=["mrcascade", uid])
+
+
+def _keep_technical(dataset: Any) -> None:
+    for element in list(dataset):
+        keyword = element.keyword
+        technical = element.tag.group in _TECHNICAL_GROUPS and element.VR in _TECHNICAL_VRS
+        if not (technical or keyword in _KEPT):
+            del dataset[element.tag]
+        elif element.VR == "SQ":
+            for entry in element.value:
+                _keep_technical(entry)

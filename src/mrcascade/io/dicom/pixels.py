@@ -1,0 +1,285 @@
+"""The pixels of a series, frame after frame: read, decompressed, scaled and hashed."""
+
+import hashlib
+import math
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby, pairwise
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.io.dicom import jpeg_lossless
+from mrcascade.io.dicom.files import DicomFile
+from mrcascade.io.dicom.frames import Frame, PixelFormat
+from mrcascade.io.dicom.header import DEFLATED, NATIVE, check_rest, parsing, read_header
+from mrcascade.io.dicom.series import Series
+from mrcascade.io.raw import RawPixels
+
+_HASHED_BYTES = 2**20
+_ITEM, _DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
+
+# Which of pydicom's decoders reads which syntax. Named one by one, because what else happens to be
+# installed shall not change a result: some abort on damaged data.
+_DECODERS = {
+    "1.2.840.10008.1.2.4.50": "pillow",  # JPEG baseline, 8 bits
+    "1.2.840.10008.1.2.4.51": "pylibjpeg",  # JPEG extended, 12 bits; with pylibjpeg-libjpeg (GPL)
+    "1.2.840.10008.1.2.4.80": "pyjpegls",  # JPEG-LS lossless
+    "1.2.840.10008.1.2.4.81": "pyjpegls",  # JPEG-LS near-lossless
+    "1.2.840.10008.1.2.4.90": "pylibjpeg",  # JPEG 2000 lossless
+    "1.2.840.10008.1.2.4.91": "pylibjpeg",  # JPEG 2000
+    "1.2.840.10008.1.2.4.201": "pylibjpeg",  # high-throughput JPEG 2000 lossless
+    "1.2.840.10008.1.2.4.202": "pylibjpeg",  # the same, by resolution
+    "1.2.840.10008.1.2.4.203": "pylibjpeg",  # high-throughput JPEG 2000
+    "1.2.840.10008.1.2.5": "pydicom",  # run lengths
+}
+
+# These two we decode ourselves: JPEG lossless, and the same with the first predictor.
+_JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
+
+_CODESTREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000: its start and the size of the image
+
+# Offsets and lengths (bytes) of the fragments of one compressed frame.
+Fragments = list[tuple[int, int]]
+
+
+@contextmanager
+def open_pixels(series: Series) -> Iterator[RawPixels]:
+    """The pixels of a series as (columns, rows, slices[, volumes]); see `stack_of` for errors.
+
+    Values are scaled by each frame's slope and intercept. MONOCHROME1 (white is zero) is turned
+    over at the series' largest value, so that air is 0 again; for that it is read twice.
+    """
+    stack = series.stack
+    reader = _Reader(series, _ceiling(series))
+    try:
+        yield RawPixels(
+            shape=stack.shape,
+            layout=tuple(reversed(range(len(stack.shape)))),
+            complex=False,
+            read=reader.read,
+            finish=reader.finish,
+            affine=stack.affine,
+            header=series,
+            acquired=None if series.acquired is None else dict(enumerate(series.acquired[::-1])),
+            acquired_by="its DICOM header",
+        )
+    finally:
+        reader.close()
+
+
+class _Reader:
+    def __init__(self, series: Series, ceiling: float | None) -> None:
+        self._digest = hashlib.sha256()
+        self._ceiling = ceiling
+        self._frames = decoded_frames(series, self._digest)
+        self._left: list[np.ndarray] = []
+
+    def read(self, count: int) -> np.ndarray:
+        have = sum(part.size for part in self._left)
+        while have < count:
+            frame, stored = next(self._frames)
+            values = scaled(stored, frame).ravel()
+            self._left.append(values if self._ceiling is None else self._ceiling - values)
+            have += values.size
+        joined = self._left[0] if len(self._left) == 1 else np.concatenate(self._left)
+        self._left = [joined[count:]] if have > count else []
+        return joined[:count]
+
+    def finish(self) -> str:
+        """SHA-256 of the bytes of all files, one after the other in the order of the slices."""
+        for _ in self._frames:
+            pass
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        self._frames.close()
+
+
+def series_sha256(series: Series) -> str:
+    """What `RawPixels.finish` gives, from the bytes alone."""
+    digest = hashlib.sha256()
+    for file in dict.fromkeys(frame.file for frame in series.stack.frames):
+        with file.open() as stream:
+            _hash(stream, digest)
+    return digest.hexdigest()
+
+
+def scaled(stored: np.ndarray, frame: Frame) -> np.ndarray:
+    """Stored integers as values: slope and intercept applied, in float64 where there are any."""
+    if (frame.slope, frame.intercept) == (1.0, 0.0):
+        return stored
+    return stored * np.float64(frame.slope) + frame.intercept
+
+
+def _ceiling(series: Series) -> float | None:
+    """The largest value of a series that stores white as zero, None for any other."""
+    if not series.files[0].format.inverted:
+        return None
+    return max(float(scaled(s, frame).max()) for frame, s in decoded_frames(series))
+
+
+def decoded_frames(series: Series, digest: Any = None) -> Any:
+    """A generator of (frame, stored (rows, columns) integers) in the order of the stack.
+
+    digest: a hashlib object that takes in each file when it is first opened.
+    """
+    formats = {f.file: f.format for f in series.files}
+    hashed: set[DicomFile] = set()
+    for file, frames in groupby(series.stack.frames, key=lambda frame: frame.file):
+        with file.open() as stream:
+            if digest is not None and file not in hashed:
+                hashed.add(file)
+                _hash(stream, digest)
+            decode = _decoder(file, stream, formats[file])
+            for frame in frames:
+                with parsing(file):
+                    stored = decode(frame.index)
+                yield frame, stored
+
+
+def _hash(stream: BinaryIO, digest: Any) -> None:
+    stream.seek(0)
+    while part := stream.read(_HASHED_BYTES):
+        digest.update(part)
+
+
+def _decoder(file: DicomFile, stream: BinaryIO, pixels: PixelFormat) -> Any:
+    """A function from the index of a frame to its stored integers (rows, columns)."""
+    if pixels.syntax == DEFLATED:
+        content = read_header(file, stream).dataset.get("PixelData") or b""
+        return lambda index: _native(content[index * pixels.frame_bytes :], pixels)
+    assert pixels.offset is not None  # files without pixels were refused
+    start = pixels.offset
+    if pixels.syntax in NATIVE:
+
+        def native(index: int) -> np.ndarray:
+            stream.seek(start + index * pixels.frame_bytes)
+            return _native(stream.read(pixels.frame_bytes), pixels)
+
+        return native
+    with parsing(file):
+        fragments = _frame_fragments(stream, start, pixels.frames)
+
+    def compressed(index: int) -> np.ndarray:
+        parts = []
+        for offset, length in fragments[index]:
+            stream.seek(offset)
+            parts.append(stream.read(length))
+        return _decompressed(b"".join(parts), pixels, file)
+
+    return compressed
+
+
+def _native(content: bytes, pixels: PixelFormat) -> np.ndarray:
+    if len(content) < pixels.frame_bytes:
+        raise ValueError("truncated")
+    order = ">" if pixels.big_endian else "<"
+    kind = np.dtype(f"{order}{'i' if pixels.signed else 'u'}{pixels.allocated // 8}")
+    count = pixels.rows * pixels.columns
+    stored = np.frombuffer(content, kind, count).reshape(pixels.rows, pixels.columns)
+    return _without_unused_bits(stored.astype(kind.newbyteorder("=")), pixels)
+
+
+def _without_unused_bits(stored: np.ndarray, pixels: PixelFormat) -> np.ndarray:
+    """Old files keep overlays in the bits above; shifted up and down again, the sign returns."""
+    unused = stored.dtype.itemsize * 8 - pixels.stored
+    return (stored << unused) >> unused if unused else stored
+
+
+def _decompressed(frame: bytes, pixels: PixelFormat, file: DicomFile) -> np.ndarray:
+    from pydicom.encaps import encapsulate
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import UID
+
+    if pixels.syntax in _JPEG_LOSSLESS:
+        samples = jpeg_lossless.decode(frame).astype(f"u{pixels.allocated // 8}")
+        stored = samples.view(f"{'i' if pixels.signed else 'u'}{pixels.allocated // 8}")
+        return _of_size(_without_unused_bits(stored, pixels), pixels)
+    plugin = _DECODERS.get(pixels.syntax, "")
+    decoder = get_decoder(UID(pixels.syntax)) if plugin else None
+    if decoder is None or plugin not in decoder.available_plugins:
+        raise MRCascadeError(
+            f"{file} is compressed in a way that cannot be read (transfer syntax"
+            f" {pixels.syntax}); export it uncompressed"
+        )
+    if plugin == "pylibjpeg":
+        _check_jpeg_2000(frame, pixels)
+    options: dict[str, Any] = {
+        "rows": pixels.rows,
+        "columns": pixels.columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": 1,
+        "bits_allocated": pixels.allocated,
+        "bits_stored": pixels.stored,
+        "pixel_representation": int(pixels.signed),
+        "photometric_interpretation": "MONOCHROME2",
+        "pixel_keyword": "PixelData",
+        "pixel_vr": "OB",
+    }
+    stored, _ = decoder.as_array(
+        encapsulate([frame]), index=0, raw=True, decoding_plugin=plugin, **options
+    )
+    return _of_size(stored, pixels)
+
+
+def _check_jpeg_2000(frame: bytes, pixels: PixelFormat) -> None:
+    """Damaged, a frame can ask its decoder for more memory than there is (T.800 A.5.1)."""
+    place = frame.find(_CODESTREAM)
+    if place >= 0 and len(frame) >= place + 24:
+        right, bottom, left, top = struct.unpack(">4L", frame[place + 8 : place + 24])
+        if (bottom - top, right - left) != (pixels.rows, pixels.columns):
+            raise ValueError(f"compressed pixels of {bottom - top} x {right - left}")
+
+
+def _of_size(stored: np.ndarray, pixels: PixelFormat) -> np.ndarray:
+    if stored.shape != (pixels.rows, pixels.columns):
+        raise ValueError(f"decompressed to {stored.shape}")
+    return stored
+
+
+def _frame_fragments(stream: BinaryIO, start: int, frames: int) -> list[Fragments]:
+    """The fragments of each frame of encapsulated pixels (PS3.5 A.4)."""
+    table, *fragments = _items(stream, start)
+    if len(fragments) == frames:
+        return [[fragment] for fragment in fragments]
+    if frames == 1 and fragments:
+        return [fragments]
+    stream.seek(table[0])
+    offsets = struct.unpack(f"<{table[1] // 4}L", stream.read(table[1] // 4 * 4))
+    if len(offsets) != frames or not fragments:
+        raise ValueError(f"{len(fragments)} compressed pieces for {frames} frames")
+    first = fragments[0][0] - 8  # offsets count from the first item's tag
+    edges = [*(first + offset for offset in offsets), math.inf]
+    found = [[f for f in fragments if a <= f[0] - 8 < b] for a, b in pairwise(edges)]
+    if not all(found):
+        raise ValueError("its table of frames does not fit its compressed pieces")
+    return found
+
+
+def _items(stream: BinaryIO, start: int) -> Fragments:
+    """Offset and length of every item, the table of offsets first."""
+    size = stream.seek(0, 2)
+    found: Fragments = []
+    position = start
+    while True:
+        stream.seek(position)
+        head = stream.read(8)
+        if len(head) < 8:
+            raise ValueError("truncated within its compressed pixels")
+        group, element, length = struct.unpack("<HHL", head)
+        if (group, element) == _DELIMITER:
+            check_rest(stream, position + 8, implicit=False, little=True)
+            break
+        if (group, element) != _ITEM:
+            raise ValueError("its compressed pixels are not a sequence of items")
+        position += 8
+        if position + length > size:
+            raise ValueError("truncated within its compressed pixels")
+        found.append((position, length))
+        position += length
+    if not found:
+        raise ValueError("no compressed pixels")
+    return found

@@ -1,0 +1,186 @@
+"""What ``sr`` makes of the restored slices: the files, and what they say about themselves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mrcascade import __version__
+from mrcascade.io import (
+    Axes,
+    Derivation,
+    Series,
+    SliceStore,
+    Source,
+    as_stored,
+    atomic_outputs,
+    format_of,
+    resampled_affine,
+    write_blocks_into,
+)
+from mrcascade.operators import SeparableOperator
+from mrcascade.pipeline.acquired import Acquired
+from mrcascade.pipeline.common import NOTICE, SuperResolution, factor_label, sr_request
+from mrcascade.preview import write_preview
+from mrcascade.prior import CascadePrior
+from mrcascade.restore import Restoration, relative_residual
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The planes of an image and the operator that measured them. affine: of the measured grid,
+    which is the stored one but for interpolated images that are cropped."""
+
+    axes: Axes
+    operator: SeparableOperator
+    affine: np.ndarray | None
+
+    def result_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the image once its planes are enlarged."""
+        sides = dict(zip(self.axes, self.operator.in_shape, strict=True))
+        return tuple(sides.get(axis, n) for axis, n in enumerate(shape))
+
+
+class Outcome:
+    """What the chunks of a volume say together."""
+
+    last: Restoration
+
+    def __init__(self) -> None:
+        self.residual = self.seconds = 0.0
+
+    def add(self, result: Restoration) -> None:
+        self.last = result
+        self.residual = max(self.residual, float(result.residual.max()))
+        self.seconds += result.seconds
+
+
+def stored_residual(
+    source: Source, geometry: Geometry, target: Path, measured: SliceStore, result: SliceStore
+) -> float:
+    """The largest relative residual of the slices as a reader of the output will see them."""
+    worst = 0.0
+    for number in range(len(measured)):
+        seen = result.read(number, number + 1)
+        seen = as_stored(source, format_of(target), seen, number, result.extremes)
+        piece = measured.read(number, number + 1)
+        worst = max(worst, float(relative_residual(seen, piece, geometry.operator).max()))
+    return worst
+
+
+def derivation_of(
+    job: SuperResolution, key: str, window: tuple[float, float], prior: str
+) -> Derivation:
+    what = {
+        "result": "super-resolved" if job.samples == 1 else "mean of super-resolved samples",
+        "sample": "one super-resolved sample",
+        "std": "standard deviation of super-resolved samples",
+    }[key]
+    label = factor_label(job.factor)
+    return Derivation(
+        label=f"sr{label}{'' if key == 'result' else key}",
+        text=f"{what}, in-plane matrix enlarged {label} by mrcascade",
+        window=window,
+        number=1 + ("result", "sample", "std").index(key),
+        prior=prior,
+        quantity=key == "std",
+        deidentify=job.deidentify,
+    )
+
+
+def publish(
+    source: Source,
+    geometry: Geometry,
+    job: SuperResolution,
+    prior: CascadePrior,
+    targets: dict[str, Path],
+    measured: SliceStore,
+    stores: dict[str, SliceStore],
+    sidecar: dict[str, Any],
+    scale: float,
+) -> None:
+    shape, operator = geometry.result_shape(source.shape), geometry.operator
+    affine = geometry.affine
+    if affine is not None:
+        affine = resampled_affine(
+            affine, geometry.axes, job.kernel, operator.out_shape, operator.in_shape
+        )
+    middle = len(measured) // 2
+    pictures = {k: store.read(middle, middle + 1)[0] for k, store in stores.items()}
+    with atomic_outputs(list(targets.values()), job.overwrite) as temporaries:
+        places = dict(zip(targets, temporaries, strict=True))
+        for key, store in stores.items():
+            window = (0.0, store.extremes[1] if key == "std" else scale)
+            made = derivation_of(job, key, window, prior.name)
+            place, ends = places[key], store.extremes
+            write_blocks_into(source, shape, store.dtype, store.get, place, affine, ends, made)
+        write_preview(
+            places["preview"],
+            measured.read(middle, middle + 1)[0],
+            pictures["result"],
+            pictures.get("std"),
+            operator,
+            _pixel_shape(affine, geometry.axes),
+        )
+        places["sidecar"].write_text(json.dumps(sidecar, indent=1) + "\n")
+
+
+def _pixel_shape(affine: np.ndarray | None, axes: Axes) -> float:
+    """Height of a pixel divided by its width."""
+    if affine is None:
+        return 1.0
+    height, width = (float(np.linalg.norm(affine[:3, axis])) for axis in axes)
+    return height / width
+
+
+def sidecar_of(
+    source: Source,
+    axes: Axes,
+    job: SuperResolution,
+    prior: CascadePrior,
+    outcome: Outcome,
+    targets: dict[str, Path],
+) -> dict[str, Any]:
+    return {
+        "Description": f"Super-resolved {factor_label(job.factor)} in plane. {NOTICE}",
+        "Sources": _source_names(source, job),
+        "SourceSHA256": source.sha256,
+        "Resolution": f"in-plane matrix enlarged by {job.factor[0]:g} x {job.factor[1]:g}",
+        "InPlaneAxes": list(axes),
+        "Files": {key: path.name for key, path in targets.items() if key != "sidecar"},
+        "Kernel": job.kernel,
+        "Prior": prior.name,
+        "PriorKernel": prior.kernel,
+        "Settings": outcome.last.settings,
+        "EvaluationsPerSlice": {str(k): v for k, v in outcome.last.evaluations.items()},
+        "Residual": outcome.residual,
+        "Request": sr_request(prior, job),
+        "Device": str(prior.device),
+        "Precision": prior.levels[0].precision,
+        "Software": {"mrcascade": __version__, "torch": torch.__version__},
+    }
+
+
+def _source_names(source: Source, job: SuperResolution) -> list[str]:
+    """Names of the files that were read, those of a series in the order of its slices."""
+    if job.deidentify:
+        return []
+    if not isinstance(source.header, Series):
+        return [source.source.name]
+    return list(dict.fromkeys(frame.file.name for frame in source.header.stack.frames))
+
+
+def acquired_facts(acquired: Acquired, job: SuperResolution) -> dict[str, Any]:
+    if not acquired.interpolated:
+        return {}
+    return {
+        "StoredMatrix": list(acquired.stored),
+        "AcquiredMatrix": list(acquired.matrix),
+        "AcquiredMatrixOrigin": acquired.evidence,
+        "CroppedToAcquired": job.acquired is not None,
+    }

@@ -1,0 +1,208 @@
+"""Damaged files: one clear line or a right result; never another exception, a hang, a trace left.
+
+What a result may be is checked by another reader: an undetectable damage (a flipped bit of a pixel)
+gives what pydicom reads as well, a detectable one an error. A cut is always detectable, but
+between two elements behind the pixels.
+"""
+
+from __future__ import annotations
+
+import io
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+from dicom_series import classic, enhanced, phantom, series
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.io import Image, read_image
+
+PACKAGED = Path(pydicom.__file__).parent / "data" / "test_files"
+NAMES = ("", "_RLE", "_bigendian", "_implicit", "_jp2klossless", "_jpeg_ls_lossless")
+PER_SEED = 120
+SECONDS = 5  # per file; they take milliseconds
+LENGTHS = (0, 1, 2, 3, 0x10000, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF)
+
+
+def encoded(dataset: pydicom.Dataset) -> bytes:
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def seeds() -> dict[str, bytes]:
+    found = {f"MR_small{n}": (PACKAGED / f"MR_small{n}.dcm").read_bytes() for n in NAMES}
+    found["classic"] = encoded(classic(phantom((1, 24, 20)), "oblique")[0])
+    found["enhanced"] = encoded(enhanced(phantom((3, 24, 20)), "oblique", [2, 0, 1]))
+    deflated = classic(phantom((1, 24, 20)))[0]
+    deflated.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    found["deflated"] = encoded(deflated)
+    return found
+
+
+SEEDS = seeds()
+
+
+def cut(raw: bytearray, rng: np.random.Generator) -> bytes:
+    return bytes(raw[: rng.integers(len(raw))])
+
+
+def flipped(raw: bytearray, rng: np.random.Generator) -> bytes:
+    end = len(raw) if rng.integers(2) else min(len(raw), 3500)  # all of it, or the header
+    for _ in range(rng.integers(1, 9)):
+        raw[rng.integers(132, end)] ^= 1 << rng.integers(8)
+    return bytes(raw)
+
+
+def wrong_length(raw: bytearray, rng: np.random.Generator) -> bytes:
+    place = rng.integers(132, min(len(raw), 3500) - 4)
+    size = int(rng.choice((2, 4)))
+    raw[place : place + size] = int(rng.choice(LENGTHS)).to_bytes(4, "little")[:size]
+    return bytes(raw)
+
+
+def wrong_type(raw: bytearray, rng: np.random.Generator) -> bytes:
+    """The value representation of an element, or a stretch of bytes, is another one."""
+    kinds = (b"SQ", b"UN", b"OB", b"US", b"DS", b"PN", b"FD", b"??")
+    found = [i for i in range(132, min(len(raw), 3500)) if bytes(raw[i : i + 2]) in kinds[3:6]]
+    if found and rng.integers(2):
+        place = int(rng.choice(found))
+        raw[place : place + 2] = kinds[rng.integers(len(kinds))]
+    else:
+        place = rng.integers(132, len(raw) - 8)
+        raw[place : place + rng.integers(1, 8)] = rng.bytes(rng.integers(0, 12))
+    return bytes(raw)
+
+
+DAMAGES = (cut, flipped, wrong_length, wrong_type)
+
+
+@contextmanager
+def limited_time() -> Iterator[None]:
+    def late(*_: object) -> None:
+        raise AssertionError("hangs")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def read_or_refused(path: Path, capfd: pytest.CaptureFixture) -> Image | None:
+    """The image, or None after a proper error."""
+    before = path.read_bytes()
+    try:
+        with limited_time():
+            return read_image(path)
+    except MRCascadeError as error:
+        message = str(error)
+        assert message.isprintable()
+        assert str(path) in message
+        assert ";" in message  # what is wrong; what to do
+        return None
+    finally:
+        assert path.read_bytes() == before
+        assert list(path.parent.iterdir()) == [path]
+        assert capfd.readouterr() == ("", "")
+
+
+def check_result(image: Image, path: Path) -> None:
+    """Against pydicom, where both read the same elements: native or well compressed pixels."""
+    assert np.isfinite(image.data).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = pydicom.dcmread(path, force=True)
+        if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
+            return
+        if dataset.BitsStored != dataset.BitsAllocated:
+            return  # pydicom keeps the bits above
+        syntax = dataset.file_meta.get("TransferSyntaxUID")
+        if syntax is None or "SamplesPerPixel" not in dataset:
+            return  # pydicom does not guess here
+        if syntax == RLELossless:  # another decoder that may be installed panics
+            dataset.pixel_array_options(decoding_plugin="pydicom")
+        stored = dataset.pixel_array
+    if "PerFrameFunctionalGroupsSequence" in dataset:
+        assert image.data.size == stored.size
+        return
+    slope = float(dataset.get("RescaleSlope") or 1)
+    expected = stored.T * slope + float(dataset.get("RescaleIntercept") or 0)
+    np.testing.assert_array_equal(image.data[..., 0], expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_damaged_dicom(tmp_path: Path, seed: str, capfd: pytest.CaptureFixture) -> None:
+    raw, path = SEEDS[seed], tmp_path / "a.dcm"
+    path.write_bytes(raw)
+    assert read_or_refused(path, capfd) is not None  # whole, it is read
+    outcomes = {False: 0, True: 0}
+    for number in range(PER_SEED):
+        damage = DAMAGES[number % len(DAMAGES)]
+        path.write_bytes(damage(bytearray(raw), np.random.default_rng(number)))
+        image = read_or_refused(path, capfd)
+        outcomes[image is None] += 1
+        if image is not None:
+            assert damage is not cut, number
+            check_result(image, path)
+    assert min(outcomes.values()) > PER_SEED / 20  # both happen: the damage is neither all nor none
+
+
+def test_damaged_files_are_a_thousand() -> None:
+    assert len(SEEDS) * PER_SEED >= 1000
+
+
+def test_damaged_slice_of_a_series(tmp_path: Path) -> None:
+    """A slice that cannot be read is named; it is never left out."""
+    folder = tmp_path / "s"
+    folder.mkdir()
+    for place, dataset in enumerate(classic(phantom((3, 12, 10)))):
+        dataset.save_as(folder / f"{place}.dcm", enforce_file_format=True)
+    raw = (folder / "1.dcm").read_bytes()
+    for end in range(0, len(raw), 7):
+        (folder / "1.dcm").write_bytes(raw[:end])
+        with pytest.raises(MRCascadeError, match=r"s/1\.dcm is a damaged DICOM file"):
+            read_image(folder)
+
+
+def test_a_damaged_series_does_not_stop_the_others(tmp_path: Path, sr: Callable, capsys) -> None:
+    for name in "abc":
+        series(tmp_path / "in" / name, phantom((3, 16, 16)))
+    for path in (tmp_path / "in" / "b" / "IM003.dcm", *(tmp_path / "in" / "c").iterdir()):
+        path.write_bytes(path.read_bytes()[:-5])
+    assert sr(tmp_path / "in") == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [p.name for p in (tmp_path / "out").glob("*.dicom")] == ["a_desc-sr2x.dicom"]
+    assert all("truncated" in line for line in lines[:-1])
+    assert lines[-1].startswith("mrcascade: 4 of 5 files failed")  # a series and three files
+    assert sr(tmp_path / "in" / "b") == 2
+    assert "IM003.dcm is a damaged DICOM file" in capsys.readouterr().err
+
+
+def test_damaged_nifti(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    path = tmp_path / "a.nii"
+    data = phantom((12, 13, 4))
+    raw = nib.Nifti1Image(data, np.diag([1, 1, 3, 1])).to_bytes()
+    outcomes = {False: 0, True: 0}
+    for number in range(400):
+        rng = np.random.default_rng(number)
+        damaged = bytearray(raw)
+        if number % 4 == 0:
+            damaged = damaged[: rng.integers(len(raw))]
+        else:
+            for _ in range(rng.integers(1, 9)):
+                damaged[rng.integers(352 if number % 4 < 3 else len(raw))] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        image = read_or_refused(path, capfd)
+        outcomes[image is None] += 1
+        assert image is None or number % 4 > 0
+    assert min(outcomes.values()) > 40
