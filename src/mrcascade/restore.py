@@ -31,7 +31,7 @@ Callback = Callable[[Progress], None]
 # What is wrong with a measurement of so many channels, and what to do.
 _OTHER_KIND = {
     1: "models complex images and the measurement has no phase: use a magnitude prior, such as"
-    " 'mr-small', or give the complex image",
+    " 'mr-small', or give the complex image (a file, or _part-mag and _part-phase side by side)",
     2: "models magnitude images and the measurement is complex: it would lose the phase. Use a"
     " complex prior (one trained on complex images), or take the image's magnitude first",
 }

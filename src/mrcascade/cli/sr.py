@@ -108,11 +108,11 @@ def run(arguments: argparse.Namespace) -> int:
         deidentify=arguments.deidentify,
     )
     part = Part(arguments.part_id, arguments.num_parts)
-    images = find_inputs(arguments.inputs, arguments.series)
-    check_names(images, arguments.output, job)
-    images = part.of(images)
     device = options.resolve_device(arguments.device)
     prior = CascadePrior.from_pretrained(arguments.prior, device, arguments.precision)
+    images = find_inputs(arguments.inputs, arguments.series, prior.channels)
+    check_names(images, arguments.output, job)
+    images = part.of(images)
     check_job(prior, job)
     if arguments.dry_run:
         work = _estimating(prior, job)

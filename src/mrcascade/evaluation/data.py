@@ -23,7 +23,17 @@ from mrcascade.dataset import (
 )
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
-from mrcascade.io import SUFFIXES, Axes, choose_axes, list_images, read_image, to_slices
+from mrcascade.io import (
+    SUFFIXES,
+    Axes,
+    Input,
+    choose_axes,
+    input_path,
+    join_pairs,
+    list_images,
+    read_image,
+    to_slices,
+)
 from mrcascade.operators import LinearOperator, SeparableOperator
 from mrcascade.phase import with_simulated_phase
 
@@ -33,7 +43,7 @@ Factors = tuple[float, float]
 
 @dataclass(frozen=True)
 class TestFile:
-    """An image file of the test set.
+    """An image file of the test set, or a pair of magnitude and phase, named by the magnitude.
 
     ``name`` is relative to the data's folder; ``anatomy`` the first folder in it, else the data
     folder's name; ``matrix`` the in-plane matrix that was acquired and ``axes`` the in-plane
@@ -42,7 +52,7 @@ class TestFile:
 
     __test__ = False  # pytest would collect the name
 
-    path: Path
+    path: Input
     name: str
     anatomy: str
     matrix: Matrix | None
@@ -89,17 +99,25 @@ class Measurement:
 # ---- files ----
 
 
-def find_files(root: Path, split: str, table: Path | None = None) -> list[TestFile]:
+def find_files(
+    root: Path, split: str, table: Path | None = None, complex_images: bool = True
+) -> list[TestFile]:
     """The image files of ``split`` below ``root``, in the order of their names.
 
     If no file lies in a folder named train, val or test, all of them. A manifest limits the files
-    to those that it names; ``table`` (see ``read_matrices``) goes before its matrices. Raises
-    MRCascadeError where there is nothing to evaluate.
+    to those that it names; ``table`` (see ``read_matrices``) goes before its matrices. Magnitude
+    and phase files side by side are one image; without ``complex_images`` phases are passed over.
+    Raises MRCascadeError where there is nothing to evaluate.
     """
     if not root.is_dir():
         raise MRCascadeError(f"{root}: no such folder; give a folder that holds image files")
     manifest = read_manifest(root)
-    names = sorted(manifest) or [p.relative_to(root).as_posix() for p in list_images(root)]
+    files = [root / name for name in sorted(manifest)] or list_images(root)
+    images = {
+        input_path(image).relative_to(root).as_posix(): image
+        for image in join_pairs(files, complex_images)
+    }
+    names = list(images)
     splits = {name: split_of(PurePosixPath(name)) for name in names}
     chosen = [n for n in names if splits[n] == split] if any(splits.values()) else names
     if not chosen:
@@ -108,7 +126,10 @@ def find_files(root: Path, split: str, table: Path | None = None) -> list[TestFi
     matrices = {n: m for n in chosen if (m := _manifest_matrix(manifest.get(n, {}), root))}
     if table is not None:
         matrices |= _known(read_matrices(table), names, table)
-    return [_test_file(root, name, manifest.get(name, {}), matrices.get(name)) for name in chosen]
+    return [
+        _test_file(images[name], root, name, manifest.get(name, {}), matrices.get(name))
+        for name in chosen
+    ]
 
 
 def read_matrices(path: Path) -> dict[str, Matrix]:
@@ -172,10 +193,12 @@ def _known(matrices: dict[str, Matrix], names: Sequence[str], table: Path) -> di
     return matrices
 
 
-def _test_file(root: Path, name: str, facts: dict[str, Any], matrix: Matrix | None) -> TestFile:
+def _test_file(
+    image: Input, root: Path, name: str, facts: dict[str, Any], matrix: Matrix | None
+) -> TestFile:
     folders = [p for p in PurePosixPath(name).parts[:-1] if p != split_of(PurePosixPath(name))]
     anatomy = folders[0] if folders else root.resolve().name
-    return TestFile(root / name, name, anatomy, matrix, manifest_axes(facts))
+    return TestFile(image, name, anatomy, matrix, manifest_axes(facts))
 
 
 def source_of(name: str, anatomy: str) -> str:

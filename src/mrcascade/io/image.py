@@ -62,7 +62,8 @@ class Image:
 
 
 def read_image(path: Input | str | os.PathLike[str]) -> Image:
-    """Read an image file or DICOM series; the ending of a name picks the format (`format_of`).
+    """Read an image file, pair or DICOM series; the ending of a name picks the format
+    (`format_of`).
 
     Any real type becomes float32 (after the file's own scaling) and any complex one complex64.
     Raises MRCascadeError if the file is missing, of another format, damaged, not 2-D to 4-D, in

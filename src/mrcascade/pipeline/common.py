@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import Input, Series, derived_name, format_of, result_ending
+from mrcascade.io import Input, Pair, Series, derived_name, format_of, result_ending, with_part
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior import CascadePrior
 from mrcascade.samplers import SamplerSettings
 
 NOTICE = "Research software; not for diagnosis."
+IMAGES = ("result", "sample")  # outputs that are images, and not maps of something else
+PHASE = "_phase"  # what follows the key of an output that is the phase of another
 Factors = tuple[float, float]
 Report = Callable[[str], None]
 
@@ -82,7 +84,8 @@ def operator_for(
 
 
 def sr_targets(image: Input, output: Path, job: SuperResolution) -> dict[str, Path]:
-    """The files that ``sr`` makes of an input, by what they hold; the sidecar comes last.
+    """The files that ``sr`` makes of an input, by what they hold; the sidecar comes last. Of a
+    pair, "result" and "sample" are magnitudes, whose phases are named after them.
 
     Raises MRCascadeError where its name has no format, or ``job.format`` cannot be made of it.
     """
@@ -93,7 +96,12 @@ def sr_targets(image: Input, output: Path, job: SuperResolution) -> dict[str, Pa
         names |= {"sample": (f"{label}sample", ending), "std": (f"{label}std", ending)}
     names |= {"preview": (label, ".png"), "sidecar": (label, ".json")}
     named = output_name(image, job.deidentify)
-    return {k: output / derived_name(named, d, e) for k, (d, e) in names.items()}
+    if not isinstance(named, Pair):
+        return {k: output / derived_name(named, d, e) for k, (d, e) in names.items()}
+    parts = {k: output / derived_name(named.magnitude, d, e) for k, (d, e) in names.items()}
+    phases = {f"{k}{PHASE}": with_part(parts[k], "phase") for k in IMAGES if k in parts}
+    units = {f"sidecar{PHASE}": with_part(parts["sidecar"], "phase")}
+    return {**phases, **units, **parts}
 
 
 def output_name(image: Input, deidentify: bool) -> Input:

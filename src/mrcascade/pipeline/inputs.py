@@ -15,22 +15,27 @@ from mrcascade.io import (
     dicom_files,
     find_series,
     format_of,
+    input_path,
     is_result_name,
+    join_pairs,
     list_images,
+    pair_of,
 )
 from mrcascade.pipeline.common import SuperResolution, sr_targets
 
 LIST_ENDING = ".txt"
 
 
-def find_inputs(named: Sequence[Path], series: str | None = None) -> list[Input]:
+def find_inputs(named: Sequence[Path], series: str | None = None, channels: int = 1) -> list[Input]:
     """The images that ``named`` stands for, each once, in the order given.
 
     A folder stands for every image and DICOM series below it, but for results of ``sr``; an
     archive for the DICOM series in it; single DICOM files, wherever they are named, for the series
     they form; a ``.txt`` file for the paths in its lines, relative to the list's own folder (blank
     lines and lines that start with # are passed over); anything else for itself. ``series``
-    chooses among the DICOM series of each, as `choose_series` does.
+    chooses among the DICOM series of each, as `choose_series` does. For a prior of two ``channels``
+    magnitude and phase files that lie side by side are one complex image, whichever is named; for
+    another one, phase files in folders are passed over.
 
     Raises MRCascadeError for a folder without images, for a list that is missing, not text or
     empty, and where several series share a folder and none is chosen.
@@ -39,14 +44,14 @@ def find_inputs(named: Sequence[Path], series: str | None = None) -> list[Input]
     single: dict[str, Path] = {}  # DICOM files
     for path in _listed(named):
         if path.is_dir():
-            images = _in_folder(path, series)
+            images = _in_folder(path, series, channels)
         elif path.suffix.lower() == ".zip":
             images = _series_of([path], series)
         elif _is_single_dicom(path):
             single.setdefault(os.path.abspath(path), path)
             continue
         else:
-            images = [path]
+            images = [path if channels < 2 else pair_of(path) or path]
         found |= {_key(image): image for image in images if _key(image) not in found}
     if single:
         found |= {_key(image): image for image in _series_of(list(single.values()), series)}
@@ -74,7 +79,9 @@ def check_names(images: Sequence[Input], output: Path, job: SuperResolution) -> 
 
 
 def _key(image: Input) -> object:
-    return (image.path, image.uid) if isinstance(image, Series) else os.path.abspath(image)
+    if isinstance(image, Series):
+        return image.path, image.uid
+    return os.path.abspath(input_path(image))
 
 
 def _listed(named: Sequence[Path]) -> list[Path]:
@@ -92,24 +99,30 @@ def _is_single_dicom(path: Path) -> bool:
         return False  # whatever opens it will say what is wrong
 
 
-def _in_folder(folder: Path, series: str | None) -> list[Input]:
+def _in_folder(folder: Path, series: str | None, channels: int) -> list[Input]:
     dicom = dicom_files(folder, tuple(SUFFIXES))
     if not dicom and series is None:
-        paths = [p for p in list_images(folder) if not is_result_name(p)]
-        if not paths:
+        images = _to_restore(list_images(folder), channels)
+        if not images:
             raise MRCascadeError(
-                f"{folder}: every image in it is a result of sr; name one to restore it once more"
+                f"{folder}: every image in it is a result of sr, or a phase without its magnitude;"
+                " name one to restore it once more"
             )
-        return list(paths)
+        return images
     found = find_series(dicom)
-    images: list[Input] = []
+    images = []
     if series is None:
-        images += [p for p in _images(folder) if not is_result_name(p)]
+        images += _to_restore(_images(folder), channels)
     if found.series or not images:
         images += choose_series(found, series, str(folder))
     if series is None:  # what is damaged fails by itself, and the rest goes on
         images += [file.path for file, _ in found.damaged]
     return images
+
+
+def _to_restore(paths: Sequence[Path], channels: int) -> list[Input]:
+    fresh = [path for path in paths if not is_result_name(path)]
+    return list(join_pairs(fresh, complex_images=channels == 2))
 
 
 def _images(folder: Path) -> list[Path]:

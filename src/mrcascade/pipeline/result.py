@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import torch
 
 from mrcascade import __version__
 from mrcascade.io import (
+    RADIANS,
     Axes,
+    Block,
     Derivation,
     Series,
     SliceStore,
@@ -25,7 +28,7 @@ from mrcascade.io import (
 )
 from mrcascade.operators import SeparableOperator
 from mrcascade.pipeline.acquired import Acquired
-from mrcascade.pipeline.common import NOTICE, SuperResolution, factor_label, sr_request
+from mrcascade.pipeline.common import NOTICE, PHASE, SuperResolution, factor_label, sr_request
 from mrcascade.preview import write_preview
 from mrcascade.prior import CascadePrior
 from mrcascade.restore import Restoration, relative_residual
@@ -117,8 +120,11 @@ def publish(
         for key, store in stores.items():
             window = (0.0, store.extremes[1] if key == "std" else scale)
             made = derivation_of(job, key, window, prior.name)
-            place, ends = places[key], store.extremes
-            write_blocks_into(source, shape, store.dtype, store.get, place, affine, ends, made)
+            ends = store.extremes
+            for place, kind, fetch in _parts(key, store, places):
+                write_blocks_into(source, shape, kind, fetch, place, affine, ends, made)
+        if units := places.get(f"sidecar{PHASE}"):
+            units.write_text(json.dumps({"Units": RADIANS}) + "\n")
         write_preview(
             places["preview"],
             measured.read(middle, middle + 1)[0],
@@ -128,6 +134,19 @@ def publish(
             _pixel_shape(affine, geometry.axes),
         )
         places["sidecar"].write_text(json.dumps(sidecar, indent=1) + "\n")
+
+
+def _parts(
+    key: str, store: SliceStore, places: dict[str, Path]
+) -> list[tuple[Path, np.dtype, Callable[[Block], np.ndarray]]]:
+    """The files that hold a store: where, of which type, and what fetches their pixels."""
+    if f"{key}{PHASE}" not in places:
+        return [(places[key], store.dtype, store.get)]
+    real = np.dtype(np.float32)
+    return [
+        (places[key], real, lambda block: np.abs(store.get(block))),
+        (places[f"{key}{PHASE}"], real, lambda block: np.angle(store.get(block))),
+    ]
 
 
 def _pixel_shape(affine: np.ndarray | None, axes: Axes) -> float:
@@ -171,7 +190,7 @@ def _source_names(source: Source, job: SuperResolution) -> list[str]:
     if job.deidentify:
         return []
     if not isinstance(source.header, Series):
-        return [source.source.name]
+        return [file.name for file in source.files]
     return list(dict.fromkeys(frame.file.name for frame in source.header.stack.frames))
 
 

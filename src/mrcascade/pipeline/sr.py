@@ -20,7 +20,6 @@ from mrcascade.intensity import RobustMaximum
 from mrcascade.io import (
     Axes,
     Input,
-    Series,
     SliceStore,
     Source,
     StackOrder,
@@ -29,10 +28,12 @@ from mrcascade.io import (
     choose_axes,
     describe_axes,
     format_of,
+    input_path,
     only_series,
     open_source,
     output_folder,
     output_layout,
+    refuse_phase,
     resampled_affine,
 )
 from mrcascade.memory import fitting_batch, image_bytes
@@ -45,6 +46,7 @@ from mrcascade.pipeline.acquired import (
     crop_to_acquired,
 )
 from mrcascade.pipeline.common import (
+    IMAGES,
     Report,
     SuperResolution,
     check_factor,
@@ -99,7 +101,7 @@ def super_resolve_file(
     """
     settings = check_job(prior, job)
     image = checked_input(image)
-    path = image.path if isinstance(image, Series) else image
+    path = input_path(image)
     targets = sr_targets(image, output, job)
     for target in targets.values():
         check_target(target, job.overwrite)
@@ -146,8 +148,10 @@ def super_resolve_file(
 
 
 def checked_input(image: Input) -> Input:
-    """The only series of a path that means DICOM; any other input as it is."""
-    if not isinstance(image, Series) and format_of(image) == "dicom":
+    """The only series of a path that means DICOM; any other input as it is. MRCascadeError for a
+    phase by itself."""
+    refuse_phase(image)
+    if isinstance(image, Path) and format_of(image) == "dicom":
         return only_series(image)
     return image
 
@@ -248,7 +252,7 @@ def _empty_results(
 ) -> dict[str, SliceStore]:
     shape = geometry.result_shape(source.shape)
     order = StackOrder(shape, output_layout(targets["result"], len(shape)), geometry.axes)
-    images = [key for key in ("result", "sample") if key in targets]
+    images = [key for key in IMAGES if key in targets]
     kinds: dict[str, np.dtype] = dict.fromkeys(images, source.dtype)
     if "std" in targets:
         kinds["std"] = np.dtype(np.float32)

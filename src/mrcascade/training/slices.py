@@ -21,7 +21,15 @@ from mrcascade.dataset import (
 )
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
-from mrcascade.io import atomic_output, choose_axes, list_images, read_image, to_slices
+from mrcascade.io import (
+    atomic_output,
+    choose_axes,
+    input_path,
+    join_pairs,
+    list_images,
+    read_image,
+    to_slices,
+)
 from mrcascade.operators import legal_size
 from mrcascade.phase import with_simulated_phase
 
@@ -94,9 +102,10 @@ def _check_one_kind(data: Path, volumes: list[Volume]) -> None:
 def _read_folder(root: Path, factors: tuple[int, ...], phase_seed: int | None) -> Iterator[Volume]:
     manifest = read_manifest(root)
     files = [root / name for name in sorted(manifest)] or list_images(root)
-    splits = _splits([f.relative_to(root) for f in files])
-    for file, split in zip(files, splits, strict=True):
-        name = file.relative_to(root).as_posix()
+    images = join_pairs(files, complex_images=True)
+    names = [input_path(image).relative_to(root) for image in images]
+    for file, path, split in zip(images, names, _splits(names), strict=True):
+        name = path.as_posix()
         facts = manifest.get(name, {})
         image = read_image(file)
         stack = to_slices(image, choose_axes(image, manifest_axes(facts)))
