@@ -193,6 +193,29 @@ class DenseLevel:
         return gain, rest @ self.mean_slope, rest @ self.level.constant
 
 
+def dense_reverse_diffusion(
+    problem: DenseLevel, sigmas: tuple[float, ...], *, zeta: float
+) -> Affine:
+    """Exact law of the rebuilt image, as a function of g, of a chain that starts at t - up g.
+
+    Song et al. 2021 (DDIM), eq. 12 and 16 in variance-exploding form: x <- x0 + sqrt(s'^2 - v)
+    (x - x0) / s + sqrt(v) noise with v = zeta s'^2 (1 - s'^2 / s^2); at zeta = 1 the ancestral
+    sampler. Nothing at the last index; the image is then constrained.
+    """
+    assert problem.target is not None
+    n, eye = len(problem.level.cov), np.eye(len(problem.level.cov))
+    q, up = problem.projector, problem.lift
+    x = Affine(problem.target, -up, np.zeros((n, n)))
+    for s, following in itertools.pairwise(sigmas):
+        m, slope, constant = problem.denoised(x, s)
+        fresh = zeta * following**2 * (1 - (following / s) ** 2)
+        carry = np.sqrt(following**2 - fresh) / s
+        x = x.then((1 - carry) * m + carry * eye, (1 - carry) * slope, (1 - carry) * constant)
+        x.cov = x.cov + fresh * eye
+    m, slope, constant = problem.denoised(x, sigmas[-1])
+    return x.then(q @ m, q @ slope + up, q @ constant)
+
+
 def dense_chain(
     problem: DenseLevel,
     sigmas: tuple[float, ...],

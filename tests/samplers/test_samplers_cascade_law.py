@@ -27,6 +27,7 @@ from gaussian_prior import (
     condition_on,
     dense,
     dense_chain,
+    dense_reverse_diffusion,
 )
 
 from mrcascade.operators import (
@@ -40,6 +41,17 @@ from mrcascade.samplers import (
     karras_sigmas,
     plan_cascade,
 )
+
+FROM_DATA = [
+    Case(kernel, factor, sigma_y, settings=replace(SHORT, start_at_data=True, zeta=zeta))
+    for kernel, factor, sigma_y, zeta in (
+        ("fourier", 4, 0.05, 0.3),
+        ("fourier", 2, 0.05, 0.3),
+        ("fourier", 2, 0.05, 0.0),
+        ("area", 2, 0.05, 1.0),
+        ("fourier", 4, 0.0019, 0.3),  # less noise than the denoiser knows
+    )
+]
 
 
 def dense_levels(case: Case, prior: GaussianPrior, y: Array) -> list[DenseLevel]:
@@ -81,7 +93,13 @@ def expected_law(case: Case, prior: GaussianPrior, plan: CascadePlan, y: Array) 
             assert problem.target is not None
             mean, cov = problem.target, np.zeros((len(problem.target),) * 2)
             continue
-        level = problem.level
+        level, settings = problem.level, case.settings
+        observed = task.level >= case.factor.bit_length()
+        if settings.start_at_data and observed and problem.sigma > level.sigma_min:
+            sigmas = karras_sigmas(task.steps, problem.sigma, level.sigma_min)
+            law = dense_reverse_diffusion(problem, sigmas, zeta=settings.zeta)
+            mean, cov = law.given(mean, cov)
+            continue
         sigmas = karras_sigmas(task.steps, level.sigma_max, level.sigma_min)
         start = level.constant if problem.up is None else None
         law = dense_chain(problem, sigmas, zeta=case.settings.zeta, start=start)
@@ -89,7 +107,7 @@ def expected_law(case: Case, prior: GaussianPrior, plan: CascadePlan, y: Array) 
     return mean, cov
 
 
-@pytest.mark.parametrize("case", CASES, ids=label)
+@pytest.mark.parametrize("case", CASES + FROM_DATA, ids=label)
 def test_mean_of_the_law(case: Case) -> None:
     """Without noise the sampler returns the mean of its law.
 
@@ -107,7 +125,7 @@ def test_mean_of_the_law(case: Case) -> None:
 
 @pytest.mark.parametrize(
     "case",
-    [CASES[2], Case("fourier", 2, 0.05), Case("area", 2, 0.05)],
+    [CASES[2], Case("fourier", 2, 0.05), Case("area", 2, 0.05), FROM_DATA[1]],
     ids=label,
 )
 def test_law_of_many_samples(case: Case) -> None:
@@ -120,6 +138,26 @@ def test_law_of_many_samples(case: Case) -> None:
     assert np.abs((x.mean(0) - mean) / np.sqrt(variance / n)).max() < 5
     z = (np.cov(x.T) - cov) / np.sqrt((np.outer(variance, variance) + cov**2) / n)
     assert np.abs(z).max() < 5
+
+
+@pytest.mark.parametrize("sigma_y", [0.05, 0.3])
+def test_starting_at_the_data_draws_from_the_posterior(sigma_y: float) -> None:
+    """One level, H = I, zeta = 1: what is left is the error of finite steps, of first order."""
+    distances = []
+    for steps in (100, 200):
+        settings = replace(SHORT, steps=steps, start_at_data=True, zeta=1.0)
+        case = Case("fourier", 1, sigma_y, levels=1, settings=settings)
+        prior, plan, y = case.build()
+        flat = y.flatten().numpy()
+        mean, cov = expected_law(case, prior, plan, flat)
+        exact, posterior = condition_on(prior.mean, prior.cov, np.eye(64), flat, sigma_y)
+        deviation = np.sqrt(np.diag(posterior))
+        distances.append(
+            (np.abs(mean - exact) / deviation).max()
+            + np.abs(np.sqrt(np.diag(cov)) / deviation - 1).max()
+        )
+    assert distances[1] < 0.6 * distances[0]
+    assert distances[1] < 0.02
 
 
 @pytest.mark.parametrize(

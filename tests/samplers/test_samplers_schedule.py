@@ -79,3 +79,9 @@ def test_settings_survive_json() -> None:
 def test_settings_out_of_range_are_named(field: str, value: Any) -> None:
     with pytest.raises(MRCascadeError, match=f"settings 'x': {field} must be"):
         SamplerSettings("x", **{field: value})
+
+
+def test_start_at_data_is_a_setting_of_diffpir() -> None:
+    assert SamplerSettings("x", start_at_data=True).start_at_data
+    with pytest.raises(MRCascadeError, match="start_at_data must be off for samplers other"):
+        SamplerSettings("x", sampler="dps", start_at_data=True)

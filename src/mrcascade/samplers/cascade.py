@@ -56,8 +56,12 @@ def cascade_sample(
         problem = LevelProblem.at(plan, task, y, image)
         level = prior.levels[task.level - 1]
         denoise = Counted(level.condition(problem.context, plan.condition_error(task.level)))
-        sigmas = level_sigmas(level, plan.settings, task)
-        image = _sample_level(problem, denoise, sigmas, noise, callback)
+        from_data = plan.settings.start_at_data and problem.observed
+        if from_data and task.data.sigma > level.sigma_min:
+            image = _diffuse_back(problem, denoise, level.sigma_min, noise, callback)
+        else:
+            sigmas = level_sigmas(level, plan.settings, task)
+            image = _sample_level(problem, denoise, sigmas, noise, callback)
         evaluations[task.level] = denoise.calls
     assert image is not None  # a pyramid has at least one level
     return CascadeResult(image, evaluations, plan.steps_nominal)
@@ -102,6 +106,30 @@ def _sample_level(
             callback=callback,
             level=level,
         )
+    return problem.finish(band)
+
+
+def _diffuse_back(
+    problem: LevelProblem,
+    denoise: Counted,
+    sigma_min: float,
+    noise: NoiseSource,
+    callback: Callback | None,
+) -> Tensor:
+    """The image of an observed level, from noisy data as a state of the diffusion."""
+    task, settings = problem.task, problem.plan.settings
+    sigma = task.data.sigma
+    band = diffpir(
+        denoise,
+        problem.band(problem.target),
+        karras_sigmas(task.steps, sigma, sigma_min, settings.rho),
+        lambda x0, sigma: x0,
+        zeta=settings.zeta,
+        noise=noise,
+        ancestral=True,
+        callback=callback,
+        level=task.level,
+    )
     return problem.finish(band)
 
 

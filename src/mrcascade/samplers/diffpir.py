@@ -79,6 +79,7 @@ def diffpir(
     *,
     zeta: float,
     noise: NoiseSource,
+    ancestral: bool = False,
     callback: Callback | None = None,
     level: int = 1,
 ) -> Tensor:
@@ -93,6 +94,8 @@ def diffpir(
         sigmas: decreasing, > 0; one evaluation of the denoiser for each.
         zeta: share of fresh noise, in [0, 1]; at 0 the chain draws none.
         noise: one generator per image.
+        ancestral: zeta is a share of the noise that the reverse diffusion brings in, which is
+            1 - (sigma_next / sigma)^2 of a step's, instead of all of it.
         level: the number that callbacks see.
 
     Returns the last denoised estimate, (N, C, H, W). Raises MRCascadeError for zeta or sigmas
@@ -109,10 +112,11 @@ def diffpir(
         if callback is not None:
             callback(Progress(level, k, len(sigmas), sigma, x0))
         if k < last:
-            x = x0 + (sigmas[k + 1] * math.sqrt(1 - zeta) / sigma) * (x - x0)
-            if zeta > 0:
+            share = zeta * (1 - (sigmas[k + 1] / sigma) ** 2) if ancestral else zeta
+            x = x0 + (sigmas[k + 1] * math.sqrt(1 - share) / sigma) * (x - x0)
+            if share > 0:
                 fresh = noise.randn(x.shape, x.device, x.dtype)
-                x = x + (sigmas[k + 1] * math.sqrt(zeta)) * fresh
+                x = x + (sigmas[k + 1] * math.sqrt(share)) * fresh
     return x0
 
 

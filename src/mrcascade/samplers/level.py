@@ -102,6 +102,11 @@ class LevelProblem:
         context = None if coarser is None else plan.pyramid.up(coarser, task.level)
         return cls(plan, task, task.data.target(y, coarser), context)
 
+    @property
+    def observed(self) -> bool:
+        """Whether the target is the image itself, with white noise where the data are noisy."""
+        return self.plan.grid is not None and self.task.level >= self.plan.grid
+
     def image(self, band: Tensor) -> Tensor:
         """u = x_(i) + c."""
         return band if self.context is None else band + self.context

@@ -119,11 +119,11 @@ class _Averaged:
 def _estimate(problem: LevelProblem, level: LevelPrior, y: Tensor, averaged: _Averaged) -> Tensor:
     """The band of a level that the data do not determine."""
     plan, task = problem.plan, problem.task
-    observed = plan.grid is not None and task.level >= plan.grid
     if problem.context is None:
-        image, sigma = (problem.target, task.data.sigma) if observed else _first_look(plan, y)
+        seen = (problem.target, task.data.sigma) if problem.observed else _first_look(plan, y)
+        image, sigma = seen
         return averaged.denoised(image, sigma) if sigma > 0 else image
-    if observed:
+    if problem.observed:
         sigma = task.data.sigma * band_gain(plan.pyramid, task.level)
         noisy = problem.target - _low_part(plan.pyramid, problem.target, task.level)
         return averaged.denoised(noisy, sigma)

@@ -30,6 +30,11 @@ class SamplerSettings:
             first, in units of the standard deviation of the level's band; None leaves both to
             the prior.
         start_at_mean: start conditional levels at their conditional mean rather than at zero.
+        start_at_data: a level on y's grid, or coarser, takes noisy data for what they are: the
+            level's image at the noise level of the data. Its chain begins there and runs the
+            reverse diffusion without data steps, with zeta of the noise that it brings in: at 1
+            and for many steps, a draw from the posterior given y and the coarser image. Less
+            noise than the denoiser knows is left to the usual chain.
         rho: curvature of the noise schedule.
         consistency: what the levels finer than the measurement compare with. "measurement" is
             the measurement itself, "cascade" the image rebuilt at the next coarser level.
@@ -64,6 +69,7 @@ class SamplerSettings:
     sigma_start: tuple[float, ...] | None = None
     sigma_min: tuple[float, ...] | None = None
     start_at_mean: bool = False
+    start_at_data: bool = False
     rho: float = 7.0
     consistency: Consistency = "measurement"
     skip_determined: bool = True
@@ -92,6 +98,8 @@ class SamplerSettings:
         for field, kind in (("consistency", Consistency), ("sampler", Sampler)):
             known = get_args(kind)
             self._require(getattr(self, field) in known, field, f"one of {', '.join(known)}")
+        fits = self.sampler == "diffpir" or not self.start_at_data
+        self._require(fits, "start_at_data", "off for samplers other than diffpir")
         self._require(0 <= self.step_size < math.inf, "step_size", ">= 0")
         self._require(0 <= self.condition_error < 1, "condition_error", "in [0, 1)")
         self._require(self.orientations in (1, 2, 4, 8), "orientations", "1, 2, 4 or 8")

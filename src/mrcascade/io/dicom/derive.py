@@ -74,7 +74,7 @@ def derived_header(source: Any, facts: FileFacts, series: SeriesFacts, instance:
     if series.derivation.deidentify:
         without_identity(dataset)
     _identify(dataset, facts, series, instance)
-    _describe_pixels(dataset, facts, series)
+    _describe_pixels(dataset, series)
     if "PerFrameFunctionalGroupsSequence" in dataset:
         _enhanced(dataset, facts, series)
     else:
@@ -132,7 +132,7 @@ def _latin(text: str, length: int) -> str:
     return text.encode("ascii", "ignore").decode()[: max(length, 0)].strip()
 
 
-def _describe_pixels(dataset: Any, facts: FileFacts, series: SeriesFacts) -> None:
+def _describe_pixels(dataset: Any, series: SeriesFacts) -> None:
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
     if "PresentationLUTShape" in dataset:
