@@ -183,10 +183,15 @@ def test_measurements_that_do_not_fit(prior: CascadePrior) -> None:
         super_resolve(y, operator, prior)
 
 
+@pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("noise", [0.0, 0.05])
-def test_mean_over_orientations(prior: CascadePrior, noise: float) -> None:
+def test_mean_over_orientations(tmp_path: Path, noise: float, channels: int) -> None:
     """With all eight, the result for the transposed measurement is the transposed result."""
-    y, operator = measure(phantom(1, side=64)[0])
+    prior = CascadePrior.from_pretrained(write_random_prior(tmp_path, channels))
+    image = phantom(1, side=64)[0]
+    if channels == 2:
+        image = image * np.exp(1j * np.linspace(0, 3, 64)).astype(np.complex64)
+    y, operator = measure(image)
     settings = SamplerSettings("all", steps=None, orientations=8)
 
     def restored(measurement: np.ndarray, mode: SamplerSettings) -> np.ndarray:

@@ -120,6 +120,11 @@ def test_files_that_do_not_fit_together(nifti_file: NiftiFile) -> None:
     with pytest.raises(MRCascadeError, match="complex and named as a part") as error:
         read_image(pair)
     assert str(error.value).startswith(str(pair.magnitude))
+    nifti_file(np.abs(x), name=MAGNITUDE)
+    nifti_file(x.astype(np.complex64), name=PHASE)
+    with pytest.raises(MRCascadeError, match="complex and named as a part") as error:
+        read_image(pair)
+    assert str(error.value).startswith(str(pair.phase))
 
 
 def test_names(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from training_data import TINY, cache, quick, smooth_image
 
-from mrcascade import CascadePrior
+from mrcascade import CascadePrior, MRCascadeError
 from mrcascade.cli import main
 from mrcascade.phase import with_simulated_phase
 from mrcascade.training import run as run_module
@@ -161,9 +161,15 @@ def test_priors_and_images_that_do_not_fit(
     )
     magnitude.unlink()
     assert "is the phase of a complex image" in refused(phase, prior_folder)
-    low = ["simulate", str(phase), "-o", str(out), "--factor", "2"]
-    assert main(low) == 2
-    assert "is the phase of a complex image" in capsys.readouterr().err
+    given = ["-o", str(out), "--factor", "2"]
+    evaluate = ["evaluate", "--data", str(phase.parent), "--methods"]
+    for command in (["simulate", str(phase)], [*evaluate, "zero-fill"]):
+        assert main([*command, *given]) == 2
+        assert "is the phase of a complex image" in capsys.readouterr().err
+    assert main([*evaluate, "mean", *given]) == 2
+    assert "is a phase without its magnitude" in capsys.readouterr().err
+    with pytest.raises(MRCascadeError, match="is the phase of a complex image"):
+        load_volumes(phase.parent, 4, (2, 4))
 
 
 def test_a_magnitude_prior_takes_the_magnitudes(measured: np.ndarray, tmp_path: Path) -> None:

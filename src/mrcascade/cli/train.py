@@ -29,7 +29,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="run folder"
     )
-    parser.add_argument("--network", default="small", help="tiny, mini, small, xs or s; default: small")
+    parser.add_argument(
+        "--network", default="small", help="tiny, mini, small, xs or s; default: small"
+    )
     parser.add_argument("--name", help="of the prior (default: the run folder's)")
     parser.add_argument(
         "--images", type=options.positive, metavar="N", help="patches per level for the U-Net"

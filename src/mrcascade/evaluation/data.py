@@ -32,6 +32,7 @@ from mrcascade.io import (
     join_pairs,
     list_images,
     read_image,
+    refuse_phase,
     to_slices,
 )
 from mrcascade.operators import LinearOperator, SeparableOperator
@@ -118,6 +119,11 @@ def find_files(
         for image in join_pairs(files, complex_images)
     }
     names = list(images)
+    if not names:
+        raise MRCascadeError(
+            f"{root}: every image in it is a phase without its magnitude; put the _part-mag files"
+            " beside them"
+        )
     splits = {name: split_of(PurePosixPath(name)) for name in names}
     chosen = [n for n in names if splits[n] == split] if any(splits.values()) else names
     if not chosen:
@@ -231,6 +237,7 @@ def load_truth(
     the rest, evenly spread. With ``phase_seed`` a magnitude image gets the simulated phase of that
     seed and of its name. Raises MRCascadeError where nothing is left.
     """
+    refuse_phase(file.path)
     image = read_image(file.path)
     stack = to_slices(image, choose_axes(image, file.axes))
     if file.matrix is not None:

@@ -37,7 +37,7 @@ class Convention:
     offset: float = 0.0
 
 
-# As integers 4096 follows 4095 on the circle, so the largest value is one step below pi.
+# A scanner's largest integer is one step below pi, as the next one is -pi again.
 CONVENTIONS = (
     Convention("radians", -math.pi, math.pi, 1.0),
     Convention("radians", 0.0, 2 * math.pi, 1.0),
@@ -101,12 +101,12 @@ def open_pair(pair: Pair, stack: ExitStack) -> RawPixels:
     Geometry and header are the magnitude's. Raises MRCascadeError where the files do not fit
     together, and where it is not known what the phase's numbers mean.
     """
-    scale, offset = phase_scale(pair.phase)
     magnitude, phase = (
         nifti.open_pixels(stack.enter_context(open_stream(path)))
         for path in (pair.magnitude, pair.phase)
     )
     _check_alike(pair, magnitude, phase)
+    scale, offset = phase_scale(pair.phase)
 
     def read(count: int) -> np.ndarray:
         angle = (phase.read(count) * scale + offset).astype(np.float32)

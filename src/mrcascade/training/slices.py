@@ -28,6 +28,7 @@ from mrcascade.io import (
     join_pairs,
     list_images,
     read_image,
+    refuse_phase,
     to_slices,
 )
 from mrcascade.operators import legal_size
@@ -106,6 +107,7 @@ def _read_folder(root: Path, factors: tuple[int, ...], phase_seed: int | None) -
     names = [input_path(image).relative_to(root) for image in images]
     for file, path, split in zip(images, names, _splits(names), strict=True):
         name = path.as_posix()
+        refuse_phase(file)
         facts = manifest.get(name, {})
         image = read_image(file)
         stack = to_slices(image, choose_axes(image, manifest_axes(facts)))
