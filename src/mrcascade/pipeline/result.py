@@ -64,13 +64,19 @@ class Outcome:
 
 
 def stored_residual(
-    source: Source, geometry: Geometry, target: Path, measured: SliceStore, result: SliceStore
+    source: Source,
+    geometry: Geometry,
+    targets: dict[str, Path],
+    measured: SliceStore,
+    result: SliceStore,
 ) -> float:
     """The largest relative residual of the slices as a reader of the output will see them."""
-    worst = 0.0
+    worst, kind = 0.0, format_of(targets["result"])
     for number in range(len(measured)):
         seen = result.read(number, number + 1)
-        seen = as_stored(source, format_of(target), seen, number, result.extremes)
+        seen = as_stored(source, kind, seen, number, result.extremes)
+        if f"result{PHASE}" in targets:
+            seen = np.abs(seen) * np.exp(1j * np.angle(seen))  # which rounds
         piece = measured.read(number, number + 1)
         worst = max(worst, float(relative_residual(seen, piece, geometry.operator).max()))
     return worst

@@ -134,7 +134,7 @@ def super_resolve_file(
             result = restorer.chunk(piece, start)
             _store(stores, start, result)
             outcome.add(result)
-        stored = stored_residual(source, geometry, targets["result"], measured, stores["result"])
+        stored = stored_residual(source, geometry, targets, measured, stores["result"])
         sidecar = sidecar_of(source, axes, job, prior, outcome, targets)
         sidecar |= {"ResidualStored": stored, "NoiseOrigin": origin, "BatchSize": restorer.batch}
         sidecar |= acquired_facts(acquired, job)
