@@ -149,7 +149,7 @@ def test_complex_images_need_a_complex_prior(prior: CascadePrior, tmp_path: Path
     assert result.mean.dtype == np.complex64
     assert result.residual.max() < 1e-5
     assert result.std.dtype == np.float32
-    with pytest.raises(MRCascadeError, match="use a prior for magnitude images"):
+    with pytest.raises(MRCascadeError, match="has no phase: use a magnitude prior, such as"):
         super_resolve(np.abs(y), operator, two)
 
 
@@ -183,10 +183,15 @@ def test_measurements_that_do_not_fit(prior: CascadePrior) -> None:
         super_resolve(y, operator, prior)
 
 
+@pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("noise", [0.0, 0.05])
-def test_mean_over_orientations(prior: CascadePrior, noise: float) -> None:
+def test_mean_over_orientations(tmp_path: Path, noise: float, channels: int) -> None:
     """With all eight, the result for the transposed measurement is the transposed result."""
-    y, operator = measure(phantom(1, side=64)[0])
+    prior = CascadePrior.from_pretrained(write_random_prior(tmp_path, channels))
+    image = phantom(1, side=64)[0]
+    if channels == 2:
+        image = image * np.exp(1j * np.linspace(0, 3, 64)).astype(np.complex64)
+    y, operator = measure(image)
     settings = SamplerSettings("all", steps=None, orientations=8)
 
     def restored(measurement: np.ndarray, mode: SamplerSettings) -> np.ndarray:

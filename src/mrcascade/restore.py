@@ -28,6 +28,13 @@ from mrcascade.samplers import (
 )
 
 Callback = Callable[[Progress], None]
+# What is wrong with a measurement of so many channels, and what to do.
+_OTHER_KIND = {
+    1: "models complex images and the measurement has no phase: use a magnitude prior, such as"
+    " 'mr-small', or give the complex image (a file, or _part-mag and _part-phase side by side)",
+    2: "models magnitude images and the measurement is complex, so its phase would be lost: use a"
+    " complex prior (one trained on complex images), or take the image's magnitude first",
+}
 
 
 @dataclass(frozen=True)
@@ -218,11 +225,7 @@ def check_measurement(stack: np.ndarray, operator: LinearOperator, prior: Cascad
         )
     channels = 2 if np.iscomplexobj(stack) else 1
     if channels != prior.channels:
-        kinds = {1: "magnitude", 2: "complex"}
-        raise MRCascadeError(
-            f"prior {prior.name!r} models {kinds[prior.channels]} images and the measurement is"
-            f" {kinds[channels]}; use a prior for {kinds[channels]} images"
-        )
+        raise MRCascadeError(f"prior {prior.name!r} {_OTHER_KIND[channels]}")
     if min(operator.in_shape) < prior.minimum_size:
         raise MRCascadeError(
             f"the result would be {operator.in_shape[0]}x{operator.in_shape[1]}; prior"

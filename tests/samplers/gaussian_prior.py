@@ -55,9 +55,16 @@ def shrinkage(cov: Array, sigma: float) -> Array:
     return np.linalg.solve(cov + sigma**2 * np.eye(len(cov)), cov).T
 
 
+def circular(cov: Array) -> Array:
+    """Covariance of (real, imaginary) parts of a circular complex vector with E[x x^H] = cov."""
+    return np.block([[cov.real, -cov.imag], [cov.imag, cov.real]]) / 2
+
+
 def times(matrix: Array, x: Tensor) -> Tensor:
-    """Apply a matrix to flattened images (..., rows, cols) of any size; columns back to square."""
-    return (x.flatten(-2) @ torch.tensor(matrix.T, dtype=x.dtype)).reshape(x.shape)
+    """Apply a matrix to flattened images (..., rows, cols) of any size; columns back to square.
+    A matrix for all channels together is applied to (..., channels, rows, cols)."""
+    first = -2 if matrix.shape[1] == x.shape[-2] * x.shape[-1] else -3
+    return (x.flatten(first) @ torch.tensor(matrix.T, dtype=x.dtype)).reshape(x.shape)
 
 
 @dataclass
@@ -76,7 +83,10 @@ class GaussianConditioned:
 
 @dataclass
 class GaussianLevel:
-    """Band given up(coarser image) = c: N(constant + slope c, cov), flattened."""
+    """Band given up(coarser image) = c: N(constant + slope c, cov), flattened.
+
+    With matrices of twice the size of ``shape`` it is one of two channels.
+    """
 
     shape: tuple[int, int]
     constant: Array
@@ -88,14 +98,15 @@ class GaussianLevel:
 
     def condition(self, coarse: Tensor | None, error: float) -> GaussianConditioned:
         assert (coarse is None) == (self.slope is None)
-        offset = torch.tensor(self.constant).reshape(self.shape)
+        offset = torch.tensor(self.constant).reshape(-1, *self.shape)
         if coarse is not None:
             offset = offset + times(self.slope, coarse)
         return GaussianConditioned(offset, self.cov)
 
 
 class GaussianPrior:
-    """The exact scale-cascaded prior of images x ~ N(mean, cov), for any kernel.
+    """The exact scale-cascaded prior of images x ~ N(mean, cov), for any kernel; of images of two
+    channels where mean and cov are those of both, one after the other.
 
     With g_(i+1) = D g_(i), the band x_(i) = g_(i) - U g_(i+1) given g_(i+1) is Gaussian.
     """
@@ -104,9 +115,10 @@ class GaussianPrior:
         self.mean, self.cov = mean, cov
         self.levels: list[GaussianLevel] = []
         self.ups: list[Array] = []
+        channels = np.eye(len(mean) // (pyramid.shapes[0][0] * pyramid.shapes[0][1]))
         for fine, coarse in zip(pyramid.shapes, pyramid.shapes[1:], strict=False):
-            down = dense(downsampler(pyramid.kernel, fine, coarse))
-            up = dense(upsampler(pyramid.kernel, fine, coarse))
+            down = np.kron(channels, dense(downsampler(pyramid.kernel, fine, coarse)))
+            up = np.kron(channels, dense(upsampler(pyramid.kernel, fine, coarse)))
             gain = np.linalg.solve(down @ cov @ down.T, down @ cov).T
             slope = (gain - up) @ np.linalg.pinv(up)
             band = np.eye(len(cov)) - up @ down

@@ -11,6 +11,7 @@ import torch
 from training_data import TINY, volume, volumes
 
 from mrcascade.operators import downsampler, upsampler
+from mrcascade.phase import with_simulated_phase
 from mrcascade.prior import LevelStatistics
 from mrcascade.pyramid import LaplacianPyramid
 from mrcascade.training import patches as patches_module
@@ -63,6 +64,22 @@ def test_condition_splits_into_the_coarser_band_and_the_rest() -> None:
     stack = torch.from_numpy(band_slices([volume()], 2, config)[0].stack)[:, 0]
     assert not stack[1].any()  # the whole condition is the coarsest image
     torch.testing.assert_close(stack[2], pyramid.up(bands[2], 2), rtol=0, atol=ROUNDING)
+
+
+def complex_volume() -> Volume:
+    return replace(volume(), slices=with_simulated_phase(volume().slices, "x"), simulated=True)
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_parts_of_complex_slices_are_decomposed_by_themselves(level: int) -> None:
+    config = replace(TINY, patch=8, coarse_patch=8)
+    images = complex_volume()
+    both = band_slices([images], level, config)
+    for channel, part in enumerate((images.slices.real, images.slices.imag)):
+        alone = band_slices([replace(images, slices=part)], level, config)
+        for item, one in zip(both, alone, strict=True):
+            # The same sums, perhaps in another order.
+            np.testing.assert_allclose(item.stack[:, channel], one.stack[:, 0], atol=ROUNDING)
 
 
 def test_small_images_are_padded_to_a_patch() -> None:
@@ -122,6 +139,41 @@ def test_jitter_scales_band_and_condition_alike() -> None:
     np.testing.assert_allclose(raw[:, 2, 0, 5, 5], 3 * scale, rtol=1e-6)
     assert math.exp(-0.2) <= scale.min() < math.exp(-0.19)
     assert math.exp(0.19) < scale.max() <= math.exp(0.2)
+
+
+def test_complex_patches_turn_as_a_whole() -> None:
+    """Every patch is its image times one phase factor, or its conjugate: band and condition alike.
+
+    Both happen, and the angles fill the circle: the mean of n unit numbers is below 4 / sqrt(n),
+    but for a chance of exp(-16).
+    """
+    config = replace(TINY, patch=8, coarse_patch=8, scale_jitter=0.0)
+    rng = np.random.default_rng(0)
+    image = (rng.normal(size=(1, 8, 8)) + 1j * rng.normal(size=(1, 8, 8))).astype(np.complex64)
+    one = Volume("a", "a", "train", image, {2: 1.0})
+    source = PatchSource(band_slices([one], 1, config), np.ones(1), 1, config)
+    n = 200
+    raw = source.raw(n, np.random.default_rng(1))
+    assert raw.dtype == np.float32
+    patches = raw[:, :, 0] + 1j * raw[:, :, 1]
+    (stored,) = band_slices([one], 1, config)
+    expected = stored.stack[:, 0] + 1j * stored.stack[:, 1]
+    turned = [np.rot90(expected, k, (-2, -1)) for k in range(4)]
+    forms = [g for f in turned for g in (f, f[..., ::-1])]
+    kinds = [(conjugate, f.conj() if conjugate else f) for f in forms for conjugate in (0, 1)]
+    angles, conjugates = [], []
+    for patch in patches:
+        products = [np.vdot(f, patch) / np.vdot(f, f).real for _, f in kinds]
+        best = int(np.argmax(np.abs(products)))
+        conjugate, form = kinds[best]
+        np.testing.assert_allclose(patch, products[best] * form, atol=4 * ROUNDING)
+        angles.append(products[best])
+        conjugates.append(conjugate)
+    # complex64 sums of 192 products
+    np.testing.assert_allclose(np.abs(angles), 1, rtol=192 * 2.0**-24)
+    assert abs(np.mean(angles)) < 4 / np.sqrt(n)
+    # Five standard deviations of a fair coin.
+    assert abs(np.mean(conjugates) - 0.5) < 5 * 0.5 / np.sqrt(n)
 
 
 def test_air_is_avoided() -> None:
@@ -239,6 +291,19 @@ def test_statistics_standardise_the_training_patches(monkeypatch: pytest.MonkeyP
             assert float(condition.mean()) == pytest.approx(statistics.condition_mean, rel=0.05)
             assert float(condition.std()) == pytest.approx(statistics.condition_std, rel=0.05)
     assert data.statistics(1) == CascadeData(volumes(), TINY).statistics(1)
+
+
+def test_statistics_of_complex_patches_have_no_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deviation is that of one part: half of the energy of the complex band."""
+    monkeypatch.setattr(patches_module, "STATISTICS_PATCHES", 64)
+    for level in (1, 3):
+        source = CascadeData([complex_volume()], TINY).source([complex_volume()], level)
+        found = source.statistics(np.random.default_rng(2))
+        raw = source.raw(64, np.random.default_rng(2))
+        band = raw[:, 0, 0] + 1j * raw[:, 0, 1]
+        assert (found.mean, found.condition_mean) == (0.0, 0.0)
+        expected = np.sqrt((np.abs(band) ** 2).mean() / 2 - raw[:, 0].mean() ** 2)
+        assert found.std == pytest.approx(expected, rel=1e-5)  # float32 means
 
 
 @pytest.mark.parametrize("kernel", ["fourier", "area"])

@@ -14,6 +14,7 @@ from mrcascade import MRCascadeError
 from mrcascade.cli import main
 from mrcascade.intensity import robust_maximum
 from mrcascade.operators import down_matrix, up_matrix
+from mrcascade.phase import with_simulated_phase
 from mrcascade.training.slices import (
     CACHE_LEVELS,
     Volume,
@@ -118,10 +119,36 @@ def test_empty_slices_are_dropped() -> None:
     np.testing.assert_array_equal(prepared.slices, images[[0, 2]])
 
 
-def test_complex_images_are_refused(tmp_path: Path) -> None:
-    path = save(tmp_path, "train/a.npy", stack().astype(np.complex64) * 1j)
-    with pytest.raises(MRCascadeError, match="complex image") as error:
+def test_complex_images_keep_both_parts(tmp_path: Path) -> None:
+    array = (stack() + 1j * stack(seed=1)).astype(np.complex64)
+    save(tmp_path, "train/a.npy", array)
+    (loaded,) = load_volumes(tmp_path, 4, (2, 4))
+    np.testing.assert_array_equal(loaded.slices, np.moveaxis(array, -1, 0))
+    assert (loaded.channels, loaded.simulated) == (2, False)
+    d = down_matrix("fourier", 48, 24)
+    measured = np.einsum("ij,jks,lk->ils", d, array.astype(np.complex128), d)
+    assert loaded.scales[2] == pytest.approx(robust_maximum(np.abs(measured)), rel=1e-5)
+
+
+def test_simulated_phase_is_that_of_name_and_seed(tmp_path: Path) -> None:
+    save(tmp_path, "train/a.npy", stack())
+    (loaded,) = load_volumes(tmp_path, 4, (2, 4), phase_seed=3)
+    images = np.moveaxis(stack(), -1, 0)
+    expected = with_simulated_phase(images, "train/a.npy", 3)
+    np.testing.assert_array_equal(loaded.slices, expected)
+    assert loaded.simulated
+    d = down_matrix("fourier", 48, 24)
+    measured = np.einsum("ij,sjk,lk->sil", d, expected.astype(np.complex128), d)
+    assert loaded.scales[2] == pytest.approx(robust_maximum(np.abs(measured)), rel=1e-5)
+
+
+def test_one_kind_of_image_at_a_time(tmp_path: Path) -> None:
+    save(tmp_path, "train/a.npy", stack())
+    path = save(tmp_path, "train/b.npy", stack().astype(np.complex64))
+    with pytest.raises(MRCascadeError, match=r"a\.npy is a magnitude .*b\.npy a complex"):
         load_volumes(tmp_path, 4, (2, 4))
+    with pytest.raises(MRCascadeError, match="whose phase is known; drop --simulate") as error:
+        load_volumes(tmp_path, 4, (2, 4), phase_seed=0)
     assert str(error.value).startswith(str(path))
 
 
@@ -160,6 +187,21 @@ def test_cache_keeps_values_within_half_a_step(tmp_path: Path) -> None:
         error = np.abs(after.slices - before.slices)
         assert error.max() <= step / 2 + 4 * 2.0**-24
         assert error.max() > step / 4
+
+
+def test_cache_of_complex_slices(tmp_path: Path) -> None:
+    original = volume()
+    slices = with_simulated_phase(original.slices, "x")
+    write_cache([replace(original, slices=slices, simulated=True)], tmp_path / "c.npz")
+    (loaded,) = load_volumes(tmp_path / "c.npz", 4, (2, 4))
+    assert (loaded.slices.dtype, loaded.simulated) == (np.complex64, True)
+    parts = np.stack([slices.real, slices.imag])
+    step = float(np.ptp(parts)) / CACHE_LEVELS
+    error = loaded.slices - slices
+    # As above, for each part.
+    assert max(np.abs(error.real).max(), np.abs(error.imag).max()) <= step / 2 + 4 * 2.0**-24
+    with pytest.raises(MRCascadeError, match="the phase of a cache is simulated when it is made"):
+        load_volumes(tmp_path / "c.npz", 4, (2, 4), phase_seed=0)
 
 
 def test_cache_cuts_the_air_away(tmp_path: Path) -> None:

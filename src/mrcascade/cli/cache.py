@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mrcascade.cli import options
 from mrcascade.errors import MRCascadeError
 
 
@@ -15,6 +16,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="cache file (.npz)"
     )
+    options.add_simulated_phase(parser)
+    options.add_seed(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an existing cache")
     parser.set_defaults(run=run)
 
@@ -26,7 +29,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.output.suffix != ".npz":
         raise MRCascadeError(f"{arguments.output}: the name of a cache ends in .npz")
     check_target(arguments.output, arguments.overwrite)
-    volumes = [v for v in load_volumes(arguments.data, 4, (2, 4)) if v.split != "test"]
+    phase_seed = arguments.seed if arguments.simulate_phase else None
+    volumes = load_volumes(arguments.data, 4, (2, 4), phase_seed)
+    volumes = [v for v in volumes if v.split != "test"]
     write_cache(volumes, arguments.output)
     slices = sum(len(v.slices) for v in volumes)
     size = arguments.output.stat().st_size / 2**20

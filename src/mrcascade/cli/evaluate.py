@@ -55,6 +55,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="N",
         help="per anatomy, drawn by the seed (default: all)",
     )
+    options.add_simulated_phase(parser)
     options.add_workers(parser)
     options.add_test_files(parser)
     options.add_output(parser, "metrics, tables and the picture")
@@ -84,6 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
         anatomy_slices=arguments.anatomy_slices,
         workers=arguments.workers,
         matrices=arguments.effective_matrix,
+        simulate_phase=arguments.simulate_phase,
         lpips_weights=arguments.lpips_weights,
         overwrite=arguments.overwrite,
     )

@@ -45,6 +45,8 @@ def describe_prior(folder: Path) -> list[str]:
     try:
         levels, provenance = document["levels"], document["provenance"]
         kind = "complex" if document["channels"] == 2 else "magnitude"
+        if "phase" in provenance:
+            kind += f" ({provenance['phase']} phase)"
         size = sum((folder / level["file"]).stat().st_size for level in levels) / 1e6
         lines = [
             f"prior {document['name']}: {kind}, kernel {document['kernel']},"

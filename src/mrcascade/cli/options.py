@@ -161,6 +161,14 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=whole, default=0, metavar="N", help="default: 0")
 
 
+def add_simulated_phase(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--simulate-phase",
+        action="store_true",
+        help="make complex images of magnitudes, with a smooth phase that the seed decides",
+    )
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", default="auto", help="cpu, cuda, cuda:1, ... (default: cuda where there is one)"

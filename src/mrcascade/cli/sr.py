@@ -121,13 +121,13 @@ def run(arguments: argparse.Namespace) -> int:
         deidentify=arguments.deidentify,
     )
     part = Part(arguments.part_id, arguments.num_parts)
-    items = find_inputs(arguments.inputs, arguments.series, arguments.bids_filter)
-    check_dataset(items, arguments.output)
-    check_names(items, arguments.output, job)
-    items = part.of(items)
     device = options.resolve_device(arguments.device)
     prior = CascadePrior.from_pretrained(arguments.prior, device, arguments.precision)
     check_job(prior, job)
+    items = find_inputs(arguments.inputs, arguments.series, arguments.bids_filter, prior.channels)
+    check_dataset(items, arguments.output)
+    check_names(items, arguments.output, job)
+    items = part.of(items)
     if arguments.dry_run:
         work = _estimating(prior, job)
         return each(items, lambda item: work(item, arguments.output))

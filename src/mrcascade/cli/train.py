@@ -29,7 +29,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="run folder"
     )
-    parser.add_argument("--network", default="small", help="tiny, small, xs or s; default: small")
+    parser.add_argument(
+        "--network", default="small", help="tiny, mini, small, xs or s; default: small"
+    )
     parser.add_argument("--name", help="of the prior (default: the run folder's)")
     parser.add_argument(
         "--images", type=options.positive, metavar="N", help="patches per level for the U-Net"
@@ -49,6 +51,7 @@ def add_parser(subparsers: Any) -> None:
         "--levels", metavar="I[,I]", help="train only these levels, 1 being the finest"
     )
     options.add_kernel(parser)
+    options.add_simulated_phase(parser)
     options.add_seed(parser)
     options.add_device(parser)
     parser.add_argument("--batch-size", type=options.positive, metavar="N", help="patches per step")
@@ -97,6 +100,7 @@ def run(arguments: argparse.Namespace) -> None:
         name=arguments.name,
         ema_std=arguments.ema_std,
         progress=_progress,
+        simulate_phase=arguments.simulate_phase,
     )
     if folder is None:
         print("some levels are not trained yet; the prior is written when all are")
@@ -134,6 +138,7 @@ def _assignment(text: str) -> tuple[str, float | int]:
 
     key, _, value = text.partition("=")
     numeric = {f.name: f.default for f in fields(TrainConfig) if isinstance(f.default, int | float)}
+    del numeric["channels"]  # the data decide
     if key not in numeric:
         raise MRCascadeError(f"--set {text}: known are {', '.join(numeric)}")
     try:

@@ -24,7 +24,7 @@ from mrcascade.evaluation.figure import MEASURED, TRUTH, Picture
 from mrcascade.evaluation.job import Evaluation, Surveyed, averaged_samples, factor_text
 from mrcascade.evaluation.lpips import LPIPS
 from mrcascade.evaluation.methods import Context, Method, Reconstruction
-from mrcascade.evaluation.metrics import slice_metrics
+from mrcascade.evaluation.metrics import complex_metrics, slice_metrics
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior import CascadePrior
 from mrcascade.restore import relative_residual
@@ -108,7 +108,8 @@ class Bench:
     def _opened(self, name: str) -> _Case:
         if self._case is None or self._case.file.name != name:
             surveyed, job = self._survey[name], self._job
-            truth = replace(load_truth(surveyed.file, job.factor), kept=surveyed.numbers)
+            truth = load_truth(surveyed.file, job.factor, phase_seed=job.phase_seed)
+            truth = replace(truth, kept=surveyed.numbers)
             operator = operator_for(truth, job.kernel, job.factor)
             seed = file_seed(job.seed, name)
             try:
@@ -139,6 +140,7 @@ class Bench:
             common
             | {"slice": int(number)}
             | slice_metrics(reference[s], images[s], maximum)
+            | complex_metrics(reference[s], images[s])
             | {"lpips": None if lpips is None else float(lpips[s])}
             | {"residual": float(residual[s])}
             for s, number in enumerate(unit.numbers)

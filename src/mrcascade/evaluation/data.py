@@ -23,8 +23,20 @@ from mrcascade.dataset import (
 )
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
-from mrcascade.io import SUFFIXES, Axes, choose_axes, list_images, read_image, to_slices
+from mrcascade.io import (
+    SUFFIXES,
+    Axes,
+    Input,
+    choose_axes,
+    input_path,
+    join_pairs,
+    list_images,
+    read_image,
+    refuse_phase,
+    to_slices,
+)
 from mrcascade.operators import LinearOperator, SeparableOperator
+from mrcascade.phase import with_simulated_phase
 
 Matrix = tuple[int, int]
 Factors = tuple[float, float]
@@ -32,7 +44,7 @@ Factors = tuple[float, float]
 
 @dataclass(frozen=True)
 class TestFile:
-    """An image file of the test set.
+    """An image file of the test set, or a pair of magnitude and phase, named by the magnitude.
 
     ``name`` is relative to the data's folder; ``anatomy`` the first folder in it, else the data
     folder's name; ``matrix`` the in-plane matrix that was acquired and ``axes`` the in-plane
@@ -41,7 +53,7 @@ class TestFile:
 
     __test__ = False  # pytest would collect the name
 
-    path: Path
+    path: Input
     name: str
     anatomy: str
     matrix: Matrix | None
@@ -88,17 +100,30 @@ class Measurement:
 # ---- files ----
 
 
-def find_files(root: Path, split: str, table: Path | None = None) -> list[TestFile]:
+def find_files(
+    root: Path, split: str, table: Path | None = None, complex_images: bool = True
+) -> list[TestFile]:
     """The image files of ``split`` below ``root``, in the order of their names.
 
     If no file lies in a folder named train, val or test, all of them. A manifest limits the files
-    to those that it names; ``table`` (see ``read_matrices``) goes before its matrices. Raises
-    MRCascadeError where there is nothing to evaluate.
+    to those that it names; ``table`` (see ``read_matrices``) goes before its matrices. Magnitude
+    and phase files side by side are one image; without ``complex_images`` phases are passed over.
+    Raises MRCascadeError where there is nothing to evaluate.
     """
     if not root.is_dir():
         raise MRCascadeError(f"{root}: no such folder; give a folder that holds image files")
     manifest = read_manifest(root)
-    names = sorted(manifest) or [p.relative_to(root).as_posix() for p in list_images(root)]
+    files = [root / name for name in sorted(manifest)] or list_images(root)
+    images = {
+        input_path(image).relative_to(root).as_posix(): image
+        for image in join_pairs(files, complex_images)
+    }
+    names = list(images)
+    if not names:
+        raise MRCascadeError(
+            f"{root}: every image in it is a phase without its magnitude; put the _part-mag files"
+            " beside them"
+        )
     splits = {name: split_of(PurePosixPath(name)) for name in names}
     chosen = [n for n in names if splits[n] == split] if any(splits.values()) else names
     if not chosen:
@@ -107,7 +132,10 @@ def find_files(root: Path, split: str, table: Path | None = None) -> list[TestFi
     matrices = {n: m for n in chosen if (m := _manifest_matrix(manifest.get(n, {}), root))}
     if table is not None:
         matrices |= _known(read_matrices(table), names, table)
-    return [_test_file(root, name, manifest.get(name, {}), matrices.get(name)) for name in chosen]
+    return [
+        _test_file(images[name], root, name, manifest.get(name, {}), matrices.get(name))
+        for name in chosen
+    ]
 
 
 def read_matrices(path: Path) -> dict[str, Matrix]:
@@ -171,10 +199,12 @@ def _known(matrices: dict[str, Matrix], names: Sequence[str], table: Path) -> di
     return matrices
 
 
-def _test_file(root: Path, name: str, facts: dict[str, Any], matrix: Matrix | None) -> TestFile:
+def _test_file(
+    image: Input, root: Path, name: str, facts: dict[str, Any], matrix: Matrix | None
+) -> TestFile:
     folders = [p for p in PurePosixPath(name).parts[:-1] if p != split_of(PurePosixPath(name))]
     anatomy = folders[0] if folders else root.resolve().name
-    return TestFile(root / name, name, anatomy, matrix, manifest_axes(facts))
+    return TestFile(image, name, anatomy, matrix, manifest_axes(facts))
 
 
 def source_of(name: str, anatomy: str) -> str:
@@ -194,18 +224,27 @@ def short_name(name: str) -> str:
 # ---- ground truth and measurement ----
 
 
-def load_truth(file: TestFile, factor: Factors, max_slices: int | None = None) -> Truth:
+def load_truth(
+    file: TestFile,
+    factor: Factors,
+    max_slices: int | None = None,
+    phase_seed: int | None = None,
+) -> Truth:
     """Read a file: slices at their acquired matrix, centre-cropped to what the factors divide.
 
     Slices with a mean magnitude below 2 % of the volume's robust maximum are air and left out:
     the same slices for every method, factor, kernel and noise. ``max_slices`` keeps that many of
-    the rest, evenly spread. Raises MRCascadeError where nothing is left.
+    the rest, evenly spread. With ``phase_seed`` a magnitude image gets the simulated phase of that
+    seed and of its name. Raises MRCascadeError where nothing is left.
     """
+    refuse_phase(file.path)
     image = read_image(file.path)
     stack = to_slices(image, choose_axes(image, file.axes))
     if file.matrix is not None:
         stack = fourier_crop(stack, file.matrix)
     try:
+        if phase_seed is not None:
+            stack = with_simulated_phase(stack, file.name, phase_seed)
         stack = np.ascontiguousarray(centre_crop(stack, factor))
     except MRCascadeError as error:
         raise MRCascadeError(f"{file.path}: {error}") from error

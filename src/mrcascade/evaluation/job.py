@@ -44,8 +44,14 @@ class Evaluation:
     anatomy_slices: int | None = None  # per anatomy, chosen by the seed
     workers: int = 1  # processes
     matrices: Path | None = None  # table of effective matrices
+    simulate_phase: bool = False  # gives magnitude images a phase of the seed
     lpips_weights: Path | None = None
     overwrite: bool = False
+
+    @property
+    def phase_seed(self) -> int | None:
+        """Seed of the simulated phase, None where images stay as they are."""
+        return self.seed if self.simulate_phase else None
 
 
 def factor_text(factor: Factors) -> str:
@@ -65,6 +71,7 @@ class Surveyed:
         maximum: largest magnitude of the volume.
         empty: how many slices are left out as air.
         sha256: of the file.
+        complex: whether its values are.
     """
 
     file: TestFile
@@ -74,6 +81,7 @@ class Surveyed:
     maximum: float
     empty: int
     sha256: str
+    complex: bool = False
 
 
 def checked_methods(job: Evaluation) -> dict[str, Method]:
@@ -125,7 +133,7 @@ def survey_file(
     file: TestFile, job: Evaluation, priors: Iterable[CascadePrior], weights: LPIPSFiles | None
 ) -> Surveyed:
     """Read a file once before the work, so that what cannot be evaluated is known at the start."""
-    truth = load_truth(file, job.factor, job.max_slices)
+    truth = load_truth(file, job.factor, job.max_slices, job.phase_seed)
     shape, smallest = truth.stack.shape[1:], MINIMUM_SIZE if weights else SSIM_WINDOW
     try:
         if min(shape) < smallest:
@@ -148,6 +156,7 @@ def survey_file(
         maximum=truth.maximum,
         empty=truth.empty,
         sha256=truth.sha256,
+        complex=np.iscomplexobj(truth.stack),
     )
 
 
@@ -184,7 +193,10 @@ def common_settings(
     job: Evaluation, survey: Sequence[Surveyed], weights: LPIPSFiles | None
 ) -> dict[str, Any]:
     """What every row depends on; not the folder's path, the device or the batch size."""
-    return {
+    kind: dict[str, Any] = {"complex": True} if any(s.complex for s in survey) else {}
+    if job.simulate_phase:
+        kind["simulated_phase"] = True
+    return kind | {
         "split": job.split,
         "factor": factor_text(job.factor),
         "kernel": job.kernel,

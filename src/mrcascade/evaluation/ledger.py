@@ -18,8 +18,10 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.io import atomic_output
 
 METRICS = ("psnr_slice", "psnr_volmax", "ssim_slice", "ssim_volmax", "nmse", "lpips")
+COMPLEX_METRICS = ("nmse_complex", "phase_error")  # columns of evaluations of complex images
 _KEY = ("file", "slice", "anatomy", "method", "factor", "kernel", "noise")
-SLICE_COLUMNS = (*_KEY, *METRICS, "residual", "seconds", "nfe")
+_COSTS = ("residual", "seconds", "nfe")
+SLICE_COLUMNS = (*_KEY, *METRICS, *_COSTS)
 VOLUME_METRICS = ("psnr", "ssim", "nmse")
 VOLUME_COLUMNS = (
     *("file", "anatomy", "method", "factor", "kernel", "noise", "slices"),
@@ -40,7 +42,8 @@ class Ledger:
     """Rows of restored slices, in memory and on disk.
 
     ``document`` holds ``settings``, what every row depends on, and ``methods``, what the rows of
-    each method depend on besides. ``settings["slices"]`` names the slices of every file.
+    each method depend on besides. ``settings["slices"]`` names the slices of every file;
+    ``settings["complex"]``, where it is there, says that some of them are complex.
     """
 
     def __init__(self, folder: Path, document: dict[str, Any], rows: list[Row]) -> None:
@@ -74,10 +77,21 @@ class Ledger:
         if before != document:
             with atomic_output(folder / SETTINGS_FILE, overwrite=True) as path:
                 path.write_text(json.dumps(document, indent=1) + "\n")
-        rows = read_rows(folder / SLICES_FILE, SLICE_COLUMNS)
+        ledger = cls(folder, document, [])
+        rows = read_rows(folder / SLICES_FILE, ledger.columns)
         # Written anew, because a row that was cut short must not stay before the next one.
-        write_rows(folder / SLICES_FILE, SLICE_COLUMNS, rows)
+        write_rows(folder / SLICES_FILE, ledger.columns, rows)
         return cls(folder, document, rows)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Columns that say how good a slice is."""
+        return METRICS + (COMPLEX_METRICS if self.document["settings"].get("complex") else ())
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of ``metrics.csv``."""
+        return (*_KEY, *self.metrics, *_COSTS)
 
     @property
     def methods(self) -> list[str]:
@@ -101,8 +115,8 @@ class Ledger:
 
     def add(self, rows: Sequence[Row]) -> None:
         """Store the rows of restored slices."""
-        rows = [_as_stored(row, SLICE_COLUMNS) for row in rows]
-        _append(self.folder / SLICES_FILE, _csv(rows, SLICE_COLUMNS))
+        rows = [_as_stored(row, self.columns) for row in rows]
+        _append(self.folder / SLICES_FILE, _csv(rows, self.columns))
         self.rows.extend(rows)
         self._done.update(_key(row) for row in rows)
 

@@ -3,7 +3,8 @@
 PSNR and SSIM depend on a data range, of which there are two customs, both reported: the maximum of
 the slice's ground truth, and that of the volume (fastMRI, Zbontar et al. 2018). SSIM (Wang et al.
 2004) has fastMRI's settings: uniform 7x7 window, K1 = 0.01, K2 = 0.03, sample covariance. Complex
-images are compared by magnitude; real ones as they are, negative values included.
+images are compared by magnitude, and with their phase besides; real ones as they are, negative
+values included.
 """
 
 from __future__ import annotations
@@ -32,6 +33,22 @@ def slice_metrics(truth: np.ndarray, image: np.ndarray, volume_maximum: float) -
         "ssim_volmax": ssim(truth, image, volume_maximum),
         "nmse": nmse(truth, image),
     }
+
+
+def complex_metrics(truth: np.ndarray, image: np.ndarray) -> dict[str, float | None]:
+    """``nmse_complex`` and ``phase_error`` of complex (H, W); None for both where truth is real.
+
+    ``nmse_complex`` is ``||x - truth||^2 / ||truth||^2`` over complex values. ``phase_error`` is
+    the root mean square of the phase difference, in (-pi, pi], in radians, each pixel weighted by
+    the truth's magnitude, as the phase of air means nothing.
+    """
+    if not np.iscomplexobj(truth):
+        return {"nmse_complex": None, "phase_error": None}
+    truth, image = truth.astype(np.complex128), image.astype(np.complex128)
+    error = np.sum(np.abs(truth - image) ** 2) / np.sum(np.abs(truth) ** 2)
+    difference = np.angle(image * truth.conj())
+    spread = np.average(difference**2, weights=np.abs(truth))
+    return {"nmse_complex": float(error), "phase_error": float(np.sqrt(spread))}
 
 
 def pooled_metrics(

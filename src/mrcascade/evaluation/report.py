@@ -43,6 +43,19 @@ def describe_truth(survey: Sequence[Surveyed]) -> str:
     )
 
 
+def describe_phase(job: Evaluation) -> str:
+    """What the phase of complex images is, and how it is compared."""
+    origin = (
+        f"SIMULATED: magnitude images times a smooth made-up phase, seed {job.seed}"
+        if job.simulate_phase
+        else "that of the files"
+    )
+    return (
+        f"{origin}. Metrics are of magnitudes, but complex NMSE and phase error: the rms of the"
+        " phase difference, weighted by the ground truth's magnitude"
+    )
+
+
 def facts(job: Evaluation, ledger: Ledger, survey: Sequence[Surveyed]) -> dict[str, str]:
     """Title -> text, for the head of the report; methods are those of the ledger."""
     methods = {m: ledger.document["methods"][m] for m in ledger.methods}
@@ -56,9 +69,11 @@ def facts(job: Evaluation, ledger: Ledger, survey: Sequence[Surveyed]) -> dict[s
             f"{NETWORK}; magnitudes, the slice's ground-truth maximum at 1 and zero at -1,"
             " repeated in three channels"
         )
+    phase = {"Phase": describe_phase(job)} if any(s.complex for s in survey) else {}
     return {
         "Test set": describe_test_set(job, survey),
         "Ground truth": describe_truth(survey),
+        **phase,
         "Measurement": f"{job.kernel} {factor_text(job.factor)}x, noise {job.noise:g} of the"
         f" measurement's robust maximum, seed {job.seed}",
         "Intensity scale": "robust maximum of the measured volume; nothing of the ground truth"

@@ -40,8 +40,9 @@ def evaluate(
     """
     methods = checked_methods(job)
     weights = find_weights(job.lpips_weights)
-    files = find_files(job.data, job.split, job.matrices)
     priors = load_priors(methods, job)
+    magnitudes = any(prior.channels == 1 for prior in priors.values())
+    files = find_files(job.data, job.split, job.matrices, complex_images=not magnitudes)
     survey = survey_files(files, job, priors.values(), weights)
     settings = common_settings(job, survey, weights)
     ledger = Ledger.open(

@@ -12,7 +12,6 @@ import numpy as np
 from mrcascade.evaluation.data import source_of
 from mrcascade.evaluation.job import Surveyed
 from mrcascade.evaluation.ledger import (
-    METRICS,
     TABLE_FILES,
     VOLUME_COLUMNS,
     VOLUME_METRICS,
@@ -35,10 +34,12 @@ TITLES = {
     "ssim_volmax": "SSIM, volume max",
     "nmse": "NMSE",
     "lpips": "LPIPS (AlexNet)",
+    "nmse_complex": "complex NMSE",
+    "phase_error": "phase error (rad)",
     "psnr": "PSNR (dB)",
     "ssim": "SSIM",
 }
-DECIMALS = {"psnr_slice": 2, "psnr_volmax": 2, "psnr": 2, "nmse": 5}
+DECIMALS = {"psnr_slice": 2, "psnr_volmax": 2, "psnr": 2, "nmse": 5, "nmse_complex": 5}
 _HOW = (
     f"Means over slices with {LEVEL:.0%} bootstrap intervals"
     f" ({RESAMPLES} resamples: files with replacement, then slices within each drawn file)."
@@ -223,9 +224,9 @@ def write_tables(
     rows = [row for row in ledger.rows if row["method"] in order]
     rows.sort(key=lambda row: order[row["method"]])
     pooled = volume_rows(rows, survey)
-    slices = summarise(rows, METRICS, seed)
+    slices = summarise(rows, ledger.metrics, seed)
     volumes = [g for g in summarise(pooled, VOLUME_METRICS, seed) if g.kind == "anatomy"]
-    markdown = _markdown(slices, volumes, facts, notes)
+    markdown = _markdown(slices, volumes, ledger.metrics, facts, notes)
     record = {
         **ledger.document,
         "facts": dict(facts),
@@ -243,12 +244,16 @@ def write_tables(
 
 
 def _markdown(
-    slices: list[Group], volumes: list[Group], facts: Mapping[str, str], notes: Sequence[str]
+    slices: list[Group],
+    volumes: list[Group],
+    metrics: Sequence[str],
+    facts: Mapping[str, str],
+    notes: Sequence[str],
 ) -> str:
     parts = ["# Evaluation", "\n".join(f"- **{k}:** {v}" for k, v in facts.items()), *notes]
     parts += ["## Slices", _HOW]
     for kind in ("anatomy", "source"):
-        parts += [f"### Per {kind}", _table([g for g in slices if g.kind == kind], METRICS)]
+        parts += [f"### Per {kind}", _table([g for g in slices if g.kind == kind], metrics)]
     parts += ["## Whole volumes", _VOLUMES_HOW, _table(volumes, VOLUME_METRICS)]
     return "\n\n".join(parts) + "\n"
 

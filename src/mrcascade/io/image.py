@@ -62,7 +62,8 @@ class Image:
 
 
 def read_image(path: Input | str | os.PathLike[str], complex_valued: bool = False) -> Image:
-    """Read an image file or DICOM series; the ending of a name picks the format (`format_of`).
+    """Read an image file, pair or DICOM series; the ending of a name picks the format
+    (`format_of`).
 
     Any real type becomes float32 (after the file's own scaling) and any complex one complex64;
     complex_valued: as for `open_source`.

@@ -263,14 +263,14 @@ def _form_codes(affine: np.ndarray, source: Any | None) -> tuple[int, int]:
 def _source_codes(source: Any) -> tuple[int, int]:
     sform, sform_code = source.get_sform(coded=True)
     qform, qform_code = source.get_qform(coded=True)
-    if sform_code and qform_code and not _agree(sform, qform, source.get_data_shape()):
+    if sform_code and qform_code and not agree(sform, qform, source.get_data_shape()):
         # The source's qform led into another space than its sform, which the output continues.
         # Under its old code the new qform would claim positions in that other space.
         qform_code = sform_code
     return int(sform_code), int(qform_code)
 
 
-def _agree(first: np.ndarray, second: np.ndarray, shape: tuple[int, ...]) -> bool:
+def agree(first: np.ndarray, second: np.ndarray, shape: tuple[int, ...]) -> bool:
     """Whether two affines put every corner of the volume at the same place, to half a voxel.
 
     The quaternion's float32 rounding alone moves the far corner by tenths of a voxel when the

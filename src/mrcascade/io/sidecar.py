@@ -1,4 +1,4 @@
-"""What a JSON file beside a NIfTI file says about the acquisition (BIDS, as dcm2niix writes it)."""
+"""What a JSON file beside a NIfTI file says about it (BIDS, as dcm2niix writes it)."""
 
 import math
 from pathlib import Path
@@ -28,6 +28,12 @@ def acquired_sizes(path: Path, shape: tuple[int, ...]) -> dict[int, int] | None:
         if size is not None and axis < len(shape)
     }
     return sizes or None
+
+
+def stated_units(path: Path) -> str | None:
+    """`Units` of the JSON file of the same name, None where nothing is said."""
+    units = _document(path).get("Units")
+    return None if units is None else str(units)
 
 
 def _document(path: Path) -> dict[str, Any]:

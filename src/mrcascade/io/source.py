@@ -15,10 +15,11 @@ from mrcascade.io.blocks import Block, file_blocks
 from mrcascade.io.dicom import Series, choose_series, dicom_files, find_series, is_dicom_name
 from mrcascade.io.dicom.pixels import open_pixels, series_sha256
 from mrcascade.io.names import FOLDER_ENDING
+from mrcascade.io.pair import Pair, combined_digest, is_phase, open_pair
 from mrcascade.io.raw import RawPixels
 from mrcascade.io.stream import open_stream, reading
 
-Input = Path | Series
+Input = Path | Series | Pair
 
 # The formats of single files: file name ending -> name of the format. The other one, "dicom", has
 # folders, archives, and files whose names say nothing; folders that we write end in FOLDER_ENDING.
@@ -43,6 +44,8 @@ def format_of(image: Input) -> str:
     """A value of `SUFFIXES`, by the ending of the name, or "dicom"; MRCascadeError if neither."""
     if isinstance(image, Series):
         return "dicom"
+    if isinstance(image, Pair):
+        return "nifti"
     name = image.name.lower()
     for suffix, kind in SUFFIXES.items():
         if name.endswith(suffix) and not image.is_dir():
@@ -58,14 +61,17 @@ def format_of(image: Input) -> str:
 class Source:
     """An image file whose header has been read and whose pixels have not; see `open_source`.
 
-    source: the file. format: as `format_of` says. shape: 2-D to 4-D, axis order of the file.
+    source: the file (of a pair, the magnitude). files: all that were read, but for a series, whose
+    header knows them. format: as `format_of` says. shape: 2-D to 4-D, axis order of the file.
     layout: the axes from the slowest to the fastest in the file. dtype: of the blocks, float32 or
     complex64. affine, header: as in `Image`. acquired, acquired_by, origin: as in `RawPixels`.
-    sha256: of the file (of a series: of its files one after the other), once all blocks were read.
+    sha256: of the file (of a series: of its files one after the other; of a pair: of the hashes of
+    both), once all blocks were read.
     """
 
-    def __init__(self, path: Path, kind: str, raw: RawPixels) -> None:
+    def __init__(self, path: Path, kind: str, raw: RawPixels, phase: Path | None = None) -> None:
         self.source, self.format = path, kind
+        self.files = [path] if phase is None else [path, phase]
         self.shape, self.layout = raw.shape, raw.layout
         self.affine, self.header = raw.affine, raw.header
         self.acquired, self.acquired_by = raw.acquired, raw.acquired_by
@@ -104,7 +110,8 @@ class Source:
 def open_source(
     image: Input | str | os.PathLike[str], complex_valued: bool = False
 ) -> Iterator[Source]:
-    """Open an image: a DICOM series, or a file or folder whose name picks the format (`format_of`).
+    """Open an image: a DICOM series, a pair of magnitude and phase, or a file or folder whose name
+    picks the format (`format_of`).
 
     complex_valued: which image is made of k-space, the complex one or the magnitude; files that
     hold an image give that.
@@ -115,6 +122,11 @@ def open_source(
     only the pixels tell, `Source.blocks` raises.
     """
     with ExitStack() as stack:
+        if isinstance(image, Pair):
+            raw = open_pair(image, stack)
+            _check_shape(image.magnitude, raw.shape)
+            yield Source(image.magnitude, "nifti", raw, image.phase)
+            return
         if not isinstance(image, Series):
             image = Path(image)
         kind = format_of(image)
@@ -138,8 +150,26 @@ def input_sha256(image: Input) -> str:
     """What `Source.sha256` is once the input was read, from its bytes alone."""
     if isinstance(image, Series):
         return series_sha256(image)
+    if isinstance(image, Pair):
+        return combined_digest(input_sha256(image.magnitude), input_sha256(image.phase))
     with reading(image), image.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def input_path(image: Input) -> Path:
+    """Where an input lies, of a pair the magnitude."""
+    if isinstance(image, Pair):
+        return image.magnitude
+    return image.path if isinstance(image, Series) else image
+
+
+def refuse_phase(image: Input) -> None:
+    """Raise MRCascadeError for a phase by itself, which is no image that could be enlarged."""
+    if isinstance(image, Path) and is_phase(image):
+        raise MRCascadeError(
+            f"{image} is the phase of a complex image, which means nothing without its magnitude;"
+            " put the _part-mag file beside it and use a complex prior, or name that file alone"
+        )
 
 
 def only_series(path: Path, selector: str | None = None) -> Series:

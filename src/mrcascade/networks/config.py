@@ -68,6 +68,13 @@ NETWORKS: dict[str, CascadeConfig] = {
             _level((8, (1, 2), 1, (1,), 2)),
         ),
     ),
+    "mini": CascadeConfig(
+        (
+            _level((16, (1, 2, 2), 1, (), 2), (48, 6)),
+            _level((16, (1, 2, 2), 1, (), 2), (48, 6)),
+            _level((16, (1, 2, 2), 1, (2,), 2)),
+        ),
+    ),
     "small": CascadeConfig(
         (
             _level((32, (1, 2, 2), 1, (), 2), (64, 8)),

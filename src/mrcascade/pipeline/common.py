@@ -9,12 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import Dataset, Input, Series, derived_name, format_of, result_ending
+from mrcascade.io import (
+    Dataset,
+    Input,
+    Pair,
+    Series,
+    derived_name,
+    format_of,
+    result_ending,
+    with_part,
+)
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior import CascadePrior
 from mrcascade.samplers import SamplerSettings
 
 NOTICE = "Research software; not for diagnosis."
+IMAGES = ("result", "sample")  # outputs that are images, and not maps of something else
+# What follows the key of an output that is the phase of another, or its JSON file.
+PHASE, SIDECAR = "_phase", "_sidecar"
 Factors = tuple[float, float]
 Report = Callable[[str], None]
 
@@ -104,6 +116,9 @@ class Item:
 def sr_targets(item: Item, output: Path, job: SuperResolution) -> dict[str, Path]:
     """The files that ``sr`` makes of an input, by what they hold; the sidecar comes last.
 
+    Of a pair, "result" and "sample" are magnitudes; their phases and the JSON files of these are
+    named after them (`PHASE`, `SIDECAR`).
+
     In a BIDS derivative the preview lies with the subject's figures, and every image has a JSON
     file: ``sample_sidecar`` and ``std_sidecar`` are those of the others.
 
@@ -112,7 +127,10 @@ def sr_targets(item: Item, output: Path, job: SuperResolution) -> dict[str, Path
     named = output_name(item.image, job.deidentify)
     folder = output / item.folder
     kinds = _descriptions_and_endings(item, job)
-    targets = {k: folder / derived_name(named, d, e) for k, (d, e) in kinds.items()}
+    magnitude = named.magnitude if isinstance(named, Pair) else named
+    targets = {k: folder / derived_name(magnitude, d, e) for k, (d, e) in kinds.items()}
+    if isinstance(named, Pair):
+        targets = _phases(targets) | targets
     if item.dataset:
         subject = output / item.folder.parts[0]
         targets["preview"] = subject / "figures" / targets["preview"].name
@@ -126,8 +144,18 @@ def _descriptions_and_endings(item: Item, job: SuperResolution) -> dict[str, tup
     kinds = {"result": (label, ending)} | {key: (label + key, ending) for key in others}
     kinds["preview"] = (label, ".png")
     if item.dataset:
-        kinds |= {f"{key}_sidecar": (label + key, ".json") for key in others}
+        kinds |= {key + SIDECAR: (label + key, ".json") for key in others}
     return kinds | {"sidecar": (label, ".json")}
+
+
+def _phases(targets: dict[str, Path]) -> dict[str, Path]:
+    """The phases of the images, each with a JSON file that names its unit."""
+    phases = {key + PHASE: with_part(targets[key], "phase") for key in IMAGES if key in targets}
+    units = {
+        key + SIDECAR: path.with_name(path.name.removesuffix(".nii.gz") + ".json")
+        for key, path in phases.items()
+    }
+    return phases | units
 
 
 def output_name(image: Input, deidentify: bool) -> Input:

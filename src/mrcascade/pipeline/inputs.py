@@ -18,8 +18,11 @@ from mrcascade.io import (
     find_dataset,
     find_series,
     format_of,
+    input_path,
     is_result_name,
+    join_pairs,
     list_images,
+    pair_of,
     parse_selection,
 )
 from mrcascade.pipeline.common import Item, SuperResolution, sr_targets
@@ -28,7 +31,10 @@ LIST_ENDING = ".txt"
 
 
 def find_inputs(
-    named: Sequence[Path], series: str | None = None, bids_filter: str | None = None
+    named: Sequence[Path],
+    series: str | None = None,
+    bids_filter: str | None = None,
+    channels: int = 1,
 ) -> list[Item]:
     """The images that ``named`` stands for, each once, in the order given.
 
@@ -37,7 +43,9 @@ def find_inputs(
     results of ``sr``; an archive for the DICOM series in it; single DICOM files, wherever they are
     named, for the series they form; a ``.txt`` file for the paths in its lines, relative to the
     list's own folder (blank lines and lines that start with # are passed over); anything else for
-    itself. ``series`` chooses among the DICOM series of each, as `choose_series` does.
+    itself. ``series`` chooses among the DICOM series of each, as `choose_series` does. For a prior
+    of two ``channels`` magnitude and phase files that lie side by side are one complex image,
+    whichever is named; for another one, phase files in folders are passed over.
 
     Results keep the sub-folders that their inputs have below a named folder, or below the root of
     a BIDS dataset; what is named itself has none.
@@ -51,15 +59,16 @@ def find_inputs(
     single: dict[str, Path] = {}  # DICOM files
     for path in _listed(named):
         if path.is_dir():
-            items = _in_dataset(path, selection) if series is None else []
-            items = items or [_mirrored(image, path) for image in _in_folder(path, series)]
+            items = _in_dataset(path, selection, channels) if series is None else []
+            images = [] if items else _in_folder(path, series, channels)
+            items += [_mirrored(image, path) for image in images]
         elif path.suffix.lower() == ".zip":
             items = [Item(one) for one in _series_of([path], series)]
         elif _is_single_dicom(path):
             single.setdefault(os.path.abspath(path), path)
             continue
         else:
-            items = [Item(path)]
+            items = [Item(path if channels < 2 else pair_of(path) or path)]
         found |= {_key(item): item for item in items if _key(item) not in found}
     if single:
         items = [Item(one) for one in _series_of(list(single.values()), series)]
@@ -94,12 +103,13 @@ def check_names(items: Sequence[Item], output: Path, job: SuperResolution) -> No
             makers[target] = item
 
 
-def _in_dataset(folder: Path, selection: Selection) -> list[Item]:
+def _in_dataset(folder: Path, selection: Selection, channels: int) -> list[Item]:
     dataset = find_dataset(folder)
     if dataset is None:
         return []
     paths = dataset.images(folder, selection)
-    return [Item(path, dataset.inside(path).parent, dataset) for path in paths]
+    images = join_pairs(paths, complex_images=True) if channels == 2 else paths
+    return [Item(image, dataset.inside(input_path(image)).parent, dataset) for image in images]
 
 
 def _check_datasets(items: Sequence[Item], bids_filter: str | None) -> None:
@@ -121,13 +131,15 @@ def _check_datasets(items: Sequence[Item], bids_filter: str | None) -> None:
 
 def _mirrored(image: Input, folder: Path) -> Item:
     """A series that fills the whole folder has no sub-folder."""
-    path = image.path if isinstance(image, Series) else image
+    path = input_path(image)
     return Item(image, Path() if path == folder else path.parent.relative_to(folder))
 
 
 def _key(item: Item) -> object:
     image = item.image
-    return (image.path, image.uid) if isinstance(image, Series) else os.path.abspath(image)
+    if isinstance(image, Series):
+        return image.path, image.uid
+    return os.path.abspath(input_path(image))
 
 
 def _listed(named: Sequence[Path]) -> list[Path]:
@@ -145,24 +157,30 @@ def _is_single_dicom(path: Path) -> bool:
         return False  # whatever opens it will say what is wrong
 
 
-def _in_folder(folder: Path, series: str | None) -> list[Input]:
+def _in_folder(folder: Path, series: str | None, channels: int) -> list[Input]:
     dicom = dicom_files(folder, tuple(SUFFIXES))
     if not dicom and series is None:
-        paths = [p for p in list_images(folder) if not is_result_name(p)]
-        if not paths:
+        images = _to_restore(list_images(folder), channels)
+        if not images:
             raise MRCascadeError(
-                f"{folder}: every image in it is a result of sr; name one to restore it once more"
+                f"{folder}: every image in it is a result of sr, or a phase without its magnitude;"
+                " name one to restore it once more"
             )
-        return list(paths)
+        return images
     found = find_series(dicom)
-    images: list[Input] = []
+    images = []
     if series is None:
-        images += [p for p in _images(folder) if not is_result_name(p)]
+        images += _to_restore(_images(folder), channels)
     if found.series or not images:
         images += choose_series(found, series, str(folder))
     if series is None:  # what is damaged fails by itself, and the rest goes on
         images += [file.path for file, _ in found.damaged]
     return images
+
+
+def _to_restore(paths: Sequence[Path], channels: int) -> list[Input]:
+    fresh = [path for path in paths if not is_result_name(path)]
+    return list(join_pairs(fresh, complex_images=channels == 2))
 
 
 def _images(folder: Path) -> list[Path]:

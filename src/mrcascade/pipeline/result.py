@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ import torch
 
 from mrcascade import __version__
 from mrcascade.io import (
+    RADIANS,
     Axes,
+    Block,
     Derivation,
+    Pair,
     Series,
     SliceStore,
     Source,
@@ -29,7 +33,15 @@ from mrcascade.io import (
 )
 from mrcascade.operators import SeparableOperator
 from mrcascade.pipeline.acquired import Acquired
-from mrcascade.pipeline.common import NOTICE, Item, SuperResolution, factor_label, sr_request
+from mrcascade.pipeline.common import (
+    NOTICE,
+    PHASE,
+    SIDECAR,
+    Item,
+    SuperResolution,
+    factor_label,
+    sr_request,
+)
 from mrcascade.preview import write_preview
 from mrcascade.prior import CascadePrior
 from mrcascade.restore import Restoration, relative_residual
@@ -65,13 +77,19 @@ class Outcome:
 
 
 def stored_residual(
-    source: Source, geometry: Geometry, target: Path, measured: SliceStore, result: SliceStore
+    source: Source,
+    geometry: Geometry,
+    targets: dict[str, Path],
+    measured: SliceStore,
+    result: SliceStore,
 ) -> float:
     """The largest relative residual of the slices as a reader of the output will see them."""
-    worst = 0.0
+    worst, kind = 0.0, format_of(targets["result"])
     for number in range(len(measured)):
         seen = result.read(number, number + 1)
-        seen = as_stored(source, format_of(target), seen, number, result.extremes)
+        seen = as_stored(source, kind, seen, number, result.extremes)
+        if f"result{PHASE}" in targets:
+            seen = np.abs(seen) * np.exp(1j * np.angle(seen))  # which rounds
         piece = measured.read(number, number + 1)
         worst = max(worst, float(relative_residual(seen, piece, geometry.operator).max()))
     return worst
@@ -123,12 +141,13 @@ def publish(
         for key, store in stores.items():
             window = (0.0, store.extremes[1] if key == "std" else scale)
             made = derivation_of(job, key, window, prior.name)
-            place, ends = places[key], store.extremes
-            write_blocks_into(source, shape, store.dtype, store.get, place, affine, ends, made)
-            if f"{key}_sidecar" in places:
-                facts = {"Description": f"{made.text}. {NOTICE}"}
-                facts |= {"Resolution": sidecar["Resolution"], **metadata}
-                places[f"{key}_sidecar"].write_text(json.dumps(facts, indent=1) + "\n")
+            facts = {"Description": f"{made.text}. {NOTICE}", "Resolution": sidecar["Resolution"]}
+            ends = store.extremes
+            for place, kind, fetch in _parts(key, store, places):
+                write_blocks_into(source, shape, kind, fetch, place, affine, ends, made)
+            for whose, unit in ((key, {}), (key + PHASE, {"Units": RADIANS})):
+                if beside := places.get(whose + SIDECAR):
+                    beside.write_text(json.dumps(facts | metadata | unit, indent=1) + "\n")
         write_preview(
             places["preview"],
             measured.read(middle, middle + 1)[0],
@@ -138,6 +157,19 @@ def publish(
             _pixel_shape(affine, geometry.axes),
         )
         places["sidecar"].write_text(json.dumps(sidecar, indent=1) + "\n")
+
+
+def _parts(
+    key: str, store: SliceStore, places: dict[str, Path]
+) -> list[tuple[Path, np.dtype, Callable[[Block], np.ndarray]]]:
+    """The files that hold a store: where, of which type, and what fetches their pixels."""
+    if f"{key}{PHASE}" not in places:
+        return [(places[key], store.dtype, store.get)]
+    real = np.dtype(np.float32)
+    return [
+        (places[key], real, lambda block: np.abs(store.get(block))),
+        (places[f"{key}{PHASE}"], real, lambda block: np.angle(store.get(block))),
+    ]
 
 
 def _pixel_shape(affine: np.ndarray | None, axes: Axes) -> float:
@@ -193,12 +225,13 @@ def bids_metadata(item: Item, axes: Axes) -> dict[str, Any]:
     A raw image that does not say is taken for one of the whole head: BIDS asks derivatives.
     Raises MRCascadeError where the source's metadata are damaged.
     """
-    dataset, path = item.dataset, item.image
-    if dataset is None or isinstance(path, Series):
+    dataset, image = item.dataset, item.image
+    if dataset is None or isinstance(image, Series):
         return {}
+    paths = [image.magnitude, image.phase] if isinstance(image, Pair) else [image]
     raw = {"SkullStripped": False} if dataset.kind == "raw" else {}
-    kept = kept_metadata(inherited_metadata(path), axes)
-    return {**raw, **kept, "Sources": [source_uri(dataset, path)]}
+    kept = kept_metadata(inherited_metadata(paths[0]), axes)
+    return {**raw, **kept, "Sources": [source_uri(dataset, path) for path in paths]}
 
 
 def _source_names(source: Source, job: SuperResolution) -> list[str]:
@@ -206,7 +239,7 @@ def _source_names(source: Source, job: SuperResolution) -> list[str]:
     if job.deidentify:
         return []
     if not isinstance(source.header, Series):
-        return [source.source.name]
+        return [file.name for file in source.files]
     return list(dict.fromkeys(frame.file.name for frame in source.header.stack.frames))
 
 

@@ -25,6 +25,7 @@ from mrcascade.io import (
     describe_axes,
     from_slices,
     read_image,
+    refuse_phase,
     resampled_affine,
     result_ending,
     to_slices,
@@ -54,6 +55,7 @@ def simulate_file(source: Input, output: Path, job: Simulation, *, say: Report) 
     the noise-free measurement's robust maximum. Returns image and sidecar.
     """
     check_factor(job.factor)
+    refuse_phase(source)
     label = f"low{factor_label(job.factor)}"
     endings = (result_ending(source, job.format), ".json")
     targets = [output / derived_name(source, label, e) for e in endings]

@@ -20,7 +20,6 @@ from mrcascade.intensity import RobustMaximum
 from mrcascade.io import (
     Axes,
     Input,
-    Series,
     SliceStore,
     Source,
     StackOrder,
@@ -29,10 +28,12 @@ from mrcascade.io import (
     choose_axes,
     describe_axes,
     format_of,
+    input_path,
     only_series,
     open_source,
     output_folders,
     output_layout,
+    refuse_phase,
     resampled_affine,
 )
 from mrcascade.memory import fitting_batch, image_bytes
@@ -45,6 +46,7 @@ from mrcascade.pipeline.acquired import (
     crop_to_acquired,
 )
 from mrcascade.pipeline.common import (
+    IMAGES,
     Item,
     Report,
     SuperResolution,
@@ -101,7 +103,7 @@ def super_resolve_file(
     """
     settings = check_job(prior, job)
     item = checked_item(image if isinstance(image, Item) else Item(image))
-    path = item.image.path if isinstance(item.image, Series) else item.image
+    path = input_path(item.image)
     targets = sr_targets(item, output, job)
     folder = targets["result"].parent
     for target in targets.values():
@@ -136,7 +138,7 @@ def super_resolve_file(
             result = restorer.chunk(piece, start)
             _store(stores, start, result)
             outcome.add(result)
-        stored = stored_residual(source, geometry, targets["result"], measured, stores["result"])
+        stored = stored_residual(source, geometry, targets, measured, stores["result"])
         sidecar = sidecar_of(source, axes, job, prior, outcome, targets)
         sidecar |= {"ResidualStored": stored, "NoiseOrigin": origin, "BatchSize": restorer.batch}
         sidecar |= acquired_facts(acquired, job) | metadata
@@ -150,8 +152,10 @@ def super_resolve_file(
 
 
 def checked_item(item: Item) -> Item:
-    """With the only series of a path that means DICOM; any other input as it is."""
-    if not isinstance(item.image, Series) and format_of(item.image) == "dicom":
+    """With the only series of a path that means DICOM; any other input as it is. MRCascadeError for
+    a phase by itself."""
+    refuse_phase(item.image)
+    if isinstance(item.image, Path) and format_of(item.image) == "dicom":
         return replace(item, image=only_series(item.image))
     return item
 
@@ -252,7 +256,7 @@ def _empty_results(
 ) -> dict[str, SliceStore]:
     shape = geometry.result_shape(source.shape)
     order = StackOrder(shape, output_layout(targets["result"], len(shape)), geometry.axes)
-    images = [key for key in ("result", "sample") if key in targets]
+    images = [key for key in IMAGES if key in targets]
     kinds: dict[str, np.dtype] = dict.fromkeys(images, source.dtype)
     if "std" in targets:
         kinds["std"] = np.dtype(np.float32)

@@ -26,7 +26,7 @@ class TrainConfig:
 
     network: str = "small"
     kernel: str = "fourier"
-    channels: int = 1
+    channels: int = 1  # 2 (real, imaginary) for complex images; follows from the data
     images: int = 60_000
     mean_images: int = 60_000
     batch: int = 16

@@ -14,6 +14,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.operators import downsampler, upsampler
 from mrcascade.prior import LevelStatistics
 from mrcascade.pyramid import LaplacianPyramid
+from mrcascade.restore import to_channels
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.slices import Volume
 
@@ -83,7 +84,7 @@ def band_slices(volumes: list[Volume], level: int, config: TrainConfig) -> list[
         reference = next(iter(volume.scales.values()))
         scales = tuple(reference / s for s in volume.scales.values())
         for image in volume.slices:
-            x = torch.from_numpy(np.ascontiguousarray(image / reference, np.float32))[None]
+            (x,) = to_channels(image[None] / reference)
             stack = _level_stack(x, level, config)
             pad = [(0, max(0, patch - n)) for n in stack.shape[-2:]]
             stack = np.pad(stack, [(0, 0), (0, 0), *pad], mode="reflect")
@@ -142,7 +143,8 @@ class PatchSource:
         self._cumulative = np.cumsum(weights)
 
     def raw(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """(count, 3, C, patch, patch) patches with flips, rotations and intensity jitter."""
+        """(count, 3, C, patch, patch) patches with flips, rotations and intensity jitter; of
+        complex images also another phase."""
         return np.stack([self._one(rng) for _ in range(count)])
 
     def _one(self, rng: np.random.Generator) -> np.ndarray:
@@ -153,11 +155,13 @@ class PatchSource:
             i, j = rng.integers(h - self.patch + 1), rng.integers(w - self.patch + 1)
             patch = item.stack[..., i : i + self.patch, j : j + self.patch]
             coarse = patch[0] if self.level == self.config.levels else patch[1] + patch[2]
-            if np.abs(coarse).mean() > CONTENT:
+            if np.linalg.norm(coarse, axis=0).mean() > CONTENT:
                 break
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
         patch = np.rot90(patch, turns, (-2, -1))
         patch = patch[..., ::-1] if flip else patch
+        if patch.shape[1] == 2:
+            patch = _with_other_phase(patch, rng.uniform(0, 2 * np.pi), bool(rng.integers(2)))
         jitter = np.exp(rng.uniform(-1, 1) * self.config.scale_jitter)
         return patch * np.float32(item.scales[rng.integers(len(item.scales))] * jitter)
 
@@ -165,12 +169,24 @@ class PatchSource:
         """Mean and standard deviation of band and condition over random patches."""
         raw = self.raw(STATISTICS_PATCHES, rng)
         band, condition = raw[:, 0], raw[:, 1] + raw[:, 2]
+        means = float(band.mean()), float(condition.mean())
+        if raw.shape[2] == 2:
+            means = 0.0, 0.0  # of images whose phase is arbitrary; a sample's mean is only noise
         if self.level == self.config.levels:
-            return LevelStatistics(float(band.mean()), float(band.std()))
-        # Every kernel's bands have mean zero by construction; a sample's mean is only noise.
-        return LevelStatistics(
-            0.0, float(band.std()), float(condition.mean()), float(condition.std())
-        )
+            return LevelStatistics(means[0], float(band.std()))
+        # The same holds for every kernel's bands, by construction.
+        return LevelStatistics(0.0, float(band.std()), means[1], float(condition.std()))
+
+
+def _with_other_phase(patch: np.ndarray, angle: float, conjugate: bool) -> np.ndarray:
+    """(3, 2, h, w) times ``exp(i angle)``, perhaps conjugated before.
+
+    The phase of an MR image is known up to a constant, and its sign is a matter of convention.
+    Bands and conditions turn with their image, as the pyramid treats both parts alike.
+    """
+    values = patch[:, 0] + (-1j if conjugate else 1j) * patch[:, 1]
+    values = values * np.complex64(np.exp(1j * angle))
+    return np.stack([values.real, values.imag], 1)
 
 
 def make_batch(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +78,14 @@ class CascadeData:
         return LevelData(train, validation, self.statistics(level, train), coarser)
 
     def spectrum(self) -> list[float]:
-        """Radial power spectral density of the training slices, see ``CascadePrior``."""
+        """Radial power spectral density of the training slices (of complex ones, the mean of that
+        of their parts), see ``CascadePrior``."""
         total, count = np.zeros(SPECTRUM_BINS), np.zeros(SPECTRUM_BINS)
         for volume in self.train:
             reference = next(iter(volume.scales.values()))
             weight = 1 / np.sqrt(len(volume.slices))
             for image in volume.slices:
-                power = np.abs(np.fft.fft2(image / reference)) ** 2 / image.size
+                power = np.abs(np.fft.fft2(image / reference)) ** 2 / (image.size * volume.channels)
                 fr, fc = (np.fft.fftfreq(n) for n in image.shape)
                 radius = np.hypot(fr[:, None], fc[None]) / np.sqrt(0.5)
                 bins = np.minimum((radius * SPECTRUM_BINS).astype(int), SPECTRUM_BINS - 1).ravel()
@@ -105,14 +106,17 @@ def train_cascade(
     name: str | None = None,
     ema_std: float | None = None,
     progress: Callable[[int, int, int], Progress] | None = None,
+    simulate_phase: bool = False,
 ) -> Path | None:
     """Train ``levels`` (all by default) on ``data`` and write a prior to ``output / "prior"``.
 
     Checkpoints, logs, snapshots and ``loss.png`` go to ``output``. With ``resume`` a level goes
     on from its checkpoint; the others begin with the weights and the statistics of the prior
     ``config.start``, if it names one. ``ema_std`` names another EMA profile for the prior, see
-    ``export``. ``progress(level, images, done)`` makes the per-step callback of a level. Returns
-    the prior's folder, or None while some level has no checkpoint yet.
+    ``export``. ``progress(level, images, done)`` makes the per-step callback of a level. With
+    ``simulate_phase`` magnitudes become complex images (``mrcascade.phase``); the number of
+    channels is that of the data, whatever ``config`` says. Returns the prior's folder, or None
+    while some level has no checkpoint yet.
     """
     wanted = sorted(levels or range(1, config.levels + 1), reverse=True)
     if not set(wanted) <= set(range(1, config.levels + 1)):
@@ -120,8 +124,11 @@ def train_cascade(
     found = [f for f in (checkpoint_file(output, i) for i in wanted) if f.exists()]
     if found and not resume:
         raise MRCascadeError(f"{found[0]}: exists; use --resume to go on, or another output folder")
+    phase_seed = config.seed if simulate_phase else None
+    volumes = load_volumes(data, config.multiple, config.factors, phase_seed)
+    config = replace(config, channels=volumes[0].channels)
     begin, weights = _start(config) if config.start else (None, None)
-    volumes = reduced(load_volumes(data, config.multiple, config.factors), config)
+    volumes = reduced(volumes, config)
     cascade = CascadeData(volumes, config, begin)
     output.mkdir(parents=True, exist_ok=True)
     for level in wanted:
@@ -184,6 +191,9 @@ def export(
         "network": config.network,
         "hardware": _hardware(device),
     }
+    if config.channels == 2:
+        simulated = any(v.simulated for v in cascade.train)
+        provenance["phase"] = "simulated" if simulated else "measured"
     write_prior(
         folder,
         name=name,

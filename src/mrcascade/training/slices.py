@@ -21,8 +21,18 @@ from mrcascade.dataset import (
 )
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
-from mrcascade.io import atomic_output, choose_axes, list_images, read_image, to_slices
+from mrcascade.io import (
+    atomic_output,
+    choose_axes,
+    input_path,
+    join_pairs,
+    list_images,
+    read_image,
+    refuse_phase,
+    to_slices,
+)
 from mrcascade.operators import legal_size
+from mrcascade.phase import with_simulated_phase
 
 CACHE_LEVELS = 4095  # 12 bits, above the noise of any of these images
 # What reading a foreign or damaged zip archive of arrays raises.
@@ -33,7 +43,8 @@ _DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.err
 class Volume:
     """Slices (S, H, W) of one file; ``scales[f]`` is the robust maximum at factor ``f``.
 
-    ``group`` is the first folder below the data root (an anatomy, in the usual layout).
+    ``group`` is the first folder below the data root (an anatomy, in the usual layout);
+    ``simulated`` says that the phase of complex slices is made up (``mrcascade.phase``).
     """
 
     file: str
@@ -41,16 +52,34 @@ class Volume:
     split: str
     slices: np.ndarray
     scales: dict[int, float]
+    simulated: bool = False
+
+    @property
+    def channels(self) -> int:
+        """2 for complex slices, else 1."""
+        return 2 if np.iscomplexobj(self.slices) else 1
 
 
-def load_volumes(data: Path, multiple: int, factors: tuple[int, ...]) -> list[Volume]:
-    """Volumes of a folder of images or of a prepared cache (``.npz``).
+def load_volumes(
+    data: Path, multiple: int, factors: tuple[int, ...], phase_seed: int | None = None
+) -> list[Volume]:
+    """Volumes of a folder of images or of a prepared cache (``.npz``), all magnitude or all
+    complex.
 
     Sides are Fourier-cropped to what was acquired and centre-cropped to ``multiple``; empty
     slices are dropped. Files below folders named train, val or test belong to that split;
-    without such folders every tenth file is validation data.
+    without such folders every tenth file is validation data. With ``phase_seed`` magnitudes get
+    the simulated phase of that seed and of their file's name.
     """
-    volumes = list(_read_cache(data) if data.suffix == ".npz" else _read_folder(data, factors))
+    if data.suffix == ".npz":
+        if phase_seed is not None:
+            raise MRCascadeError(
+                f"{data}: the phase of a cache is simulated when it is made, with 'mrcascade cache"
+                " --simulate-phase'; drop --simulate-phase here"
+            )
+        volumes = list(_read_cache(data))
+    else:
+        volumes = list(_read_folder(data, factors, phase_seed))
     volumes = [
         replace(v, slices=centre_crop(v.slices, (multiple, multiple)))
         for v in volumes
@@ -58,23 +87,34 @@ def load_volumes(data: Path, multiple: int, factors: tuple[int, ...]) -> list[Vo
     ]
     if not any(v.split == "train" for v in volumes):
         raise MRCascadeError(f"{data}: no training images found; give a folder with image files")
+    _check_one_kind(data, volumes)
     return volumes
 
 
-def _read_folder(root: Path, factors: tuple[int, ...]) -> Iterator[Volume]:
+def _check_one_kind(data: Path, volumes: list[Volume]) -> None:
+    files = {v.channels: v.file for v in volumes}
+    if len(files) > 1:
+        raise MRCascadeError(
+            f"{data}: {files[1]} is a magnitude image and {files[2]} a complex one; train on one"
+            " kind"
+        )
+
+
+def _read_folder(root: Path, factors: tuple[int, ...], phase_seed: int | None) -> Iterator[Volume]:
     manifest = read_manifest(root)
     files = [root / name for name in sorted(manifest)] or list_images(root)
-    splits = _splits([f.relative_to(root) for f in files])
-    for file, split in zip(files, splits, strict=True):
-        name = file.relative_to(root).as_posix()
+    images = join_pairs(files, complex_images=True)
+    names = [input_path(image).relative_to(root) for image in images]
+    for file, path, split in zip(images, names, _splits(names), strict=True):
+        name = path.as_posix()
+        refuse_phase(file)
         facts = manifest.get(name, {})
         image = read_image(file)
-        if np.iscomplexobj(image.data):
-            raise MRCascadeError(f"{file}: complex image; this prior is trained on magnitudes")
         stack = to_slices(image, choose_axes(image, manifest_axes(facts)))
+        matrix = facts.get("effective_matrix")
         try:
-            yield prepare_volume(stack, name, split, factors, facts.get("effective_matrix"))
-        except MRCascadeError as error:  # too small
+            yield prepare_volume(stack, name, split, factors, matrix, phase_seed)
+        except MRCascadeError as error:  # too small, or with a phase already
             raise MRCascadeError(f"{file}: {error}") from error
 
 
@@ -84,12 +124,17 @@ def prepare_volume(
     split: str,
     factors: tuple[int, ...],
     effective: list[int] | None = None,
+    phase_seed: int | None = None,
 ) -> Volume:
-    """One file's slices (S, H, W): acquired matrix, scale from the simulated measurement."""
+    """One file's slices (S, H, W): acquired matrix, perhaps a simulated phase, scale from the
+    simulated measurement."""
     stack = fourier_crop(stack, effective or stack.shape[1:])
+    if phase_seed is not None:
+        stack = with_simulated_phase(stack, name, phase_seed)
     scales = {f: robust_maximum(_measure(stack, f)) for f in factors}
     content = np.abs(stack).mean((1, 2)) > EMPTY * max(scales.values())
-    return Volume(name, name.split("/")[0], split, stack[content], scales)
+    simulated = phase_seed is not None
+    return Volume(name, name.split("/")[0], split, stack[content], scales, simulated)
 
 
 def _measure(stack: np.ndarray, factor: int) -> np.ndarray:
@@ -106,15 +151,18 @@ def _splits(names: list[Path]) -> list[str]:
 
 def write_cache(volumes: list[Volume], path: Path) -> None:
     """Store volumes as 12-bit integers with the surrounding air cut away; training reads it back
-    without any image library."""
+    without any image library. Complex slices become (S, H, W, 2): real, imaginary."""
     arrays, index = {}, []
     for number, volume in enumerate(volumes):
-        low, high = float(volume.slices.min()), float(volume.slices.max())
-        body = _body_window(volume.slices)
-        scaled = (volume.slices[body] - low) * (CACHE_LEVELS / max(high - low, 1e-12))
+        values, body = volume.slices, _body_window(volume.slices)
+        if volume.channels == 2:
+            values = np.stack([values.real, values.imag], -1)
+        low, high = float(values.min()), float(values.max())
+        scaled = (values[body] - low) * (CACHE_LEVELS / max(high - low, 1e-12))
         arrays[f"v{number}"] = np.round(scaled).astype(np.uint16)
         facts = {"file": volume.file, "group": volume.group, "split": volume.split}
-        index.append({**facts, "scales": volume.scales, "low": low, "high": high})
+        numbers = {"scales": volume.scales, "low": low, "high": high}
+        index.append({**facts, **numbers, "simulated": volume.simulated})
     arrays["index"] = np.frombuffer(json.dumps(index).encode(), np.uint8)
     with atomic_output(path, overwrite=True) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
@@ -145,10 +193,12 @@ def _read_cache(path: Path) -> Iterator[Volume]:
         ) from error
     for facts, array in zip(index, arrays, strict=True):
         span = (facts["high"] - facts["low"]) / CACHE_LEVELS
+        slices = array.astype(np.float32) * np.float32(span) + np.float32(facts["low"])
         yield Volume(
             file=facts["file"],
             group=facts["group"],
             split=facts["split"],
-            slices=array.astype(np.float32) * np.float32(span) + np.float32(facts["low"]),
+            slices=slices if slices.ndim == 3 else slices[..., 0] + 1j * slices[..., 1],
             scales={int(k): v for k, v in facts["scales"].items()},
+            simulated=facts.get("simulated", False),
         )

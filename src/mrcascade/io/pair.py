@@ -1,0 +1,196 @@
+"""Complex images as two NIfTI files of BIDS: ``X_part-mag_Y`` and ``X_part-phase_Y``, side by side.
+
+What a phase file's numbers mean is told by `Units` in the JSON file beside it (``rad``, or
+``arbitrary`` for what the scanner stored), else by their range: see `phase_scale`.
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.io import nifti
+from mrcascade.io.blocks import BLOCK_VOXELS
+from mrcascade.io.raw import RawPixels
+from mrcascade.io.sidecar import stated_units
+from mrcascade.io.stream import open_stream
+
+_PART = re.compile(r"_part-(mag|phase)(?=[_.])")
+_ENDINGS = (".nii", ".nii.gz")
+RADIANS, ARBITRARY = "rad", "arbitrary"
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How numbers from `low` to `high` stand for a phase of `scale` times them plus `offset`."""
+
+    name: str
+    low: float
+    high: float
+    scale: float
+    offset: float = 0.0
+
+
+# A scanner's largest integer is one step below pi, as the next one is -pi again.
+CONVENTIONS = (
+    Convention("radians", -math.pi, math.pi, 1.0),
+    Convention("radians", 0.0, 2 * math.pi, 1.0),
+    Convention("Siemens, as stored", 0, 4095, math.pi / 2048, -math.pi),
+    Convention("Siemens, rescaled", -4096, 4094, math.pi / 4096),
+    Convention("thousandths of a radian", -3142, 3142, 1e-3),
+)
+# The phase of air is random, so a whole image of it fills its circle.
+_COVERED = 0.9
+_SLACK = 1e-3  # of the interval, for values that were rounded on their way
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two files of a complex image; `name` is that of the magnitude."""
+
+    magnitude: Path
+    phase: Path
+
+    @property
+    def name(self) -> str:
+        return self.magnitude.name
+
+    def __str__(self) -> str:
+        return f"{self.magnitude} with {self.phase.name}"
+
+
+def is_phase(path: Path) -> bool:
+    """Whether a file is named as the phase of a complex image."""
+    return _part(path) == "phase"
+
+
+def pair_of(path: Path) -> Pair | None:
+    """The pair that a file is named as a part of, if both files are there."""
+    if _part(path) is None:
+        return None
+    pair = Pair(with_part(path, "mag"), with_part(path, "phase"))
+    return pair if pair.magnitude.is_file() and pair.phase.is_file() else None
+
+
+def with_part(path: Path, part: str) -> Path:
+    """The path with `part`, "mag" or "phase", in the place of its own."""
+    return path.with_name(_PART.sub(f"_part-{part}", path.name))
+
+
+def join_pairs(paths: Iterable[Path], complex_images: bool) -> list[Path | Pair]:
+    """Where complex images are wanted, both files of a pair as one; else without the phases."""
+    if not complex_images:
+        return [path for path in paths if not is_phase(path)]
+    return list(dict.fromkeys(pair_of(path) or path for path in paths))
+
+
+def _part(path: Path) -> str | None:
+    found = _PART.search(path.name)
+    return found[1] if found and path.name.lower().endswith(_ENDINGS) else None
+
+
+def open_pair(pair: Pair, stack: ExitStack) -> RawPixels:
+    """The complex pixels of a pair, ready to be read; `stack` closes its files.
+
+    Geometry and header are the magnitude's. Raises MRCascadeError where the files do not fit
+    together, and where it is not known what the phase's numbers mean.
+    """
+    magnitude, phase = (
+        nifti.open_pixels(stack.enter_context(open_stream(path)))
+        for path in (pair.magnitude, pair.phase)
+    )
+    _check_alike(pair, magnitude, phase)
+    scale, offset = phase_scale(pair.phase)
+
+    def read(count: int) -> np.ndarray:
+        angle = (phase.read(count) * scale + offset).astype(np.float32)
+        return magnitude.read(count).astype(np.float32) * np.exp(1j * angle)
+
+    def finish() -> str:
+        return combined_digest(magnitude.finish(), phase.finish())
+
+    return RawPixels(
+        magnitude.shape,
+        magnitude.layout,
+        True,
+        read,
+        finish,
+        magnitude.affine,
+        magnitude.header,
+        magnitude.acquired,
+        magnitude.acquired_by,
+    )
+
+
+def combined_digest(magnitude: str, phase: str) -> str:
+    """SHA-256 that stands for a pair, from those of its files."""
+    return hashlib.sha256(f"{magnitude} {phase}".encode()).hexdigest()
+
+
+def _check_alike(pair: Pair, magnitude: RawPixels, phase: RawPixels) -> None:
+    for path, raw in ((pair.magnitude, magnitude), (pair.phase, phase)):
+        if raw.complex:
+            raise MRCascadeError(
+                f"{path} is complex and named as a part of a complex image; rename it without part-"
+            )
+    if magnitude.shape != phase.shape:
+        raise MRCascadeError(
+            f"{pair.magnitude} has shape {magnitude.shape} and {pair.phase.name} {phase.shape};"
+            " they are not one image"
+        )
+    assert magnitude.affine is not None and phase.affine is not None  # noqa: PT018 (NIfTI)
+    if not nifti.agree(magnitude.affine, phase.affine, magnitude.shape):
+        raise MRCascadeError(
+            f"{pair.magnitude} and {pair.phase.name} lie in different places; they are not one"
+            " image"
+        )
+
+
+def phase_scale(path: Path) -> tuple[float, float]:
+    """(scale, offset) that turn a phase file's numbers into radians.
+
+    `Units` "rad" of its sidecar is believed. For "arbitrary", or where nothing is said, the
+    numbers must lie in the interval of one of `CONVENTIONS` and fill 90 % of it; radians are none
+    of the arbitrary ones. MRCascadeError for other units and where no interval fits.
+    """
+    units = stated_units(path)
+    if units == RADIANS:
+        return 1.0, 0.0
+    if units not in (None, ARBITRARY):
+        raise MRCascadeError(
+            f"{path}: its sidecar gives the phase in Units {units!r}; convert it to radians and say"
+            f" {RADIANS!r}"
+        )
+    low, high = _range(path)
+    for convention in CONVENTIONS:
+        if units == ARBITRARY and convention.name == "radians":
+            continue
+        width = convention.high - convention.low
+        inside = min(low - convention.low, convention.high - high) >= -_SLACK * width
+        if inside and high - low >= _COVERED * width:
+            return convention.scale, convention.offset
+    raise MRCascadeError(
+        f"{path}: phase from {low:g} to {high:g} in units that nothing tells; convert it to radians"
+        f' and write {{"Units": "rad"}} into a JSON file of the same name beside it'
+    )
+
+
+def _range(path: Path) -> tuple[float, float]:
+    """The smallest and largest finite value of a file."""
+    low, high = math.inf, -math.inf
+    with open_stream(path) as stream:
+        raw = nifti.open_pixels(stream)
+        left = math.prod(raw.shape)
+        while left > 0:
+            values = raw.read(min(left, BLOCK_VOXELS))
+            left -= len(values)
+            values = values[np.isfinite(values)].astype(np.float64)
+            low = min(low, float(values.min(initial=math.inf)))
+            high = max(high, float(values.max(initial=-math.inf)))
+    return low, high
