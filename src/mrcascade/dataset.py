@@ -3,23 +3,125 @@
 The usual layout is ``ROOT/<group>/<split>/files``; any other folder works as well. A
 ``manifest.json`` in ROOT, a list of objects with a ``file`` each, may say what the image files do
 not: ``slice_axis`` and ``effective_matrix``, the in-plane matrix that was really acquired.
+
+fastMRI's own folders, such as ``multicoil_train``, are splits too. Where nothing says to which
+split its files belong, a patient's number decides, so that all images of a patient lie in one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.io import (
+    Axes,
+    Image,
+    Input,
+    choose_axes,
+    format_of,
+    input_path,
+    join_pairs,
+    list_images,
+    patient_of,
+    read_image,
+    refuse_phase,
+    to_slices,
+)
 from mrcascade.operators import Factor, down_matrix, legal_size
 
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "test")
+_SYNONYMS = {"training": "train", "validation": "val"}  # in fastMRI's folders
+_ANATOMIES = ("brain", "knee", "prostate")
+# A knee of fastMRI, whose file name is a number alone.
+_KNEE = re.compile(r"file1\d{6}")
+_SHARES = (0.8, 0.9)  # of patients: up to the first train, up to the second val, the rest test
 EMPTY = 0.02  # a slice whose mean magnitude is below this share of the maximum is air
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """An image of a data folder.
+
+    Attributes:
+        image: the file, or a pair of magnitude and phase.
+        name: relative to the folder, with slashes; of a pair, that of the magnitude.
+        group: the first folder in the name that is no split, an anatomy in the usual layout; of
+            fastMRI's files without one, what their name says; else the data folder's name.
+        split: train, val or test; None where no file has one.
+        complex_valued: whether k-space gives its complex image.
+        facts: of the manifest.
+    """
+
+    image: Input
+    name: str
+    group: str
+    split: str | None
+    complex_valued: bool
+    facts: dict[str, Any]
+
+    @property
+    def axes(self) -> Axes | None:
+        """In-plane axes, if the manifest names the file; None leaves them to the geometry."""
+        if not self.facts:
+            return None
+        first, second = (a for a in range(3) if a != self.facts.get("slice_axis", 2) % 3)
+        return first, second
+
+
+def list_data(root: Path, pairs: bool, complex_kspace: bool) -> list[DataFile]:
+    """The images below a folder in the order of their names, or those that its manifest names.
+
+    pairs: magnitude and phase files side by side are one complex image; else phases are passed
+    over. complex_kspace: k-space gives complex images, else magnitudes. Raises MRCascadeError
+    where there is no image.
+    """
+    if not root.is_dir():
+        raise MRCascadeError(f"{root}: no such folder; give a folder that holds image files")
+    manifest = read_manifest(root)
+    files = [root / name for name in sorted(manifest)] or list_images(root)
+    images = join_pairs(files, pairs)
+    if not images:
+        raise MRCascadeError(
+            f"{root}: every image in it is a phase without its magnitude; put the _part-mag files"
+            " beside them"
+        )
+    names = [input_path(image).relative_to(root) for image in images]
+    splits = [split_of(name) for name in names]
+    if not any(splits):
+        splits = [_split_of_patient(image) for image in images]
+    return [
+        DataFile(
+            image=image,
+            name=name.as_posix(),
+            group=_group_of(name, root),
+            split=split,
+            complex_valued=complex_kspace,
+            facts=manifest.get(name.as_posix(), {}),
+        )
+        for image, name, split in zip(images, names, splits, strict=True)
+    ]
+
+
+def read_slices(file: DataFile) -> tuple[Image, np.ndarray, tuple[int, int]]:
+    """The image, its slices (S, H, W), and the part of (H, W) that was acquired, if the file says.
+
+    Raises MRCascadeError as `read_image` does, and for a phase by itself.
+    """
+    refuse_phase(file.image)
+    image = read_image(file.image, file.complex_valued)
+    axes = choose_axes(image, file.axes)
+    stack, told = to_slices(image, axes), image.acquired or {}
+    rows, columns = (told.get(axis, n) for axis, n in zip(axes, stack.shape[1:], strict=True))
+    return image, stack, (rows, columns)
 
 
 def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
@@ -36,17 +138,40 @@ def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
         raise MRCascadeError(f"{path}: not a list of objects with a 'file' each") from error
 
 
-def manifest_axes(facts: dict[str, Any]) -> tuple[int, int] | None:
-    """In-plane axes of a file that the manifest names; None leaves them to the geometry."""
-    if not facts:
-        return None
-    first, second = (a for a in range(3) if a != facts.get("slice_axis", 2) % 3)
-    return first, second
-
-
 def split_of(name: PurePath) -> str | None:
     """The split whose folder a relative file name lies in, if any."""
-    return next((p for p in name.parts[:-1] if p in SPLITS), None)
+    return next((split for part in name.parts[:-1] if (split := _split_named(part, name))), None)
+
+
+def _split_named(folder: str, file: PurePath) -> str | None:
+    if folder in SPLITS or not _is_fastmri(file):
+        return folder if folder in SPLITS else None
+    words = [_SYNONYMS.get(word, word) for word in re.split(r"[_-]", folder.lower())]
+    return next((word for word in words if word in SPLITS), None)
+
+
+def _split_of_patient(image: Input) -> str | None:
+    """By a hash of the patient, so that files that are added leave the others where they are."""
+    path = input_path(image)
+    if not _is_fastmri(path):
+        return None
+    digest = hashlib.sha256(patient_of(path).encode()).digest()
+    share = int.from_bytes(digest[:4], "big") / 2**32
+    return SPLITS[sum(share >= limit for limit in _SHARES)]
+
+
+def _group_of(name: PurePath, root: Path) -> str:
+    folders = [part for part in name.parts[:-1] if _split_named(part, name) is None]
+    if folders or not _is_fastmri(name):
+        return folders[0] if folders else root.resolve().name
+    if _KNEE.match(name.stem):
+        return "knee"
+    named = (anatomy for anatomy in _ANATOMIES if anatomy in name.stem.lower())
+    return next(named, root.resolve().name)
+
+
+def _is_fastmri(path: PurePath) -> bool:
+    return format_of(Path(path)) == "fastmri"
 
 
 def fourier_crop(stack: np.ndarray, matrix: Sequence[int]) -> np.ndarray:

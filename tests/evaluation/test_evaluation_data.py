@@ -56,7 +56,7 @@ def test_a_manifest_limits_the_files_and_knows_their_matrices(test_set: TestSet)
     facts = [{"file": NAMES[0], "effective_matrix": [24, 20], "slice_axis": 1}]
     (root / "manifest.json").write_text(json.dumps(facts))
     (file,) = find_files(root, "test")
-    assert (file.name, file.matrix, file.axes) == (NAMES[0], (24, 20), (0, 2))
+    assert (file.name, file.matrix, file.data.axes) == (NAMES[0], (24, 20), (0, 2))
     (root / "manifest.json").write_text(json.dumps([{**facts[0], "effective_matrix": [24]}]))
     with pytest.raises(MRCascadeError, match=f"effective_matrix of {NAMES[0]} is not two whole"):
         find_files(root, "test")

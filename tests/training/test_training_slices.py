@@ -70,7 +70,6 @@ def test_splits_are_folders(tmp_path: Path) -> None:
     assert splits == {
         "brain/train/a.npy": "train",
         "brain/val/b.npy": "val",
-        "knee/test/c.npy": "test",
         "knee/d.npy": "train",
         "train/train.npy.d/e.npy": "train",
     }

@@ -16,6 +16,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="cache file (.npz)"
     )
+    options.add_complex(parser)
     options.add_simulated_phase(parser)
     options.add_seed(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an existing cache")
@@ -30,8 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise MRCascadeError(f"{arguments.output}: the name of a cache ends in .npz")
     check_target(arguments.output, arguments.overwrite)
     phase_seed = arguments.seed if arguments.simulate_phase else None
-    volumes = load_volumes(arguments.data, 4, (2, 4), phase_seed)
-    volumes = [v for v in volumes if v.split != "test"]
+    volumes = load_volumes(arguments.data, 4, (2, 4), phase_seed, arguments.complex)
     write_cache(volumes, arguments.output)
     slices = sum(len(v.slices) for v in volumes)
     size = arguments.output.stat().st_size / 2**20

@@ -161,6 +161,14 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=whole, default=0, metavar="N", help="default: 0")
 
 
+def add_complex(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--complex",
+        action="store_true",
+        help="take complex images of k-space (fastMRI) instead of magnitudes",
+    )
+
+
 def add_simulated_phase(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--simulate-phase",

@@ -51,6 +51,7 @@ def add_parser(subparsers: Any) -> None:
         "--levels", metavar="I[,I]", help="train only these levels, 1 being the finest"
     )
     options.add_kernel(parser)
+    options.add_complex(parser)
     options.add_simulated_phase(parser)
     options.add_seed(parser)
     options.add_device(parser)
@@ -101,6 +102,7 @@ def run(arguments: argparse.Namespace) -> None:
         ema_std=arguments.ema_std,
         progress=_progress,
         simulate_phase=arguments.simulate_phase,
+        complex_kspace=arguments.complex,
     )
     if folder is None:
         print("some levels are not trained yet; the prior is written when all are")

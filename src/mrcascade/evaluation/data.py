@@ -15,26 +15,15 @@ import torch
 
 from mrcascade.dataset import (
     EMPTY,
+    DataFile,
     centre_crop,
     fourier_crop,
-    manifest_axes,
-    read_manifest,
-    split_of,
+    list_data,
+    read_slices,
 )
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
-from mrcascade.io import (
-    SUFFIXES,
-    Axes,
-    Input,
-    choose_axes,
-    input_path,
-    join_pairs,
-    list_images,
-    read_image,
-    refuse_phase,
-    to_slices,
-)
+from mrcascade.io import SUFFIXES, Input
 from mrcascade.operators import LinearOperator, SeparableOperator
 from mrcascade.phase import with_simulated_phase
 
@@ -44,20 +33,24 @@ Factors = tuple[float, float]
 
 @dataclass(frozen=True)
 class TestFile:
-    """An image file of the test set, or a pair of magnitude and phase, named by the magnitude.
-
-    ``name`` is relative to the data's folder; ``anatomy`` the first folder in it, else the data
-    folder's name; ``matrix`` the in-plane matrix that was acquired and ``axes`` the in-plane
-    axes, where known.
-    """
+    """An image of the test set. ``matrix``: what was acquired in plane, where a table says."""
 
     __test__ = False  # pytest would collect the name
 
-    path: Input
-    name: str
-    anatomy: str
+    data: DataFile
     matrix: Matrix | None
-    axes: Axes | None
+
+    @property
+    def path(self) -> Input:
+        return self.data.image
+
+    @property
+    def name(self) -> str:
+        return self.data.name
+
+    @property
+    def anatomy(self) -> str:
+        return self.data.group
 
 
 @dataclass(frozen=True)
@@ -69,12 +62,14 @@ class Truth:
         kept: numbers of the slices to evaluate, ascending.
         empty: how many slices are left out as air.
         sha256: of the file.
+        known: whether a table or the file says what matrix was acquired.
     """
 
     stack: np.ndarray
     kept: np.ndarray
     empty: int
     sha256: str
+    known: bool = False
 
     @property
     def slices(self) -> np.ndarray:
@@ -105,37 +100,21 @@ def find_files(
 ) -> list[TestFile]:
     """The image files of ``split`` below ``root``, in the order of their names.
 
-    If no file lies in a folder named train, val or test, all of them. A manifest limits the files
-    to those that it names; ``table`` (see ``read_matrices``) goes before its matrices. Magnitude
-    and phase files side by side are one image; without ``complex_images`` phases are passed over.
+    If nothing says to which split a file belongs (see ``dataset``), all of them. A manifest limits
+    the files to those that it names; ``table`` (see ``read_matrices``) goes before its matrices.
+    Magnitude and phase files side by side are one image, and k-space gives complex images; without
+    ``complex_images`` phases are passed over, and k-space gives magnitudes.
     Raises MRCascadeError where there is nothing to evaluate.
     """
-    if not root.is_dir():
-        raise MRCascadeError(f"{root}: no such folder; give a folder that holds image files")
-    manifest = read_manifest(root)
-    files = [root / name for name in sorted(manifest)] or list_images(root)
-    images = {
-        input_path(image).relative_to(root).as_posix(): image
-        for image in join_pairs(files, complex_images)
-    }
-    names = list(images)
-    if not names:
-        raise MRCascadeError(
-            f"{root}: every image in it is a phase without its magnitude; put the _part-mag files"
-            " beside them"
-        )
-    splits = {name: split_of(PurePosixPath(name)) for name in names}
-    chosen = [n for n in names if splits[n] == split] if any(splits.values()) else names
+    files = list_data(root, pairs=complex_images, complex_kspace=complex_images)
+    splits = sorted({file.split for file in files if file.split})
+    chosen = [file for file in files if file.split == split] if splits else files
     if not chosen:
-        found = ", ".join(sorted({s for s in splits.values() if s}))
-        raise MRCascadeError(f"{root}: no files in split {split!r}; there are {found}")
-    matrices = {n: m for n in chosen if (m := _manifest_matrix(manifest.get(n, {}), root))}
+        raise MRCascadeError(f"{root}: no files in split {split!r}; there are {', '.join(splits)}")
+    matrices = {f.name: m for f in chosen if (m := _manifest_matrix(f.facts, root))}
     if table is not None:
-        matrices |= _known(read_matrices(table), names, table)
-    return [
-        _test_file(images[name], root, name, manifest.get(name, {}), matrices.get(name))
-        for name in chosen
-    ]
+        matrices |= _known(read_matrices(table), [file.name for file in files], table)
+    return [TestFile(file, matrices.get(file.name)) for file in chosen]
 
 
 def read_matrices(path: Path) -> dict[str, Matrix]:
@@ -199,14 +178,6 @@ def _known(matrices: dict[str, Matrix], names: Sequence[str], table: Path) -> di
     return matrices
 
 
-def _test_file(
-    image: Input, root: Path, name: str, facts: dict[str, Any], matrix: Matrix | None
-) -> TestFile:
-    folders = [p for p in PurePosixPath(name).parts[:-1] if p != split_of(PurePosixPath(name))]
-    anatomy = folders[0] if folders else root.resolve().name
-    return TestFile(image, name, anatomy, matrix, manifest_axes(facts))
-
-
 def source_of(name: str, anatomy: str) -> str:
     """Where a file is from, by its name: up to the first "_", without digits; the anatomy where
     nothing is left."""
@@ -230,18 +201,16 @@ def load_truth(
     max_slices: int | None = None,
     phase_seed: int | None = None,
 ) -> Truth:
-    """Read a file: slices at their acquired matrix, centre-cropped to what the factors divide.
+    """Read a file: slices at their acquired matrix (of the table, else as the file itself says),
+    centre-cropped to what the factors divide.
 
     Slices with a mean magnitude below 2 % of the volume's robust maximum are air and left out:
     the same slices for every method, factor, kernel and noise. ``max_slices`` keeps that many of
     the rest, evenly spread. With ``phase_seed`` a magnitude image gets the simulated phase of that
     seed and of its name. Raises MRCascadeError where nothing is left.
     """
-    refuse_phase(file.path)
-    image = read_image(file.path)
-    stack = to_slices(image, choose_axes(image, file.axes))
-    if file.matrix is not None:
-        stack = fourier_crop(stack, file.matrix)
+    image, stack, acquired = read_slices(file.data)
+    stack = fourier_crop(stack, file.matrix or acquired)
     try:
         if phase_seed is not None:
             stack = with_simulated_phase(stack, file.name, phase_seed)
@@ -254,7 +223,8 @@ def load_truth(
         raise MRCascadeError(f"{file.path}: every slice is empty; leave the file out")
     if max_slices is not None:
         kept = spread(kept, max_slices)
-    return Truth(stack, kept, int((~content).sum()), image.sha256)
+    known = file.matrix is not None or image.acquired is not None
+    return Truth(stack, kept, int((~content).sum()), image.sha256, known)
 
 
 def spread(numbers: np.ndarray, count: int) -> np.ndarray:

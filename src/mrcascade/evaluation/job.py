@@ -72,6 +72,7 @@ class Surveyed:
         empty: how many slices are left out as air.
         sha256: of the file.
         complex: whether its values are.
+        known: as in ``Truth``.
     """
 
     file: TestFile
@@ -82,6 +83,7 @@ class Surveyed:
     empty: int
     sha256: str
     complex: bool = False
+    known: bool = False
 
 
 def checked_methods(job: Evaluation) -> dict[str, Method]:
@@ -157,6 +159,7 @@ def survey_file(
         empty=truth.empty,
         sha256=truth.sha256,
         complex=np.iscomplexobj(truth.stack),
+        known=truth.known,
     )
 
 

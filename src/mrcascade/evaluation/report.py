@@ -36,7 +36,7 @@ def describe_test_set(job: Evaluation, survey: Sequence[Surveyed]) -> str:
 
 def describe_truth(survey: Sequence[Surveyed]) -> str:
     """What was cut away before an image counted as the truth."""
-    known = sum(s.file.matrix is not None for s in survey)
+    known = sum(s.known for s in survey)
     return (
         f"Fourier-cropped to the acquired matrix where it is known ({known} of {len(survey)}"
         " files), centre-cropped to a size that the factor divides"

@@ -15,7 +15,7 @@ from mrcascade.io.bids import (
 from mrcascade.io.blocks import Axes, Block, SliceStore, StackOrder, file_blocks
 from mrcascade.io.derivation import Derivation
 from mrcascade.io.dicom import ALL_SERIES, Series, choose_series, dicom_files, find_series
-from mrcascade.io.fastmri import describe_fastmri
+from mrcascade.io.fastmri import describe_fastmri, patient_of
 from mrcascade.io.geometry import (
     choose_axes,
     describe_axes,
@@ -96,6 +96,7 @@ __all__ = [
     "output_layout",
     "pair_of",
     "parse_selection",
+    "patient_of",
     "plane_name",
     "read_image",
     "refuse_phase",

@@ -1,7 +1,7 @@
 """The one image type of the library: reading and writing of whole files and of blocks."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class Image:
     source: the file that was read; `sha256` is the hash of its bytes. Both stay when pixels are
         replaced (`with_data`): they say where an image came from.
     format: as `format_of` says. header: the original nibabel header (NIfTI), the `Series` (DICOM),
-        else None.
+        else None. acquired: as in `RawPixels`.
     """
 
     data: np.ndarray
@@ -46,6 +46,7 @@ class Image:
     format: str
     header: object | None
     sha256: str
+    acquired: Mapping[int, int] | None = None
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -76,7 +77,13 @@ def read_image(path: Input | str | os.PathLike[str], complex_valued: bool = Fals
         for block, values in source.blocks():
             in_file_order[block] = values
         return Image(
-            data, source.affine, source.source, source.format, source.header, source.sha256
+            data=data,
+            affine=source.affine,
+            source=source.source,
+            format=source.format,
+            header=source.header,
+            sha256=source.sha256,
+            acquired=source.acquired,
         )
 
 

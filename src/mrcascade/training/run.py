@@ -107,6 +107,7 @@ def train_cascade(
     ema_std: float | None = None,
     progress: Callable[[int, int, int], Progress] | None = None,
     simulate_phase: bool = False,
+    complex_kspace: bool = False,
 ) -> Path | None:
     """Train ``levels`` (all by default) on ``data`` and write a prior to ``output / "prior"``.
 
@@ -114,8 +115,9 @@ def train_cascade(
     on from its checkpoint; the others begin with the weights and the statistics of the prior
     ``config.start``, if it names one. ``ema_std`` names another EMA profile for the prior, see
     ``export``. ``progress(level, images, done)`` makes the per-step callback of a level. With
-    ``simulate_phase`` magnitudes become complex images (``mrcascade.phase``); the number of
-    channels is that of the data, whatever ``config`` says. Returns the prior's folder, or None
+    ``simulate_phase`` magnitudes become complex images (``mrcascade.phase``), with
+    ``complex_kspace`` k-space gives complex images; the number of channels is that of the data,
+    whatever ``config`` says. Returns the prior's folder, or None
     while some level has no checkpoint yet.
     """
     wanted = sorted(levels or range(1, config.levels + 1), reverse=True)
@@ -125,7 +127,7 @@ def train_cascade(
     if found and not resume:
         raise MRCascadeError(f"{found[0]}: exists; use --resume to go on, or another output folder")
     phase_seed = config.seed if simulate_phase else None
-    volumes = load_volumes(data, config.multiple, config.factors, phase_seed)
+    volumes = load_volumes(data, config.multiple, config.factors, phase_seed, complex_kspace)
     config = replace(config, channels=volumes[0].channels)
     begin, weights = _start(config) if config.start else (None, None)
     volumes = reduced(volumes, config)

@@ -5,32 +5,16 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from mrcascade.dataset import (
-    EMPTY,
-    centre_crop,
-    fourier_crop,
-    manifest_axes,
-    read_manifest,
-    split_of,
-)
+from mrcascade.dataset import EMPTY, DataFile, centre_crop, fourier_crop, list_data, read_slices
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
-from mrcascade.io import (
-    atomic_output,
-    choose_axes,
-    input_path,
-    join_pairs,
-    list_images,
-    read_image,
-    refuse_phase,
-    to_slices,
-)
+from mrcascade.io import atomic_output
 from mrcascade.operators import legal_size
 from mrcascade.phase import with_simulated_phase
 
@@ -43,7 +27,7 @@ _DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.err
 class Volume:
     """Slices (S, H, W) of one file; ``scales[f]`` is the robust maximum at factor ``f``.
 
-    ``group`` is the first folder below the data root (an anatomy, in the usual layout);
+    ``group`` is an anatomy, see ``DataFile``;
     ``simulated`` says that the phase of complex slices is made up (``mrcascade.phase``).
     """
 
@@ -61,17 +45,26 @@ class Volume:
 
 
 def load_volumes(
-    data: Path, multiple: int, factors: tuple[int, ...], phase_seed: int | None = None
+    data: Path,
+    multiple: int,
+    factors: tuple[int, ...],
+    phase_seed: int | None = None,
+    complex_kspace: bool = False,
 ) -> list[Volume]:
-    """Volumes of a folder of images or of a prepared cache (``.npz``), all magnitude or all
-    complex.
+    """Training and validation volumes of a folder of images or of a prepared cache (``.npz``), all
+    magnitude or all complex.
 
     Sides are Fourier-cropped to what was acquired and centre-cropped to ``multiple``; empty
-    slices are dropped. Files below folders named train, val or test belong to that split;
-    without such folders every tenth file is validation data. With ``phase_seed`` magnitudes get
-    the simulated phase of that seed and of their file's name.
+    slices are dropped. Files belong to the splits that ``dataset`` knows; where it knows none,
+    every tenth file is validation data. With ``phase_seed`` magnitudes get the simulated phase of
+    that seed and of their file's name; with ``complex_kspace`` k-space gives complex images.
     """
     if data.suffix == ".npz":
+        if complex_kspace:
+            raise MRCascadeError(
+                f"{data}: a cache holds images, made with 'mrcascade cache --complex' or without;"
+                " drop --complex here"
+            )
         if phase_seed is not None:
             raise MRCascadeError(
                 f"{data}: the phase of a cache is simulated when it is made, with 'mrcascade cache"
@@ -79,7 +72,7 @@ def load_volumes(
             )
         volumes = list(_read_cache(data))
     else:
-        volumes = list(_read_folder(data, factors, phase_seed))
+        volumes = list(_read_folder(data, factors, phase_seed, complex_kspace))
     volumes = [
         replace(v, slices=centre_crop(v.slices, (multiple, multiple)))
         for v in volumes
@@ -100,22 +93,20 @@ def _check_one_kind(data: Path, volumes: list[Volume]) -> None:
         )
 
 
-def _read_folder(root: Path, factors: tuple[int, ...], phase_seed: int | None) -> Iterator[Volume]:
-    manifest = read_manifest(root)
-    files = [root / name for name in sorted(manifest)] or list_images(root)
-    images = join_pairs(files, complex_images=True)
-    names = [input_path(image).relative_to(root) for image in images]
-    for file, path, split in zip(images, names, _splits(names), strict=True):
-        name = path.as_posix()
-        refuse_phase(file)
-        facts = manifest.get(name, {})
-        image = read_image(file)
-        stack = to_slices(image, choose_axes(image, manifest_axes(facts)))
-        matrix = facts.get("effective_matrix")
+def _read_folder(
+    root: Path, factors: tuple[int, ...], phase_seed: int | None, complex_kspace: bool
+) -> Iterator[Volume]:
+    files = list_data(root, pairs=True, complex_kspace=complex_kspace)
+    for file, split in zip(files, _splits(files), strict=True):
+        if split == "test":  # not even read
+            continue
+        _, stack, acquired = read_slices(file)
+        matrix = file.facts.get("effective_matrix", acquired)
         try:
-            yield prepare_volume(stack, name, split, factors, matrix, phase_seed)
+            volume = prepare_volume(stack, file.name, split, factors, matrix, phase_seed)
         except MRCascadeError as error:  # too small, or with a phase already
-            raise MRCascadeError(f"{file}: {error}") from error
+            raise MRCascadeError(f"{file.image}: {error}") from error
+        yield replace(volume, group=file.group)
 
 
 def prepare_volume(
@@ -123,7 +114,7 @@ def prepare_volume(
     name: str,
     split: str,
     factors: tuple[int, ...],
-    effective: list[int] | None = None,
+    effective: Sequence[int] | None = None,
     phase_seed: int | None = None,
 ) -> Volume:
     """One file's slices (S, H, W): acquired matrix, perhaps a simulated phase, scale from the
@@ -142,11 +133,10 @@ def _measure(stack: np.ndarray, factor: int) -> np.ndarray:
     return fourier_crop(centre_crop(stack, (factor, factor)), sides)
 
 
-def _splits(names: list[Path]) -> list[str]:
-    found = [split_of(name) for name in names]
-    if any(found):
-        return [split or "train" for split in found]
-    return ["val" if i % 10 == 9 else "train" for i in range(len(names))]
+def _splits(files: list[DataFile]) -> list[str]:
+    if any(file.split for file in files):
+        return [file.split or "train" for file in files]
+    return ["val" if i % 10 == 9 else "train" for i in range(len(files))]
 
 
 def write_cache(volumes: list[Volume], path: Path) -> None:

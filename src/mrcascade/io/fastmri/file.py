@@ -275,6 +275,12 @@ def _check_heap(file: Any, dataset: Any) -> None:
         raise ValueError("truncated: ismrmrd_header lacks most of its text")
 
 
+def patient_of(path: Path) -> str:
+    """The patient whom a file names, else the file's own name; MRCascadeError as `open_file`."""
+    with open_file(path) as file:
+        return str(file.attributes.get("patient_id", path.stem))
+
+
 def _attributes(file: Any) -> dict[str, str | float]:
     """Those that are single numbers or texts; they are optional, so others are passed over."""
     found: dict[str, str | float] = {}
