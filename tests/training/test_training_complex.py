@@ -63,7 +63,7 @@ def restore(path: Path, output: Path, prior: Path, *more: str) -> int:
 
 def save_pair(folder: Path, x: np.ndarray) -> tuple[Path, Path]:
     """In radians, as the sidecar says."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     paths = tuple(folder / f"sub-1_part-{part}_T2w.nii.gz" for part in ("mag", "phase"))
     for path, values in zip(paths, (np.abs(x), np.angle(x)), strict=True):
         nib.save(nib.Nifti1Image(values.astype(np.float32), AFFINE), path)
@@ -136,6 +136,22 @@ def test_a_folder_of_pairs_and_its_resumption(
     assert "come from other input" in capsys.readouterr().err
     assert restore(phase, out, prior_folder, *options, "--dry-run", "--overwrite") == 0
     assert "with sub-1_part-phase_T2w.nii.gz: 32 x 32 x 2 -> 64 x 64 x 2" in capsys.readouterr().out
+
+
+def test_pairs_of_a_bids_dataset(prior_folder: Path, measured: np.ndarray, tmp_path: Path) -> None:
+    """The derivative has a JSON file beside every image; that of a phase says the unit."""
+    root, out = tmp_path / "raw", tmp_path / "derivative"
+    save_pair(root / "sub-1" / "anat", measured)
+    (root / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
+    assert (
+        restore(root, out, prior_folder, "--mode", "paper", "--steps", "3", "--samples", "2") == 0
+    )
+    images = sorted((out / "sub-1" / "anat").glob("*.nii.gz"))
+    assert len(images) == 5  # two parts of result and sample, one standard deviation
+    for path in images:
+        facts = json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text())
+        assert [s.rsplit("_", 2)[1] for s in facts["Sources"]] == ["part-mag", "part-phase"]
+        assert ("Units" in facts) == ("part-phase" in path.name)
 
 
 def test_priors_and_images_that_do_not_fit(
