@@ -8,10 +8,8 @@ between two elements behind the pixels.
 from __future__ import annotations
 
 import io
-import signal
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -20,6 +18,7 @@ import pydicom
 import pytest
 from dicom_series import classic, enhanced, phantom, series
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
+from tests.damage import cut, read_or_refused
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import Image, read_image
@@ -27,7 +26,6 @@ from mrcascade.io import Image, read_image
 PACKAGED = Path(pydicom.__file__).parent / "data" / "test_files"
 NAMES = ("", "_RLE", "_bigendian", "_implicit", "_jp2klossless", "_jpeg_ls_lossless")
 PER_SEED = 120
-SECONDS = 5  # per file; they take milliseconds
 LENGTHS = (0, 1, 2, 3, 0x10000, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF)
 
 
@@ -48,10 +46,6 @@ def seeds() -> dict[str, bytes]:
 
 
 SEEDS = seeds()
-
-
-def cut(raw: bytearray, rng: np.random.Generator) -> bytes:
-    return bytes(raw[: rng.integers(len(raw))])
 
 
 def flipped(raw: bytearray, rng: np.random.Generator) -> bytes:
@@ -82,38 +76,6 @@ def wrong_type(raw: bytearray, rng: np.random.Generator) -> bytes:
 
 
 DAMAGES = (cut, flipped, wrong_length, wrong_type)
-
-
-@contextmanager
-def limited_time() -> Iterator[None]:
-    def late(*_: object) -> None:
-        raise AssertionError("hangs")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def read_or_refused(path: Path, capfd: pytest.CaptureFixture) -> Image | None:
-    """The image, or None after a proper error."""
-    before = path.read_bytes()
-    try:
-        with limited_time():
-            return read_image(path)
-    except MRCascadeError as error:
-        message = str(error)
-        assert message.isprintable()
-        assert str(path) in message
-        assert ";" in message  # what is wrong; what to do
-        return None
-    finally:
-        assert path.read_bytes() == before
-        assert list(path.parent.iterdir()) == [path]
-        assert capfd.readouterr() == ("", "")
 
 
 def check_result(image: Image, path: Path) -> None:

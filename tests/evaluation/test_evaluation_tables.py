@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mrcascade.dataset import DataFile
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import TestFile
 from mrcascade.evaluation.job import Surveyed
@@ -128,7 +129,7 @@ ONE: dict[str, Any] = {"one": {}}
 
 
 def surveyed(name: str, numbers: list[int], energy: list[float]) -> Surveyed:
-    file = TestFile(Path(name), name, name.split("/")[0], None, None)
+    file = TestFile(DataFile(Path(name), name, name.split("/")[0], None, False, {}), None)
     return Surveyed(file, np.array(numbers), np.array(energy), 50, 10.0, 0, "1")
 
 

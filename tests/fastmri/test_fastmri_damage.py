@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from fastmri_files import multicoil
+from tests.damage import cut, read_or_refused
 
-from mrcascade.errors import MRCascadeError
-from mrcascade.io import Image, read_image
-
-SECONDS = 5  # per file; they take milliseconds
 LENGTHS = (0, 1, 2, 3, 0x10000, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFFFFFFFFFF, 1 << 40)
 # (storage, complex image, files): each kind of layout that HDF5 stores its numbers in.
 SEEDS = {
@@ -25,10 +19,6 @@ SEEDS = {
     "complex": ({"fletcher32": True, "chunks": (2, 4, 32, 20)}, True, 40),
 }
 ARRAYS = {"size": (32, 20), "recon": (16, 16), "slices": 2}
-
-
-def cut(raw: bytearray, rng: np.random.Generator) -> bytes:
-    return bytes(raw[: rng.integers(len(raw))])
 
 
 def structure(raw: bytearray) -> np.ndarray:
@@ -69,38 +59,6 @@ def wrong_type(raw: bytearray, rng: np.random.Generator) -> bytes:
 DAMAGES = (cut, flipped, wrong_length, wrong_type)
 
 
-@contextmanager
-def limited_time() -> Iterator[None]:
-    def late(*_: object) -> None:
-        raise AssertionError("hangs")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def read_or_refused(path: Path, complex_valued: bool, capfd: pytest.CaptureFixture) -> Image | None:
-    """The image, or None after a proper error."""
-    before = path.read_bytes()
-    try:
-        with limited_time():
-            return read_image(path, complex_valued)
-    except MRCascadeError as error:
-        message = str(error)
-        assert message.isprintable()
-        assert str(path) in message
-        assert ";" in message  # what is wrong; what to do
-        return None
-    finally:
-        assert path.read_bytes() == before
-        assert list(path.parent.iterdir()) == [path]
-        assert capfd.readouterr() == ("", "")
-
-
 @pytest.mark.parametrize("seed", SEEDS)
 def test_damaged_fastmri(tmp_path: Path, seed: str, capfd: pytest.CaptureFixture) -> None:
     storage, complex_valued, files = SEEDS[seed]
@@ -109,12 +67,12 @@ def test_damaged_fastmri(tmp_path: Path, seed: str, capfd: pytest.CaptureFixture
         tmp_path / "whole" / "a.h5", without=("reconstruction_rss",), **ARRAYS, **storage
     ).path
     raw = path.read_bytes()
-    assert read_or_refused(path, complex_valued, capfd) is not None
+    assert read_or_refused(path, capfd, complex_valued) is not None
     outcomes = {False: 0, True: 0}
     for number in range(files):
         damage = DAMAGES[number % len(DAMAGES)]
         path.write_bytes(damage(bytearray(raw), np.random.default_rng(number)))
-        image = read_or_refused(path, complex_valued, capfd)
+        image = read_or_refused(path, capfd, complex_valued)
         outcomes[image is None] += 1
         assert image is None or (np.isfinite(image.data).all() and damage is not cut)
     assert min(outcomes.values()) > files / 20  # both happen
@@ -133,4 +91,4 @@ def test_sizes_that_only_the_header_has(tmp_path: Path, capfd: pytest.CaptureFix
         shape = (2**20, *values.shape[1:])
         grown = file.create_dataset("kspace", shape, values.dtype, chunks=(1, *values.shape[1:]))
         grown[:2] = values
-    assert read_or_refused(path, False, capfd) is None
+    assert read_or_refused(path, capfd, False) is None

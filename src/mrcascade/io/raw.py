@@ -1,6 +1,6 @@
 """What the modules of the formats hand to `source`: pixels that wait to be read."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,3 +28,22 @@ class RawPixels:
     acquired: Mapping[int, int] | None = None
     acquired_by: str = ""
     origin: str = ""
+
+
+class Runs:
+    """Arrays that come one after another, handed out as runs of values of any length."""
+
+    def __init__(self, arrays: Iterator[np.ndarray]) -> None:
+        self._arrays = arrays
+        self._left: list[np.ndarray] = []
+
+    def read(self, count: int) -> np.ndarray:
+        """The next `count` values, 1-D; the arrays must hold so many."""
+        have = sum(part.size for part in self._left)
+        while have < count:
+            values = next(self._arrays).ravel()
+            self._left.append(values)
+            have += values.size
+        joined = self._left[0] if len(self._left) == 1 else np.concatenate(self._left)
+        self._left = [joined[count:]] if have > count else []
+        return joined[:count]

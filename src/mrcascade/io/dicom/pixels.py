@@ -16,7 +16,7 @@ from mrcascade.io.dicom.files import DicomFile
 from mrcascade.io.dicom.frames import Frame, PixelFormat
 from mrcascade.io.dicom.header import DEFLATED, NATIVE, check_rest, parsing, read_header
 from mrcascade.io.dicom.series import Series
-from mrcascade.io.raw import RawPixels
+from mrcascade.io.raw import RawPixels, Runs
 
 _HASHED_BYTES = 2**20
 _ITEM, _DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
@@ -75,18 +75,12 @@ class _Reader:
         self._digest = hashlib.sha256()
         self._ceiling = ceiling
         self._frames = decoded_frames(series, self._digest)
-        self._left: list[np.ndarray] = []
+        self.read = Runs(self._values()).read
 
-    def read(self, count: int) -> np.ndarray:
-        have = sum(part.size for part in self._left)
-        while have < count:
-            frame, stored = next(self._frames)
-            values = scaled(stored, frame).ravel()
-            self._left.append(values if self._ceiling is None else self._ceiling - values)
-            have += values.size
-        joined = self._left[0] if len(self._left) == 1 else np.concatenate(self._left)
-        self._left = [joined[count:]] if have > count else []
-        return joined[:count]
+    def _values(self) -> Iterator[np.ndarray]:
+        for frame, stored in self._frames:
+            values = scaled(stored, frame)
+            yield values if self._ceiling is None else self._ceiling - values
 
     def finish(self) -> str:
         """SHA-256 of the bytes of all files, one after the other in the order of the slices."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from mrcascade.io.fastmri.coils import MOST_COILS, combine, estimate_maps, virtu
 from mrcascade.io.fastmri.file import FastMRI, open_file
 from mrcascade.io.fastmri.header import centred_affine
 from mrcascade.io.fastmri.kspace import centre, coil_images, root_sum_of_squares, sampling_of
-from mrcascade.io.raw import RawPixels
+from mrcascade.io.raw import RawPixels, Runs
 from mrcascade.io.stream import open_stream
 
 
@@ -51,17 +52,17 @@ def check_usable(file: FastMRI, complex_valued: bool) -> None:
 
 def _stored(file: FastMRI) -> RawPixels:
     dataset, name = file.reconstruction
-    reader = _Reader(file.path, (file.read_reconstruction(i) for i in range(dataset.shape[0])))
+    runs = Runs(file.read_reconstruction(i) for i in range(dataset.shape[0]))
     slices, rows, columns = (int(n) for n in dataset.shape)
     shape = rows, columns, slices
     affine = centred_affine(shape, file.header.voxel(None))
     origin = f"the stored {name}, as {file.obstacle}"
-    return RawPixels(shape, (2, 0, 1), False, reader.read, reader.finish, affine, origin=origin)
+    finish = partial(_digest, file.path)
+    return RawPixels(shape, (2, 0, 1), False, runs.read, finish, affine, origin=origin)
 
 
 def _from_kspace(file: FastMRI, complex_valued: bool) -> RawPixels:
     images, origin = _complex(file) if complex_valued else _magnitude(file)
-    reader = _Reader(file.path, images)
     shape = (*file.matrix, file.slices)
     pairs = zip(file.matrix, file.kspace_matrix, file.sampling.acquired, strict=True)
     acquired = [min(n, round(n * reached / whole)) for n, whole, reached in pairs]
@@ -69,8 +70,8 @@ def _from_kspace(file: FastMRI, complex_valued: bool) -> RawPixels:
         shape=shape,
         layout=(2, 0, 1),
         complex=complex_valued,
-        read=reader.read,
-        finish=reader.finish,
+        read=Runs(images).read,
+        finish=partial(_digest, file.path),
         affine=centred_affine(shape, file.header.voxel(file.kspace_matrix)),
         acquired=dict(enumerate(acquired)),
         acquired_by="the zeros around its k-space",
@@ -130,24 +131,7 @@ def _maps(file: FastMRI, number: int) -> np.ndarray:
     return centre(rows, 2, file.matrix[1])
 
 
-class _Reader:
-    """Gives out slices as runs of values."""
-
-    def __init__(self, path: Path, slices: Iterator[np.ndarray]) -> None:
-        self._path, self._slices = path, slices
-        self._left: list[np.ndarray] = []
-
-    def read(self, count: int) -> np.ndarray:
-        have = sum(part.size for part in self._left)
-        while have < count:
-            values = next(self._slices).ravel()
-            self._left.append(values)
-            have += values.size
-        joined = self._left[0] if len(self._left) == 1 else np.concatenate(self._left)
-        self._left = [joined[count:]] if have > count else []
-        return joined[:count]
-
-    def finish(self) -> str:
-        """SHA-256 of the file, which is read once more from front to back."""
-        with open_stream(self._path) as stream:
-            return stream.finish()
+def _digest(path: Path) -> str:
+    """SHA-256 of the file, which is read once more from front to back."""
+    with open_stream(path) as stream:
+        return stream.finish()
