@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -235,11 +236,15 @@ def test_a_killed_batch_goes_on_to_the_same_bits(
 def test_ctrl_c_leaves_finished_files_whole(
     tmp_path: Path, prior_folder: Path, undisturbed: tuple[Path, dict[str, bytes]]
 ) -> None:
+    (tmp_path / "in").mkdir()
     inputs, whole = undisturbed
-    with start(inputs, tmp_path / "out", prior_folder) as process:
+    shutil.copy(inputs / "a.npy", tmp_path / "in")
+    # So much that the signal comes in time, however busy the machine is.
+    long = np.random.default_rng(1).normal(60, 15, size=(16, 16, 2000))
+    for name in FILES[1:]:
+        np.save(tmp_path / "in" / name, long.astype(np.float32))
+    with start(tmp_path / "in", tmp_path / "out", prior_folder) as process:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
-    left = results(tmp_path / "out")
-    assert {n: whole[n] for n in left} == left
-    assert {n for n in left if n.startswith("a_")} == {n for n in whole if n.startswith("a_")}
+    assert results(tmp_path / "out") == {n: c for n, c in whole.items() if n.startswith("a_")}
     assert not list((tmp_path / "out").glob(".*"))
