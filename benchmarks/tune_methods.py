@@ -30,7 +30,7 @@ SETTINGS = {
         *(f"pnp_sigma={s}/{s}/{s}:pnp_corrections=0" for s in (0.1, 0.2)),
     ],
     "cascade-2level": [f"zeta={z}" for z in (0, 0.1, 0.3, 0.5, 0.7, 1)],
-    "paper": [f"zeta={z}" for z in (0, 0.1, 0.3, 0.5, 0.7, 1)],
+    "paper": [f"zeta={z}" for z in (0, 0.1, 0.2, 0.3, 0.5, 0.7)],
 }
 
 
