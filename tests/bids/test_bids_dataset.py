@@ -122,7 +122,7 @@ def test_a_bad_filter_is_refused(text: str, message: str) -> None:
 def test_a_bad_filter_file_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "filter.json"
     path.write_text(content)
-    with pytest.raises(MRCascadeError, match=f"--bids-filter {path}: "):
+    with pytest.raises(MRCascadeError, match=f"{path}: "):
         parse_selection(str(path))
 
 

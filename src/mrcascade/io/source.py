@@ -1,6 +1,5 @@
 """Image files read from front to back, block by block, and the table of formats behind them."""
 
-import hashlib
 import math
 import os
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from mrcascade.io.dicom.pixels import open_pixels, series_sha256
 from mrcascade.io.names import FOLDER_ENDING
 from mrcascade.io.pair import Pair, combined_digest, is_phase, open_pair
 from mrcascade.io.raw import RawPixels
-from mrcascade.io.stream import open_stream, reading
+from mrcascade.io.stream import bytes_sha256, open_stream
 
 Input = Path | Series | Pair
 
@@ -152,8 +151,7 @@ def input_sha256(image: Input) -> str:
         return series_sha256(image)
     if isinstance(image, Pair):
         return combined_digest(input_sha256(image.magnitude), input_sha256(image.phase))
-    with reading(image), image.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return bytes_sha256(image)
 
 
 def input_path(image: Input) -> Path:

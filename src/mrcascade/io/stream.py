@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.prior_format import file_sha256
 
 _GZIP_MAGIC = b"\x1f\x8b"
 # Deflate cannot pack more than 1032 bytes into one (zlib's technical notes).
@@ -68,6 +69,12 @@ def open_stream(path: Path) -> Iterator[InputStream]:
         with reading(path):
             stream = InputStream(file, path)
         yield stream
+
+
+def bytes_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, whatever they are; MRCascadeError where it cannot be read."""
+    with reading(path):
+        return file_sha256(path)
 
 
 class _Hashed:

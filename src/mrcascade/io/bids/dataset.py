@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -11,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.bids.document import read_object
 from mrcascade.io.bids.entities import parse_name
 from mrcascade.io.bids.selection import Selection
 from mrcascade.io.names import is_result_name
@@ -110,17 +110,6 @@ def _named(folder: Path, absolute: Path, up: int) -> Path:
     if up < len(folder.parts) and ".." not in folder.parts:
         return (folder, *folder.parents)[up]
     return (absolute, *absolute.parents)[up]
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object; MRCascadeError where it does not."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise MRCascadeError(f"{path}: not readable as JSON; repair it") from error
-    if not isinstance(document, dict):
-        raise MRCascadeError(f"{path}: not a JSON object; repair it")
-    return document
 
 
 def _facts(inside: Path) -> dict[str, str] | None:

@@ -11,7 +11,8 @@ from urllib.parse import quote
 from mrcascade import __version__
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.atomic import atomic_outputs
-from mrcascade.io.bids.dataset import DESCRIPTION, IGNORED, Dataset, read_object
+from mrcascade.io.bids.dataset import DESCRIPTION, IGNORED, Dataset
+from mrcascade.io.bids.document import read_object
 from mrcascade.io.bids.metadata import link_name
 
 _NAME = "mrcascade"

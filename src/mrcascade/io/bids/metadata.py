@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mrcascade.io.bids.dataset import Dataset, find_dataset, read_object
+from mrcascade.io.bids.dataset import Dataset, find_dataset
+from mrcascade.io.bids.document import read_object
 from mrcascade.io.bids.entities import BidsName, parse_name
 from mrcascade.io.names import stem
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.bids.document import read_object
 from mrcascade.io.bids.entities import COUNTED, ENTITIES
 
 KEYS = (*ENTITIES.values(), "suffix", "datatype", "extension")
@@ -78,19 +78,13 @@ def _from_pairs(text: str) -> dict[str, tuple[str | None, ...]]:
 
 
 def _from_json(path: Path) -> dict[str, tuple[str | None, ...]]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise MRCascadeError(f"--bids-filter {path}: not readable as JSON; check it") from error
-    if not isinstance(document, dict):
-        raise MRCascadeError(f'--bids-filter {path}: not an object such as {{"suffix": "T2w"}}')
     where = str(path)
     return {
         _key(name, where): tuple(
             None if v is None else _value(name, v, where)
             for v in (values if isinstance(values, list) and values else [values])
         )
-        for name, values in document.items()
+        for name, values in read_object(path).items()
     }
 
 

@@ -13,7 +13,7 @@ from mrcascade.io.fastmri.file import FastMRI, open_file
 from mrcascade.io.fastmri.header import centred_affine
 from mrcascade.io.fastmri.kspace import centre, coil_images, root_sum_of_squares, sampling_of
 from mrcascade.io.raw import RawPixels, Runs
-from mrcascade.io.stream import open_stream
+from mrcascade.io.stream import bytes_sha256
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def _stored(file: FastMRI) -> RawPixels:
     shape = rows, columns, slices
     affine = centred_affine(shape, file.header.voxel(None))
     origin = f"the stored {name}, as {file.obstacle}"
-    finish = partial(_digest, file.path)
+    finish = partial(bytes_sha256, file.path)
     return RawPixels(shape, (2, 0, 1), False, runs.read, finish, affine, origin=origin)
 
 
@@ -71,7 +71,7 @@ def _from_kspace(file: FastMRI, complex_valued: bool) -> RawPixels:
         layout=(2, 0, 1),
         complex=complex_valued,
         read=Runs(images).read,
-        finish=partial(_digest, file.path),
+        finish=partial(bytes_sha256, file.path),
         affine=centred_affine(shape, file.header.voxel(file.kspace_matrix)),
         acquired=dict(enumerate(acquired)),
         acquired_by="the zeros around its k-space",
@@ -129,9 +129,3 @@ def _maps(file: FastMRI, number: int) -> np.ndarray:
     """As they are, or cropped as the images are."""
     rows = centre(file.read_maps(number), 1, file.matrix[0])
     return centre(rows, 2, file.matrix[1])
-
-
-def _digest(path: Path) -> str:
-    """SHA-256 of the file, which is read once more from front to back."""
-    with open_stream(path) as stream:
-        return stream.finish()

@@ -1,0 +1,20 @@
+"""JSON files of BIDS: descriptions, metadata, filters."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mrcascade.errors import MRCascadeError
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object; MRCascadeError where it does not."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise MRCascadeError(f"{path}: not readable as JSON; repair it") from error
+    if not isinstance(document, dict):
+        raise MRCascadeError(f"{path}: not a JSON object; repair it")
+    return document
