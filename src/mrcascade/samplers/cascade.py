@@ -7,7 +7,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.samplers.diffpir import Callback, diffpir
 from mrcascade.samplers.dps import dps
 from mrcascade.samplers.inputs import check_levels, check_sampler, check_seeds, check_shape
-from mrcascade.samplers.level import CascadeResult, Counted, LevelPrior, LevelProblem, Prior
+from mrcascade.samplers.level import CascadeResult, ChainDenoiser, LevelPrior, LevelProblem, Prior
 from mrcascade.samplers.noise import NoiseSource
 from mrcascade.samplers.plan import CascadePlan, LevelTask
 from mrcascade.samplers.schedule import karras_sigmas
@@ -55,7 +55,8 @@ def cascade_sample(
             continue
         problem = LevelProblem.at(plan, task, y, image)
         level = prior.levels[task.level - 1]
-        denoise = Counted(level.condition(problem.context, plan.condition_error(task.level)))
+        error = plan.condition_error(task.level)
+        denoise = ChainDenoiser(level, problem.context, error, plan.settings.orientations)
         from_data = plan.settings.start_at_data and problem.observed
         if from_data and task.data.sigma > level.sigma_min:
             image = _diffuse_back(problem, denoise, level.sigma_min, noise, callback)
@@ -69,7 +70,7 @@ def cascade_sample(
 
 def _sample_level(
     problem: LevelProblem,
-    denoise: Counted,
+    denoise: ChainDenoiser,
     sigmas: tuple[float, ...],
     noise: NoiseSource,
     callback: Callback | None,
@@ -78,7 +79,7 @@ def _sample_level(
     shape = (*y.shape[:2], *problem.task.data.operator.in_shape)
     start = noise.randn(shape, y.device, y.dtype) * sigmas[0]
     if problem.context is None or settings.start_at_mean:
-        start = start + denoise.conditioned.mean()
+        start = start + denoise.mean()
     level = problem.task.level
     if settings.sampler == "dps":
         # With the coarser image fixed, ||y - H (x_(i) + c)|| is the distance of x_(i) from y - H c.
@@ -111,7 +112,7 @@ def _sample_level(
 
 def _diffuse_back(
     problem: LevelProblem,
-    denoise: Counted,
+    denoise: ChainDenoiser,
     sigma_min: float,
     noise: NoiseSource,
     callback: Callback | None,

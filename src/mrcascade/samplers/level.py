@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from mrcascade.samplers.diffpir import DataStep, proximal_step
+from mrcascade.samplers.orientations import ORIENTATIONS
 from mrcascade.samplers.plan import CascadePlan, LevelTask
 from mrcascade.samplers.settings import SamplerSettings
 
@@ -51,16 +52,32 @@ class Prior(Protocol):
         """One entry per level, finest first."""
 
 
-class Counted:
-    """The denoiser of a level with its condition fixed; counts its evaluations."""
+class ChainDenoiser:
+    """The denoiser of one chain: a level with its condition fixed, which sees the image in the
+    first ``orientations`` of ``ORIENTATIONS`` in turn. ``calls`` counts its evaluations.
 
-    def __init__(self, conditioned: ConditionedLevel) -> None:
-        self.conditioned = conditioned
+    Arguments but the last as ``LevelPrior.condition``.
+    """
+
+    def __init__(
+        self, level: LevelPrior, context: Tensor | None, error: float, orientations: int
+    ) -> None:
+        self._turns = ORIENTATIONS[:orientations]
+        self._conditioned = [
+            level.condition(None if context is None else turn.apply(context), error)
+            for turn in self._turns
+        ]
         self.calls = 0
 
+    def mean(self) -> Tensor:
+        """Conditional mean of the band, as the first orientation has it."""
+        return self._conditioned[0].mean()
+
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        index = self.calls % len(self._turns)
+        turn, conditioned = self._turns[index], self._conditioned[index]
         self.calls += 1
-        return self.conditioned.denoise(x, sigma)
+        return turn.undo(conditioned.denoise(turn.apply(x), sigma))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from mrcascade.samplers.cascade import level_sigmas
 from mrcascade.samplers.diffpir import Callback, diffpir
 from mrcascade.samplers.inputs import check_sampler, check_seeds, check_shape, single_scale
-from mrcascade.samplers.level import CascadeResult, Counted, LevelPrior, LevelProblem, Prior
+from mrcascade.samplers.level import CascadeResult, ChainDenoiser, LevelPrior, LevelProblem, Prior
 from mrcascade.samplers.noise import NoiseSource
 from mrcascade.samplers.plan import CascadePlan, LevelTask
 
@@ -65,7 +65,6 @@ def multigrid_sample(
     check_shape(plan, y)
     check_seeds(noise, y)
     level = single_scale(prior)
-    conditioned = level.condition(None, 0.0)
     evaluations = {task.level: 0 for task in plan.tasks}
     image: Tensor | None = None
     for task in reversed(plan.tasks):
@@ -73,9 +72,9 @@ def multigrid_sample(
         if not task.sampled:
             image = target
             continue
-        centre = conditioned.mean() if image is None else plan.pyramid.up(image, task.level)
+        denoise = ChainDenoiser(level, None, 0.0, plan.settings.orientations)
+        centre = denoise.mean() if image is None else plan.pyramid.up(image, task.level)
         problem = LevelProblem(plan, task, target, None)  # no context: the band is the image
-        denoise = Counted(conditioned)
         sigmas = grid_sigmas(level, plan, task)
         image = _sample_grid(problem, denoise, centre, sigmas, noise, callback)
         evaluations[task.level] = denoise.calls
@@ -94,7 +93,7 @@ def grid_sigmas(level: LevelPrior, plan: CascadePlan, task: LevelTask) -> tuple[
 
 def _sample_grid(
     problem: LevelProblem,
-    denoise: Counted,
+    denoise: ChainDenoiser,
     centre: Tensor,
     sigmas: tuple[float, ...],
     noise: NoiseSource,

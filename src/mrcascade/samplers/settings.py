@@ -45,8 +45,10 @@ class SamplerSettings:
         condition_error: share of the next coarser band, in [0, 1), which conditional levels are
             told to be missing from their condition where y does not inform that band: 0 for
             samples, larger for means.
-        orientations: of the image over which a conditional mean is averaged, 1, 2, 4 or 8;
-            each costs the evaluations of one (see ``orientations``). Samples ignore it.
+        orientations: of the image in which the networks see it, 1, 2, 4 or 8 (see
+            ``orientations``): a conditional mean is averaged over them, each at the cost of one;
+            a chain takes them in turn, one per evaluation, so that what the network does
+            differently in each cancels as the chain goes on.
         spread: factor on the standard deviation over samples, > 0: skill over spread on
             validation data, where samples of a trained prior vary less than they err.
         grids: G of the multi-grid samplers, 1 or more; each is half as large per axis.
@@ -124,6 +126,8 @@ class SamplerSettings:
         self._require(self.steps is not None, "steps", "1 or more on several grids")
         self._require(self.consistency == "measurement", "consistency", "measurement on grids")
         self._require(not self.band_constraint, "band_constraint", "off: grids have no bands")
+        fits = self.sampler == "multigrid" or self.orientations == 1
+        self._require(fits, "orientations", "1 for multigrid-pnp, which is no chain")
 
     def _require(self, holds: bool, field: str, rule: str) -> None:
         if not holds:
