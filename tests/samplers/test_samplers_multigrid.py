@@ -271,6 +271,10 @@ def test_errors() -> None:
         ({"steps": None}, "steps must be 1 or more on several grids; got None"),
         ({"consistency": "cascade"}, "consistency must be measurement on grids; got 'cascade'"),
         ({"band_constraint": True}, "band_constraint must be off: grids have no bands; got True"),
+        (
+            {"sampler": "multigrid-pnp", "orientations": 2},
+            "orientations must be 1 for multigrid-pnp, which is no chain; got 2",
+        ),
         ({"pnp_sigma": (0.1, 0.0)}, "pnp_sigma must be positive numbers"),
         ({"pnp_step": 2.0}, r"pnp_step must be in \(0, 2\); got 2.0"),
         ({"pnp_step": 0.0}, r"pnp_step must be in \(0, 2\); got 0.0"),

@@ -7,7 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from mrcascade.samplers.diffpir import DataStep, proximal_step
-from mrcascade.samplers.orientations import ORIENTATIONS
+from mrcascade.samplers.orientations import ORIENTATIONS, Orientation
 from mrcascade.samplers.plan import CascadePlan, LevelTask
 from mrcascade.samplers.settings import SamplerSettings
 
@@ -52,6 +52,13 @@ class Prior(Protocol):
         """One entry per level, finest first."""
 
 
+def condition_turned(
+    level: LevelPrior, context: Tensor | None, error: float, turn: Orientation
+) -> ConditionedLevel:
+    """Fix the condition of a level that sees the image in another orientation."""
+    return level.condition(None if context is None else turn.apply(context), error)
+
+
 class ChainDenoiser:
     """The denoiser of one chain: a level with its condition fixed, which sees the image in the
     first ``orientations`` of ``ORIENTATIONS`` in turn. ``calls`` counts its evaluations.
@@ -63,10 +70,7 @@ class ChainDenoiser:
         self, level: LevelPrior, context: Tensor | None, error: float, orientations: int
     ) -> None:
         self._turns = ORIENTATIONS[:orientations]
-        self._conditioned = [
-            level.condition(None if context is None else turn.apply(context), error)
-            for turn in self._turns
-        ]
+        self._conditioned = [condition_turned(level, context, error, t) for t in self._turns]
         self.calls = 0
 
     def mean(self) -> Tensor:

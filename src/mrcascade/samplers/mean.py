@@ -22,6 +22,7 @@ from mrcascade.samplers.level import (
     LevelPrior,
     LevelProblem,
     Prior,
+    condition_turned,
 )
 from mrcascade.samplers.noise import NoiseSource
 from mrcascade.samplers.orientations import ORIENTATIONS, Orientation
@@ -103,11 +104,11 @@ class _Averaged:
     ) -> Tensor:
         problem, task = self._problem, self._problem.task
         chosen = ORIENTATIONS[: problem.plan.settings.orientations]
+        error = problem.plan.condition_error(task.level)
         total: Tensor | None = None
         for turn in chosen:
-            context = None if problem.context is None else turn.apply(problem.context)
-            error = problem.plan.condition_error(task.level)
-            one = turn.undo(estimate(self._level.condition(context, error), turn))
+            conditioned = condition_turned(self._level, problem.context, error, turn)
+            one = turn.undo(estimate(conditioned, turn))
             total = one if total is None else total + one
             if self._callback is not None:
                 self._callback(Progress(task.level, self.evaluations, len(chosen), sigma, one))
