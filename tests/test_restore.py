@@ -54,6 +54,14 @@ def test_noise_free_measurement_is_met(prior: CascadePrior, mode, factor: int) -
     assert result.mean.dtype == np.float32
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_an_empty_slice_has_no_residual(prior: CascadePrior, noise: float) -> None:
+    y, operator = measure(phantom())
+    y[1] = 0
+    residual = super_resolve(y, operator, prior, noise=noise).residual
+    assert np.isnan(residual).tolist() == [False, True, False]
+
+
 @pytest.mark.parametrize(
     ("factor", "kernel"),
     [

@@ -127,6 +127,14 @@ def test_streamed_slices_are_those_restored_in_memory(
     assert sidecar["SourceSHA256"] == image.sha256
 
 
+def test_empty_slices_say_nothing_of_the_residual(tmp_path: Path, prior: CascadePrior) -> None:
+    data = volume((16, 24, 3)).astype(np.float32)
+    data[..., 1] = 0
+    written = restore(nifti(tmp_path / "a.nii", data), tmp_path, prior, axes="0,1", noise=0.05)
+    residual = json.loads(written[-1].read_text())["Residual"]
+    assert 0 < residual < 1  # an estimate of zero would have 1
+
+
 @pytest.mark.parametrize(("samples", "batch"), [(3, 2), (2, 4), (3, 3)])
 def test_streamed_samples_fill_the_same_batches(
     tmp_path: Path, prior: CascadePrior, samples: int, batch: int

@@ -46,7 +46,7 @@ class Restoration:
         sample: (S, H, W) the first sample.
         std: (S, H, W) standard deviation over the samples (K - 1) times the settings'
             ``spread``, None for one sample.
-        residual: (S,) ``||y - H mean|| / ||y||``.
+        residual: (S,) ``||y - H mean|| / ||y||``, NaN where nothing was measured.
         evaluations: network evaluations per slice and sample, by level.
         seconds: wall time.
         settings: everything that the result depends on besides prior and measurement.
@@ -253,12 +253,12 @@ def from_channels(images: Tensor) -> np.ndarray:
 def relative_residual(
     images: np.ndarray, measurement: np.ndarray, operator: LinearOperator
 ) -> np.ndarray:
-    """``||y - H x|| / ||y||`` per slice, in float64; 0 / 0 counts as 0."""
+    """``||y - H x|| / ||y||`` per slice, in float64; NaN where y is zero, an empty slice."""
     wide = np.complex128 if np.iscomplexobj(images) else np.float64
     x, y = torch.from_numpy(images.astype(wide)), torch.from_numpy(measurement.astype(wide))
     error = torch.linalg.vector_norm(y - operator(x), dim=(-2, -1))
     size = torch.linalg.vector_norm(y, dim=(-2, -1))
-    return (error / size.clamp_min(torch.finfo(torch.float64).tiny)).numpy()
+    return torch.where(size > 0, error / size, torch.nan).numpy()
 
 
 def _like(stack: np.ndarray, flat: bool) -> np.ndarray:

@@ -72,8 +72,13 @@ class Outcome:
 
     def add(self, result: Restoration) -> None:
         self.last = result
-        self.residual = max(self.residual, float(result.residual.max()))
+        self.residual = largest(result.residual, self.residual)
         self.seconds += result.seconds
+
+
+def largest(residuals: np.ndarray, before: float = 0.0) -> float:
+    """The largest residual; empty slices have none (NaN)."""
+    return float(np.fmax.reduce(residuals, initial=before))
 
 
 def stored_residual(
@@ -91,7 +96,7 @@ def stored_residual(
         if f"result{PHASE}" in targets:
             seen = np.abs(seen) * np.exp(1j * np.angle(seen))  # which rounds
         piece = measured.read(number, number + 1)
-        worst = max(worst, float(relative_residual(seen, piece, geometry.operator).max()))
+        worst = largest(relative_residual(seen, piece, geometry.operator), worst)
     return worst
 
 
