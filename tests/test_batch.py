@@ -243,8 +243,13 @@ def test_ctrl_c_leaves_finished_files_whole(
     long = np.random.default_rng(1).normal(60, 15, size=(16, 16, 2000))
     for name in FILES[1:]:
         np.save(tmp_path / "in" / name, long.astype(np.float32))
-    with start(tmp_path / "in", tmp_path / "out", prior_folder) as process:
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+    # Background jobs of a shell ignore Ctrl-C, and so would what they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with start(tmp_path / "in", tmp_path / "out", prior_folder) as process:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert results(tmp_path / "out") == {n: c for n, c in whole.items() if n.startswith("a_")}
     assert not list((tmp_path / "out").glob(".*"))
