@@ -19,7 +19,7 @@ from mrcascade import (
 from mrcascade.intensity import robust_maximum
 from mrcascade.memory import image_bytes
 from mrcascade.pipeline import expected_evaluations
-from mrcascade.restore import make_plan, relative_residual
+from mrcascade.restore import make_plan, relative_residual, resolve_settings
 from mrcascade.samplers import RECIPES
 from tests.conftest import SINGLE, write_random_prior
 
@@ -165,6 +165,10 @@ def test_complex_images_need_a_complex_prior(prior: CascadePrior, tmp_path: Path
     ("arguments", "message"),
     [
         ({"mode": "best"}, "unknown mode 'best': choose one of mean, paper"),
+        ({"mode": "best:zeta=1"}, "unknown mode 'best': choose one of mean, paper"),
+        ({"mode": "paper:magic=1"}, "mode 'paper:magic=1': no setting 'magic'; known are"),
+        ({"mode": "paper:zeta=much"}, "mode 'paper:zeta=much': zeta=much is of the wrong kind"),
+        ({"mode": "mean:orientations=3"}, "orientations must be 1, 2, 4 or 8; got 3"),
         ({"mode": "mean", "steps": 5}, "drop --steps"),
         ({"mode": "mean", "samples": 2}, "needs a sampling mode"),
         ({"samples": 0, "mode": "paper"}, "1 or more"),
@@ -209,6 +213,17 @@ def test_mean_over_orientations(tmp_path: Path, noise: float, channels: int) -> 
     assert np.abs(restored(turned, settings) - restored(y, settings).T).max() < FLOAT_TOLERANCE
     one = replace(settings, orientations=1)
     assert np.abs(restored(turned, one) - restored(y, one).T).max() > 10 * FLOAT_TOLERANCE
+
+
+def test_settings_after_a_mode_change_it(prior: CascadePrior) -> None:
+    """Those that are not named stay as the prior has them."""
+    tuned = replace(prior, sampling={"paper": {"zeta": 0.2, "orientations": 4}})
+    settings = resolve_settings(tuned, "paper:zeta=0.7:sigma_start=8/8/80", 9)
+    assert settings == replace(
+        RECIPES["paper"], zeta=0.7, sigma_start=(8, 8, 80), orientations=4, steps=9
+    )
+    y, operator = measure(phantom(1))
+    assert super_resolve(y, operator, prior, mode="mean:orientations=2").evaluations[1] == 2
 
 
 def test_each_orientation_counts_as_evaluation(prior: CascadePrior) -> None:

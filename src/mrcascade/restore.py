@@ -22,6 +22,7 @@ from mrcascade.samplers import (
     Progress,
     SamplerSettings,
     image_seed,
+    parse_changes,
     plan_cascade,
     reconstruct,
     single_scale,
@@ -87,7 +88,8 @@ def super_resolve(
         prior: on the device that does the work.
         noise: sigma_y as a fraction of the measurement's robust maximum; 0 for noise-free data,
             which every result then meets exactly.
-        mode: recipe name ("mean", "paper", ...; see ``RECIPES``) or settings of one's own.
+        mode: recipe name ("mean", "paper", ...; see ``RECIPES``), perhaps with settings after it
+            ("paper:zeta=0.1", see `resolve_settings`), or settings of one's own.
         steps: T instead of the recipe's.
         samples: K posterior samples per slice; 1 in modes that draw nothing, such as "mean".
         seed: each (slice, sample) draws from its own generator, so the result depends on neither
@@ -151,12 +153,16 @@ def resolve_settings(
 ) -> SamplerSettings:
     """A recipe with the values that the prior tunes, and another T if one is given.
 
-    Raises MRCascadeError for a recipe that the prior does not have or cannot run.
+    ``mode`` may change settings of a recipe, each by ``:KEY=VALUE`` (`parse_changes`) after its
+    name, such as "mean:orientations=8". Raises MRCascadeError for a recipe that the prior does
+    not have or cannot run.
     """
     if isinstance(mode, str):
-        if mode not in RECIPES:
-            raise MRCascadeError(f"unknown mode {mode!r}: choose one of {', '.join(RECIPES)}")
-        mode = replace(RECIPES[mode], **prior.sampling.get(mode, {}))
+        name, *changes = mode.split(":")
+        if name not in RECIPES:
+            raise MRCascadeError(f"unknown mode {name!r}: choose one of {', '.join(RECIPES)}")
+        changed = parse_changes(f"mode {mode!r}", RECIPES[name], changes)
+        mode = replace(RECIPES[name], **{**prior.sampling.get(name, {}), **changed})
     if mode.steps is not None and not prior.generative:
         raise MRCascadeError(
             f"prior {prior.name!r} is a regression network and has no samples; use mode 'mean'"

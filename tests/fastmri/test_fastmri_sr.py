@@ -112,6 +112,9 @@ def test_simulate(tmp_path: Path, scan: Scan) -> None:
     assert main(["simulate", str(scan.path), "-o", str(out), "--factor", "2"]) == 0
     low = nib.load(out / "brain_desc-low2x.nii.gz")
     assert low.shape == (16, 16, 3)
+    given = ["simulate", str(scan.path), "-o", str(out), "--factor", "2", "--complex"]
+    assert main([*given, "--overwrite"]) == 0
+    assert nib.load(out / "brain_desc-low2x.nii.gz").get_data_dtype() == np.complex64
 
 
 def test_dicom_and_kspace_are_not_written(tmp_path: Path, scan: Scan, sr, capsys) -> None:

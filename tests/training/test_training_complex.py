@@ -190,6 +190,39 @@ def test_priors_and_images_that_do_not_fit(
         load_volumes(phase.parent, 4, (2, 4))
 
 
+def test_simulated_measurement_of_a_pair_is_a_pair(
+    prior_folder: Path, measured: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    magnitude, phase = save_pair(tmp_path / "pair", measured)
+    given = ["--factor", "2", "--noise", "0.02", "--seed", "5"]
+    for source in (magnitude, phase):
+        out = tmp_path / source.name
+        assert main(["simulate", str(source), "-o", str(out), "--complex", *given]) == 0
+        stem = "sub-1_part-{}_desc-low2x_T2w.{}"
+        assert {p.name for p in out.iterdir()} == {
+            stem.format(part, ending) for part in ("mag", "phase") for ending in ("nii.gz", "json")
+        }
+        files = [out / stem.format(part, "nii.gz") for part in ("mag", "phase")]
+        size, angle = (np.asarray(nib.load(path).dataobj) for path in files)
+        # What `simulate` makes of the same image in one complex file, to float32 rounding of
+        # magnitude and angle.
+        nib.save(nib.Nifti1Image(measured, AFFINE), tmp_path / "x.nii.gz")
+        whole = ["simulate", str(tmp_path / "x.nii.gz"), "-o", str(out / "whole"), *given]
+        assert main(whole) == 0
+        expected = np.asarray(nib.load(out / "whole" / "x_desc-low2x.nii.gz").dataobj)
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(size * np.exp(1j * angle), expected, atol=2e-6 * scale)
+        assert json.loads((out / stem.format("phase", "json")).read_text()) == {"Units": "rad"}
+        sidecar = json.loads((out / stem.format("mag", "json")).read_text())
+        assert sidecar["Sources"] == [magnitude.name, phase.name]
+    assert restore(out / stem.format("mag", "nii.gz"), tmp_path / "sr", prior_folder) == 0
+    phase.unlink()
+    none = tmp_path / "none"
+    assert main(["simulate", str(magnitude), "-o", str(none), "--complex", *given]) == 2
+    assert "has no phase; --complex takes k-space" in capsys.readouterr().err
+    assert not none.exists()
+
+
 def test_a_magnitude_prior_takes_the_magnitudes(measured: np.ndarray, tmp_path: Path) -> None:
     save_pair(tmp_path / "pair", measured)
     assert restore(tmp_path / "pair", tmp_path / "out", Path("mr-small")) == 0

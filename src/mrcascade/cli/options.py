@@ -161,11 +161,11 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=whole, default=0, metavar="N", help="default: 0")
 
 
-def add_complex(parser: argparse.ArgumentParser) -> None:
+def add_complex(parser: argparse.ArgumentParser, also: str = "") -> None:
     parser.add_argument(
         "--complex",
         action="store_true",
-        help="take complex images of k-space (fastMRI) instead of magnitudes",
+        help=f"take complex images of k-space (fastMRI){also} instead of magnitudes",
     )
 
 

@@ -20,11 +20,12 @@ def add_parser(subparsers: Any) -> None:
     options.add_axes(parser)
     options.add_series(parser, several=False)
     options.add_format(parser)
+    options.add_complex(parser, " and of _part-mag and _part-phase files side by side")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from mrcascade.io import format_of, only_series
+    from mrcascade.io import format_of, only_series, pair_of
     from mrcascade.pipeline import Simulation, simulate_file
 
     job = Simulation(
@@ -35,9 +36,12 @@ def run(arguments: argparse.Namespace) -> None:
         axes=arguments.axes,
         overwrite=arguments.overwrite,
         format=arguments.format,
+        complex=arguments.complex,
     )
     source = arguments.input
     if format_of(source) == "dicom":
         source = only_series(source, arguments.series)
+    elif job.complex:
+        source = pair_of(source) or source
     for path in simulate_file(source, arguments.output, job, say=print):
         print(path)

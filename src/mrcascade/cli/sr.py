@@ -41,7 +41,8 @@ def add_parser(subparsers: Any) -> None:
         "--mode",
         default="mean",
         metavar="NAME",
-        help="recipe: mean (one evaluation per level) or paper (T = 200); default: %(default)s",
+        help="recipe: mean (conditional mean of each level) or paper (T = 200), perhaps with"
+        " settings after it, such as mean:orientations=8 or paper:zeta=0.1; default: %(default)s",
     )
     options.add_sampling(parser, "posterior samples; default: %(default)s")
     options.add_axes(parser)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from mrcascade.evaluation.baselines import bicubic, zero_filled
 from mrcascade.operators import LinearOperator
 from mrcascade.prior import CascadePrior
 from mrcascade.restore import resolve_settings, super_resolve
-from mrcascade.samplers import RECIPES, Progress, SamplerSettings
+from mrcascade.samplers import RECIPES, Progress, SamplerSettings, parse_changes
 
 CASCADE = "cascade"
 
@@ -172,8 +171,7 @@ def find_method(name: str) -> Method:
     """The method called ``name``: one of ``METHODS``, with settings of its sampler changed by
     ``:KEY=VALUE`` after it, as often as wanted, such as ``paper:zeta=0.5:skip_determined=false``.
 
-    A value is JSON, or numbers with ``/`` between them for a setting of each level. Raises
-    MRCascadeError for what is not there.
+    Values as `parse_changes` has them. Raises MRCascadeError for what is not there.
     """
     base, *changes = name.split(":")
     if base not in METHODS:
@@ -183,26 +181,8 @@ def find_method(name: str) -> Method:
         return method
     if method.recipe is None:
         raise MRCascadeError(f"method {name!r}: {base} has no settings")
-    overrides = dict(_override(name, change) for change in changes)
-    text = ", ".join(changes)
-    try:
-        replace(RECIPES[method.recipe], **overrides)
-    except (TypeError, ValueError) as error:
-        raise MRCascadeError(f"method {name!r}: {text} is of the wrong kind") from error
-    return replace(method, about=f"{method.about} with {text}", overrides=overrides)
-
-
-def _override(name: str, change: str) -> tuple[str, Any]:
-    key, _, text = change.partition("=")
-    known = [f.name for f in fields(SamplerSettings) if f.name not in ("name", "steps", "sampler")]
-    if key not in known:
-        raise MRCascadeError(f"method {name!r}: no setting {key!r}; known are {', '.join(known)}")
-    try:
-        if "/" in text:
-            return key, tuple(float(part) for part in text.split("/"))
-        return key, json.loads(text)
-    except ValueError:
-        return key, text  # a word, such as cascade
+    overrides = parse_changes(f"method {name!r}", RECIPES[method.recipe], changes)
+    return replace(method, about=f"{method.about} with {', '.join(changes)}", overrides=overrides)
 
 
 def choose_methods(names: Sequence[str]) -> dict[str, Method]:

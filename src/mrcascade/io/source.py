@@ -161,6 +161,11 @@ def input_path(image: Input) -> Path:
     return image.path if isinstance(image, Series) else image
 
 
+def input_files(image: Input) -> list[Path]:
+    """The files of an input: both of a pair, else the file, or where a series lies."""
+    return [image.magnitude, image.phase] if isinstance(image, Pair) else [input_path(image)]
+
+
 def refuse_phase(image: Input) -> None:
     """Raise MRCascadeError for a phase by itself, which is no image that could be enlarged."""
     if isinstance(image, Path) and is_phase(image):

@@ -18,7 +18,6 @@ from mrcascade.io import (
     Axes,
     Block,
     Derivation,
-    Pair,
     Series,
     SliceStore,
     Source,
@@ -26,6 +25,7 @@ from mrcascade.io import (
     atomic_outputs,
     format_of,
     inherited_metadata,
+    input_files,
     kept_metadata,
     resampled_affine,
     source_uri,
@@ -233,7 +233,7 @@ def bids_metadata(item: Item, axes: Axes) -> dict[str, Any]:
     dataset, image = item.dataset, item.image
     if dataset is None or isinstance(image, Series):
         return {}
-    paths = [image.magnitude, image.phase] if isinstance(image, Pair) else [image]
+    paths = input_files(image)
     raw = {"SkullStripped": False} if dataset.kind == "raw" else {}
     kept = kept_metadata(inherited_metadata(paths[0]), axes)
     return {**raw, **kept, "Sources": [source_uri(dataset, path) for path in paths]}

@@ -13,10 +13,12 @@ from mrcascade import __version__
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
 from mrcascade.io import (
+    RADIANS,
     Axes,
     Derivation,
     Image,
     Input,
+    Pair,
     atomic_outputs,
     check_target,
     check_writable,
@@ -24,11 +26,14 @@ from mrcascade.io import (
     derived_name,
     describe_axes,
     from_slices,
+    input_files,
+    input_path,
     read_image,
     refuse_phase,
     resampled_affine,
     result_ending,
     to_slices,
+    with_part,
     write_image_into,
 )
 from mrcascade.operators import SeparableOperator, legal_size
@@ -37,7 +42,10 @@ from mrcascade.pipeline.common import NOTICE, Factors, Report, check_factor, fac
 
 @dataclass(frozen=True)
 class Simulation:
-    """What ``simulate`` was asked for; the fields are the command's options."""
+    """What ``simulate`` was asked for; the fields are the command's options.
+
+    ``complex``: k-space gives its complex image, and an input without phase is refused.
+    """
 
     factor: Factors
     kernel: str = "fourier"
@@ -46,22 +54,28 @@ class Simulation:
     axes: str | None = None
     overwrite: bool = False
     format: str | None = None
+    complex: bool = False
 
 
 def simulate_file(source: Input, output: Path, job: Simulation, *, say: Report) -> list[Path]:
     """Measure an image file: crop to a legal size, apply H, add Gaussian noise.
 
     The crop keeps the centre; the affine follows it and the kernel. ``noise`` is a fraction of
-    the noise-free measurement's robust maximum. Returns image and sidecar.
+    the noise-free measurement's robust maximum; of complex images each part gets noise of that
+    standard deviation. Returns image and sidecar; of a pair, then the phase and its sidecar.
     """
     check_factor(job.factor)
     refuse_phase(source)
     label = f"low{factor_label(job.factor)}"
-    endings = (result_ending(source, job.format), ".json")
-    targets = [output / derived_name(source, label, e) for e in endings]
+    targets = _targets(source, output, label, job)
     for target in targets:
         check_target(target, job.overwrite)
-    image = read_image(source)
+    image = read_image(source, job.complex)
+    if job.complex and not np.iscomplexobj(image.data):
+        raise MRCascadeError(
+            f"{source} has no phase; --complex takes k-space, complex files, or a _part-mag and a"
+            " _part-phase file side by side"
+        )
     axes = choose_axes(image, job.axes)
     check_writable(image, targets[0], Derivation(label, "", (0.0, 1.0)), axes)
     say(f"{source.name}: {describe_axes(image, axes)}")
@@ -81,7 +95,7 @@ def simulate_file(source: Input, output: Path, job: Simulation, *, say: Report) 
         )
     sidecar = {
         "Description": f"Simulated measurement, {operator.name}. {NOTICE}",
-        "Sources": [image.source.name],
+        "Sources": [path.name for path in input_files(source)],
         "SourceSHA256": image.sha256,
         "InPlaneAxes": list(axes),
         "CroppedTo": list(operator.in_shape),
@@ -89,11 +103,25 @@ def simulate_file(source: Input, output: Path, job: Simulation, *, say: Report) 
         "Software": {"mrcascade": __version__},
     }
     made = Derivation(label, f"simulated measurement, {operator.name}", (0.0, scale))
-    with atomic_outputs(targets, job.overwrite) as (data, notes):
-        write_image_into(image.with_data(from_slices(low, image, axes), affine), data, made)
+    result = image.with_data(from_slices(low, image, axes), affine)
+    with atomic_outputs(targets, job.overwrite) as (data, notes, *phase):
         notes.write_text(json.dumps(sidecar, indent=1) + "\n")
+        if phase:
+            write_image_into(result.with_data(np.abs(result.data), affine), data, made)
+            write_image_into(result.with_data(np.angle(result.data), affine), phase[0], made)
+            phase[1].write_text(json.dumps({"Units": RADIANS}) + "\n")
+        else:
+            write_image_into(result, data, made)
     say(f"{operator.name}: {operator.in_shape} -> {operator.out_shape}, noise {job.noise:g}")
     return targets
+
+
+def _targets(source: Input, output: Path, label: str, job: Simulation) -> list[Path]:
+    pair = isinstance(source, Pair)
+    named = input_path(source) if pair else source
+    endings = (result_ending(source, job.format), ".json")
+    targets = [output / derived_name(named, label, ending) for ending in endings]
+    return targets + [with_part(target, "phase") for target in targets if pair]
 
 
 def crop_to_legal(image: Image, axes: Axes, factor: Factors) -> Image:

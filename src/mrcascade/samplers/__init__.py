@@ -13,7 +13,7 @@ from mrcascade.samplers.noise import NoiseSource, image_seed
 from mrcascade.samplers.plan import CascadePlan, LevelTask, plan_cascade
 from mrcascade.samplers.reconstruct import reconstruct
 from mrcascade.samplers.schedule import karras_sigmas, split_steps
-from mrcascade.samplers.settings import RECIPES, SamplerSettings
+from mrcascade.samplers.settings import RECIPES, SamplerSettings, parse_changes
 
 __all__ = [
     "RECIPES",
@@ -38,6 +38,7 @@ __all__ = [
     "measurement_level",
     "multigrid_pnp",
     "multigrid_sample",
+    "parse_changes",
     "plan_cascade",
     "proximal_step",
     "reconstruct",

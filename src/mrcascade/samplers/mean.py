@@ -27,6 +27,7 @@ from mrcascade.samplers.level import (
 from mrcascade.samplers.noise import NoiseSource
 from mrcascade.samplers.orientations import ORIENTATIONS, Orientation
 from mrcascade.samplers.plan import CascadePlan
+from mrcascade.samplers.window import by_window
 
 
 @torch.no_grad()
@@ -90,25 +91,39 @@ class _Averaged:
         self.evaluations = 0
 
     def conditional_mean(self) -> Tensor:
-        """E[band | coarser image]."""
-        return self._over_orientations(lambda level, turn: level.mean(), self._level.sigma_max)
+        """E[band | coarser image]; zero, the mean of a band, outside the body's window."""
+        context = self._problem.context
+        assert context is not None  # only levels with a coarser one have a conditional mean
+        shared = by_window(context)
+
+        def estimate(turn: Orientation) -> Tensor:
+            band = torch.zeros_like(context)
+            for (top, bottom, left, right), images in shared.items():
+                inside = (images, slice(None), slice(top, bottom), slice(left, right))
+                band[inside] = turn.undo(self._conditioned(context[inside], turn).mean())
+            return band
+
+        return self._over_orientations(estimate, self._level.sigma_max)
 
     def denoised(self, noisy: Tensor, sigma: float) -> Tensor:
         """E[band | band + sigma noise, coarser image]."""
-        return self._over_orientations(
-            lambda level, turn: level.denoise(turn.apply(noisy), sigma), sigma
-        )
 
-    def _over_orientations(
-        self, estimate: Callable[[ConditionedLevel, Orientation], Tensor], sigma: float
-    ) -> Tensor:
-        problem, task = self._problem, self._problem.task
-        chosen = ORIENTATIONS[: problem.plan.settings.orientations]
-        error = problem.plan.condition_error(task.level)
+        def estimate(turn: Orientation) -> Tensor:
+            conditioned = self._conditioned(self._problem.context, turn)
+            return turn.undo(conditioned.denoise(turn.apply(noisy), sigma))
+
+        return self._over_orientations(estimate, sigma)
+
+    def _conditioned(self, context: Tensor | None, turn: Orientation) -> ConditionedLevel:
+        error = self._problem.plan.condition_error(self._problem.task.level)
+        return condition_turned(self._level, context, error, turn)
+
+    def _over_orientations(self, estimate: Callable[[Orientation], Tensor], sigma: float) -> Tensor:
+        task = self._problem.task
+        chosen = ORIENTATIONS[: self._problem.plan.settings.orientations]
         total: Tensor | None = None
         for turn in chosen:
-            conditioned = condition_turned(self._level, problem.context, error, turn)
-            one = turn.undo(estimate(conditioned, turn))
+            one = estimate(turn)
             total = one if total is None else total + one
             if self._callback is not None:
                 self._callback(Progress(task.level, self.evaluations, len(chosen), sigma, one))

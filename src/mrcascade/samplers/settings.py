@@ -1,7 +1,9 @@
 """The settings of a reconstruction, and the recipes that have a name."""
 
+import json
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from mrcascade.errors import MRCascadeError
@@ -147,3 +149,33 @@ RECIPES: dict[str, SamplerSettings] = {
         SamplerSettings("multigrid-pnp", steps=200, sampler="multigrid-pnp"),
     )
 }
+
+
+def parse_changes(named: str, recipe: SamplerSettings, changes: Sequence[str]) -> dict[str, Any]:
+    """Settings that differ from a recipe's, each given as ``KEY=VALUE``.
+
+    A value is JSON, or numbers with ``/`` between them for a setting of each level, or a word.
+    Raises MRCascadeError, which begins with ``named``, for a setting that does not exist or does
+    not take the value.
+    """
+    known = [f.name for f in fields(SamplerSettings) if f.name not in ("name", "steps", "sampler")]
+    values = {}
+    for change in changes:
+        key, _, text = change.partition("=")
+        if key not in known:
+            raise MRCascadeError(f"{named}: no setting {key!r}; known are {', '.join(known)}")
+        values[key] = _value(text)
+    try:
+        replace(recipe, **values)
+    except (TypeError, ValueError) as error:
+        raise MRCascadeError(f"{named}: {', '.join(changes)} is of the wrong kind") from error
+    return values
+
+
+def _value(text: str) -> Any:
+    try:
+        if "/" in text:
+            return tuple(float(part) for part in text.split("/"))
+        return json.loads(text)
+    except ValueError:
+        return text  # a word, such as cascade

@@ -1,0 +1,47 @@
+"""The part of each image of a batch that holds the body; around it lies air.
+
+A regression finds nothing in air but costs as much there as elsewhere. The coarser image, which a
+level of a cascade has before it begins, shows where the body is.
+"""
+
+from collections import defaultdict
+
+import torch
+from torch import Tensor
+
+#: Of the slice's largest magnitude; what is below it on whole rows and columns is air.
+THRESHOLD = 0.05
+#: Pixels kept on each side: what the regression sees of air next to the body.
+MARGIN = 16
+#: A window's edges are multiples of it, as the networks would pad it to that.
+MULTIPLE = 8
+
+#: Top, bottom, left and right, as a slice has them.
+Window = tuple[int, int, int, int]
+
+
+def body_window(image: Tensor) -> Window:
+    """The rectangle around all that reaches ``THRESHOLD`` in one image (C, H, W).
+
+    The whole image where nothing stands out, as in a constant one or in noise.
+    """
+    magnitude = torch.linalg.vector_norm(image, dim=0)
+    body = magnitude > THRESHOLD * magnitude.max()
+    if not body.any():
+        return (0, image.shape[-2], 0, image.shape[-1])
+    return (*_extent(body.any(dim=1)), *_extent(body.any(dim=0)))
+
+
+def by_window(images: Tensor) -> dict[Window, list[int]]:
+    """The indices of a batch (N, C, H, W), by the window that they share."""
+    shared: defaultdict[Window, list[int]] = defaultdict(list)
+    for index, image in enumerate(images):
+        shared[body_window(image)].append(index)
+    return dict(shared)
+
+
+def _extent(inside: Tensor) -> tuple[int, int]:
+    """First and one past the last True, with margin, rounded outwards within the image."""
+    where = inside.nonzero()
+    first, end = int(where[0]) - MARGIN, int(where[-1]) + 1 + MARGIN
+    return max(0, first // MULTIPLE * MULTIPLE), min(inside.numel(), -(-end // MULTIPLE) * MULTIPLE)
