@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -239,8 +240,23 @@ def test_each_orientation_counts_as_evaluation(prior: CascadePrior) -> None:
     )
     assert result.evaluations == {1: 4, 2: 4, 3: 0}
     assert seen == [(level, step, 4) for level in (2, 1) for step in range(4)]
-    with pytest.raises(MRCascadeError, match="orientations must be 1, 2, 4 or 8; got 3"):
-        replace(settings, orientations=3)
+    for wrong in (3, (1, 3), ()):
+        message = re.escape(f"orientations must be 1, 2, 4 or 8; got {wrong}")
+        with pytest.raises(MRCascadeError, match=message):
+            replace(settings, orientations=wrong)
+
+
+def test_a_level_may_have_orientations_of_its_own(prior: CascadePrior) -> None:
+    """The last number holds for all coarser levels; JSON's list is a tuple, and "2/8" numbers."""
+    tuned = replace(prior, sampling={"mean": {"orientations": [2, 8]}})
+    settings = resolve_settings(tuned, "mean")
+    assert settings == resolve_settings(prior, "mean:orientations=2/8")
+    assert [settings.orientations_at(level) for level in (1, 2, 3, 4)] == [2, 8, 8, 8]
+    y, operator = measure(phantom(1))
+    result = super_resolve(y, operator, tuned)
+    assert result.evaluations == {1: 2, 2: 8, 3: 0}
+    plan = make_plan(tuned, operator, 0.0, settings)
+    assert expected_evaluations(plan, settings) == 10
 
 
 def test_dps(prior: CascadePrior, tmp_path: Path) -> None:

@@ -71,12 +71,15 @@ def test_every_chain_of_a_cascade_is_told_the_orientations() -> None:
     y = torch.rand(1, 1, *operator.out_shape, dtype=torch.float64)
     half = torch.full((1, 1), 0.5, dtype=torch.float64)  # the same in every orientation
 
-    def sample(orientations: int) -> tuple[Tensor, list[_Level]]:
+    def sample(orientations: int | tuple[int, ...]) -> tuple[Tensor, list[_Level]]:
         levels = [_Level(half) for _ in range(3)]
         plan = plan_cascade("fourier", 3, operator, 0.0, replace(SHORT, orientations=orientations))
         return cascade_sample(_Prior(levels), plan, y, NoiseSource([0])).image, levels
 
     image, _ = sample(1)
+    turned, levels = sample((2, 4))  # level 3 is determined
+    assert torch.equal(turned, image)
+    assert [len(level.contexts) for level in levels] == [2, 4, 0]
     turned, levels = sample(8)
     assert torch.equal(turned, image)  # turning is exact
     for level in levels[:2]:

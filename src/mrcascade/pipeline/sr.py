@@ -205,7 +205,7 @@ def expected_evaluations(plan: CascadePlan, settings: SamplerSettings) -> int:
             # The coarsest level has nothing but y to go by, which needs no network if noise-free.
             and (plan.sigma_y > 0 or task.level < len(plan.tasks))
         ]
-        return settings.orientations * len(needed)
+        return sum(settings.orientations_at(level) for level in needed)
     return sum(task.steps for task in plan.tasks if task.sampled)
 
 

@@ -56,7 +56,8 @@ def cascade_sample(
         problem = LevelProblem.at(plan, task, y, image)
         level = prior.levels[task.level - 1]
         error = plan.condition_error(task.level)
-        denoise = ChainDenoiser(level, problem.context, error, plan.settings.orientations)
+        orientations = plan.settings.orientations_at(task.level)
+        denoise = ChainDenoiser(level, problem.context, error, orientations)
         from_data = plan.settings.start_at_data and problem.observed
         if from_data and task.data.sigma > level.sigma_min:
             image = _diffuse_back(problem, denoise, level.sigma_min, noise, callback)

@@ -120,7 +120,7 @@ class _Averaged:
 
     def _over_orientations(self, estimate: Callable[[Orientation], Tensor], sigma: float) -> Tensor:
         task = self._problem.task
-        chosen = ORIENTATIONS[: self._problem.plan.settings.orientations]
+        chosen = ORIENTATIONS[: self._problem.plan.settings.orientations_at(task.level)]
         total: Tensor | None = None
         for turn in chosen:
             one = estimate(turn)

@@ -72,7 +72,7 @@ def multigrid_sample(
         if not task.sampled:
             image = target
             continue
-        denoise = ChainDenoiser(level, None, 0.0, plan.settings.orientations)
+        denoise = ChainDenoiser(level, None, 0.0, plan.settings.orientations_at(task.level))
         centre = denoise.mean() if image is None else plan.pyramid.up(image, task.level)
         problem = LevelProblem(plan, task, target, None)  # no context: the band is the image
         sigmas = grid_sigmas(level, plan, task)

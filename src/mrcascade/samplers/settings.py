@@ -48,9 +48,10 @@ class SamplerSettings:
             told to be missing from their condition where y does not inform that band: 0 for
             samples, larger for means.
         orientations: of the image in which the networks see it, 1, 2, 4 or 8 (see
-            ``orientations``): a conditional mean is averaged over them, each at the cost of one;
-            a chain takes them in turn, one per evaluation, so that what the network does
-            differently in each cancels as the chain goes on.
+            ``orientations``), or several such numbers: of each level, finest first, the last one
+            also of all that are coarser. A conditional mean is averaged over them, each at the
+            cost of one; a chain takes them in turn, one per evaluation, so that what the network
+            does differently in each cancels as the chain goes on.
         spread: factor on the standard deviation over samples, > 0: skill over spread on
             validation data, where samples of a trained prior vary less than they err.
         grids: G of the multi-grid samplers, 1 or more; each is half as large per axis.
@@ -80,7 +81,7 @@ class SamplerSettings:
     redistribute: bool = False
     band_constraint: bool | None = None
     condition_error: float = 0.0
-    orientations: int = 1
+    orientations: int | tuple[int, ...] = 1
     spread: float = 1.0
     grids: int = 3
     pnp_sigma: tuple[float, ...] | None = None
@@ -106,12 +107,26 @@ class SamplerSettings:
         self._require(fits, "start_at_data", "off for samplers other than diffpir")
         self._require(0 <= self.step_size < math.inf, "step_size", ">= 0")
         self._require(0 <= self.condition_error < 1, "condition_error", "in [0, 1)")
-        self._require(self.orientations in (1, 2, 4, 8), "orientations", "1, 2, 4 or 8")
+        if isinstance(self.orientations, list | tuple):
+            object.__setattr__(self, "orientations", tuple(self.orientations))
+        counts = self._orientations
+        fits = bool(counts) and all(n in (1, 2, 4, 8) for n in counts)
+        self._require(fits, "orientations", "1, 2, 4 or 8")
         self._require(self.grids >= 1, "grids", "1 or more")
         self._require(0 < self.pnp_step < 2, "pnp_step", "in (0, 2)")
         self._require(self.pnp_corrections >= 0, "pnp_corrections", ">= 0")
         if self.multigrid:
             self._check_multigrid()
+
+    @property
+    def _orientations(self) -> tuple[int, ...]:
+        given = self.orientations
+        return given if isinstance(given, tuple) else (given,)
+
+    def orientations_at(self, level: int) -> int:
+        """``orientations`` of one level, 1 the finest."""
+        counts = self._orientations
+        return int(counts[min(level, len(counts)) - 1])
 
     @property
     def multigrid(self) -> bool:
@@ -128,7 +143,7 @@ class SamplerSettings:
         self._require(self.steps is not None, "steps", "1 or more on several grids")
         self._require(self.consistency == "measurement", "consistency", "measurement on grids")
         self._require(not self.band_constraint, "band_constraint", "off: grids have no bands")
-        fits = self.sampler == "multigrid" or self.orientations == 1
+        fits = self.sampler == "multigrid" or set(self._orientations) == {1}
         self._require(fits, "orientations", "1 for multigrid-pnp, which is no chain")
 
     def _require(self, holds: bool, field: str, rule: str) -> None:
@@ -175,7 +190,7 @@ def parse_changes(named: str, recipe: SamplerSettings, changes: Sequence[str]) -
 def _value(text: str) -> Any:
     try:
         if "/" in text:
-            return tuple(float(part) for part in text.split("/"))
+            return tuple(json.loads(part) for part in text.split("/"))
         return json.loads(text)
     except ValueError:
         return text  # a word, such as cascade
