@@ -344,6 +344,21 @@ def test_small_and_large_voxels_are_not_singular(
     np.testing.assert_allclose(read_image(path).spacing, spacing, rtol=6e-8)
 
 
+def test_linked_folders_count_once(tmp_path: Path) -> None:
+    """A disk elsewhere, by two names, that leads back to where the search began."""
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    for name in ("root/own/a.npy", "elsewhere/deep/b.npy"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    (root / "disk").symlink_to(elsewhere)
+    (root / "same").symlink_to(elsewhere / "deep")
+    (elsewhere / "deep" / "back").symlink_to(root)
+    (root / "c.npy").symlink_to(root / "own" / "a.npy")
+    (root / "lost.npy").symlink_to(root / "nowhere")
+    found = [p.relative_to(root).as_posix() for p in list_images(root)]
+    assert found == ["c.npy", "own/a.npy", "same/b.npy"]
+
+
 def test_list_images(tmp_path: Path) -> None:
     for name in ["b.nii", "a/c.NII.GZ", "a/d.npy", "a/e.json", ".hidden.nii", ".h/f.nii"]:
         (tmp_path / name).parent.mkdir(exist_ok=True)

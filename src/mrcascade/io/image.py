@@ -25,6 +25,7 @@ from mrcascade.io.source import (
     refuse_non_finite,
     spacing_of,
 )
+from mrcascade.io.walk import files_below
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,12 +96,7 @@ def list_images(root: str | os.PathLike[str]) -> list[Path]:
     folder = Path(root)
     if not folder.is_dir():
         raise MRCascadeError(f"{folder}: no such folder; give a folder that holds image files")
-    names = (
-        p
-        for p in folder.rglob("*")
-        if not any(q.startswith(".") for q in p.parts[len(folder.parts) :])
-    )
-    found = sorted(p for p in names if p.is_file() and p.name.lower().endswith(tuple(SUFFIXES)))
+    found = [p for p in files_below(folder) if p.name.lower().endswith(tuple(SUFFIXES))]
     if not found:
         raise MRCascadeError(f"{folder}: no image found; files must end in {', '.join(SUFFIXES)}")
     return found

@@ -13,6 +13,7 @@ from typing import BinaryIO
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.names import is_result_name
 from mrcascade.io.stream import reading
+from mrcascade.io.walk import files_below
 
 # Names that mean DICOM even where the preamble is missing, as in files from before Part 10.
 ENDINGS = (".dcm", ".ima")
@@ -81,16 +82,16 @@ def dicom_files(path: Path, others: Sequence[str]) -> list[DicomFile]:
     one of `others` are passed over; an archive for its members; anything else for itself.
     """
     if path.is_dir():
-        below = (p for p in sorted(path.rglob("*")) if not _passed_over(p.relative_to(path)))
+        below = (p for p in files_below(path) if not _is_result(p.relative_to(path)))
         named = [DicomFile(p) for p in below if not p.name.lower().endswith(tuple(others))]
-        return [f for f in named if f.path.is_file() and f.looks_like_dicom()]
+        return [f for f in named if f.looks_like_dicom()]
     if path.name.lower().endswith(ZIP_ENDING):
         return [f for f in _members(path) if f.looks_like_dicom()]
     return [DicomFile(path)]
 
 
-def _passed_over(below: Path) -> bool:
-    return any(part.startswith(".") or is_result_name(Path(part)) for part in below.parts)
+def _is_result(below: Path) -> bool:
+    return any(is_result_name(Path(part)) for part in below.parts)
 
 
 def _members(path: Path) -> list[DicomFile]:
