@@ -21,6 +21,7 @@ from mrcascade.denoiser import LevelNetworks, condition_channels
 from mrcascade.errors import MRCascadeError
 from mrcascade.networks import LevelConfig, MeanConfig, UNetConfig, fold
 from mrcascade.operators import KERNELS
+from mrcascade.precision import resolve_precision
 from mrcascade.prior_format import FORMAT, PRIOR_FILE, file_sha256, prior_folder, read_document
 
 # What reading a document raises whose entries are missing, of another type or out of range.
@@ -228,9 +229,11 @@ class CascadePrior:
         """Load a bundled prior by name, or any prior by its folder; ready for sampling.
 
         With ``precision`` "bfloat16" the networks' convolutions run in half the bits, which
-        is faster where the processor has instructions for it; data steps stay in float32.
-        Raises MRCascadeError for a missing, truncated, foreign or mismatched prior.
+        is faster where the processor has instructions for it ("auto": there only); data steps
+        stay in float32. Raises MRCascadeError for another precision, and for a missing,
+        truncated, foreign or mismatched prior.
         """
+        precision = resolve_precision(precision, device)
         prior, weights = read_prior(name_or_folder)
         for level, state in zip(prior.levels, weights, strict=True):
             level.networks.load_state_dict(state, assign=True)

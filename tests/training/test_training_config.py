@@ -47,9 +47,10 @@ def test_learning_rate_ramps_stays_decays_and_ends_at_zero() -> None:
         {"condition_error": 1.0},
         {"coarse_condition_error": -0.1},
         {"reduction": 3},
+        {"precision": "auto"},
     ],
 )
-def test_impossible_settings_are_one_line(settings: dict[str, float]) -> None:
+def test_impossible_settings_are_one_line(settings: dict[str, float | str]) -> None:
     with pytest.raises(MRCascadeError, match=next(iter(settings))) as error:
         TrainConfig(**settings)
     assert "\n" not in str(error.value)

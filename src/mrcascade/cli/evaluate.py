@@ -66,6 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     from mrcascade.evaluation.job import Evaluation
     from mrcascade.evaluation.run import evaluate
 
+    device = options.resolve_device(arguments.device)
     job = Evaluation(
         data=arguments.data,
         methods=tuple(name.strip() for name in arguments.methods.split(",")),
@@ -79,8 +80,8 @@ def run(arguments: argparse.Namespace) -> None:
         samples=arguments.samples,
         seed=arguments.seed,
         batch_size=arguments.batch_size,
-        device=options.resolve_device(arguments.device),
-        precision=arguments.precision,
+        device=device,
+        precision=options.resolve_precision(arguments.precision, device),
         max_slices=arguments.max_slices,
         anatomy_slices=arguments.anatomy_slices,
         workers=arguments.workers,

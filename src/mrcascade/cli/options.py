@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from mrcascade.errors import MRCascadeError
 
 _DEFAULT_PRIOR = "mr-small"
 KERNELS = ("fourier", "area", "bicubic", "gaussian")
+PRECISIONS = ("float32", "bfloat16", "auto")
 
 
 def factor_pair(text: str) -> tuple[float, float]:
@@ -186,11 +188,24 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_precision(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
-        choices=("float32", "bfloat16"),
+        choices=PRECISIONS,
         default="float32",
-        help="of the networks; bfloat16 is faster on GPUs and on CPUs with AVX-512 BF16 or AMX;"
-        " default: %(default)s",
+        help="of the networks; bfloat16 is faster on GPUs and on CPUs with AVX-512 BF16 or AMX,"
+        " and auto takes it there only; default: %(default)s",
     )
+
+
+def resolve_precision(asked: str, device: str) -> str:
+    """What the networks run in; says so where that will be slow."""
+    from mrcascade.precision import computes_in_bfloat16, resolve_precision
+
+    if asked == "bfloat16" and not computes_in_bfloat16(device):
+        print(
+            f"mrcascade: note: {device} has no instructions for bfloat16, which makes it much"
+            " slower than float32; --precision auto takes it only where it is faster",
+            file=sys.stderr,
+        )
+    return resolve_precision(asked, device)
 
 
 def resolve_device(name: str) -> str:

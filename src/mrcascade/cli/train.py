@@ -79,11 +79,12 @@ def run(arguments: argparse.Namespace) -> None:
     from mrcascade.training.config import TrainConfig
     from mrcascade.training.run import train_cascade
 
+    device = options.resolve_device(arguments.device)
     given = {
         "network": arguments.network,
         "kernel": arguments.kernel,
         "seed": arguments.seed,
-        "precision": arguments.precision,
+        "precision": options.resolve_precision(arguments.precision, device),
         "images": arguments.images,
         "mean_images": arguments.mean_images,
         "start": arguments.start,
@@ -97,7 +98,7 @@ def run(arguments: argparse.Namespace) -> None:
         config,
         levels=_levels(arguments.levels),
         resume=arguments.resume,
-        device=options.resolve_device(arguments.device),
+        device=device,
         name=arguments.name,
         ema_std=arguments.ema_std,
         progress=_progress,

@@ -218,7 +218,7 @@ def method_settings(method: Method, job: Evaluation, prior: CascadePrior | None)
     if prior is not None:
         folders = prior_folders(method, job)
         settings["prior"] = " + ".join(folder.resolve().name for folder in folders)
-        settings["precision"] = job.precision
+        settings["precision"] = prior.levels[0].precision
         settings["prior_sha256"] = prior.digest
     if method.sampled:
         settings["steps"] = job.steps

@@ -67,6 +67,10 @@ class TrainConfig:
         for name in ("condition_error", "coarse_condition_error"):
             if not 0 <= getattr(self, name) < 1:
                 raise MRCascadeError(f"training setting {name} must be at least 0 and below 1")
+        if self.precision not in ("float32", "bfloat16"):  # a run keeps to one, wherever it goes on
+            raise MRCascadeError(
+                f"training setting precision is {self.precision!r}, neither float32 nor bfloat16"
+            )
         if self.reduction & (self.reduction - 1):
             raise MRCascadeError(f"training setting reduction is {self.reduction}, no power of 2")
 

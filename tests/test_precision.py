@@ -1,0 +1,42 @@
+"""Which precision the networks run in."""
+
+import pytest
+import torch
+
+from mrcascade import CascadePrior, MRCascadeError
+from mrcascade.cli import main, options
+from mrcascade.precision import PRECISIONS, computes_in_bfloat16, resolve_precision
+
+
+@pytest.fixture(params=[False, True])
+def instructions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """A CPU with or without AVX-512 BF16."""
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: request.param)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    return request.param
+
+
+def test_auto_is_bfloat16_where_the_processor_has_it(instructions: bool) -> None:
+    assert computes_in_bfloat16("cpu") is instructions
+    fast = "bfloat16" if instructions else "float32"
+    found = [resolve_precision(asked, torch.device("cpu")) for asked in PRECISIONS]
+    assert found == ["float32", "bfloat16", fast]
+    prior = CascadePrior.from_pretrained("mr-mini-complex", precision="auto")
+    assert {level.precision for level in prior.levels} == {fast}
+
+
+def test_other_devices_and_other_names() -> None:
+    assert not computes_in_bfloat16("meta")
+    with pytest.raises(MRCascadeError, match="unknown precision 'half': choose from float32"):
+        CascadePrior.from_pretrained("mr-small", precision="half")
+
+
+def test_the_command_says_where_bfloat16_is_slow(
+    instructions: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert options.PRECISIONS == PRECISIONS  # a copy, as parsing must not wait for torch
+    for asked in PRECISIONS:
+        assert main(["sr", "none.nii", "-o", "out", "--factor", "2", "--precision", asked]) == 2
+        noted = "no instructions for bfloat16" in capsys.readouterr().err
+        assert noted == (asked == "bfloat16" and not instructions)
