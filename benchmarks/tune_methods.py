@@ -20,7 +20,7 @@ from mrcascade.evaluation.run import evaluate
 # Six settings each. Of the multi-grid forms' two numbers, the more important one varies more.
 SETTINGS = {
     "diffpir": [f"zeta={z}" for z in (0, 0.1, 0.3, 0.5, 0.7, 1)],
-    "dps": [f"step_size={s}" for s in (0.3, 1, 2, 4, 8, 16)],
+    "dps": [f"step_size={s}" for s in (1, 4, 8, 16, 24, 32)],
     "multigrid": [
         *(f"zeta={z}:sigma_start=1/1/80" for z in (0.1, 0.3, 0.6)),
         *(f"zeta={z}:sigma_start=3/3/80" for z in (0.1, 0.3, 0.6)),
