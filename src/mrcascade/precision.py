@@ -24,7 +24,8 @@ def resolve_precision(asked: str, device: str | torch.device) -> str:
 def computes_in_bfloat16(device: str | torch.device) -> bool:
     """Whether convolutions in bfloat16 are faster than in float32 there.
 
-    A CPU without such instructions converts each operand, which was more than eight times slower.
+    A CPU without such instructions converts each operand, which was six times slower on one with
+    AVX2 (``benchmarks/speed.py --modes mean``).
     """
     kind = torch.device(device).type
     if kind == "cuda":
