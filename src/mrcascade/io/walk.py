@@ -12,12 +12,12 @@ def files_below(folder: Path) -> list[Path]:
     seen = {os.path.realpath(folder)}
     found = []
     for root, folders, names in os.walk(folder, followlinks=True):
-        real = {name: os.path.realpath(os.path.join(root, name)) for name in sorted(folders)}
-        folders[:] = []
-        for name, target in real.items():
-            if target not in seen and not name.startswith("."):
+        inside, folders[:] = sorted(folders), []
+        for name in inside:
+            real = os.path.realpath(os.path.join(root, name))
+            if real not in seen and not name.startswith("."):
+                seen.add(real)
                 folders.append(name)
-                seen.add(target)
         paths = (Path(root, name) for name in names if not name.startswith("."))
         found += [path for path in paths if path.is_file()]
     return sorted(found)
