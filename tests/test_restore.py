@@ -21,7 +21,7 @@ from mrcascade.intensity import robust_maximum
 from mrcascade.memory import image_bytes
 from mrcascade.pipeline import expected_evaluations
 from mrcascade.restore import make_plan, relative_residual, resolve_settings
-from mrcascade.samplers import RECIPES
+from mrcascade.samplers import RECIPES, Progress
 from tests.conftest import SINGLE, write_random_prior
 
 # Outputs of a network on other batch sizes differ by the rounding of float32 sums; a chain of few
@@ -165,8 +165,8 @@ def test_complex_images_need_a_complex_prior(prior: CascadePrior, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"mode": "best"}, "unknown mode 'best': choose one of mean, paper"),
-        ({"mode": "best:zeta=1"}, "unknown mode 'best': choose one of mean, paper"),
+        ({"mode": "best"}, "unknown mode 'best': choose one of mean, balanced, paper"),
+        ({"mode": "best:zeta=1"}, "unknown mode 'best': choose one of mean, balanced, paper"),
         ({"mode": "paper:magic=1"}, "mode 'paper:magic=1': no setting 'magic'; known are"),
         ({"mode": "paper:zeta=much"}, "mode 'paper:zeta=much': zeta=much is of the wrong kind"),
         ({"mode": "mean:orientations=3"}, "orientations must be 1, 2, 4 or 8; got 3"),
@@ -327,3 +327,26 @@ def test_a_deterministic_sampler_has_one_result(tmp_path: Path) -> None:
     assert super_resolve(y, operator, single, mode="multigrid", steps=6, samples=2).std is not None
     with pytest.raises(MRCascadeError, match="mode 'multigrid-pnp' has one result"):
         super_resolve(y, operator, single, mode="multigrid-pnp", steps=6, samples=2)
+
+
+def test_between_mean_and_sample(prior: CascadePrior) -> None:
+    """One image, which meets the data; its spread would not be the posterior's, so it has none."""
+    y, operator = measure(phantom(1))
+    calls: list[Progress] = []
+    result = super_resolve(y, operator, prior, mode="balanced", steps=6, callback=calls.append)
+    for mode, means in (("balanced", {1: 0, 2: 1}), ("balanced:detail=0", {1: 1, 2: 1})):
+        made = super_resolve(y, operator, prior, mode=mode, steps=6).evaluations
+        assert made == {1: 2 + means[1], 2: 2 + means[2], 3: 0}
+        settings = resolve_settings(prior, mode, 6)
+        plan = make_plan(prior, operator, 0.0, settings)
+        assert expected_evaluations(plan, settings) == sum(made.values())
+    assert len(calls) == sum(result.evaluations.values())
+    drawn = super_resolve(y, operator, prior, mode="balanced:detail=1", steps=6)
+    assert result.residual.max() < 1e-5
+    assert result.settings["detail"] == (1.0, 0.4)
+    assert not np.array_equal(result.mean, drawn.mean)
+    for mode in ("balanced", "paper:detail=0.9"):
+        with pytest.raises(MRCascadeError, match="take mode 'paper' for --samples"):
+            super_resolve(y, operator, prior, mode=mode, steps=6, samples=2)
+    both = super_resolve(y, operator, prior, mode="balanced:detail=1", steps=6, samples=2)
+    assert both.std is not None

@@ -184,6 +184,11 @@ def check_samples(samples: int, settings: SamplerSettings) -> None:
         raise MRCascadeError(
             f"mode {settings.name!r} has one result; --samples needs a sampling mode"
         )
+    if samples > 1 and not settings.full_detail:
+        raise MRCascadeError(
+            f"mode {settings.name!r} moves samples towards their mean, so that they would spread"
+            " too little; take mode 'paper' for --samples"
+        )
 
 
 def make_plan(

@@ -26,7 +26,7 @@ def add_parser(subparsers: Any) -> None:
         default="zero-fill,bicubic,mean,paper",
         metavar="NAME[,NAME]",
         help="of zero-fill, bicubic, regression, diffpir, dps, multigrid, multigrid-pnp,"
-        " cascade-2level, paper, mean, posterior-mean; settings may follow, as in"
+        " cascade-2level, paper, balanced, mean, posterior-mean; settings may follow, as in"
         " paper:zeta=0.5; default: %(default)s",
     )
     options.add_factor(parser)

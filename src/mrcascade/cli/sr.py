@@ -41,8 +41,9 @@ def add_parser(subparsers: Any) -> None:
         "--mode",
         default="mean",
         metavar="NAME",
-        help="recipe: mean (conditional mean of each level) or paper (T = 200), perhaps with"
-        " settings after it, such as mean:orientations=8 or paper:zeta=0.1; default: %(default)s",
+        help="recipe: mean (conditional mean of each level), paper (a sample, T = 200) or"
+        " balanced (a sample whose coarse detail is moved towards the mean), perhaps with settings"
+        " after it, such as mean:orientations=8 or paper:zeta=0.1; default: %(default)s",
     )
     options.add_sampling(parser, "posterior samples; default: %(default)s")
     options.add_axes(parser)

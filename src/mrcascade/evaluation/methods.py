@@ -162,6 +162,11 @@ METHODS: dict[str, Method] = {
         coarsest="half-resolution",
     ),
     "paper": Method("scale-cascaded DiffPIR", "paper", CASCADE),
+    "balanced": Method(
+        "scale-cascaded DiffPIR, coarse bands moved towards the conditional mean",
+        "balanced",
+        CASCADE,
+    ),
     "mean": Method("conditional mean of each level", "mean", CASCADE),
     "posterior-mean": Method("scale-cascaded DiffPIR", "paper", CASCADE, averaged=True),
 }

@@ -73,7 +73,7 @@ from mrcascade.restore import (
     resolve_settings,
     super_resolve,
 )
-from mrcascade.samplers import CascadePlan, Progress, SamplerSettings
+from mrcascade.samplers import CascadePlan, Progress, SamplerSettings, finest_mean
 
 
 def check_job(prior: CascadePrior, job: SuperResolution) -> SamplerSettings:
@@ -197,16 +197,19 @@ def _interpolated(acquired: Acquired, job: SuperResolution) -> str:
 
 def expected_evaluations(plan: CascadePlan, settings: SamplerSettings) -> int:
     """Network evaluations per slice and sample, for a progress bar."""
-    if settings.steps is None:
-        needed = [
-            task.level
-            for task in plan.tasks
-            if not plan.determined(task.level)
-            # The coarsest level has nothing but y to go by, which needs no network if noise-free.
-            and (plan.sigma_y > 0 or task.level < len(plan.tasks))
-        ]
-        return sum(settings.orientations_at(level) for level in needed)
-    return sum(task.steps for task in plan.tasks if task.sampled)
+    sampled = settings.steps is not None
+    chains = sum(task.steps for task in plan.tasks if task.sampled and sampled)
+    finest = finest_mean(plan) if sampled else 1
+    if finest is None:
+        return chains
+    needed = [
+        task.level
+        for task in plan.tasks[finest - 1 :]
+        if not plan.determined(task.level)
+        # The coarsest level has nothing but y to go by, which needs no network if noise-free.
+        and (plan.sigma_y > 0 or task.level < len(plan.tasks))
+    ]
+    return chains + sum(settings.orientations_at(level) for level in needed)
 
 
 def slices_per_chunk(batch: int, samples: int) -> int:

@@ -2,6 +2,7 @@
 
 from mrcascade.samplers.cascade import cascade_sample, level_sigmas
 from mrcascade.samplers.comparison import Comparison, MissingError, measurement_level
+from mrcascade.samplers.detail import finest_mean, keep_detail
 from mrcascade.samplers.diffpir import Progress, diffpir, proximal_step
 from mrcascade.samplers.dps import dps
 from mrcascade.samplers.inputs import single_scale
@@ -32,8 +33,10 @@ __all__ = [
     "cascade_sample",
     "diffpir",
     "dps",
+    "finest_mean",
     "image_seed",
     "karras_sigmas",
+    "keep_detail",
     "level_sigmas",
     "measurement_level",
     "multigrid_pnp",

@@ -32,7 +32,12 @@ from mrcascade.samplers.window import by_window
 
 @torch.no_grad()
 def cascade_mean(
-    prior: Prior, plan: CascadePlan, y: Tensor, *, callback: Callback | None = None
+    prior: Prior,
+    plan: CascadePlan,
+    y: Tensor,
+    *,
+    finest: int = 1,
+    callback: Callback | None = None,
 ) -> CascadeResult:
     """Estimate each band by its conditional mean, from coarse to fine.
 
@@ -44,15 +49,19 @@ def cascade_mean(
     * The coarsest level, where it is finer than y or the operator is of another kind: the
       minimum-norm image of y, brought to its grid, denoised once if y is noisy.
 
-    A level whose data are exact ends with the projection onto them. Arguments, results and
-    errors are those of ``cascade_sample``; nothing is random, and of the settings only
-    ``consistency``, ``band_constraint``, ``condition_error`` and ``orientations`` matter.
+    A level whose data are exact ends with the projection onto them. Levels finer than ``finest``
+    have no band. Other arguments, results and errors are those of ``cascade_sample``; nothing is
+    random, and of the settings only ``consistency``, ``band_constraint``, ``condition_error`` and
+    ``orientations`` matter.
     """
     check_levels(prior, plan)
     check_shape(plan, y)
     evaluations = {task.level: 0 for task in plan.tasks}
     image: Tensor | None = None
     for task in reversed(plan.tasks):
+        if image is not None and task.level < finest:
+            image = plan.pyramid.up(image, task.level)
+            continue
         if plan.determined(task.level):
             image = task.data.target(y, image)
             continue

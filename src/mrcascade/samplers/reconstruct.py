@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from mrcascade.samplers.cascade import cascade_sample
+from mrcascade.samplers.detail import keep_detail
 from mrcascade.samplers.diffpir import Callback
 from mrcascade.samplers.level import CascadeResult, Prior
 from mrcascade.samplers.mean import cascade_mean
@@ -30,5 +31,7 @@ def reconstruct(
         return cascade_mean(prior, plan, y, callback=callback)
     if settings.sampler == "multigrid-pnp":
         return multigrid_pnp(prior, plan, y, callback=callback)
-    run = multigrid_sample if settings.multigrid else cascade_sample
-    return run(prior, plan, y, noise, callback=callback)
+    if settings.multigrid:
+        return multigrid_sample(prior, plan, y, noise, callback=callback)
+    draw = cascade_sample(prior, plan, y, noise, callback=callback)
+    return keep_detail(prior, plan, y, draw, callback=callback)

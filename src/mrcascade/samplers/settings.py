@@ -52,6 +52,9 @@ class SamplerSettings:
             also of all that are coarser. A conditional mean is averaged over them, each at the
             cost of one; a chain takes them in turn, one per evaluation, so that what the network
             does differently in each cancels as the chain goes on.
+        detail: share of its deviation from the conditional mean that each band of a sample keeps,
+            in [0, 1], or several such numbers: of each level, as ``orientations`` has them. 1 is
+            the sample, 0 the mean (see ``detail.keep_detail``).
         spread: factor on the standard deviation over samples, > 0: skill over spread on
             validation data, where samples of a trained prior vary less than they err.
         grids: G of the multi-grid samplers, 1 or more; each is half as large per axis.
@@ -82,6 +85,7 @@ class SamplerSettings:
     band_constraint: bool | None = None
     condition_error: float = 0.0
     orientations: int | tuple[int, ...] = 1
+    detail: float | tuple[float, ...] = 1.0
     spread: float = 1.0
     grids: int = 3
     pnp_sigma: tuple[float, ...] | None = None
@@ -107,26 +111,32 @@ class SamplerSettings:
         self._require(fits, "start_at_data", "off for samplers other than diffpir")
         self._require(0 <= self.step_size < math.inf, "step_size", ">= 0")
         self._require(0 <= self.condition_error < 1, "condition_error", "in [0, 1)")
-        if isinstance(self.orientations, list | tuple):
-            object.__setattr__(self, "orientations", tuple(self.orientations))
-        counts = self._orientations
+        for field in ("orientations", "detail"):
+            if isinstance(getattr(self, field), list):
+                object.__setattr__(self, field, tuple(getattr(self, field)))
+        counts, shares = _by_level(self.orientations), _by_level(self.detail)
         fits = bool(counts) and all(n in (1, 2, 4, 8) for n in counts)
         self._require(fits, "orientations", "1, 2, 4 or 8")
+        fits = bool(shares) and all(0 <= share <= 1 for share in shares)
+        self._require(fits, "detail", "in [0, 1]")
         self._require(self.grids >= 1, "grids", "1 or more")
         self._require(0 < self.pnp_step < 2, "pnp_step", "in (0, 2)")
         self._require(self.pnp_corrections >= 0, "pnp_corrections", ">= 0")
         if self.multigrid:
             self._check_multigrid()
 
-    @property
-    def _orientations(self) -> tuple[int, ...]:
-        given = self.orientations
-        return given if isinstance(given, tuple) else (given,)
-
     def orientations_at(self, level: int) -> int:
         """``orientations`` of one level, 1 the finest."""
-        counts = self._orientations
-        return int(counts[min(level, len(counts)) - 1])
+        return int(_at(level, self.orientations))
+
+    def detail_at(self, level: int) -> float:
+        """``detail`` of one level, 1 the finest."""
+        return float(_at(level, self.detail))
+
+    @property
+    def full_detail(self) -> bool:
+        """Whether a sample is left as it was drawn."""
+        return set(_by_level(self.detail)) == {1}
 
     @property
     def multigrid(self) -> bool:
@@ -143,7 +153,8 @@ class SamplerSettings:
         self._require(self.steps is not None, "steps", "1 or more on several grids")
         self._require(self.consistency == "measurement", "consistency", "measurement on grids")
         self._require(not self.band_constraint, "band_constraint", "off: grids have no bands")
-        fits = self.sampler == "multigrid" or set(self._orientations) == {1}
+        self._require(self.full_detail, "detail", "1 on grids, which have no bands")
+        fits = self.sampler == "multigrid" or set(_by_level(self.orientations)) == {1}
         self._require(fits, "orientations", "1 for multigrid-pnp, which is no chain")
 
     def _require(self, holds: bool, field: str, rule: str) -> None:
@@ -152,12 +163,24 @@ class SamplerSettings:
             raise MRCascadeError(f"settings '{self.name}': {field} must be {rule}; got {value!r}")
 
 
-#: Both ends of the dial: best PSNR in one evaluation per level, and the paper's long chain; and
-#: what it is compared with.
+def _by_level(given: float | tuple[float, ...]) -> tuple[float, ...]:
+    """A setting's values, finest level first."""
+    return given if isinstance(given, tuple) else (given,)
+
+
+def _at(level: int, given: float | tuple[float, ...]) -> float:
+    """Its value at one level, the last one also at all that are coarser."""
+    values = _by_level(given)
+    return values[min(level, len(values)) - 1]
+
+
+#: Both ends of the dial, best PSNR in one evaluation per level and the paper's long chain; what
+#: lies between them; and what they are compared with.
 RECIPES: dict[str, SamplerSettings] = {
     recipe.name: recipe
     for recipe in (
         SamplerSettings("mean", steps=None),
+        SamplerSettings("balanced", steps=200, detail=(1.0, 0.4)),
         SamplerSettings("paper", steps=200),
         SamplerSettings("dps", steps=200, sampler="dps"),
         SamplerSettings("multigrid", steps=200, sampler="multigrid"),

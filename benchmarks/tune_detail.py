@@ -1,0 +1,68 @@
+"""How much of its own detail a sample should keep: scan of the setting ``detail``.
+
+    python benchmarks/tune_detail.py --data DATA --lpips-weights DIR --steps 200
+
+Draws one sample per validation slice and method, noise-free, kernel fourier, and keeps of it what
+each ``--detail`` says, so that the rows of a method differ in nothing else. Prints a row per
+method, detail and anatomy: PSNR (slice maximum) and LPIPS.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+import numpy as np
+
+from common import names, run, table_row
+from mrcascade import CascadePrior
+from mrcascade.evaluation.job import Evaluation, checked_methods, load_priors
+from mrcascade.restore import from_channels, make_plan, to_channels
+from mrcascade.samplers import NoiseSource, SamplerSettings, cascade_sample, image_seed, keep_detail
+from val_slices import Case, case_options, load_cases, load_lpips, scores
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    case_options(parser)
+    parser.add_argument("--methods", type=names, default=["paper:zeta=0.1"])
+    parser.add_argument(
+        "--detail", type=names, default=["1/1", "1/0.8", "1/0.6", "1/0.4", "0.8/0.8"], help="d1/d2"
+    )
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
+    options = parser.parse_args()
+
+    job = Evaluation(options.data, tuple(options.methods), precision=options.precision)
+    methods = checked_methods(job)
+    priors = load_priors(methods, job)
+    cases, lpips = load_cases(options), load_lpips(options)
+    shares = {text: tuple(float(part) for part in text.split("/")) for text in options.detail}
+    anatomies = sorted({case.anatomy for case in cases})
+    print(table_row(["method", "detail", *(f"{a} PSNR (dB), LPIPS" for a in anatomies)]))
+    print(table_row(["---"] * (2 + len(anatomies))), flush=True)
+    for name, method in methods.items():
+        prior = priors[name]
+        settings = method.settings(prior, options.steps)
+        kept = [restored(case, prior, settings, list(shares.values())) for case in cases]
+        for text, images in zip(shares, zip(*kept, strict=True), strict=True):
+            found = scores(cases, images, lpips)
+            cells = [f"{found[a][0]:.2f}, {found[a][1]:.4f}" for a in anatomies]
+            print(table_row([f"`{name}`", text, *cells]), flush=True)
+
+
+def restored(
+    case: Case, prior: CascadePrior, settings: SamplerSettings, shares: list[tuple[float, ...]]
+) -> list[np.ndarray]:
+    """One draw of each slice, with every share of its detail."""
+    scale = case.low.scale
+    plan = make_plan(prior, case.operator, 0.0, settings)
+    y = to_channels(case.low.slices / scale)
+    noise = NoiseSource([image_seed(0, number, 0) for number in case.numbers])
+    draw = cascade_sample(prior, plan, y, noise)
+    plans = [replace(plan, settings=replace(settings, detail=share)) for share in shares]
+    return [from_channels(keep_detail(prior, p, y, draw).image) * scale for p in plans]
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,63 @@
+"""Slices on which settings are chosen, measured once, and the scores of what is made of them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from skimage.metrics import peak_signal_noise_ratio
+
+from mrcascade.evaluation.data import Measurement, find_files, load_truth, measure, operator_for
+from mrcascade.evaluation.lpips import LPIPS, find_weights
+from mrcascade.operators import LinearOperator
+
+
+@dataclass(frozen=True)
+class Case:
+    """Slices (S, H, W) of one file and their noise-free measurement, kernel ``fourier``."""
+
+    anatomy: str
+    numbers: Sequence[int]
+    truth: np.ndarray
+    low: Measurement
+    operator: LinearOperator
+
+
+def case_options(parser: argparse.ArgumentParser) -> None:
+    """The options that `load_cases` and `load_lpips` read."""
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--factor", type=int, default=4)
+    parser.add_argument("--max-slices", type=int, default=1, help="slices per file")
+    parser.add_argument("--lpips-weights", type=Path, required=True)
+
+
+def load_cases(options: argparse.Namespace) -> list[Case]:
+    factor = (float(options.factor),) * 2
+    cases = []
+    for file in find_files(options.data, options.split):
+        truth = load_truth(file, factor, options.max_slices)
+        operator = operator_for(truth, "fourier", factor)
+        low = measure(truth, operator, 0.0, 0)
+        cases.append(Case(file.anatomy, truth.kept.tolist(), truth.slices, low, operator))
+    return cases
+
+
+def load_lpips(options: argparse.Namespace) -> LPIPS:
+    return LPIPS.load(find_weights(options.lpips_weights))
+
+
+def scores(
+    cases: Sequence[Case], restored: Iterable[np.ndarray], lpips: LPIPS
+) -> dict[str, np.ndarray]:
+    """Means over an anatomy's slices of PSNR (slice maximum, dB) and LPIPS."""
+    rows: dict[str, list] = {}
+    for case, images in zip(cases, restored, strict=True):
+        values = zip(case.truth, images, lpips.slices(case.truth, images), strict=True)
+        for x, image, distance in values:
+            psnr = peak_signal_noise_ratio(x, image, data_range=float(x.max()))
+            rows.setdefault(case.anatomy, []).append((psnr, distance))
+    return {anatomy: np.mean(values, axis=0) for anatomy, values in sorted(rows.items())}
