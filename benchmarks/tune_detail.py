@@ -25,6 +25,7 @@ from val_slices import Case, case_options, load_cases, load_lpips, scores
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     case_options(parser)
+    parser.add_argument("--prior", default="mr-small")
     parser.add_argument("--methods", type=names, default=["paper:zeta=0.1"])
     parser.add_argument(
         "--detail", type=names, default=["1/1", "1/0.8", "1/0.6", "1/0.4", "0.8/0.8"], help="d1/d2"
@@ -33,7 +34,9 @@ def main() -> None:
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
     options = parser.parse_args()
 
-    job = Evaluation(options.data, tuple(options.methods), precision=options.precision)
+    job = Evaluation(
+        options.data, tuple(options.methods), prior=options.prior, precision=options.precision
+    )
     methods = checked_methods(job)
     priors = load_priors(methods, job)
     cases, lpips = load_cases(options), load_lpips(options)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio
 
 from mrcascade.evaluation.data import Measurement, find_files, load_truth, measure, operator_for
+from mrcascade.evaluation.job import Evaluation, survey_files
 from mrcascade.evaluation.lpips import LPIPS, find_weights
 from mrcascade.operators import LinearOperator
 
@@ -32,17 +33,25 @@ def case_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="val")
     parser.add_argument("--factor", type=int, default=4)
     parser.add_argument("--max-slices", type=int, default=1, help="slices per file")
+    parser.add_argument("--anatomy-slices", type=int, help="instead: so many, as evaluate draws")
     parser.add_argument("--lpips-weights", type=Path, required=True)
 
 
 def load_cases(options: argparse.Namespace) -> list[Case]:
-    factor = (float(options.factor),) * 2
+    per_file = None if options.anatomy_slices else options.max_slices
+    job = Evaluation(
+        options.data,
+        split=options.split,
+        factor=(float(options.factor),) * 2,
+        max_slices=per_file,
+        anatomy_slices=options.anatomy_slices,
+    )
     cases = []
-    for file in find_files(options.data, options.split):
-        truth = load_truth(file, factor, options.max_slices)
-        operator = operator_for(truth, "fourier", factor)
-        low = measure(truth, operator, 0.0, 0)
-        cases.append(Case(file.anatomy, truth.kept.tolist(), truth.slices, low, operator))
+    for found in survey_files(find_files(job.data, job.split), job, (), None):
+        truth = replace(load_truth(found.file, job.factor), kept=found.numbers)
+        operator = operator_for(truth, job.kernel, job.factor)
+        low = measure(truth, operator, job.noise, job.seed)
+        cases.append(Case(found.file.anatomy, truth.kept.tolist(), truth.slices, low, operator))
     return cases
 
 

@@ -1,16 +1,18 @@
 """What the benchmarks report: counted costs against the networks' own, step sizes against ours."""
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from mrcascade import CascadePrior, SeparableOperator
+from mrcascade import CascadePrior, SeparableOperator, super_resolve
 from mrcascade.denoiser import LevelNetworks
+from mrcascade.evaluation.data import Measurement
 from mrcascade.evaluation.methods import METHODS, Context
-from mrcascade.samplers import NoiseSource, dps
+from mrcascade.samplers import RECIPES, NoiseSource, dps
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SIDE, STEPS = 32, 3
@@ -65,3 +67,22 @@ def test_deepinv_weights_give_the_steps_of_dps(benchmark):
     expected = (5.0**2 - 1.0**2) * weights[0] * gradient
     assert chain(0.0) - chain(0.3) == pytest.approx(expected, abs=1e-5)
     assert weights[1:] == [0]
+
+
+def test_scanned_detail_is_what_the_mode_gives(benchmark, prior):
+    operator = SeparableOperator.from_kernel("fourier", 4, (SIDE, SIDE))
+    low = np.random.default_rng(0).random((2, *operator.out_shape), np.float32)
+    truth = np.zeros((2, SIDE, SIDE), np.float32)  # which no method may see
+    case = benchmark("val_slices").Case(
+        "brain", [3, 7], truth, Measurement(low, 2.0, 0.0), operator
+    )
+    settings = replace(RECIPES["paper"], steps=6)
+    shares = [(1.0,), (1.0, 0.6), (0.5,)]
+    for share, images in zip(
+        shares, benchmark("tune_detail").restored(case, prior, settings, shares), strict=True
+    ):
+        mode = replace(settings, detail=share)
+        expected = super_resolve(
+            low, operator, prior, mode=mode, scale=2.0, numbers=[3, 7], batch_size=2
+        )
+        assert np.array_equal(images, expected.mean)

@@ -343,7 +343,7 @@ def test_between_mean_and_sample(prior: CascadePrior) -> None:
     assert len(calls) == sum(result.evaluations.values())
     drawn = super_resolve(y, operator, prior, mode="balanced:detail=1", steps=6)
     assert result.residual.max() < 1e-5
-    assert result.settings["detail"] == (1.0, 0.4)
+    assert result.settings["detail"] == (1.0, 0.6)
     assert not np.array_equal(result.mean, drawn.mean)
     for mode in ("balanced", "paper:detail=0.9"):
         with pytest.raises(MRCascadeError, match="take mode 'paper' for --samples"):

@@ -180,7 +180,7 @@ RECIPES: dict[str, SamplerSettings] = {
     recipe.name: recipe
     for recipe in (
         SamplerSettings("mean", steps=None),
-        SamplerSettings("balanced", steps=200, detail=(1.0, 0.4)),
+        SamplerSettings("balanced", steps=200, detail=(1.0, 0.6)),
         SamplerSettings("paper", steps=200),
         SamplerSettings("dps", steps=200, sampler="dps"),
         SamplerSettings("multigrid", steps=200, sampler="multigrid"),
