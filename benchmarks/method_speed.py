@@ -136,12 +136,13 @@ def counted(method: Method, context: Context) -> dict:
     with counter, forward.attached():
         result = method.run(replace(context, callback=note))
     assert context.prior is not None  # of the methods of this table
+    gradients = method.settings(context.prior).sampler == "dps"
     return {
         "prior": context.prior.name,
         "levels": dict(sorted(levels.items())),
         "evaluations": result.evaluations,
         "gflop_forward": forward.total / 1e9,
-        "gflop_backward": (network_flops(counter) - forward.total) / 1e9,
+        "gflop_backward": (network_flops(counter) - forward.total) / 1e9 if gradients else 0,
     }
 
 
