@@ -1,6 +1,7 @@
 """What a cascade promises: data met, batches without effect, schedule, starts, no clipping."""
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -225,6 +226,21 @@ def test_skipping_a_determined_level_is_exact() -> None:
         assert len(seen) == sum(result.evaluations.values())
         # The projection onto y is v + (y - v), one rounding of order one.
         assert float((conditions[0] - plan.pyramid.up(y, 2)).abs().max()) < 1e-14
+
+
+@pytest.mark.parametrize("sampler", ["diffpir", "dps"])
+def test_without_the_final_projection(sampler: Literal["diffpir", "dps"]) -> None:
+    """The plain chain of the publications: its result is the last denoised image, which meets
+    noise-free data only as far as the denoiser lets it."""
+    settings = replace(SHORT, sampler=sampler, noise_floor=0.01)
+    prior, plan, y = Case("fourier", 4, 0.0, levels=1, settings=settings).build()
+    plain = replace(plan, settings=replace(settings, project=False))
+    seen: list[Progress] = []
+    projected = cascade_sample(prior, plan, y, NoiseSource([0]))
+    result = cascade_sample(prior, plain, y, NoiseSource([0]), callback=seen.append)
+    assert torch.equal(result.image, seen[-1].denoised)
+    assert float((plan.operator(result.image) - y).abs().max()) > 1e-4
+    assert torch.equal(plan.operator.project(result.image, y), projected.image)
 
 
 # ---- signed and complex data ----

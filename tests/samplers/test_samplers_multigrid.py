@@ -228,18 +228,20 @@ def test_batch_size_and_order_never_change_an_image(dtype: torch.dtype, sigma_y:
     assert len({image.sum().item() for image in together}) == 5
 
 
-def test_callback() -> None:
+@pytest.mark.parametrize("project", [True, False])
+def test_callback(project: bool) -> None:
     problem, seen = CASES[0].build(), []
-    result = reconstruct(
-        problem.prior, problem.plan, problem.y, NoiseSource([0]), callback=seen.append
-    )
+    plan = replace(problem.plan, settings=replace(problem.plan.settings, project=project))
+    result = reconstruct(problem.prior, plan, problem.y, NoiseSource([0]), callback=seen.append)
     assert [(p.level, p.step, p.steps) for p in seen] == [
         *((2, k, 12) for k in range(12)),
         *((1, k, 10) for k in range(10)),
     ]
     assert all(isinstance(p, Progress) for p in seen)
     # The finest grid has no chain after it: only the projection follows.
-    last = problem.operator.project(seen[-1].denoised, problem.y)
+    last = seen[-1].denoised
+    if project:
+        last = problem.operator.project(last, problem.y)
     assert torch.equal(result.image, last)
 
 

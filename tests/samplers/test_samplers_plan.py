@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,6 +57,11 @@ def sampled(p: CascadePlan) -> list[int]:
         (4, 0.0, 3, {}, [66, 68, 66], [1, 2]),
         (4, 0.0, 3, {"skip_determined": False}, [66, 66, 68], [1, 2, 3]),
         (4, 0.0, 3, {"redistribute": True}, [100, 100, 0], [1, 2]),
+        (4, 0.0, 3, {"step_shares": (0.5, 1.5, 1.0)}, [33, 101, 66], [1, 2]),
+        (4, 0.0, 3, {"step_shares": (0.5, 1.0)}, [40, 80, 80], [1, 2]),
+        (4, 0.0, 3, {"step_shares": (0.5, 1.5), "redistribute": True}, [50, 150, 0], [1, 2]),
+        (4, 0.1, 3, {"step_shares": (0.5, 1.5, 1.0)}, [33, 100, 67], [1, 2, 3]),
+        (2, 0.0, 3, {"step_shares": (0.5, 1.5, 1.0)}, [200, 0, 0], [1]),
         (4, 0.1, 3, {}, [66, 66, 68], [1, 2, 3]),
         (2, 0.0, 3, {}, [200, 0, 0], [1]),
         (2, 0.0, 3, {"skip_determined": False}, [200, 0, 0], [1]),
@@ -70,7 +76,7 @@ def test_steps(
     factor: int,
     sigma_y: float,
     levels: int,
-    changes: dict[str, bool],
+    changes: dict[str, Any],
     expected_steps: list[int],
     expected_sampled: list[int],
 ) -> None:
@@ -78,6 +84,12 @@ def test_steps(
     assert steps(p) == expected_steps
     assert sampled(p) == expected_sampled
     assert p.steps_nominal == 200
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, [], [1.0, math.inf], (1.0, math.nan)])
+def test_step_shares_out_of_range(wrong: object) -> None:
+    with pytest.raises(MRCascadeError, match="settings 'paper': step_shares must be > 0"):
+        replace(PAPER, step_shares=wrong)
 
 
 def test_another_kind_of_operator_uses_all_levels() -> None:
@@ -88,8 +100,9 @@ def test_another_kind_of_operator_uses_all_levels() -> None:
 
 
 def test_mean_has_one_step_for_each_level_that_takes_part() -> None:
-    mean = SamplerSettings("mean", steps=None)
+    mean = SamplerSettings("mean", steps=None, step_shares=(0.1, 1.0))
     assert plan(4, 0.0, mean).steps_nominal == 3
+    assert steps(plan(4, 0.0, mean)) == [1, 1, 1]
     assert plan(2, 0.0, mean).steps_nominal == 1
 
 

@@ -47,9 +47,20 @@ def test_remainder_goes_to_the_coarsest_sampled_level() -> None:
     assert split_steps(3, [1, 2, 3]) == {1: 1, 2: 1, 3: 1}
 
 
+def test_shares_of_the_steps() -> None:
+    shares = {1: 0.5, 2: 1.5, 3: 1.0}
+    assert split_steps(200, [1, 2, 3], [1, 2], shares) == {1: 33, 2: 101, 3: 66}
+    assert split_steps(200, [1, 2, 3], None, shares) == {1: 33, 2: 100, 3: 67}
+    assert split_steps(200, [1], None, shares) == {1: 200}
+    assert 9 * 0.6 / (0.6 + 0.2 + 0.1) < 6  # in floating point
+    assert split_steps(9, [1, 2, 3], None, {1: 0.6, 2: 0.2, 3: 0.1}) == {1: 6, 2: 2, 3: 1}
+
+
 def test_split_errors() -> None:
     with pytest.raises(MRCascadeError, match="2 steps cannot be split over 3 levels"):
         split_steps(2, [1, 2, 3])
+    with pytest.raises(MRCascadeError, match="10 steps cannot be split over 2 levels"):
+        split_steps(10, [1, 2], None, {1: 0.01, 2: 1.0})
 
 
 def test_settings_survive_json() -> None:

@@ -136,7 +136,8 @@ def _mean_seconds(prior: CascadePrior, plan: CascadePlan, settings: SamplerSetti
 
 def _sampling_seconds(prior: CascadePrior, plan: CascadePlan, settings: SamplerSettings) -> float:
     """Chains of a few steps per level: the quickest way from one step to the next counts."""
-    short = replace(settings, steps=TIMED * len(plan.tasks), redistribute=False)
+    few = TIMED * len(plan.tasks)
+    short = replace(settings, steps=few, step_shares=1.0, redistribute=False)
     short_plan = make_plan(prior, plan.operator, plan.sigma_y, short)
     ticks: dict[int, list[float]] = {}
 

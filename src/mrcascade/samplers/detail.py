@@ -32,17 +32,17 @@ def keep_detail(
         callback: called after each network evaluation, which only the mean takes.
 
     Returns the draw itself where no level that a chain ran for is to lose any detail. Noise-free
-    data are met as exactly as before.
+    data are met as exactly as by the draw.
     """
-    finest = finest_mean(plan)
+    settings, finest = plan.settings, finest_mean(plan)
     if finest is None:
         return draw
     mean = cascade_mean(prior, plan, y, finest=finest, callback=callback)
-    shares = [plan.settings.detail_at(task.level) for task in plan.tasks]
+    shares = [settings.detail_at(task.level) for task in plan.tasks]
     bands = plan.pyramid.decompose(draw.image - mean.image)
     kept = [share * band for share, band in zip(shares, bands, strict=True)]
     image = mean.image + plan.pyramid.rebuild(kept)
-    if plan.sigma_y == 0:
+    if plan.sigma_y == 0 and settings.project:
         image = plan.operator.project(image, y)
     evaluations = {i: n + mean.evaluations[i] for i, n in draw.evaluations.items()}
     return replace(draw, image=image, evaluations=evaluations)

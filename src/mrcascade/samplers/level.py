@@ -160,7 +160,9 @@ class LevelProblem:
         return step
 
     def finish(self, band: Tensor) -> Tensor:
-        """The image rebuilt at this level: constrained, then projected onto exact data."""
+        """The image rebuilt at this level: constrained, then projected onto exact data (unless
+        the settings leave that out)."""
         image = self.image(self.constrain(band))
         data = self.task.data
-        return data.operator.project(image, self.target) if data.sigma == 0 else image
+        exact = data.sigma == 0 and self.plan.settings.project
+        return data.operator.project(image, self.target) if exact else image

@@ -89,10 +89,11 @@ def plan_cascade(
 ) -> CascadePlan:
     """Plan a cascade of ``levels`` bands of ``kernel`` for y = H x + noise.
 
-    T is shared by all levels, with one exception: where noise-free data of the prior's kernel fix
-    a level finer than L, only the levels finer than that one take part (the paper's table 1: 2x
-    with the level-1 model alone). A level that takes part but is determined has no chain unless
-    the settings switch that off; its steps go to nobody unless they are to be redistributed.
+    T is shared by all levels, as ``step_shares`` says, with one exception: where noise-free data
+    of the prior's kernel fix a level finer than L, only the levels finer than that one take part
+    (the paper's table 1: 2x with the level-1 model alone). A level that takes part but is
+    determined has no chain unless the settings switch that off; its steps go to nobody unless
+    they are to be redistributed.
 
     The band constraint is imposed by default where ``down(up(z)) = z`` and y is of the prior's
     kernel. y then says nothing about the bands finer than its grid, which noisy data would pull
@@ -120,7 +121,9 @@ def plan_cascade(
     sampled = [i for i in taking_part if not (skipped and _determined(grid, sigma_y, i))]
     sharing = sampled if settings.redistribute else taking_part
     total = len(sharing) if settings.steps is None else settings.steps
-    steps = split_steps(total, sharing, sampled)
+    # A mean has one evaluation per level whatever the shares of a chain's steps.
+    shares = None if settings.steps is None else {i: settings.step_share_at(i) for i in sharing}
+    steps = split_steps(total, sharing, sampled, shares)
     return CascadePlan(
         tasks=tuple(
             LevelTask(level, data, steps.get(level, 0), level in sampled)

@@ -1,7 +1,7 @@
 """Noise levels of a chain, and how a number of steps is split over the levels of a cascade."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mrcascade.errors import MRCascadeError
 
@@ -37,23 +37,29 @@ def karras_sigmas(
 
 
 def split_steps(
-    total: int, levels: Sequence[int], sampled: Sequence[int] | None = None
+    total: int,
+    levels: Sequence[int],
+    sampled: Sequence[int] | None = None,
+    shares: Mapping[int, float] | None = None,
 ) -> dict[int, int]:
-    """Steps of each level: ``total // len(levels)``, the remainder to the coarsest sampled level.
+    """Steps of each level: its share of T rounded down, what remains to the coarsest sampled one.
 
     Args:
         total: T, at least one step per level.
         levels: the levels that share T; larger numbers are coarser.
         sampled: those of them that run a chain; all of them by default. If none does, the
             remainder goes to the coarsest level.
+        shares: of each level, > 0, in any unit; equal by default, ``total // len(levels)`` each.
 
     Raises MRCascadeError where a level would have no step.
     """
-    if not levels or total < len(levels):
+    shares = dict.fromkeys(levels, 1.0) if shares is None else shares
+    whole = sum(shares[level] for level in levels)
+    # Shares such as 0.1 are not exact, and a whole number of steps must not lose one to that.
+    steps = {level: math.floor(total * shares[level] / whole + 1e-9) for level in levels}
+    if not steps or min(steps.values()) < 1:
         raise MRCascadeError(
             f"{total} steps cannot be split over {len(levels)} levels; raise the steps"
         )
-    share, remainder = divmod(total, len(levels))
-    steps = dict.fromkeys(levels, share)
-    steps[max(sampled or levels)] += remainder
+    steps[max(sampled or levels)] += total - sum(steps.values())
     return steps

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
@@ -28,6 +28,8 @@ class SamplerSettings:
         lam: DiffPIR's lambda, > 0, in consistent units (see ``diffpir.proximal_step``).
         noise_floor: floor of sigma_y in the data step, in image units. At 0 noise-free data are
             met exactly in each step.
+        project: end each level that has exact data with the projection onto them. Published
+            posterior samplers do not.
         sigma_start, sigma_min: first and last noise level of the chain of each level, finest
             first, in units of the standard deviation of the level's band; None leaves both to
             the prior.
@@ -41,6 +43,8 @@ class SamplerSettings:
         consistency: what the levels finer than the measurement compare with. "measurement" is
             the measurement itself, "cascade" the image rebuilt at the next coarser level.
         skip_determined: leave out the chain of a level that noise-free data fix completely.
+        step_shares: how much of T a level gets in relation to the others, > 0, or several such
+            numbers: of each level, as ``orientations`` has them. 1 shares T equally.
         redistribute: give the steps of skipped levels to the others.
         band_constraint: impose down(x_(i)) = 0 on the bands. None imposes it where it agrees
             with the data (see ``plan_cascade``).
@@ -74,6 +78,7 @@ class SamplerSettings:
     zeta: float = 0.3
     lam: float = 1.0
     noise_floor: float = 0.0
+    project: bool = True
     sigma_start: tuple[float, ...] | None = None
     sigma_min: tuple[float, ...] | None = None
     start_at_mean: bool = False
@@ -81,6 +86,7 @@ class SamplerSettings:
     rho: float = 7.0
     consistency: Consistency = "measurement"
     skip_determined: bool = True
+    step_shares: float | tuple[float, ...] = 1.0
     redistribute: bool = False
     band_constraint: bool | None = None
     condition_error: float = 0.0
@@ -111,14 +117,9 @@ class SamplerSettings:
         self._require(fits, "start_at_data", "off for samplers other than diffpir")
         self._require(0 <= self.step_size < math.inf, "step_size", ">= 0")
         self._require(0 <= self.condition_error < 1, "condition_error", "in [0, 1)")
-        for field in ("orientations", "detail"):
-            if isinstance(getattr(self, field), list):
-                object.__setattr__(self, field, tuple(getattr(self, field)))
-        counts, shares = _by_level(self.orientations), _by_level(self.detail)
-        fits = bool(counts) and all(n in (1, 2, 4, 8) for n in counts)
-        self._require(fits, "orientations", "1, 2, 4 or 8")
-        fits = bool(shares) and all(0 <= share <= 1 for share in shares)
-        self._require(fits, "detail", "in [0, 1]")
+        self._require_by_level("orientations", lambda n: n in (1, 2, 4, 8), "1, 2, 4 or 8")
+        self._require_by_level("detail", lambda share: 0 <= share <= 1, "in [0, 1]")
+        self._require_by_level("step_shares", lambda share: 0 < share < math.inf, "> 0")
         self._require(self.grids >= 1, "grids", "1 or more")
         self._require(0 < self.pnp_step < 2, "pnp_step", "in (0, 2)")
         self._require(self.pnp_corrections >= 0, "pnp_corrections", ">= 0")
@@ -132,6 +133,10 @@ class SamplerSettings:
     def detail_at(self, level: int) -> float:
         """``detail`` of one level, 1 the finest."""
         return float(_at(level, self.detail))
+
+    def step_share_at(self, level: int) -> float:
+        """``step_shares`` of one level, 1 the finest."""
+        return float(_at(level, self.step_shares))
 
     @property
     def full_detail(self) -> bool:
@@ -156,6 +161,12 @@ class SamplerSettings:
         self._require(self.full_detail, "detail", "1 on grids, which have no bands")
         fits = self.sampler == "multigrid" or set(_by_level(self.orientations)) == {1}
         self._require(fits, "orientations", "1 for multigrid-pnp, which is no chain")
+
+    def _require_by_level(self, field: str, fits: Callable[[float], bool], rule: str) -> None:
+        if isinstance(getattr(self, field), list):  # of JSON
+            object.__setattr__(self, field, tuple(getattr(self, field)))
+        values = _by_level(getattr(self, field))
+        self._require(bool(values) and all(map(fits, values)), field, rule)
 
     def _require(self, holds: bool, field: str, rule: str) -> None:
         if not holds:
