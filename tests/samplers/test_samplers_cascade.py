@@ -198,10 +198,11 @@ def test_starts() -> None:
 
 
 def test_schedule_in_units_of_the_band() -> None:
-    settings = replace(SHORT, sigma_start=(5.0, 6.0, 7.0), sigma_min=(0.1, 0.2, 0.3), rho=3.0)
+    starts, ends, curves = (5.0, 6.0, 7.0), (0.1, 0.2, 0.3), (2.0, 3.0, 3.0)
+    settings = replace(SHORT, sigma_start=starts, sigma_min=ends, rho=(2.0, 3.0))
     prior, plan, y = Case("fourier", 4, 0.05, settings=settings).build()
     for i, (level, task) in enumerate(zip(prior.levels, plan.tasks, strict=True)):
-        expected = karras_sigmas(10, (5.0 + i) * level.std, (0.1 + 0.1 * i) * level.std, 3.0)
+        expected = karras_sigmas(10, starts[i] * level.std, ends[i] * level.std, curves[i])
         assert level_sigmas(level, settings, task) == pytest.approx(expected, rel=1e-14)
     seen: list[Progress] = []
     cascade_sample(prior, plan, y, NoiseSource([0]), callback=seen.append)

@@ -124,7 +124,7 @@ def _diffuse_back(
     band = diffpir(
         denoise,
         problem.band(problem.target),
-        karras_sigmas(task.steps, sigma, sigma_min, settings.rho),
+        karras_sigmas(task.steps, sigma, sigma_min, settings.rho_at(task.level)),
         lambda x0, sigma: x0,
         zeta=settings.zeta,
         noise=noise,
@@ -151,4 +151,4 @@ def level_sigmas(
         start = settings.sigma_start[index] * level.std
     if settings.sigma_min is not None:
         end = settings.sigma_min[index] * level.std
-    return karras_sigmas(task.steps, start, end, settings.rho)
+    return karras_sigmas(task.steps, start, end, settings.rho_at(task.level))

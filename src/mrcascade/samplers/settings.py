@@ -39,7 +39,8 @@ class SamplerSettings:
             reverse diffusion without data steps, with zeta of the noise that it brings in: at 1
             and for many steps, a draw from the posterior given y and the coarser image. Less
             noise than the denoiser knows is left to the usual chain.
-        rho: curvature of the noise schedule.
+        rho: curvature of the noise schedule, > 0, or several such numbers: of each level, as
+            ``orientations`` has them. Larger ones put more of the steps at little noise.
         consistency: what the levels finer than the measurement compare with. "measurement" is
             the measurement itself, "cascade" the image rebuilt at the next coarser level.
         skip_determined: leave out the chain of a level that noise-free data fix completely.
@@ -83,7 +84,7 @@ class SamplerSettings:
     sigma_min: tuple[float, ...] | None = None
     start_at_mean: bool = False
     start_at_data: bool = False
-    rho: float = 7.0
+    rho: float | tuple[float, ...] = 7.0
     consistency: Consistency = "measurement"
     skip_determined: bool = True
     step_shares: float | tuple[float, ...] = 1.0
@@ -108,7 +109,6 @@ class SamplerSettings:
         self._require(0 <= self.zeta <= 1, "zeta", "in [0, 1]")
         self._require(0 < self.lam < math.inf, "lam", "> 0")
         self._require(0 <= self.noise_floor < math.inf, "noise_floor", ">= 0")
-        self._require(0 < self.rho < math.inf, "rho", "> 0")
         self._require(0 < self.spread < math.inf, "spread", "> 0")
         for field, kind in (("consistency", Consistency), ("sampler", Sampler)):
             known = get_args(kind)
@@ -119,7 +119,8 @@ class SamplerSettings:
         self._require(0 <= self.condition_error < 1, "condition_error", "in [0, 1)")
         self._require_by_level("orientations", lambda n: n in (1, 2, 4, 8), "1, 2, 4 or 8")
         self._require_by_level("detail", lambda share: 0 <= share <= 1, "in [0, 1]")
-        self._require_by_level("step_shares", lambda share: 0 < share < math.inf, "> 0")
+        for field in ("rho", "step_shares"):
+            self._require_by_level(field, lambda value: 0 < value < math.inf, "> 0")
         self._require(self.grids >= 1, "grids", "1 or more")
         self._require(0 < self.pnp_step < 2, "pnp_step", "in (0, 2)")
         self._require(self.pnp_corrections >= 0, "pnp_corrections", ">= 0")
@@ -137,6 +138,10 @@ class SamplerSettings:
     def step_share_at(self, level: int) -> float:
         """``step_shares`` of one level, 1 the finest."""
         return float(_at(level, self.step_shares))
+
+    def rho_at(self, level: int) -> float:
+        """``rho`` of one level, 1 the finest."""
+        return float(_at(level, self.rho))
 
     @property
     def full_detail(self) -> bool:
