@@ -352,7 +352,12 @@ def test_two_levels_are_the_finest_of_a_cascade_and_a_prior_of_one_level(
     cascade = replace(
         prior,
         sampling={
-            "paper": {"zeta": 0.1, "sigma_start": [9.0, 8.0, 7.0]},
+            "paper": {
+                "zeta": 0.1,
+                "sigma_start": [9.0, 8.0, 7.0],
+                "rho": [2, 2, 7],
+                "step_shares": [0.5, 1.5, 1],
+            },
             "mean": {"orientations": 2},
         },
         provenance={"files": ["b", "a"]},
@@ -361,7 +366,8 @@ def test_two_levels_are_the_finest_of_a_cascade_and_a_prior_of_one_level(
     single.provenance = {"files": ["a", "c"]}
     both = cascade.with_coarsest(single)
     assert both.levels == [prior.levels[0], single.levels[0]]
-    # The coarse level starts where it always does; the fine one as in the cascade.
+    # The coarse level starts where it always does; the fine one as in the cascade. Schedules of
+    # three levels are no guide.
     start = [9.0, single.levels[0].spec.sigma_max]
     assert both.sampling == {
         "paper": {"zeta": 0.4, "sigma_start": start},

@@ -194,7 +194,12 @@ class CascadePrior:
         ends["sigma_min"] = other.levels[0].spec.sigma_min
 
         def settings(mode: str) -> dict[str, Any]:
-            own = self.sampling.get(mode, {})
+            # The schedules of three levels, tuned together, say nothing of two.
+            own = {
+                key: value
+                for key, value in self.sampling.get(mode, {}).items()
+                if key not in ("rho", "step_shares")
+            }
             fitted = {k: [own[k][0], end] for k, end in ends.items() if own.get(k)}
             return {**own, **fitted, **other.sampling.get(mode, {})}
 
