@@ -170,6 +170,7 @@ def test_complex_images_need_a_complex_prior(prior: CascadePrior, tmp_path: Path
         ({"mode": "paper:magic=1"}, "mode 'paper:magic=1': no setting 'magic'; known are"),
         ({"mode": "paper:zeta=much"}, "mode 'paper:zeta=much': zeta=much is of the wrong kind"),
         ({"mode": "mean:orientations=3"}, "orientations must be 1, 2, 4 or 8; got 3"),
+        ({"mode": "paper:project=False"}, "project must be true or false; got 'False'"),
         ({"mode": "mean", "steps": 5}, "drop --steps"),
         ({"mode": "mean", "samples": 2}, "needs a sampling mode"),
         ({"samples": 0, "mode": "paper"}, "1 or more"),

@@ -87,7 +87,7 @@ def super_resolve(
         operator: H; its input is the grid of the result.
         prior: on the device that does the work.
         noise: sigma_y as a fraction of the measurement's robust maximum; 0 for noise-free data,
-            which every result then meets exactly.
+            which every result then meets exactly (but for settings with ``project`` off).
         mode: recipe name ("mean", "paper", ...; see ``RECIPES``), perhaps with settings after it
             ("paper:zeta=0.1", see `resolve_settings`), or settings of one's own.
         steps: T instead of the recipe's.

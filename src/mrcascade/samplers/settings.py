@@ -105,6 +105,14 @@ class SamplerSettings:
             if values is not None:  # JSON has lists where the dataclass has tuples
                 object.__setattr__(self, field, tuple(float(v) for v in values))
                 self._require(all(0 < v < math.inf for v in values), field, "positive numbers")
+        for field in (
+            "project",
+            "start_at_mean",
+            "start_at_data",
+            "skip_determined",
+            "redistribute",
+        ):
+            self._require(isinstance(getattr(self, field), bool), field, "true or false")
         self._require(self.steps is None or self.steps >= 1, "steps", "1 or more, or none")
         self._require(0 <= self.zeta <= 1, "zeta", "in [0, 1]")
         self._require(0 < self.lam < math.inf, "lam", "> 0")
