@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,9 @@ def test_info_of_prior_and_image(
     prior_folder: Path, low: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert main(["info", str(prior_folder)]) == 0
-    assert "magnitude, kernel fourier, 3 levels, factors up to 4" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "magnitude, kernel fourier, 3 levels, factors up to 4" in out
+    assert sha256((prior_folder / "prior.json").read_bytes()).hexdigest() in out
     assert main(["info", str(low)]) == 0
     assert "16 x 16 pixels" in capsys.readouterr().out
 

@@ -19,6 +19,7 @@ from mrcascade import (
 )
 from mrcascade.intensity import robust_maximum
 from mrcascade.memory import image_bytes
+from mrcascade.noise_estimate import estimate_noise
 from mrcascade.pipeline import expected_evaluations
 from mrcascade.restore import make_plan, relative_residual, resolve_settings
 from mrcascade.samplers import RECIPES, Progress
@@ -144,6 +145,16 @@ def test_noise_lets_the_result_leave_the_data(prior: CascadePrior) -> None:
     y, operator = measure(phantom(1))
     assert super_resolve(y, operator, prior, noise=0.05).residual.max() > 1e-3
     assert super_resolve(y, operator, prior, noise=0.05, mode=SHORT).residual.max() > 1e-3
+
+
+def test_noise_is_estimated_on_request(prior: CascadePrior) -> None:
+    y, operator = measure(phantom(2, 128), 2)
+    noise = estimate_noise(y) / robust_maximum(y)
+    estimated = super_resolve(y, operator, prior, noise=None)
+    assert estimated.settings["noise"] == noise > 0.01
+    np.testing.assert_array_equal(
+        estimated.mean, super_resolve(y, operator, prior, noise=noise).mean
+    )
 
 
 def test_complex_images_need_a_complex_prior(prior: CascadePrior, tmp_path: Path) -> None:

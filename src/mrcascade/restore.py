@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
+from mrcascade.noise_estimate import estimate_noise, slices_for_noise
 from mrcascade.operators import LinearOperator, SeparableOperator, expected_error
 from mrcascade.prior import CascadePrior
 from mrcascade.samplers import (
@@ -69,7 +70,7 @@ def super_resolve(
     operator: LinearOperator,
     prior: CascadePrior,
     *,
-    noise: float = 0.0,
+    noise: float | None = 0.0,
     mode: str | SamplerSettings = "mean",
     steps: int | None = None,
     samples: int = 1,
@@ -87,7 +88,8 @@ def super_resolve(
         operator: H; its input is the grid of the result.
         prior: on the device that does the work.
         noise: sigma_y as a fraction of the measurement's robust maximum; 0 for noise-free data,
-            which every result then meets exactly (but for settings with ``project`` off).
+            which every result then meets exactly (but for settings with ``project`` off); None to
+            estimate it from the measurement (`estimate_noise`), as the command does.
         mode: recipe name ("mean", "paper", ...; see ``RECIPES``), perhaps with settings after it
             ("paper:zeta=0.1", see `resolve_settings`), or settings of one's own.
         steps: T instead of the recipe's.
@@ -113,6 +115,8 @@ def super_resolve(
     scale = robust_maximum(stack) if scale is None else scale
     if not scale > 0:
         raise MRCascadeError("the measurement is zero almost everywhere; nothing to restore")
+    if noise is None:
+        noise = estimate_noise(stack[i] for i in slices_for_noise(len(stack))) / scale
     plan = make_plan(prior, operator, noise, settings) if plan is None else plan
     y = to_channels(stack / scale, prior.device)
     moments = _Moments(len(stack), samples)

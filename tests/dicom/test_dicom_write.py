@@ -175,6 +175,20 @@ def test_deidentified(tmp_path: Path, sr: Callable, capsys) -> None:
     assert all(re.fullmatch(r"anon-[0-9a-f]{8}_.*", f.name) for f in folders)
 
 
+def test_deidentified_folders(tmp_path: Path, sr: Callable) -> None:
+    for name in ("DOE_JOHN", "ROE_JANE"):
+        series(tmp_path / "scans" / name / "T2", phantom(SHAPE))
+    (tmp_path / "scans" / "DOE_JOHN" / "DOE.dcm").write_bytes(bytes(128) + b"DICM" + bytes(40))
+    assert sr(tmp_path / "scans", "--deidentify") == 1  # one of three cannot be read
+    out = tmp_path / "out"
+    assert len(list(out.glob("anon-*_desc-sr2x.dicom"))) == 2
+    record = json.loads((out / "run.json").read_text())
+    assert [one["Status"] for one in record["Results"]] == ["done", "done", "failed"]
+    written = "".join(path.read_text() for path in out.glob("*.json"))
+    written += "".join(str(path.relative_to(out)) for path in out.rglob("*"))
+    assert "DOE" not in written and "ROE" not in written and "T2" not in written
+
+
 def test_deidentify_is_for_dicom(tmp_path: Path, sr: Callable, capsys) -> None:
     np.save(tmp_path / "a.npy", phantom((16, 16)))
     assert sr(tmp_path / "a.npy", "--deidentify") == 2

@@ -179,6 +179,20 @@ def test_a_whole_study(
     assert (output / "all.csv").read_bytes() == before
 
 
+def test_another_split_than_the_study_s(
+    test_set: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = test_set(("brain/val/a_x.npy",))
+    prior = write_random_prior(tmp_path / "prior")
+    task = {"name": "2x", "factor": 2, "methods": ["paper", "mean"], "figure": "difference"}
+    study = write_study(tmp_path, prior=str(prior), tasks=[task])
+    command = ["reproduce", str(study), "--data", str(root), "-o", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert "no files in split 'test'; there are val" in capsys.readouterr().err
+    assert main([*command, "--split", "val"]) == 0
+    assert "split val: 1 slices" in (tmp_path / "out" / "results.md").read_text()
+
+
 def test_bundled_studies_name_methods_that_are_there() -> None:
     assert bundled_studies() == ["paper", "quick"]
     for name in bundled_studies():

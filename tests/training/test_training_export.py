@@ -122,16 +122,18 @@ def test_command(data: Path, tmp_path: Path, capsys) -> None:
 
 @pytest.mark.usefixtures("_no_plot")
 def test_training_starts_from_a_prior(finished: Path, data: Path, tmp_path: Path) -> None:
-    """Its weights and its statistics, not those of the new data; recorded in the new prior."""
+    """Its weights and its statistics, not those of the new data; its settings; recorded."""
     changed = tmp_path / "changed"
     shutil.copytree(finished / "prior", changed)
     document = json.loads((changed / "prior.json").read_text())
     document["levels"][2]["statistics"]["std"] *= 1.5
+    document["sampling"] = {"paper": {"zeta": 0.7}}
     (changed / "prior.json").write_text(json.dumps(document))
     # A rate of zero leaves the weights alone but for EDM2's normalisation of them.
     config = replace(TINY, images=8, mean_images=0, rate=0.0, start=str(changed))
     folder = train_cascade(data, tmp_path / "run", config)
     old, new = CascadePrior.from_pretrained(changed), CascadePrior.from_pretrained(folder)
+    assert new.sampling == {"paper": {"zeta": 0.7}}
     for a, b in zip(old.levels, new.levels, strict=True):
         assert a.spec.statistics == b.spec.statistics
         assert b.spec.training["config"]["start"] == str(changed)

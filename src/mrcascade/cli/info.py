@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from mrcascade.cli import options
 from mrcascade.errors import MRCascadeError
-from mrcascade.prior_format import PRIOR_FILE, bundled_priors, prior_folder, read_document
+from mrcascade.prior_format import (
+    PRIOR_FILE,
+    bundled_priors,
+    file_sha256,
+    prior_folder,
+    read_document,
+)
 
 if TYPE_CHECKING:
     from mrcascade.io import Input
@@ -52,6 +58,7 @@ def describe_prior(folder: Path) -> list[str]:
             f"prior {document['name']}: {kind}, kernel {document['kernel']},"
             f" {len(levels)} levels, factors up to {document['maximum_factor']}, {size:.1f} MB",
             f"folder: {folder}",
+            f"SHA-256 of its {PRIOR_FILE}: {file_sha256(folder / PRIOR_FILE)}",
             f"trained on {provenance.get('slices', '?')} slices of"
             f" {len(provenance.get('files', []))} files ({provenance.get('data', '?')})",
         ]

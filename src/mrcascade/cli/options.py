@@ -124,7 +124,8 @@ def add_noise(parser: argparse.ArgumentParser, default: float | None, extra: str
         type=_fraction,
         default=default,
         metavar="SIGMA",
-        help=f"standard deviation of the noise, as a fraction of the image's maximum {extra}",
+        help="standard deviation of the noise, as a fraction of the low-resolution image's robust"
+        f" maximum (99.9th percentile) {extra}",
     )
 
 

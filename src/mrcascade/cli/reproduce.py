@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 from mrcascade.cli import options
@@ -28,6 +29,9 @@ def add_parser(subparsers: Any) -> None:
         help="paper, quick, or a JSON file; default: %(default)s",
     )
     options.add_data(parser)
+    parser.add_argument(
+        "--split", metavar="NAME", help="train, val or test (default: what the study says)"
+    )
     options.add_batch_size(parser)
     options.add_workers(parser)
     options.add_device(parser)
@@ -49,10 +53,13 @@ def run(arguments: argparse.Namespace) -> None:
         lpips_weights=arguments.lpips_weights,
         overwrite=arguments.overwrite,
     )
+    study = read_study(arguments.study)
+    if arguments.split:
+        study = replace(study, split=arguments.split)
     command = shlex.join(["mrcascade", *sys.argv[1:]])
     with closing(SliceBar()) as bar:
         written = run_study(
-            read_study(arguments.study),
+            study,
             common,
             arguments.output,
             command,

@@ -30,7 +30,10 @@ def add_parser(subparsers: Any) -> None:
         "-o", "--output", type=Path, required=True, metavar="DIR", help="run folder"
     )
     parser.add_argument(
-        "--network", default="small", help="tiny, mini, small, xs or s; default: small"
+        "--network",
+        default="small",
+        help="tiny, mini, small, xs, s, or to compare with them small-single, small-regression;"
+        " default: %(default)s",
     )
     parser.add_argument("--name", help="of the prior (default: the run folder's)")
     parser.add_argument(

@@ -181,10 +181,17 @@ class Batch:
             "Part": [self.part.number, self.part.count],
             "Files": len(self.items),
             "Request": sr_request(self.prior, self.job),
-            "Results": [_described(done, self.output) for done in self.results],
+            "Results": [self._described(done) for done in self.results],
         }
         with atomic_output(self.output / self.part.record_name, overwrite=True) as path:
             path.write_text(json.dumps(document, indent=1) + "\n")
+
+    def _described(self, done: Done) -> dict[str, Any]:
+        outputs = [path.relative_to(self.output).as_posix() for path in done.outputs]
+        facts = {"Status": done.status, "Seconds": round(done.seconds, 3), "Outputs": outputs}
+        if self.job.deidentify:
+            return facts  # the rest has names of the input's folders and files in it
+        return {"Input": str(done.item)} | facts | {"Notes": done.notes, "Error": done.error}
 
 
 def _noting(done: Done, say: Report) -> Report:
@@ -193,14 +200,3 @@ def _noting(done: Done, say: Report) -> Report:
         say(line)
 
     return note
-
-
-def _described(done: Done, output: Path) -> dict[str, Any]:
-    return {
-        "Input": str(done.item),
-        "Status": done.status,
-        "Seconds": round(done.seconds, 3),
-        "Outputs": [path.relative_to(output).as_posix() for path in done.outputs],
-        "Notes": done.notes,
-        "Error": done.error,
-    }

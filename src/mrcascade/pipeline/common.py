@@ -125,7 +125,7 @@ def sr_targets(item: Item, output: Path, job: SuperResolution) -> dict[str, Path
     Raises MRCascadeError where its name has no format, or ``job.format`` cannot be made of it.
     """
     named = output_name(item.image, job.deidentify)
-    folder = output / item.folder
+    folder = output if job.deidentify else output / item.folder  # whose name may be a patient's
     kinds = _descriptions_and_endings(item, job)
     magnitude = named.magnitude if isinstance(named, Pair) else named
     targets = {k: folder / derived_name(magnitude, d, e) for k, (d, e) in kinds.items()}

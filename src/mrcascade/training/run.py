@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -113,8 +113,9 @@ def train_cascade(
 
     Checkpoints, logs, snapshots and ``loss.png`` go to ``output``. With ``resume`` a level goes
     on from its checkpoint; the others begin with the weights and the statistics of the prior
-    ``config.start``, if it names one. ``ema_std`` names another EMA profile for the prior, see
-    ``export``. ``progress(level, images, done)`` makes the per-step callback of a level. With
+    ``config.start``, if it names one; the new prior has that one's settings of the recipes.
+    ``ema_std`` names another EMA profile for the prior, see ``export``.
+    ``progress(level, images, done)`` makes the per-step callback of a level. With
     ``simulate_phase`` magnitudes become complex images (``mrcascade.phase``), with
     ``complex_kspace`` k-space gives complex images; the number of channels is that of the data,
     whatever ``config`` says. Returns the prior's folder, or None
@@ -145,8 +146,9 @@ def train_cascade(
         del trainer  # its patches, before the next level's are made
     if not all(checkpoint_file(output, i).exists() for i in range(1, config.levels + 1)):
         return None
+    sampling = begin.sampling if begin else {}
     return export(
-        output, config, cascade, data, name or output.name, device=device, ema_std=ema_std
+        output, config, cascade, data, name or output.name, sampling, device=device, ema_std=ema_std
     )
 
 
@@ -176,6 +178,7 @@ def export(
     cascade: CascadeData,
     data: Path,
     name: str,
+    sampling: Mapping[str, Any],
     *,
     device: str = "cpu",
     ema_std: float | None = None,
@@ -209,7 +212,7 @@ def export(
         ],
         spectrum=cascade.spectrum(),
         provenance=provenance,
-        sampling={},
+        sampling=sampling,
     )
     return folder
 
