@@ -196,6 +196,35 @@ def test_an_output_that_exists(tmp_path: Path, command: Callable, capsys) -> Non
     assert result.read_bytes() != b"precious"
 
 
+@pytest.mark.parametrize(
+    "command", [["train"], ["evaluate", "--factor", "2", "--overwrite"], ["sr", "--factor", "2"]]
+)
+def test_an_output_folder_that_cannot_be_written(
+    tmp_path: Path, prior_folder: Path, command: list[str], monkeypatch, capsys
+) -> None:
+    """A file in its place, and a folder without the right to write, which root has everywhere."""
+    (tmp_path / "data").mkdir()
+    path = nifti(tmp_path / "data" / "a.nii", RNG.normal(size=(40, 40, 3)) + 100)
+    taken = tmp_path / "taken"
+    taken.write_bytes(b"precious")
+    inputs = [str(path)] if command[0] == "sr" else ["--data", str(path.parent)]
+    prior = [] if command[0] == "train" else ["--prior", str(prior_folder)]
+    arguments = [*command, *inputs, *prior, "--device", "cpu", "-o"]
+    assert main([*arguments, str(taken)]) == 2
+    message = capsys.readouterr().err
+    assert f"cannot write {taken}: file exists" in message
+    assert message.count("\n") == 1
+    assert taken.read_bytes() == b"precious"
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("mrcascade.io.atomic.tempfile.TemporaryFile", denied)
+    assert main([*arguments, str(tmp_path / "out")]) == 2
+    message = capsys.readouterr().err
+    assert f"cannot write {tmp_path / 'out'}: permission denied; choose another" in message
+
+
 def test_the_output_is_not_the_input(tmp_path: Path, command: Callable, capsys) -> None:
     (tmp_path / "out").mkdir()
     path = nifti(tmp_path / "out" / "a_desc-sr4x.nii.gz")

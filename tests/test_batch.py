@@ -78,6 +78,9 @@ def test_resume_does_what_is_left(inputs: Path, tmp_path: Path, sr: Sr, capsys) 
     (output / "b_desc-sr2x.json").unlink()
     (output / "b_desc-sr2x.npy").write_bytes(b"half")
     before = {p: p.stat().st_mtime_ns for p in output.glob("[ac]_*")}
+    assert sr(inputs, "--resume", "--dry-run") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.rsplit(":", 1)[1][:13] == " already done" for line in said] == [True, False, True]
     assert sr(inputs, "--resume") == 0
     assert record(output) == {"a.npy": "skipped", "b.npy": "done", "c.npy": "skipped"}
     assert "3 files: 1 done, 2 skipped" in capsys.readouterr().out

@@ -193,6 +193,14 @@ def test_bad_settings_leave_nothing_behind(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_third_more_pixels(tmp_path: Path, prior: CascadePrior) -> None:
+    """1.333 is read as 4/3, as ``simulate`` reads it."""
+    source = save(tmp_path / "t2.nii.gz", volume((48, 48, 1)))
+    restored = restore(source, tmp_path / "out", prior, factor=(1.333, 1.333))[0]
+    assert restored.name == "t2_desc-sr1p333x.nii.gz"
+    assert nib.load(restored).shape == (64, 64, 1)
+
+
 def test_too_small_an_image_is_refused(tmp_path: Path, prior: CascadePrior) -> None:
     source = save(tmp_path / "t2.nii.gz", volume((8, 8, 4)))
     with pytest.raises(MRCascadeError, match=r"t2.nii.gz: the result would be 16x16; prior"):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from mrcascade import (
     CascadePrior,
@@ -20,6 +21,7 @@ from mrcascade import (
 from mrcascade.intensity import robust_maximum
 from mrcascade.memory import image_bytes
 from mrcascade.noise_estimate import estimate_noise
+from mrcascade.operators import CallableOperator
 from mrcascade.pipeline import expected_evaluations
 from mrcascade.restore import make_plan, relative_residual, resolve_settings
 from mrcascade.samplers import RECIPES, Progress
@@ -80,6 +82,23 @@ def test_foreign_operators_are_met_too(prior: CascadePrior, factor, kernel: str,
     y, operator = measure(phantom(1, 96), factor, kernel)
     result = super_resolve(y, operator, prior, mode=mode)
     assert result.residual.max() < 1e-5
+
+
+@pytest.mark.parametrize("mode", ["mean", SHORT])
+def test_an_operator_given_as_functions(prior: CascadePrior, mode) -> None:
+    """Motion along the diagonal and decimation: not separable."""
+
+    def forward(x: Tensor) -> Tensor:
+        return ((x + torch.roll(x, (1, 1), (-2, -1))) / 2)[..., ::2, ::2]
+
+    def adjoint(y: Tensor) -> Tensor:
+        x = y.new_zeros((*y.shape[:-2], 64, 64))
+        x[..., ::2, ::2] = y / 2
+        return x + torch.roll(x, (-1, -1), (-2, -1))
+
+    operator = CallableOperator(forward, adjoint, (64, 64), (32, 32))
+    y = operator(torch.from_numpy(phantom(1))).numpy()
+    assert super_resolve(y, operator, prior, mode=mode).residual.max() < 1e-5
 
 
 def test_seed_decides_and_batches_do_not(prior: CascadePrior) -> None:
@@ -157,6 +176,18 @@ def test_noise_is_estimated_on_request(prior: CascadePrior) -> None:
     )
 
 
+def test_noise_of_complex_images(prior: CascadePrior) -> None:
+    """The parts of a sloping phase pass through zero everywhere. The quantile of 282 blocks of 64
+    details varies by 2 %, four times which is allowed; the phase itself adds under 1 % to it."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:256, :256] / 256
+    body = 1.0 * ((rows - 0.5) ** 2 + (columns - 0.5) ** 2 < 0.2)
+    for cycles in (0, 6, 12):
+        image = body * np.exp(2j * np.pi * cycles * (rows + columns))
+        image += 0.02 * (rng.normal(size=body.shape) + 1j * rng.normal(size=body.shape))
+        assert estimate_noise([image]) == pytest.approx(0.02, rel=0.08)
+
+
 def test_complex_images_need_a_complex_prior(prior: CascadePrior, tmp_path: Path) -> None:
     x = phantom(2) * np.exp(1j * np.linspace(0, 3, 64)).astype(np.complex64)
     y, operator = measure(x)
@@ -182,6 +213,9 @@ def test_complex_images_need_a_complex_prior(prior: CascadePrior, tmp_path: Path
         ({"mode": "paper:zeta=much"}, "mode 'paper:zeta=much': zeta=much is of the wrong kind"),
         ({"mode": "mean:orientations=3"}, "orientations must be 1, 2, 4 or 8; got 3"),
         ({"mode": "paper:project=False"}, "project must be true or false; got 'False'"),
+        ({"mode": "paper:band_constraint=off"}, "band_constraint must be true, false or null"),
+        ({"mode": "paper:pnp_corrections=1.5"}, "pnp_corrections must be a whole number of 0"),
+        ({"mode": "paper:rho=0.001"}, "rho must be 0.1 or more; got 0.001"),
         ({"mode": "mean", "steps": 5}, "drop --steps"),
         ({"mode": "mean", "samples": 2}, "needs a sampling mode"),
         ({"samples": 0, "mode": "paper"}, "1 or more"),
@@ -206,6 +240,25 @@ def test_measurements_that_do_not_fit(prior: CascadePrior) -> None:
     y, operator = measure(phantom(1, 16), 2)
     with pytest.raises(MRCascadeError, match="needs at least 32 pixels per side"):
         super_resolve(y, operator, prior)
+
+
+def test_an_image_of_integers_is_not_rounded(prior: CascadePrior) -> None:
+    """Their steps are fine here; the result between 0 and 1 that they are restored as is not."""
+    y, operator = measure(phantom(1), 2)
+    counts = (1000 * np.abs(y)).astype(np.uint16)
+    result = super_resolve(counts, operator, prior)
+    exact = super_resolve(counts.astype(np.float32), operator, prior)
+    assert result.mean.dtype == np.float32
+    np.testing.assert_array_equal(result.mean, exact.mean)
+    assert result.residual.max() < 1e-5
+
+
+@pytest.mark.parametrize("values", [{"zetta": 0.2}, {"zeta": "0.2"}])
+def test_wrong_settings_in_a_prior(prior: CascadePrior, values: dict) -> None:
+    wrong = replace(prior, sampling={"paper": values})
+    with pytest.raises(MRCascadeError, match=r"'sampling' in its prior\.json has a setting of"):
+        resolve_settings(wrong, "paper")
+    assert resolve_settings(wrong, "mean") == RECIPES["mean"]
 
 
 @pytest.mark.parametrize("channels", [1, 2])

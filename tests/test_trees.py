@@ -75,7 +75,8 @@ def test_results_mirror_the_tree(tree: Path, tmp_path: Path, sr: Sr, capsys) -> 
 
 
 def test_what_is_named_itself_has_no_folder(tree: Path, tmp_path: Path, sr: Sr) -> None:
-    (tmp_path / "list.txt").write_text("in/anna/t2.nii.gz\n")
+    # As Windows' editors write text, with a mark at its begin.
+    (tmp_path / "list.txt").write_text("in/anna/t2.nii.gz\n", encoding="utf-8-sig")
     items = find_inputs([tmp_path / "list.txt", tree / "bert"])
     assert [(str(item), item.folder) for item in items] == [
         (str(tree / "anna/t2.nii.gz"), Path()),

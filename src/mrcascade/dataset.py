@@ -37,6 +37,8 @@ from mrcascade.io import (
 )
 from mrcascade.operators import Factor, down_matrix, legal_size
 
+Matrix = tuple[int, int]
+
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "test")
 _SYNONYMS = {"training": "train", "validation": "val"}  # in fastMRI's folders
@@ -75,6 +77,12 @@ class DataFile:
             return None
         first, second = (a for a in range(3) if a != self.facts.get("slice_axis", 2) % 3)
         return first, second
+
+    @property
+    def matrix(self) -> Matrix | None:
+        """(rows, columns) that were acquired, if the manifest says."""
+        told = self.facts.get("effective_matrix")
+        return None if told is None else as_matrix(told)
 
 
 def list_data(root: Path, pairs: bool, complex_kspace: bool) -> list[DataFile]:
@@ -127,15 +135,34 @@ def read_slices(file: DataFile) -> tuple[Image, np.ndarray, tuple[int, int]]:
 def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
     """Facts per file of ``root / manifest.json``, by the file's relative name; {} without one.
 
-    Raises MRCascadeError where it is not a list of objects with a ``file`` each.
+    Raises MRCascadeError where it is not a list of objects with a ``file`` each, and for facts
+    that are none.
     """
     path = root / MANIFEST
     if not path.is_file():
         return {}
     try:
-        return {entry["file"]: entry for entry in json.loads(path.read_text())}
+        facts = {str(entry["file"]): dict(entry) for entry in json.loads(path.read_text())}
     except (ValueError, KeyError, TypeError) as error:
         raise MRCascadeError(f"{path}: not a list of objects with a 'file' each") from error
+    for name, entry in facts.items():
+        if entry.get("slice_axis", 2) not in range(-3, 3):
+            raise MRCascadeError(f"{path}: slice_axis of {name} is not 0, 1 or 2")
+        try:
+            as_matrix(entry.get("effective_matrix", (1, 1)))
+        except (ValueError, TypeError) as error:
+            raise MRCascadeError(
+                f"{path}: effective_matrix of {name} is not two whole numbers"
+            ) from error
+    return facts
+
+
+def as_matrix(values: Sequence[Any]) -> Matrix:
+    """(rows, columns) of two numbers or words; ValueError or TypeError for anything else."""
+    rows, columns = (int(v) for v in values)
+    if min(rows, columns) < 1:
+        raise ValueError(f"{rows}x{columns} is not a matrix")
+    return rows, columns
 
 
 def split_of(name: PurePath) -> str | None:

@@ -25,14 +25,16 @@ def slices_for_noise(count: int) -> list[int]:
 
 
 def estimate_noise(slices: Iterable[np.ndarray]) -> float:
-    """Noise standard deviation of real or complex slices (H, W), in their own units.
+    """Noise standard deviation of real or complex slices (H, W), in their own units; of complex
+    ones, that of the real and of the imaginary part.
 
     The diagonal details of a db2 wavelet hold little anatomy (Donoho and Johnstone 1994). In an
     image of few pixels they still hold some, so the median absolute deviation is taken in blocks
     of 8 x 8 details and the 10 % quantile over the blocks inside the body counts: the most
-    homogeneous tissue. Air is left out, as magnitude images have less noise there.
+    homogeneous tissue. Air is left out, as magnitude images have less noise there; of complex
+    images the magnitude tells what is air, as their parts pass through zero wherever phase does.
     """
-    found = [s for image in slices for part in _parts(image) for s in _block_deviations(part)]
+    found = [s for image in slices for s in _block_deviations(image)]
     if not found:
         raise MRCascadeError(
             "the image is too small or too empty to estimate its noise; give it with --noise"
@@ -40,19 +42,18 @@ def estimate_noise(slices: Iterable[np.ndarray]) -> float:
     return float(np.quantile(found, HOMOGENEOUS_QUANTILE) / QUANTILE_BIAS)
 
 
-def _parts(image: np.ndarray) -> list[np.ndarray]:
-    return [image.real, image.imag] if np.iscomplexobj(image) else [image]
-
-
 def _block_deviations(image: np.ndarray) -> list[float]:
     import pywt
 
     approximation, (_, _, details) = pywt.dwt2(image, "db2", mode="symmetric")
-    body = 0.15 * np.quantile(np.abs(approximation), 0.99)
+    magnitude = np.abs(approximation)
+    body = 0.15 * np.quantile(magnitude, 0.99)
+    parts = [details.real, details.imag] if np.iscomplexobj(details) else [details]
     rows, cols = (range(0, n - BLOCK + 1, BLOCK) for n in details.shape)
     blocks = ((slice(i, i + BLOCK), slice(j, j + BLOCK)) for i in rows for j in cols)
     return [
-        float(np.median(np.abs(details[b])) / MAD_TO_STD)
+        float(np.median(np.abs(part[b])) / MAD_TO_STD)
         for b in blocks
-        if np.abs(approximation[b]).min() > body
+        if magnitude[b].min() > body
+        for part in parts
     ]

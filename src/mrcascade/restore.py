@@ -14,8 +14,14 @@ from torch import Tensor
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
 from mrcascade.noise_estimate import estimate_noise, slices_for_noise
-from mrcascade.operators import LinearOperator, SeparableOperator, expected_error
+from mrcascade.operators import (
+    LinearOperator,
+    SeparableOperator,
+    expected_error,
+    sampled_error,
+)
 from mrcascade.prior import CascadePrior
+from mrcascade.prior_format import PRIOR_FILE
 from mrcascade.samplers import (
     RECIPES,
     CascadePlan,
@@ -84,7 +90,8 @@ def super_resolve(
     """Restore slices from their measurement.
 
     Args:
-        measurement: (h, w) or (S, h, w), real; complex where the prior has two channels.
+        measurement: (h, w) or (S, h, w), real; complex where the prior has two channels. Results
+            have its precision, but at least that of float32.
         operator: H; its input is the grid of the result.
         prior: on the device that does the work.
         noise: sigma_y as a fraction of the measurement's robust maximum; 0 for noise-free data,
@@ -106,6 +113,7 @@ def super_resolve(
     """
     started = time.perf_counter()
     stack = measurement[None] if measurement.ndim == 2 else measurement
+    stack = stack.astype(np.result_type(stack, np.float32), copy=False)
     check_measurement(stack, operator, prior)
     settings = resolve_settings(prior, mode, steps)
     check_samples(samples, settings)
@@ -166,7 +174,13 @@ def resolve_settings(
         if name not in RECIPES:
             raise MRCascadeError(f"unknown mode {name!r}: choose one of {', '.join(RECIPES)}")
         changed = parse_changes(f"mode {mode!r}", RECIPES[name], changes)
-        mode = replace(RECIPES[name], **{**prior.sampling.get(name, {}), **changed})
+        try:
+            mode = replace(RECIPES[name], **{**prior.sampling.get(name, {}), **changed})
+        except (TypeError, ValueError) as error:  # what was changed is right by itself
+            raise MRCascadeError(
+                f"prior {prior.name!r}: 'sampling' in its {PRIOR_FILE} has a setting of {name!r}"
+                f" that does not exist or is of the wrong kind ({error})"
+            ) from error
     if mode.steps is not None and not prior.generative:
         raise MRCascadeError(
             f"prior {prior.name!r} is a regression network and has no samples; use mode 'mean'"
@@ -199,13 +213,16 @@ def make_plan(
     prior: CascadePrior, operator: LinearOperator, noise: float, settings: SamplerSettings
 ) -> CascadePlan:
     """The plan of a cascade, or of the grids of a multi-grid sampler; what finer bands add to a
-    foreign operator's noise is estimated from the training images' power spectrum.
+    foreign operator's noise follows from the training images' power spectrum, on random images
+    where the operator is not separable.
 
     Raises MRCascadeError for settings that do not fit, and for grids too small for the prior.
     """
 
-    def missing(full: SeparableOperator, coarse: SeparableOperator) -> float:
-        return expected_error(full, coarse, prior.power_density)
+    def missing(full: LinearOperator, coarse: LinearOperator) -> float:
+        if isinstance(full, SeparableOperator) and isinstance(coarse, SeparableOperator):
+            return expected_error(full, coarse, prior.power_density)
+        return sampled_error(full, coarse, prior.power_density, prior.channels)
 
     plan = plan_cascade(
         prior.kernel,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -321,6 +322,32 @@ def test_mixed_series(tmp_path: Path, mixture: str) -> None:
     other = classic(pixels, SeriesInstanceUID=uid, **elements)[0]
     other.save_as(folder / "other.dcm")
     assert f"{folder} mixes" in refused(folder, words)
+
+
+def test_magnitude_and_phase_of_one_enhanced_file(tmp_path: Path) -> None:
+    """A frame says it itself, whatever the file as a whole says."""
+    dataset = enhanced(phantom((4, 12, 10)))
+    dataset.ComplexImageComponent = "MIXED"
+    for place, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        kind = copy.deepcopy(dataset.SharedFunctionalGroupsSequence[0].MRImageFrameTypeSequence)
+        kind[0].ComplexImageComponent = "PHASE" if place % 2 else "MAGNITUDE"
+        group.MRImageFrameTypeSequence = kind
+    del dataset.SharedFunctionalGroupsSequence[0].MRImageFrameTypeSequence
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    refused(tmp_path / "a.dcm", "mixes images of type OTHER MAGNITUDE and OTHER PHASE")
+
+
+def test_phases_alone(tmp_path: Path) -> None:
+    for place, kind in enumerate(["P", "PHASE MAP"]):
+        folder = series(
+            tmp_path / str(place), phantom((3, 12, 10)), ImageType=["ORIGINAL", "PRIMARY", kind]
+        )
+        refused(folder, "phases, which by themselves are no image")
+    dataset = enhanced(phantom((3, 12, 10)))
+    shared = dataset.SharedFunctionalGroupsSequence[0].MRImageFrameTypeSequence[0]
+    shared.ComplexImageComponent = "PHASE"
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    refused(tmp_path / "a.dcm", "phases, which by themselves are no image")
 
 
 # ---- memory ----

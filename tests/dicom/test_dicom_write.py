@@ -175,6 +175,20 @@ def test_deidentified(tmp_path: Path, sr: Callable, capsys) -> None:
     assert all(re.fullmatch(r"anon-[0-9a-f]{8}_.*", f.name) for f in folders)
 
 
+def test_deidentified_enhanced(tmp_path: Path, sr: Callable) -> None:
+    """Its UIDs are others, and still the same where they were."""
+    source = enhanced(phantom(SHAPE))
+    (tmp_path / "s").mkdir()
+    source.save_as(tmp_path / "s" / "a.dcm", enforce_file_format=True)
+    assert sr(tmp_path / "s", "--deidentify") == 0
+    (folder,) = (tmp_path / "out").glob("*.dicom")
+    (one,) = read_all(folder)
+    old = {str(e.value) for e in source.iterall() if e.VR == "UI"} - {str(source.SOPClassUID)}
+    assert not old & {str(e.value) for e in one.iterall() if e.VR == "UI"}
+    index = {str(entry.DimensionOrganizationUID) for entry in one.DimensionIndexSequence}
+    assert index == {str(one.DimensionOrganizationSequence[0].DimensionOrganizationUID)}
+
+
 def test_deidentified_folders(tmp_path: Path, sr: Callable) -> None:
     for name in ("DOE_JOHN", "ROE_JANE"):
         series(tmp_path / "scans" / name / "T2", phantom(SHAPE))

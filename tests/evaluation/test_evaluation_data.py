@@ -60,6 +60,9 @@ def test_a_manifest_limits_the_files_and_knows_their_matrices(test_set: TestSet)
     (root / "manifest.json").write_text(json.dumps([{**facts[0], "effective_matrix": [24]}]))
     with pytest.raises(MRCascadeError, match=f"effective_matrix of {NAMES[0]} is not two whole"):
         find_files(root, "test")
+    (root / "manifest.json").write_text(json.dumps([{**facts[0], "slice_axis": "z"}]))
+    with pytest.raises(MRCascadeError, match=f"slice_axis of {NAMES[0]} is not 0, 1 or 2"):
+        find_files(root, "test")
 
 
 @pytest.mark.parametrize(

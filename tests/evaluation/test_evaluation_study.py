@@ -210,6 +210,13 @@ def test_bundled_studies_name_methods_that_are_there() -> None:
         ({"tasks": [{"name": "a/b", "factor": 2, "methods": [], "figure": "errors"}]}, "folder"),
         ({"tasks": [{"name": "a", "factor": 2, "methods": [], "figure": "magic"}]}, "figure"),
         ({"tasks": [{"name": "a"}]}, "factor"),
+        (
+            {"tasks": [{"name": "a", "factor": 2, "methods": ["mean"], "figure": "difference"}]},
+            "task a draws the reference, 'paper'; add it",
+        ),
+        ({"noise": "a"}, "noise must be a number of 0 or more; got 'a'"),
+        ({"steps": "a"}, "steps must be a whole number; got 'a'"),
+        ({"seed": None}, "seed must be a whole number; got None"),
     ],
 )
 def test_studies_that_are_not(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -115,6 +115,13 @@ def test_means_counts_and_order() -> None:
     assert (t.low, t.mean, t.high) == (11.0, 11.0, 11.0)
 
 
+def test_intervals_do_not_follow_the_order_of_the_work() -> None:
+    """Workers finish in any order."""
+    rows = [row(f"b/{f}_x.npy", s, "one", float((7 * f + 3 * s) % 11)) for f, s in np.ndindex(3, 5)]
+    shuffled = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
+    assert summarise(shuffled, METRICS) == summarise(rows, METRICS)
+
+
 def test_rows_of_volumes_weigh_alike_but_their_costs_by_slices() -> None:
     rows = [volume("b/x.npy", "one", 1.0, 9), volume("b/y.npy", "one", 2.0, 1)]
     group = summarise(rows, ("psnr",))[0]

@@ -160,7 +160,6 @@ def test_the_down_operators_keep_the_blob_in_place(case: Case, kernel: str) -> N
 def test_kernel_names_match_the_operators() -> None:
     operators = pytest.importorskip("mrcascade.operators")
     assert set(EDGE_KERNELS + ORIGIN_KERNELS) == set(operators.KERNELS)
-    assert set(EDGE_KERNELS) == set(operators.SHARED_EDGE_KERNELS)
 
 
 def test_fourier_values_agree_at_world_points(case: Case) -> None:

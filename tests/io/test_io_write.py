@@ -185,7 +185,7 @@ def test_units_time_and_intent_are_kept_and_the_rest_starts_clean(
     assert (out["slice_code"], out["slice_end"]) == (3, 5)
     assert out["slice_duration"] == np.float32(0.04)
     assert out["cal_max"] == out["cal_min"] == 0
-    assert out["descrip"] == b"mrcascade: research use; not for diagnosis"
+    assert out["descrip"] == b"mrcascade. Research software; not for diagnosis."
     assert out["aux_file"] == b""
     assert len(out.extensions) == 0
     assert b"Jane" not in (tmp_path / "b.nii").read_bytes()
@@ -232,7 +232,7 @@ def test_nifti2_only_for_large_sizes(tmp_path: Path, nifti_file: Callable, ramp:
     large = rewritten(doubled(image), tmp_path / "d.nii")
     assert isinstance(large, nib.Nifti2Image)
     assert large.shape == (65534, 4)
-    assert large.header["descrip"] == b"mrcascade: research use; not for diagnosis"
+    assert large.header["descrip"] == b"mrcascade. Research software; not for diagnosis."
     np.testing.assert_array_equal(read_image(tmp_path / "d.nii").data, doubled(image).data)
 
 

@@ -6,12 +6,15 @@ import pytest
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import (
     KERNELS,
+    CallableOperator,
     IdentityOperator,
     SeparableOperator,
     downsampler,
     expected_error,
+    sampled_error,
     upsampler,
 )
+from mrcascade.operators.mismatch import IMAGES
 
 SHAPE = (12, 16)
 
@@ -63,6 +66,22 @@ def test_agrees_with_sampled_fields(kernel: str) -> None:
     standard_error = power.std() / np.sqrt(len(power))
     assert abs(power.mean() - expected_error(a, b, power_law) ** 2) <= 4 * standard_error
     assert standard_error < 0.02 * power.mean()
+
+
+@pytest.mark.parametrize("kernel", ["fourier", "gaussian"])
+def test_sampled_error(kernel: str) -> None:
+    """Within 4 standard errors; that of one image's mean square is found from 4000 of them."""
+    a, b = coarse_only(kernel, 2)
+    white = np.random.default_rng(1).normal(size=(4000, *SHAPE))
+    fr, fc = (np.fft.fftfreq(n) for n in SHAPE)
+    root = np.sqrt(power_law(fr[:, None], fc[None, :]))
+    x = np.fft.ifft2(np.fft.fft2(white) * root).real
+    error = a.rows @ x @ a.cols.T - b.rows @ x @ b.cols.T
+    standard_error = (error**2).mean(axis=(1, 2)).std() / np.sqrt(2 * IMAGES)
+    wrapped = CallableOperator(a, a.adjoint, a.in_shape, a.out_shape)
+    found = sampled_error(wrapped, b, power_law, channels=2)
+    assert abs(found**2 - expected_error(a, b, power_law) ** 2) <= 4 * standard_error
+    assert standard_error < 0.15 * found**2
 
 
 def test_normalisation() -> None:

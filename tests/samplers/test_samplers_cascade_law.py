@@ -52,6 +52,8 @@ FROM_DATA = [
         ("fourier", 4, 0.0019, 0.3),  # less noise than the denoiser knows
     )
 ]
+ENDS = replace(SHORT, start_at_data=True, sigma_min=(0.05, 0.02, 0.01))
+FROM_DATA.append(Case("fourier", 2, 0.05, settings=ENDS))
 
 
 def dense_levels(case: Case, prior: GaussianPrior, y: Array) -> list[DenseLevel]:
@@ -95,12 +97,15 @@ def expected_law(case: Case, prior: GaussianPrior, plan: CascadePlan, y: Array) 
             continue
         level, settings = problem.level, case.settings
         observed = task.level >= case.factor.bit_length()
-        if settings.start_at_data and observed and problem.sigma > level.sigma_min:
-            sigmas = karras_sigmas(task.steps, problem.sigma, level.sigma_min)
+        end = level.sigma_min
+        if settings.sigma_min is not None:
+            end = settings.sigma_min[task.level - 1] * level.std
+        if settings.start_at_data and observed and problem.sigma > end:
+            sigmas = karras_sigmas(task.steps, problem.sigma, end)
             law = dense_reverse_diffusion(problem, sigmas, zeta=settings.zeta)
             mean, cov = law.given(mean, cov)
             continue
-        sigmas = karras_sigmas(task.steps, level.sigma_max, level.sigma_min)
+        sigmas = karras_sigmas(task.steps, level.sigma_max, end)
         start = level.constant if problem.up is None else None
         law = dense_chain(problem, sigmas, zeta=case.settings.zeta, start=start)
         mean, cov = law.given(mean, cov)

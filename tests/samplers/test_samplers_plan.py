@@ -304,7 +304,3 @@ def test_errors() -> None:
         plan(1, 0.0)
     with pytest.raises(MRCascadeError, match="2 steps cannot be split over 3"):
         plan(4, 0.0, replace(PAPER, steps=2))
-    inner = SeparableOperator.from_kernel("area", 2, SHAPE)
-    wrapped = CallableOperator(inner, inner.adjoint, SHAPE, (8, 8))
-    with pytest.raises(MRCascadeError, match="not separable: give the errors"):
-        plan_cascade("fourier", 2, wrapped, 0.0, PAPER, missing=lambda a, b: 0.1)

@@ -115,6 +115,11 @@ def test_command(data: Path, tmp_path: Path, capsys) -> None:
     assert main([*arguments, "--levels", "one"]) == 2
     prior = CascadePrior.from_pretrained(run / "prior")
     assert prior.levels[0].spec.training["ema"] == 0.07
+    document = json.loads((run / "prior" / "prior.json").read_text())
+    document["sampling"] = {"mean": {"orientations": 4}}  # by hand, and kept
+    (run / "prior" / "prior.json").write_text(json.dumps(document))
+    assert main([*arguments, "--resume"]) == 0
+    assert CascadePrior.from_pretrained(run / "prior").sampling == document["sampling"]
     names = {p.name for p in run.iterdir()}
     assert {"prior", "level1.ckpt", "level1.jsonl", "level1-snapshot-16.safetensors"} <= names
     assert not [n for n in names if n.startswith(".")]

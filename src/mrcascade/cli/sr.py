@@ -14,9 +14,8 @@ from mrcascade.cli import options
 from mrcascade.errors import MRCascadeError
 
 if TYPE_CHECKING:
-    from mrcascade.pipeline import Batch, Done, Item, SuperResolution
+    from mrcascade.pipeline import Batch, Done, Item
     from mrcascade.pipeline.common import Report
-    from mrcascade.prior import CascadePrior
     from mrcascade.samplers import Progress
 
     Tick = Callable[[Progress], None]
@@ -131,10 +130,9 @@ def run(arguments: argparse.Namespace) -> int:
     check_dataset(items, arguments.output)
     check_names(items, arguments.output, job)
     items = part.of(items)
-    if arguments.dry_run:
-        work = _estimating(prior, job)
-        return each(items, lambda item: work(item, arguments.output))
     batch = Batch(items, arguments.output, prior, job, part, arguments.resume)
+    if arguments.dry_run:
+        return each(items, _estimating(batch))
     return _report(_restore(batch))
 
 
@@ -199,11 +197,17 @@ def _report(results: Sequence[Done]) -> int:
     return _failures([done.item for done in results if done.status == "failed"], len(results))
 
 
-def _estimating(prior: CascadePrior, job: SuperResolution) -> Callable[[Item, Path], None]:
+def _estimating(batch: Batch) -> Callable[[Item], None]:
     from mrcascade.pipeline import Estimator
 
-    estimator = Estimator(prior, job)
-    return lambda item, output: print(estimator.file(item, output))
+    estimator = Estimator(batch.prior, batch.job)
+
+    def work(item: Item) -> None:
+        job = batch.to_do(item)
+        done = f"{item}: already done"
+        print(done if job is None else estimator.file(item, batch.output, job.overwrite))
+
+    return work
 
 
 class _Bar:

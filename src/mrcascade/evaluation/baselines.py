@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mrcascade.operators import SHARED_EDGE_KERNELS, LinearOperator
+from mrcascade.io.geometry import EDGE_KERNELS
+from mrcascade.operators import LinearOperator
 from mrcascade.operators.kernels import keys_cubic
 
 
@@ -32,7 +33,7 @@ def bicubic(measurement: np.ndarray, kernel: str, shape: tuple[int, int]) -> np.
 def cubic_matrix(n: int, m: int, kernel: str) -> np.ndarray:
     """Keys's cubic convolution from ``m`` samples to ``n`` on the grid of ``kernel``; (n, m)."""
     fine = np.arange(n)
-    place = (fine + 0.5) * m / n - 0.5 if kernel in SHARED_EDGE_KERNELS else fine * m / n
+    place = (fine + 0.5) * m / n - 0.5 if kernel in EDGE_KERNELS else fine * m / n
     first = np.floor(place).astype(int) - 1
     matrix = np.zeros((n, m))
     for tap in range(4):

@@ -16,6 +16,8 @@ import torch
 from mrcascade.dataset import (
     EMPTY,
     DataFile,
+    Matrix,
+    as_matrix,
     centre_crop,
     fourier_crop,
     list_data,
@@ -24,10 +26,9 @@ from mrcascade.dataset import (
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
 from mrcascade.io import SUFFIXES, Input
-from mrcascade.operators import LinearOperator, SeparableOperator
+from mrcascade.operators import LinearOperator, SeparableOperator, gaussian_noise
 from mrcascade.phase import with_simulated_phase
 
-Matrix = tuple[int, int]
 Factors = tuple[float, float]
 
 
@@ -111,7 +112,7 @@ def find_files(
     chosen = [file for file in files if file.split == split] if splits else files
     if not chosen:
         raise MRCascadeError(f"{root}: no files in split {split!r}; there are {', '.join(splits)}")
-    matrices = {f.name: m for f in chosen if (m := _manifest_matrix(f.facts, root))}
+    matrices = {f.name: m for f in chosen if (m := f.matrix)}
     if table is not None:
         matrices |= _known(read_matrices(table), [file.name for file in files], table)
     return [TestFile(file, matrices.get(file.name)) for file in chosen]
@@ -130,7 +131,7 @@ def read_matrices(path: Path) -> dict[str, Matrix]:
         raise MRCascadeError(f"{path}: cannot be read; give a JSON or CSV table") from error
     try:
         pairs = _json_pairs(text) if path.suffix.lower() == ".json" else _csv_pairs(text)
-        return {str(name): _as_matrix(values) for name, values in pairs}
+        return {str(name): as_matrix(values) for name, values in pairs}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MRCascadeError(
             f"{path}: not a table of matrices ({error}); a row is: file,rows,columns"
@@ -149,24 +150,6 @@ def _csv_pairs(text: str) -> list[tuple[str, Any]]:
     if rows and not rows[0][-1].strip().isdigit():
         rows = rows[1:]
     return [(row[0].strip(), row[1:]) for row in rows]
-
-
-def _as_matrix(values: Sequence[Any]) -> Matrix:
-    rows, columns = (int(v) for v in values)
-    if min(rows, columns) < 1:
-        raise ValueError(f"{rows}x{columns} is not a matrix")
-    return rows, columns
-
-
-def _manifest_matrix(facts: dict[str, Any], root: Path) -> Matrix | None:
-    if "effective_matrix" not in facts:
-        return None
-    try:
-        return _as_matrix(facts["effective_matrix"])
-    except (ValueError, TypeError) as error:
-        raise MRCascadeError(
-            f"{root}: the manifest's effective_matrix of {facts['file']} is not two whole numbers"
-        ) from error
 
 
 def _known(matrices: dict[str, Matrix], names: Sequence[str], table: Path) -> dict[str, Matrix]:
@@ -252,16 +235,8 @@ def measure(truth: Truth, operator: LinearOperator, noise: float, seed: int) -> 
     low = operator(torch.from_numpy(truth.stack)).numpy()
     sigma = noise * robust_maximum(low)
     if noise > 0:
-        low = np.stack([y + _gaussian(y, sigma, seed, s) for s, y in enumerate(low)])
+        low = np.stack([y + gaussian_noise(y, sigma, [seed, s]) for s, y in enumerate(low)])
     scale = robust_maximum(low)
     if not scale > 0:
         raise MRCascadeError("the measurement is zero almost everywhere; leave the file out")
     return Measurement(low[truth.kept], scale, sigma / scale)
-
-
-def _gaussian(like: np.ndarray, sigma: float, seed: int, number: int) -> np.ndarray:
-    rng = np.random.default_rng([seed, number])
-    noise = rng.normal(size=like.shape)
-    if np.iscomplexobj(like):
-        noise = noise + 1j * rng.normal(size=like.shape)
-    return (sigma * noise).astype(like.dtype)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import atomic_output
+from mrcascade.io import atomic_output, make_folder
 
 METRICS = ("psnr_slice", "psnr_volmax", "ssim_slice", "ssim_volmax", "nmse", "lpips")
 COMPLEX_METRICS = ("nmse_complex", "phase_error")  # columns of evaluations of complex images
@@ -68,6 +68,7 @@ class Ledger:
         """
         document = {"settings": dict(settings), "methods": dict(methods)}
         document = json.loads(json.dumps(document))  # as it will be read back
+        make_folder(folder)
         if overwrite:
             _discard(folder)
         before = _read_settings(folder)

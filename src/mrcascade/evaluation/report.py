@@ -15,9 +15,8 @@ from mrcascade.evaluation.ledger import Ledger
 from mrcascade.evaluation.lpips import BACKBONE_FILES, LINEAR_FILES, NETWORK, LPIPSFiles
 from mrcascade.evaluation.methods import find_method
 from mrcascade.evaluation.workers import threads_per_worker
+from mrcascade.io import NOTICE
 from mrcascade.prior import CascadePrior
-
-NOTICE = "Research software; not for diagnosis."
 
 
 def describe_test_set(job: Evaluation, survey: Sequence[Surveyed]) -> str:

@@ -6,6 +6,7 @@ The bundled study ``paper`` is the comparison of Thaker et al., tables 1 and 2 a
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from importlib.resources import files
@@ -66,6 +67,7 @@ class Study:
     baselines: str = "mr-small-baselines"
 
 
+_WHOLE = ("anatomy_slices", "max_slices", "seed", "steps", "samples")
 # Settings of a study that are those of each of its evaluations.
 _SHARED = tuple(
     f.name for f in fields(Study) if f.name not in ("title", "tasks", "reference", "metrics")
@@ -110,6 +112,16 @@ def _from_document(document: dict[str, Any]) -> Study:
         raise ValueError(f"unknown reference {study.reference!r}")
     if not names or len(set(names)) < len(names) or any(Path(n).name != n for n in names):
         raise ValueError("every task needs a name of its own, which can be a folder's")
+    for task in tasks:
+        if task.figure == "difference" and study.reference not in task.methods:
+            raise ValueError(f"task {task.name} draws the reference, {study.reference!r}; add it")
+    for name in _WHOLE:
+        value = getattr(study, name)
+        if type(value) is not int and (value is not None or name == "seed"):
+            raise ValueError(f"{name} must be a whole number; got {value!r}")
+    for noise in (study.noise, *(task.noise for task in tasks if task.noise is not None)):
+        if not isinstance(noise, int | float) or not 0 <= noise < math.inf:
+            raise ValueError(f"noise must be a number of 0 or more; got {noise!r}")
     return study
 
 

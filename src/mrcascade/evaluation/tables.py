@@ -134,7 +134,8 @@ def _group_name(row: Row, kind: str) -> str:
 def _group(
     kind: str, name: str, method: str, rows: list[Row], metrics: Sequence[str], seed: int
 ) -> Group:
-    rows = sorted(rows, key=lambda r: r["file"])  # the order in which methods ran means nothing
+    # Workers finish in any order, and the same resamples serve every method.
+    rows = sorted(rows, key=lambda r: (r["file"], int(r.get("slice", 0))))
     files = [r["file"] for r in rows]
     per_slice = [r.get("slices", 1) for r in rows]  # a row of volumes.csv stands for many slices
     return Group(

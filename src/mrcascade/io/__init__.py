@@ -1,6 +1,12 @@
 """Files: `Image` (pixels, geometry, provenance), `Source` (the same, unread), the formats."""
 
-from mrcascade.io.atomic import atomic_output, atomic_outputs, check_target, output_folders
+from mrcascade.io.atomic import (
+    atomic_output,
+    atomic_outputs,
+    check_target,
+    make_folder,
+    output_folders,
+)
 from mrcascade.io.bids import (
     Dataset,
     Selection,
@@ -13,7 +19,7 @@ from mrcascade.io.bids import (
     write_bids_root,
 )
 from mrcascade.io.blocks import Axes, Block, SliceStore, StackOrder, file_blocks
-from mrcascade.io.derivation import Derivation
+from mrcascade.io.derivation import NOTICE, Derivation
 from mrcascade.io.dicom import ALL_SERIES, Series, choose_series, dicom_files, find_series
 from mrcascade.io.fastmri import describe_fastmri, patient_of
 from mrcascade.io.geometry import (
@@ -53,6 +59,7 @@ from mrcascade.io.source import (
 
 __all__ = [
     "ALL_SERIES",
+    "NOTICE",
     "RADIANS",
     "SUFFIXES",
     "Axes",
@@ -92,6 +99,7 @@ __all__ = [
     "join_pairs",
     "kept_metadata",
     "list_images",
+    "make_folder",
     "only_series",
     "open_source",
     "output_folders",

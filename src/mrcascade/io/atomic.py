@@ -8,6 +8,7 @@ import errno
 import itertools
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,11 +76,8 @@ def output_folders(targets: Sequence[Path]) -> Iterator[None]:
     made = {f for folder in folders for f in (folder, *folder.parents) if not f.exists()}
     try:
         with _full_disk_is_our_error(targets):
-            try:
-                for folder in folders:
-                    folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise _cannot_write(targets, error) from error
+            for folder in folders:
+                make_folder(folder)
             yield
     except BaseException:
         # From the inside out; one that is not empty is not ours to remove.
@@ -87,6 +85,19 @@ def output_folders(targets: Sequence[Path]) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for outputs where it is missing.
+
+    Raises MRCascadeError where that cannot be, or where it does not let us write.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # permissions alone do not tell
+            pass
+    except OSError as error:
+        raise _cannot_write([folder], error) from error
 
 
 def check_target(path: str | os.PathLike[str], overwrite: bool = False) -> None:

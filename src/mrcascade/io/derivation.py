@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from mrcascade.errors import MRCascadeError
 
-NOTICE = "research use; not for diagnosis"
+NOTICE = "Research software; not for diagnosis."
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.derivation import NOTICE
 from mrcascade.io.raw import RawPixels
 from mrcascade.io.sidecar import acquired_sizes
 from mrcascade.io.stream import InputStream
-
-DESCRIPTION = "mrcascade: research use; not for diagnosis"
 
 _NIFTI2_HEADER = 540  # bytes, the larger of the two
 _SKIP_BYTES = 2**20
@@ -234,7 +233,7 @@ def _check_affine(affine: np.ndarray, path: Path) -> None:
 def _new_header(new: Any, shape: tuple[int, ...], dtype: np.dtype, source: Any | None) -> Any:
     """`new`, an empty header, with type, description and what stays true of `source`."""
     new.set_data_dtype(dtype)
-    new["descrip"] = DESCRIPTION
+    new["descrip"] = f"mrcascade. {NOTICE}"
     if source is None:
         new.set_xyzt_units("mm")
         return new

@@ -33,9 +33,6 @@ from mrcascade.errors import MRCascadeError
 
 KERNELS: tuple[str, ...] = ("fourier", "area", "bicubic", "gaussian")
 
-#: Kernels whose fine and coarse pixels share the field-of-view edges; the others keep voxel 0.
-SHARED_EDGE_KERNELS: frozenset[str] = frozenset({"area", "bicubic"})
-
 _KEYS_A = -0.5
 _BURT_ADELSON_TAPS = np.array([6.0, 4.0, 1.0, 0.0])  # weight at distance 0, 1, 2, further
 _GAUSSIAN_REACH = 6.0  # standard deviations after which a weight (1.5e-8) counts as zero

@@ -12,9 +12,8 @@ from typing import Any, Literal
 
 from mrcascade import __version__
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import atomic_output, input_sha256, write_bids_root
+from mrcascade.io import NOTICE, atomic_output, input_sha256, write_bids_root
 from mrcascade.pipeline.common import (
-    NOTICE,
     Item,
     Report,
     SuperResolution,
@@ -112,20 +111,30 @@ class Batch:
     def _file(
         self, item: Item, say: Report, progress: Callable[[int], Callable[[Progress], None]]
     ) -> tuple[Status, list[Path]]:
-        job = self.job
         item = checked_item(item)
-        if self.resume:
-            targets = sr_targets(item, self.output, job)
-            if targets["sidecar"].exists():
-                if not job.overwrite:
-                    self._check_finished(item, targets)
-                    say(f"{item.name}: already done")
-                    return "skipped", list(targets.values())
-            else:
-                job = replace(job, overwrite=True)
+        job = self.to_do(item)
+        if job is None:
+            say(f"{item.name}: already done")
+            return "skipped", list(sr_targets(item, self.output, self.job).values())
         return "done", super_resolve_file(
             item, self.output, self.prior, job, say=say, progress=progress
         )
+
+    def to_do(self, item: Item) -> SuperResolution | None:
+        """The job that is left for an input, None where ``resume`` finds that it is done.
+
+        Raises MRCascadeError where its results are there, but come of other settings.
+        """
+        if not self.resume:
+            return self.job
+        item = checked_item(item)
+        targets = sr_targets(item, self.output, self.job)
+        if not targets["sidecar"].exists():
+            return replace(self.job, overwrite=True)
+        if self.job.overwrite:
+            return self.job
+        self._check_finished(item, targets)
+        return None
 
     def _check_finished(self, item: Item, targets: dict[str, Path]) -> None:
         """Raise MRCascadeError unless the results are those that the job would make."""

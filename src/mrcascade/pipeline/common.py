@@ -19,11 +19,10 @@ from mrcascade.io import (
     result_ending,
     with_part,
 )
-from mrcascade.operators import SeparableOperator
+from mrcascade.operators import SeparableOperator, as_fraction
 from mrcascade.prior import CascadePrior
 from mrcascade.samplers import SamplerSettings
 
-NOTICE = "Research software; not for diagnosis."
 IMAGES = ("result", "sample")  # outputs that are images, and not maps of something else
 # What follows the key of an output that is the phase of another, or its JSON file.
 PHASE, SIDECAR = "_phase", "_sidecar"
@@ -79,17 +78,17 @@ def check_factor(factor: Factors) -> None:
 def operator_for(
     shape: Sequence[int], kernel: str, factor: Factors, source: Path
 ) -> SeparableOperator:
-    """The measurement operator whose output has ``shape``."""
+    """The measurement operator whose output has ``shape``; factors as `as_fraction` reads them."""
     check_factor(factor)
     sides = []
     for n, f in zip(shape, factor, strict=True):
-        side = round(n * f)
-        if abs(side - n * f) > 1e-6:
+        side = n * as_fraction(f)
+        if side.denominator != 1:
             raise MRCascadeError(
                 f"{source}: {n} pixels times factor {f:g} is not a whole number;"
                 f" choose another factor"
             )
-        sides.append(side)
+        sides.append(int(side))
     return SeparableOperator.from_kernel(kernel, factor, (sides[0], sides[1]))
 
 

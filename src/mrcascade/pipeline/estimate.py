@@ -78,7 +78,7 @@ class Estimator:
         self._settings = check_job(prior, job)
         self._measured: dict[tuple[int, int], float] = {}
 
-    def file(self, item: Item, output: Path) -> Estimate:
+    def file(self, item: Item, output: Path, overwrite: bool) -> Estimate:
         """The estimate for one input, from its header; writes nothing.
 
         What only the pixels tell is not known: ``--acquired-matrix auto`` can crop further.
@@ -88,7 +88,7 @@ class Estimator:
         item = checked_item(item)
         targets = sr_targets(item, output, job)
         for target in targets.values():
-            check_target(target, job.overwrite)
+            check_target(target, overwrite)
         with open_source(item.image, prior.channels == 2) as source:
             axes = choose_axes(source, job.axes)
             check_result(source, axes, targets["result"], job)

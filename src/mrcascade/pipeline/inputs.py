@@ -198,7 +198,7 @@ def _series_of(paths: Sequence[Path], series: str | None) -> list[Input]:
 
 def _in_list(path: Path) -> list[Path]:
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except FileNotFoundError as error:
         raise MRCascadeError(f"{path} does not exist; check the name") from error
     except (OSError, UnicodeDecodeError) as error:

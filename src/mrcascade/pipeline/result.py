@@ -14,6 +14,7 @@ import torch
 
 from mrcascade import __version__
 from mrcascade.io import (
+    NOTICE,
     RADIANS,
     Axes,
     Block,
@@ -34,7 +35,6 @@ from mrcascade.io import (
 from mrcascade.operators import SeparableOperator
 from mrcascade.pipeline.acquired import Acquired
 from mrcascade.pipeline.common import (
-    NOTICE,
     PHASE,
     SIDECAR,
     Item,

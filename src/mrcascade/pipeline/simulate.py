@@ -13,6 +13,7 @@ from mrcascade import __version__
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
 from mrcascade.io import (
+    NOTICE,
     RADIANS,
     Axes,
     Derivation,
@@ -36,8 +37,8 @@ from mrcascade.io import (
     with_part,
     write_image_into,
 )
-from mrcascade.operators import SeparableOperator, legal_size
-from mrcascade.pipeline.common import NOTICE, Factors, Report, check_factor, factor_label
+from mrcascade.operators import SeparableOperator, gaussian_noise, legal_size
+from mrcascade.pipeline.common import Factors, Report, check_factor, factor_label
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def simulate_file(source: Input, output: Path, job: Simulation, *, say: Report) 
     if not scale > 0:
         raise MRCascadeError(f"{source}: zero almost everywhere; there is nothing to measure")
     sigma = job.noise * scale
-    low = low + _gaussian(low, sigma, job.seed)
+    low = low + gaussian_noise(low, sigma, job.seed)
     affine = None
     if image.affine is not None:
         affine = resampled_affine(
@@ -136,11 +137,3 @@ def crop_to_legal(image: Image, axes: Axes, factor: Factors) -> Image:
         if affine is not None:
             affine[:3, 3] += start * affine[:3, axis]
     return image.with_data(image.data[tuple(window)], affine)
-
-
-def _gaussian(like: np.ndarray, sigma: float, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    noise = rng.normal(size=like.shape)
-    if np.iscomplexobj(like):
-        noise = noise + 1j * rng.normal(size=like.shape)
-    return (sigma * noise).astype(like.dtype)

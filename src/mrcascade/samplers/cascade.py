@@ -58,9 +58,10 @@ def cascade_sample(
         error = plan.condition_error(task.level)
         orientations = plan.settings.orientations_at(task.level)
         denoise = ChainDenoiser(level, problem.context, error, orientations)
+        last = _last_sigma(level, plan.settings, task)
         from_data = plan.settings.start_at_data and problem.observed
-        if from_data and task.data.sigma > level.sigma_min:
-            image = _diffuse_back(problem, denoise, level.sigma_min, noise, callback)
+        if from_data and task.data.sigma > last:
+            image = _diffuse_back(problem, denoise, last, noise, callback)
         else:
             sigmas = level_sigmas(level, plan.settings, task)
             image = _sample_level(problem, denoise, sigmas, noise, callback)
@@ -145,10 +146,14 @@ def level_sigmas(
 
     ``start`` is the first of them where the settings leave it open; None: the prior's largest.
     """
-    index = task.level - 1
-    start, end = level.sigma_max if start is None else start, level.sigma_min
+    start = level.sigma_max if start is None else start
     if settings.sigma_start is not None:
-        start = settings.sigma_start[index] * level.std
-    if settings.sigma_min is not None:
-        end = settings.sigma_min[index] * level.std
+        start = settings.sigma_start[task.level - 1] * level.std
+    end = _last_sigma(level, settings, task)
     return karras_sigmas(task.steps, start, end, settings.rho_at(task.level))
+
+
+def _last_sigma(level: LevelPrior, settings: SamplerSettings, task: LevelTask) -> float:
+    if settings.sigma_min is None:
+        return level.sigma_min
+    return settings.sigma_min[task.level - 1] * level.std

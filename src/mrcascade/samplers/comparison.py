@@ -36,7 +36,7 @@ from mrcascade.samplers.settings import Consistency
 #: The rms error per sample of y (image units) that each level makes by ignoring finer bands:
 #: finest first (0 for level 1), or a function of (H, H up...up down...down) such as
 #: ``lambda a, b: operators.expected_error(a, b, prior.power_density)``.
-MissingError = Sequence[float] | Callable[[SeparableOperator, SeparableOperator], float]
+MissingError = Sequence[float] | Callable[[LinearOperator, LinearOperator], float]
 
 SAME_MATRIX = 1e-9  # entries are of order one and carry the float64 rounding of a few products
 
@@ -154,7 +154,7 @@ def composed(
     lifts = _lifts(pyramid)
     errors = _missing_errors(operator, pyramid, lifts, missing)
     coarser = [
-        Comparison(_after_lift(operator, lift), math.hypot(sigma_y, error))
+        Comparison(_after(operator, lift), math.hypot(sigma_y, error))
         for lift, error in zip(lifts, errors, strict=True)
     ]
     return [Comparison(operator, sigma_y), *coarser]
@@ -178,7 +178,8 @@ def _reductions(pyramid: LaplacianPyramid) -> list[SeparableOperator]:
     return reductions
 
 
-def _after_lift(operator: LinearOperator, lift: SeparableOperator) -> LinearOperator:
+def _after(operator: LinearOperator, lift: SeparableOperator) -> LinearOperator:
+    """``operator`` of what ``lift`` makes."""
     if isinstance(operator, SeparableOperator):
         return operator.compose(lift)
     if not isinstance(operator, CallableOperator):
@@ -214,13 +215,8 @@ def _missing_errors(
         )
     if not callable(missing):
         return _checked_errors(missing, pyramid.levels)
-    if not isinstance(operator, SeparableOperator):
-        raise MRCascadeError(
-            f"operator '{operator.name}' is not separable: give the errors of ignored bands as "
-            f"{pyramid.levels} numbers"
-        )
     return [
-        float(missing(operator, operator.compose(lift).compose(reduction)))
+        float(missing(operator, _after(operator, lift.compose(reduction))))
         for lift, reduction in zip(lifts, _reductions(pyramid), strict=True)
     ]
 

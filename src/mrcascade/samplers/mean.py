@@ -51,8 +51,8 @@ def cascade_mean(
 
     A level whose data are exact ends with the projection onto them. Levels finer than ``finest``
     have no band. Other arguments, results and errors are those of ``cascade_sample``; nothing is
-    random, and of the settings only ``consistency``, ``band_constraint``, ``condition_error`` and
-    ``orientations`` matter.
+    random, and of the settings only ``consistency``, ``band_constraint``, ``condition_error``,
+    ``orientations`` and ``project`` matter.
     """
     check_levels(prior, plan)
     check_shape(plan, y)

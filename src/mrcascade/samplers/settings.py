@@ -39,8 +39,8 @@ class SamplerSettings:
             reverse diffusion without data steps, with zeta of the noise that it brings in: at 1
             and for many steps, a draw from the posterior given y and the coarser image. Less
             noise than the denoiser knows is left to the usual chain.
-        rho: curvature of the noise schedule, > 0, or several such numbers: of each level, as
-            ``orientations`` has them. Larger ones put more of the steps at little noise.
+        rho: curvature of the noise schedule, 0.1 or more, or several such numbers: of each level,
+            as ``orientations`` has them. Larger ones put more of the steps at little noise.
         consistency: what the levels finer than the measurement compare with. "measurement" is
             the measurement itself, "cascade" the image rebuilt at the next coarser level.
         skip_determined: leave out the chain of a level that noise-free data fix completely.
@@ -113,7 +113,10 @@ class SamplerSettings:
             "redistribute",
         ):
             self._require(isinstance(getattr(self, field), bool), field, "true or false")
-        self._require(self.steps is None or self.steps >= 1, "steps", "1 or more, or none")
+        free = self.band_constraint is None or isinstance(self.band_constraint, bool)
+        self._require(free, "band_constraint", "true, false or null")
+        if self.steps is not None:
+            self._require_whole("steps", 1)
         self._require(0 <= self.zeta <= 1, "zeta", "in [0, 1]")
         self._require(0 < self.lam < math.inf, "lam", "> 0")
         self._require(0 <= self.noise_floor < math.inf, "noise_floor", ">= 0")
@@ -127,11 +130,12 @@ class SamplerSettings:
         self._require(0 <= self.condition_error < 1, "condition_error", "in [0, 1)")
         self._require_by_level("orientations", lambda n: n in (1, 2, 4, 8), "1, 2, 4 or 8")
         self._require_by_level("detail", lambda share: 0 <= share <= 1, "in [0, 1]")
-        for field in ("rho", "step_shares"):
-            self._require_by_level(field, lambda value: 0 < value < math.inf, "> 0")
-        self._require(self.grids >= 1, "grids", "1 or more")
+        # The schedule takes powers of 1 / rho, which floating-point numbers must hold.
+        self._require_by_level("rho", lambda value: 0.1 <= value < math.inf, "0.1 or more")
+        self._require_by_level("step_shares", lambda value: 0 < value < math.inf, "> 0")
+        self._require_whole("grids", 1)
         self._require(0 < self.pnp_step < 2, "pnp_step", "in (0, 2)")
-        self._require(self.pnp_corrections >= 0, "pnp_corrections", ">= 0")
+        self._require_whole("pnp_corrections", 0)
         if self.multigrid:
             self._check_multigrid()
 
@@ -180,6 +184,11 @@ class SamplerSettings:
             object.__setattr__(self, field, tuple(getattr(self, field)))
         values = _by_level(getattr(self, field))
         self._require(bool(values) and all(map(fits, values)), field, rule)
+
+    def _require_whole(self, field: str, least: int) -> None:
+        value = getattr(self, field)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        self._require(whole and value >= least, field, f"a whole number of {least} or more")
 
     def _require(self, holds: bool, field: str, rule: str) -> None:
         if not holds:

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from mrcascade.denoiser import LevelNetworks
 from mrcascade.errors import MRCascadeError
+from mrcascade.io import make_folder
 from mrcascade.networks import network_preset
 from mrcascade.prior import CascadePrior, LevelSpec, LevelStatistics, read_prior, write_prior
+from mrcascade.prior_format import PRIOR_FILE, read_document
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.level import (
     LevelData,
@@ -113,7 +115,8 @@ def train_cascade(
 
     Checkpoints, logs, snapshots and ``loss.png`` go to ``output``. With ``resume`` a level goes
     on from its checkpoint; the others begin with the weights and the statistics of the prior
-    ``config.start``, if it names one; the new prior has that one's settings of the recipes.
+    ``config.start``, if it names one; the new prior has that one's settings of the recipes, or
+    those of the prior that it replaces.
     ``ema_std`` names another EMA profile for the prior, see ``export``.
     ``progress(level, images, done)`` makes the per-step callback of a level. With
     ``simulate_phase`` magnitudes become complex images (``mrcascade.phase``), with
@@ -133,7 +136,7 @@ def train_cascade(
     begin, weights = _start(config) if config.start else (None, None)
     volumes = reduced(volumes, config)
     cascade = CascadeData(volumes, config, begin)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     for level in wanted:
         first = weights[level - 1] if weights else None
         trainer = LevelTrainer(level, config, cascade.level(level), device, first)
@@ -147,6 +150,8 @@ def train_cascade(
     if not all(checkpoint_file(output, i).exists() for i in range(1, config.levels + 1)):
         return None
     sampling = begin.sampling if begin else {}
+    if (output / "prior" / PRIOR_FILE).is_file():  # where they may have been changed since
+        sampling = read_document(output / "prior").get("sampling", {})
     return export(
         output, config, cascade, data, name or output.name, sampling, device=device, ema_std=ema_std
     )

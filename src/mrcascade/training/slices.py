@@ -101,8 +101,8 @@ def _read_folder(
         if split == "test":  # not even read
             continue
         _, stack, acquired = read_slices(file)
-        matrix = file.facts.get("effective_matrix", acquired)
         try:
+            matrix = file.matrix or acquired
             volume = prepare_volume(stack, file.name, split, factors, matrix, phase_seed)
         except MRCascadeError as error:  # too small, or with a phase already
             raise MRCascadeError(f"{file.image}: {error}") from error

@@ -55,7 +55,7 @@ class NewGrid:
 
 @dataclass(frozen=True)
 class SeriesFacts:
-    """What the files of one derived series share. source_series: its SeriesInstanceUID is new."""
+    """What the files of one derived series share. uid: of the new series."""
 
     uid: str
     now: datetime.datetime
@@ -243,7 +243,7 @@ def _rescale(dataset: Any, storage: Storage) -> None:
 
 
 def _derivation_text(series: SeriesFacts) -> str:
-    return f"{series.derivation.text} ({NOTICE})"
+    return f"{series.derivation.text}. {NOTICE}"
 
 
 def _source_images(facts: FileFacts, series: SeriesFacts) -> list[Any]:

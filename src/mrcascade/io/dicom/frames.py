@@ -53,7 +53,7 @@ _LARGEST_SIDE = 2**16 - 1
 _LARGEST_COUNT = 2**31 - 1
 # Direction cosines are written with few digits at times.
 _UNIT_TOLERANCE = 1e-2
-_KIND = 2  # the value of ImageType that tells magnitude from phase
+_FLAVOUR = 2  # the third value of ImageType and FrameType
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,9 @@ class Frame:
 
     index: in the file. position (3,), mm: of the centre of the first pixel. orientation (6,):
     direction cosines of a row, then of a column. spacing: (between rows, between columns), mm. All
-    three in DICOM's patient coordinates (LPS); None where the file does not say. order: sorts
-    frames at one position.
+    three in DICOM's patient coordinates (LPS); None where the file does not say. kind: what the
+    values are, in the header's words, such as "M" or "OTHER PHASE"; "" where it does not say.
+    order: sorts frames at one position.
     """
 
     file: DicomFile
@@ -94,6 +95,7 @@ class Frame:
     spacing: tuple[float, ...] | None
     slope: float
     intercept: float
+    kind: str
     order: tuple[float, ...]
 
 
@@ -110,7 +112,6 @@ class FileFacts:
     series: str
     number: int | None
     description: str
-    kind: str
     format: PixelFormat
     frames: tuple[Frame, ...]
     thickness: float
@@ -158,7 +159,6 @@ def _facts(file: DicomFile, header: Header) -> FileFacts:
         series=text(dataset, "SeriesInstanceUID"),
         number=None if series_number is None else int(series_number),
         description=text(dataset, "SeriesDescription"),
-        kind=str(image_type[_KIND]) if len(image_type) > _KIND else "",
         format=pixels,
         frames=tuple(_frames(file, dataset, pixels.frames)),
         thickness=_thickness(dataset),
@@ -243,6 +243,9 @@ class _Classic:
     def macro(self, keyword: str) -> Any:
         return self.dataset
 
+    def kind(self) -> str:
+        return _flavour(self.dataset.get("ImageType"))
+
     def order(self) -> tuple[float, ...]:
         named = ("InstanceNumber", "EchoTime", "TemporalPositionIdentifier", "AcquisitionNumber")
         return tuple(number(self.dataset, keyword) or 0.0 for keyword in named)
@@ -253,10 +256,17 @@ class _Enhanced:
 
     def __init__(self, group: Any, shared: Any | None, dataset: Any) -> None:
         self.groups = [g for g in (group, shared) if g is not None]
+        self.dataset = dataset
 
     def macro(self, keyword: str) -> Any:
         found = (item(group, keyword) for group in self.groups)
         return next((macro for macro in found if macro is not None), {})
+
+    def kind(self) -> str:
+        own = self.macro("MRImageFrameTypeSequence")
+        flavour = _flavour(own.get("FrameType") or self.dataset.get("ImageType"))
+        component = own.get("ComplexImageComponent") or self.dataset.get("ComplexImageComponent")
+        return " ".join(str(word) for word in (flavour, component) if word)
 
     def order(self) -> tuple[float, ...]:
         content = self.macro("FrameContentSequence")
@@ -265,6 +275,13 @@ class _Enhanced:
         position = number(content, "TemporalPositionIndex") or 0.0
         index = numbers(content, "DimensionIndexValues", None) or ()
         return (echo, diffusion, position, *index)
+
+
+def _flavour(image_type: Any) -> str:
+    """In classic images this value tells magnitude from phase, in enhanced ones the contrast."""
+    if not image_type or isinstance(image_type, str) or len(image_type) <= _FLAVOUR:
+        return ""
+    return str(image_type[_FLAVOUR])
 
 
 def _frame(file: DicomFile, index: int, groups: "_Classic | _Enhanced") -> Frame:
@@ -280,6 +297,7 @@ def _frame(file: DicomFile, index: int, groups: "_Classic | _Enhanced") -> Frame
         spacing=numbers(groups.macro("PixelMeasuresSequence"), "PixelSpacing", 2),
         slope=1.0 if slope is None else slope,
         intercept=intercept or 0.0,
+        kind=groups.kind(),
         order=groups.order(),
     )
     _check_geometry(frame)

@@ -90,3 +90,5 @@ def _keep_technical(dataset: Any) -> None:
         elif element.VR == "SQ":
             for entry in element.value:
                 _keep_technical(entry)
+        elif element.VR == "UI" and keyword != "SOPClassUID" and element.value:
+            element.value = mapped_uid(str(element.value))

@@ -16,6 +16,7 @@ _SAME_DIRECTION = 1e-3
 _SAME_SPACING = 1e-3
 # A slice may be off the regular grid by this share of the distance between slices.
 _IRREGULAR = 0.1
+_PHASE = {"P", "PHASE"}  # Siemens' "P", Philips' "PHASE MAP", enhanced images' "PHASE"
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -61,9 +62,14 @@ def _refuse_mixtures(files: Sequence[FileFacts], frames: Sequence[Frame], where:
     sizes = sorted({(f.format.rows, f.format.columns) for f in files})
     if len(sizes) > 1:
         raise _mixed(where, " and ".join(f"{r} x {c} pixels" for r, c in sizes[:2]))
-    kinds = sorted({f.kind for f in files})
+    kinds = sorted({frame.kind for frame in frames})
     if len(kinds) > 1:
         raise _mixed(where, f"images of type {kinds[0] or 'none'} and {kinds[1]}")
+    if _PHASE & set(kinds[0].upper().split()):
+        raise MRCascadeError(
+            f"{where} holds phases, which by themselves are no image; give the magnitudes, or both"
+            " as complex NIfTI for a prior of complex images"
+        )
     for name, tolerance in (("orientation", _SAME_DIRECTION), ("spacing", _SAME_SPACING)):
         values = [getattr(frame, name) for frame in frames]
         if any((v is None) != (values[0] is None) for v in values):
