@@ -269,7 +269,7 @@ def test_errors() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"grids": 0}, "grids must be 1 or more; got 0"),
+        ({"grids": 0}, "grids must be a whole number of 1 or more; got 0"),
         ({"steps": None}, "steps must be 1 or more on several grids; got None"),
         ({"consistency": "cascade"}, "consistency must be measurement on grids; got 'cascade'"),
         ({"band_constraint": True}, "band_constraint must be off: grids have no bands; got True"),
@@ -281,7 +281,7 @@ def test_errors() -> None:
         ({"pnp_step": 2.0}, r"pnp_step must be in \(0, 2\); got 2.0"),
         ({"pnp_step": 0.0}, r"pnp_step must be in \(0, 2\); got 0.0"),
         ({"pnp_step": float("nan")}, r"pnp_step must be in \(0, 2\); got nan"),
-        ({"pnp_corrections": -1}, "pnp_corrections must be >= 0; got -1"),
+        ({"pnp_corrections": -1}, "pnp_corrections must be a whole number of 0 or more; got -1"),
     ],
 )
 def test_bad_settings(change: dict, reason: str) -> None:
