@@ -222,7 +222,7 @@ def make_plan(
     def missing(full: LinearOperator, coarse: LinearOperator) -> float:
         if isinstance(full, SeparableOperator) and isinstance(coarse, SeparableOperator):
             return expected_error(full, coarse, prior.power_density)
-        return sampled_error(full, coarse, prior.power_density, prior.channels)
+        return sampled_error(full, coarse, prior.power_density, prior.channels, prior.device)
 
     plan = plan_cascade(
         prior.kernel,

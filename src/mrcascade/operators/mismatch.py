@@ -61,16 +61,17 @@ def sampled_error(
     reference: LinearOperator,
     spectrum: Spectrum,
     channels: int = 1,
+    device: str | torch.device = "cpu",
 ) -> float:
     """`expected_error` of any two operators, estimated from `IMAGES` images of the spectrum.
 
-    The images are Gaussian, (IMAGES, channels, H, W) with independent channels, and the same in
-    every call. Raises MRCascadeError as `expected_error` does.
+    The images are Gaussian, (IMAGES, channels, H, W) on ``device`` with independent channels, and
+    the same in every call. Raises MRCascadeError as `expected_error` does.
     """
     _check_shapes(operator, reference)
     root = np.sqrt(_density(spectrum, operator.in_shape))
     white = np.random.default_rng(0).normal(size=(IMAGES, channels, *operator.in_shape))
-    x = torch.from_numpy(np.fft.ifft2(np.fft.fft2(white) * root).real.astype(np.float32))
+    x = torch.from_numpy(np.fft.ifft2(np.fft.fft2(white) * root).real.astype(np.float32)).to(device)
     return float((operator(x) - reference(x)).square().mean().sqrt())
 
 
