@@ -17,8 +17,8 @@ _MORE = ("psnr_slice", "psnr_volmax", "ssim_slice", "ssim_volmax")
 # Facts that differ between tasks; the others are said once.
 _OF_TASK = ("Measurement", "Test set", "Methods", "Prior")
 _PAIRED_HOW = (
-    "Mean over slices of the difference between a method and `{reference}` on the same slice, with"
-    " its 95 % bootstrap interval (files, then slices), in how many slices `{reference}` is"
+    "Mean over slices of a method's figure minus that of `{reference}` on the same slice, with its"
+    " 95 % bootstrap interval (files, then slices), in how many slices `{reference}` is"
     " better, and the two-sided sign test's p for that. The test takes slices as independent, which"
     " slices of one file are not: p is too small, and the number of files is what counts."
 )
