@@ -191,7 +191,7 @@ def test_deidentified_enhanced(tmp_path: Path, sr: Callable) -> None:
 
 def test_deidentified_folders(tmp_path: Path, sr: Callable) -> None:
     for name in ("DOE_JOHN", "ROE_JANE"):
-        series(tmp_path / "scans" / name / "T2", phantom(SHAPE))
+        series(tmp_path / "scans" / name / "SECRET", phantom(SHAPE))
     (tmp_path / "scans" / "DOE_JOHN" / "DOE.dcm").write_bytes(bytes(128) + b"DICM" + bytes(40))
     assert sr(tmp_path / "scans", "--deidentify") == 1  # one of three cannot be read
     out = tmp_path / "out"
@@ -200,7 +200,7 @@ def test_deidentified_folders(tmp_path: Path, sr: Callable) -> None:
     assert [one["Status"] for one in record["Results"]] == ["done", "done", "failed"]
     written = "".join(path.read_text() for path in out.glob("*.json"))
     written += "".join(str(path.relative_to(out)) for path in out.rglob("*"))
-    assert not [name for name in ("DOE", "ROE", "T2") if name in written]
+    assert not [name for name in ("DOE", "ROE", "SECRET") if name in written]
 
 
 def test_deidentify_is_for_dicom(tmp_path: Path, sr: Callable, capsys) -> None:
