@@ -20,7 +20,6 @@ from mrcascade import (
 )
 from mrcascade.intensity import robust_maximum
 from mrcascade.memory import image_bytes
-from mrcascade.noise_estimate import estimate_noise
 from mrcascade.operators import CallableOperator
 from mrcascade.pipeline import expected_evaluations
 from mrcascade.restore import make_plan, relative_residual, resolve_settings
@@ -164,28 +163,6 @@ def test_noise_lets_the_result_leave_the_data(prior: CascadePrior) -> None:
     y, operator = measure(phantom(1))
     assert super_resolve(y, operator, prior, noise=0.05).residual.max() > 1e-3
     assert super_resolve(y, operator, prior, noise=0.05, mode=SHORT).residual.max() > 1e-3
-
-
-def test_noise_is_estimated_on_request(prior: CascadePrior) -> None:
-    y, operator = measure(phantom(2, 128), 2)
-    noise = estimate_noise(y) / robust_maximum(y)
-    estimated = super_resolve(y, operator, prior, noise=None)
-    assert estimated.settings["noise"] == noise > 0.01
-    np.testing.assert_array_equal(
-        estimated.mean, super_resolve(y, operator, prior, noise=noise).mean
-    )
-
-
-def test_noise_of_complex_images(prior: CascadePrior) -> None:
-    """The parts of a sloping phase pass through zero everywhere. The quantile of 282 blocks of 64
-    details varies by 2 %, four times which is allowed; the phase itself adds under 1 % to it."""
-    rng = np.random.default_rng(0)
-    rows, columns = np.mgrid[:256, :256] / 256
-    body = 1.0 * ((rows - 0.5) ** 2 + (columns - 0.5) ** 2 < 0.2)
-    for cycles in (0, 6, 12):
-        image = body * np.exp(2j * np.pi * cycles * (rows + columns))
-        image += 0.02 * (rng.normal(size=body.shape) + 1j * rng.normal(size=body.shape))
-        assert estimate_noise([image]) == pytest.approx(0.02, rel=0.08)
 
 
 def test_complex_images_need_a_complex_prior(prior: CascadePrior, tmp_path: Path) -> None:

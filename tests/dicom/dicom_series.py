@@ -44,6 +44,23 @@ def series(folder: Path, pixels: np.ndarray, orientation: str = "axial", **chang
     return folder
 
 
+def annotated(folder: Path, shape: Sequence[int], **changed: Any) -> list[Dataset]:
+    """A classic series with much that a derived one drops or changes; its datasets."""
+    source = classic(phantom(shape), **changed)
+    folder.mkdir()
+    for place, dataset in enumerate(source):
+        block = dataset.private_block(0x0019, "ACME", create=True)
+        block.add_new(1, "LO", "secret")
+        dataset.SmallestImagePixelValue, dataset.LargestImagePixelValue = 0, 1000
+        dataset.WindowCenter, dataset.WindowWidth = "10", "20"
+        dataset.add_new((0x6000, 0x3000), "OW", b"\0\0")
+        dataset.add_new((0x0088, 0x0200), "SQ", [Dataset()])
+        dataset.AcquisitionMatrix = [0, 18, 16, 0]
+        dataset.EchoTime, dataset.RepetitionTime = "90", "3000"
+        dataset.save_as(folder / f"{place}.dcm", enforce_file_format=True)
+    return source
+
+
 def classic(pixels: np.ndarray, orientation: str = "axial", **changed: Any) -> list[Dataset]:
     """The datasets of a classic series; `changed` sets elements in all of them."""
     uid, study, frame = (generate_uid() for _ in range(3))

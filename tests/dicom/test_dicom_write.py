@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import re
 import shutil
 import subprocess
 import tracemalloc
@@ -17,7 +16,15 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 import torch
-from dicom_series import ORIENTATIONS, SPACING, classic, enhanced, phantom, read_all, series
+from dicom_series import (
+    ORIENTATIONS,
+    SPACING,
+    annotated,
+    enhanced,
+    phantom,
+    read_all,
+    series,
+)
 from pydicom.uid import generate_uid
 
 from mrcascade.cli import main
@@ -104,26 +111,10 @@ def test_enhanced_result(tmp_path: Path, sr: Callable) -> None:
 # ---- what the header says ----
 
 
-def derived(tmp_path: Path, sr: Callable, restored: bool = True, **elements: object) -> tuple:
-    source = classic(phantom(SHAPE), **elements)
-    for dataset in source:
-        block = dataset.private_block(0x0019, "ACME", create=True)
-        block.add_new(1, "LO", "secret")
-        dataset.SmallestImagePixelValue, dataset.LargestImagePixelValue = 0, 1000
-        dataset.WindowCenter, dataset.WindowWidth = "10", "20"
-        dataset.add_new((0x6000, 0x3000), "OW", b"\0\0")
-        dataset.add_new((0x0088, 0x0200), "SQ", [pydicom.Dataset()])
-        dataset.AcquisitionMatrix = [0, 18, 16, 0]
-        dataset.EchoTime, dataset.RepetitionTime = "90", "3000"
-    (tmp_path / "s").mkdir()
-    for place, dataset in enumerate(source):
-        dataset.save_as(tmp_path / "s" / f"{place}.dcm", enforce_file_format=True)
-    assert sr(tmp_path / "s") == 0
-    return source, read_all(result(tmp_path)) if restored else []
-
-
 def test_rules_of_a_derived_series(tmp_path: Path, sr: Callable) -> None:
-    source, new = derived(tmp_path, sr)
+    source = annotated(tmp_path / "s", SHAPE)
+    assert sr(tmp_path / "s") == 0
+    new = read_all(result(tmp_path))
     assert len({d.SOPInstanceUID for d in (*source, *new)}) == 6
     assert len({d.SeriesInstanceUID for d in new}) == 1
     assert new[0].SeriesInstanceUID != source[0].SeriesInstanceUID
@@ -149,64 +140,6 @@ def test_rules_of_a_derived_series(tmp_path: Path, sr: Callable) -> None:
         assert not any(keyword in one for keyword in gone)
         assert not any(e.tag.is_private or e.tag.group == 0x6000 for e in one)
         assert "RescaleSlope" not in one  # as in the source
-
-
-def test_deidentified(tmp_path: Path, sr: Callable, capsys) -> None:
-    names = {"ProtocolName": "Doe brain", "StudyDescription": "Jane", "InstitutionName": "Roe's"}
-    names |= {"PatientAge": "050Y", "AcquisitionDate": "20200102", "StationName": "Doe1"}
-    derived(tmp_path, lambda _: 0, restored=False, **names)
-    old = read_all(tmp_path / "s")
-    assert sr(tmp_path / "s", "--deidentify", *SAMPLES) == 0
-    folders = sorted((tmp_path / "out").glob("*.dicom"))
-    assert len(folders) == 3
-    known = {str(e.value) for d in old for e in d if e.VR in ("UI", "DA", "TM", "PN", "LO", "SH")}
-    known -= {"", "ACME", "A 1", "1.0", str(old[0].SOPClassUID)}
-    for one in (d for folder in folders for d in read_all(folder)):
-        assert one.PatientIdentityRemoved == "YES"
-        assert not any((one.PatientName, one.PatientID, one.PatientBirthDate, one.StudyDate))
-        text = one.to_json()
-        assert not [value for value in known if f'"{value}"' in text]
-        assert (float(one.EchoTime), list(one.AcquisitionMatrix)) == (90, [0, 18, 16, 0])
-    assert len({d.FrameOfReferenceUID for f in folders for d in read_all(f)}) == 1
-    sidecar = next((tmp_path / "out").glob("*.json")).read_text()
-    for text in (sidecar, capsys.readouterr().out, " ".join(p.name for p in folders)):
-        assert "Doe" not in text
-    assert json.loads(sidecar)["Sources"] == []
-    assert all(re.fullmatch(r"anon-[0-9a-f]{8}_.*", f.name) for f in folders)
-
-
-def test_deidentified_enhanced(tmp_path: Path, sr: Callable) -> None:
-    """Its UIDs are others, and still the same where they were."""
-    source = enhanced(phantom(SHAPE))
-    (tmp_path / "s").mkdir()
-    source.save_as(tmp_path / "s" / "a.dcm", enforce_file_format=True)
-    assert sr(tmp_path / "s", "--deidentify") == 0
-    (folder,) = (tmp_path / "out").glob("*.dicom")
-    (one,) = read_all(folder)
-    old = {str(e.value) for e in source.iterall() if e.VR == "UI"} - {str(source.SOPClassUID)}
-    assert not old & {str(e.value) for e in one.iterall() if e.VR == "UI"}
-    index = {str(entry.DimensionOrganizationUID) for entry in one.DimensionIndexSequence}
-    assert index == {str(one.DimensionOrganizationSequence[0].DimensionOrganizationUID)}
-
-
-def test_deidentified_folders(tmp_path: Path, sr: Callable) -> None:
-    for name in ("DOE_JOHN", "ROE_JANE"):
-        series(tmp_path / "scans" / name / "SECRET", phantom(SHAPE))
-    (tmp_path / "scans" / "DOE_JOHN" / "DOE.dcm").write_bytes(bytes(128) + b"DICM" + bytes(40))
-    assert sr(tmp_path / "scans", "--deidentify") == 1  # one of three cannot be read
-    out = tmp_path / "out"
-    assert len(list(out.glob("anon-*_desc-sr2x.dicom"))) == 2
-    record = json.loads((out / "run.json").read_text())
-    assert [one["Status"] for one in record["Results"]] == ["done", "done", "failed"]
-    written = "".join(path.read_text() for path in out.glob("*.json"))
-    written += "".join(str(path.relative_to(out)) for path in out.rglob("*"))
-    assert not [name for name in ("DOE", "ROE", "SECRET") if name in written]
-
-
-def test_deidentify_is_for_dicom(tmp_path: Path, sr: Callable, capsys) -> None:
-    np.save(tmp_path / "a.npy", phantom((16, 16)))
-    assert sr(tmp_path / "a.npy", "--deidentify") == 2
-    assert "only DICOM holds a patient's identity" in capsys.readouterr().err
 
 
 def validator_errors(path: Path) -> set[str]:
