@@ -1,6 +1,7 @@
 """What training and evaluation share about a folder of images: layout, manifest, true resolution.
 
-The usual layout is ``ROOT/<group>/<split>/files``; any other folder works as well. A
+The usual layout is ``ROOT/<group>/<split>/files``; any other folder works as well. A DICOM series
+counts as a file that lies where its folder lies. A
 ``manifest.json`` in ROOT, a list of objects with a ``file`` each, may say what the image files do
 not: ``slice_axis`` and ``effective_matrix``, the in-plane matrix that was really acquired.
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -22,14 +23,17 @@ import numpy as np
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
+    SUFFIXES,
     Axes,
     Image,
     Input,
+    Series,
     choose_axes,
-    format_of,
+    dicom_files,
+    find_series,
+    images_below,
     input_path,
     join_pairs,
-    list_images,
     patient_of,
     read_image,
     refuse_phase,
@@ -54,8 +58,9 @@ class DataFile:
     """An image of a data folder.
 
     Attributes:
-        image: the file, or a pair of magnitude and phase.
-        name: relative to the folder, with slashes; of a pair, that of the magnitude.
+        image: the file, a pair of magnitude and phase, or a DICOM series.
+        name: relative to the folder, with slashes; of a pair, that of the magnitude; of a series,
+            that of its folder.
         group: the first folder in the name that is no split, an anatomy in the usual layout; of
             fastMRI's files without one, what their name says; else the data folder's name.
         split: train, val or test; None where no file has one.
@@ -72,8 +77,9 @@ class DataFile:
 
     @property
     def axes(self) -> Axes | None:
-        """In-plane axes, if the manifest names the file; None leaves them to the geometry."""
-        if not self.facts:
+        """In-plane axes, if the manifest names the file; None leaves them to the geometry, and to
+        a DICOM series its own planes, with its rows first."""
+        if not self.facts or isinstance(self.image, Series):
             return None
         first, second = (a for a in range(3) if a != self.facts.get("slice_axis", 2) % 3)
         return first, second
@@ -90,20 +96,21 @@ def list_data(root: Path, pairs: bool, complex_kspace: bool) -> list[DataFile]:
 
     pairs: magnitude and phase files side by side are one complex image; else phases are passed
     over. complex_kspace: k-space gives complex images, else magnitudes. Raises MRCascadeError
-    where there is no image.
+    where there is no image, where several DICOM series share a folder, and for a damaged DICOM
+    file beside none.
     """
-    if not root.is_dir():
-        raise MRCascadeError(f"{root}: no such folder; give a folder that holds image files")
     manifest = read_manifest(root)
-    files = [root / name for name in sorted(manifest)] or list_images(root)
-    images = join_pairs(files, pairs)
+    images = _named(root, manifest, pairs) if manifest else _found(root, pairs)
     if not images:
         raise MRCascadeError(
             f"{root}: every image in it is a phase without its magnitude; put the _part-mag files"
             " beside them"
         )
-    names = [input_path(image).relative_to(root) for image in images]
-    splits = [split_of(name) for name in names]
+    images.sort(key=input_path)
+    names = [_relative(image, root) for image in images]
+    # The folder of a series may itself be that of a split.
+    inside = (n / "*" if isinstance(i, Series) else n for i, n in zip(images, names, strict=True))
+    splits = [split_of(name) for name in inside]
     if not any(splits):
         splits = [_split_of_patient(image) for image in images]
     return [
@@ -117,6 +124,49 @@ def list_data(root: Path, pairs: bool, complex_kspace: bool) -> list[DataFile]:
         )
         for image, name, split in zip(images, names, splits, strict=True)
     ]
+
+
+def _named(root: Path, names: Iterable[str], pairs: bool) -> list[Input]:
+    paths = [root / name for name in names]
+    series: list[Series] = []
+    for folder in (path for path in paths if path.is_dir()):
+        found = _series_below(folder)
+        if len(found) != 1:
+            raise MRCascadeError(
+                f"{root / MANIFEST} names {folder}, which holds {len(found)} DICOM series; name the"
+                " folder of one"
+            )
+        series += found
+    return [*join_pairs([path for path in paths if not path.is_dir()], pairs), *series]
+
+
+def _found(root: Path, pairs: bool) -> list[Input]:
+    paths, series = images_below(root), _series_below(root)
+    if not paths and not series:
+        raise MRCascadeError(
+            f"{root}: no image found; give a folder with DICOM series, or files that end in"
+            f" {', '.join(SUFFIXES)}"
+        )
+    return [*join_pairs(paths, pairs), *series]
+
+
+def _series_below(folder: Path) -> list[Series]:
+    found = find_series(dicom_files(folder, tuple(SUFFIXES)))
+    for _, error in found.damaged:
+        raise error
+    for series in found.series:
+        if series.shares_path:
+            raise MRCascadeError(
+                f"{series.path} holds several DICOM series, such as {series.label}; give each a"
+                " folder of its own"
+            )
+    return list(found.series)
+
+
+def _relative(image: Input, root: Path) -> PurePath:
+    """A series that fills the whole data folder has that folder's name."""
+    path = input_path(image)
+    return path.relative_to(root) if path != root else PurePath(root.resolve().name)
 
 
 def read_slices(file: DataFile) -> tuple[Image, np.ndarray, tuple[int, int]]:
@@ -198,7 +248,7 @@ def _group_of(name: PurePath, root: Path) -> str:
 
 
 def _is_fastmri(path: PurePath) -> bool:
-    return format_of(Path(path)) == "fastmri"
+    return SUFFIXES.get(path.suffix.lower()) == "fastmri"
 
 
 def fourier_crop(stack: np.ndarray, matrix: Sequence[int]) -> np.ndarray:

@@ -51,7 +51,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="ROOT",
-        help="folder of images (ROOT/<anatomy>/<split>/files, or any)",
+        help="folder of images or DICOM series (ROOT/<anatomy>/<split>/files, or any)",
     )
 
 

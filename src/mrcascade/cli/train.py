@@ -24,7 +24,8 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         required=True,
         metavar="DIR|FILE",
-        help="folder of images (ROOT/<anatomy>/<split>/files, or any), or a cache (.npz)",
+        help="folder of images or DICOM series (ROOT/<anatomy>/<split>/files, or any), or a cache"
+        " (.npz)",
     )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="run folder"

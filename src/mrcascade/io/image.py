@@ -94,12 +94,17 @@ def list_images(root: str | os.PathLike[str]) -> list[Path]:
     Raises MRCascadeError where ``root`` is no folder or holds no image.
     """
     folder = Path(root)
-    if not folder.is_dir():
-        raise MRCascadeError(f"{folder}: no such folder; give a folder that holds image files")
-    found = [p for p in files_below(folder) if p.name.lower().endswith(tuple(SUFFIXES))]
+    found = images_below(folder)
     if not found:
         raise MRCascadeError(f"{folder}: no image found; files must end in {', '.join(SUFFIXES)}")
     return found
+
+
+def images_below(folder: Path) -> list[Path]:
+    """As `list_images`, but there need not be any, as where a folder holds DICOM series alone."""
+    if not folder.is_dir():
+        raise MRCascadeError(f"{folder}: no such folder; give a folder that holds image files")
+    return [p for p in files_below(folder) if p.name.lower().endswith(tuple(SUFFIXES))]
 
 
 def write_image(

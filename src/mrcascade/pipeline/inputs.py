@@ -18,6 +18,7 @@ from mrcascade.io import (
     find_dataset,
     find_series,
     format_of,
+    images_below,
     input_path,
     is_result_name,
     join_pairs,
@@ -170,7 +171,7 @@ def _in_folder(folder: Path, series: str | None, channels: int) -> list[Input]:
     found = find_series(dicom)
     images = []
     if series is None:
-        images += _to_restore(_images(folder), channels)
+        images += _to_restore(images_below(folder), channels)
     if found.series or not images:
         images += choose_series(found, series, str(folder))
     if series is None:  # what is damaged fails by itself, and the rest goes on
@@ -181,13 +182,6 @@ def _in_folder(folder: Path, series: str | None, channels: int) -> list[Input]:
 def _to_restore(paths: Sequence[Path], channels: int) -> list[Input]:
     fresh = [path for path in paths if not is_result_name(path)]
     return list(join_pairs(fresh, complex_images=channels == 2))
-
-
-def _images(folder: Path) -> list[Path]:
-    try:
-        return list_images(folder)
-    except MRCascadeError:
-        return []  # beside DICOM files there need not be any
 
 
 def _series_of(paths: Sequence[Path], series: str | None) -> list[Input]:
