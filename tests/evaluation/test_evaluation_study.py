@@ -225,6 +225,12 @@ def test_studies_that_are_not(tmp_path: Path, changes: dict[str, Any], message: 
     assert "\n" not in str(error.value)
 
 
+def test_the_reference_may_have_settings_of_its_own(tmp_path: Path) -> None:
+    name = "paper:zeta=0.1"
+    task = {"name": "a", "factor": 2, "methods": ["mean", name], "figure": "difference"}
+    assert read_study(str(write_study(tmp_path, tasks=[task], reference=name))).reference == name
+
+
 def test_files_that_are_no_study(tmp_path: Path) -> None:
     with pytest.raises(MRCascadeError, match="not a study; give a JSON file, or one of paper"):
         read_study(str(tmp_path / "nowhere.json"))

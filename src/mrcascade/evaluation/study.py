@@ -108,7 +108,7 @@ def _from_document(document: dict[str, Any]) -> Study:
     if unknown or not metrics:
         raise ValueError(f"metrics are {', '.join(METRICS)}; got {', '.join(unknown) or 'none'}")
     names = [task.name for task in tasks]
-    if study.reference not in METHODS:
+    if study.reference not in {*METHODS, *(m for task in tasks for m in task.methods)}:
         raise ValueError(f"unknown reference {study.reference!r}")
     if not names or len(set(names)) < len(names) or any(Path(n).name != n for n in names):
         raise ValueError("every task needs a name of its own, which can be a folder's")
