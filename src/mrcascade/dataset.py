@@ -1,9 +1,9 @@
 """What training and evaluation share about a folder of images: layout, manifest, true resolution.
 
 The usual layout is ``ROOT/<group>/<split>/files``; any other folder works as well. A DICOM series
-counts as a file that lies where its folder lies. A
-``manifest.json`` in ROOT, a list of objects with a ``file`` each, may say what the image files do
-not: ``slice_axis`` and ``effective_matrix``, the in-plane matrix that was really acquired.
+counts as a file that lies where its folder lies. A ``manifest.json`` in ROOT, a list of objects
+with a ``file`` each, may say what the image files do not: ``slice_axis`` and ``effective_matrix``,
+the in-plane matrix that was really acquired.
 
 fastMRI's own folders, such as ``multicoil_train``, are splits too. Where nothing says to which
 split its files belong, a patient's number decides, so that all images of a patient lie in one.
