@@ -23,7 +23,13 @@ from scipy.stats import t as student
 from common import numbers
 from mrcascade import CascadePrior, super_resolve
 from mrcascade.evaluation.baselines import zero_filled
-from mrcascade.evaluation.data import find_files, load_truth, measure, operator_for
+from mrcascade.evaluation.data import (
+    file_seed,
+    find_files,
+    load_truth,
+    measure,
+    operator_for,
+)
 from mrcascade.restore import resolve_settings
 
 BODY = 0.1
@@ -87,7 +93,15 @@ def of_file(file, prior, settings, options) -> np.ndarray:
     low = measure(truth, operator, 0.0, 0)
     k = options.samples
     result = super_resolve(
-        low.slices, operator, prior, mode=settings, samples=k, scale=low.scale, batch_size=4
+        low.slices,
+        operator,
+        prior,
+        mode=settings,
+        samples=k,
+        seed=file_seed(0, file.name),
+        scale=low.scale,
+        batch_size=4,
+        numbers=truth.kept.tolist(),
     )
     body = np.abs(zero_filled(low.slices, operator)) > BODY * low.scale
     spread = np.sqrt(1 + 1 / k) * result.std[body]

@@ -61,7 +61,7 @@ def restored(
     scale = case.low.scale
     plan = make_plan(prior, case.operator, 0.0, settings)
     y = to_channels(case.low.slices / scale)
-    noise = NoiseSource([image_seed(0, number, 0) for number in case.numbers])
+    noise = NoiseSource([image_seed(case.seed, number, 0) for number in case.numbers])
     draw = cascade_sample(prior, plan, y, noise)
     plans = [replace(plan, settings=replace(settings, detail=share)) for share in shares]
     return [from_channels(keep_detail(prior, p, y, draw).image) * scale for p in plans]

@@ -49,8 +49,10 @@ def main() -> None:
                 case.operator,
                 prior,
                 mode=settings,
+                seed=case.seed,
                 scale=case.low.scale,
                 batch_size=4,
+                numbers=case.numbers,
             ).mean
         )
 

@@ -10,7 +10,14 @@ from pathlib import Path
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio
 
-from mrcascade.evaluation.data import Measurement, find_files, load_truth, measure, operator_for
+from mrcascade.evaluation.data import (
+    Measurement,
+    file_seed,
+    find_files,
+    load_truth,
+    measure,
+    operator_for,
+)
 from mrcascade.evaluation.job import Evaluation, survey_files
 from mrcascade.evaluation.lpips import LPIPS, find_weights
 from mrcascade.operators import LinearOperator
@@ -25,6 +32,7 @@ class Case:
     truth: np.ndarray
     low: Measurement
     operator: LinearOperator
+    seed: int
 
 
 def case_options(parser: argparse.ArgumentParser) -> None:
@@ -50,8 +58,10 @@ def load_cases(options: argparse.Namespace) -> list[Case]:
     for found in survey_files(find_files(job.data, job.split), job, (), None):
         truth = replace(load_truth(found.file, job.factor), kept=found.numbers)
         operator = operator_for(truth, job.kernel, job.factor)
-        low = measure(truth, operator, job.noise, job.seed)
-        cases.append(Case(found.file.anatomy, truth.kept.tolist(), truth.slices, low, operator))
+        seed = file_seed(job.seed, found.file.name)
+        low = measure(truth, operator, job.noise, seed)
+        case = Case(found.file.anatomy, truth.kept.tolist(), truth.slices, low, operator, seed)
+        cases.append(case)
     return cases
 
 

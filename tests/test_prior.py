@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 from mrcascade import CascadePrior, MRCascadeError
 from mrcascade.denoiser import LevelNetworks
 from mrcascade.networks import fold, network_preset
-from mrcascade.prior import LevelPrior, LevelSpec, LevelStatistics, write_prior
+from mrcascade.prior import LevelPrior, LevelSpec, LevelStatistics, read_prior, write_prior
 from mrcascade.prior_format import file_sha256
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.run import SPECTRUM_BINS, CascadeData
@@ -209,6 +209,36 @@ def assert_json_error(folder: Path) -> None:
         CascadePrior.from_pretrained(folder)
     assert str(error.value).startswith(f"{folder / 'prior.json'}: ")
     assert "\n" not in str(error.value)
+
+
+def test_a_prior_that_cannot_be_written_leaves_the_one_before(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    prior, weights = read_prior(folder)
+    levels = [(level.spec, state) for level, state in zip(prior.levels, weights, strict=True)]
+    changed = [(spec, {k: 2 * v for k, v in state.items()}) for spec, state in levels]
+    calls = []
+
+    def failing(state: dict) -> bytes:
+        calls.append(state)
+        if len(calls) == 2:
+            raise OSError("no more")
+        return save(state)
+
+    monkeypatch.setattr("safetensors.torch.save", failing)
+    with pytest.raises(OSError, match="no more"):
+        write_prior(
+            folder,
+            name="n",
+            kernel="fourier",
+            channels=1,
+            levels=changed,
+            spectrum=[1.0],
+            provenance={},
+            sampling={},
+        )
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_json_is_written_last(folder: Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mrcascade.atomic import atomic_outputs, make_folder
 from mrcascade.denoiser import LevelNetworks, condition_channels
 from mrcascade.errors import MRCascadeError
 from mrcascade.networks import LevelConfig, MeanConfig, UNetConfig, fold
@@ -314,32 +315,32 @@ def write_prior(
 ) -> None:
     """Write ``prior.json`` and the float16 weights of each level (finest first) to ``folder``.
 
-    The JSON is written last and names the checksums, so a folder cut short does not load.
+    All of them appear together, in place of a prior that was there, the JSON last.
     """
     from safetensors.torch import save
 
-    folder.mkdir(parents=True, exist_ok=True)
-    entries = []
-    for index, (spec, state) in enumerate(levels, start=1):
-        path = folder / f"level{index}.safetensors"
-        half = {k: v if "fourier" in k else v.half() for k, v in state.items()}
-        path.write_bytes(save({k: v.contiguous() for k, v in half.items()}))
-        entries.append({"file": path.name, "sha256": file_sha256(path), **asdict(spec)})
-    document = {
-        "format": FORMAT,
-        "name": name,
-        "kernel": kernel,
-        "channels": channels,
-        "step": step,
-        "maximum_factor": maximum_factor,
-        "sampling": dict(sampling),
-        "levels": entries,
-        "spectrum": [float(f"{v:.5g}") for v in spectrum],
-        "provenance": dict(provenance),
-    }
-    temporary = folder / f".{PRIOR_FILE}.tmp"
-    temporary.write_text(json.dumps(document, indent=1) + "\n")
-    temporary.replace(folder / PRIOR_FILE)
+    make_folder(folder)
+    names = [f"level{index}.safetensors" for index in range(1, len(levels) + 1)]
+    targets = [folder / file for file in (*names, PRIOR_FILE)]
+    with atomic_outputs(targets, overwrite=True) as (*weights, described):
+        entries = []
+        for file, path, (spec, state) in zip(names, weights, levels, strict=True):
+            half = {k: v if "fourier" in k else v.half() for k, v in state.items()}
+            path.write_bytes(save({k: v.contiguous() for k, v in half.items()}))
+            entries.append({"file": file, "sha256": file_sha256(path), **asdict(spec)})
+        document = {
+            "format": FORMAT,
+            "name": name,
+            "kernel": kernel,
+            "channels": channels,
+            "step": step,
+            "maximum_factor": maximum_factor,
+            "sampling": dict(sampling),
+            "levels": entries,
+            "spectrum": [float(f"{v:.5g}") for v in spectrum],
+            "provenance": dict(provenance),
+        }
+        described.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def _level_spec(entry: Mapping[str, Any]) -> LevelSpec:

@@ -23,7 +23,8 @@ from mrcascade.evaluation.study_page import TaskResult, pair, study_page
 
 
 def rows(method: str, values: list[float], seconds: float, **more: Any) -> list[dict[str, Any]]:
-    common = {"method": method, "anatomy": "brain", "seconds": seconds, "nfe": 5.0, **more}
+    common = {"method": method, "anatomy": "brain", "seconds": seconds, "nfe": 5.0}
+    common |= {"gflop": 2 * seconds, **more}
     return [
         common | {"file": f"brain/s{i // 2}.npy", "slice": i} | dict.fromkeys(METRICS, value)
         for i, value in enumerate(values)
@@ -57,6 +58,7 @@ def test_page_of_known_rows() -> None:
         rows("diffpir", [value - 1 for value in REFERENCE], 6.0) + rows("paper", REFERENCE, 2.0),
         facts,
         ["Careful."],
+        {"diffpir": ["here"], "paper": ["here"]},
         "table1.png",
     )
     page = study_page("A study", [result], "paper", ("psnr_slice", "nmse"), 0, "the command")
@@ -65,24 +67,46 @@ def test_page_of_known_rows() -> None:
         "Made by `the command`.",
         "- **Software:** s",
         "Careful.",
-        "| method | brain (6 slices) |",
+        "| method | brain (6 slices, 3 files) |",
         "| paper | 32.50 / 32.50000 |",
         "| diffpir | 31.50 / 31.50000 |",
         # Six of six: p = 2 / 2^6; less error is better for diffpir.
         "| diffpir | PSNR, slice max (dB) | -1.00 [-1.00, -1.00]; 6 of 6, p = 0.031 |",
         "| diffpir | NMSE | -1.00000 [-1.00000, -1.00000]; 0 of 6, p = 0.031 |",
-        "| paper | 2 | 5 | 3.00 |",
+        "| paper | 2 | 5 | 4 | 3.00 |",
         "![table1](table1.png)",
     ):
         assert part in page
     assert page.count("Software") == 1  # what both tasks share is said once
 
 
+def test_draws_and_estimates_are_compared_among_themselves() -> None:
+    facts = {"Measurement": "m", "Test set": "t", "Methods": "x", "Prior": "p"}
+    methods = ["bicubic", "diffpir", "paper", "regression", "mean", "posterior-mean"]
+    table = [
+        row
+        for shift, method in enumerate(methods)
+        for row in rows(method, [value + shift for value in REFERENCE], 1.0)
+    ]
+    timed = {method: ["here"] for method in methods} | {"paper": ["here", "there"]}
+    result = TaskResult("t", methods, table, facts, [], timed, "t.png")
+    page = study_page("A study", [result], "paper", ("psnr_slice",), 0, "c", "mean")
+    draws, estimates = page.split("Draws: ")[1].split("Point estimates: ")
+    compared = [line.split(" | ")[:3] for line in draws.splitlines() if "PSNR" in line]
+    assert [line[0] for line in compared] == ["| diffpir"]
+    assert "| diffpir | PSNR, slice max (dB) | -1.00 [" in draws
+    for method, difference in (("bicubic", "-4.00"), ("regression", "-1.00")):
+        assert f"| {method} | PSNR, slice max (dB) | {difference} [" in estimates
+    assert "| posterior-mean | PSNR, slice max (dB) | +1.00 [" in estimates
+    assert "| paper | 1 | 5 | 2 | n/a |" in page  # not all of it on diffpir's machine
+    assert "| mean | 1 | 5 | 2 | 1.00 |" in page
+
+
 def test_values_that_are_missing_are_said_to_be_missing() -> None:
     facts = {"Measurement": "m", "Test set": "t", "Methods": "x", "Prior": "p"}
     both = rows("diffpir", [1.0], 1.0) + rows("paper", [1.0], 1.0)
     both = [row | {"lpips": None} for row in both]
-    result = TaskResult("t", ["diffpir", "paper"], both, facts, [], "t.png")
+    result = TaskResult("t", ["diffpir", "paper"], both, facts, [], {}, "t.png")
     page = study_page("A study", [result], "paper", ("psnr_slice", "lpips"), 0, "c")
     assert "| paper | 1.00 / n/a |" in page
     assert "| diffpir | LPIPS (AlexNet) | n/a |" in page

@@ -25,9 +25,9 @@ def body(shape: tuple[int, int], window: tuple[int, int, int, int], air: float =
 @pytest.mark.parametrize(
     ("inside", "expected"),
     [
-        ((40, 60, 33, 34), (24, 80, 16, 56)),  # 24 to 76 and 17 to 50, rounded outwards
+        ((40, 60, 33, 40), (24, 80, 16, 56)),  # 24 to 76 and 17 to 56, rounded outwards
         ((5, 60, 20, 99), (0, 80, 0, 100)),  # no further than the image
-        ((17, 18, 84, 85), (0, 40, 64, 100)),  # 101 is past the edge, which is no multiple of 8
+        ((10, 30, 84, 95), (0, 48, 64, 100)),  # 111 is past the edge, which is no multiple of 8
     ],
 )
 def test_the_window_is_the_body_and_a_margin(
@@ -40,14 +40,20 @@ def test_the_window_is_the_body_and_a_margin(
     assert body_window(complex_channels) == expected
 
 
+def test_a_bright_spot_does_not_hide_the_body() -> None:
+    image = body((120, 100), (40, 60, 33, 83))
+    image[0, 50:55, 40:45] = -100  # 25 of the brightest hundredth, 120 pixels
+    assert body_window(image) == body_window(body((120, 100), (40, 60, 33, 83)))
+
+
 @pytest.mark.parametrize("value", [0.0, 0.5])
 def test_all_of_an_image_where_nothing_stands_out(value: float) -> None:
     assert body_window(torch.full((1, 40, 60), value)) == (0, 40, 0, 60)
 
 
 def test_images_share_windows() -> None:
-    a, b = body((96, 96), (40, 50, 40, 50)), body((96, 96), (60, 61, 40, 50))
-    assert by_window(torch.stack([a, b, a])) == {(24, 72, 24, 72): [0, 2], (40, 80, 24, 72): [1]}
+    a, b = body((96, 96), (40, 50, 40, 50)), body((96, 96), (60, 70, 40, 50))
+    assert by_window(torch.stack([a, b, a])) == {(24, 72, 24, 72): [0, 2], (40, 88, 24, 72): [1]}
 
 
 @dataclass

@@ -63,6 +63,19 @@ def test_profile_that_validates_best_is_exported(data: Path, run: Path, best: in
 
 
 @pytest.mark.usefixtures("_no_plot")
+def test_no_prior_of_a_level_in_the_middle_of_its_run(data: Path, run: Path) -> None:
+    """Its checkpoint is there after a minute, be it that another process is at it."""
+    shutil.rmtree(run / "prior")
+    path = run / "level3.ckpt"
+    state = torch.load(path, weights_only=True)
+    torch.save(state | {"seen": state["seen"] - TINY.batch}, path)
+    assert train_cascade(data, run, TINY, levels=[1, 2], resume=True) is None
+    assert not (run / "prior").exists()
+    torch.save(state, path)
+    assert train_cascade(data, run, TINY, levels=[1, 2], resume=True) == run / "prior"
+
+
+@pytest.mark.usefixtures("_no_plot")
 def test_another_profile_is_exported_on_request(data: Path, run: Path) -> None:
     document = exported(data, run, ema_std=0.07)
     for level in (1, 2, 3):
@@ -93,7 +106,7 @@ def test_command(data: Path, tmp_path: Path, capsys) -> None:
     arguments += ["--images", "16", "--mean-images", "8", "--batch-size", "8", "--set", "patch=32"]
     arguments += ["--set", "coarse_patch=16"]
     assert main([*arguments, "--levels", "2,3"]) == 0
-    assert "not trained yet" in capsys.readouterr().out
+    assert "not trained to their end" in capsys.readouterr().out
     assert not (run / "prior").exists()
     assert main([*arguments, "--levels", "1", "--name", "mine"]) == 0
     assert capsys.readouterr().out == f"{run / 'prior'}\n"

@@ -110,7 +110,7 @@ def run(arguments: argparse.Namespace) -> None:
         complex_kspace=arguments.complex,
     )
     if folder is None:
-        print("some levels are not trained yet; the prior is written when all are")
+        print("some levels are not trained to their end yet; the prior is written when all are")
     else:
         print(folder)
 

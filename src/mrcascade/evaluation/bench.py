@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.evaluation.baselines import zero_filled
 from mrcascade.evaluation.data import (
     Measurement,
     TestFile,
@@ -21,6 +22,7 @@ from mrcascade.evaluation.data import (
     short_name,
 )
 from mrcascade.evaluation.figure import MEASURED, TRUTH, Picture
+from mrcascade.evaluation.flops import FlopMeter
 from mrcascade.evaluation.job import Evaluation, Surveyed, averaged_samples, factor_text
 from mrcascade.evaluation.lpips import LPIPS
 from mrcascade.evaluation.methods import Context, Method, Reconstruction
@@ -77,6 +79,7 @@ class Bench:
         self._survey = {s.file.name: s for s in survey}
         self._pictures = pictures
         self._case: _Case | None = None
+        self._flops = FlopMeter()
 
     def run(self, unit: Unit, tick: Tick) -> Scored:
         """Restore and score; ``tick`` hears of every network evaluation. Raises MRCascadeError
@@ -98,10 +101,12 @@ class Bench:
             callback=_step_report(tick, unit),
         )
         started = time.perf_counter()
-        result = self._methods[unit.method].run(context)
+        with self._flops.counting(context.prior) as count:
+            result = self._methods[unit.method].run(context)
         seconds = (time.perf_counter() - started) / len(rows)
+        cost = {"seconds": seconds, "gflop": count.total / 1e9 / len(rows)}
         return Scored(
-            self._scores(unit, case, rows, result, seconds),
+            self._scores(unit, case, rows, result, cost),
             list(self._panels(unit, case, rows, result.images)),
         )
 
@@ -116,11 +121,17 @@ class Bench:
                 measured = measure(truth, operator, job.noise, seed)
             except MRCascadeError as error:
                 raise MRCascadeError(f"{surveyed.file.path}: {error}") from error
+            zero_filled(measured.slices[:1], operator)  # what it keeps is no method's time
             self._case = _Case(surveyed.file, truth, operator, measured, seed)
         return self._case
 
     def _scores(
-        self, unit: Unit, case: _Case, rows: np.ndarray, result: Reconstruction, seconds: float
+        self,
+        unit: Unit,
+        case: _Case,
+        rows: np.ndarray,
+        result: Reconstruction,
+        cost: Mapping[str, float],
     ) -> list[dict[str, Any]]:
         reference, images = case.truth.slices[rows], result.images
         maximum = case.truth.maximum
@@ -133,8 +144,8 @@ class Bench:
             "factor": factor_text(self._job.factor),
             "kernel": self._job.kernel,
             "noise": self._job.noise,
-            "seconds": seconds,
             "nfe": result.evaluations,
+            **cost,
         }
         return [
             common

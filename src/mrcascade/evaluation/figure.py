@@ -121,9 +121,15 @@ def relative_height(pixels: dict[str, np.ndarray]) -> float:
 def load_panels(folder: Path, picture: Picture, methods: Sequence[str]) -> dict[str, np.ndarray]:
     """Magnitudes of truth, measurement and every method of a picture; MRCascadeError where they
     are gone."""
-    paths = {n: _pixels(folder, picture, n) for n in (TRUTH, MEASURED, *methods)}
+    names = (TRUTH, MEASURED, *methods)
+    return {name: comparable(load_pixels(folder, picture, name)) for name in names}
+
+
+def load_pixels(folder: Path, picture: Picture, name: str) -> np.ndarray:
+    """What `keep_pixels` kept; MRCascadeError where it is gone."""
     try:
-        return {name: comparable(np.load(path)) for name, path in paths.items()}
+        pixels: np.ndarray = np.load(_pixels(folder, picture, name))
+        return pixels
     except (OSError, ValueError) as error:
         raise MRCascadeError(
             f"{folder / FIGURE_FOLDER}: what the picture shows is gone ({error}); add --overwrite"

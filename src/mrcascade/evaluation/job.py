@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +220,7 @@ def method_settings(method: Method, job: Evaluation, prior: CascadePrior | None)
         settings["prior"] = " + ".join(folder.resolve().name for folder in folders)
         settings["precision"] = prior.levels[0].precision
         settings["prior_sha256"] = prior.digest
+        settings["sampler"] = asdict(method.settings(prior, job.steps))
     if method.sampled:
         settings["steps"] = job.steps
     if method.averaged:

@@ -1,7 +1,8 @@
 """The growing files of an evaluation, so written that a killed one goes on where it was.
 
 ``evaluation.json`` holds the settings. When a method has restored a slice, its row is added to
-``metrics.csv``: a row that ends with a line break is complete.
+``metrics.csv``: a row that ends with a line break is complete. One process at a time works on a
+folder.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,13 @@ from mrcascade.io import atomic_output, make_folder
 METRICS = ("psnr_slice", "psnr_volmax", "ssim_slice", "ssim_volmax", "nmse", "lpips")
 COMPLEX_METRICS = ("nmse_complex", "phase_error")  # columns of evaluations of complex images
 _KEY = ("file", "slice", "anatomy", "method", "factor", "kernel", "noise")
-_COSTS = ("residual", "seconds", "nfe")
+_COSTS = ("residual", "seconds", "nfe", "gflop")
 SLICE_COLUMNS = (*_KEY, *METRICS, *_COSTS)
 VOLUME_METRICS = ("psnr", "ssim", "nmse")
 VOLUME_COLUMNS = (
     *("file", "anatomy", "method", "factor", "kernel", "noise", "slices"),
     *VOLUME_METRICS,
-    *("residual", "seconds", "nfe"),
+    *_COSTS,
 )
 _TEXT = ("file", "anatomy", "method", "factor", "kernel")
 
@@ -34,16 +36,33 @@ SETTINGS_FILE = "evaluation.json"
 SLICES_FILE, VOLUMES_FILE = "metrics.csv", "volumes.csv"
 TABLE_FILES = ("table.md", "table.json")
 FIGURE_FILE, FIGURE_FOLDER = "slices.png", "slices"
+LOCK_FILE = ".lock"
 
 Row = Mapping[str, Any]
+
+
+@contextmanager
+def only_here(folder: Path) -> Iterator[None]:
+    """Keep other processes from the evaluation in ``folder``; MRCascadeError if one is at it."""
+    from filelock import FileLock, Timeout
+
+    make_folder(folder)
+    try:
+        with FileLock(folder / LOCK_FILE, timeout=0):
+            yield
+    except Timeout as error:
+        raise MRCascadeError(
+            f"{folder}: another process is evaluating into it; wait for it or choose another folder"
+        ) from error
 
 
 class Ledger:
     """Rows of restored slices, in memory and on disk.
 
-    ``document`` holds ``settings``, what every row depends on, and ``methods``, what the rows of
-    each method depend on besides. ``settings["slices"]`` names the slices of every file;
-    ``settings["complex"]``, where it is there, says that some of them are complex.
+    ``document`` holds ``settings``, what every row depends on, ``methods``, what the rows of
+    each method depend on besides, and ``timed``, where the rows of each method were made.
+    ``settings["slices"]`` names the slices of every file; ``settings["complex"]``, where it is
+    there, says that some of them are complex.
     """
 
     def __init__(self, folder: Path, document: dict[str, Any], rows: list[Row]) -> None:
@@ -66,7 +85,7 @@ class Ledger:
         Raises MRCascadeError where the folder holds an evaluation with other settings, unless
         ``overwrite`` discards it.
         """
-        document = {"settings": dict(settings), "methods": dict(methods)}
+        document = {"settings": dict(settings), "methods": dict(methods), "timed": {}}
         document = json.loads(json.dumps(document))  # as it will be read back
         make_folder(folder)
         if overwrite:
@@ -75,10 +94,10 @@ class Ledger:
         if before is not None:
             _refuse_difference(folder, before, document)
             document["methods"] = before["methods"] | document["methods"]
-        if before != document:
-            with atomic_output(folder / SETTINGS_FILE, overwrite=True) as path:
-                path.write_text(json.dumps(document, indent=1) + "\n")
+            document["timed"] = before.get("timed", {})
         ledger = cls(folder, document, [])
+        if before != document:
+            ledger._write_settings()
         rows = read_rows(folder / SLICES_FILE, ledger.columns)
         # Written anew, because a row that was cut short must not stay before the next one.
         write_rows(folder / SLICES_FILE, ledger.columns, rows)
@@ -114,12 +133,21 @@ class Ledger:
         """Whether the method has restored that slice."""
         return (file, method, number) in self._done
 
-    def add(self, rows: Sequence[Row]) -> None:
-        """Store the rows of restored slices."""
+    def add(self, rows: Sequence[Row], made_on: str) -> None:
+        """Store the rows of restored slices, and what the seconds in them were measured on."""
+        for method in {row["method"] for row in rows}:
+            known = self.document["timed"].setdefault(method, [])
+            if made_on not in known:
+                known.append(made_on)
+                self._write_settings()
         rows = [_as_stored(row, self.columns) for row in rows]
         _append(self.folder / SLICES_FILE, _csv(rows, self.columns))
         self.rows.extend(rows)
         self._done.update(_key(row) for row in rows)
+
+    def _write_settings(self) -> None:
+        with atomic_output(self.folder / SETTINGS_FILE, overwrite=True) as path:
+            path.write_text(json.dumps(self.document, indent=1) + "\n")
 
 
 def _key(row: Row) -> tuple[str, str, int]:
@@ -223,7 +251,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
         raise MRCascadeError(
             f"{path}: not a table of this version; choose another folder or add --overwrite"
         ) from error
-    return list(rows)
+    return list({_key(row): row for row in rows}.values())  # each slice counts once
 
 
 def _append(path: Path, text: str) -> None:

@@ -79,11 +79,12 @@ def facts(job: Evaluation, ledger: Ledger, survey: Sequence[Surveyed]) -> dict[s
         " reaches a method",
         "Methods": "; ".join(_about(m, s) for m, s in methods.items()),
         "Prior": ", ".join(sorted(priors)) or "none",
-        "Network precision": ", ".join(sorted(precisions)) or "no networks",
+        "Network precision": ", ".join(sorted(precisions)) + _tensor_cores(job, precisions)
+        or "no networks",
         "Data range": "the ground truth's maximum, of the slice or of the volume, as labelled",
         "SSIM": "uniform 7x7 window, K1 = 0.01, K2 = 0.03, sample covariance (fastMRI's settings)",
         "LPIPS": lpips,
-        "Time": f"wall time per slice on {_machine(job)}, batches of {job.batch_size}",
+        "Time": f"wall time per slice on {_timed_on(ledger)}",
         "Software": f"mrcascade {__version__}, torch {torch.__version__}. {NOTICE}",
     }
 
@@ -112,11 +113,26 @@ def _short(digests: str) -> str:
     return " + ".join(digest[:12] for digest in digests.split(" + "))
 
 
-def _machine(job: Evaluation) -> str:
-    if job.workers == 1:
-        return hardware(job.device)
-    threads = threads_per_worker(job)
-    return f"{hardware(job.device, threads)} for each of {job.workers} processes"
+def describe_machine(job: Evaluation) -> str:
+    """What the seconds of an evaluation depend on besides the work."""
+    machine = hardware(job.device)
+    if job.workers > 1:
+        shared = hardware(job.device, threads_per_worker(job))
+        machine = f"{shared} for each of {job.workers} processes"
+    return f"{machine}, batches of {job.batch_size}"
+
+
+def _timed_on(ledger: Ledger) -> str:
+    places = {m: " and ".join(ledger.document["timed"].get(m, ())) for m in ledger.methods}
+    if len(set(places.values())) == 1:
+        return next(iter(places.values()))
+    each = "; ".join(f"`{m}`: {place}" for m, place in places.items())
+    return f"different machines or batches, so that times do not compare ({each})"
+
+
+def _tensor_cores(job: Evaluation, precisions: set[str]) -> str:
+    rounded = torch.backends.cudnn.allow_tf32 and torch.device(job.device).type == "cuda"
+    return " (convolutions in TF32)" if rounded and "float32" in precisions else ""
 
 
 def hardware(device: str, threads: int | None = None) -> str:

@@ -17,9 +17,15 @@ from mrcascade.evaluation.job import (
     method_settings,
     survey_files,
 )
-from mrcascade.evaluation.ledger import Ledger
+from mrcascade.evaluation.ledger import Ledger, only_here
 from mrcascade.evaluation.lpips import LPIPS, find_weights
-from mrcascade.evaluation.report import describe_test_set, describe_truth, facts, notes
+from mrcascade.evaluation.report import (
+    describe_machine,
+    describe_test_set,
+    describe_truth,
+    facts,
+    notes,
+)
 from mrcascade.evaluation.tables import write_tables
 from mrcascade.evaluation.workers import run_in_workers
 
@@ -45,31 +51,28 @@ def evaluate(
     files = find_files(job.data, job.split, job.matrices, complex_images=not magnitudes)
     survey = survey_files(files, job, priors.values(), weights)
     settings = common_settings(job, survey, weights)
-    ledger = Ledger.open(
-        output,
-        settings,
-        {name: method_settings(method, job, priors.get(name)) for name, method in methods.items()},
-        job.overwrite,
-    )
-    remarks = notes(survey, priors.values(), weights)
-    for line in (describe_test_set(job, survey), f"truth: {describe_truth(survey)}", *remarks):
-        say(line)
-    pictures = choose_pictures([(s.file.name, s.file.anatomy, s.numbers) for s in survey])
-    tick = progress(len(methods) * sum(len(s.numbers) for s in survey))
-    units = _open_units(ledger, survey, list(methods), job.batch_size, tick)
-    if job.workers > 1:
-        results = run_in_workers(job, survey, pictures, units)
-    else:
-        lpips = None if weights is None else LPIPS.load(weights, job.device)
-        results = _run_here(Bench(job, methods, priors, lpips, survey, pictures), units, tick)
-    for scored in results:
-        _keep(ledger, scored)
-        tick(len(scored.rows), "")
-    for method in ledger.unfinished:
-        remarks.append(f"Method {method} has not restored every slice and is left out here.")
-        say(remarks[-1])
-    tables = write_tables(ledger, survey, facts(job, ledger, survey), remarks, job.seed)
-    return [*tables, write_figure(output, pictures, ledger.methods)]
+    of_methods = {n: method_settings(m, job, priors.get(n)) for n, m in methods.items()}
+    with only_here(output):
+        ledger = Ledger.open(output, settings, of_methods, job.overwrite)
+        remarks = notes(survey, priors.values(), weights)
+        for line in (describe_test_set(job, survey), f"truth: {describe_truth(survey)}", *remarks):
+            say(line)
+        pictures = choose_pictures([(s.file.name, s.file.anatomy, s.numbers) for s in survey])
+        tick = progress(len(methods) * sum(len(s.numbers) for s in survey))
+        units = _open_units(ledger, survey, list(methods), job.batch_size, tick)
+        if job.workers > 1:
+            results = run_in_workers(job, survey, pictures, units)
+        else:
+            lpips = None if weights is None else LPIPS.load(weights, job.device)
+            results = _run_here(Bench(job, methods, priors, lpips, survey, pictures), units, tick)
+        for scored in results:
+            _keep(ledger, scored, describe_machine(job))
+            tick(len(scored.rows), "")
+        for method in ledger.unfinished:
+            remarks.append(f"Method {method} has not restored every slice and is left out here.")
+            say(remarks[-1])
+        tables = write_tables(ledger, survey, facts(job, ledger, survey), remarks, job.seed)
+        return [*tables, write_figure(output, pictures, ledger.methods)]
 
 
 def _open_units(
@@ -94,8 +97,8 @@ def _run_here(bench: Bench, units: Sequence[Unit], tick: Tick) -> Iterator[Score
         yield bench.run(unit, tick)
 
 
-def _keep(ledger: Ledger, scored: Scored) -> None:
+def _keep(ledger: Ledger, scored: Scored, made_on: str) -> None:
     # Pictures come first: once the rows are there, nobody returns to these slices.
     for picture, name, pixels in scored.panels:
         keep_pixels(ledger.folder, picture, name, pixels)
-    ledger.add(scored.rows)
+    ledger.add(scored.rows, made_on)

@@ -46,13 +46,15 @@ class Task:
 class Study:
     """What a study's JSON file says; settings that its tasks share are those of ``Evaluation``.
 
-    ``reference`` is the method that the others are compared with, pair by pair; ``metrics`` are
-    the columns of the tables.
+    ``reference`` is the method that the others are compared with, pair by pair: all of them, or
+    with ``estimate_reference``, which point estimates are compared with, those that draw.
+    ``metrics`` are the columns of the tables.
     """
 
     title: str
     tasks: tuple[Task, ...]
     reference: str
+    estimate_reference: str | None = None
     metrics: tuple[str, ...] = ("psnr_slice", "ssim_slice", "lpips")
     split: str = "test"
     anatomy_slices: int | None = None
@@ -70,7 +72,9 @@ class Study:
 _WHOLE = ("anatomy_slices", "max_slices", "seed", "steps", "samples")
 # Settings of a study that are those of each of its evaluations.
 _SHARED = tuple(
-    f.name for f in fields(Study) if f.name not in ("title", "tasks", "reference", "metrics")
+    f.name
+    for f in fields(Study)
+    if f.name not in ("title", "tasks", "reference", "estimate_reference", "metrics")
 )
 
 
@@ -108,8 +112,10 @@ def _from_document(document: dict[str, Any]) -> Study:
     if unknown or not metrics:
         raise ValueError(f"metrics are {', '.join(METRICS)}; got {', '.join(unknown) or 'none'}")
     names = [task.name for task in tasks]
-    if study.reference not in {*METHODS, *(m for task in tasks for m in task.methods)}:
-        raise ValueError(f"unknown reference {study.reference!r}")
+    known = {None, *METHODS, *(m for task in tasks for m in task.methods)}
+    for reference in (study.reference, study.estimate_reference):
+        if reference not in known:
+            raise ValueError(f"unknown reference {reference!r}")
     if not names or len(set(names)) < len(names) or any(Path(n).name != n for n in names):
         raise ValueError("every task needs a name of its own, which can be a folder's")
     for task in tasks:
@@ -173,7 +179,15 @@ def run_study(
         results.append(result)
         written.append(output / result.picture)
     table = write_all_rows(results, output)
-    page = study_page(study.title, results, study.reference, study.metrics, study.seed, command)
+    page = study_page(
+        study.title,
+        results,
+        study.reference,
+        study.metrics,
+        study.seed,
+        command,
+        study.estimate_reference,
+    )
     target = output / PAGE_FILE
     with atomic_output(target, overwrite=True) as temporary:
         temporary.write_text(page)
@@ -198,7 +212,13 @@ def _result(task: Task, folder: Path, document: dict[str, Any]) -> TaskResult:
     methods = [m for m in document["methods"] if m in task.methods]
     rows = [r for r in read_rows(folder / SLICES_FILE, SLICE_COLUMNS) if r["method"] in methods]
     return TaskResult(
-        task.name, methods, rows, document["facts"], document["notes"], f"{task.name}.png"
+        task.name,
+        methods,
+        rows,
+        document["facts"],
+        document["notes"],
+        document["timed"],
+        f"{task.name}.png",
     )
 
 

@@ -18,6 +18,7 @@ from mrcascade.evaluation.figure import (
     display_window,
     error_limit,
     load_panels,
+    load_pixels,
     method_title,
     relative_height,
     show,
@@ -25,6 +26,7 @@ from mrcascade.evaluation.figure import (
     title,
 )
 from mrcascade.evaluation.job import Evaluation
+from mrcascade.evaluation.metrics import comparable
 from mrcascade.operators import SeparableOperator
 
 _DETAIL = 5  # an enlarged detail shows this part of the sides
@@ -41,7 +43,8 @@ def draw_difference(
     for number, (picture, pixels) in enumerate(zip(pictures, rows, strict=True)):
         truth, image = pixels[TRUTH], pixels[method]
         operator = SeparableOperator.from_kernel(job.kernel, job.factor, truth.shape)
-        coarse = zero_filled(pixels[MEASURED][None], operator)[0]
+        low = load_pixels(folder, picture, MEASURED)  # complex ones with their phase
+        coarse = comparable(zero_filled(low[None], operator)[0])
         panels = [canvas.panel(number, column) for column in range(5)]
         window = display_window(truth)
         limit = error_limit([truth - coarse, image - coarse]) or window

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mrcascade.evaluation.ledger import SLICE_COLUMNS, Row, write_rows
+from mrcascade.evaluation.methods import find_method
 from mrcascade.evaluation.tables import DECIMALS, TITLES, bootstrap, markdown_table
 
 ALL_FILE = "all.csv"
@@ -17,26 +18,29 @@ _MORE = ("psnr_slice", "psnr_volmax", "ssim_slice", "ssim_volmax")
 # Facts that differ between tasks; the others are said once.
 _OF_TASK = ("Measurement", "Test set", "Methods", "Prior")
 _PAIRED_HOW = (
-    "Mean over slices of a method's figure minus that of `{reference}` on the same slice, with its"
-    " 95 % bootstrap interval (files, then slices), in how many slices `{reference}` is"
+    "{kind}mean over slices of a method's figure minus that of `{reference}` on the same slice,"
+    " with its 95 % bootstrap interval (files, then slices), in how many slices `{reference}` is"
     " better, and the two-sided sign test's p for that. The test takes slices as independent, which"
     " slices of one file are not: p is too small, and the number of files is what counts."
 )
 _COST_HOW = (
-    "Mean seconds and network evaluations per slice, measured in this run; the ratio is"
-    " `diffpir`'s time over the method's."
+    "Mean seconds, network evaluations and GFLOP of the networks' forward passes per slice,"
+    " measured in this run (the gradients of `dps` come on top); the ratio is `diffpir`'s time over"
+    " the method's, where both were timed on the same machine in batches of the same size."
 )
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Rows of ``metrics.csv`` of one task, its methods in order, and what its report says."""
+    """Rows of ``metrics.csv`` of one task, its methods in order, what its report says, and where
+    the rows of each method were made."""
 
     name: str
     methods: Sequence[str]
     rows: Sequence[Row]
     facts: dict[str, str]
     notes: Sequence[str]
+    timed: Mapping[str, Sequence[str]]
     picture: str
 
 
@@ -70,8 +74,9 @@ def study_page(
     metrics: Sequence[str],
     seed: int,
     command: str,
+    estimate_reference: str | None = None,
 ) -> str:
-    """The page as Markdown."""
+    """The page as Markdown; references as in ``Study``."""
     common = {k: v for k, v in results[0].facts.items() if k not in _OF_TASK}
     parts = [
         f"# {title}",
@@ -80,12 +85,12 @@ def study_page(
         *dict.fromkeys(note for result in results for note in result.notes),
     ]
     for result in results:
-        parts += _section(result, reference, metrics, seed)
+        parts += _section(result, (reference, estimate_reference), metrics, seed)
     return "\n\n".join(parts) + "\n"
 
 
 def _section(
-    result: TaskResult, reference: str, metrics: Sequence[str], seed: int
+    result: TaskResult, references: tuple[str, str | None], metrics: Sequence[str], seed: int
 ) -> Iterable[str]:
     anatomies = sorted({row["anatomy"] for row in result.rows})
     cells = {
@@ -98,7 +103,7 @@ def _section(
     yield "\n".join(f"- **{k}:** {result.facts[k]}" for k in _OF_TASK)
     yield names + ":"
     yield markdown_table(
-        ["method", *(f"{a} ({len(cells[result.methods[0], a])} slices)" for a in anatomies)],
+        ["method", *(_column_title(a, cells[result.methods[0], a]) for a in anatomies)],
         [[m, *(_means(cells[m, a], metrics) for a in anatomies)] for m in result.methods],
     )
     yield f"95 % bootstrap intervals of {names}:"
@@ -106,8 +111,9 @@ def _section(
         ["method", *anatomies],
         [[m, *(_intervals(cells[m, a], metrics, seed) for a in anatomies)] for m in result.methods],
     )
-    if reference in result.methods:
-        yield _PAIRED_HOW.format(reference=reference)
+    for kind, reference, methods in _comparisons(result.methods, references):
+        how = _PAIRED_HOW.format(kind=kind, reference=reference)
+        yield how[0].upper() + how[1:]
         yield markdown_table(
             ["method", "metric", *anatomies],
             [
@@ -116,14 +122,38 @@ def _section(
                     TITLES[metric],
                     *(_paired(cells, m, reference, a, metric, seed) for a in anatomies),
                 ]
-                for m in result.methods
-                if m != reference
+                for m in methods
                 for metric in metrics
             ],
         )
     yield _COST_HOW
-    yield markdown_table(["method", "s / slice", "evaluations", "ratio"], _costs(result))
+    titles = ["method", "s / slice", "evaluations", "GFLOP", "ratio"]
+    yield markdown_table(titles, _costs(result))
     yield f"![{result.name}]({result.picture})"
+
+
+def _comparisons(
+    methods: Sequence[str], references: tuple[str, str | None]
+) -> Iterator[tuple[str, str, list[str]]]:
+    """What is compared, with which method, and which methods are."""
+    reference, estimate_reference = references
+    if estimate_reference is None:
+        groups = [("", reference, list(methods))]
+    else:
+        draws = [m for m in methods if find_method(m).draws and not find_method(m).averaged]
+        estimates = [m for m in methods if m not in draws]
+        groups = [
+            ("Draws: ", reference, draws),
+            ("Point estimates: ", estimate_reference, estimates),
+        ]
+    for kind, chosen, members in groups:
+        if chosen in methods:
+            yield kind, chosen, [m for m in members if m != chosen]
+
+
+def _column_title(anatomy: str, rows: Sequence[Row]) -> str:
+    files = len({row["file"] for row in rows})
+    return f"{anatomy} ({len(rows)} slices, {files} files)"
 
 
 def _rows(result: TaskResult, method: str, anatomy: str) -> list[Row]:
@@ -149,6 +179,8 @@ def _intervals(rows: Sequence[Row], metrics: Sequence[str], seed: int) -> str:
 
 
 def _interval(values: np.ndarray, files: Sequence[str], seed: int) -> tuple[float, float]:
+    if len(values) < 2:
+        return np.nan, np.nan
     low, high = bootstrap(values[:, None], files, np.random.default_rng(seed))[:, 0]
     return float(low), float(high)
 
@@ -183,21 +215,23 @@ def _paired(
 
 
 def _costs(result: TaskResult) -> list[list[str]]:
-    seconds, evaluations = (
+    seconds, evaluations, gflop = (
         {
             m: float(np.mean([r[key] for r in result.rows if r["method"] == m]))
             for m in result.methods
         }
-        for key in ("seconds", "nfe")
+        for key in ("seconds", "nfe", "gflop")
     )
-    base = seconds.get("diffpir")
+    base, place = seconds.get("diffpir"), result.timed.get("diffpir", ())
+
+    def ratio(method: str) -> str:
+        if not base or not evaluations[method]:
+            return ""
+        alike = len(place) == 1 and result.timed[method] == place
+        return f"{base / seconds[method]:.2f}" if alike else "n/a"
+
     return [
-        [
-            m,
-            f"{seconds[m]:.3g}",
-            f"{evaluations[m]:g}",
-            f"{base / seconds[m]:.2f}" if base and evaluations[m] else "",
-        ]
+        [m, f"{seconds[m]:.3g}", f"{evaluations[m]:g}", f"{gflop[m]:.4g}", ratio(m)]
         for m in result.methods
     ]
 

@@ -26,7 +26,7 @@ from mrcascade.io import atomic_outputs
 RESAMPLES = 2000
 LEVEL = 0.95
 
-_POOLED = ("nmse", "ssim_volmax", "residual", "seconds", "nfe")
+_POOLED = ("nmse", "ssim_volmax", "residual", "seconds", "nfe", "gflop")
 TITLES = {
     "psnr_slice": "PSNR, slice max (dB)",
     "psnr_volmax": "PSNR, volume max (dB)",
@@ -55,7 +55,8 @@ _VOLUMES_HOW = (
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its bootstrap interval; None where a value is missing or not finite."""
+    """A mean and its bootstrap interval; None where a value is missing or not finite, and for the
+    interval of one value."""
 
     mean: float | None
     low: float | None = None
@@ -66,8 +67,8 @@ class Estimate:
 class Group:
     """Results of one method on one group of slices (or of files, in the table of volumes).
 
-    ``kind`` is "anatomy" or "source", ``residual`` the largest one, ``seconds`` and ``nfe`` means
-    per slice.
+    ``kind`` is "anatomy" or "source", ``residual`` the largest one, ``seconds``, ``nfe`` and
+    ``gflop`` means per slice.
     """
 
     kind: str
@@ -79,6 +80,7 @@ class Group:
     residual: float
     seconds: float
     nfe: float
+    gflop: float
 
 
 def bootstrap(
@@ -148,6 +150,7 @@ def _group(
         residual=max(r["residual"] for r in rows),
         seconds=float(np.average([r["seconds"] for r in rows], weights=per_slice)),
         nfe=float(np.average([r["nfe"] for r in rows], weights=per_slice)),
+        gflop=float(np.average([r["gflop"] for r in rows], weights=per_slice)),
     )
 
 
@@ -161,12 +164,15 @@ def _estimates(
         rng = np.random.default_rng(seed)
         intervals[:, usable] = bootstrap(table[:, usable], files, rng)
     means = table.mean(0)
-    return {
-        m: Estimate(float(means[i]), float(intervals[0, i]), float(intervals[1, i]))
-        if usable[i]
-        else Estimate(None)
-        for i, m in enumerate(metrics)
-    }
+
+    def estimate(i: int) -> Estimate:
+        if not usable[i]:
+            return Estimate(None)
+        if len(rows) == 1:
+            return Estimate(float(means[i]))
+        return Estimate(float(means[i]), float(intervals[0, i]), float(intervals[1, i]))
+
+    return {m: estimate(i) for i, m in enumerate(metrics)}
 
 
 def _number(value: float | None) -> float:
@@ -201,6 +207,7 @@ def _volume_row(rows: list[Row], surveyed: Surveyed) -> Row:
         "residual": float(column["residual"].max()),
         "seconds": float(column["seconds"].mean()),
         "nfe": float(column["nfe"].mean()),
+        "gflop": float(column["gflop"].mean()),
     }
 
 
@@ -262,12 +269,12 @@ def _markdown(
 def _table(groups: list[Group], metrics: Sequence[str]) -> str:
     titles = [groups[0].kind if groups else "", "method", "slices", "files"]
     titles += [TITLES[m] for m in metrics]
-    titles += ["largest residual", "s / slice", "NFE / slice"]
+    titles += ["largest residual", "s / slice", "NFE / slice", "GFLOP / slice"]
     rows = []
     for g in groups:
         cells = [g.name, g.method, str(g.slices), str(g.files)]
         cells += [_cell(g.metrics[m], DECIMALS.get(m, 4)) for m in metrics]
-        cells += [f"{g.residual:.1e}", f"{g.seconds:.3g}", f"{g.nfe:g}"]
+        cells += [f"{g.residual:.1e}", f"{g.seconds:.3g}", f"{g.nfe:g}", f"{g.gflop:.4g}"]
         rows.append(cells)
     return markdown_table(titles, rows)
 
@@ -281,5 +288,7 @@ def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _cell(estimate: Estimate, decimals: int) -> str:
     if estimate.mean is None:
         return "n/a"
-    mean, low, high = (f"{v:.{decimals}f}" for v in (estimate.mean, estimate.low, estimate.high))
-    return f"{mean} [{low}, {high}]"
+    mean = f"{estimate.mean:.{decimals}f}"
+    if estimate.low is None or estimate.high is None:
+        return mean
+    return f"{mean} [{estimate.low:.{decimals}f}, {estimate.high:.{decimals}f}]"

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from mrcascade.atomic import FOLDER_ENDING, atomic_output
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import nifti, npy, picture
-from mrcascade.io.atomic import atomic_output
 from mrcascade.io.blocks import Axes, Block, file_blocks
 from mrcascade.io.derivation import Derivation, check_derivation
 from mrcascade.io.dicom import Series, write
 from mrcascade.io.dicom.storage import storage_for
-from mrcascade.io.names import FOLDER_ENDING
 from mrcascade.io.source import (
     SUFFIXES,
     Input,

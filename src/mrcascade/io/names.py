@@ -4,9 +4,6 @@ import re
 from pathlib import Path
 from typing import Protocol
 
-# A DICOM result is a folder of files whose name ends so.
-FOLDER_ENDING = ".dicom"
-
 _DESC = re.compile(r"_desc-[A-Za-z0-9+]+")
 _RESULT = re.compile(r"_desc-sr[0-9]")
 # sub-01_ses-1_T2w: entities, then the suffix that names the contrast.

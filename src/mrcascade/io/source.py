@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from mrcascade.atomic import FOLDER_ENDING
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import fastmri, nifti, npy, picture
 from mrcascade.io.blocks import Block, file_blocks
 from mrcascade.io.dicom import Series, choose_series, dicom_files, find_series, is_dicom_name
 from mrcascade.io.dicom.pixels import open_pixels, series_sha256
-from mrcascade.io.names import FOLDER_ENDING
 from mrcascade.io.pair import Pair, combined_digest, is_phase, open_pair
 from mrcascade.io.raw import RawPixels
 from mrcascade.io.stream import bytes_sha256, open_stream

@@ -21,7 +21,8 @@ from mrcascade.io import (
 )
 from mrcascade.operators import SeparableOperator, as_fraction
 from mrcascade.prior import CascadePrior
-from mrcascade.samplers import SamplerSettings
+from mrcascade.restore import resolve_settings
+from mrcascade.samplers import SamplerSettings, image_seed
 
 IMAGES = ("result", "sample")  # outputs that are images, and not maps of something else
 # What follows the key of an output that is the phase of another, or its JSON file.
@@ -60,7 +61,21 @@ def sr_request(prior: CascadePrior, job: SuperResolution) -> dict[str, Any]:
     request = asdict(job)
     for key in ("batch_size", "overwrite"):
         del request[key]
-    return {**request, "prior": prior.digest, "precision": prior.levels[0].precision}
+    return {
+        **request,
+        "prior": prior.digest,
+        "precision": prior.levels[0].precision,
+        "sampler": asdict(resolve_settings(prior, job.mode, job.steps)),
+    }
+
+
+def input_seed(seed: int, digest: str) -> int:
+    """The seed of an input's random numbers, from a run's and from the SHA-256 of its bytes.
+
+    With one seed for all, two scans would get the same noise, and their samples details that look
+    alike: reproducible from visit to visit, although nobody measured them.
+    """
+    return image_seed(seed, int(digest[:16], 16))
 
 
 def factor_label(factor: Factors) -> str:

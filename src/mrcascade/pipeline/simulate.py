@@ -38,7 +38,13 @@ from mrcascade.io import (
     write_image_into,
 )
 from mrcascade.operators import SeparableOperator, gaussian_noise, legal_size
-from mrcascade.pipeline.common import Factors, Report, check_factor, factor_label
+from mrcascade.pipeline.common import (
+    Factors,
+    Report,
+    check_factor,
+    factor_label,
+    input_seed,
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,7 @@ def simulate_file(source: Input, output: Path, job: Simulation, *, say: Report) 
     if not scale > 0:
         raise MRCascadeError(f"{source}: zero almost everywhere; there is nothing to measure")
     sigma = job.noise * scale
-    low = low + gaussian_noise(low, sigma, job.seed)
+    low = low + gaussian_noise(low, sigma, input_seed(job.seed, image.sha256))
     affine = None
     if image.affine is not None:
         affine = resampled_affine(

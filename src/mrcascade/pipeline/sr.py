@@ -51,6 +51,7 @@ from mrcascade.pipeline.common import (
     Report,
     SuperResolution,
     check_factor,
+    input_seed,
     operator_for,
     sr_targets,
 )
@@ -131,7 +132,8 @@ def super_resolve_file(
         batch = _batch(prior, plan, job, say)
         stores = _empty_results(source, geometry, targets, folder, stack)
         total = expected_evaluations(plan, settings) * len(measured) * job.samples
-        restorer = _Restorer(path, prior, plan, job, scale, batch, progress(total), say)
+        seed = input_seed(job.seed, source.sha256)
+        restorer = _Restorer(path, prior, plan, job, seed, scale, batch, progress(total), say)
         outcome = Outcome()
         for start, stop in _chunks(len(measured), batch, job.samples):
             piece = measured.read(start, stop)
@@ -280,6 +282,7 @@ class _Restorer:
     prior: CascadePrior
     plan: CascadePlan
     job: SuperResolution
+    seed: int
     scale: float
     batch: int
     tick: Callable[[Progress], None]
@@ -296,7 +299,7 @@ class _Restorer:
                     noise=self.plan.sigma_y,
                     mode=self.plan.settings,
                     samples=self.job.samples,
-                    seed=self.job.seed,
+                    seed=self.seed,
                     batch_size=self.batch,
                     scale=self.scale,
                     numbers=range(start, start + len(piece)),

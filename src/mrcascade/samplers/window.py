@@ -9,8 +9,11 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
-#: Of the slice's largest magnitude; what is below it on whole rows and columns is air.
+#: Of the slice's bright magnitude; what is below it on whole rows and columns is air.
 THRESHOLD = 0.05
+#: Part of the pixels that is brighter: a vessel, or the skin under a coil, must not make the rest
+#: look like air.
+BRIGHTEST = 0.01
 #: Pixels kept on each side: what the regression sees of air next to the body.
 MARGIN = 16
 #: A window's edges are multiples of it, as the networks would pad it to that.
@@ -21,12 +24,15 @@ Window = tuple[int, int, int, int]
 
 
 def body_window(image: Tensor) -> Window:
-    """The rectangle around all that reaches ``THRESHOLD`` in one image (C, H, W).
+    """The rectangle around all that exceeds ``THRESHOLD`` of the magnitude that the
+    ``BRIGHTEST`` part of the pixels reaches, in one image (C, H, W).
 
     The whole image where nothing stands out, as in a constant one or in noise.
     """
     magnitude = torch.linalg.vector_norm(image, dim=0)
-    body = magnitude > THRESHOLD * magnitude.max()
+    brighter = int(BRIGHTEST * magnitude.numel())
+    bright = magnitude.flatten().kthvalue(magnitude.numel() - brighter).values
+    body = magnitude > THRESHOLD * bright
     if not body.any():
         return (0, image.shape[-2], 0, image.shape[-1])
     return (*_extent(body.any(dim=1)), *_extent(body.any(dim=0)))

@@ -56,6 +56,13 @@ def largest_condition_error(level: int, config: TrainConfig) -> float:
     return config.coarse_condition_error if coarsest else config.condition_error
 
 
+def total_images(level: int, config: TrainConfig) -> int:
+    """Patches of the stages that a level's networks have."""
+    networks = network_preset(config.network).levels[level - 1]
+    branch = config.mean_images if networks.mean else 0
+    return branch + (config.images if networks.unet else 0)
+
+
 class LevelTrainer:
     """State of one level's training; ``save`` and ``load`` make it exactly resumable."""
 
@@ -106,8 +113,8 @@ class LevelTrainer:
 
     @property
     def images(self) -> int:
-        """Patches of the stages that the level's networks have."""
-        return self.mean_images + (self.config.images if self.optimizers else 0)
+        """Patches of the whole run."""
+        return total_images(self.level, self.config)
 
     def step(self) -> dict[str, float]:
         """One optimiser step on ``config.batch`` patches; returns the losses."""

@@ -26,6 +26,7 @@ from mrcascade.training.level import (
     checkpoint_file,
     largest_condition_error,
     read_checkpoint,
+    total_images,
     train_level,
     validate,
 )
@@ -122,7 +123,7 @@ def train_cascade(
     ``simulate_phase`` magnitudes become complex images (``mrcascade.phase``), with
     ``complex_kspace`` k-space gives complex images; the number of channels is that of the data,
     whatever ``config`` says. Returns the prior's folder, or None
-    while some level has no checkpoint yet.
+    while some level has not been trained to the end of its run.
     """
     wanted = sorted(levels or range(1, config.levels + 1), reverse=True)
     if not set(wanted) <= set(range(1, config.levels + 1)):
@@ -147,7 +148,8 @@ def train_cascade(
         train_level(trainer, output, progress=report)
         plot_losses(output, config.levels)
         del trainer  # its patches, before the next level's are made
-    if not all(checkpoint_file(output, i).exists() for i in range(1, config.levels + 1)):
+    others = set(range(1, config.levels + 1)) - set(wanted)
+    if not all(_ended(checkpoint_file(output, level), config) for level in others):
         return None
     sampling = begin.sampling if begin else {}
     if (output / "prior" / PRIOR_FILE).is_file():  # where they may have been changed since
@@ -171,6 +173,15 @@ def _start(config: TrainConfig) -> tuple[CascadePrior, list[dict[str, Tensor]]]:
             f"{config.start}: made for kernel {found.kernel!r}, but this run has {config.kernel!r}"
         )
     return found, weights
+
+
+def _ended(checkpoint: Path, config: TrainConfig) -> bool:
+    """Whether a level has been trained for as long as its own run was to last."""
+    if not checkpoint.exists():
+        return False
+    state = read_checkpoint(checkpoint)
+    saved = _saved_config(checkpoint, state, config)
+    return bool(state["seen"] >= total_images(state["level"], saved))
 
 
 def _silent(images: int, message: str) -> None:

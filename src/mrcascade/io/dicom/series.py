@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from mrcascade.atomic import FOLDER_ENDING
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.dicom.files import ENDINGS, ZIP_ENDING, DicomFile
 from mrcascade.io.dicom.frames import FileFacts, read_facts
 from mrcascade.io.dicom.stack import Stack, stack_of
-from mrcascade.io.names import FOLDER_ENDING
 
 ALL_SERIES = "all"
 _NAMED_IN_MESSAGES = 8

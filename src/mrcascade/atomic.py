@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io.names import FOLDER_ENDING
 
+# A DICOM result is a folder of files whose name ends so.
+FOLDER_ENDING = ".dicom"
 # A writer that meets one of these has run out of room, whatever else it was doing.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Room for the process number and the suffix below the usual limit of 255 bytes per name.

@@ -1,0 +1,53 @@
+"""GFLOP of networks: what torch counts in a real run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.conftest import REGRESSION, SINGLE, write_random_prior
+from torch.utils.flop_counter import FlopCounterMode
+
+from mrcascade import CascadePrior, SeparableOperator, super_resolve
+from mrcascade.evaluation.flops import FlopMeter
+
+OPERATOR = SeparableOperator.from_kernel("fourier", 4, (64, 96))
+
+
+@pytest.mark.parametrize(
+    ("cascade", "mode", "samples"),
+    [(None, "paper", 3), (None, "mean", 1), (SINGLE, "paper", 1), (REGRESSION, "mean", 1)],
+)
+def test_the_count_is_torch_s(
+    tmp_path: Path, prior: CascadePrior, cascade, mode: str, samples: int
+) -> None:
+    if cascade is not None:
+        prior = CascadePrior.from_pretrained(write_random_prior(tmp_path, cascade=cascade))
+    y = np.random.default_rng(0).random((2, 16, 24), np.float32)
+    steps = 6 if mode == "paper" else None
+
+    def work() -> None:
+        super_resolve(y, OPERATOR, prior, mode=mode, steps=steps, samples=samples, batch_size=2)
+
+    meter = FlopMeter()
+    with meter.counting(prior) as count:
+        work()
+    with FlopCounterMode(display=False) as counter:
+        work()
+    # The branch is called by itself, which torch books under one name or the other.
+    names = {"LevelNetworks.unet", "LevelNetworks.mean", "MeanNetwork"}
+    counts = counter.get_flop_counts()
+    expected = sum(sum(counts[name].values()) for name in names & counts.keys())
+    assert count.total == expected > 0
+    with meter.counting(prior) as again:  # of shapes that are known by now
+        work()
+    assert again.total == count.total
+    work()
+    assert again.total == count.total
+
+
+def test_nothing_to_count_without_networks() -> None:
+    with FlopMeter().counting(None) as count:
+        pass
+    assert count.total == 0
