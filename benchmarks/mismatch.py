@@ -28,6 +28,7 @@ from mrcascade.evaluation.job import (
     Surveyed,
     checked_methods,
     load_priors,
+    recipes_of,
     survey_files,
 )
 from mrcascade.evaluation.lpips import LPIPS, find_weights
@@ -78,7 +79,8 @@ def main() -> None:
     weights = find_weights(job.lpips_weights)
     lpips = None if weights is None else LPIPS.load(weights)
     priors = load_priors(methods, job)
-    survey = survey_files(chosen_files(job, options.files), job, priors.values(), weights)
+    recipes = recipes_of(methods, priors, job)
+    survey = survey_files(chosen_files(job, options.files), job, recipes, weights)
     matched = (read_document(prior_folder(job.prior))["kernel"], 0.0)
     cases = list(dict.fromkeys([matched, *product(options.kernels, options.noise)]))
 

@@ -289,6 +289,10 @@ def test_pictures_are_shared_out_among_anatomies_and_files() -> None:
         (("--methods", "mean", "--steps", "3"), "none of mean samples; drop --steps"),
         (("--methods", "paper", "--samples", "3"), "none of paper averages samples; drop --samp"),
         (("--factor", "1"), "factor 1: give factors above 1"),
+        (
+            ("--methods", "mean,paper", "--steps", "2", "--noise", "0.1"),
+            "s1_x.npy: 2 steps cannot be split",
+        ),
         (("--factor", "8"), "s1_x.npy: factor 8 is larger than prior 'random' can do"),
         (("--factor", "3"), "s1_x.npy: the result would be 30x30; prior 'random' needs at least"),
         (("--effective-matrix", "nowhere.csv"), "nowhere.csv: cannot be read"),

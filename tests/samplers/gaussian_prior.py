@@ -223,8 +223,10 @@ def dense_chain(
     zeta: float,
     lam: float = 1.0,
     start: Array | None = None,
+    at_mean: bool = False,
 ) -> Affine:
-    """Exact law of the rebuilt image after one level's DiffPIR chain, as a function of g.
+    """Exact law of the rebuilt image after one level's DiffPIR chain, as a function of g. It begins
+    with noise about zero, about ``start``, or ``at_mean`` about the band's conditional mean.
 
     Algorithm 1 of Zhu et al. 2023 written out once more: x0 = denoise, data step in u = x0 + up g,
     x <- x0 + s' (sqrt(1 - zeta) (x - x0) / s + sqrt(zeta) noise); nothing at the last index. The
@@ -233,6 +235,8 @@ def dense_chain(
     n, eye = len(problem.level.cov), np.eye(len(problem.level.cov))
     zeros = np.zeros((n, problem.lift.shape[1]))
     x = Affine(np.zeros(n) if start is None else start, zeros, sigmas[0] ** 2 * eye)
+    if at_mean:
+        x = Affine(problem.level.constant, problem.mean_slope, x.cov)
     q, up = problem.projector, problem.lift
     for s, following in itertools.pairwise(sigmas):
         m, slope, constant = problem.denoised(x, s)

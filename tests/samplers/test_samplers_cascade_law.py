@@ -37,6 +37,7 @@ from mrcascade.operators import (
 from mrcascade.samplers import (
     CascadePlan,
     NoiseSource,
+    SamplerSettings,
     cascade_sample,
     karras_sigmas,
     plan_cascade,
@@ -54,6 +55,17 @@ FROM_DATA = [
 ]
 ENDS = replace(SHORT, start_at_data=True, sigma_min=(0.05, 0.02, 0.01))
 FROM_DATA.append(Case("fourier", 2, 0.05, settings=ENDS))
+# As `mr-small` has it but for orientations, which a prior without symmetry has none of.
+SHIPPED = replace(
+    SHORT, zeta=0.2, sigma_start=(5.0, 5.0, 20.0), start_at_mean=True, rho=(2.0, 2.0, 7.0)
+)
+FROM_MEAN = [
+    Case("fourier", 4, 0.0, settings=SHIPPED),
+    Case("fourier", 2, 0.0, settings=SHIPPED),
+    Case("fourier", 4, 0.05, settings=replace(SHIPPED, start_at_data=True)),
+    Case("area", 4, 0.05, settings=replace(SHIPPED, start_at_data=True)),
+    Case("fourier", 4, 0.0, settings=replace(SHIPPED, step_shares=(0.5, 1.5, 1.0))),
+]
 
 
 def dense_levels(case: Case, prior: GaussianPrior, y: Array) -> list[DenseLevel]:
@@ -101,18 +113,26 @@ def expected_law(case: Case, prior: GaussianPrior, plan: CascadePlan, y: Array) 
         if settings.sigma_min is not None:
             end = settings.sigma_min[task.level - 1] * level.std
         if settings.start_at_data and observed and problem.sigma > end:
-            sigmas = karras_sigmas(task.steps, problem.sigma, end)
+            sigmas = karras_sigmas(task.steps, problem.sigma, end, rho(settings, task.level))
             law = dense_reverse_diffusion(problem, sigmas, zeta=settings.zeta)
             mean, cov = law.given(mean, cov)
             continue
-        sigmas = karras_sigmas(task.steps, level.sigma_max, end)
+        begin = level.sigma_max
+        if settings.sigma_start is not None:
+            begin = settings.sigma_start[task.level - 1] * level.std
+        sigmas = karras_sigmas(task.steps, begin, end, rho(settings, task.level))
         start = level.constant if problem.up is None else None
-        law = dense_chain(problem, sigmas, zeta=case.settings.zeta, start=start)
+        at_mean = settings.start_at_mean
+        law = dense_chain(problem, sigmas, zeta=settings.zeta, start=start, at_mean=at_mean)
         mean, cov = law.given(mean, cov)
     return mean, cov
 
 
-@pytest.mark.parametrize("case", CASES + FROM_DATA, ids=label)
+def rho(settings: SamplerSettings, level: int) -> float:
+    return settings.rho[level - 1] if isinstance(settings.rho, tuple) else settings.rho
+
+
+@pytest.mark.parametrize("case", CASES + FROM_DATA + FROM_MEAN, ids=label)
 def test_mean_of_the_law(case: Case) -> None:
     """Without noise the sampler returns the mean of its law.
 
@@ -130,7 +150,7 @@ def test_mean_of_the_law(case: Case) -> None:
 
 @pytest.mark.parametrize(
     "case",
-    [CASES[2], Case("fourier", 2, 0.05), Case("area", 2, 0.05), FROM_DATA[1]],
+    [CASES[2], Case("fourier", 2, 0.05), Case("area", 2, 0.05), FROM_DATA[1], *FROM_MEAN[::2]],
     ids=label,
 )
 def test_law_of_many_samples(case: Case) -> None:

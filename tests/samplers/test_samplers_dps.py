@@ -2,16 +2,18 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from gaussian_prior import GaussianLevel, dense, image_gaussian, shrinkage
+from cascade_cases import SHORT, Case
+from gaussian_prior import GaussianLevel, condition_on, dense, image_gaussian, shrinkage
 from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import SeparableOperator
-from mrcascade.samplers import NoiseSource, Progress, dps, karras_sigmas
+from mrcascade.samplers import NoiseSource, Progress, cascade_sample, dps, karras_sigmas
 
 SHAPE = (8, 8)
 MEAN, COV = image_gaussian(SHAPE, 1)
@@ -69,6 +71,29 @@ def test_chain_is_that_of_the_original_variables(scale: float) -> None:
     expected = [recursion(*pair, scale) for pair in zip(start, y, [3, 4], strict=True)]
     # A dozen products of 64 terms of order one per step, divided by norms above 0.01.
     assert np.abs(result - expected).max() < 1e-11
+
+
+@pytest.mark.parametrize(
+    ("scale", "bias", "spread"), [(1.0, 0.12, 0.94), (4.0, 0.17, 0.94), (16.0, 0.17, 0.94)]
+)
+def test_distance_to_the_posterior(scale: float, bias: float, spread: float) -> None:
+    """Finding, for T = 200 and noise-free 2x data that the result is projected onto: rms bias over
+    pixels in posterior standard deviations, spread as a share of the posterior's. The norm in its
+    gradient makes DPS no affine recursion, so that its law is known from draws alone."""
+    n = 4000
+    settings = replace(SHORT, steps=200, sampler="dps", step_size=scale)
+    prior, plan, y = Case("fourier", 2, 0.0, levels=1, settings=settings).build()
+    measured = y.expand(n, *y.shape[1:])
+    x = cascade_sample(prior, plan, measured, NoiseSource(range(n))).image.reshape(n, -1).numpy()
+    flat = y.flatten().numpy()
+    mean, cov = condition_on(prior.mean, prior.cov, dense(plan.operator), flat, 0.0)
+    distance = np.sqrt(np.mean((x.mean(0) - mean) ** 2 / np.diag(cov)))
+    # The mean of n draws is off by 1 / sqrt(n) deviations rms; twice that, and two digits.
+    assert distance == pytest.approx(bias, abs=2 / np.sqrt(n) + 0.005)
+    # A variance summed over k independent directions is known to sqrt(2 / (n k)), its root to half.
+    directions = np.trace(cov) ** 2 / np.trace(cov @ cov)
+    error = 5 * spread / np.sqrt(2 * n * directions) + 0.005
+    assert np.sqrt(np.trace(np.cov(x.T)) / np.trace(cov)) == pytest.approx(spread, abs=error)
 
 
 def test_callback_and_gradients_stay_inside() -> None:

@@ -17,7 +17,8 @@ from mrcascade.evaluation.methods import CASCADE, Method, choose_methods
 from mrcascade.evaluation.metrics import SSIM_WINDOW, comparable
 from mrcascade.prior import CascadePrior
 from mrcascade.prior_format import prior_folder
-from mrcascade.restore import check_measurement
+from mrcascade.restore import check_measurement, make_plan
+from mrcascade.samplers import SamplerSettings
 
 SAMPLES = 8  # K of methods that average samples, by default
 
@@ -104,16 +105,23 @@ def averaged_samples(job: Evaluation) -> int:
     return SAMPLES if job.samples is None else job.samples
 
 
+def recipes_of(
+    methods: Mapping[str, Method], priors: Mapping[str, CascadePrior], job: Evaluation
+) -> list[tuple[CascadePrior, SamplerSettings]]:
+    """What each method that has learned something samples with."""
+    return [(p, methods[name].settings(p, job.steps)) for name, p in priors.items()]
+
+
 def survey_files(
     files: Sequence[TestFile],
     job: Evaluation,
-    priors: Iterable[CascadePrior],
+    recipes: Iterable[tuple[CascadePrior, SamplerSettings]],
     weights: LPIPSFiles | None,
 ) -> list[Surveyed]:
     """Read every file once before the work, so that what cannot be evaluated is known at the
     start; with ``anatomy_slices`` that many slices of each anatomy are drawn, fewer where there
     are no more, and files without any drop out."""
-    found = [survey_file(file, job, priors, weights) for file in files]
+    found = [survey_file(file, job, recipes, weights) for file in files]
     if job.anatomy_slices is None:
         return found
     drawn: list[Surveyed] = []
@@ -132,7 +140,10 @@ def survey_files(
 
 
 def survey_file(
-    file: TestFile, job: Evaluation, priors: Iterable[CascadePrior], weights: LPIPSFiles | None
+    file: TestFile,
+    job: Evaluation,
+    recipes: Iterable[tuple[CascadePrior, SamplerSettings]],
+    weights: LPIPSFiles | None,
 ) -> Surveyed:
     """Read a file once before the work, so that what cannot be evaluated is known at the start."""
     truth = load_truth(file, job.factor, job.max_slices, job.phase_seed)
@@ -144,10 +155,10 @@ def survey_file(
                 f" ({smallest}); leave the file out"
             )
         operator = operator_for(truth, job.kernel, job.factor)
-        for prior in priors:
-            check_measurement(
-                np.zeros((1, *operator.out_shape), truth.stack.dtype), operator, prior
-            )
+        measurement = np.zeros((1, *operator.out_shape), truth.stack.dtype)
+        for prior, settings in recipes:
+            check_measurement(measurement, operator, prior)
+            make_plan(prior, operator, job.noise, settings)
     except MRCascadeError as error:
         raise MRCascadeError(f"{file.path}: {error}") from error
     return Surveyed(

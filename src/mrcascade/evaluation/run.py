@@ -15,6 +15,7 @@ from mrcascade.evaluation.job import (
     common_settings,
     load_priors,
     method_settings,
+    recipes_of,
     survey_files,
 )
 from mrcascade.evaluation.ledger import Ledger, only_here
@@ -49,7 +50,7 @@ def evaluate(
     priors = load_priors(methods, job)
     magnitudes = any(prior.channels == 1 for prior in priors.values())
     files = find_files(job.data, job.split, job.matrices, complex_images=not magnitudes)
-    survey = survey_files(files, job, priors.values(), weights)
+    survey = survey_files(files, job, recipes_of(methods, priors, job), weights)
     settings = common_settings(job, survey, weights)
     of_methods = {n: method_settings(m, job, priors.get(n)) for n, m in methods.items()}
     with only_here(output):
