@@ -30,9 +30,9 @@ from mrcascade.evaluation.data import (
     measure,
     operator_for,
 )
+from mrcascade.evaluation.metrics import body_of
 from mrcascade.restore import resolve_settings
 
-BODY = 0.1
 INTERVALS = (0.5, 0.9)
 
 
@@ -103,7 +103,7 @@ def of_file(file, prior, settings, options) -> np.ndarray:
         batch_size=4,
         numbers=truth.kept.tolist(),
     )
-    body = np.abs(zero_filled(low.slices, operator)) > BODY * low.scale
+    body = body_of(zero_filled(low.slices, operator), low.scale)
     spread = np.sqrt(1 + 1 / k) * result.std[body]
     error = np.abs(truth.slices - result.mean)[body]
     inside = [(error <= student.ppf((1 + p) / 2, k - 1) * spread).sum() for p in INTERVALS]

@@ -14,6 +14,7 @@ from mrcascade.evaluation.metrics import (
     pooled_metrics,
     psnr,
     slice_metrics,
+    spread_skill,
     ssim,
 )
 
@@ -48,6 +49,24 @@ def test_psnr_and_nmse_agree_with_scikit_image() -> None:
 def test_ssim_is_the_formula(data_range: float) -> None:
     expected = ssim_formula(TRUTH[0], IMAGES[0], data_range)
     assert ssim(TRUTH[0], IMAGES[0], data_range) == pytest.approx(expected, rel=1e-9)
+
+
+def test_spread_and_skill_of_draws_from_one_law() -> None:
+    """Truth and K samples drawn alike have a ratio of 1 whatever the spread of each pixel; with n
+    pixels its error is sqrt(1 / (2 n K) + 1 / (2 n)), of which five."""
+    n, k = 20_000, 8
+    rng = np.random.default_rng(0)
+    widths = rng.uniform(0.5, 1, n)
+    truth, *samples = widths * rng.normal(size=(k + 1, n))
+    mean, std = np.mean(samples, axis=0), np.std(samples, axis=0, ddof=1)
+    body = np.ones(n, bool)
+    error = 5 * np.sqrt((1 + 1 / k) / n)  # of n pixels of unequal spread at least half count
+    assert spread_skill(truth, mean, std, k, body) == pytest.approx(1, abs=error)
+    assert spread_skill(truth, mean, std / 2, k, body) == pytest.approx(0.5, abs=error)
+    body[: n // 2] = False  # what lies outside does not count
+    std[: n // 2] = 99
+    assert spread_skill(truth, mean, std, k, body) == pytest.approx(1, abs=1.5 * error)
+    assert np.isnan(spread_skill(truth, mean, std, k, np.zeros(n, bool)))
 
 
 def test_slice_and_volume_maximum_differ_by_their_ratio() -> None:

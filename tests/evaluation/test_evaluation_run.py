@@ -291,7 +291,7 @@ def test_pictures_are_shared_out_among_anatomies_and_files() -> None:
         (("--factor", "1"), "factor 1: give factors above 1"),
         (
             ("--methods", "mean,paper", "--steps", "2", "--noise", "0.1"),
-            "s1_x.npy: 2 steps cannot be split",
+            "2 steps cannot be split over",
         ),
         (("--factor", "8"), "s1_x.npy: factor 8 is larger than prior 'random' can do"),
         (("--factor", "3"), "s1_x.npy: the result would be 30x30; prior 'random' needs at least"),

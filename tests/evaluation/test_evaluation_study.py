@@ -24,7 +24,7 @@ from mrcascade.evaluation.study_page import TaskResult, pair, study_page
 
 def rows(method: str, values: list[float], seconds: float, **more: Any) -> list[dict[str, Any]]:
     common = {"method": method, "anatomy": "brain", "seconds": seconds, "nfe": 5.0}
-    common |= {"gflop": 2 * seconds, **more}
+    common |= {"gflop": 2 * seconds, "spread_skill": None, **more}
     return [
         common | {"file": f"brain/s{i // 2}.npy", "slice": i} | dict.fromkeys(METRICS, value)
         for i, value in enumerate(values)
@@ -73,7 +73,7 @@ def test_page_of_known_rows() -> None:
         # Six of six: p = 2 / 2^6; less error is better for diffpir.
         "| diffpir | PSNR, slice max (dB) | -1.00 [-1.00, -1.00]; 6 of 6, p = 0.031 |",
         "| diffpir | NMSE | -1.00000 [-1.00000, -1.00000]; 0 of 6, p = 0.031 |",
-        "| paper | 2 | 5 | 4 | 3.00 |",
+        "| paper | 2 | 5 | 4 | 3.00 |  |",
         "![table1](table1.png)",
     ):
         assert part in page
@@ -98,8 +98,8 @@ def test_draws_and_estimates_are_compared_among_themselves() -> None:
     for method, difference in (("bicubic", "-4.00"), ("regression", "-1.00")):
         assert f"| {method} | PSNR, slice max (dB) | {difference} [" in estimates
     assert "| posterior-mean | PSNR, slice max (dB) | +1.00 [" in estimates
-    assert "| paper | 1 | 5 | 2 | n/a |" in page  # not all of it on diffpir's machine
-    assert "| mean | 1 | 5 | 2 | 1.00 |" in page
+    assert "| paper | 1 | 5 | 2 | n/a |  |" in page  # not all of it on diffpir's machine
+    assert "| mean | 1 | 5 | 2 | 1.00 |  |" in page
 
 
 def test_values_that_are_missing_are_said_to_be_missing() -> None:
@@ -192,6 +192,11 @@ def test_a_whole_study(
         "regression": "1",
         "posterior-mean": "6",
     }
+    spread = {r["method"]: r["spread_skill"] for r in table if r["task"] == "4x"}
+    assert [m for m, value in spread.items() if value] == ["posterior-mean"]
+    assert float(spread["posterior-mean"]) > 0
+    gflop = {r["method"]: float(r["gflop"]) for r in table if r["task"] == "4x"}
+    assert gflop["posterior-mean"] == pytest.approx(2 * gflop["paper"])
     page = (output / "results.md").read_text()
     assert "| paper:skip_determined=false |" in page
     assert "T = 4, the mean of 2 samples" in page

@@ -77,6 +77,7 @@ def row(file: str, number: int, method: str, value: float, **changes: Any) -> di
     key = {"file": file, "slice": number, "anatomy": file.split("/")[0], "method": method}
     key |= {"factor": "2", "kernel": "fourier", "noise": 0.0}
     cost = {"residual": 1e-7 * value, "seconds": value, "nfe": 3, "gflop": 10 * value}
+    cost["spread_skill"] = None
     return key | dict.fromkeys(METRICS, value) | cost | changes
 
 

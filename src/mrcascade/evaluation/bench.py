@@ -26,7 +26,7 @@ from mrcascade.evaluation.flops import FlopMeter
 from mrcascade.evaluation.job import Evaluation, Surveyed, averaged_samples, factor_text
 from mrcascade.evaluation.lpips import LPIPS
 from mrcascade.evaluation.methods import Context, Method, Reconstruction
-from mrcascade.evaluation.metrics import complex_metrics, slice_metrics
+from mrcascade.evaluation.metrics import body_of, complex_metrics, slice_metrics, spread_skill
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior import CascadePrior
 from mrcascade.restore import relative_residual
@@ -54,12 +54,13 @@ class Scored:
 
 @dataclass(frozen=True)
 class _Case:
-    """A file's truth and its measurement, of the slices to evaluate."""
+    """A file's truth, its measurement and where its body is, of the slices to evaluate."""
 
     file: TestFile
     truth: Truth
     operator: SeparableOperator
     measured: Measurement
+    body: np.ndarray
     seed: int
 
 
@@ -121,8 +122,9 @@ class Bench:
                 measured = measure(truth, operator, job.noise, seed)
             except MRCascadeError as error:
                 raise MRCascadeError(f"{surveyed.file.path}: {error}") from error
-            zero_filled(measured.slices[:1], operator)  # what it keeps is no method's time
-            self._case = _Case(surveyed.file, truth, operator, measured, seed)
+            # Before any method, whose time it would be: the operator keeps its decomposition.
+            body = body_of(zero_filled(measured.slices, operator), measured.scale)
+            self._case = _Case(surveyed.file, truth, operator, measured, body, seed)
         return self._case
 
     def _scores(
@@ -154,8 +156,17 @@ class Bench:
             | complex_metrics(reference[s], images[s])
             | {"lpips": None if lpips is None else float(lpips[s])}
             | {"residual": float(residual[s])}
+            | {"spread_skill": self._spread(case, rows[s], images[s], result, s)}
             for s, number in enumerate(unit.numbers)
         ]
+
+    def _spread(
+        self, case: _Case, row: int, image: np.ndarray, result: Reconstruction, s: int
+    ) -> float | None:
+        if result.std is None:
+            return None
+        truth, samples = case.truth.slices[row], averaged_samples(self._job)
+        return spread_skill(truth, image, result.std[s], samples, case.body[row])
 
     def _panels(
         self, unit: Unit, case: _Case, rows: np.ndarray, images: np.ndarray

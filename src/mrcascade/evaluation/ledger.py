@@ -23,7 +23,8 @@ METRICS = ("psnr_slice", "psnr_volmax", "ssim_slice", "ssim_volmax", "nmse", "lp
 COMPLEX_METRICS = ("nmse_complex", "phase_error")  # columns of evaluations of complex images
 _KEY = ("file", "slice", "anatomy", "method", "factor", "kernel", "noise")
 _COSTS = ("residual", "seconds", "nfe", "gflop")
-SLICE_COLUMNS = (*_KEY, *METRICS, *_COSTS)
+SPREAD = "spread_skill"  # of means of samples alone
+SLICE_COLUMNS = (*_KEY, *METRICS, *_COSTS, SPREAD)
 VOLUME_METRICS = ("psnr", "ssim", "nmse")
 VOLUME_COLUMNS = (
     *("file", "anatomy", "method", "factor", "kernel", "noise", "slices"),
@@ -111,7 +112,7 @@ class Ledger:
     @property
     def columns(self) -> tuple[str, ...]:
         """Of ``metrics.csv``."""
-        return (*_KEY, *self.metrics, *_COSTS)
+        return (*_KEY, *self.metrics, *_COSTS, SPREAD)
 
     @property
     def methods(self) -> list[str]:

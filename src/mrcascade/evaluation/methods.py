@@ -54,10 +54,11 @@ class Context:
 @dataclass(frozen=True)
 class Reconstruction:
     """``images`` (S, H, W) in the measurement's intensities; ``evaluations`` of networks per
-    slice, over all levels and samples."""
+    slice, over all levels and samples; ``std``, the standard deviation map of a mean of samples."""
 
     images: np.ndarray
     evaluations: int = 0
+    std: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Method:
             numbers=context.numbers,
             callback=context.callback,
         )
-        return Reconstruction(result.mean, samples * sum(result.evaluations.values()))
+        return Reconstruction(result.mean, samples * sum(result.evaluations.values()), result.std)
 
 
 def _zero_fill(context: Context) -> np.ndarray:

@@ -15,6 +15,7 @@ from mrcascade.errors import MRCascadeError
 
 SSIM_WINDOW = 7
 SSIM_K1, SSIM_K2 = 0.01, 0.03
+BODY = 0.1  # of the robust maximum; what zero filling shows below it is air
 
 
 def slice_metrics(truth: np.ndarray, image: np.ndarray, volume_maximum: float) -> dict[str, float]:
@@ -49,6 +50,23 @@ def complex_metrics(truth: np.ndarray, image: np.ndarray) -> dict[str, float | N
     difference = np.angle(image * truth.conj())
     spread = np.average(difference**2, weights=np.abs(truth))
     return {"nmse_complex": float(error), "phase_error": float(np.sqrt(spread))}
+
+
+def body_of(filled: np.ndarray, scale: float) -> np.ndarray:
+    """The pixels whose spread counts: where the zero-filled image exceeds ``BODY`` of ``scale``."""
+    return np.asarray(np.abs(filled) > BODY * scale)
+
+
+def spread_skill(
+    truth: np.ndarray, mean: np.ndarray, std: np.ndarray, samples: int, body: np.ndarray
+) -> float:
+    """Root mean square of ``sqrt(1 + 1/K) std`` over that of ``truth - mean``, within ``body``
+    (Fortin et al. 2014): 1 if truth and K samples are drawn alike, less where the standard
+    deviation map promises too much. NaN where there is no body."""
+    if not body.any():
+        return float("nan")
+    spread = (1 + 1 / samples) * np.mean(std[body].astype(np.float64) ** 2)
+    return float(np.sqrt(spread / np.mean(np.abs(truth - mean)[body].astype(np.float64) ** 2)))
 
 
 def pooled_metrics(

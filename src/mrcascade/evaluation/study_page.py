@@ -10,7 +10,13 @@ import numpy as np
 
 from mrcascade.evaluation.ledger import SLICE_COLUMNS, Row, write_rows
 from mrcascade.evaluation.methods import find_method
-from mrcascade.evaluation.tables import DECIMALS, TITLES, bootstrap, markdown_table
+from mrcascade.evaluation.tables import (
+    DECIMALS,
+    TITLES,
+    bootstrap,
+    markdown_table,
+    mean_spread,
+)
 
 ALL_FILE = "all.csv"
 # Metrics of which more is better; of the others less is.
@@ -27,6 +33,7 @@ _COST_HOW = (
     "Mean seconds, network evaluations and GFLOP of the networks' forward passes per slice,"
     " measured in this run (the gradients of `dps` come on top); the ratio is `diffpir`'s time over"
     " the method's, where both were timed on the same machine in batches of the same size."
+    " Spread/skill is the standard deviation map's, where there is one: 1 if it is calibrated."
 )
 
 
@@ -127,7 +134,7 @@ def _section(
             ],
         )
     yield _COST_HOW
-    titles = ["method", "s / slice", "evaluations", "GFLOP", "ratio"]
+    titles = ["method", "s / slice", "evaluations", "GFLOP", "ratio", "spread/skill"]
     yield markdown_table(titles, _costs(result))
     yield f"![{result.name}]({result.picture})"
 
@@ -230,8 +237,12 @@ def _costs(result: TaskResult) -> list[list[str]]:
         alike = len(place) == 1 and result.timed[method] == place
         return f"{base / seconds[method]:.2f}" if alike else "n/a"
 
+    def spread(method: str) -> str:
+        found = mean_spread([r for r in result.rows if r["method"] == method])
+        return "" if found is None else f"{found:.2f}"
+
     return [
-        [m, f"{seconds[m]:.3g}", f"{evaluations[m]:g}", f"{gflop[m]:.4g}", ratio(m)]
+        [m, f"{seconds[m]:.3g}", f"{evaluations[m]:g}", f"{gflop[m]:.4g}", ratio(m), spread(m)]
         for m in result.methods
     ]
 

@@ -12,6 +12,7 @@ import numpy as np
 from mrcascade.evaluation.data import source_of
 from mrcascade.evaluation.job import Surveyed
 from mrcascade.evaluation.ledger import (
+    SPREAD,
     TABLE_FILES,
     VOLUME_COLUMNS,
     VOLUME_METRICS,
@@ -68,7 +69,7 @@ class Group:
     """Results of one method on one group of slices (or of files, in the table of volumes).
 
     ``kind`` is "anatomy" or "source", ``residual`` the largest one, ``seconds``, ``nfe`` and
-    ``gflop`` means per slice.
+    ``gflop`` means per slice; ``spread_skill``, of means of samples, too.
     """
 
     kind: str
@@ -81,6 +82,7 @@ class Group:
     seconds: float
     nfe: float
     gflop: float
+    spread_skill: float | None
 
 
 def bootstrap(
@@ -151,7 +153,14 @@ def _group(
         seconds=float(np.average([r["seconds"] for r in rows], weights=per_slice)),
         nfe=float(np.average([r["nfe"] for r in rows], weights=per_slice)),
         gflop=float(np.average([r["gflop"] for r in rows], weights=per_slice)),
+        spread_skill=mean_spread(rows),
     )
+
+
+def mean_spread(rows: Sequence[Row]) -> float | None:
+    """Mean of the rows' spread/skill; None where they have none."""
+    found = [r[SPREAD] for r in rows if r.get(SPREAD) is not None]
+    return float(np.mean(found)) if found else None
 
 
 def _estimates(
@@ -270,11 +279,14 @@ def _table(groups: list[Group], metrics: Sequence[str]) -> str:
     titles = [groups[0].kind if groups else "", "method", "slices", "files"]
     titles += [TITLES[m] for m in metrics]
     titles += ["largest residual", "s / slice", "NFE / slice", "GFLOP / slice"]
+    spread = any(g.spread_skill is not None for g in groups)
+    titles += ["spread/skill"] * spread
     rows = []
     for g in groups:
         cells = [g.name, g.method, str(g.slices), str(g.files)]
         cells += [_cell(g.metrics[m], DECIMALS.get(m, 4)) for m in metrics]
         cells += [f"{g.residual:.1e}", f"{g.seconds:.3g}", f"{g.nfe:g}", f"{g.gflop:.4g}"]
+        cells += ["" if g.spread_skill is None else f"{g.spread_skill:.2f}"] * spread
         rows.append(cells)
     return markdown_table(titles, rows)
 
