@@ -12,7 +12,7 @@ import pytest
 
 from mrcascade import __version__
 from mrcascade.cli import main
-from mrcascade.cli.options import KERNELS
+from mrcascade.cli.options import KERNELS, resolve_workers
 from mrcascade.operators import KERNELS as OPERATOR_KERNELS
 
 
@@ -21,6 +21,12 @@ def low(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     np.save(tmp_path / "low.npy", 100 + rng.normal(size=(16, 16)).astype(np.float32))
     return tmp_path / "low.npy"
+
+
+def test_a_process_per_gpu_unless_a_number_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    found = [resolve_workers(*args) for args in ((None, "cuda"), (2, "cuda"), (None, "cpu"))]
+    assert found == [3, 2, 1]
 
 
 def test_python_dash_m_and_version() -> None:

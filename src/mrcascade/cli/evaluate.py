@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
         precision=options.resolve_precision(arguments.precision, device),
         max_slices=arguments.max_slices,
         anatomy_slices=arguments.anatomy_slices,
-        workers=arguments.workers,
+        workers=options.resolve_workers(arguments.workers, device),
         matrices=arguments.effective_matrix,
         simulate_phase=arguments.simulate_phase,
         lpips_weights=arguments.lpips_weights,

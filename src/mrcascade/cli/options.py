@@ -75,10 +75,9 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=positive,
-        default=1,
         metavar="N",
         help="processes that share the work, each on its part of the CPU or its own GPU;"
-        " default: %(default)s",
+        " default: one per GPU, on a CPU one",
     )
 
 
@@ -220,6 +219,13 @@ def resolve_device(name: str) -> str:
     except (RuntimeError, AssertionError) as error:
         raise MRCascadeError(f"--device {name}: not usable here; try --device cpu") from error
     return name
+
+
+def resolve_workers(given: int | None, device: str) -> int:
+    """As many processes as there are GPUs to work on, unless a number is given."""
+    import torch
+
+    return given or (torch.cuda.device_count() if device == "cuda" else 1)
 
 
 def positive(text: str) -> int:

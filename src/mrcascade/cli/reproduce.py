@@ -44,11 +44,12 @@ def run(arguments: argparse.Namespace) -> None:
     from mrcascade.evaluation.job import Evaluation
     from mrcascade.evaluation.study import read_study, run_study
 
+    device = options.resolve_device(arguments.device)
     common = Evaluation(
         data=arguments.data,
         batch_size=arguments.batch_size,
-        workers=arguments.workers,
-        device=options.resolve_device(arguments.device),
+        workers=options.resolve_workers(arguments.workers, device),
+        device=device,
         matrices=arguments.effective_matrix,
         lpips_weights=arguments.lpips_weights,
         overwrite=arguments.overwrite,
