@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,10 @@ from mrcascade.io import atomic_output
 
 SLICES = 4
 TRUTH, MEASURED = "truth", "measured"
-PANEL, GAP, TITLE = 2.5, 0.06, 0.42  # inches: width of a panel, between, room for its title
+PANEL, GAP = 2.5, 0.06  # inches: width of a panel, and between two
+MARGIN, LINE = 0.14, 0.14  # inches: above a panel's title, and for each of its lines
+FOOT = 0.42  # inches: below the last row
+TITLE_WIDTH = 36  # characters of a line that are sure to fit above a panel
 ERROR_QUANTILE = 0.995
 
 
@@ -64,15 +69,17 @@ def _pixels(folder: Path, picture: Picture, name: str) -> Path:
 class Canvas:
     """A figure of rows of equally wide panels, placed in inches from the top."""
 
-    def __init__(self, columns: int, heights: Sequence[float]) -> None:
-        """``heights`` of the rows' panels, relative to their width."""
+    def __init__(self, columns: int, heights: Sequence[float], lines: int = 2) -> None:
+        """``heights`` of the rows' panels, relative to their width; ``lines`` of the longest
+        title."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         self._heights = [PANEL * h for h in heights]
+        self._title = MARGIN + LINE * lines
         self._size = (
             (PANEL + GAP) * columns + GAP,
-            sum(h + TITLE for h in self._heights) + TITLE,
+            sum(h + self._title for h in self._heights) + FOOT,
         )
         self._figure = Figure(figsize=self._size)
         FigureCanvasAgg(self._figure)
@@ -80,7 +87,7 @@ class Canvas:
     def panel(self, row: int, column: int) -> Any:
         """Axes without frame."""
         width, height = self._size
-        bottom = height - sum(h + TITLE for h in self._heights[: row + 1])
+        bottom = height - sum(h + self._title for h in self._heights[: row + 1])
         left = GAP + column * (PANEL + GAP)
         place = (left / width, bottom / height, PANEL / width, self._heights[row] / height)
         axes = self._figure.add_axes(place)
@@ -90,7 +97,7 @@ class Canvas:
 
     def save(self, target: Path) -> Path:
         """Write the PNG, whole or not at all."""
-        place = 0.3 * TITLE / self._size[1]
+        place = 0.3 * FOOT / self._size[1]
         self._figure.text(0.5, place, "research software, not for diagnosis", ha="center")
         with atomic_output(target, overwrite=True) as path:
             self._figure.savefig(path, dpi=110, format="png")
@@ -102,7 +109,8 @@ def write_figure(folder: Path, pictures: Sequence[Picture], methods: Sequence[st
     ground truth the measurement. The panels of a slice share one display window, and its errors
     another. PSNR in the titles is that of the slice, with the slice's maximum as data range."""
     rows = [load_panels(folder, picture, methods) for picture in pictures]
-    canvas = Canvas(1 + len(methods), [h for row in rows for h in [relative_height(row)] * 2])
+    heights = [h for row in rows for h in [relative_height(row)] * 2]
+    canvas = Canvas(1 + len(methods), heights, title_lines(methods))
     for number, (picture, pixels) in enumerate(zip(pictures, rows, strict=True)):
         top, bottom = (
             [canvas.panel(2 * number + line, column) for column in range(1 + len(methods))]
@@ -171,8 +179,18 @@ def title(picture: Picture) -> str:
 
 
 def method_title(method: str, truth: np.ndarray, image: np.ndarray) -> str:
-    """A method and its PSNR."""
-    return f"{method}\n{psnr(truth, image, largest_magnitude(truth)):.2f} dB"
+    """A method, wrapped, and its PSNR."""
+    return f"{wrapped(method)}\n{psnr(truth, image, largest_magnitude(truth)):.2f} dB"
+
+
+def title_lines(names: Sequence[str]) -> int:
+    """Of the longest title that has one of the names, wrapped, and another line."""
+    return 2 + max(wrapped(name).count("\n") for name in names)
+
+
+def wrapped(name: str) -> str:
+    """Lines that fit above a panel, of a method with its settings or of a file."""
+    return "\n".join(wrap(re.sub(":(?! )", ": ", name), TITLE_WIDTH))
 
 
 def show(axes: Any, image: np.ndarray, window: float, text: str) -> None:

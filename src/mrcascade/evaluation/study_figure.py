@@ -24,6 +24,8 @@ from mrcascade.evaluation.figure import (
     show,
     show_error,
     title,
+    title_lines,
+    wrapped,
 )
 from mrcascade.evaluation.job import Evaluation
 from mrcascade.evaluation.metrics import comparable
@@ -39,7 +41,8 @@ def draw_difference(
     """PNG, a row per slice: up(y), the difference image that ``method`` predicts, their sum, the
     true difference image, the truth (figure 3 of the paper). up(y) is the minimum-norm image."""
     rows = [load_panels(folder, picture, [method]) for picture in pictures]
-    canvas = Canvas(5, [relative_height(pixels) for pixels in rows])
+    names = [title(picture).replace("\n", ", ") + ": up(y)" for picture in pictures]
+    canvas = Canvas(5, [relative_height(pixels) for pixels in rows], title_lines([*names, method]))
     for number, (picture, pixels) in enumerate(zip(pictures, rows, strict=True)):
         truth, image = pixels[TRUTH], pixels[method]
         operator = SeparableOperator.from_kernel(job.kernel, job.factor, truth.shape)
@@ -48,9 +51,9 @@ def draw_difference(
         panels = [canvas.panel(number, column) for column in range(5)]
         window = display_window(truth)
         limit = error_limit([truth - coarse, image - coarse]) or window
-        name = title(picture).replace("\n", ", ")  # a title has room for two lines
-        show(panels[0], coarse, window, method_title(f"{name}: up(y)", truth, coarse))
-        _show_difference(panels[1], image - coarse, limit, f"predicted difference\n{method}")
+        show(panels[0], coarse, window, method_title(names[number], truth, coarse))
+        predicted = f"predicted difference\n{wrapped(method)}"
+        _show_difference(panels[1], image - coarse, limit, predicted)
         show(panels[2], image, window, method_title(method, truth, image))
         _show_difference(panels[3], truth - coarse, limit, "true difference")
         show(panels[4], truth, window, "truth")
@@ -64,7 +67,8 @@ def draw_errors(
     below them measurement and errors (figure 4 of the paper). The detail is where the truth has
     most of what the measurement lacks."""
     rows = [load_panels(folder, picture, methods) for picture in pictures]
-    canvas = Canvas(1 + len(methods), [h for p in rows for h in [relative_height(p)] * 2])
+    heights = [h for p in rows for h in [relative_height(p)] * 2]
+    canvas = Canvas(1 + len(methods), heights, title_lines(methods))
     for number, (picture, pixels) in enumerate(zip(pictures, rows, strict=True)):
         truth, low = pixels[TRUTH], pixels[MEASURED]
         window, place = display_window(truth), busiest(truth, low.shape)
