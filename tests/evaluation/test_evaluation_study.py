@@ -15,6 +15,7 @@ from tests.conftest import REGRESSION, SINGLE, write_random_prior
 
 from mrcascade.cli import main
 from mrcascade.errors import MRCascadeError
+from mrcascade.evaluation.figure import Canvas, method_title, show, title_lines
 from mrcascade.evaluation.ledger import METRICS
 from mrcascade.evaluation.methods import choose_methods
 from mrcascade.evaluation.study import bundled_studies, read_study
@@ -266,3 +267,21 @@ def test_files_that_are_no_study(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(MRCascadeError, match="not a study"):
         read_study(str(tmp_path / "a.json"))
+
+
+def test_titles_of_long_methods_stay_above_their_panels() -> None:
+    names = ["mean", "diffpir:zeta=0.1:lam=0.25:noise_floor=0.001:project=false:orientations=1"]
+    canvas = Canvas(2, [1.0, 1.0], title_lines(names))
+    image = np.eye(8)
+    for row, column in np.ndindex(2, 2):
+        show(canvas.panel(row, column), image, 1.0, method_title(names[column], image, image + 1))
+    figure = canvas._figure
+    figure.canvas.draw()
+    panels = [axes.get_window_extent() for axes in figure.axes]
+    titles = [axes.title.get_window_extent() for axes in figure.axes]
+    for text, panel in zip(titles, panels, strict=True):
+        assert panel.x0 <= text.x0
+        assert text.x1 <= panel.x1
+        assert panel.y1 <= text.y0
+    assert all(text.y1 <= panels[0].y0 for text in titles[2:])
+    assert all(text.y1 <= figure.bbox.y1 for text in titles[:2])

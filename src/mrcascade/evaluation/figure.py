@@ -69,7 +69,7 @@ def _pixels(folder: Path, picture: Picture, name: str) -> Path:
 class Canvas:
     """A figure of rows of equally wide panels, placed in inches from the top."""
 
-    def __init__(self, columns: int, heights: Sequence[float], lines: int = 2) -> None:
+    def __init__(self, columns: int, heights: Sequence[float], lines: int) -> None:
         """``heights`` of the rows' panels, relative to their width; ``lines`` of the longest
         title."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
