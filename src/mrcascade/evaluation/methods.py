@@ -163,13 +163,16 @@ METHODS: dict[str, Method] = {
         coarsest="half-resolution",
     ),
     "paper": Method("scale-cascaded DiffPIR", "paper", CASCADE),
+    "sample": Method("scale-cascaded DiffPIR in fewer steps", "sample", CASCADE),
     "balanced": Method(
         "scale-cascaded DiffPIR, coarse bands moved towards the conditional mean",
         "balanced",
         CASCADE,
     ),
     "mean": Method("conditional mean of each level", "mean", CASCADE),
-    "posterior-mean": Method("scale-cascaded DiffPIR", "paper", CASCADE, averaged=True),
+    "posterior-mean": Method(
+        "scale-cascaded DiffPIR in fewer steps", "sample", CASCADE, averaged=True
+    ),
 }
 
 
