@@ -96,6 +96,7 @@ def of_file(file, prior, settings, options) -> np.ndarray:
         low.slices,
         operator,
         prior,
+        noise=low.noise,
         mode=settings,
         samples=k,
         seed=file_seed(0, file.name),

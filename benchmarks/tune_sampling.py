@@ -48,6 +48,7 @@ def main() -> None:
                 case.low.slices,
                 case.operator,
                 prior,
+                noise=case.low.noise,
                 mode=settings,
                 seed=case.seed,
                 scale=case.low.scale,

@@ -192,9 +192,7 @@ def resolve_settings(
     if steps is None:
         return settings
     if settings.steps is None:
-        raise MRCascadeError(
-            f"mode {settings.name!r} takes one evaluation per level; drop --steps"
-        )
+        raise MRCascadeError(f"mode {settings.name!r} takes one evaluation per level; drop --steps")
     return replace(settings, steps=steps)
 
 

@@ -238,6 +238,26 @@ def test_slices_per_anatomy_are_drawn_by_the_seed(job: Evaluation, tmp_path: Pat
     assert len(set(map(tuple, choices))) > 1
 
 
+def test_an_evaluation_of_an_earlier_version_goes_on(job: Evaluation, tmp_path: Path) -> None:
+    """Its settings hold those without effect, too; one with an effect still counts."""
+    quick = replace(job, methods=("mean",), steps=None)
+    run(quick, tmp_path)
+    path = tmp_path / "evaluation.json"
+    document = json.loads(path.read_text())
+    sampler = document["methods"]["mean"]["sampler"]
+    assert "zeta" not in sampler
+    document["methods"]["mean"]["sampler"] = sampler | {"zeta": 0.3, "sampler": "diffpir"}
+    path.write_text(json.dumps(document))
+    before = table(tmp_path / "metrics.csv")
+    run(quick, tmp_path)
+    assert table(tmp_path / "metrics.csv") == before
+    assert json.loads(path.read_text())["methods"]["mean"]["sampler"] == sampler
+    document["methods"]["mean"]["sampler"] = sampler | {"orientations": 8}
+    path.write_text(json.dumps(document))
+    with pytest.raises(MRCascadeError, match=r"mean sampler differs.*add --overwrite"):
+        run(quick, tmp_path)
+
+
 def test_methods_are_added_to_a_finished_evaluation(job: Evaluation, tmp_path: Path) -> None:
     quick = replace(job, methods=("zero-fill",), steps=None)
     first = run(quick, tmp_path)

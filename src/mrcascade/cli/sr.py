@@ -127,7 +127,9 @@ def run(arguments: argparse.Namespace) -> int:
     prior = CascadePrior.from_pretrained(arguments.prior, device, precision)
     check_job(prior, job)
     if job.mode is None and job.samples > 1:
-        print(f"mode {default_mode(job.samples)}, for --samples {job.samples}; --mode names another")
+        print(
+            f"mode {default_mode(job.samples)}, for --samples {job.samples}; --mode names another"
+        )
     items = find_inputs(arguments.inputs, arguments.series, arguments.bids_filter, prior.channels)
     check_dataset(items, arguments.output)
     check_names(items, arguments.output, job)

@@ -15,7 +15,5 @@ EFFECTS: dict[str, frozenset[str]] = {
     "diffpir": frozenset((*_CASCADE_CHAIN, *_DATA_STEP, "start_at_data")),
     "dps": frozenset((*_CASCADE_CHAIN, "step_size")),
     "multigrid": frozenset((*_SCHEDULE, *_CHAIN, *_DATA_STEP, "grids")),
-    "multigrid-pnp": frozenset(
-        (*_SCHEDULE, "grids", "pnp_sigma", "pnp_step", "pnp_corrections")
-    ),
+    "multigrid-pnp": frozenset((*_SCHEDULE, "grids", "pnp_sigma", "pnp_step", "pnp_corrections")),
 }
