@@ -163,7 +163,7 @@ METHODS: dict[str, Method] = {
         coarsest="half-resolution",
     ),
     "paper": Method("scale-cascaded DiffPIR", "paper", CASCADE),
-    "sample": Method("scale-cascaded DiffPIR in fewer steps", "sample", CASCADE),
+    "sample": Method("scale-cascaded DiffPIR with the settings of mode sample", "sample", CASCADE),
     "balanced": Method(
         "scale-cascaded DiffPIR, coarse bands moved towards the conditional mean",
         "balanced",
@@ -171,7 +171,10 @@ METHODS: dict[str, Method] = {
     ),
     "mean": Method("conditional mean of each level", "mean", CASCADE),
     "posterior-mean": Method(
-        "scale-cascaded DiffPIR in fewer steps", "sample", CASCADE, averaged=True
+        "scale-cascaded DiffPIR with the settings of mode sample",
+        "sample",
+        CASCADE,
+        averaged=True,
     ),
 }
 
