@@ -20,7 +20,8 @@ from mrcascade.io import Display
 DPI = 100
 PANEL = 384  # pixels of the picture along the longer side of a panel
 GAP, MARGIN = 8, 14  # pixels between panels, and around all of them
-HEAD, TITLE, FOOT = 34, 30, 34  # pixels of height: title, titles of panels, last line
+HEAD, TITLE, FOOT = 34, 30, 46  # pixels of height: title, titles of panels, last lines
+STEP = 296  # pixels of width that the title of a panel needs at least
 BAR, SCALE = 14, 84  # pixels of width: the colour bar, and its numbers and label
 DETAIL = 3  # the lower row shows about this part of the sides
 BORDER = 3  # pixels of the measurement along each edge, where detail does not count
@@ -78,11 +79,8 @@ def write_preview(
         if panel.spread:
             sheet.colour_bar(axes.images[0], f"standard deviation ({unit})")
     pixels = " x ".join(str(z) for z in zoom)
-    foot = (
-        f"grey: {low:.4g} to {high:.4g} {unit}; below: the frame, {pixels} screen pixels per pixel;"
-        f" {NOTICE}"
-    )
-    sheet.save(path, title, foot)
+    foot = f"grey: {low:.4g} to {high:.4g} {unit}; lower row: the frame at {pixels} per pixel"
+    sheet.save(path, title, f"{foot}\n{NOTICE}")
 
 
 def intensity_window(image: np.ndarray) -> tuple[float, float]:
@@ -148,8 +146,7 @@ class _Sheet:
         from matplotlib.figure import Figure
 
         self._panel = size
-        # Titles of a single narrow panel would not fit.
-        self._step = max(size[1], PANEL // 2) + GAP
+        self._step = max(size[1], STEP) + GAP
         self._width = 2 * MARGIN + columns * self._step - GAP + bar * (BAR + SCALE)
         self._height = HEAD + TITLE + 2 * size[0] + GAP + FOOT
         self._figure = Figure(figsize=(self._width / DPI, self._height / DPI), dpi=DPI)
@@ -186,9 +183,10 @@ class _Sheet:
         axes.tick_params(labelsize=8)
 
     def save(self, path: Path, title: str, foot: str) -> None:
-        middle = 0.5
-        self._figure.text(middle, 1 - 10 / self._height, title, ha="center", va="top", fontsize=12)
-        self._figure.text(middle, 10 / self._height, foot, ha="center", va="bottom", fontsize=8.5)
+        """Write the PNG with a title above and lines below."""
+        edge = 10 / self._height
+        self._figure.text(0.5, 1 - edge, title, ha="center", va="top", fontsize=12)
+        self._figure.text(0.5, edge, foot, ha="center", va="bottom", fontsize=8.5)
         self._figure.savefig(path, dpi=DPI, format="png")
 
     def _left(self, column: int) -> int:

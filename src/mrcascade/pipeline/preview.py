@@ -67,7 +67,8 @@ def draw_preview(
 
 
 def _request(job: SuperResolution) -> str:
-    mode = job.mode if isinstance(job.mode, str) else job.mode.name
+    name, _, changes = (job.mode if isinstance(job.mode, str) else job.mode.name).partition(":")
+    mode = f"{name} with changed settings" if changes else name
     steps = "" if job.steps is None else f", {job.steps} steps"
     return f"Super-resolved {factor_label(job.factor)} ({job.kernel}), mode {mode}{steps}"
 
