@@ -46,7 +46,7 @@ def grey(image: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def upper(picture: np.ndarray, column: int, size: tuple[int, int]) -> np.ndarray:
     """The red channel of a panel of the upper row."""
-    step = max(size[1], preview.STEP) + preview.GAP
+    step = max(size[1], preview.COLUMN) + preview.GAP
     left = preview.MARGIN + column * step + (step - preview.GAP - size[1]) // 2
     return picture[TOP : TOP + size[0], left : left + size[1], 0].astype(float)
 
@@ -272,5 +272,5 @@ def test_arrays_and_fourth_dimensions(
     restore(tmp_path / "b.npy", tmp_path / "out", prior)
     assert [call[3] for call in drawn] == [AS_STORED] * 2
     assert drawn[0][1][0].title == "input, bicubic: 16 x 24"
-    assert drawn[0][4].endswith("; slice 2 of 2, volume 2 of 3")
-    assert drawn[1][4].endswith("; slice")
+    assert drawn[0][4].endswith("\nslice 2 of 2, volume 2 of 3")
+    assert drawn[1][4].endswith("\nslice")

@@ -20,8 +20,8 @@ from mrcascade.io import Display
 DPI = 100
 PANEL = 384  # pixels of the picture along the longer side of a panel
 GAP, MARGIN = 8, 14  # pixels between panels, and around all of them
-HEAD, TITLE, FOOT = 34, 30, 46  # pixels of height: title, titles of panels, last lines
-STEP = 296  # pixels of width that the title of a panel needs at least
+HEAD, TITLE, FOOT = 52, 30, 46  # pixels of height: title, titles of panels, foot
+COLUMN = 296  # pixels of width that the title of a panel needs at least
 BAR, SCALE = 14, 84  # pixels of width: the colour bar, and its numbers and label
 DETAIL = 3  # the lower row shows about this part of the sides
 BORDER = 3  # pixels of the measurement along each edge, where detail does not count
@@ -58,7 +58,7 @@ def write_preview(
             shown by magnitude. A standard deviation map comes last.
         measured: rows and columns of the measurement.
         display: how slices are drawn.
-        title: what was done to which slice.
+        title: what was done to which slice, two lines.
         unit: of the intensities.
     """
     images = [display.turn(_shown(panel.pixels)) for panel in panels]
@@ -79,8 +79,11 @@ def write_preview(
         if panel.spread:
             sheet.colour_bar(axes.images[0], f"standard deviation ({unit})")
     pixels = " x ".join(str(z) for z in zoom)
-    foot = f"grey: {low:.4g} to {high:.4g} {unit}; lower row: the frame at {pixels} per pixel"
-    sheet.save(path, title, f"{foot}\n{NOTICE}")
+    foot = (
+        f"grey scale {low:.4g} to {high:.4g} {unit}; lower row: the framed detail, each pixel drawn"
+        f" as {pixels}\n{NOTICE}"
+    )
+    sheet.save(path, title, foot)
 
 
 def intensity_window(image: np.ndarray) -> tuple[float, float]:
@@ -146,7 +149,7 @@ class _Sheet:
         from matplotlib.figure import Figure
 
         self._panel = size
-        self._step = max(size[1], STEP) + GAP
+        self._step = max(size[1], COLUMN) + GAP
         self._width = 2 * MARGIN + columns * self._step - GAP + bar * (BAR + SCALE)
         self._height = HEAD + TITLE + 2 * size[0] + GAP + FOOT
         self._figure = Figure(figsize=(self._width / DPI, self._height / DPI), dpi=DPI)
@@ -185,7 +188,7 @@ class _Sheet:
     def save(self, path: Path, title: str, foot: str) -> None:
         """Write the PNG with a title above and lines below."""
         edge = 10 / self._height
-        self._figure.text(0.5, 1 - edge, title, ha="center", va="top", fontsize=12)
+        self._figure.text(0.5, 1 - edge, title, ha="center", va="top", fontsize=11)
         self._figure.text(0.5, edge, foot, ha="center", va="bottom", fontsize=8.5)
         self._figure.savefig(path, dpi=DPI, format="png")
 

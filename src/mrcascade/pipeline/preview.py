@@ -61,7 +61,7 @@ def draw_preview(
     filled = interpolated(low, operator, job.kernel)[0]
     panels = [Panel(f"input, {kind}: {h} x {w}", filled)]
     panels += [Panel(titles[k], pixels[k], k == "std") for k in titles if k in pixels]
-    title = f"{_request(job)}; {_place(measured.order, number, plane)}"
+    title = f"{_request(job)}\n{_place(measured.order, number, plane)}"
     unit = ARBITRARY_UNIT if unit in _NO_UNIT else unit
     write_preview(path, panels, low.shape[1:], display, title, unit)
 
