@@ -257,7 +257,7 @@ def test_what_titles_say(tmp_path: Path, prior: CascadePrior, drawn: list[tuple]
     assert (display.left, display.top) == ("R", "A")
     assert display.aspect == pytest.approx(1.5)
     assert title == (
-        "Super-resolved 2x (fourier), mode paper with changed settings, 6 steps; axial slice 2 of 5"
+        "Super-resolved 2x (fourier), mode paper with changed settings, 6 steps\naxial slice 2 of 5"
     )
     assert unit == "a.u."
 
