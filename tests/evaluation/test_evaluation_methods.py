@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from mrcascade.baselines import bicubic, cubic_matrix
 from mrcascade.errors import MRCascadeError
-from mrcascade.evaluation.baselines import bicubic, cubic_matrix
 from mrcascade.evaluation.methods import METHODS, Context, choose_methods, find_method
 from mrcascade.evaluation.metrics import psnr
 from mrcascade.operators import KERNELS, SeparableOperator

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from mrcascade.baselines import bicubic, zero_filled
 from mrcascade.errors import MRCascadeError
-from mrcascade.evaluation.baselines import bicubic, zero_filled
 from mrcascade.operators import LinearOperator
 from mrcascade.prior import CascadePrior
 from mrcascade.restore import resolve_settings, super_resolve
