@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mrcascade.border import Margins, find_margins
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
 from mrcascade.modes import check_mode, default_mode
@@ -57,11 +58,14 @@ class Restoration:
         sample: (S, H, W) the first sample.
         std: (S, H, W) standard deviation over the samples (K - 1) times the settings'
             ``spread``, None for one sample.
-        residual: (S,) ``||y - H mean|| / ||y||``, NaN where nothing was measured.
+        residual: (S,) ``||y - H mean|| / ||y||``, NaN where nothing was measured. Of slices with
+            margins (``extended``), H is that of the larger grid and y the measurement alone.
         evaluations: network evaluations per slice and sample, by level.
         seconds: wall time.
         settings: everything that the result depends on besides prior and measurement; of the
             sampler's settings those with an effect.
+        extended: (S, H', W') mean with its margins, where the field of view was cut in the image
+            (`find_margins`); else None.
 
     Images have the dimensions of the measurement they were made from: (H, W) for one slice.
     """
@@ -73,6 +77,7 @@ class Restoration:
     evaluations: dict[int, int]
     seconds: float
     settings: dict[str, Any]
+    extended: np.ndarray | None = None
 
 
 def super_resolve(
@@ -89,6 +94,7 @@ def super_resolve(
     scale: float | None = None,
     numbers: Sequence[int] | None = None,
     plan: CascadePlan | None = None,
+    margins: Margins | None = None,
     callback: Callback | None = None,
 ) -> Restoration:
     """Restore slices from their measurement.
@@ -113,7 +119,10 @@ def super_resolve(
         batch_size: slices or samples that pass through the networks together.
         scale: the robust maximum, where ``measurement`` is part of a larger volume.
         numbers: of the slices in their volume, for the seeds; 0, 1, ... by default.
-        plan: of ``make_plan`` for the same arguments, where a volume comes in parts.
+        plan: of ``make_plan`` for the same arguments and ``margins.operator(operator)``, where a
+            volume comes in parts.
+        margins: samples that are added where the field of view was cut; by default those that
+            `find_margins` finds, and with a plan, none.
         callback: called after each network evaluation of each batch.
 
     Raises MRCascadeError where measurement, operator, prior and settings do not fit together.
@@ -132,8 +141,12 @@ def super_resolve(
         raise MRCascadeError("the measurement is zero almost everywhere; nothing to restore")
     if noise is None:
         noise = estimate_noise(stack[i] for i in slices_for_noise(len(stack))) / scale
-    plan = make_plan(prior, operator, noise, settings) if plan is None else plan
-    y = to_channels(stack / scale, prior.device)
+    if margins is None:
+        chosen = slices_for_noise(len(stack)) if plan is None else []
+        margins = find_margins((stack[i] for i in chosen), operator, scale)
+    full = margins.operator(operator) if plan is None else plan.operator
+    plan = make_plan(prior, full, noise, settings) if plan is None else plan
+    y = to_channels(margins.extend(stack / scale), prior.device)
     moments = _Moments(len(stack), samples)
     jobs = [(s, k) for s in range(len(stack)) for k in range(samples)]
     evaluations: dict[int, int] = {}
@@ -147,11 +160,12 @@ def super_resolve(
             moments.add(s, image)
     mean = moments.mean.astype(stack.dtype)
     flat = measurement.ndim == 2
+    own = (slice(None), *margins.inside(operator))
     return Restoration(
-        mean=_like(mean * scale, flat),
-        sample=_like(moments.first * scale, flat),
-        std=None if samples == 1 else _like(moments.std() * (scale * settings.spread), flat),
-        residual=relative_residual(mean, stack / scale, operator),
+        mean=_like(mean[own] * scale, flat),
+        sample=_like(moments.first[own] * scale, flat),
+        std=None if samples == 1 else _like(moments.std()[own] * (scale * settings.spread), flat),
+        residual=relative_residual(mean, stack / scale, full, margins),
         evaluations=evaluations,
         seconds=time.perf_counter() - started,
         settings={
@@ -163,7 +177,9 @@ def super_resolve(
             "scale": scale,
             "prior": prior.name,
             "operator": operator.name,
+            **({"margins": (margins.rows, margins.columns)} if margins else {}),
         },
+        extended=_like(mean * scale, flat) if margins else None,
     )
 
 
@@ -302,12 +318,19 @@ def from_channels(images: Tensor) -> np.ndarray:
 
 
 def relative_residual(
-    images: np.ndarray, measurement: np.ndarray, operator: LinearOperator
+    images: np.ndarray,
+    measurement: np.ndarray,
+    operator: LinearOperator,
+    margins: Margins | None = None,
 ) -> np.ndarray:
-    """``||y - H x|| / ||y||`` per slice, in float64; NaN where y is zero, an empty slice."""
+    """``||y - H x|| / ||y||`` per slice, in float64; NaN where y is zero, an empty slice.
+
+    margins: of the images and the operator; the measurement has none.
+    """
     wide = np.complex128 if np.iscomplexobj(images) else np.float64
     x, y = torch.from_numpy(images.astype(wide)), torch.from_numpy(measurement.astype(wide))
-    error = torch.linalg.vector_norm(y - operator(x), dim=(-2, -1))
+    own = (Margins() if margins is None else margins).measured(measurement.shape[-2:])
+    error = torch.linalg.vector_norm(y - operator(x)[(..., *own)], dim=(-2, -1))
     size = torch.linalg.vector_norm(y, dim=(-2, -1))
     return torch.where(size > 0, error / size, torch.nan).numpy()
 
