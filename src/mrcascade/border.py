@@ -93,6 +93,9 @@ class Margins:
         return slice(top, top + shape[0]), slice(left, left + shape[1])
 
 
+NO_MARGINS = Margins()
+
+
 def find_margins(slices: Iterable[np.ndarray], operator: LinearOperator, scale: float) -> Margins:
     """The margins that slices (h, w), real or complex, need: none along axes that were not cut.
 
@@ -101,7 +104,7 @@ def find_margins(slices: Iterable[np.ndarray], operator: LinearOperator, scale: 
     and neither is pulled towards the other. In doubt it is not cut.
     """
     if not isinstance(operator, SeparableOperator):
-        return Margins()
+        return NO_MARGINS
     shapes = operator.rows.shape, operator.cols.shape
     matrices = enumerate((operator.rows, operator.cols))
     edges: dict[int, list[np.ndarray]] = {axis: [] for axis, m in matrices if _is_fourier(m)}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrcascade.border import Margins, find_margins
+from mrcascade.border import NO_MARGINS, Margins, find_margins
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
 from mrcascade.modes import check_mode, default_mode
@@ -321,7 +321,7 @@ def relative_residual(
     images: np.ndarray,
     measurement: np.ndarray,
     operator: LinearOperator,
-    margins: Margins | None = None,
+    margins: Margins = NO_MARGINS,
 ) -> np.ndarray:
     """``||y - H x|| / ||y||`` per slice, in float64; NaN where y is zero, an empty slice.
 
@@ -329,7 +329,7 @@ def relative_residual(
     """
     wide = np.complex128 if np.iscomplexobj(images) else np.float64
     x, y = torch.from_numpy(images.astype(wide)), torch.from_numpy(measurement.astype(wide))
-    own = (Margins() if margins is None else margins).measured(measurement.shape[-2:])
+    own = margins.measured(measurement.shape[-2:])
     error = torch.linalg.vector_norm(y - operator(x)[(..., *own)], dim=(-2, -1))
     size = torch.linalg.vector_norm(y, dim=(-2, -1))
     return torch.where(size > 0, error / size, torch.nan).numpy()

@@ -95,6 +95,7 @@ class Bench:
             kernel=job.kernel,
             scale=case.measured.scale,
             noise=case.measured.noise,
+            margins=case.measured.margins,
             seed=case.seed,
             prior=self._priors.get(unit.method),
             steps=job.steps,
@@ -138,7 +139,9 @@ class Bench:
     ) -> list[dict[str, Any]]:
         reference, images = case.truth.slices[rows], result.images
         maximum = case.truth.maximum
-        residual = relative_residual(images, case.measured.slices[rows], case.operator)
+        residual = result.residual
+        if residual is None:
+            residual = relative_residual(images, case.measured.slices[rows], case.operator)
         lpips = None if self._lpips is None else self._lpips.slices(reference, images)
         common = {
             "file": unit.file,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mrcascade.border import NO_MARGINS, Margins, find_margins
 from mrcascade.dataset import (
     EMPTY,
     DataFile,
@@ -26,6 +27,7 @@ from mrcascade.dataset import (
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
 from mrcascade.io import SUFFIXES, Input, choose_axes, plane_steps
+from mrcascade.noise_estimate import slices_for_noise
 from mrcascade.operators import LinearOperator, SeparableOperator, gaussian_noise
 from mrcascade.phase import with_simulated_phase
 
@@ -88,11 +90,13 @@ class Truth:
 @dataclass(frozen=True)
 class Measurement:
     """``slices`` (S, h, w) of the slices to evaluate; ``scale``, the robust maximum of all slices
-    with their noise; ``noise``, its standard deviation as a fraction of ``scale``."""
+    with their noise; ``noise``, its standard deviation as a fraction of ``scale``; ``margins`` that
+    the file needs (`find_margins`)."""
 
     slices: np.ndarray
     scale: float
     noise: float
+    margins: Margins = NO_MARGINS
 
 
 # ---- files ----
@@ -242,4 +246,5 @@ def measure(truth: Truth, operator: LinearOperator, noise: float, seed: int) -> 
     scale = robust_maximum(low)
     if not scale > 0:
         raise MRCascadeError("the measurement is zero almost everywhere; leave the file out")
-    return Measurement(low[truth.kept], scale, sigma / scale)
+    margins = find_margins((low[i] for i in slices_for_noise(len(low))), operator, scale)
+    return Measurement(low[truth.kept], scale, sigma / scale, margins)

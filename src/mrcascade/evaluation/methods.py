@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mrcascade.baselines import bicubic, zero_filled
+from mrcascade.border import NO_MARGINS, Margins
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import LinearOperator
 from mrcascade.prior import CascadePrior
@@ -29,6 +30,7 @@ class Context:
         kernel: its name, which says where the samples lie.
         scale: robust maximum of the file's whole measurement.
         noise: sigma_y as a fraction of ``scale``.
+        margins: that the file's field of view needs.
         seed: of this file.
         prior: what the method has learned, or None.
         steps: T instead of the recipe's, for methods that sample.
@@ -43,6 +45,7 @@ class Context:
     kernel: str
     scale: float
     noise: float = 0.0
+    margins: Margins = NO_MARGINS
     seed: int = 0
     prior: CascadePrior | None = None
     steps: int | None = None
@@ -54,11 +57,13 @@ class Context:
 @dataclass(frozen=True)
 class Reconstruction:
     """``images`` (S, H, W) in the measurement's intensities; ``evaluations`` of networks per
-    slice, over all levels and samples; ``std``, the standard deviation map of a mean of samples."""
+    slice, over all levels and samples; ``std``, the standard deviation map of a mean of samples;
+    ``residual`` (S,) of images that were restored with margins, which only the method has."""
 
     images: np.ndarray
     evaluations: int = 0
     std: np.ndarray | None = None
+    residual: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -119,9 +124,12 @@ class Method:
             batch_size=context.batch_size,
             scale=context.scale,
             numbers=context.numbers,
+            margins=context.margins,
             callback=context.callback,
         )
-        return Reconstruction(result.mean, samples * sum(result.evaluations.values()), result.std)
+        residual = result.residual if context.margins else None
+        evaluations = samples * sum(result.evaluations.values())
+        return Reconstruction(result.mean, evaluations, result.std, residual)
 
 
 def _zero_fill(context: Context) -> np.ndarray:

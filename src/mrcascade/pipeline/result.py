@@ -36,6 +36,7 @@ from mrcascade.io import (
 )
 from mrcascade.operators import SeparableOperator
 from mrcascade.pipeline.acquired import Acquired
+from mrcascade.pipeline.border import ExtendedStore
 from mrcascade.pipeline.common import (
     PHASE,
     SIDECAR,
@@ -46,7 +47,7 @@ from mrcascade.pipeline.common import (
 )
 from mrcascade.pipeline.preview import ARBITRARY_UNIT, draw_preview
 from mrcascade.prior import CascadePrior
-from mrcascade.restore import Restoration, relative_residual
+from mrcascade.restore import Restoration
 
 
 @dataclass(frozen=True)
@@ -85,20 +86,19 @@ def largest(residuals: np.ndarray, before: float = 0.0) -> float:
 
 def stored_residual(
     source: Source,
-    geometry: Geometry,
+    result: ExtendedStore,
     targets: dict[str, Path],
     measured: SliceStore,
-    result: SliceStore,
 ) -> float:
     """The largest relative residual of the slices as a reader of the output will see them."""
     worst, kind = 0.0, format_of(targets["result"])
     for number in range(len(measured)):
-        seen = result.read(number, number + 1)
-        seen = as_stored(source, kind, seen, number, result.extremes)
+        seen = result.store.read(number, number + 1)
+        seen = as_stored(source, kind, seen, number, result.store.extremes)
         if f"result{PHASE}" in targets:
             seen = np.abs(seen) * np.exp(1j * np.angle(seen))  # which rounds
         piece = measured.read(number, number + 1)
-        worst = largest(relative_residual(seen, piece, geometry.operator), worst)
+        worst = largest(result.residual(number, seen, piece), worst)
     return worst
 
 

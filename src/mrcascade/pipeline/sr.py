@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mrcascade.border import Margins
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import RobustMaximum
 from mrcascade.io import (
@@ -38,6 +39,7 @@ from mrcascade.io import (
 )
 from mrcascade.memory import fitting_batch, image_bytes
 from mrcascade.noise_estimate import estimate_noise, slices_for_noise
+from mrcascade.operators import SeparableOperator
 from mrcascade.pipeline.acquired import (
     Acquired,
     Matrix,
@@ -45,6 +47,7 @@ from mrcascade.pipeline.acquired import (
     acquired_by_pixels,
     crop_to_acquired,
 )
+from mrcascade.pipeline.border import ExtendedStore, describe_margins, margins_of
 from mrcascade.pipeline.common import (
     IMAGES,
     Item,
@@ -125,21 +128,39 @@ def super_resolve_file(
                 geometry = geometry_of(source, prior, job, acquired.matrix)
                 measured, scale = crop_to_acquired(measured, acquired.matrix, folder, stack)
         noise, origin = _noise(measured, scale, job, say)
-        plan = make_plan(prior, geometry.operator, noise, settings)
+        margins = margins_of(measured, geometry.operator, scale)
+        if margins:
+            say(describe_margins(margins, axes))
+        plan = make_plan(prior, margins.operator(geometry.operator), noise, settings)
         batch = _batch(prior, plan, job, say)
         stores = _empty_results(source, geometry, targets, folder, stack)
         total = expected_evaluations(plan, settings) * len(measured) * job.samples
         seed = input_seed(job.seed, source.sha256)
-        restorer = _Restorer(path, prior, plan, job, seed, scale, batch, progress(total), say)
+        restorer = _Restorer(
+            path,
+            geometry.operator,
+            margins,
+            prior,
+            plan,
+            job,
+            seed,
+            scale,
+            batch,
+            progress(total),
+            say,
+        )
+        extended = ExtendedStore(stores["result"], geometry.operator, margins, folder, stack)
         outcome = Outcome()
         for start, stop in _chunks(len(measured), batch, job.samples):
             piece = measured.read(start, stop)
             result = restorer.chunk(piece, start)
             _store(stores, start, result)
+            extended.write(start, result)
             outcome.add(result)
-        stored = stored_residual(source, geometry, targets, measured, stores["result"])
+        stored = stored_residual(source, extended, targets, measured)
         sidecar = sidecar_of(source, axes, job, prior, outcome, targets)
         sidecar |= {"ResidualStored": stored, "NoiseOrigin": origin, "BatchSize": restorer.batch}
+        sidecar |= {"FieldOfView": describe_margins(margins, axes)} if margins else {}
         sidecar |= acquired_facts(acquired, job) | metadata
         publish(source, geometry, job, prior, targets, measured, stores, sidecar, metadata, scale)
     say(
@@ -276,6 +297,8 @@ class _Restorer:
     """Restores a volume chunk by chunk; ``batch`` shrinks where memory does not suffice."""
 
     path: Path
+    operator: SeparableOperator
+    margins: Margins
     prior: CascadePrior
     plan: CascadePlan
     job: SuperResolution
@@ -291,7 +314,7 @@ class _Restorer:
             try:
                 return super_resolve(
                     piece,
-                    self.plan.operator,
+                    self.operator,
                     self.prior,
                     noise=self.plan.sigma_y,
                     mode=self.plan.settings,
@@ -301,6 +324,7 @@ class _Restorer:
                     scale=self.scale,
                     numbers=range(start, start + len(piece)),
                     plan=self.plan,
+                    margins=self.margins,
                     callback=self.tick,
                 )
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
