@@ -108,17 +108,17 @@ def describe_input(path: Path, series: str | None) -> list[str]:
 def describe_image(image: Input) -> list[str]:
     """Lines about an image: size, geometry, what ``sr`` would take as its planes."""
     from mrcascade.intensity import RobustMaximum
-    from mrcascade.io import choose_axes, describe_axes, open_source
+    from mrcascade.io import choose_planes, describe_planes, open_source
 
     with open_source(image) as source:
         maximum = RobustMaximum(math.prod(source.shape))
         for _, values in source.blocks():
             maximum.add(values)
-        axes = choose_axes(source)
+        planes = choose_planes(source)
         lines = [
             f"{image}: {source.format}, {' x '.join(map(str, source.shape))},"
             f" {'complex' if source.dtype.kind == 'c' else 'real'}",
-            f"in plane: {describe_axes(source, axes)}",
+            f"in plane: {describe_planes(source, planes)}",
             f"robust maximum: {maximum.value():.6g}",
         ]
         if source.affine is not None:
@@ -127,6 +127,6 @@ def describe_image(image: Input) -> list[str]:
         if source.origin:
             lines.append(f"image: {source.origin}")
         if source.acquired is not None:
-            acquired = " x ".join(str(source.acquired.get(a, "?")) for a in axes)
+            acquired = " x ".join(str(source.acquired.get(a, "?")) for a in planes.axes)
             lines.append(f"acquired matrix: {acquired} (by {source.acquired_by})")
     return lines

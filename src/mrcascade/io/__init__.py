@@ -23,8 +23,6 @@ from mrcascade.io.derivation import NOTICE, Derivation
 from mrcascade.io.dicom import ALL_SERIES, Series, choose_series, dicom_files, find_series
 from mrcascade.io.fastmri import describe_fastmri, patient_of
 from mrcascade.io.geometry import (
-    choose_axes,
-    describe_axes,
     from_slices,
     plane_name,
     resampled_affine,
@@ -44,7 +42,9 @@ from mrcascade.io.image import (
     write_image_into,
 )
 from mrcascade.io.names import derived_name, is_result_name
+from mrcascade.io.nifti import with_slice_axis
 from mrcascade.io.pair import RADIANS, Pair, join_pairs, pair_of, with_part
+from mrcascade.io.planes import Planes, choose_axes, choose_planes, describe_planes, with_planes
 from mrcascade.io.source import (
     SUFFIXES,
     Input,
@@ -70,6 +70,7 @@ __all__ = [
     "Image",
     "Input",
     "Pair",
+    "Planes",
     "Selection",
     "Series",
     "SliceStore",
@@ -82,10 +83,11 @@ __all__ = [
     "check_target",
     "check_writable",
     "choose_axes",
+    "choose_planes",
     "choose_series",
     "derived_name",
-    "describe_axes",
     "describe_fastmri",
+    "describe_planes",
     "dicom_files",
     "file_blocks",
     "find_dataset",
@@ -117,6 +119,8 @@ __all__ = [
     "source_uri",
     "to_slices",
     "with_part",
+    "with_planes",
+    "with_slice_axis",
     "write_bids_root",
     "write_blocks_into",
     "write_image",

@@ -90,21 +90,24 @@ def check_factor(factor: Factors) -> None:
         raise MRCascadeError(f"factor {factor[0]:g},{factor[1]:g}: give factors above 1, such as 2")
 
 
-def operator_for(
-    shape: Sequence[int], kernel: str, factor: Factors, source: Path
-) -> SeparableOperator:
-    """The measurement operator whose output has ``shape``; factors as `as_fraction` reads them."""
+def enlarged(shape: Sequence[int], factor: Factors) -> tuple[int, int]:
+    """The sides of an image of ``shape`` (rows, columns) times the factors, which `as_fraction`
+    reads; MRCascadeError where one is not a whole number."""
     check_factor(factor)
     sides = []
     for n, f in zip(shape, factor, strict=True):
         side = n * as_fraction(f)
         if side.denominator != 1:
             raise MRCascadeError(
-                f"{source}: {n} pixels times factor {f:g} is not a whole number;"
-                f" choose another factor"
+                f"{n} pixels times factor {f:g} is not a whole number; choose another factor"
             )
         sides.append(int(side))
-    return SeparableOperator.from_kernel(kernel, factor, (sides[0], sides[1]))
+    return sides[0], sides[1]
+
+
+def operator_for(shape: Sequence[int], kernel: str, factor: Factors) -> SeparableOperator:
+    """The measurement operator whose output has ``shape``; its input is `enlarged`."""
+    return SeparableOperator.from_kernel(kernel, factor, enlarged(shape, factor))
 
 
 @dataclass(frozen=True)

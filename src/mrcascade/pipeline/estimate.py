@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from mrcascade.io import check_target, choose_axes, format_of, open_source
+from mrcascade.io import check_target, choose_planes, format_of, open_source
 from mrcascade.memory import fitting_batch, image_bytes
 from mrcascade.operators import SeparableOperator
 from mrcascade.pipeline.acquired import acquired_by_header
@@ -90,7 +90,8 @@ class Estimator:
         for target in targets.values():
             check_target(target, overwrite)
         with open_source(item.image, prior.channels == 2) as source:
-            axes = choose_axes(source, job.axes)
+            planes = choose_planes(source, job.axes)
+            axes = planes.axes
             check_result(source, axes, targets["result"], job)
             acquired = acquired_by_header(source, axes, job.acquired)
             geometry = geometry_of(source, prior, job, acquired.matrix)

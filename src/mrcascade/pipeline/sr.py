@@ -25,8 +25,8 @@ from mrcascade.io import (
     StackOrder,
     check_target,
     check_writable,
-    choose_axes,
-    describe_axes,
+    choose_planes,
+    describe_planes,
     format_of,
     input_path,
     only_series,
@@ -35,6 +35,7 @@ from mrcascade.io import (
     output_layout,
     refuse_phase,
     resampled_affine,
+    with_planes,
 )
 from mrcascade.memory import fitting_batch, image_bytes
 from mrcascade.noise_estimate import estimate_noise, slices_for_noise
@@ -51,6 +52,7 @@ from mrcascade.pipeline.common import (
     Report,
     SuperResolution,
     check_factor,
+    enlarged,
     input_seed,
     operator_for,
     sr_targets,
@@ -70,6 +72,7 @@ from mrcascade.restore import (
     Restoration,
     check_measurement,
     check_samples,
+    check_sizes,
     make_plan,
     resolve_settings,
     super_resolve,
@@ -113,12 +116,13 @@ def super_resolve_file(
             raise MRCascadeError(f"{path} is itself the output; choose another folder")
     with ExitStack() as stack:
         source = stack.enter_context(open_source(item.image, prior.channels == 2))
-        axes = choose_axes(source, job.axes)
+        planes = choose_planes(source, job.axes)
+        axes = planes.axes
         check_result(source, axes, targets["result"], job)
         metadata = bids_metadata(item, axes)
         acquired = acquired_by_header(source, axes, job.acquired)
         geometry = geometry_of(source, prior, job, acquired.matrix)
-        say(f"{item.name}: {describe_axes(source, axes)}")
+        say(f"{item.name}: {describe_planes(source, planes)}")
         stack.enter_context(output_folders(list(targets.values())))
         measured, scale = _load(source, axes, folder, stack)
         acquired = acquired_by_pixels(measured, acquired)
@@ -143,6 +147,7 @@ def super_resolve_file(
         stored = stored_residual(source, geometry, targets, measured, stores["result"])
         sidecar = sidecar_of(source, axes, job, prior, outcome, targets)
         sidecar |= {"ResidualStored": stored, "NoiseOrigin": origin, "BatchSize": restorer.batch}
+        sidecar |= {"InPlaneMatrix": list(geometry.operator.in_shape)}
         sidecar |= acquired_facts(acquired, job) | metadata
         publish(source, geometry, job, prior, targets, measured, stores, sidecar, metadata, scale)
     say(
@@ -174,14 +179,17 @@ def geometry_of(
 
     matrix: what was acquired, (rows, columns); it counts where the job asks for it.
     """
-    axes = choose_axes(source, job.axes)
+    planes = choose_planes(source, job.axes)
+    axes = planes.axes
     stored = source.shape[axes[0]], source.shape[axes[1]]
     shape = stored if job.acquired is None else matrix
-    operator = operator_for(shape, job.kernel, job.factor, source.source)
     try:
+        check_sizes(enlarged(shape, job.factor), shape, prior)  # before H is built
+        operator = operator_for(shape, job.kernel, job.factor)
         check_measurement(np.zeros((1, *shape), source.dtype), operator, prior)
     except MRCascadeError as error:
-        raise MRCascadeError(f"{source.source}: {error}") from error
+        named = MRCascadeError(f"{source.source}: {error}")
+        raise with_planes(named, source, planes) from error
     affine = source.affine
     if affine is not None:  # a crop of k-space, whatever the kernel of the restoration is
         affine = resampled_affine(affine, axes, "fourier", stored, shape)
