@@ -21,7 +21,7 @@ from mrcascade.operators import (
     sampled_error,
 )
 from mrcascade.prior import CascadePrior
-from mrcascade.prior_format import PRIOR_FILE
+from mrcascade.prior_format import PRIOR_FILE, check_sizes
 from mrcascade.samplers import (
     RECIPES,
     CascadePlan,
@@ -258,24 +258,7 @@ def check_measurement(stack: np.ndarray, operator: LinearOperator, prior: Cascad
     channels = 2 if np.iscomplexobj(stack) else 1
     if channels != prior.channels:
         raise MRCascadeError(f"prior {prior.name!r} {_OTHER_KIND[channels]}")
-    check_sizes(operator.in_shape, operator.out_shape, prior)
-
-
-def check_sizes(result: Sequence[int], measured: Sequence[int], prior: CascadePrior) -> None:
-    """Raise MRCascadeError unless the prior can make (H, W) of (h, w) pixels.
-
-    Sizes alone tell, so that nothing has to be built for a factor that is far too large.
-    """
-    if min(result) < prior.minimum_size:
-        raise MRCascadeError(
-            f"the result would be {result[0]}x{result[1]}; prior {prior.name!r} needs at least"
-            f" {prior.minimum_size} pixels per side"
-        )
-    ratio = max(n / m for n, m in zip(result, measured, strict=True))
-    if ratio > prior.maximum_factor:
-        raise MRCascadeError(
-            f"factor {ratio:g} is larger than prior {prior.name!r} can do ({prior.maximum_factor}x)"
-        )
+    check_sizes(operator.in_shape, operator.out_shape, prior.limits)
 
 
 def to_channels(stack: np.ndarray, device: str | torch.device = "cpu") -> Tensor:

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcascade.cli import options
+from mrcascade.cli import early, options
 from mrcascade.errors import MRCascadeError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def add_parser(subparsers: Any) -> None:
         help="DICOM series (folder, files or zip), image files (NIfTI, fastMRI, .npy, grey PNG or"
         " TIFF), folders of them, BIDS datasets, or .txt lists of paths",
     )
-    options.add_output(parser, "result, uncertainty, preview and sidecar")
+    options.add_output(parser, "result, uncertainty, preview and sidecar", file=True)
     options.add_factor(parser)
     options.add_prior(parser)
     options.add_kernel(parser)
@@ -40,9 +40,10 @@ def add_parser(subparsers: Any) -> None:
         "--mode",
         default="mean",
         metavar="NAME",
-        help="recipe: mean (conditional mean of each level), paper (a sample, T = 200) or"
-        " balanced (a sample whose coarse detail is moved towards the mean), perhaps with settings"
-        " after it, such as mean:orientations=8 or paper:zeta=0.1; default: %(default)s",
+        help=f"recipe, one of {early.mode_names()}: mean is the conditional mean of each level,"
+        " paper a sample (T = 200), balanced a sample whose coarse detail is moved towards the"
+        " mean; perhaps with settings after it, such as mean:orientations=8 or paper:zeta=0.1;"
+        " default: %(default)s",
     )
     options.add_sampling(parser, "posterior samples; default: %(default)s")
     options.add_axes(parser)
@@ -95,6 +96,8 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    _refuse_early(arguments)
+    from mrcascade.io import check_one_result
     from mrcascade.pipeline import (
         Batch,
         Part,
@@ -129,11 +132,28 @@ def run(arguments: argparse.Namespace) -> int:
     items = find_inputs(arguments.inputs, arguments.series, arguments.bids_filter, prior.channels)
     check_dataset(items, arguments.output)
     check_names(items, arguments.output, job)
+    check_one_result(arguments.output, max(len(items), part.count))
     items = part.of(items)
     batch = Batch(items, arguments.output, prior, job, part, arguments.resume)
     if arguments.dry_run:
         return each(items, _estimating(batch))
     return _report(_restore(batch))
+
+
+def _refuse_early(arguments: argparse.Namespace) -> None:
+    early.check_mode(arguments.mode)
+    limits = early.check_factors(arguments.factor, arguments.prior)
+    overwrite = arguments.overwrite or arguments.resume
+    early.check_output(arguments.output, arguments.inputs, arguments.format, overwrite)
+    if len(arguments.inputs) > 1:  # each fails by itself
+        return
+    from mrcascade.sizes import check_enlargement
+
+    with early.header_of(arguments.inputs[0], arguments.axes) as found:
+        if found and limits and arguments.acquired_matrix is None:
+            source, planes = found
+            matrix = [source.shape[axis] for axis in planes.axes]
+            check_enlargement(source, planes, matrix, arguments.factor, limits)
 
 
 def each(items: Sequence[Item], work: Callable[[Item], None]) -> int:

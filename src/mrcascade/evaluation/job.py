@@ -16,7 +16,7 @@ from mrcascade.evaluation.lpips import MINIMUM_SIZE, LPIPSFiles
 from mrcascade.evaluation.methods import CASCADE, Method, choose_methods
 from mrcascade.evaluation.metrics import SSIM_WINDOW, comparable
 from mrcascade.prior import CascadePrior
-from mrcascade.prior_format import prior_folder
+from mrcascade.prior_format import check_maximum, prior_folder
 from mrcascade.restore import check_measurement, make_plan
 from mrcascade.samplers import SamplerSettings
 
@@ -200,6 +200,7 @@ def load_priors(methods: Mapping[str, Method], job: Evaluation) -> dict[str, Cas
             first, *others = (loaded[folder] for folder in folders)
             priors[name] = first.with_coarsest(others[0]) if others else first
             method.settings(priors[name], job.steps)
+            check_maximum(max(job.factor), priors[name].limits)
     return priors
 
 

@@ -57,6 +57,13 @@ from mrcascade.io.source import (
     open_source,
     refuse_phase,
 )
+from mrcascade.io.target import (
+    beside,
+    check_folder_name,
+    check_one_result,
+    ending_of,
+    named_output,
+)
 
 __all__ = [
     "ALL_SERIES",
@@ -79,7 +86,10 @@ __all__ = [
     "as_stored",
     "atomic_output",
     "atomic_outputs",
+    "beside",
     "check_bids_output",
+    "check_folder_name",
+    "check_one_result",
     "check_target",
     "check_writable",
     "choose_axes",
@@ -89,6 +99,7 @@ __all__ = [
     "describe_fastmri",
     "describe_planes",
     "dicom_files",
+    "ending_of",
     "file_blocks",
     "find_dataset",
     "find_series",
@@ -104,6 +115,7 @@ __all__ = [
     "kept_metadata",
     "list_images",
     "make_folder",
+    "named_output",
     "only_series",
     "open_source",
     "output_folders",

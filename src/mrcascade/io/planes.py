@@ -27,7 +27,8 @@ class Planes:
 
     Attributes:
         axes: (rows, columns) of the array.
-        reason: what decided, such as "the spacing of its slices".
+        reason: what decided, such as "the spacing of its slices"; empty for an image that has no
+            other planes.
         close: whether other planes are nearly as likely.
     """
 
@@ -73,7 +74,7 @@ def choose_planes(
     if image.format != "dicom" and (own := sidecar.stated_axes(image.source, image.shape)):
         return Planes(own, "InPlaneAxes in its JSON file")
     if len(wide) == 2:
-        return Planes((wide[0], wide[1]), "the only plane that it has")
+        return Planes((wide[0], wide[1]), "")
     axis, reason, close = _slice_axis(image)
     rows, columns = (a for a in wide if a != axis)
     return Planes((rows, columns), reason, close)
@@ -94,19 +95,25 @@ def describe_planes(image: Grid, planes: Planes) -> str:
         size = f" of {image.spacing[rows]:.4g} x {image.spacing[columns]:.4g} mm"
     text = (
         f"{_named(image, planes)}, {shape[rows]} x {shape[columns]} pixels{size},"
-        f" {slices} slice{'s' * (slices != 1)}, by {planes.reason}"
+        f" {slices} slice{'s' * (slices != 1)}"
     )
+    if planes.reason:
+        text += f", by {planes.reason}"
     if planes.close and (others := _others(image, planes)):
         text += f"; other planes are nearly as likely: --axes {others} takes those"
     return text
 
 
 def with_planes(error: MRCascadeError, image: Grid, planes: Planes) -> MRCascadeError:
-    """An error about sizes that also says in which planes they were counted."""
-    text = f"{error} (the planes are {_named(image, planes)}, by {planes.reason}"
-    if others := _others(image, planes):
-        text += f"; --axes {others} takes others"
-    return MRCascadeError(text + ")")
+    """An error about sizes that also says in which planes they were counted, where there are
+    others, and how to take those."""
+    others = _others(image, planes)
+    if not others:
+        return error
+    return MRCascadeError(
+        f"{error} (the planes are {_named(image, planes)}, by {planes.reason};"
+        f" --axes {others} takes others)"
+    )
 
 
 def _named(image: Grid, planes: Planes) -> str:

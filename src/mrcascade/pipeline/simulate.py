@@ -11,6 +11,7 @@ import torch
 
 from mrcascade import __version__
 from mrcascade.errors import MRCascadeError
+from mrcascade.factors import check_factor
 from mrcascade.intensity import robust_maximum
 from mrcascade.io import (
     NOTICE,
@@ -23,6 +24,7 @@ from mrcascade.io import (
     Planes,
     Source,
     atomic_outputs,
+    beside,
     check_target,
     check_writable,
     choose_planes,
@@ -32,6 +34,7 @@ from mrcascade.io import (
     from_slices,
     input_files,
     input_path,
+    named_output,
     open_source,
     read_image,
     refuse_phase,
@@ -39,7 +42,6 @@ from mrcascade.io import (
     result_ending,
     to_slices,
     with_part,
-    with_planes,
     with_slice_axis,
     write_image_into,
 )
@@ -47,10 +49,10 @@ from mrcascade.operators import SeparableOperator, gaussian_noise, legal_size
 from mrcascade.pipeline.common import (
     Factors,
     Report,
-    check_factor,
     factor_label,
     input_seed,
 )
+from mrcascade.sizes import check_reduction
 
 
 @dataclass(frozen=True)
@@ -137,20 +139,18 @@ def _checked_planes(source: Source, target: Path, label: str, job: Simulation) -
         )
     planes = choose_planes(source, job.axes)
     check_writable(source, target, Derivation(label, "", (0.0, 1.0)), planes.axes)
-    for axis, factor in zip(planes.axes, job.factor, strict=True):
-        try:
-            legal_size(source.shape[axis], factor)
-        except MRCascadeError as error:
-            named = MRCascadeError(f"{source.source}: {error}")
-            raise with_planes(named, source, planes) from error
+    check_reduction(source, planes, job.factor)
     return planes
 
 
 def _targets(source: Input, output: Path, label: str, job: Simulation) -> list[Path]:
     pair = isinstance(source, Pair)
-    named = input_path(source) if pair else source
-    endings = (result_ending(source, job.format), ".json")
-    targets = [output / derived_name(named, label, ending) for ending in endings]
+    if named_output(source, output, job.format) is not None:
+        targets = [output, beside(output, "", ".json")]
+    else:
+        named = input_path(source) if pair else source
+        endings = (result_ending(source, job.format), ".json")
+        targets = [output / derived_name(named, label, ending) for ending in endings]
     return targets + [with_part(target, "phase") for target in targets if pair]
 
 

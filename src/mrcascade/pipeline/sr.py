@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.factors import check_factor
 from mrcascade.intensity import RobustMaximum
 from mrcascade.io import (
     Axes,
@@ -35,7 +36,6 @@ from mrcascade.io import (
     output_layout,
     refuse_phase,
     resampled_affine,
-    with_planes,
 )
 from mrcascade.memory import fitting_batch, image_bytes
 from mrcascade.noise_estimate import estimate_noise, slices_for_noise
@@ -51,8 +51,6 @@ from mrcascade.pipeline.common import (
     Item,
     Report,
     SuperResolution,
-    check_factor,
-    enlarged,
     input_seed,
     operator_for,
     sr_targets,
@@ -72,12 +70,12 @@ from mrcascade.restore import (
     Restoration,
     check_measurement,
     check_samples,
-    check_sizes,
     make_plan,
     resolve_settings,
     super_resolve,
 )
 from mrcascade.samplers import CascadePlan, Progress, SamplerSettings, finest_mean
+from mrcascade.sizes import check_enlargement
 
 
 def check_job(prior: CascadePrior, job: SuperResolution) -> SamplerSettings:
@@ -183,13 +181,12 @@ def geometry_of(
     axes = planes.axes
     stored = source.shape[axes[0]], source.shape[axes[1]]
     shape = stored if job.acquired is None else matrix
+    check_enlargement(source, planes, shape, job.factor, prior.limits)  # before H is built
+    operator = operator_for(shape, job.kernel, job.factor)
     try:
-        check_sizes(enlarged(shape, job.factor), shape, prior)  # before H is built
-        operator = operator_for(shape, job.kernel, job.factor)
         check_measurement(np.zeros((1, *shape), source.dtype), operator, prior)
     except MRCascadeError as error:
-        named = MRCascadeError(f"{source.source}: {error}")
-        raise with_planes(named, source, planes) from error
+        raise MRCascadeError(f"{source.source}: {error}") from error
     affine = source.affine
     if affine is not None:  # a crop of k-space, whatever the kernel of the restoration is
         affine = resampled_affine(affine, axes, "fourier", stored, shape)
