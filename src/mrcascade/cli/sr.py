@@ -90,7 +90,7 @@ def add_parser(subparsers: Any) -> None:
         help="which one, from 0 to N - 1; default: %(default)s",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="print size, time and memory; write nothing"
+        "--dry-run", action="store_true", help="print size, time and memory; write no result"
     )
     parser.set_defaults(run=run)
 

@@ -15,6 +15,7 @@ import torch
 
 from mrcascade.dataset import (
     EMPTY,
+    MANIFEST,
     DataFile,
     Matrix,
     as_matrix,
@@ -25,7 +26,7 @@ from mrcascade.dataset import (
 )
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
-from mrcascade.io import SUFFIXES, Input
+from mrcascade.io import SUFFIXES, Input, choose_planes, with_planes
 from mrcascade.operators import LinearOperator, SeparableOperator, gaussian_noise
 from mrcascade.phase import with_simulated_phase
 
@@ -199,7 +200,9 @@ def load_truth(
             stack = with_simulated_phase(stack, file.name, phase_seed)
         stack = np.ascontiguousarray(centre_crop(stack, factor))
     except MRCascadeError as error:
-        raise MRCascadeError(f"{file.path}: {error}") from error
+        named = MRCascadeError(f"{file.path}: {error}")
+        planes = choose_planes(image, file.data.axes, MANIFEST)
+        raise with_planes(named, image, planes, f"slice_axis in {MANIFEST}") from error
     content = np.abs(stack).mean((1, 2)) > EMPTY * robust_maximum(stack)
     kept = np.flatnonzero(content)
     if not len(kept):

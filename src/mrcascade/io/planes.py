@@ -104,15 +104,17 @@ def describe_planes(image: Grid, planes: Planes) -> str:
     return text
 
 
-def with_planes(error: MRCascadeError, image: Grid, planes: Planes) -> MRCascadeError:
+def with_planes(
+    error: MRCascadeError, image: Grid, planes: Planes, remedy: str | None = None
+) -> MRCascadeError:
     """An error about sizes that also says in which planes they were counted, where there are
-    others, and how to take those."""
+    others, and what takes those: ``remedy``, by default ``--axes`` with their numbers."""
     others = _others(image, planes)
     if not others:
         return error
     return MRCascadeError(
         f"{error} (the planes are {_named(image, planes)}, by {planes.reason};"
-        f" --axes {others} takes others)"
+        f" {remedy or f'--axes {others}'} takes others)"
     )
 
 
