@@ -60,7 +60,8 @@ def factor_pair(factor: Factor | Sequence[Factor]) -> tuple[Factor, Factor]:
 def check_factor(factor: Sequence[Factor]) -> None:
     """Raise MRCascadeError for factors that enlarge nothing."""
     if min(factor) < 1 or max(factor) == 1:
-        raise MRCascadeError(f"factor {factor[0]:g},{factor[1]:g}: give factors above 1, such as 2")
+        named = ",".join(f"{f:g}" for f in dict.fromkeys(map(float, factor)))
+        raise MRCascadeError(f"factor {named}: give factors above 1, such as 2")
 
 
 def enlarged(shape: Sequence[int], factor: Sequence[Factor]) -> tuple[int, int]:

@@ -10,8 +10,8 @@ from mrcascade.errors import MRCascadeError
 
 _DEFAULT_PRIOR = "mr-small"
 KERNELS = ("fourier", "area", "bicubic", "gaussian")
-# Of --steps and --samples: the paper takes 1000 steps at most.
-LARGEST_COUNT = 10_000
+# Of --steps and --samples, which are a few hundred; more would only fill the memory.
+LARGEST_COUNT = 100_000
 PRECISIONS = ("float32", "bfloat16", "auto")
 
 
