@@ -150,6 +150,30 @@ def test_evaluate_refuses_a_factor_before_any_file(
     assert "factor 8 is larger than prior 'random' can do (4x)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (SR_ARRAY, "b_desc-sr2x.npy"),
+        (["simulate", "B", "--factor", "2,1", "-o"], "b_desc-low2by1x.npy"),
+    ],
+)
+def test_a_result_that_exists_needs_no_torch(
+    arguments: list[str], name: str, files: dict[str, str]
+) -> None:
+    out = Path(files["OUT"])
+    out.mkdir()
+    (out / name).write_text("precious")
+    code = (
+        "import sys\nfrom mrcascade.cli import main\n"
+        f"assert main({placed([*arguments, str(out)], files)!r}) == 2\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"{name} already exists" in done.stderr
+    assert (out / name).read_text() == "precious"
+
+
 # ---- outputs with a name ----
 
 

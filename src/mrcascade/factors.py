@@ -77,3 +77,9 @@ def enlarged(shape: Sequence[int], factor: Sequence[Factor]) -> tuple[int, int]:
             )
         sides.append(int(side))
     return sides[0], sides[1]
+
+
+def factor_label(factor: Sequence[Factor]) -> str:
+    """``4x`` or ``2x1x`` style label of a pair of factors, usable in a BIDS entity."""
+    rows, cols = (f"{float(f):g}".replace(".", "p") for f in factor)
+    return f"{rows}x" if rows == cols else f"{rows}by{cols}x"

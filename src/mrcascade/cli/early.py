@@ -57,21 +57,36 @@ def check_folder(output: Path) -> None:
     _check_place(output)
 
 
-def check_output(output: Path, inputs: Sequence[Path], kind: str | None, overwrite: bool) -> None:
-    """As `check_folder`, for an output that may be the name of one input's result.
+def check_output(
+    output: Path, inputs: Sequence[Path], made: str, kind: str | None, overwrite: bool
+) -> None:
+    """As `check_folder`, for an output that may be the name of one input's result; such a result,
+    or one of the usual name, must not be there already.
 
-    kind: format of the results, None for the input's.
+    made: what the names of results say, such as ``sr4x``. kind: format of the results, None for
+    the input's.
     """
-    from mrcascade.io import check_one_result, check_target, ending_of, named_output
+    from mrcascade.io import (
+        check_one_result,
+        check_target,
+        derived_name,
+        ending_of,
+        named_output,
+        pair_of,
+        result_ending,
+    )
 
+    files = [path for path in inputs if _read_at_once(path)]
+    alone = files[0] if len(files) == len(inputs) == 1 and pair_of(files[0]) is None else None
     if ending_of(output) is None:
         _check_place(output)
+        if alone is not None and not overwrite:
+            check_target(output / derived_name(alone, made, result_ending(alone, kind)))
         return
-    files = [path for path in inputs if _read_at_once(path)]
     if len(files) > 1:  # other inputs may be parts of one DICOM series
         check_one_result(output, len(files))
-    elif len(inputs) == 1 and files:
-        named_output(files[0], output, kind)
+    elif alone is not None:
+        named_output(alone, output, kind)
     check_target(output, overwrite)
     _check_place(output.parent)
 

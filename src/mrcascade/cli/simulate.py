@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mrcascade.cli import early, options
+from mrcascade.factors import factor_label
 
 
 def add_parser(subparsers: Any) -> None:
@@ -26,7 +27,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     early.check_factors(arguments.factor)
-    early.check_output(arguments.output, [arguments.input], arguments.format, arguments.overwrite)
+    made, kind = f"low{factor_label(arguments.factor)}", arguments.format
+    early.check_output(arguments.output, [arguments.input], made, kind, arguments.overwrite)
     from mrcascade.sizes import check_reduction
 
     with early.header_of(arguments.input, arguments.axes) as found:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrcascade.cli import early, options
 from mrcascade.errors import MRCascadeError
+from mrcascade.factors import factor_label
 
 if TYPE_CHECKING:
     from mrcascade.pipeline import Batch, Done, Item
@@ -144,7 +145,8 @@ def _refuse_early(arguments: argparse.Namespace) -> None:
     early.check_mode(arguments.mode)
     limits = early.check_factors(arguments.factor, arguments.prior)
     overwrite = arguments.overwrite or arguments.resume
-    early.check_output(arguments.output, arguments.inputs, arguments.format, overwrite)
+    made = f"sr{factor_label(arguments.factor)}"
+    early.check_output(arguments.output, arguments.inputs, made, arguments.format, overwrite)
     if len(arguments.inputs) > 1:  # each fails by itself
         return
     from mrcascade.sizes import check_enlargement

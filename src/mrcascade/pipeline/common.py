@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.factors import enlarged
+from mrcascade.factors import enlarged, factor_label
 from mrcascade.io import (
     Dataset,
     Input,
@@ -79,12 +79,6 @@ def input_seed(seed: int, digest: str) -> int:
     alike: reproducible from visit to visit, although nobody measured them.
     """
     return image_seed(seed, int(digest[:16], 16))
-
-
-def factor_label(factor: Factors) -> str:
-    """``4x`` or ``2x1x`` style label of a pair of factors, usable in a BIDS entity."""
-    rows, cols = (f"{f:g}".replace(".", "p") for f in factor)
-    return f"{rows}x" if rows == cols else f"{rows}by{cols}x"
 
 
 def operator_for(shape: Sequence[int], kernel: str, factor: Factors) -> SeparableOperator:

@@ -11,7 +11,7 @@ import torch
 
 from mrcascade import __version__
 from mrcascade.errors import MRCascadeError
-from mrcascade.factors import check_factor
+from mrcascade.factors import check_factor, factor_label
 from mrcascade.intensity import robust_maximum
 from mrcascade.io import (
     NOTICE,
@@ -49,7 +49,6 @@ from mrcascade.operators import SeparableOperator, gaussian_noise, legal_size
 from mrcascade.pipeline.common import (
     Factors,
     Report,
-    factor_label,
     input_seed,
 )
 from mrcascade.sizes import check_reduction
