@@ -99,6 +99,16 @@ def test_refused_at_once(
     assert sorted(Path(files["TMP"]).rglob("*")) == before
 
 
+def test_a_prior_loads_without_torch_s_compiler(prior_folder: Path) -> None:
+    """Which takes longer to import than all the rest."""
+    code = (
+        "import sys\nfrom mrcascade import CascadePrior\n"
+        f"CascadePrior.from_pretrained({str(prior_folder)!r})\n"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
 def test_none_of_that_needs_torch(files: dict[str, str]) -> None:
     """All in one process, as starting one takes longer than a refusal."""
     commands = [placed(arguments, files) for arguments, _ in REFUSED]

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from mrcascade.io import check_target, choose_planes, format_of, open_source
+from mrcascade.io import check_target, choose_planes, describe_planes, format_of, open_source
 from mrcascade.memory import fitting_batch, image_bytes
 from mrcascade.pipeline.acquired import acquired_by_header
 from mrcascade.pipeline.common import Item, SuperResolution, sr_targets
@@ -43,6 +43,7 @@ class Estimate:
         evaluations: of networks, in all.
         seconds: by the speed of the networks on small images, scaled to these.
         memory, disk: bytes at the peak, rough.
+        planes: in words.
     """
 
     source: Item
@@ -52,13 +53,14 @@ class Estimate:
     seconds: float
     memory: int
     disk: int
+    planes: str
 
     def __str__(self) -> str:
         sizes = " -> ".join(" x ".join(map(str, s)) for s in (self.shape, self.result_shape))
         return (
             f"{self.source}: {sizes}, {self.evaluations} network evaluations,"
             f" about {_duration(self.seconds)}, {self.memory / 2**30:.1f} GiB of memory,"
-            f" {self.disk / 2**30:.2g} GiB of disk space"
+            f" {self.disk / 2**30:.2g} GiB of disk space; {self.planes}"
         )
 
 
@@ -89,6 +91,7 @@ class Estimator:
             acquired = acquired_by_header(source, axes, job.acquired)
             geometry = geometry_of(source, prior, job, acquired.matrix)
             shape, size = source.shape, source.dtype.itemsize
+            described = describe_planes(source, planes)
         result_shape = geometry.result_shape(shape)
         noise = SOME_NOISE if job.noise is None else job.noise
         plan = make_plan(prior, geometry.operator, noise, self._settings)
@@ -109,6 +112,7 @@ class Estimator:
             seconds=slice_seconds(plan, self._speed) * slices * job.samples + packing,
             memory=PROGRAM_BYTES + batch * per_image + in_hand,
             disk=math.prod(shape) * size + 2 * written,
+            planes=described,
         )
 
 
