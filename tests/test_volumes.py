@@ -258,6 +258,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, sr: Callable, capsys, mode: list
     assert f"16 x 17 -> 32 x 34, {each} network evaluations" in second
     assert re.search(r", about \S+ (s|min|h),", first)  # as busy as the machine is
     assert all(unit in first for unit in ("GiB of memory", "GiB of disk space"))
+    assert "; axes 0,1 (" in first  # the planes
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -6,7 +6,7 @@ import argparse
 from contextlib import closing
 from typing import Any
 
-from mrcascade.cli import options
+from mrcascade.cli import early, options
 from mrcascade.cli.progress import SliceBar
 
 
@@ -63,6 +63,9 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    early.check_data(arguments.data)
+    early.check_factors(arguments.factor)
+    early.check_folder(arguments.output)
     from mrcascade.evaluation.job import Evaluation
     from mrcascade.evaluation.run import evaluate
 

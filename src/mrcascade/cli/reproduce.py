@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from mrcascade.cli import options
+from mrcascade.cli import early, options
 from mrcascade.cli.progress import SliceBar
 
 
@@ -41,6 +41,8 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    early.check_data(arguments.data)
+    early.check_folder(arguments.output)
     from mrcascade.evaluation.job import Evaluation
     from mrcascade.evaluation.study import read_study, run_study
 

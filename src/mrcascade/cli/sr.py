@@ -10,9 +10,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcascade.cli import options
+from mrcascade.cli import early, options
 from mrcascade.errors import MRCascadeError
+from mrcascade.factors import factor_label
 from mrcascade.modes import MODES, default_mode
+from mrcascade.settings import read_mode
 
 if TYPE_CHECKING:
     from mrcascade.pipeline import Batch, Done, Item
@@ -32,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
         help="DICOM series (folder, files or zip), image files (NIfTI, fastMRI, .npy, grey PNG or"
         " TIFF), folders of them, BIDS datasets, or .txt lists of paths",
     )
-    options.add_output(parser, "result, uncertainty, preview and sidecar")
+    options.add_output(parser, "result, uncertainty, preview and sidecar", file=True)
     options.add_factor(parser)
     options.add_prior(parser)
     options.add_kernel(parser)
@@ -89,12 +91,14 @@ def add_parser(subparsers: Any) -> None:
         help="which one, from 0 to N - 1; default: %(default)s",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="print size, time and memory; write nothing"
+        "--dry-run", action="store_true", help="print size, time and memory; write no result"
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    _refuse_early(arguments)
+    from mrcascade.io import check_one_result
     from mrcascade.pipeline import (
         Batch,
         Part,
@@ -133,11 +137,29 @@ def run(arguments: argparse.Namespace) -> int:
     items = find_inputs(arguments.inputs, arguments.series, arguments.bids_filter, prior.channels)
     check_dataset(items, arguments.output)
     check_names(items, arguments.output, job)
+    check_one_result(arguments.output, max(len(items), part.count))
     items = part.of(items)
     batch = Batch(items, arguments.output, prior, job, part, arguments.resume)
     if arguments.dry_run:
         return each(items, _estimating(batch))
     return _report(_restore(batch))
+
+
+def _refuse_early(arguments: argparse.Namespace) -> None:
+    read_mode(arguments.mode or default_mode(arguments.samples))
+    limits = early.check_factors(arguments.factor, arguments.prior)
+    overwrite = arguments.overwrite or arguments.resume
+    made = f"sr{factor_label(arguments.factor)}"
+    early.check_output(arguments.output, arguments.inputs, made, arguments.format, overwrite)
+    if len(arguments.inputs) > 1:  # each fails by itself
+        return
+    from mrcascade.sizes import check_enlargement
+
+    with early.header_of(arguments.inputs[0], arguments.axes) as found:
+        if found and limits and arguments.acquired_matrix is None:
+            source, planes = found
+            matrix = [source.shape[axis] for axis in planes.axes]
+            check_enlargement(source, planes, matrix, arguments.factor, limits)
 
 
 def each(items: Sequence[Item], work: Callable[[Item], None]) -> int:

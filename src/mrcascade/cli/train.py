@@ -9,8 +9,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from mrcascade.cli import options
+from mrcascade.cli import early, options
 from mrcascade.errors import MRCascadeError
+from mrcascade.prior_format import prior_folder
 
 
 def add_parser(subparsers: Any) -> None:
@@ -80,6 +81,11 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    early.check_data(arguments.data)
+    early.check_folder(arguments.output)
+    levels = _levels(arguments.levels)
+    if arguments.start is not None:
+        prior_folder(arguments.start)
     from mrcascade.training.config import TrainConfig
     from mrcascade.training.run import train_cascade
 
@@ -100,7 +106,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.data,
         arguments.output,
         config,
-        levels=_levels(arguments.levels),
+        levels=levels,
         resume=arguments.resume,
         device=device,
         name=arguments.name,

@@ -1,7 +1,8 @@
 """Files to files: super-resolve volumes, simulate a measurement of one."""
 
+from mrcascade.factors import factor_label
 from mrcascade.pipeline.batch import Batch, Done, Part
-from mrcascade.pipeline.common import Factors, Item, SuperResolution, factor_label, operator_for
+from mrcascade.pipeline.common import Factors, Item, SuperResolution, operator_for
 from mrcascade.pipeline.estimate import Estimator
 from mrcascade.pipeline.inputs import check_dataset, check_names, find_inputs
 from mrcascade.pipeline.simulate import Simulation, crop_to_legal, simulate_file

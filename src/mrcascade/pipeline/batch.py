@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from mrcascade import __version__
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import NOTICE, atomic_output, input_sha256, write_bids_root
+from mrcascade.io import NOTICE, atomic_output, ending_of, input_sha256, write_bids_root
 from mrcascade.pipeline.common import (
     Item,
     Report,
@@ -130,6 +130,8 @@ class Batch:
         item = checked_item(item)
         targets = sr_targets(item, self.output, self.job)
         if not targets["sidecar"].exists():
+            if ending_of(self.output) is not None:
+                return self.job  # a name of the user's choice may be that of another file
             return replace(self.job, overwrite=True)
         if self.job.overwrite:
             return self.job

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from mrcascade import __version__
+from mrcascade.factors import factor_label
 from mrcascade.io import (
     NOTICE,
     RADIANS,
@@ -41,7 +42,6 @@ from mrcascade.pipeline.common import (
     SIDECAR,
     Item,
     SuperResolution,
-    factor_label,
     sr_request,
 )
 from mrcascade.pipeline.preview import ARBITRARY_UNIT, draw_preview

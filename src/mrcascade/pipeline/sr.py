@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.factors import check_factor
 from mrcascade.intensity import RobustMaximum
 from mrcascade.io import (
     Axes,
@@ -25,8 +26,8 @@ from mrcascade.io import (
     StackOrder,
     check_target,
     check_writable,
-    choose_axes,
-    describe_axes,
+    choose_planes,
+    describe_planes,
     format_of,
     input_path,
     only_series,
@@ -50,7 +51,6 @@ from mrcascade.pipeline.common import (
     Item,
     Report,
     SuperResolution,
-    check_factor,
     input_seed,
     operator_for,
     sr_targets,
@@ -74,6 +74,7 @@ from mrcascade.restore import (
     super_resolve,
 )
 from mrcascade.samplers import CascadePlan, Progress, SamplerSettings, finest_mean
+from mrcascade.sizes import check_enlargement
 
 
 def check_job(prior: CascadePrior, job: SuperResolution) -> SamplerSettings:
@@ -110,12 +111,13 @@ def super_resolve_file(
             raise MRCascadeError(f"{path} is itself the output; choose another folder")
     with ExitStack() as stack:
         source = stack.enter_context(open_source(item.image, prior.channels == 2))
-        axes = choose_axes(source, job.axes)
+        planes = choose_planes(source, job.axes)
+        axes = planes.axes
         check_result(source, axes, targets["result"], job)
         metadata = bids_metadata(item, axes)
         acquired = acquired_by_header(source, axes, job.acquired)
         geometry = geometry_of(source, prior, job, acquired.matrix)
-        say(f"{item.name}: {describe_axes(source, axes)}")
+        say(f"{item.name}: {describe_planes(source, planes)}")
         stack.enter_context(output_folders(list(targets.values())))
         measured, scale = _load(source, axes, folder, stack)
         acquired = acquired_by_pixels(measured, acquired)
@@ -140,6 +142,7 @@ def super_resolve_file(
         stored = stored_residual(source, geometry, targets, measured, stores["result"])
         sidecar = sidecar_of(source, axes, job, prior, outcome, targets)
         sidecar |= {"ResidualStored": stored, "NoiseOrigin": origin, "BatchSize": restorer.batch}
+        sidecar |= {"InPlaneMatrix": list(geometry.operator.in_shape)}
         sidecar |= acquired_facts(acquired, job) | metadata
         publish(source, geometry, job, prior, targets, measured, stores, sidecar, metadata, scale)
     say(
@@ -171,10 +174,12 @@ def geometry_of(
 
     matrix: what was acquired, (rows, columns); it counts where the job asks for it.
     """
-    axes = choose_axes(source, job.axes)
+    planes = choose_planes(source, job.axes)
+    axes = planes.axes
     stored = source.shape[axes[0]], source.shape[axes[1]]
     shape = stored if job.acquired is None else matrix
-    operator = operator_for(shape, job.kernel, job.factor, source.source)
+    check_enlargement(source, planes, shape, job.factor, prior.limits)  # before H is built
+    operator = operator_for(shape, job.kernel, job.factor)
     try:
         check_measurement(np.zeros((1, *shape), source.dtype), operator, prior)
     except MRCascadeError as error:
