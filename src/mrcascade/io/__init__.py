@@ -21,6 +21,7 @@ from mrcascade.io.bids import (
 from mrcascade.io.blocks import Axes, Block, SliceStore, StackOrder, file_blocks
 from mrcascade.io.derivation import NOTICE, Derivation
 from mrcascade.io.dicom import ALL_SERIES, Series, choose_series, dicom_files, find_series
+from mrcascade.io.document import camel_case, camel_keys, write_document
 from mrcascade.io.fastmri import describe_fastmri, patient_of
 from mrcascade.io.geometry import (
     choose_axes,
@@ -45,6 +46,7 @@ from mrcascade.io.image import (
 )
 from mrcascade.io.names import derived_name, is_result_name
 from mrcascade.io.pair import RADIANS, Pair, join_pairs, pair_of, with_part
+from mrcascade.io.pseudonym import Pseudonyms
 from mrcascade.io.source import (
     SUFFIXES,
     Input,
@@ -70,6 +72,7 @@ __all__ = [
     "Image",
     "Input",
     "Pair",
+    "Pseudonyms",
     "Selection",
     "Series",
     "SliceStore",
@@ -78,6 +81,8 @@ __all__ = [
     "as_stored",
     "atomic_output",
     "atomic_outputs",
+    "camel_case",
+    "camel_keys",
     "check_bids_output",
     "check_target",
     "check_writable",
@@ -119,6 +124,7 @@ __all__ = [
     "with_part",
     "write_bids_root",
     "write_blocks_into",
+    "write_document",
     "write_image",
     "write_image_into",
 ]

@@ -15,11 +15,11 @@ from mrcascade.memory import fitting_batch, image_bytes
 from mrcascade.operators import SeparableOperator
 from mrcascade.pipeline.acquired import acquired_by_header
 from mrcascade.pipeline.common import Item, SuperResolution, sr_targets
+from mrcascade.pipeline.progress import expected_evaluations
 from mrcascade.pipeline.sr import (
     check_job,
     check_result,
     checked_item,
-    expected_evaluations,
     geometry_of,
     slices_per_chunk,
 )
