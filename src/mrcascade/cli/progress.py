@@ -7,6 +7,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from mrcascade.duration import clock
+
 # Between two lines: a log of ten minutes gets 20 of them, one of ten hours about 100.
 LINE_SECONDS = 30.0
 LINE_SHARE = 1 / 20  # of the time since the first piece of work began
@@ -42,7 +44,7 @@ class ProgressBar:
                 total=total,
                 initial=done,
                 unit=self._unit,
-                desc=name,
+                desc=f"{name}: " if name else "",
                 bar_format=_BAR.replace("{DIGITS}", self._digits),
                 smoothing=0,  # what is counted differs in cost, so the whole run is averaged
                 miniters=0,  # also where only the text moves
@@ -106,10 +108,3 @@ class ProgressBar:
             *([text] if text else []),
         ]
         return (f"{self._name}: " if self._name else "") + ", ".join(parts)
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, or hours too: ``4:05``, ``1:04:05``."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrcascade.cli import options
-from mrcascade.cli.progress import ProgressBar, clock
+from mrcascade.cli.progress import ProgressBar
+from mrcascade.duration import rounded
 from mrcascade.errors import MRCascadeError
 
 if TYPE_CHECKING:
@@ -70,9 +71,9 @@ def add_parser(subparsers: Any) -> None:
         "--salt-file",
         type=Path,
         metavar="FILE",
-        help="secret of --deidentify, made where it is missing: jobs that share it give a series the"
-        " same name and UIDs, as --resume and --num-parts need; keep it from the results (default:"
-        " a secret that is forgotten)",
+        help="secret of --deidentify, made where it is missing: jobs that share it give a series"
+        " the same name and UIDs, as --resume and --num-parts need; keep it from the results"
+        " (default: a secret that is forgotten)",
     )
     options.add_batch_size(parser)
     options.add_device(parser)
@@ -219,7 +220,7 @@ def _restore(batch: Batch) -> list[Done]:
         def end(done: Done) -> None:
             bar.close()
             rest.add(done)
-            if count > 1:
+            if count > 1 and done.status != "skipped":  # of which a note has told
                 ended = f"{count - rest.files}/{count} {done.item.name}"
                 bar.say(f"{ended}: {done.status}, {done.seconds:.1f} s")
             if done.error and count > 1:
@@ -250,7 +251,7 @@ class _Rest:
             return left
         seconds = [*self._seconds, self._bar.elapsed + remaining]
         total = remaining + self.files * sum(seconds) / len(seconds)
-        return f"{left}, about {clock(total)} for all"
+        return f"{left}, about {rounded(total)} for all"
 
 
 def _report(results: Sequence[Done]) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from mrcascade.duration import rounded
 from mrcascade.io import check_target, choose_axes, format_of, open_source
 from mrcascade.memory import fitting_batch, image_bytes
 from mrcascade.operators import SeparableOperator
@@ -64,7 +65,7 @@ class Estimate:
         sizes = " -> ".join(" x ".join(map(str, s)) for s in (self.shape, self.result_shape))
         return (
             f"{self.source}: {sizes}, {self.evaluations} network evaluations,"
-            f" about {_duration(self.seconds)}, {self.memory / 2**30:.1f} GiB of memory,"
+            f" about {rounded(self.seconds)}, {self.memory / 2**30:.1f} GiB of memory,"
             f" {self.disk / 2**30:.2g} GiB of disk space"
         )
 
@@ -155,9 +156,3 @@ def _sampling_seconds(prior: CascadePrior, plan: CascadePlan, settings: SamplerS
 
 def _some_measurement(prior: CascadePrior, plan: CascadePlan) -> torch.Tensor:
     return torch.full((1, prior.channels, *plan.operator.out_shape), 0.5, device=prior.device)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
