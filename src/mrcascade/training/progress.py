@@ -32,8 +32,10 @@ class StageProgress:
         self._patches += patches
         seconds = time.monotonic() - self._started
         mean = sum(self._losses) / len(self._losses)
-        text = f"{key} {mean:.3f}, {self._patches / max(seconds, 1e-9):.0f} patches/s"
-        self._advance(patches, text)
+        speed = self._patches / max(seconds, 1e-9)
+        text = f"{key} {mean:.3f}, {speed:.{0 if speed >= 10 else 1}f} patches/s"
+        over = max(self._trainer.seen - self._end, 0)  # of a last batch
+        self._advance(patches - over, text)
         if self._trainer.seen >= self._end:
             self._say(f"{self._name}: {text}, {self._patches:,} patches in {clock(seconds)}")
             self._begin()

@@ -135,13 +135,15 @@ def train_cascade(
     if found and not resume:
         raise MRCascadeError(f"{found[0]}: exists; use --resume to go on, or another output folder")
     phase_seed = config.seed if simulate_phase else None
+    say = say or _silent
+    say(f"reading {data}")
     volumes = load_volumes(data, config.multiple, config.factors, phase_seed, complex_kspace)
     config = replace(config, channels=volumes[0].channels)
     begin, weights = _start(config) if config.start else (None, None)
     volumes = reduced(volumes, config)
     cascade = CascadeData(volumes, config, begin)
     make_folder(output)
-    if say is not None:
+    if say is not _silent:
         seen = {i: _seen(checkpoint_file(output, i)) for i in wanted}
         for line in forecast(cascade.train, cascade.validation, config, seen, device):
             say(line)
@@ -151,7 +153,7 @@ def train_cascade(
         checkpoint = checkpoint_file(output, level)
         if resume and checkpoint.exists():
             trainer.load(checkpoint)
-        report = StageProgress(trainer, say or _silent, progress or _no_bar)
+        report = StageProgress(trainer, say, progress or _no_bar)
         train_level(trainer, output, progress=report)
         plot_losses(output, config.levels)
         del trainer  # its patches, before the next level's are made
