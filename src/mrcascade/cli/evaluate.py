@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any
 
 from mrcascade.cli import early, options
-from mrcascade.cli.progress import SliceBar
+from mrcascade.cli.progress import ProgressBar
 
 
 def add_parser(subparsers: Any) -> None:
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
         lpips_weights=arguments.lpips_weights,
         overwrite=arguments.overwrite,
     )
-    with closing(SliceBar()) as bar:
-        written = evaluate(job, arguments.output, say=bar.say, progress=bar.start)
+    with closing(ProgressBar()) as bar:
+        written = evaluate(job, arguments.output, say=bar.say, progress=bar.counting)
     for path in written:
         print(path)

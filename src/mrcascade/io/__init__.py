@@ -22,6 +22,7 @@ from mrcascade.io.blocks import Axes, Block, SliceStore, StackOrder, file_blocks
 from mrcascade.io.derivation import NOTICE, Derivation
 from mrcascade.io.dicom import ALL_SERIES, Series, choose_series, dicom_files, find_series
 from mrcascade.io.display import AS_STORED, Display, display_of, plane_steps, radiological
+from mrcascade.io.document import camel_case, camel_keys, write_document
 from mrcascade.io.fastmri import describe_fastmri, patient_of
 from mrcascade.io.geometry import (
     from_slices,
@@ -46,6 +47,7 @@ from mrcascade.io.names import derived_name, is_result_name
 from mrcascade.io.nifti import with_slice_axis
 from mrcascade.io.pair import RADIANS, Pair, join_pairs, pair_of, with_part
 from mrcascade.io.planes import Planes, choose_axes, choose_planes, describe_planes, with_planes
+from mrcascade.io.pseudonym import Pseudonyms
 from mrcascade.io.source import (
     SUFFIXES,
     Input,
@@ -81,6 +83,7 @@ __all__ = [
     "Input",
     "Pair",
     "Planes",
+    "Pseudonyms",
     "Selection",
     "Series",
     "SliceStore",
@@ -90,6 +93,8 @@ __all__ = [
     "atomic_output",
     "atomic_outputs",
     "beside",
+    "camel_case",
+    "camel_keys",
     "check_bids_output",
     "check_folder_name",
     "check_one_result",
@@ -141,6 +146,7 @@ __all__ = [
     "with_slice_axis",
     "write_bids_root",
     "write_blocks_into",
+    "write_document",
     "write_image",
     "write_image_into",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from mrcascade.io import (
     Dataset,
     Input,
     Pair,
+    Pseudonyms,
     Series,
     beside,
     derived_name,
@@ -40,7 +40,8 @@ class SuperResolution:
 
     ``batch_size`` is an upper bound: batches shrink to what fits in memory. ``format``: of the
     results, "nifti" or "dicom"; None keeps the input's. ``acquired``: the acquired matrix (rows,
-    columns) or "auto"; None only warns.
+    columns) or "auto"; None only warns. ``deidentify``: what replaces the patient's identity in
+    headers, sidecar and names of outputs (DICOM alone); None keeps it.
     """
 
     factor: Factors
@@ -55,16 +56,18 @@ class SuperResolution:
     overwrite: bool = False
     format: str | None = None
     acquired: str | tuple[int, int] | None = None
-    deidentify: bool = False
+    deidentify: Pseudonyms | None = None
 
 
 def sr_request(prior: CascadePrior, job: SuperResolution) -> dict[str, Any]:
     """All that the results of ``sr`` depend on besides the input, as JSON holds it; batches and
     devices change rounding alone."""
     settings = resolve_settings(prior, job.mode, job.steps, job.samples)
-    request = asdict(replace(job, mode=job.mode if isinstance(job.mode, str) else settings.name))
+    mode = job.mode if isinstance(job.mode, str) else settings.name
+    request = asdict(replace(job, mode=mode, deidentify=None))  # whose salt is a secret
     for key in ("batch_size", "overwrite"):
         del request[key]
+    request["deidentify"] = job.deidentify is not None
     return {
         **request,
         "prior": prior.digest,
@@ -168,12 +171,12 @@ def _phases(targets: dict[str, Path]) -> dict[str, Path]:
     return phases | units
 
 
-def output_name(image: Input, deidentify: bool) -> Input:
+def output_name(image: Input, pseudonyms: Pseudonyms | None) -> Input:
     """What outputs are named after: the input, or something that does not tell who it is.
 
     Raises MRCascadeError where an input that is no DICOM shall be de-identified.
     """
-    if not deidentify:
+    if pseudonyms is None:
         return image
     if format_of(image) != "dicom":
         raise MRCascadeError(
@@ -181,4 +184,4 @@ def output_name(image: Input, deidentify: bool) -> Input:
         )
     if not isinstance(image, Series):
         return image
-    return replace(image, name=f"anon-{sha256(image.uid.encode()).hexdigest()[:8]}")
+    return replace(image, name=pseudonyms.name(image.uid))

@@ -6,16 +6,17 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from mrcascade.duration import rounded
 from mrcascade.io import check_target, choose_planes, describe_planes, format_of, open_source
 from mrcascade.memory import fitting_batch, image_bytes
 from mrcascade.pipeline.acquired import acquired_by_header
 from mrcascade.pipeline.common import Item, SuperResolution, sr_targets
+from mrcascade.pipeline.progress import expected_evaluations
 from mrcascade.pipeline.speed import slice_seconds, speed_of
 from mrcascade.pipeline.sr import (
     check_job,
     check_result,
     checked_item,
-    expected_evaluations,
     geometry_of,
     slices_per_chunk,
 )
@@ -59,7 +60,7 @@ class Estimate:
         sizes = " -> ".join(" x ".join(map(str, s)) for s in (self.shape, self.result_shape))
         return (
             f"{self.source}: {sizes}, {self.evaluations} network evaluations,"
-            f" about {_duration(self.seconds)}, {self.memory / 2**30:.1f} GiB of memory,"
+            f" about {rounded(self.seconds)}, {self.memory / 2**30:.1f} GiB of memory,"
             f" {self.disk / 2**30:.2g} GiB of disk space; {self.planes}"
         )
 
@@ -114,9 +115,3 @@ class Estimator:
             disk=math.prod(shape) * size + 2 * written,
             planes=described,
         )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

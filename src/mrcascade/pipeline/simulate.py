@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -43,6 +42,7 @@ from mrcascade.io import (
     to_slices,
     with_part,
     with_slice_axis,
+    write_document,
     write_image_into,
 )
 from mrcascade.operators import SeparableOperator, gaussian_noise, legal_size
@@ -111,18 +111,18 @@ def simulate_file(source: Input, output: Path, job: Simulation, *, say: Report) 
         "InPlaneMatrix": list(operator.out_shape),
         "CroppedTo": list(operator.in_shape),
         **{k: v for k, v in asdict(job).items() if k not in ("overwrite", "axes", "format")},
-        "Software": {"mrcascade": __version__},
+        "Software": [{"Name": "mrcascade", "Version": __version__}],
     }
     made = Derivation(label, f"simulated measurement, {operator.name}", (0.0, scale))
     result = image.with_data(from_slices(low, image, axes), affine)
     if format_of(targets[0]) == "nifti":  # which can say itself what its slices are
         result = replace(result, header=with_slice_axis(image.header, _across(image, axes)))
     with atomic_outputs(targets, job.overwrite) as (data, notes, *phase):
-        notes.write_text(json.dumps(sidecar, indent=1) + "\n")
+        write_document(notes, sidecar)
         if phase:
             write_image_into(result.with_data(np.abs(result.data), affine), data, made)
             write_image_into(result.with_data(np.angle(result.data), affine), phase[0], made)
-            phase[1].write_text(json.dumps({"Units": RADIANS}) + "\n")
+            write_document(phase[1], {"Units": RADIANS})
         else:
             write_image_into(result, data, made)
     say(f"{operator.name}: {operator.in_shape} -> {operator.out_shape}, noise {job.noise:g}")
