@@ -13,7 +13,7 @@ import numpy as np
 
 # Shares of the Nyquist frequency. Filters of full matrices fall above LAST. Below HALF_WAY anatomy
 # alone makes ripple, so an edge must be twice as high there; below FIRST none is looked for.
-FIRST, HALF_WAY, LAST = 0.22, 0.3, 0.88
+FIRST, HALF_WAY, LAST = 0.22, 0.3, 0.885
 STEP = 0.005
 # Levels are means over this share of the Nyquist frequency, or over two samples of short axes.
 WINDOW = 0.05
@@ -22,6 +22,9 @@ REACH = 3.0
 # By how much more than the trends beside it the spectrum falls at an edge (dB). Full training
 # images of the project's collection reach 3.1; nine of ten zero-filled ones exceed 4.1.
 EDGE_DB = 4.0
+# The anatomy of few slices makes ripple that more slices average out: 1 dB more for each slice
+# short of this number. Single full slices reach 5.7.
+ENOUGH_SLICES = 3
 # An edge also exceeds the ripple between neighbouring samples: this many standard deviations of
 # one level. An edge compares four levels at some hundred places.
 RIPPLE = 14.0
@@ -37,23 +40,24 @@ def matrix_with_signal(slices: Iterable[np.ndarray]) -> tuple[int, int]:
     """The part of the matrix (rows, columns) of real or complex slices (H, W) that carries signal.
 
     Equal to (H, W) where no edge is found in their pooled spectrum. An edge is the steepest fall
-    of the spectrum in decibels, beyond its trend on both sides. It is found within some 8 % of the
-    true matrix; where apodised k-space sinks into noise before it ends, the edge is where it sinks.
-    Of complex slices either end of an axis is judged by itself and the longer one counts, so that
-    partial Fourier acquisitions keep the end that they sampled.
+    of the spectrum in decibels, beyond its trend on both sides. A sharp one is found within some
+    3 % of the true matrix. Apodised k-space has its edge on the slope, up to 10 % inside its end,
+    or where it sinks into noise. Of complex slices either end of an axis is judged by itself and
+    the longer one counts, so that partial Fourier acquisitions keep the end that they sampled.
 
     Pixels cannot tell zero filling from smoothing that leaves nothing at the border of k-space,
-    such as a Gaussian of 1.5 pixels or more: the smaller matrix holds all of either image.
-    Axes below 64 pixels, matrices below 0.22 and above 0.88 of the stored one are not judged.
+    such as a Gaussian of a pixel or more: the smaller matrix holds all of either image.
+    Axes below 64 pixels, matrices below 0.22 and above 0.885 of the stored one are not judged.
     """
     stack = np.stack(list(slices))
     rows, columns = stack.shape[1:]
     power = _power(_without_border(stack))
+    least = EDGE_DB + max(0, ENOUGH_SLICES - len(stack))
     found = []
     for size, spectrum in ((rows, power), (columns, power.T)):
         other = 2 * np.abs(np.fft.fftfreq(spectrum.shape[1]))
         line = spectrum[:, other <= CENTRAL].sum(1)
-        share = _share(line)
+        share = _share(line, least)
         found.append(size if share == 1 else 2 * round(share * size / 2))
     return found[0], found[1]
 
@@ -80,37 +84,38 @@ def _power(stack: np.ndarray) -> np.ndarray:
     return total
 
 
-def _share(power: np.ndarray) -> float:
+def _share(power: np.ndarray, least: float) -> float:
     """Share of the Nyquist frequency up to which a spectrum (n,) carries signal; 1 if to its end.
 
-    The order of the spectrum is that of the discrete Fourier transform.
+    The order of the spectrum is that of the discrete Fourier transform. least: fall (dB) of an
+    edge.
     """
     size = len(power)
     if size < SHORTEST or not power.any():
         return 1.0
-    return max(_end(power), _end(power[-np.arange(size)]))
+    return max(_end(power, least), _end(power[-np.arange(size)], least))
 
 
-def _end(power: np.ndarray) -> float:
+def _end(power: np.ndarray, least: float) -> float:
     """The first edge above zero frequency, 1 without one. The magnitude of a zero-filled image has
     a second edge at twice the first."""
     places, score = _edges(power)
-    least = np.where(places < HALF_WAY, 2 * EDGE_DB, EDGE_DB)
+    needed = np.where(places < HALF_WAY, 2 * least, least)
     around = round(WINDOW / STEP)
-    for i in np.flatnonzero((score > least) & (places < LAST + STEP / 2)):
+    # The windows beside a sharp edge leave half a window of doubt about its place.
+    for i in np.flatnonzero((score > needed) & (places < LAST + WINDOW / 2)):
         if score[i] == score[max(i - around, 0) : i + around + 1].max():
-            return float(places[i])
+            place = _half_way_down(power, float(places[i]))
+            return place if place < LAST else 1.0
     return 1.0
 
 
 def _edges(power: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(share of Nyquist, fall in dB beyond the trend) of places in a spectrum (n,); no fall counts
     that drowns in ripple. Past the Nyquist frequency the spectrum goes on with its other end."""
-    size = len(power)
-    level = 10 * np.log10(power + _FLOOR * power.max())
+    size, level, window = len(power), _decibels(power), _window(power)
     limits = (2 * np.arange(size + 1) - 1) / size
     integral = np.append(0, np.cumsum(level)) * 2 / size
-    window = max(WINDOW, 4 / size)
 
     def mean(start: np.ndarray) -> np.ndarray:
         low, high = (np.interp(x, limits, integral) for x in (start, start + window))
@@ -124,6 +129,27 @@ def _edges(power: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     trend = np.maximum((inner + outer) / 2, 0)
     score = mean(left) - mean(right) - (right - left) * trend
     return places, np.where(score > RIPPLE * _ripple(level) / np.sqrt(window * size / 2), score, 0)
+
+
+def _half_way_down(power: np.ndarray, place: float) -> float:
+    """Where a spectrum (n,) that falls about ``place`` last crosses the mean of the levels inside
+    and outside. A place is a step of windows; this is finer."""
+    share = 2 * np.arange(len(power)) / len(power)
+    level, window = _decibels(power), _window(power)
+    offset = (share - place) / window
+    inside, outside = (level[np.abs(offset - side) <= 0.5].mean() for side in (-1, 1))
+    middle = (inside + outside) / 2
+    last = np.flatnonzero((np.abs(offset) <= 1.5) & (level > middle))[-1]
+    part = (level[last] - middle) / (level[last] - level[last + 1])
+    return float(share[last] + part * 2 / len(power))
+
+
+def _decibels(power: np.ndarray) -> np.ndarray:
+    return np.asarray(10 * np.log10(power + _FLOOR * power.max()))
+
+
+def _window(power: np.ndarray) -> float:
+    return max(WINDOW, 4 / len(power))
 
 
 def _ripple(level: np.ndarray) -> float:

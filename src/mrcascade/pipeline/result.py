@@ -33,7 +33,6 @@ from mrcascade.io import (
     write_blocks_into,
 )
 from mrcascade.operators import SeparableOperator
-from mrcascade.pipeline.acquired import Acquired
 from mrcascade.pipeline.common import (
     PHASE,
     SIDECAR,
@@ -45,6 +44,7 @@ from mrcascade.pipeline.common import (
 from mrcascade.preview import write_preview
 from mrcascade.prior import CascadePrior
 from mrcascade.restore import Restoration, relative_residual
+from mrcascade.true_matrix import Acquired
 
 
 @dataclass(frozen=True)

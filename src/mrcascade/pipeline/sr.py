@@ -39,7 +39,6 @@ from mrcascade.io import (
 from mrcascade.memory import fitting_batch, image_bytes
 from mrcascade.noise_estimate import estimate_noise, slices_for_noise
 from mrcascade.pipeline.acquired import (
-    Acquired,
     Matrix,
     acquired_by_header,
     acquired_by_pixels,
@@ -75,6 +74,7 @@ from mrcascade.restore import (
     super_resolve,
 )
 from mrcascade.samplers import CascadePlan, Progress, SamplerSettings, finest_mean
+from mrcascade.true_matrix import Acquired
 
 
 def check_job(prior: CascadePrior, job: SuperResolution) -> SamplerSettings:
