@@ -41,7 +41,7 @@ def matrix_with_signal(slices: Iterable[np.ndarray]) -> tuple[int, int]:
 
     Equal to (H, W) where no edge is found in their pooled spectrum. An edge is the steepest fall
     of the spectrum in decibels, beyond its trend on both sides. A sharp one is found within some
-    3 % of the true matrix. Apodised k-space has its edge on the slope, up to 10 % inside its end,
+    3 % of the true matrix. Apodised k-space has its edge on the slope, up to 15 % inside its end,
     or where it sinks into noise. Of complex slices either end of an axis is judged by itself and
     the longer one counts, so that partial Fourier acquisitions keep the end that they sampled.
 

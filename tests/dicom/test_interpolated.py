@@ -372,13 +372,13 @@ def test_all_commands_see_the_same_matrix(tmp_path: Path, sr: Callable) -> None:
     np.testing.assert_array_equal(volume.slices, truth.stack)
 
 
-@pytest.mark.parametrize(("factor", "told"), [(None, "spectrum"), ("96,80", "table")])
-def test_a_table_goes_before_the_spectrum(tmp_path: Path, factor: str | None, told: str) -> None:
+@pytest.mark.parametrize(("matrix", "told"), [(None, "spectrum"), ("96,80", "table")])
+def test_a_table_goes_before_the_spectrum(tmp_path: Path, matrix: str | None, told: str) -> None:
     stack = zero_filled(phantom((4, 96, 80)).astype(float), 64, 1)
     np.save(tmp_path / "a.npy", np.moveaxis(stack, 0, 2).astype(np.float32))
     table = tmp_path / "table.csv"
-    table.write_text(f"a.npy,{factor}\n")
-    (file,) = find_files(tmp_path, "test", table if factor else None)
+    table.write_text(f"a.npy,{matrix}\n")
+    (file,) = find_files(tmp_path, "test", table if matrix else None)
     truth = load_truth(file, (2.0, 2.0))
     assert truth.told_by == told
     assert (truth.stack.shape[1] == 96) == (told == "table")
