@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import zlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,11 +28,14 @@ from mrcascade.dataset import (
 )
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
-from mrcascade.io import SUFFIXES, Input, choose_planes, plane_steps, with_planes
+from mrcascade.io import SUFFIXES, Image, Input, choose_planes, plane_steps, with_planes
 from mrcascade.operators import LinearOperator, SeparableOperator, gaussian_noise
 from mrcascade.phase import with_simulated_phase
+from mrcascade.true_matrix import Acquired
 
 Factors = tuple[float, float]
+# A subject's number at the end of a word, with its hyphen; not the contrast in "brainT2" or "t1".
+_SUBJECT = re.compile(r"-?(?<!\d)(?<!(?<![A-Z])T(?=[12]$))(?<!(?<![A-Za-z])t(?=[12]$))\d+$")
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,9 @@ class Truth:
         kept: numbers of the slices to evaluate, ascending.
         empty: how many slices are left out as air.
         sha256: of the file.
-        known: whether a table or the file says what matrix was acquired.
+        matrix: (rows, columns) that were acquired, before the crop to the legal size.
+        told_by: what says so, "table", "header" or "spectrum"; empty where nothing does and the
+            stored matrix counts.
         steps: (3, 2), what `radiological` takes, None where slices are drawn as stored.
     """
 
@@ -72,7 +79,8 @@ class Truth:
     kept: np.ndarray
     empty: int
     sha256: str
-    known: bool = False
+    matrix: Matrix | None = None
+    told_by: str = ""
     steps: np.ndarray | None = None
 
     @property
@@ -164,11 +172,20 @@ def _known(matrices: dict[str, Matrix], names: Sequence[str], table: Path) -> di
     return matrices
 
 
-def source_of(name: str, anatomy: str) -> str:
-    """Where a file is from, by its name: up to the first "_", without digits; the anatomy where
-    nothing is left."""
-    stem = PurePosixPath(name).name.split(".")[0].split("_")[0]
-    return "".join(c for c in stem if not c.isdigit()) or anatomy
+def source_names(names: Iterable[str], anatomy: str) -> dict[str, str]:
+    """Where files are from, by file name: what stands before the first "_".
+
+    A number at its end is a subject's, and left out, where several sources differ in it alone:
+    ``ptbp44`` and ``ptbp46`` are of ``ptbp``. The 1 or 2 of a T1 or T2 stays. Names that are
+    numbers alone are of ``anatomy``.
+    """
+    words = {name: short_name(name).split("_")[0] or anatomy for name in names}
+    series = {word: _SUBJECT.sub("", word) for word in set(words.values())}
+    shared = Counter(series.values())
+    return {
+        name: (series[word] or anatomy) if shared[series[word]] > 1 else word
+        for name, word in words.items()
+    }
 
 
 def short_name(name: str) -> str:
@@ -187,16 +204,17 @@ def load_truth(
     max_slices: int | None = None,
     phase_seed: int | None = None,
 ) -> Truth:
-    """Read a file: slices at their acquired matrix (of the table, else as the file itself says),
-    centre-cropped to what the factors divide.
+    """Read a file: slices at their acquired matrix, centre-cropped to what the factors divide.
+
+    The matrix is the table's, else decided as `sr --acquired-matrix auto` does (`read_slices`).
 
     Slices with a mean magnitude below 2 % of the volume's robust maximum are air and left out:
     the same slices for every method, factor, kernel and noise. ``max_slices`` keeps that many of
     the rest, evenly spread. With ``phase_seed`` a magnitude image gets the simulated phase of that
     seed and of its name. Raises MRCascadeError where nothing is left.
     """
-    image, stack, acquired = read_slices(file.data)
-    stack = fourier_crop(stack, file.matrix or acquired)
+    image, stack, acquired = read_slices(file.data, file.matrix)
+    stack = fourier_crop(stack, acquired.matrix)
     planes = choose_planes(image, file.data.axes, MANIFEST)
     steps = plane_steps(image, planes.axes, stack.shape[1:])
     try:
@@ -212,8 +230,23 @@ def load_truth(
         raise MRCascadeError(f"{file.path}: every slice is empty; leave the file out")
     if max_slices is not None:
         kept = spread(kept, max_slices)
-    known = file.matrix is not None or image.acquired is not None
-    return Truth(stack, kept, int((~content).sum()), image.sha256, known, steps)
+    return Truth(
+        stack=stack,
+        kept=kept,
+        empty=int((~content).sum()),
+        sha256=image.sha256,
+        matrix=acquired.matrix,
+        told_by=_told_by(file, image, acquired),
+        steps=steps,
+    )
+
+
+def _told_by(file: TestFile, image: Image, acquired: Acquired) -> str:
+    if file.matrix is not None:
+        return "table"
+    if acquired.by_spectrum:
+        return "spectrum"
+    return "" if image.acquired is None else "header"
 
 
 def spread(numbers: np.ndarray, count: int) -> np.ndarray:

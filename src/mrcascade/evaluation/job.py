@@ -20,6 +20,7 @@ from mrcascade.prior import CascadePrior
 from mrcascade.prior_format import check_maximum, prior_folder
 from mrcascade.restore import check_measurement, make_plan
 from mrcascade.samplers import SamplerSettings
+from mrcascade.true_matrix import Matrix
 
 SAMPLES = 8  # K of methods that average samples, by default
 
@@ -74,7 +75,7 @@ class Surveyed:
         empty: how many slices are left out as air.
         sha256: of the file.
         complex: whether its values are.
-        known: as in ``Truth``.
+        matrix, told_by: as in ``Truth``.
     """
 
     file: TestFile
@@ -85,7 +86,8 @@ class Surveyed:
     empty: int
     sha256: str
     complex: bool = False
-    known: bool = False
+    matrix: Matrix | None = None
+    told_by: str = ""
 
 
 def checked_methods(job: Evaluation) -> dict[str, Method]:
@@ -170,7 +172,8 @@ def survey_file(
         empty=truth.empty,
         sha256=truth.sha256,
         complex=np.iscomplexobj(truth.stack),
-        known=truth.known,
+        matrix=truth.matrix,
+        told_by=truth.told_by,
     )
 
 
@@ -220,7 +223,7 @@ def common_settings(
         "slices": {s.file.name: s.numbers.tolist() for s in survey},
         "lpips": None if weights is None else weights.digest,
         "files": {s.file.name: s.sha256 for s in survey},
-        "effective_matrix": {s.file.name: s.file.matrix for s in survey if s.file.matrix},
+        "effective_matrix": {s.file.name: s.matrix for s in survey if s.told_by},
     }
 
 

@@ -36,7 +36,6 @@ from mrcascade.io import (
     write_document,
 )
 from mrcascade.operators import SeparableOperator
-from mrcascade.pipeline.acquired import Acquired
 from mrcascade.pipeline.common import (
     PHASE,
     SIDECAR,
@@ -47,6 +46,7 @@ from mrcascade.pipeline.common import (
 from mrcascade.pipeline.preview import ARBITRARY_UNIT, draw_preview
 from mrcascade.prior import CascadePrior
 from mrcascade.restore import Restoration, relative_residual
+from mrcascade.true_matrix import Acquired
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,6 @@ from mrcascade.io import (
 from mrcascade.memory import fitting_batch, image_bytes
 from mrcascade.noise_estimate import estimate_noise, slices_for_noise
 from mrcascade.pipeline.acquired import (
-    Acquired,
     Matrix,
     acquired_by_header,
     acquired_by_pixels,
@@ -76,6 +75,7 @@ from mrcascade.restore import (
 )
 from mrcascade.samplers import CascadePlan, SamplerSettings
 from mrcascade.sizes import check_enlargement
+from mrcascade.true_matrix import Acquired
 
 
 def check_job(prior: CascadePrior, job: SuperResolution) -> SamplerSettings:
