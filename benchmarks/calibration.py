@@ -22,7 +22,7 @@ from scipy.stats import t as student
 
 from common import numbers
 from mrcascade import CascadePrior, super_resolve
-from mrcascade.evaluation.baselines import zero_filled
+from mrcascade.baselines import zero_filled
 from mrcascade.evaluation.data import (
     file_seed,
     find_files,
@@ -30,7 +30,7 @@ from mrcascade.evaluation.data import (
     measure,
     operator_for,
 )
-from mrcascade.evaluation.metrics import body_of
+from mrcascade.intensity import body_of
 from mrcascade.restore import resolve_settings
 
 INTERVALS = (0.5, 0.9)
@@ -96,6 +96,7 @@ def of_file(file, prior, settings, options) -> np.ndarray:
         low.slices,
         operator,
         prior,
+        noise=low.noise,
         mode=settings,
         samples=k,
         seed=file_seed(0, file.name),

@@ -70,7 +70,8 @@ class Problem:
     seed: int
 
     def recipe(self, mode: str) -> SamplerSettings:
-        return replace(resolve_settings(self.prior, mode, self.steps), zeta=self.zeta)
+        settings = resolve_settings(self.prior, mode, self.steps)
+        return replace(settings, zeta=self.zeta) if "zeta" in settings.tunable else settings
 
     def sigmas(self, mode: str) -> tuple[float, ...]:
         """The noise levels of our chain."""

@@ -36,13 +36,16 @@ def main() -> None:
     print(f"{prior.name}, {options.factor}x to {options.side} x {options.side}, noise-free,")
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     for mode in options.modes.split(","):
-        super_resolve(measurement, operator, prior, mode=mode, steps=None if mode == "mean" else 6)
+        few = None if mode == "mean" else 6
+        super_resolve(measurement, operator, prior, noise=0.0, mode=mode, steps=few)
         totals, outside = [], []
         for repeat in range(options.repeats if mode == "mean" else max(1, options.repeats // 2)):
             clock = NetworkMeter(time.perf_counter)
             with clock.attached():
                 started = time.perf_counter()
-                result = super_resolve(measurement, operator, prior, mode=mode, seed=repeat)
+                result = super_resolve(
+                    measurement, operator, prior, noise=0.0, mode=mode, seed=repeat
+                )
                 totals.append(time.perf_counter() - started)
             outside.append(1 - clock.total / totals[-1])
         print(

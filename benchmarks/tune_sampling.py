@@ -14,7 +14,7 @@ from itertools import product
 
 from common import numbers
 from mrcascade import CascadePrior, super_resolve
-from mrcascade.evaluation.baselines import zero_filled
+from mrcascade.baselines import zero_filled
 from mrcascade.restore import resolve_settings
 from val_slices import case_options, load_cases, load_lpips, scores
 
@@ -48,6 +48,7 @@ def main() -> None:
                 case.low.slices,
                 case.operator,
                 prior,
+                noise=case.low.noise,
                 mode=settings,
                 seed=case.seed,
                 scale=case.low.scale,

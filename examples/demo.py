@@ -39,9 +39,16 @@ def main(folder: Path) -> None:
     started = time.perf_counter()
     zero_filled = operator.pinv(torch.from_numpy(measured)).numpy()
     zero_seconds = time.perf_counter() - started
-    mean = super_resolve(measured, operator, prior, mode="mean")
+    mean = super_resolve(measured, operator, prior, noise=0.0)
     drawn = super_resolve(
-        measured, operator, prior, mode="paper", steps=STEPS, samples=SAMPLES, batch_size=SAMPLES
+        measured,
+        operator,
+        prior,
+        noise=0.0,
+        mode="sample",
+        steps=STEPS,
+        samples=SAMPLES,
+        batch_size=SAMPLES,
     )
     rows = [
         ("zero-fill", zero_filled, zero_seconds, 0),

@@ -117,7 +117,7 @@ SETTINGS = {
     "factor 1": (["--factor", "1"], "give factors above 1"),
     "factor 8": (["--factor", "8"], "is larger than prior"),
     "prior": (["--factor", "2", "--prior", "nobody"], "unknown prior 'nobody'"),
-    "samples": (["--factor", "2", "--samples", "2"], "--samples needs a sampling mode"),
+    "samples": (["--factor", "2", "--mode", "mean", "--samples", "2"], "use mode 'sample'"),
 }
 
 

@@ -83,6 +83,14 @@ def test_scanned_detail_is_what_the_mode_gives(benchmark, prior):
     ):
         mode = replace(settings, detail=share)
         expected = super_resolve(
-            low, operator, prior, mode=mode, seed=5, scale=2.0, numbers=[3, 7], batch_size=2
+            low,
+            operator,
+            prior,
+            noise=0.0,
+            mode=mode,
+            seed=5,
+            scale=2.0,
+            numbers=[3, 7],
+            batch_size=2,
         )
         assert np.array_equal(images, expected.mean)

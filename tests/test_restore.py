@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from tests.conftest import SINGLE, write_random_prior
 # steps amplifies that by less than this, relative to intensities of order one.
 FLOAT_TOLERANCE = 1e-4
 SHORT = SamplerSettings("short", steps=9)
+restore_exact = partial(super_resolve, noise=0.0)
 
 
 def phantom(slices: int = 3, side: int = 64) -> np.ndarray:
@@ -50,7 +52,7 @@ def measure(x: np.ndarray, factor: float | tuple = 4, kernel: str = "fourier"):
 @pytest.mark.parametrize("factor", [2, 4])
 def test_noise_free_measurement_is_met(prior: CascadePrior, mode, factor: int) -> None:
     y, operator = measure(phantom(), factor)
-    result = super_resolve(y, operator, prior, mode=mode)
+    result = restore_exact(y, operator, prior, mode=mode)
     assert result.residual.max() < 1e-5
     assert relative_residual(result.mean, y, operator).max() < 1e-5
     assert result.mean.shape == (3, 64, 64)
@@ -79,7 +81,7 @@ def test_an_empty_slice_has_no_residual(prior: CascadePrior, noise: float) -> No
 @pytest.mark.parametrize("mode", ["mean", SHORT])
 def test_foreign_operators_are_met_too(prior: CascadePrior, factor, kernel: str, mode) -> None:
     y, operator = measure(phantom(1, 96), factor, kernel)
-    result = super_resolve(y, operator, prior, mode=mode)
+    result = restore_exact(y, operator, prior, mode=mode)
     assert result.residual.max() < 1e-5
 
 
@@ -97,66 +99,66 @@ def test_an_operator_given_as_functions(prior: CascadePrior, mode) -> None:
 
     operator = CallableOperator(forward, adjoint, (64, 64), (32, 32))
     y = operator(torch.from_numpy(phantom(1))).numpy()
-    assert super_resolve(y, operator, prior, mode=mode).residual.max() < 1e-5
+    assert restore_exact(y, operator, prior, mode=mode).residual.max() < 1e-5
 
 
 def test_seed_decides_and_batches_do_not(prior: CascadePrior) -> None:
     y, operator = measure(phantom(3))
     runs = {
-        size: super_resolve(y, operator, prior, mode=SHORT, samples=2, seed=0, batch_size=size)
+        size: restore_exact(y, operator, prior, mode=SHORT, samples=2, seed=0, batch_size=size)
         for size in (1, 4)
     }
     assert np.abs(runs[1].mean - runs[4].mean).max() < FLOAT_TOLERANCE
     assert np.abs(runs[1].std - runs[4].std).max() < FLOAT_TOLERANCE
-    again = super_resolve(y, operator, prior, mode=SHORT, samples=2, seed=0, batch_size=1)
+    again = restore_exact(y, operator, prior, mode=SHORT, samples=2, seed=0, batch_size=1)
     np.testing.assert_array_equal(again.mean, runs[1].mean)
-    other = super_resolve(y, operator, prior, mode=SHORT, samples=2, seed=1)
+    other = restore_exact(y, operator, prior, mode=SHORT, samples=2, seed=1)
     assert np.abs(other.sample - runs[1].sample).max() > 100 * FLOAT_TOLERANCE
 
 
 def test_slices_alone_or_in_any_order_give_the_same(prior: CascadePrior) -> None:
     y, operator = measure(phantom(3))
     scale = robust_maximum(y)
-    whole = super_resolve(y, operator, prior, mode=SHORT, scale=scale)
+    whole = restore_exact(y, operator, prior, mode=SHORT, scale=scale)
     for index in (2, 0, 1):
-        alone = super_resolve(y[index], operator, prior, mode=SHORT, scale=scale, numbers=[index])
+        alone = restore_exact(y[index], operator, prior, mode=SHORT, scale=scale, numbers=[index])
         np.testing.assert_allclose(alone.mean, whole.mean[index], atol=FLOAT_TOLERANCE)
         assert alone.mean.shape == (64, 64)
 
 
 def test_moments_are_those_of_the_samples(prior: CascadePrior) -> None:
     y, operator = measure(phantom(2))
-    result = super_resolve(y, operator, prior, mode=SHORT, samples=3, seed=5)
+    result = restore_exact(y, operator, prior, mode=SHORT, samples=3, seed=5)
     singles = []
     for k in range(3):
         # Sample k of a slice is the last of k + 1 samples: recovered from two running means.
-        upto = super_resolve(y, operator, prior, mode=SHORT, samples=k + 1, seed=5).mean
+        upto = restore_exact(y, operator, prior, mode=SHORT, samples=k + 1, seed=5).mean
         singles.append((k + 1) * upto.astype(np.float64) - sum(singles, np.zeros_like(upto)))
     np.testing.assert_allclose(result.sample, singles[0], atol=1e-6)
     np.testing.assert_allclose(result.mean, np.mean(singles, 0), atol=1e-5)
     np.testing.assert_allclose(result.std, np.std(singles, 0, ddof=1), atol=1e-5)
-    wide = super_resolve(y, operator, prior, mode=replace(SHORT, spread=1.5), samples=3, seed=5)
+    wide = restore_exact(y, operator, prior, mode=replace(SHORT, spread=1.5), samples=3, seed=5)
     np.testing.assert_allclose(wide.std, 1.5 * result.std, rtol=1e-6)
     assert np.array_equal(wide.mean, result.mean)
 
 
 def test_scale_comes_from_the_measurement_and_is_undone(prior: CascadePrior) -> None:
     y, operator = measure(phantom(1))
-    one = super_resolve(y, operator, prior)
-    many = super_resolve(1000 * y, operator, prior)
+    one = restore_exact(y, operator, prior)
+    many = restore_exact(1000 * y, operator, prior)
     np.testing.assert_allclose(many.mean, 1000 * one.mean, rtol=1e-4, atol=1000 * 1e-5)
     assert one.settings["scale"] == pytest.approx(robust_maximum(y))
 
 
 def test_determined_level_is_skipped_and_reported(prior: CascadePrior) -> None:
     y, operator = measure(phantom(1))
-    skipped = super_resolve(y, operator, prior, mode=SHORT)
+    skipped = restore_exact(y, operator, prior, mode=SHORT)
     assert skipped.evaluations == {1: 3, 2: 3, 3: 0}
     assert skipped.settings["steps_nominal"] == 9
-    letter = super_resolve(y, operator, prior, mode=replace(SHORT, skip_determined=False))
+    letter = restore_exact(y, operator, prior, mode=replace(SHORT, skip_determined=False))
     assert letter.evaluations == {1: 3, 2: 3, 3: 3}
     two, operator = measure(phantom(1), 2)
-    assert super_resolve(two, operator, prior, mode=SHORT).evaluations == {1: 9, 2: 0, 3: 0}
+    assert restore_exact(two, operator, prior, mode=SHORT).evaluations == {1: 9, 2: 0, 3: 0}
 
 
 def test_noise_lets_the_result_leave_the_data(prior: CascadePrior) -> None:
@@ -171,30 +173,43 @@ def test_complex_images_need_a_complex_prior(prior: CascadePrior, tmp_path: Path
     with pytest.raises(
         MRCascadeError, match="models magnitude images and the measurement is complex"
     ):
-        super_resolve(y, operator, prior)
+        restore_exact(y, operator, prior)
     two = CascadePrior.from_pretrained(write_random_prior(tmp_path / "two", channels=2))
-    result = super_resolve(y, operator, two, mode=SHORT, samples=2)
+    result = restore_exact(y, operator, two, mode=SHORT, samples=2)
     assert result.mean.dtype == np.complex64
     assert result.residual.max() < 1e-5
     assert result.std.dtype == np.float32
     with pytest.raises(MRCascadeError, match="has no phase: use a magnitude prior, such as"):
-        super_resolve(np.abs(y), operator, two)
+        restore_exact(np.abs(y), operator, two)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"mode": "best"}, "unknown mode 'best': choose one of mean, balanced, paper"),
-        ({"mode": "best:zeta=1"}, "unknown mode 'best': choose one of mean, balanced, paper"),
-        ({"mode": "paper:magic=1"}, "mode 'paper:magic=1': no setting 'magic'; known are"),
+        ({"mode": "best"}, "unknown mode 'best': choose one of mean, balanced, sample, paper"),
+        (
+            {"mode": "best:zeta=1"},
+            "unknown mode 'best': choose one of mean, balanced, sample, paper",
+        ),
+        (
+            {"mode": "paper:magic=1"},
+            "mode 'paper:magic=1': no setting 'magic'; the settings are zeta",
+        ),
         ({"mode": "paper:zeta=much"}, "mode 'paper:zeta=much': zeta=much is of the wrong kind"),
         ({"mode": "mean:orientations=3"}, "orientations must be 1, 2, 4 or 8; got 3"),
         ({"mode": "paper:project=False"}, "project must be true or false; got 'False'"),
         ({"mode": "paper:band_constraint=off"}, "band_constraint must be true, false or null"),
-        ({"mode": "paper:pnp_corrections=1.5"}, "pnp_corrections must be a whole number of 0"),
+        (
+            {"mode": "multigrid-pnp:pnp_corrections=1.5"},
+            "pnp_corrections must be a whole number",
+        ),
         ({"mode": "paper:rho=0.001"}, "rho must be 0.1 or more; got 0.001"),
         ({"mode": "mean", "steps": 5}, "drop --steps"),
-        ({"mode": "mean", "samples": 2}, "needs a sampling mode"),
+        ({"mode": "mean", "samples": 2}, "'mean' has one result; for 2 samples use mode 'sample'"),
+        ({"mode": "mean:zeta=0.9"}, "zeta has no effect here; the settings are project, consist"),
+        ({"mode": "paper:step_size=3"}, "step_size has no effect here; the settings are zeta, lam"),
+        ({"mode": "paper:grids=2"}, "grids has no effect here; the settings are zeta, lam"),
+        ({"mode": "paper:sampler=dps"}, "no setting 'sampler'"),
         ({"samples": 0, "mode": "paper"}, "1 or more"),
         ({"batch_size": 0}, "1 or more"),
     ],
@@ -202,29 +217,29 @@ def test_complex_images_need_a_complex_prior(prior: CascadePrior, tmp_path: Path
 def test_settings_that_do_not_fit(prior: CascadePrior, arguments: dict, message: str) -> None:
     y, operator = measure(phantom(1))
     with pytest.raises(MRCascadeError, match=message):
-        super_resolve(y, operator, prior, **arguments)
+        restore_exact(y, operator, prior, **arguments)
 
 
 def test_measurements_that_do_not_fit(prior: CascadePrior) -> None:
     y, operator = measure(phantom(1))
-    with pytest.raises(MRCascadeError, match=r"must be \(slices, \*\(16, 16\)\)"):
-        super_resolve(y[:, :-1], operator, prior)
+    with pytest.raises(MRCascadeError, match=r"expected \(slices, 16, 16\), got \(1, 15, 16\)"):
+        restore_exact(y[:, :-1], operator, prior)
     with pytest.raises(MRCascadeError, match="zero almost everywhere"):
-        super_resolve(np.zeros_like(y), operator, prior)
+        restore_exact(np.zeros_like(y), operator, prior)
     y, operator = measure(phantom(1), 8)
     with pytest.raises(MRCascadeError, match="factor 8 is larger than prior 'random' can do"):
-        super_resolve(y, operator, prior)
+        restore_exact(y, operator, prior)
     y, operator = measure(phantom(1, 16), 2)
     with pytest.raises(MRCascadeError, match="needs at least 32 pixels per side"):
-        super_resolve(y, operator, prior)
+        restore_exact(y, operator, prior)
 
 
 def test_an_image_of_integers_is_not_rounded(prior: CascadePrior) -> None:
     """Their steps are fine here; the result between 0 and 1 that they are restored as is not."""
     y, operator = measure(phantom(1), 2)
     counts = (1000 * np.abs(y)).astype(np.uint16)
-    result = super_resolve(counts, operator, prior)
-    exact = super_resolve(counts.astype(np.float32), operator, prior)
+    result = restore_exact(counts, operator, prior)
+    exact = restore_exact(counts.astype(np.float32), operator, prior)
     assert result.mean.dtype == np.float32
     np.testing.assert_array_equal(result.mean, exact.mean)
     assert result.residual.max() < 1e-5
@@ -266,14 +281,14 @@ def test_settings_after_a_mode_change_it(prior: CascadePrior) -> None:
         RECIPES["paper"], zeta=0.7, sigma_start=(8, 8, 80), orientations=4, steps=9
     )
     y, operator = measure(phantom(1))
-    assert super_resolve(y, operator, prior, mode="mean:orientations=2").evaluations[1] == 2
+    assert restore_exact(y, operator, prior, mode="mean:orientations=2").evaluations[1] == 2
 
 
 def test_each_orientation_counts_as_evaluation(prior: CascadePrior) -> None:
     y, operator = measure(phantom(1))
     seen: list[tuple[int, int, int]] = []
     settings = SamplerSettings("four", steps=None, orientations=4)
-    result = super_resolve(
+    result = restore_exact(
         y,
         operator,
         prior,
@@ -295,7 +310,7 @@ def test_a_level_may_have_orientations_of_its_own(prior: CascadePrior) -> None:
     assert settings == resolve_settings(prior, "mean:orientations=2/8")
     assert [settings.orientations_at(level) for level in (1, 2, 3, 4)] == [2, 8, 8, 8]
     y, operator = measure(phantom(1))
-    result = super_resolve(y, operator, tuned)
+    result = restore_exact(y, operator, tuned)
     assert result.evaluations == {1: 2, 2: 8, 3: 0}
     plan = make_plan(tuned, operator, 0.0, settings)
     assert expected_evaluations(plan, settings) == 10
@@ -305,14 +320,14 @@ def test_dps(prior: CascadePrior, tmp_path: Path) -> None:
     y, operator = measure(phantom(1))
     single = CascadePrior.from_pretrained(write_random_prior(tmp_path, cascade=SINGLE))
     settings = SamplerSettings("dps", steps=9, sampler="dps")
-    result = super_resolve(y, operator, single, mode=settings)
+    result = restore_exact(y, operator, single, mode=settings)
     assert result.evaluations == {1: 9}
     assert result.residual.max() < 1e-5  # the final projection
-    plain = super_resolve(y, operator, single, mode=replace(settings, step_size=0.0))
-    far = super_resolve(y, operator, single, mode=replace(settings, step_size=30.0))
+    plain = restore_exact(y, operator, single, mode=replace(settings, step_size=0.0))
+    far = restore_exact(y, operator, single, mode=replace(settings, step_size=30.0))
     assert np.abs(plain.mean - far.mean).max() > 100 * FLOAT_TOLERANCE
-    assert super_resolve(y, operator, single, mode="dps", steps=9).settings["step_size"] == 0.3
-    assert super_resolve(y, operator, prior, mode=settings).evaluations == {1: 3, 2: 3, 3: 0}
+    assert restore_exact(y, operator, single, mode="dps", steps=9).settings["step_size"] == 0.3
+    assert restore_exact(y, operator, prior, mode=settings).evaluations == {1: 3, 2: 3, 3: 0}
     with pytest.raises(
         MRCascadeError,
         match="sampler must be one of diffpir, dps, multigrid, multigrid-pnp; got 'magic'",
@@ -346,7 +361,7 @@ def test_multigrid(prior: CascadePrior, tmp_path: Path, mode: str, noise: float)
     together = super_resolve(y, operator, single, mode=settings, noise=noise, batch_size=2)
     assert np.abs(result.mean - together.mean).max() < FLOAT_TOLERANCE
     with pytest.raises(MRCascadeError, match=r"needs a prior of one level.*this one has 3"):
-        super_resolve(y, operator, prior, mode=mode)
+        restore_exact(y, operator, prior, mode=mode)
     with pytest.raises(MRCascadeError, match=r"grid 4 would have 8x4 pixels.*needs at least 8"):
         make_plan(single, operator_of((64, 32)), 0.05, replace(settings, grids=4))
 
@@ -360,35 +375,35 @@ def test_multigrid_of_another_operator(tmp_path: Path) -> None:
     y, operator = measure(phantom(1, 48), 3)
     single = CascadePrior.from_pretrained(write_random_prior(tmp_path, cascade=SINGLE))
     for mode in ("multigrid", "multigrid-pnp"):
-        assert super_resolve(y, operator, single, mode=mode, steps=9).residual.max() < 1e-5
+        assert restore_exact(y, operator, single, mode=mode, steps=9).residual.max() < 1e-5
 
 
 def test_a_deterministic_sampler_has_one_result(tmp_path: Path) -> None:
     y, operator = measure(phantom(1))
     single = CascadePrior.from_pretrained(write_random_prior(tmp_path, cascade=SINGLE))
-    assert super_resolve(y, operator, single, mode="multigrid", steps=6, samples=2).std is not None
+    assert restore_exact(y, operator, single, mode="multigrid", steps=6, samples=2).std is not None
     with pytest.raises(MRCascadeError, match="mode 'multigrid-pnp' has one result"):
-        super_resolve(y, operator, single, mode="multigrid-pnp", steps=6, samples=2)
+        restore_exact(y, operator, single, mode="multigrid-pnp", steps=6, samples=2)
 
 
 def test_between_mean_and_sample(prior: CascadePrior) -> None:
     """One image, which meets the data; its spread would not be the posterior's, so it has none."""
     y, operator = measure(phantom(1))
     calls: list[Progress] = []
-    result = super_resolve(y, operator, prior, mode="balanced", steps=6, callback=calls.append)
+    result = restore_exact(y, operator, prior, mode="balanced", steps=6, callback=calls.append)
     for mode, means in (("balanced", {1: 0, 2: 1}), ("balanced:detail=0", {1: 1, 2: 1})):
-        made = super_resolve(y, operator, prior, mode=mode, steps=6).evaluations
+        made = restore_exact(y, operator, prior, mode=mode, steps=6).evaluations
         assert made == {1: 2 + means[1], 2: 2 + means[2], 3: 0}
         settings = resolve_settings(prior, mode, 6)
         plan = make_plan(prior, operator, 0.0, settings)
         assert expected_evaluations(plan, settings) == sum(made.values())
     assert len(calls) == sum(result.evaluations.values())
-    drawn = super_resolve(y, operator, prior, mode="balanced:detail=1", steps=6)
+    drawn = restore_exact(y, operator, prior, mode="balanced:detail=1", steps=6)
     assert result.residual.max() < 1e-5
     assert result.settings["detail"] == (1.0, 0.6)
     assert not np.array_equal(result.mean, drawn.mean)
     for mode in ("balanced", "paper:detail=0.9"):
-        with pytest.raises(MRCascadeError, match="take mode 'paper' for --samples"):
-            super_resolve(y, operator, prior, mode=mode, steps=6, samples=2)
-    both = super_resolve(y, operator, prior, mode="balanced:detail=1", steps=6, samples=2)
+        with pytest.raises(MRCascadeError, match="for 2 samples use mode 'sample'"):
+            restore_exact(y, operator, prior, mode=mode, steps=6, samples=2)
+    both = restore_exact(y, operator, prior, mode="balanced:detail=1", steps=6, samples=2)
     assert both.std is not None

@@ -122,7 +122,7 @@ def test_streamed_slices_are_those_restored_in_memory(
     stack = to_slices(image, chosen)
     operator = SeparableOperator.from_kernel("fourier", 2, (2 * stack.shape[1], 2 * stack.shape[2]))
     seed = input_seed(0, image.sha256)
-    expected = super_resolve(stack, operator, prior, batch_size=3, seed=seed)
+    expected = super_resolve(stack, operator, prior, noise=0.0, batch_size=3, seed=seed)
     np.testing.assert_array_equal(to_slices(read_image(written[0]), chosen), expected.mean)
     sidecar = json.loads(written[-1].read_text())
     assert sidecar["Settings"] == json.loads(json.dumps(expected.settings))
@@ -143,7 +143,7 @@ def test_streamed_samples_fill_the_same_batches(
     tmp_path: Path, prior: CascadePrior, samples: int, batch: int
 ) -> None:
     data = volume((16, 16, 5)).astype(np.float32)
-    options = {"mode": SHORT, "samples": samples, "batch_size": batch, "seed": 3}
+    options = {"mode": SHORT, "samples": samples, "batch_size": batch, "seed": 3, "noise": 0.0}
     path = nifti(tmp_path / "a.nii", data)
     written = restore(path, tmp_path / "out", prior, axes="0,1", **options)
     operator = SeparableOperator.from_kernel("fourier", 2, (32, 32))

@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 QUANTILE = 0.999
+BODY = 0.1  # of the robust maximum; what lies below it is air
 
 
 def robust_maximum(measurement: np.ndarray) -> float:
@@ -19,6 +20,11 @@ def robust_maximum(measurement: np.ndarray) -> float:
     found = RobustMaximum(measurement.size)
     found.add(measurement)
     return found.value()
+
+
+def body_of(image: np.ndarray, scale: float) -> np.ndarray:
+    """Return where the magnitude of an image exceeds ``BODY`` of ``scale``, its robust maximum."""
+    return np.asarray(np.abs(image) > BODY * scale)
 
 
 class RobustMaximum:

@@ -20,6 +20,7 @@ from torch import Tensor
 from mrcascade.atomic import atomic_outputs, make_folder
 from mrcascade.denoiser import LevelNetworks, condition_channels
 from mrcascade.errors import MRCascadeError
+from mrcascade.modes import TUNED_AS
 from mrcascade.networks import LevelConfig, MeanConfig, UNetConfig, fold
 from mrcascade.operators import KERNELS
 from mrcascade.precision import resolve_precision
@@ -178,6 +179,13 @@ class CascadePrior:
         centres = (np.arange(bins) + 0.5) * np.sqrt(0.5) / bins
         return np.exp(np.interp(radius, centres, np.log(np.maximum(self.spectrum, 1e-30))))
 
+    def tuned(self, mode: str) -> dict[str, Any]:
+        """What ``sampling`` has for a mode, or for the mode that stands in for it (``TUNED_AS``),
+        whose number of steps is its own."""
+        if mode in self.sampling or mode not in TUNED_AS:
+            return dict(self.sampling.get(mode, {}))
+        return {k: v for k, v in self.tuned(TUNED_AS[mode]).items() if k != "steps"}
+
     def with_coarsest(self, other: CascadePrior) -> CascadePrior:
         """The cascade of this prior's finest level and ``other``, a prior of one level that was
         trained on images coarser by one step (``reduction`` in training): the paper's two-level
@@ -198,11 +206,11 @@ class CascadePrior:
             # The schedules of three levels, tuned together, say nothing of two.
             own = {
                 key: value
-                for key, value in self.sampling.get(mode, {}).items()
+                for key, value in self.tuned(mode).items()
                 if key not in ("rho", "step_shares")
             }
             fitted = {k: [own[k][0], end] for k, end in ends.items() if own.get(k)}
-            return {**own, **fitted, **other.sampling.get(mode, {})}
+            return {**own, **fitted, **other.tuned(mode)}
 
         return replace(
             self,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
+from mrcascade.modes import check_mode, default_mode
+from mrcascade.named_prior import as_prior
 from mrcascade.noise_estimate import estimate_noise, slices_for_noise
 from mrcascade.operators import (
     LinearOperator,
@@ -57,7 +60,8 @@ class Restoration:
         residual: (S,) ``||y - H mean|| / ||y||``, NaN where nothing was measured.
         evaluations: network evaluations per slice and sample, by level.
         seconds: wall time.
-        settings: everything that the result depends on besides prior and measurement.
+        settings: everything that the result depends on besides prior and measurement; of the
+            sampler's settings those with an effect.
 
     Images have the dimensions of the measurement they were made from: (H, W) for one slice.
     """
@@ -74,10 +78,10 @@ class Restoration:
 def super_resolve(
     measurement: np.ndarray,
     operator: LinearOperator,
-    prior: CascadePrior,
+    prior: CascadePrior | str | Path,
     *,
-    noise: float | None = 0.0,
-    mode: str | SamplerSettings = "mean",
+    noise: float | None = None,
+    mode: str | SamplerSettings | None = None,
     steps: int | None = None,
     samples: int = 1,
     seed: int = 0,
@@ -93,12 +97,15 @@ def super_resolve(
         measurement: (h, w) or (S, h, w), real; complex where the prior has two channels. Results
             have its precision, but at least that of float32.
         operator: H; its input is the grid of the result.
-        prior: on the device that does the work.
+        prior: on the device that does the work, or the name of a bundled prior ("mr-small") or a
+            prior's folder, for the CPU.
         noise: sigma_y as a fraction of the measurement's robust maximum; 0 for noise-free data,
-            which every result then meets exactly (but for settings with ``project`` off); None to
-            estimate it from the measurement (`estimate_noise`), as the command does.
-        mode: recipe name ("mean", "paper", ...; see ``RECIPES``), perhaps with settings after it
-            ("paper:zeta=0.1", see `resolve_settings`), or settings of one's own.
+            which every result then meets exactly (but for settings with ``project`` off); None
+            estimates it from the measurement (`estimate_noise`), as the command does.
+        mode: "mean", "balanced", "sample" or "paper" (``RECIPES``, a line about each in
+            `SamplerSettings`), perhaps with settings after it ("sample:zeta=0.1", see
+            `resolve_settings`), or settings of one's own; by default "mean", and "sample" for
+            several samples.
         steps: T instead of the recipe's.
         samples: K posterior samples per slice; 1 in modes that draw nothing, such as "mean".
         seed: each (slice, sample) draws from its own generator, so the result depends on neither
@@ -114,9 +121,9 @@ def super_resolve(
     started = time.perf_counter()
     stack = measurement[None] if measurement.ndim == 2 else measurement
     stack = stack.astype(np.result_type(stack, np.float32), copy=False)
+    prior = as_prior(prior)
     check_measurement(stack, operator, prior)
-    settings = resolve_settings(prior, mode, steps)
-    check_samples(samples, settings)
+    settings = resolve_settings(prior, mode, steps, samples)
     numbers = range(len(stack)) if numbers is None else numbers
     if batch_size < 1 or len(numbers) != len(stack):
         raise MRCascadeError("the batch size must be 1 or more, with one number for each slice")
@@ -148,7 +155,7 @@ def super_resolve(
         evaluations=evaluations,
         seconds=time.perf_counter() - started,
         settings={
-            **asdict(settings),
+            **settings.record(samples),
             "steps_nominal": plan.steps_nominal,
             "noise": noise,
             "samples": samples,
@@ -161,51 +168,62 @@ def super_resolve(
 
 
 def resolve_settings(
-    prior: CascadePrior, mode: str | SamplerSettings, steps: int | None = None
+    prior: CascadePrior,
+    mode: str | SamplerSettings | None,
+    steps: int | None = None,
+    samples: int = 1,
 ) -> SamplerSettings:
     """A recipe with the values that the prior tunes, and another T if one is given.
 
     ``mode`` may change settings of a recipe, each by ``:KEY=VALUE`` (`parse_changes`) after its
-    name, such as "mean:orientations=8". Raises MRCascadeError for a recipe that the prior does
-    not have or cannot run.
+    name, such as "mean:orientations=8"; None is the default for so many samples
+    (`default_mode`). Raises MRCascadeError for a recipe that the prior does not have or cannot
+    run, and for one that cannot give the samples.
     """
-    if isinstance(mode, str):
-        name, *changes = mode.split(":")
-        if name not in RECIPES:
-            raise MRCascadeError(f"unknown mode {name!r}: choose one of {', '.join(RECIPES)}")
-        changed = parse_changes(f"mode {mode!r}", RECIPES[name], changes)
-        try:
-            mode = replace(RECIPES[name], **{**prior.sampling.get(name, {}), **changed})
-        except (TypeError, ValueError) as error:  # what was changed is right by itself
-            raise MRCascadeError(
-                f"prior {prior.name!r}: 'sampling' in its {PRIOR_FILE} has a setting of {name!r}"
-                f" that does not exist or is of the wrong kind ({error})"
-            ) from error
-    if mode.steps is not None and not prior.generative:
+    mode = default_mode(samples) if mode is None else mode
+    settings = _recipe(prior, mode) if isinstance(mode, str) else mode
+    if settings.steps is not None and not prior.generative:
         raise MRCascadeError(
             f"prior {prior.name!r} is a regression network and has no samples; use mode 'mean'"
         )
-    if mode.multigrid:
+    if settings.multigrid:
         single_scale(prior)
+    check_samples(samples, settings)
     if steps is None:
-        return mode
-    if mode.steps is None:
-        raise MRCascadeError(f"mode {mode.name!r} takes one evaluation per level; drop --steps")
-    return replace(mode, steps=steps)
+        return settings
+    if settings.steps is None:
+        raise MRCascadeError(f"mode {settings.name!r} takes one evaluation per level; drop --steps")
+    return replace(settings, steps=steps)
+
+
+def _recipe(prior: CascadePrior, mode: str) -> SamplerSettings:
+    """The settings that a mode's name and changes stand for."""
+    name, *changes = mode.split(":")
+    check_mode(name)
+    changed = parse_changes(f"mode {mode!r}", RECIPES[name], changes)
+    try:
+        return replace(RECIPES[name], **{**prior.tuned(name), **changed})
+    except (MRCascadeError, TypeError, ValueError) as error:  # what was changed is right by itself
+        raise MRCascadeError(
+            f"prior {prior.name!r}: 'sampling' in its {PRIOR_FILE} has a setting of {name!r}"
+            f" that does not exist or does not fit ({error})"
+        ) from error
 
 
 def check_samples(samples: int, settings: SamplerSettings) -> None:
     """Raise MRCascadeError unless the settings can give that many samples."""
     if samples < 1:
         raise MRCascadeError("the number of samples must be 1 or more")
-    if samples > 1 and not settings.draws:
+    if samples == 1:
+        return
+    if not settings.draws:
         raise MRCascadeError(
-            f"mode {settings.name!r} has one result; --samples needs a sampling mode"
+            f"mode {settings.name!r} has one result; for {samples} samples use mode 'sample'"
         )
-    if samples > 1 and not settings.full_detail:
+    if not settings.full_detail:
         raise MRCascadeError(
-            f"mode {settings.name!r} moves samples towards their mean, so that they would spread"
-            " too little; take mode 'paper' for --samples"
+            f"mode {settings.name!r} moves a sample towards the mean, so that samples would spread"
+            f" too little; for {samples} samples use mode 'sample'"
         )
 
 
@@ -250,9 +268,10 @@ def _check_grids(plan: CascadePlan, prior: CascadePrior) -> None:
 
 def check_measurement(stack: np.ndarray, operator: LinearOperator, prior: CascadePrior) -> None:
     """Raise MRCascadeError unless (S, h, w) can be restored with this operator and prior."""
-    if stack.ndim != 3 or tuple(stack.shape[1:]) != operator.out_shape:
+    rows, columns = operator.out_shape
+    if stack.ndim != 3 or stack.shape[1:] != (rows, columns):
         raise MRCascadeError(
-            f"the measurement must be (slices, *{operator.out_shape}) for {operator.name};"
+            f"measurement of {operator.name}: expected (slices, {rows}, {columns}),"
             f" got {stack.shape}"
         )
     channels = 2 if np.iscomplexobj(stack) else 1

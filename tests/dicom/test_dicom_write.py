@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -29,7 +30,7 @@ from pydicom.uid import generate_uid
 
 from mrcascade.cli import main
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import Derivation, read_image, write_image
+from mrcascade.io import Derivation, Display, display_of, read_image, write_image
 from mrcascade.io.dicom.storage import storage_for
 from mrcascade.operators import SeparableOperator
 from mrcascade.pipeline import SuperResolution, super_resolve_file
@@ -334,11 +335,34 @@ def test_preview_has_the_shape_of_the_patient(tmp_path: Path, sr: Callable) -> N
     folder = series(tmp_path / "s", phantom(SHAPE))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "mrcascade.pipeline.result.write_preview", lambda *a: (drawn.append(a), a[0].touch())
+            "mrcascade.pipeline.preview.write_preview", lambda *a: (drawn.append(a), a[0].touch())
         )
         assert sr(folder) == 0
-    assert drawn[0][1].shape == SHAPE[1:]  # rows and columns as displayed
-    assert drawn[0][-1] == pytest.approx(SPACING[0] / SPACING[1])
+    _, panels, measured, display, title, unit = drawn[0]
+    assert measured == SHAPE[1:]
+    assert {p.pixels.shape for p in panels} == {(32, 36)}
+    # An axial series is stored the way radiologists look at it.
+    expected = Display(((0, 1), (1, 1)), "R", "L", "A", "P", SPACING[0] / SPACING[1])
+    assert replace(display, aspect=expected.aspect) == expected
+    assert display.aspect == pytest.approx(expected.aspect)
+    assert title.endswith("axial slice 2 of 3")
+    assert unit == "a.u."
+
+
+@pytest.mark.parametrize(
+    ("orientation", "turned", "sides"),
+    [
+        ("sagittal", ((0, 1), (1, 1)), "APSI"),
+        ("coronal", ((0, 1), (1, 1)), "RLSI"),
+        ("flipped", ((0, 1), (1, -1)), "RLAP"),
+        ("oblique", ((0, 1), (1, 1)), "RLAP"),
+    ],
+)
+def test_display_of_series(tmp_path: Path, orientation: str, turned: tuple, sides: str) -> None:
+    image = read_image(series(tmp_path / "s", phantom(SHAPE), orientation))
+    display = display_of(image, (1, 0))
+    assert display.orientation == turned
+    assert display.left + display.right + display.top + display.bottom == sides
 
 
 def test_the_source_stays_as_it_is(tmp_path: Path, sr: Callable) -> None:

@@ -28,7 +28,8 @@ def test_the_count_is_torch_s(
     steps = 6 if mode == "paper" else None
 
     def work() -> None:
-        super_resolve(y, OPERATOR, prior, mode=mode, steps=steps, samples=samples, batch_size=2)
+        options = {"steps": steps, "samples": samples, "batch_size": 2}
+        super_resolve(y, OPERATOR, prior, noise=0.0, mode=mode, **options)
 
     meter = FlopMeter()
     with meter.counting(prior) as count:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from mrcascade.baselines import bicubic, cubic_matrix
 from mrcascade.errors import MRCascadeError
-from mrcascade.evaluation.baselines import bicubic, cubic_matrix
 from mrcascade.evaluation.methods import METHODS, Context, choose_methods, find_method
 from mrcascade.evaluation.metrics import psnr
 from mrcascade.operators import KERNELS, SeparableOperator
@@ -91,20 +91,20 @@ def test_zero_filling_is_the_pseudo_inverse() -> None:
 
 def test_recipes_are_those_of_super_resolve(prior: CascadePrior) -> None:
     given = context(prior)
-    common = {"scale": 800.0, "seed": 5, "numbers": (4, 9)}
+    common = {"scale": 800.0, "seed": 5, "numbers": (4, 9), "noise": 0.0}
     mean = METHODS["mean"].run(given)
     expected = super_resolve(given.measurement, given.operator, prior, **common)
     assert np.array_equal(mean.images, expected.mean)
     assert mean.evaluations == 1  # noise-free 2x needs level 1 alone
-    sampled = super_resolve(
-        given.measurement, given.operator, prior, mode="paper", steps=3, samples=2, **common
-    )
+    sampled = super_resolve(given.measurement, given.operator, prior, steps=3, samples=2, **common)
     given = context(prior, samples=2)
-    averaged, drawn = METHODS["posterior-mean"].run(given), METHODS["paper"].run(given)
+    averaged, drawn = METHODS["posterior-mean"].run(given), METHODS["sample"].run(given)
     assert np.array_equal(averaged.images, sampled.mean)
     assert averaged.evaluations == 2 * sum(sampled.evaluations.values())
     assert np.array_equal(drawn.images, sampled.sample)  # one draw, whatever K is
     assert 2 * drawn.evaluations == averaged.evaluations
+    assert np.array_equal(averaged.std, sampled.std)
+    assert drawn.std is None
 
 
 def test_settings_after_a_name_change_the_recipe(prior: CascadePrior) -> None:
@@ -128,7 +128,8 @@ def test_methods_are_chosen_by_name() -> None:
         ("magic", "unknown method 'magic': choose from zero-fill"),
         ("", "unknown method ''"),
         ("bicubic:zeta=1", "bicubic has no settings"),
-        ("paper:magic=1", "no setting 'magic'"),
+        ("paper:magic=1", "no setting 'magic'; the settings are zeta"),
+        ("mean:zeta=0.9", "zeta has no effect here; the settings are project"),
         ("paper:steps=3", "no setting 'steps'"),  # --steps is for that
         ("paper:zeta=2", "zeta must be in"),
         ("paper:zeta=much", "zeta=much is of the wrong kind"),

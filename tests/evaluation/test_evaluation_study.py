@@ -14,12 +14,12 @@ from skimage.io import imread
 from tests.conftest import REGRESSION, SINGLE, write_random_prior
 
 from mrcascade.cli import main
+from mrcascade.detail import busiest
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.figure import Canvas, method_title, show, title_lines
 from mrcascade.evaluation.ledger import METRICS
 from mrcascade.evaluation.methods import choose_methods
 from mrcascade.evaluation.study import bundled_studies, read_study
-from mrcascade.evaluation.study_figure import busiest
 from mrcascade.evaluation.study_page import TaskResult, pair, study_page
 
 
@@ -119,7 +119,7 @@ def test_the_detail_is_where_the_measurement_knows_least(row: int, column: int) 
     checks = np.indices((4, 4)).sum(0) % 2 - 0.5  # the highest frequencies there are
     image[row : row + 4, column : column + 4] = checks
     image += 5 * np.sin(np.arange(80) * 2 * np.pi * 3 / 80)  # which the measurement does know
-    rows, columns = busiest(image, (30, 40))
+    rows, columns = busiest(image, (30, 40), (12, 16))
     assert rows.start <= row
     assert row + 4 <= rows.stop
     assert columns.start <= column

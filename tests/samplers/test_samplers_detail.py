@@ -158,5 +158,5 @@ def test_shares_of_levels() -> None:
     assert not settings.full_detail
     assert SHORT.full_detail
     assert replace(SHORT, detail=(1, 1)).full_detail
-    with pytest.raises(MRCascadeError, match="detail must be 1 on grids"):
+    with pytest.raises(MRCascadeError, match="detail has no effect on sampler 'multigrid'"):
         SamplerSettings("grids", sampler="multigrid", detail=0.5)

@@ -100,7 +100,7 @@ def test_another_kind_of_operator_uses_all_levels() -> None:
 
 
 def test_mean_has_one_step_for_each_level_that_takes_part() -> None:
-    mean = SamplerSettings("mean", steps=None, step_shares=(0.1, 1.0))
+    mean = SamplerSettings("mean", steps=None)
     assert plan(4, 0.0, mean).steps_nominal == 3
     assert steps(plan(4, 0.0, mean)) == [1, 1, 1]
     assert plan(2, 0.0, mean).steps_nominal == 1

@@ -188,9 +188,9 @@ def test_one_level_is_single_scale_sampling(
     config = replace(TINY, network="one", images=8)
     prior = CascadePrior.from_pretrained(train_cascade(data, tmp_path / "run", config))
     assert (len(prior.levels), prior.step, prior.maximum_factor) == (1, 2, 4)
-    draw = super_resolve(y, operator, prior, mode="paper", steps=3)
+    draw = super_resolve(y, operator, prior, noise=0.0, mode="paper", steps=3)
     assert draw.evaluations == {1: 3}
-    assert super_resolve(y, operator, prior).evaluations == {1: 0}
+    assert super_resolve(y, operator, prior, noise=0.0).evaluations == {1: 0}
     # float32 sums of a few dozen terms and sampling noise a few times larger than y
     assert draw.residual.max() < 1e-5
 
@@ -213,7 +213,7 @@ def test_regression_network_for_4x(
     # The band of the whole factor, added to the zero-filled image.
     level, up = prior.levels[0], operator.pinv(torch.from_numpy(y))
     band = level.condition(up[None, None]).mean()
-    result = super_resolve(y, operator, prior, scale=1.0)
+    result = super_resolve(y, operator, prior, noise=0.0, scale=1.0)
     expected = operator.project(up + band[0, 0], torch.from_numpy(y))
     # float32 sums of a few dozen terms of order one
     np.testing.assert_allclose(result.mean, expected, atol=1e-5)

@@ -26,7 +26,7 @@ def add_parser(subparsers: Any) -> None:
         default="zero-fill,bicubic,mean,paper",
         metavar="NAME[,NAME]",
         help="of zero-fill, bicubic, regression, diffpir, dps, multigrid, multigrid-pnp,"
-        " cascade-2level, paper, balanced, mean, posterior-mean; settings may follow, as in"
+        " cascade-2level, paper, sample, balanced, mean, posterior-mean; settings may follow, as in"
         " paper:zeta=0.5; default: %(default)s",
     )
     options.add_factor(parser)
@@ -39,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME|DIR",
         help="priors of the methods that are compared with the cascade; default: %(default)s",
     )
-    options.add_sampling(parser, "of the method posterior-mean; default: 8", default=None)
+    options.add_sampling(parser, "of sample that posterior-mean averages; default: 8", default=None)
     options.add_batch_size(parser)
     options.add_device(parser)
     options.add_precision(parser)

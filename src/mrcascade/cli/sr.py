@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrcascade.cli import options
 from mrcascade.errors import MRCascadeError
+from mrcascade.modes import MODES, default_mode
 
 if TYPE_CHECKING:
     from mrcascade.pipeline import Batch, Done, Item
@@ -38,13 +39,12 @@ def add_parser(subparsers: Any) -> None:
     options.add_noise(parser, None, "(default: estimated; 0: meet the data exactly)")
     parser.add_argument(
         "--mode",
-        default="mean",
         metavar="NAME",
-        help="recipe: mean (conditional mean of each level), paper (a sample, T = 200) or"
-        " balanced (a sample whose coarse detail is moved towards the mean), perhaps with settings"
-        " after it, such as mean:orientations=8 or paper:zeta=0.1; default: %(default)s",
+        help=f"{'; '.join(f'{name} ({about})' for name, about in MODES.items())}; settings may"
+        " follow, as in mean:orientations=8 or sample:zeta=0.1 (default: mean, and sample where"
+        " --samples is above 1)",
     )
-    options.add_sampling(parser, "posterior samples; default: %(default)s")
+    options.add_sampling(parser, "posterior samples, by mode sample; default: %(default)s")
     options.add_axes(parser)
     options.add_series(parser, several=True)
     parser.add_argument(
@@ -126,6 +126,10 @@ def run(arguments: argparse.Namespace) -> int:
     precision = options.resolve_precision(arguments.precision, device)
     prior = CascadePrior.from_pretrained(arguments.prior, device, precision)
     check_job(prior, job)
+    if job.mode is None and job.samples > 1:
+        print(
+            f"mode {default_mode(job.samples)}, for --samples {job.samples}; --mode names another"
+        )
     items = find_inputs(arguments.inputs, arguments.series, arguments.bids_filter, prior.channels)
     check_dataset(items, arguments.output)
     check_names(items, arguments.output, job)

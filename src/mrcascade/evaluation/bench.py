@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mrcascade.baselines import zero_filled
 from mrcascade.errors import MRCascadeError
-from mrcascade.evaluation.baselines import zero_filled
 from mrcascade.evaluation.data import (
     Measurement,
     TestFile,
@@ -21,12 +21,13 @@ from mrcascade.evaluation.data import (
     operator_for,
     short_name,
 )
-from mrcascade.evaluation.figure import MEASURED, TRUTH, Picture
+from mrcascade.evaluation.figure import MEASURED, STEPS, TRUTH, Picture
 from mrcascade.evaluation.flops import FlopMeter
 from mrcascade.evaluation.job import Evaluation, Surveyed, averaged_samples, factor_text
 from mrcascade.evaluation.lpips import LPIPS
 from mrcascade.evaluation.methods import Context, Method, Reconstruction
-from mrcascade.evaluation.metrics import body_of, complex_metrics, slice_metrics, spread_skill
+from mrcascade.evaluation.metrics import complex_metrics, slice_metrics, spread_skill
+from mrcascade.intensity import body_of
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior import CascadePrior
 from mrcascade.restore import relative_residual
@@ -177,6 +178,8 @@ class Bench:
                 yield picture, TRUTH, case.truth.slices[rows[s]]
                 yield picture, MEASURED, case.measured.slices[rows[s]]
                 yield picture, unit.method, images[s]
+                if case.truth.steps is not None:
+                    yield picture, STEPS, case.truth.steps
 
 
 def _step_report(tick: Tick, unit: Unit) -> Callable[[Progress], None]:

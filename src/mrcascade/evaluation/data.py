@@ -25,7 +25,7 @@ from mrcascade.dataset import (
 )
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
-from mrcascade.io import SUFFIXES, Input
+from mrcascade.io import SUFFIXES, Input, choose_axes, plane_steps
 from mrcascade.operators import LinearOperator, SeparableOperator, gaussian_noise
 from mrcascade.phase import with_simulated_phase
 
@@ -64,6 +64,7 @@ class Truth:
         empty: how many slices are left out as air.
         sha256: of the file.
         known: whether a table or the file says what matrix was acquired.
+        steps: (3, 2), what `radiological` takes, None where slices are drawn as stored.
     """
 
     stack: np.ndarray
@@ -71,6 +72,7 @@ class Truth:
     empty: int
     sha256: str
     known: bool = False
+    steps: np.ndarray | None = None
 
     @property
     def slices(self) -> np.ndarray:
@@ -194,6 +196,7 @@ def load_truth(
     """
     image, stack, acquired = read_slices(file.data)
     stack = fourier_crop(stack, file.matrix or acquired)
+    steps = plane_steps(image, choose_axes(image, file.data.axes), stack.shape[1:])
     try:
         if phase_seed is not None:
             stack = with_simulated_phase(stack, file.name, phase_seed)
@@ -207,7 +210,7 @@ def load_truth(
     if max_slices is not None:
         kept = spread(kept, max_slices)
     known = file.matrix is not None or image.acquired is not None
-    return Truth(stack, kept, int((~content).sum()), image.sha256, known)
+    return Truth(stack, kept, int((~content).sum()), image.sha256, known, steps)
 
 
 def spread(numbers: np.ndarray, count: int) -> np.ndarray:

@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from mrcascade.drawing import NOTICE, label_edges
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import short_name, spread
 from mrcascade.evaluation.ledger import FIGURE_FILE, FIGURE_FOLDER
 from mrcascade.evaluation.metrics import comparable, largest_magnitude, psnr
 from mrcascade.intensity import robust_maximum
-from mrcascade.io import atomic_output
+from mrcascade.io import AS_STORED, Display, atomic_output, radiological
 
 SLICES = 4
 TRUTH, MEASURED = "truth", "measured"
+STEPS = "steps"  # kept beside the panels of a picture: what `radiological` takes
 PANEL, GAP = 2.5, 0.06  # inches: width of a panel, and between two
 MARGIN, LINE = 0.14, 0.14  # inches: above a panel's title, and for each of its lines
 FOOT = 0.42  # inches: below the last row
@@ -98,7 +100,7 @@ class Canvas:
     def save(self, target: Path) -> Path:
         """Write the PNG, whole or not at all."""
         place = 0.3 * FOOT / self._size[1]
-        self._figure.text(0.5, place, "research software, not for diagnosis", ha="center")
+        self._figure.text(0.5, place, NOTICE, ha="center")
         with atomic_output(target, overwrite=True) as path:
             self._figure.savefig(path, dpi=110, format="png")
         return target
@@ -107,30 +109,49 @@ class Canvas:
 def write_figure(folder: Path, pictures: Sequence[Picture], methods: Sequence[str]) -> Path:
     """PNG: columns ground truth and methods; below each reconstruction its error, below the
     ground truth the measurement. The panels of a slice share one display window, and its errors
-    another. PSNR in the titles is that of the slice, with the slice's maximum as data range."""
+    another. Slices are in radiological display where their place in the patient is known. PSNR in
+    the titles is that of the slice, with the slice's maximum as data range."""
     rows = [load_panels(folder, picture, methods) for picture in pictures]
-    heights = [h for row in rows for h in [relative_height(row)] * 2]
+    heights = [h for row in rows for h in [row.relative_height] * 2]
     canvas = Canvas(1 + len(methods), heights, title_lines(methods))
-    for number, (picture, pixels) in enumerate(zip(pictures, rows, strict=True)):
+    for number, (picture, row) in enumerate(zip(pictures, rows, strict=True)):
         top, bottom = (
             [canvas.panel(2 * number + line, column) for column in range(1 + len(methods))]
             for line in range(2)
         )
-        _draw(top, bottom, picture, pixels, methods)
+        _draw(top, bottom, picture, row.pixels, methods)
+        label_edges(top[0], row.display)
     return canvas.save(folder / FIGURE_FILE)
 
 
-def relative_height(pixels: dict[str, np.ndarray]) -> float:
-    """Of a slice's panels."""
-    rows, columns = pixels[TRUTH].shape
-    return rows / columns
+@dataclass(frozen=True)
+class Panels:
+    """What is shown of a slice.
+
+    Attributes:
+        pixels: magnitudes by name (truth, measurement, methods), as they are drawn.
+        display: how they were turned; as stored where nothing was kept of the slice's place.
+    """
+
+    pixels: dict[str, np.ndarray]
+    display: Display
+
+    @property
+    def relative_height(self) -> float:
+        """Height of the slice's panels divided by their width."""
+        rows, columns = self.pixels[TRUTH].shape
+        return self.display.aspect * rows / columns
 
 
-def load_panels(folder: Path, picture: Picture, methods: Sequence[str]) -> dict[str, np.ndarray]:
-    """Magnitudes of truth, measurement and every method of a picture; MRCascadeError where they
-    are gone."""
+def load_panels(folder: Path, picture: Picture, methods: Sequence[str]) -> Panels:
+    """Return truth, measurement and every method of a picture; MRCascadeError where they are
+    gone."""
+    display = AS_STORED
+    if _pixels(folder, picture, STEPS).exists():
+        display = radiological(load_pixels(folder, picture, STEPS))
     names = (TRUTH, MEASURED, *methods)
-    return {name: comparable(load_pixels(folder, picture, name)) for name in names}
+    pixels = {n: display.turn(comparable(load_pixels(folder, picture, n))) for n in names}
+    return Panels(pixels, display)
 
 
 def load_pixels(folder: Path, picture: Picture, name: str) -> np.ndarray:
@@ -194,12 +215,12 @@ def wrapped(name: str) -> str:
 
 
 def show(axes: Any, image: np.ndarray, window: float, text: str) -> None:
-    """A magnitude image, every pixel as it is."""
-    axes.imshow(image, cmap="gray", vmin=0, vmax=window, interpolation="nearest")
+    """Draw a magnitude image, every pixel as it is; it fills the panel."""
+    axes.imshow(image, cmap="gray", vmin=0, vmax=window, interpolation="nearest", aspect="auto")
     axes.set_title(text, fontsize=8)
 
 
 def show_error(axes: Any, error: np.ndarray, limit: float, window: float) -> None:
-    """An absolute error, with its range in the title."""
-    axes.imshow(error, cmap="magma", vmin=0, vmax=limit, interpolation="nearest")
+    """Draw an absolute error, with its range in the title; it fills the panel."""
+    axes.imshow(error, cmap="magma", vmin=0, vmax=limit, interpolation="nearest", aspect="auto")
     axes.set_title(f"|error|, 0 to {limit / window:.1%} of the window", fontsize=8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -226,14 +226,15 @@ def common_settings(
 def method_settings(method: Method, job: Evaluation, prior: CascadePrior | None) -> dict[str, Any]:
     """What the rows of one method depend on besides; ``prior`` is what it has learned."""
     settings: dict[str, Any] = {}
+    samples = averaged_samples(job) if method.averaged else 1
     if prior is not None:
         folders = prior_folders(method, job)
         settings["prior"] = " + ".join(folder.resolve().name for folder in folders)
         settings["precision"] = prior.levels[0].precision
         settings["prior_sha256"] = prior.digest
-        settings["sampler"] = asdict(method.settings(prior, job.steps))
+        settings["sampler"] = method.settings(prior, job.steps).record(samples)
     if method.sampled:
         settings["steps"] = job.steps
     if method.averaged:
-        settings["samples"] = averaged_samples(job)
+        settings["samples"] = samples
     return settings

@@ -18,6 +18,7 @@ from typing import Any
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import atomic_output, make_folder
+from mrcascade.samplers import same_record
 
 METRICS = ("psnr_slice", "psnr_volmax", "ssim_slice", "ssim_volmax", "nmse", "lpips")
 COMPLEX_METRICS = ("nmse_complex", "phase_error")  # columns of evaluations of complex images
@@ -198,10 +199,11 @@ def _refuse_difference(folder: Path, before: dict[str, Any], now: dict[str, Any]
     pairs += [(f"{m} ", before["methods"][m], now["methods"][m]) for m in sorted(both)]
     for prefix, old, new in pairs:
         for key in sorted(old.keys() | new.keys()):
-            if old.get(key) != new.get(key):
+            then, here = old.get(key), new.get(key)
+            if not (same_record(then, here) if key == "sampler" else then == here):
                 raise MRCascadeError(
                     f"{folder}: holds an evaluation with other settings"
-                    f" ({_shortly(prefix + key, old.get(key), new.get(key))});"
+                    f" ({_shortly(prefix + key, then, here)});"
                     " choose another folder or add --overwrite"
                 )
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from mrcascade.baselines import bicubic, zero_filled
 from mrcascade.errors import MRCascadeError
-from mrcascade.evaluation.baselines import bicubic, zero_filled
 from mrcascade.operators import LinearOperator
 from mrcascade.prior import CascadePrior
 from mrcascade.restore import resolve_settings, super_resolve
@@ -163,13 +163,19 @@ METHODS: dict[str, Method] = {
         coarsest="half-resolution",
     ),
     "paper": Method("scale-cascaded DiffPIR", "paper", CASCADE),
+    "sample": Method("scale-cascaded DiffPIR with the settings of mode sample", "sample", CASCADE),
     "balanced": Method(
         "scale-cascaded DiffPIR, coarse bands moved towards the conditional mean",
         "balanced",
         CASCADE,
     ),
     "mean": Method("conditional mean of each level", "mean", CASCADE),
-    "posterior-mean": Method("scale-cascaded DiffPIR", "paper", CASCADE, averaged=True),
+    "posterior-mean": Method(
+        "scale-cascaded DiffPIR with the settings of mode sample",
+        "sample",
+        CASCADE,
+        averaged=True,
+    ),
 }
 
 

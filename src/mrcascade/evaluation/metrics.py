@@ -15,7 +15,6 @@ from mrcascade.errors import MRCascadeError
 
 SSIM_WINDOW = 7
 SSIM_K1, SSIM_K2 = 0.01, 0.03
-BODY = 0.1  # of the robust maximum; what zero filling shows below it is air
 
 
 def slice_metrics(truth: np.ndarray, image: np.ndarray, volume_maximum: float) -> dict[str, float]:
@@ -50,11 +49,6 @@ def complex_metrics(truth: np.ndarray, image: np.ndarray) -> dict[str, float | N
     difference = np.angle(image * truth.conj())
     spread = np.average(difference**2, weights=np.abs(truth))
     return {"nmse_complex": float(error), "phase_error": float(np.sqrt(spread))}
-
-
-def body_of(filled: np.ndarray, scale: float) -> np.ndarray:
-    """The pixels whose spread counts: where the zero-filled image exceeds ``BODY`` of ``scale``."""
-    return np.asarray(np.abs(filled) > BODY * scale)
 
 
 def spread_skill(

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import uniform_filter
 
-from mrcascade.evaluation.baselines import zero_filled
+from mrcascade.baselines import zero_filled
+from mrcascade.detail import busiest
+from mrcascade.drawing import FRAME, frame, label_edges
 from mrcascade.evaluation.figure import (
     MEASURED,
     TRUTH,
@@ -20,7 +21,6 @@ from mrcascade.evaluation.figure import (
     load_panels,
     load_pixels,
     method_title,
-    relative_height,
     show,
     show_error,
     title,
@@ -42,12 +42,13 @@ def draw_difference(
     true difference image, the truth (figure 3 of the paper). up(y) is the minimum-norm image."""
     rows = [load_panels(folder, picture, [method]) for picture in pictures]
     names = [title(picture).replace("\n", ", ") + ": up(y)" for picture in pictures]
-    canvas = Canvas(5, [relative_height(pixels) for pixels in rows], title_lines([*names, method]))
-    for number, (picture, pixels) in enumerate(zip(pictures, rows, strict=True)):
-        truth, image = pixels[TRUTH], pixels[method]
-        operator = SeparableOperator.from_kernel(job.kernel, job.factor, truth.shape)
+    canvas = Canvas(5, [row.relative_height for row in rows], title_lines([*names, method]))
+    for number, (picture, row) in enumerate(zip(pictures, rows, strict=True)):
+        truth, image = row.pixels[TRUTH], row.pixels[method]
+        stored = load_pixels(folder, picture, TRUTH).shape
+        operator = SeparableOperator.from_kernel(job.kernel, job.factor, stored)
         low = load_pixels(folder, picture, MEASURED)  # complex ones with their phase
-        coarse = comparable(zero_filled(low[None], operator)[0])
+        coarse = row.display.turn(comparable(zero_filled(low[None], operator)[0]))
         panels = [canvas.panel(number, column) for column in range(5)]
         window = display_window(truth)
         limit = error_limit([truth - coarse, image - coarse]) or window
@@ -57,6 +58,7 @@ def draw_difference(
         show(panels[2], image, window, method_title(method, truth, image))
         _show_difference(panels[3], truth - coarse, limit, "true difference")
         show(panels[4], truth, window, "truth")
+        label_edges(panels[4], row.display)
     return canvas.save(target)
 
 
@@ -67,16 +69,18 @@ def draw_errors(
     below them measurement and errors (figure 4 of the paper). The detail is where the truth has
     most of what the measurement lacks."""
     rows = [load_panels(folder, picture, methods) for picture in pictures]
-    heights = [h for p in rows for h in [relative_height(p)] * 2]
+    heights = [h for row in rows for h in [row.relative_height] * 2]
     canvas = Canvas(1 + len(methods), heights, title_lines(methods))
-    for number, (picture, pixels) in enumerate(zip(pictures, rows, strict=True)):
-        truth, low = pixels[TRUTH], pixels[MEASURED]
-        window, place = display_window(truth), busiest(truth, low.shape)
+    for number, (picture, row) in enumerate(zip(pictures, rows, strict=True)):
+        pixels, truth, low = row.pixels, row.pixels[TRUTH], row.pixels[MEASURED]
+        sides = max(1, truth.shape[0] // _DETAIL), max(1, truth.shape[1] // _DETAIL)
+        window, place = display_window(truth), busiest(truth, low.shape, sides)
         errors = {m: np.abs(pixels[m] - truth) for m in methods}
         limit = error_limit(list(errors.values())) or window
         top = canvas.panel(2 * number, 0)
         show(top, truth, window, f"{title(picture)}: truth")
         _enlarge(top, truth, place, window)
+        label_edges(top, row.display)
         bottom = canvas.panel(2 * number + 1, 0)
         show(bottom, low, window, f"measured, {low.shape[0]} x {low.shape[1]}")
         for column, method in enumerate(methods, start=1):
@@ -88,39 +92,18 @@ def draw_errors(
 
 
 def _show_difference(axes: Any, image: np.ndarray, limit: float, text: str) -> None:
-    axes.imshow(image, cmap="gray", vmin=-limit, vmax=limit, interpolation="nearest")
+    axes.imshow(image, cmap="gray", vmin=-limit, vmax=limit, interpolation="nearest", aspect="auto")
     axes.set_title(text, fontsize=8)
 
 
-def busiest(truth: np.ndarray, measured: tuple[int, ...]) -> tuple[slice, slice]:
-    """The window in which the truth has most energy above the measurement's frequencies."""
-    spectrum = np.fft.fft2(truth)
-    rows, columns = (
-        np.abs(np.fft.fftfreq(n)) * n < m / 2 for n, m in zip(truth.shape, measured, strict=True)
-    )
-    fine = np.fft.ifft2(spectrum * ~(rows[:, None] & columns[None])).real
-    sides = tuple(max(1, n // _DETAIL) for n in truth.shape)
-    energy = uniform_filter(fine**2, sides, mode="constant")
-    inside = tuple(
-        slice(s // 2, n - (s - s // 2) + 1) for n, s in zip(truth.shape, sides, strict=True)
-    )
-    peak = np.unravel_index(np.argmax(energy[inside]), energy[inside].shape)
-    top, left = (int(p) for p in peak)  # the centre at s // 2 is the window that starts at 0
-    return slice(top, top + sides[0]), slice(left, left + sides[1])
-
-
 def _enlarge(axes: Any, image: np.ndarray, place: tuple[slice, slice], window: float) -> None:
-    from matplotlib.patches import Rectangle
-
-    rows, columns = place
-    corner = (columns.start - 0.5, rows.start - 0.5)
-    size = (columns.stop - columns.start, rows.stop - rows.start)
-    axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor="yellow", linewidth=0.6))
+    frame(axes, place)
+    row, column = ((part.start + part.stop - 1) / 2 for part in place)
     # In the corner farthest from the detail; rows count downwards.
-    left = 0.0 if corner[0] + size[0] / 2 > image.shape[1] / 2 else 1 - _INSET
-    bottom = 1 - _INSET if corner[1] + size[1] / 2 > image.shape[0] / 2 else 0.0
+    left = 0.0 if column > image.shape[1] / 2 else 1 - _INSET
+    bottom = 1 - _INSET if row > image.shape[0] / 2 else 0.0
     inset = axes.inset_axes((left, bottom, _INSET, _INSET))
-    inset.imshow(image[place], cmap="gray", vmin=0, vmax=window, interpolation="nearest")
+    show(inset, image[place], window, "")
     inset.set(xticks=[], yticks=[])
     for spine in inset.spines.values():
-        spine.set(edgecolor="yellow", linewidth=0.6)
+        spine.set(edgecolor=FRAME, linewidth=0.7)

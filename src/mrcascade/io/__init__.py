@@ -21,6 +21,7 @@ from mrcascade.io.bids import (
 from mrcascade.io.blocks import Axes, Block, SliceStore, StackOrder, file_blocks
 from mrcascade.io.derivation import NOTICE, Derivation
 from mrcascade.io.dicom import ALL_SERIES, Series, choose_series, dicom_files, find_series
+from mrcascade.io.display import AS_STORED, Display, display_of, plane_steps, radiological
 from mrcascade.io.fastmri import describe_fastmri, patient_of
 from mrcascade.io.geometry import (
     choose_axes,
@@ -60,6 +61,7 @@ from mrcascade.io.source import (
 
 __all__ = [
     "ALL_SERIES",
+    "AS_STORED",
     "NOTICE",
     "RADIANS",
     "SUFFIXES",
@@ -67,6 +69,7 @@ __all__ = [
     "Block",
     "Dataset",
     "Derivation",
+    "Display",
     "Image",
     "Input",
     "Pair",
@@ -87,6 +90,7 @@ __all__ = [
     "describe_axes",
     "describe_fastmri",
     "dicom_files",
+    "display_of",
     "file_blocks",
     "find_dataset",
     "find_series",
@@ -110,6 +114,8 @@ __all__ = [
     "parse_selection",
     "patient_of",
     "plane_name",
+    "plane_steps",
+    "radiological",
     "read_image",
     "refuse_phase",
     "resampled_affine",

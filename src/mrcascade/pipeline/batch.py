@@ -22,7 +22,7 @@ from mrcascade.pipeline.common import (
 )
 from mrcascade.pipeline.sr import checked_item, super_resolve_file
 from mrcascade.prior import CascadePrior
-from mrcascade.samplers import Progress
+from mrcascade.samplers import Progress, same_record
 
 Status = Literal["done", "skipped", "failed"]
 
@@ -147,7 +147,7 @@ class Batch:
                 " results anew"
             ) from error
         now = json.loads(json.dumps(sr_request(self.prior, self.job)))
-        different = [key for key in now if before.get(key) != now[key]]
+        different = [key for key in now if not same_record(before.get(key), now[key])]
         if digest != input_sha256(item.image):
             different.append("input")
         missing = [t.name for t in targets.values() if not t.exists()]

@@ -43,7 +43,7 @@ class SuperResolution:
     factor: Factors
     kernel: str = "fourier"
     noise: float | None = None  # fraction of the robust maximum; None estimates it
-    mode: str | SamplerSettings = "mean"
+    mode: str | SamplerSettings | None = None  # None: `default_mode`
     steps: int | None = None
     samples: int = 1
     seed: int = 0
@@ -58,14 +58,15 @@ class SuperResolution:
 def sr_request(prior: CascadePrior, job: SuperResolution) -> dict[str, Any]:
     """All that the results of ``sr`` depend on besides the input, as JSON holds it; batches and
     devices change rounding alone."""
-    request = asdict(job)
+    settings = resolve_settings(prior, job.mode, job.steps, job.samples)
+    request = asdict(replace(job, mode=job.mode if isinstance(job.mode, str) else settings.name))
     for key in ("batch_size", "overwrite"):
         del request[key]
     return {
         **request,
         "prior": prior.digest,
         "precision": prior.levels[0].precision,
-        "sampler": asdict(resolve_settings(prior, job.mode, job.steps)),
+        "sampler": settings.record(job.samples),
     }
 
 

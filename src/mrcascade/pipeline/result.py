@@ -24,10 +24,12 @@ from mrcascade.io import (
     Source,
     as_stored,
     atomic_outputs,
+    display_of,
     format_of,
     inherited_metadata,
     input_files,
     kept_metadata,
+    plane_name,
     resampled_affine,
     source_uri,
     write_blocks_into,
@@ -42,7 +44,7 @@ from mrcascade.pipeline.common import (
     factor_label,
     sr_request,
 )
-from mrcascade.preview import write_preview
+from mrcascade.pipeline.preview import ARBITRARY_UNIT, draw_preview
 from mrcascade.prior import CascadePrior
 from mrcascade.restore import Restoration, relative_residual
 
@@ -139,8 +141,6 @@ def publish(
         affine = resampled_affine(
             affine, geometry.axes, job.kernel, operator.out_shape, operator.in_shape
         )
-    middle = len(measured) // 2
-    pictures = {k: store.read(middle, middle + 1)[0] for k, store in stores.items()}
     with atomic_outputs(list(targets.values()), job.overwrite) as temporaries:
         places = dict(zip(targets, temporaries, strict=True))
         for key, store in stores.items():
@@ -153,13 +153,16 @@ def publish(
             for whose, unit in ((key, {}), (key + PHASE, {"Units": RADIANS})):
                 if beside := places.get(whose + SIDECAR):
                     beside.write_text(json.dumps(facts | metadata | unit, indent=1) + "\n")
-        write_preview(
+        draw_preview(
             places["preview"],
-            measured.read(middle, middle + 1)[0],
-            pictures["result"],
-            pictures.get("std"),
+            job,
             operator,
-            _pixel_shape(affine, geometry.axes),
+            measured,
+            stores,
+            scale,
+            display_of(source, geometry.axes, affine),
+            plane_name(source, geometry.axes),
+            str(metadata.get("Units", ARBITRARY_UNIT)),
         )
         places["sidecar"].write_text(json.dumps(sidecar, indent=1) + "\n")
 
@@ -175,14 +178,6 @@ def _parts(
         (places[key], real, lambda block: np.abs(store.get(block))),
         (places[f"{key}{PHASE}"], real, lambda block: np.angle(store.get(block))),
     ]
-
-
-def _pixel_shape(affine: np.ndarray | None, axes: Axes) -> float:
-    """Height of a pixel divided by its width."""
-    if affine is None:
-        return 1.0
-    height, width = (float(np.linalg.norm(affine[:3, axis])) for axis in axes)
-    return height / width
 
 
 def sidecar_of(

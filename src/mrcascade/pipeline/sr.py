@@ -69,7 +69,6 @@ from mrcascade.prior import CascadePrior
 from mrcascade.restore import (
     Restoration,
     check_measurement,
-    check_samples,
     make_plan,
     resolve_settings,
     super_resolve,
@@ -80,9 +79,7 @@ from mrcascade.samplers import CascadePlan, Progress, SamplerSettings, finest_me
 def check_job(prior: CascadePrior, job: SuperResolution) -> SamplerSettings:
     """The settings of a job; MRCascadeError for what no input could make right."""
     check_factor(job.factor)
-    settings = resolve_settings(prior, job.mode, job.steps)
-    check_samples(job.samples, settings)
-    return settings
+    return resolve_settings(prior, job.mode, job.steps, job.samples)
 
 
 def super_resolve_file(

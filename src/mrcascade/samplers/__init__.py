@@ -14,7 +14,12 @@ from mrcascade.samplers.noise import NoiseSource, image_seed
 from mrcascade.samplers.plan import CascadePlan, LevelTask, plan_cascade
 from mrcascade.samplers.reconstruct import reconstruct
 from mrcascade.samplers.schedule import karras_sigmas, split_steps
-from mrcascade.samplers.settings import RECIPES, SamplerSettings, parse_changes
+from mrcascade.samplers.settings import (
+    RECIPES,
+    SamplerSettings,
+    parse_changes,
+    same_record,
+)
 
 __all__ = [
     "RECIPES",
@@ -45,6 +50,7 @@ __all__ = [
     "plan_cascade",
     "proximal_step",
     "reconstruct",
+    "same_record",
     "single_scale",
     "split_steps",
 ]

@@ -29,10 +29,11 @@ def single_scale(prior: Prior) -> LevelPrior:
 
 def check_shape(plan: CascadePlan, y: Tensor) -> None:
     """The measurement is what the plan's operator gives."""
-    if y.ndim != 4 or tuple(y.shape[-2:]) != plan.operator.out_shape:
+    rows, columns = plan.operator.out_shape
+    if y.ndim != 4 or y.shape[-2:] != (rows, columns):
         raise MRCascadeError(
-            f"the measurement must have shape (images, channels, *{plan.operator.out_shape}); "
-            f"got {tuple(y.shape)}"
+            f"measurement of {plan.operator.name}: expected (images, channels, {rows}, {columns}),"
+            f" got {tuple(y.shape)}"
         )
 
 

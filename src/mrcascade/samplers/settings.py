@@ -2,11 +2,14 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from textwrap import indent
 from typing import Any, Literal, get_args
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.modes import about_modes
+from mrcascade.samplers.effects import EFFECTS
 
 Consistency = Literal["measurement", "cascade"]
 Sampler = Literal["diffpir", "dps", "multigrid", "multigrid-pnp"]
@@ -15,6 +18,9 @@ Sampler = Literal["diffpir", "dps", "multigrid", "multigrid-pnp"]
 @dataclass(frozen=True)
 class SamplerSettings:
     """How a cascade reconstructs; ``SamplerSettings(**json.loads(json.dumps(asdict(s)))) == s``.
+
+    Each sampler, and the posterior mean, has settings of its own (``tunable``); the others must
+    keep their defaults. ``RECIPES`` holds those of the modes.
 
     Attributes:
         name: how reports call these settings.
@@ -69,7 +75,8 @@ class SamplerSettings:
         pnp_corrections: outer iterations per grid that multigrid-pnp begins with a coarse
             correction, at most, >= 0.
 
-    Raises MRCascadeError for values out of range.
+    Raises MRCascadeError for values out of range, and for values other than the default of
+    settings without effect.
     """
 
     name: str
@@ -124,8 +131,6 @@ class SamplerSettings:
         for field, kind in (("consistency", Consistency), ("sampler", Sampler)):
             known = get_args(kind)
             self._require(getattr(self, field) in known, field, f"one of {', '.join(known)}")
-        fits = self.sampler == "diffpir" or not self.start_at_data
-        self._require(fits, "start_at_data", "off for samplers other than diffpir")
         self._require(0 <= self.step_size < math.inf, "step_size", ">= 0")
         self._require(0 <= self.condition_error < 1, "condition_error", "in [0, 1)")
         self._require_by_level("orientations", lambda n: n in (1, 2, 4, 8), "1, 2, 4 or 8")
@@ -136,8 +141,20 @@ class SamplerSettings:
         self._require_whole("grids", 1)
         self._require(0 < self.pnp_step < 2, "pnp_step", "in (0, 2)")
         self._require_whole("pnp_corrections", 0)
-        if self.multigrid:
-            self._check_multigrid()
+        self._require(self.steps is not None or not self.multigrid, "steps", "1 or more on grids")
+        self._require_effects()
+
+    @property
+    def tunable(self) -> tuple[str, ...]:
+        """Names of the settings with an effect on the result, but for ``steps``."""
+        effects = EFFECTS["mean" if self.steps is None else self.sampler]
+        return tuple(f.name for f in fields(self) if f.name in effects)
+
+    def record(self, samples: int) -> dict[str, Any]:
+        """What a result depends on, for files; ``spread`` has an effect on several samples."""
+        what = ("name", "steps") if self.steps is None else ("name", "steps", "sampler")
+        names = (*what, *self.tunable)
+        return {n: getattr(self, n) for n in names if n != "spread" or samples > 1}
 
     def orientations_at(self, level: int) -> int:
         """``orientations`` of one level, 1 the finest."""
@@ -170,14 +187,18 @@ class SamplerSettings:
         """Whether seeds matter, so that several samples make sense."""
         return self.steps is not None and self.sampler != "multigrid-pnp"
 
-    def _check_multigrid(self) -> None:
-        """Settings of a cascade that would have no effect are refused."""
-        self._require(self.steps is not None, "steps", "1 or more on several grids")
-        self._require(self.consistency == "measurement", "consistency", "measurement on grids")
-        self._require(not self.band_constraint, "band_constraint", "off: grids have no bands")
-        self._require(self.full_detail, "detail", "1 on grids, which have no bands")
-        fits = self.sampler == "multigrid" or set(_by_level(self.orientations)) == {1}
-        self._require(fits, "orientations", "1 for multigrid-pnp, which is no chain")
+    def _require_effects(self) -> None:
+        """Settings without effect have their defaults."""
+        mean = self.steps is None
+        what = "the posterior mean" if mean else f"sampler '{self.sampler}'"
+        for field in fields(self):
+            known = field.name in ("name", "steps", *self.tunable)
+            known = known or (field.name == "sampler" and not mean)
+            if not known and getattr(self, field.name) != field.default:
+                raise MRCascadeError(
+                    f"settings '{self.name}': {field.name} has no effect on {what}; its settings"
+                    f" are {', '.join(self.tunable)}"
+                )
 
     def _require_by_level(self, field: str, fits: Callable[[float], bool], rule: str) -> None:
         if isinstance(getattr(self, field), list):  # of JSON
@@ -207,13 +228,17 @@ def _at(level: int, given: float | tuple[float, ...]) -> float:
     return values[min(level, len(values)) - 1]
 
 
-#: Both ends of the dial, best PSNR in one evaluation per level and the paper's long chain; what
-#: lies between them; and what they are compared with.
+SamplerSettings.__doc__ = (
+    f"{SamplerSettings.__doc__}\n    Modes:\n\n{indent(about_modes(), '    * ')}\n"
+)
+
+#: Settings of each mode, by its name; ``mrcascade.modes`` has a line about each.
 RECIPES: dict[str, SamplerSettings] = {
     recipe.name: recipe
     for recipe in (
         SamplerSettings("mean", steps=None),
         SamplerSettings("balanced", steps=200, detail=(1.0, 0.6)),
+        SamplerSettings("sample", steps=48),
         SamplerSettings("paper", steps=200),
         SamplerSettings("dps", steps=200, sampler="dps"),
         SamplerSettings("multigrid", steps=200, sampler="multigrid"),
@@ -226,21 +251,34 @@ def parse_changes(named: str, recipe: SamplerSettings, changes: Sequence[str]) -
     """Settings that differ from a recipe's, each given as ``KEY=VALUE``.
 
     A value is JSON, or numbers with ``/`` between them for a setting of each level, or a word.
-    Raises MRCascadeError, which begins with ``named``, for a setting that does not exist or does
-    not take the value.
+    Raises MRCascadeError, which begins with ``named``, for a setting that does not exist, has no
+    effect with this recipe or does not take the value.
     """
-    known = [f.name for f in fields(SamplerSettings) if f.name not in ("name", "steps", "sampler")]
+    known = recipe.tunable
     values = {}
     for change in changes:
         key, _, text = change.partition("=")
         if key not in known:
-            raise MRCascadeError(f"{named}: no setting {key!r}; known are {', '.join(known)}")
+            elsewhere = any(key in effects for effects in EFFECTS.values())
+            fault = f"{key} has no effect here" if elsewhere else f"no setting {key!r}"
+            raise MRCascadeError(f"{named}: {fault}; the settings are {', '.join(known)}")
         values[key] = _value(text)
     try:
         replace(recipe, **values)
     except (TypeError, ValueError) as error:
         raise MRCascadeError(f"{named}: {', '.join(changes)} is of the wrong kind") from error
     return values
+
+
+def same_record(before: Any, now: Any) -> bool:
+    """Whether two records, as JSON holds them, stand for the same results.
+
+    ``now`` holds all that has an effect (``SamplerSettings.record``); what ``before`` holds
+    besides, as files of earlier versions do, has none.
+    """
+    if not isinstance(now, Mapping):
+        return bool(before == now)
+    return isinstance(before, Mapping) and all(before.get(k) == v for k, v in now.items())
 
 
 def _value(text: str) -> Any:

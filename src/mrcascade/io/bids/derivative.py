@@ -27,7 +27,7 @@ Research software; not for diagnosis: detail beyond the measurement is plausible
 - `desc-sr2x`, `desc-sr4x`, ...: the result, by the factor; its JSON file names prior, settings,
   seed, source and the distance to the measurement (residual)
 - `desc-sr4xsample`, `desc-sr4xstd`: one posterior sample, and the standard deviation map
-- `figures/`: a preview of the middle slice
+- `figures/`: a preview of one slice
 - `run*.json`: how each file of a batch ended
 """
 

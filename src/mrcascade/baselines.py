@@ -15,6 +15,15 @@ def zero_filled(measurement: np.ndarray, operator: LinearOperator) -> np.ndarray
     return operator.pinv(torch.from_numpy(measurement)).numpy()
 
 
+def interpolated(measurement: np.ndarray, operator: LinearOperator, kernel: str) -> np.ndarray:
+    """Return (S, h, w) on the grid of the result as the baseline of the measurement's kernel does:
+    zero-filled where it is ``fourier``, else bicubic, as the pseudo-inverse of the other kernels
+    gives blocks or amplifies noise."""
+    if kernel == "fourier":
+        return zero_filled(measurement, operator)
+    return bicubic(measurement, kernel, operator.in_shape)
+
+
 def bicubic(measurement: np.ndarray, kernel: str, shape: tuple[int, int]) -> np.ndarray:
     """Cubic interpolation of (S, h, w) to (S, *shape), on the grid of the measurement's kernel.
 

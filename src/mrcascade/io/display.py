@@ -1,0 +1,103 @@
+"""Which way up a slice is drawn: radiological display derived from the affine."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
+
+from mrcascade.io.blocks import Axes
+from mrcascade.io.geometry import Grid
+
+# Letters of the ends of the world axes, by RAS axis: where the coordinate is large, and small.
+_LARGE, _SMALL = "RAS", "LPI"
+# Along both axes of a radiological picture the RAS coordinate falls: rows run down to P or I,
+# columns to L (axial, coronal) or P (sagittal). As nibabel writes orientations.
+_RADIOLOGICAL = np.array([[0, -1], [1, -1]])
+
+Orientation = tuple[tuple[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Display:
+    """The picture that is drawn of a slice (rows, columns).
+
+    Attributes:
+        orientation: for each axis of the slice, the axis of the picture that it becomes (0 counts
+            rows downwards, 1 columns to the right) and 1, or -1 where it is reversed; what
+            `nibabel.orientations.apply_orientation` takes.
+        left, right, top, bottom: letter of the patient's side (R, L, A, P, S or I) at that edge
+            of the picture, "" where it is unknown.
+        aspect: height of a pixel of the picture divided by its width.
+    """
+
+    orientation: Orientation = ((0, 1), (1, 1))
+    left: str = ""
+    right: str = ""
+    top: str = ""
+    bottom: str = ""
+    aspect: float = 1.0
+
+    def turn(self, plane: np.ndarray) -> np.ndarray:
+        """Return the pixels (rows, columns) of a slice as they are drawn, from the top left."""
+        turned: np.ndarray = apply_orientation(plane, np.array(self.orientation))
+        return turned
+
+
+AS_STORED = Display()
+
+
+def radiological(steps: np.ndarray) -> Display:
+    """Return the radiological display of a plane.
+
+    steps: (3, 2), the step in mm from one row to the next (first column) and from one column to
+    the next, in RAS coordinates: two columns of an affine. The steps are not parallel.
+
+    The plane counts as axial, coronal or sagittal by the world axis nearest to its normal, and its
+    rows and columns follow the world axes nearest to them:
+      axial: anterior at the top, the patient's left on the right of the picture,
+      coronal: superior at the top, the patient's left on the right,
+      sagittal: superior at the top, anterior on the left.
+    """
+    normal = np.abs(np.cross(steps[:, 0], steps[:, 1]))
+    horizontal, vertical = (axis for axis in range(3) if axis != normal.argmax())
+    plane = np.eye(3)
+    plane[:2, :2] = steps[[vertical, horizontal]]
+    orientation = ornt_transform(io_orientation(plane), _RADIOLOGICAL)
+    size = np.linalg.norm(steps, axis=0)
+    height, width = size[np.argsort(orientation[:, 0])]
+    first, second = ((int(axis), int(direction)) for axis, direction in orientation)
+    return Display(
+        orientation=(first, second),
+        left=_LARGE[horizontal],
+        right=_SMALL[horizontal],
+        top=_LARGE[vertical],
+        bottom=_SMALL[vertical],
+        aspect=float(height / width),
+    )
+
+
+def display_of(image: Grid, axes: Axes, affine: np.ndarray | None = None) -> Display:
+    """Return the display of the slices along `axes` (rows, columns) of an image.
+
+    affine: of the grid that is drawn, where it is not that of the image. Radiological where the
+    image lies in the patient; as stored, rows down, without an affine, and for fastMRI, whose
+    affine knows distances only.
+    """
+    affine = image.affine if affine is None else affine
+    if affine is None:
+        return AS_STORED
+    steps = affine[:3, list(axes)]
+    if image.format == "fastmri":
+        height, width = np.linalg.norm(steps, axis=0)
+        return Display(aspect=float(height / width))
+    return radiological(steps)
+
+
+def plane_steps(image: Grid, axes: Axes, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return what `radiological` takes, for slices along `axes` resampled to `shape` (rows,
+    columns); None where `display_of` would draw the image as it is stored."""
+    if image.affine is None or image.format == "fastmri":
+        return None
+    stored = [image.shape[axis] for axis in axes]
+    steps: np.ndarray = image.affine[:3, list(axes)] * np.divide(stored, shape)
+    return steps
