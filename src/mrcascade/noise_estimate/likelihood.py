@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mrcascade.prior import CascadePrior, LevelPrior
+from mrcascade.named_prior import as_prior
+from mrcascade.prior import LevelPrior
 
 # Fractions of the maximum that are tried, from the largest down.
 LARGEST, SMALLEST, RATIO = 0.16, 0.0008, 1.6
@@ -81,6 +81,5 @@ def _channels(image: np.ndarray) -> Tensor:
     return torch.from_numpy(np.stack(parts).astype(np.float32))[None]
 
 
-@lru_cache
 def _judge(channels: int) -> LevelPrior:
-    return CascadePrior.from_pretrained(JUDGES[channels]).levels[-1]
+    return as_prior(JUDGES[channels]).levels[-1]
