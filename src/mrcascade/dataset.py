@@ -28,7 +28,7 @@ from mrcascade.io import (
     Image,
     Input,
     Series,
-    choose_axes,
+    choose_planes,
     dicom_files,
     find_series,
     images_below,
@@ -176,7 +176,7 @@ def read_slices(file: DataFile) -> tuple[Image, np.ndarray, tuple[int, int]]:
     """
     refuse_phase(file.image)
     image = read_image(file.image, file.complex_valued)
-    axes = choose_axes(image, file.axes)
+    axes = choose_planes(image, file.axes, MANIFEST).axes
     stack, told = to_slices(image, axes), image.acquired or {}
     rows, columns = (told.get(axis, n) for axis, n in zip(axes, stack.shape[1:], strict=True))
     return image, stack, (rows, columns)

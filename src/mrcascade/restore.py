@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
-from mrcascade.modes import check_mode, default_mode
+from mrcascade.modes import default_mode
 from mrcascade.named_prior import as_prior
 from mrcascade.noise_estimate import estimate_noise, slices_for_noise
 from mrcascade.operators import (
@@ -24,7 +24,7 @@ from mrcascade.operators import (
     sampled_error,
 )
 from mrcascade.prior import CascadePrior
-from mrcascade.prior_format import PRIOR_FILE
+from mrcascade.prior_format import PRIOR_FILE, check_sizes
 from mrcascade.samplers import (
     RECIPES,
     CascadePlan,
@@ -32,11 +32,11 @@ from mrcascade.samplers import (
     Progress,
     SamplerSettings,
     image_seed,
-    parse_changes,
     plan_cascade,
     reconstruct,
     single_scale,
 )
+from mrcascade.settings import read_mode
 
 Callback = Callable[[Progress], None]
 # What is wrong with a measurement of so many channels, and what to do.
@@ -198,9 +198,7 @@ def resolve_settings(
 
 def _recipe(prior: CascadePrior, mode: str) -> SamplerSettings:
     """The settings that a mode's name and changes stand for."""
-    name, *changes = mode.split(":")
-    check_mode(name)
-    changed = parse_changes(f"mode {mode!r}", RECIPES[name], changes)
+    name, changed = read_mode(mode)
     try:
         return replace(RECIPES[name], **{**prior.tuned(name), **changed})
     except (MRCascadeError, TypeError, ValueError) as error:  # what was changed is right by itself
@@ -277,16 +275,7 @@ def check_measurement(stack: np.ndarray, operator: LinearOperator, prior: Cascad
     channels = 2 if np.iscomplexobj(stack) else 1
     if channels != prior.channels:
         raise MRCascadeError(f"prior {prior.name!r} {_OTHER_KIND[channels]}")
-    if min(operator.in_shape) < prior.minimum_size:
-        raise MRCascadeError(
-            f"the result would be {operator.in_shape[0]}x{operator.in_shape[1]}; prior"
-            f" {prior.name!r} needs at least {prior.minimum_size} pixels per side"
-        )
-    ratio = max(n / m for n, m in zip(operator.in_shape, operator.out_shape, strict=True))
-    if ratio > prior.maximum_factor:
-        raise MRCascadeError(
-            f"factor {ratio:g} is larger than prior {prior.name!r} can do ({prior.maximum_factor}x)"
-        )
+    check_sizes(operator.in_shape, operator.out_shape, prior.limits)
 
 
 def to_channels(stack: np.ndarray, device: str | torch.device = "cpu") -> Tensor:

@@ -320,7 +320,7 @@ def test_pictures_are_shared_out_among_anatomies_and_files() -> None:
             ("--methods", "mean,paper", "--steps", "2", "--noise", "0.1"),
             "2 steps cannot be split over",
         ),
-        (("--factor", "8"), "s1_x.npy: factor 8 is larger than prior 'random' can do"),
+        (("--factor", "8"), "factor 8 is larger than prior 'random' can do"),
         (("--factor", "3"), "s1_x.npy: the result would be 30x30; prior 'random' needs at least"),
         (("--effective-matrix", "nowhere.csv"), "nowhere.csv: cannot be read"),
     ],

@@ -6,8 +6,8 @@ import argparse
 from contextlib import closing
 from typing import Any
 
-from mrcascade.cli import options
-from mrcascade.cli.progress import SliceBar
+from mrcascade.cli import early, options
+from mrcascade.cli.progress import ProgressBar
 
 
 def add_parser(subparsers: Any) -> None:
@@ -63,6 +63,9 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    early.check_data(arguments.data)
+    early.check_factors(arguments.factor)
+    early.check_folder(arguments.output)
     from mrcascade.evaluation.job import Evaluation
     from mrcascade.evaluation.run import evaluate
 
@@ -90,7 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
         lpips_weights=arguments.lpips_weights,
         overwrite=arguments.overwrite,
     )
-    with closing(SliceBar()) as bar:
-        written = evaluate(job, arguments.output, say=bar.say, progress=bar.start)
+    with closing(ProgressBar()) as bar:
+        written = evaluate(job, arguments.output, say=bar.say, progress=bar.counting)
     for path in written:
         print(path)

@@ -15,6 +15,7 @@ import torch
 
 from mrcascade.dataset import (
     EMPTY,
+    MANIFEST,
     DataFile,
     Matrix,
     as_matrix,
@@ -25,7 +26,7 @@ from mrcascade.dataset import (
 )
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
-from mrcascade.io import SUFFIXES, Input, choose_axes, plane_steps
+from mrcascade.io import SUFFIXES, Input, choose_planes, plane_steps, with_planes
 from mrcascade.operators import LinearOperator, SeparableOperator, gaussian_noise
 from mrcascade.phase import with_simulated_phase
 
@@ -196,13 +197,15 @@ def load_truth(
     """
     image, stack, acquired = read_slices(file.data)
     stack = fourier_crop(stack, file.matrix or acquired)
-    steps = plane_steps(image, choose_axes(image, file.data.axes), stack.shape[1:])
+    planes = choose_planes(image, file.data.axes, MANIFEST)
+    steps = plane_steps(image, planes.axes, stack.shape[1:])
     try:
         if phase_seed is not None:
             stack = with_simulated_phase(stack, file.name, phase_seed)
         stack = np.ascontiguousarray(centre_crop(stack, factor))
     except MRCascadeError as error:
-        raise MRCascadeError(f"{file.path}: {error}") from error
+        named = MRCascadeError(f"{file.path}: {error}")
+        raise with_planes(named, image, planes, f"slice_axis in {MANIFEST}") from error
     content = np.abs(stack).mean((1, 2)) > EMPTY * robust_maximum(stack)
     kept = np.flatnonzero(content)
     if not len(kept):

@@ -15,8 +15,9 @@ from mrcascade.evaluation.data import Factors, TestFile, load_truth, operator_fo
 from mrcascade.evaluation.lpips import MINIMUM_SIZE, LPIPSFiles
 from mrcascade.evaluation.methods import CASCADE, Method, choose_methods
 from mrcascade.evaluation.metrics import SSIM_WINDOW, comparable
+from mrcascade.factors import check_factor
 from mrcascade.prior import CascadePrior
-from mrcascade.prior_format import prior_folder
+from mrcascade.prior_format import check_maximum, prior_folder
 from mrcascade.restore import check_measurement, make_plan
 from mrcascade.samplers import SamplerSettings
 
@@ -90,8 +91,7 @@ class Surveyed:
 def checked_methods(job: Evaluation) -> dict[str, Method]:
     """The methods by name, each once; MRCascadeError for options that do not fit together."""
     methods = choose_methods(job.methods)
-    if min(job.factor) < 1 or max(job.factor) == 1:
-        raise MRCascadeError(f"factor {factor_text(job.factor)}: give factors above 1, such as 2")
+    check_factor(job.factor)
     names = ", ".join(methods)
     if job.steps is not None and not any(m.sampled for m in methods.values()):
         raise MRCascadeError(f"none of {names} samples; drop --steps")
@@ -200,6 +200,7 @@ def load_priors(methods: Mapping[str, Method], job: Evaluation) -> dict[str, Cas
             first, *others = (loaded[folder] for folder in folders)
             priors[name] = first.with_coarsest(others[0]) if others else first
             method.settings(priors[name], job.steps)
+            check_maximum(max(job.factor), priors[name].limits)
     return priors
 
 

@@ -11,7 +11,7 @@ from mrcascade.samplers.level import CascadeResult, ChainDenoiser, LevelPrior, L
 from mrcascade.samplers.noise import NoiseSource
 from mrcascade.samplers.plan import CascadePlan, LevelTask
 from mrcascade.samplers.schedule import karras_sigmas
-from mrcascade.samplers.settings import SamplerSettings
+from mrcascade.settings import SamplerSettings
 
 
 @torch.no_grad()

@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields, replace
 from textwrap import indent
 from typing import Any, Literal, get_args
 
+from mrcascade.effects import EFFECTS
 from mrcascade.errors import MRCascadeError
-from mrcascade.modes import about_modes
-from mrcascade.samplers.effects import EFFECTS
+from mrcascade.modes import about_modes, check_mode
 
 Consistency = Literal["measurement", "cascade"]
 Sampler = Literal["diffpir", "dps", "multigrid", "multigrid-pnp"]
@@ -245,6 +245,16 @@ RECIPES: dict[str, SamplerSettings] = {
         SamplerSettings("multigrid-pnp", steps=200, sampler="multigrid-pnp"),
     )
 }
+
+
+def read_mode(mode: str) -> tuple[str, dict[str, Any]]:
+    """Name of a recipe, and the settings that are changed by ``:KEY=VALUE`` after it.
+
+    Raises MRCascadeError for a recipe or a setting that does not exist.
+    """
+    name, *changes = mode.split(":")
+    check_mode(name)
+    return name, parse_changes(f"mode {mode!r}", RECIPES[name], changes)
 
 
 def parse_changes(named: str, recipe: SamplerSettings, changes: Sequence[str]) -> dict[str, Any]:
