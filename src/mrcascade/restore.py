@@ -131,7 +131,7 @@ def super_resolve(
     if not scale > 0:
         raise MRCascadeError("the measurement is zero almost everywhere; nothing to restore")
     if noise is None:
-        noise = estimate_noise(stack[i] for i in slices_for_noise(len(stack))) / scale
+        noise = estimate_noise(stack[i] for i in slices_for_noise(len(stack))).sigma / scale
     plan = make_plan(prior, operator, noise, settings) if plan is None else plan
     y = to_channels(stack / scale, prior.device)
     moments = _Moments(len(stack), samples)

@@ -228,10 +228,11 @@ def _noise(
     if job.noise is not None:
         return job.noise, "given"
     chosen = slices_for_noise(len(measured))
-    noise = estimate_noise(measured.read(i, i + 1)[0] for i in chosen) / scale
-    part = "" if len(chosen) == len(measured) else f", {len(chosen)} evenly spread slices of it"
-    say(f"noise estimated at {100 * noise:.2g} % of the maximum{part}; --noise overrides it")
-    return noise, f"estimated from the image{part}"
+    found = estimate_noise(measured.read(i, i + 1)[0] for i in chosen)
+    noise = found.sigma / scale
+    part = "" if len(chosen) == len(measured) else f", {len(chosen)} evenly spread slices"
+    say(f"noise estimated at {100 * noise:.2g} % of the maximum ({found}{part}); --noise overrides")
+    return noise, f"estimated {found}{part}"
 
 
 def _batch(prior: CascadePrior, plan: CascadePlan, job: SuperResolution, say: Report) -> int:
