@@ -33,8 +33,8 @@ class Air:
 
     Attributes:
         zero: the value that stands for no signal; 0 but for images with an offset.
-        noise: standard deviation of the noise, in the units of the image; None where there is too
-            little air, or where it does not show what the noise in the body is.
+        noise: standard deviation of the noise in the body, in the units of the image, by magnitudes
+            of noise alone; None where there are none.
         share: of the pixels that are air.
         usable: masks (H, W) per slice of all pixels that were measured, not filled in.
     """
@@ -49,11 +49,10 @@ def survey_air(slices: Sequence[np.ndarray]) -> Air:
     """Find the air of real or complex slices (H, W) and read the noise off it.
 
     Constant patches (padding, a masked background) were not measured and do not count. Noise of
-    complex images is normal in both parts. In magnitude images it follows a Rayleigh distribution
-    where there is no signal; the ratio of mean to standard deviation tells how much signal there
-    is, and the noise of the two parts with it (Koay and Basser 2006). Air whose ratio is that of
-    a normal distribution holds some signal (ghosts, ringing) or comes from processed data, and
-    is no witness.
+    magnitude images follows a Rayleigh distribution where there is no signal; the ratio of mean
+    to standard deviation tells how much signal there is, and the noise of the two parts with it
+    (Koay and Basser 2006). Where that ratio is as in a normal distribution, and in signed and
+    complex images, noise is the same in air and body, and ``noise`` is left to others.
     """
     usable = [~_constant(image) for image in slices]
     smooth = [_smoothed(np.abs(s) if np.iscomplexobj(s) else s) for s in slices]
@@ -71,9 +70,9 @@ def survey_air(slices: Sequence[np.ndarray]) -> Air:
     share = values.size / sum(image.size for image in slices)
     if values.size < FEWEST:
         return Air(zero, None, share, usable)
-    differences = np.concatenate([_difference(image)[mask] for image, mask in pairs])
     if np.iscomplexobj(values):
         return Air(zero, None, share, usable)
+    differences = np.concatenate([_difference(image)[mask] for image, mask in pairs])
     spread = float(np.median(np.abs(differences))) / MAD_TO_STD
     if (values < zero).mean() > NEGATIVE or spread == 0:
         return Air(zero, None, share, usable)

@@ -18,6 +18,8 @@ MOST_SLICES = 32
 LIKELIHOOD_PIXELS = 50_000
 # Networks need some pixels per side.
 SHORTEST = 16
+# Phase varies little over some pixels.
+PHASE_PIXELS = 2.0
 # With less air than this in view, what looks like noise may be fine anatomy.
 LITTLE_AIR = 0.03
 
@@ -68,7 +70,7 @@ def estimate_noise(slices: Iterable[np.ndarray]) -> NoiseEstimate:
     air = survey_air(stack)
     if air.noise is not None:
         return NoiseEstimate(air.noise, "air", True)
-    shifted = [image - air.zero for image in stack]
+    shifted = [_in_phase(image) if np.iscomplexobj(image) else image - air.zero for image in stack]
     maximum = robust_maximum(np.stack(shifted))
     if not maximum > 0 or not any(mask.any() for mask in air.usable):
         raise MRCascadeError("the image is too empty to estimate its noise; give it with --noise")
@@ -77,6 +79,17 @@ def estimate_noise(slices: Iterable[np.ndarray]) -> NoiseEstimate:
         [shifted[i] / maximum for i in chosen], [air.usable[i] for i in chosen]
     )
     return NoiseEstimate(found * maximum, "likelihood", air.share >= LITTLE_AIR)
+
+
+def _in_phase(image: np.ndarray) -> np.ndarray:
+    """The part of a complex image (H, W) that is in phase with its surroundings: a magnitude image
+    whose noise is normal, with the standard deviation of each part."""
+    from scipy.ndimage import gaussian_filter
+
+    smooth = gaussian_filter(image.real, PHASE_PIXELS) + 1j * gaussian_filter(
+        image.imag, PHASE_PIXELS
+    )
+    return np.asarray((image * np.exp(-1j * np.angle(smooth))).real)
 
 
 def _with_most_signal(stack: Sequence[np.ndarray]) -> list[int]:

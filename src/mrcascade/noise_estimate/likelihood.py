@@ -15,15 +15,15 @@ from mrcascade.prior import LevelPrior
 LARGEST, SMALLEST, RATIO = 0.16, 0.0008, 1.6
 # Step of the finite difference that takes the denoiser's divergence, in units of the noise.
 PROBE = 0.1
-#: Priors of magnitude and of complex images whose coarsest level stands for what images look
-#: like, at any resolution: it models whole images, unlike finer levels.
-JUDGES = {1: "mr-small", 2: "mr-mini-complex"}
+#: The prior whose coarsest level stands for what images look like, at any resolution. It models
+#: whole images, unlike finer levels. One judge for all: noise belongs to the image, whichever
+#: prior restores it.
+JUDGE = "mr-small"
 
 
 def most_likely_noise(slices: Sequence[np.ndarray], usable: Sequence[np.ndarray]) -> float:
-    """Noise standard deviation of slices (H, W), which may differ in size, with 0 for no signal
-    and 1 for the maximum; of complex slices that of each part. 0 where even the smallest noise
-    level is too large.
+    """Noise standard deviation of real slices (H, W) with 0 for no signal and 1 for the maximum;
+    0 where even the smallest noise level is too large.
 
     Let p_s be the density of clean images with noise of standard deviation s. By the heat
     equation and Tweedie's formula
@@ -38,8 +38,8 @@ def most_likely_noise(slices: Sequence[np.ndarray], usable: Sequence[np.ndarray]
     Args:
         usable: (H, W) per slice, the pixels that count.
     """
-    images = [_channels(image) for image in slices]
-    level = _judge(images[0].shape[1])
+    images = [torch.from_numpy(image.astype(np.float32))[None, None] for image in slices]
+    level = as_prior(JUDGE).levels[-1]
     masks = [torch.from_numpy(np.asarray(mask)) for mask in usable]
     sigma, before = LARGEST, (0.0, 0.0)
     while sigma > SMALLEST:
@@ -66,20 +66,9 @@ def _slope(
     for image, mask in zip(images, masks, strict=True):
         probe = torch.randint(2, image.shape, generator=signs) * 2.0 - 1.0
         step = PROBE * sigma
-        here, there = conditioned.denoise(
-            torch.cat([image, image + step * probe]), sigma
-        ).chunk(2)
+        here, there = conditioned.denoise(torch.cat([image, image + step * probe]), sigma).chunk(2)
         divergence = probe * (there - here) / step
         local = (image - here).square() / sigma**2 - 1 + divergence
         total += float(local[:, :, mask].sum())
-        count += image.shape[1] * int(mask.sum())
+        count += int(mask.sum())
     return total / max(count, 1)
-
-
-def _channels(image: np.ndarray) -> Tensor:
-    parts = [image.real, image.imag] if np.iscomplexobj(image) else [image]
-    return torch.from_numpy(np.stack(parts).astype(np.float32))[None]
-
-
-def _judge(channels: int) -> LevelPrior:
-    return as_prior(JUDGES[channels]).levels[-1]
