@@ -181,7 +181,7 @@ def resolve_settings(
     run, and for one that cannot give the samples.
     """
     mode = default_mode(samples) if mode is None else mode
-    settings = _recipe(prior, mode) if isinstance(mode, str) else mode
+    settings = _recipe(prior, mode, samples) if isinstance(mode, str) else mode
     if settings.steps is not None and not prior.generative:
         raise MRCascadeError(
             f"prior {prior.name!r} is a regression network and has no samples; use mode 'mean'"
@@ -196,11 +196,14 @@ def resolve_settings(
     return replace(settings, steps=steps)
 
 
-def _recipe(prior: CascadePrior, mode: str) -> SamplerSettings:
+def _recipe(prior: CascadePrior, mode: str, samples: int) -> SamplerSettings:
     """The settings that a mode's name and changes stand for."""
     name, changed = read_mode(mode)
+    # Samples of noisy data with less fresh noise would spread less than they err.
+    spreading = samples > 1 and "observed_zeta" in RECIPES[name].tunable
+    full = {"observed_zeta": 1.0} if spreading else {}
     try:
-        return replace(RECIPES[name], **{**prior.tuned(name), **changed})
+        return replace(RECIPES[name], **{**full, **prior.tuned(name), **changed})
     except (MRCascadeError, TypeError, ValueError) as error:  # what was changed is right by itself
         raise MRCascadeError(
             f"prior {prior.name!r}: 'sampling' in its {PRIOR_FILE} has a setting of {name!r}"

@@ -174,7 +174,7 @@ def test_files_that_cannot_be_evaluated_are_named(test_set: TestSet) -> None:
 
 
 def noisy(truth: Truth, noise: float, seed: int = 1) -> tuple[np.ndarray, float, float]:
-    measured = measure(truth, operator_for(truth, "fourier", (2.0, 2.0)), noise, seed)
+    measured = measure(truth, operator_for(truth, "fourier", (2.0, 2.0)), noise, seed, True)
     return measured.slices, measured.scale, measured.noise
 
 
@@ -203,7 +203,7 @@ def test_nothing_of_the_truth_but_its_measurement_reaches_a_method(test_set: Tes
     other = Truth((truth.stack + checks).astype(np.float32), truth.kept, 0, "")
     assert other.maximum > 1.5 * truth.maximum
     for noise in (0.0, 0.05):
-        one, two = (measure(t, operator, noise, 1) for t in (truth, other))
+        one, two = (measure(t, operator, noise, 1, True) for t in (truth, other))
         # float32 rounding of sums over 32 terms up to 1000
         assert one.slices == pytest.approx(two.slices, abs=1e-2)
         assert one.scale == pytest.approx(two.scale, rel=1e-4)

@@ -32,6 +32,13 @@ def add_parser(subparsers: Any) -> None:
     options.add_factor(parser)
     options.add_kernel(parser)
     options.add_noise(parser, 0.0, "(default: 0)")
+    parser.add_argument(
+        "--noise-handling",
+        choices=("estimated", "known"),
+        default="estimated",
+        help="whether methods estimate the noise from the measurement, as sr does, or are told it;"
+        " default: %(default)s",
+    )
     options.add_prior(parser)
     parser.add_argument(
         "--baselines",
@@ -77,6 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
         factor=arguments.factor,
         kernel=arguments.kernel,
         noise=arguments.noise,
+        noise_handling=arguments.noise_handling,
         prior=arguments.prior,
         baselines=arguments.baselines,
         steps=arguments.steps,

@@ -29,6 +29,7 @@ from mrcascade.dataset import (
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
 from mrcascade.io import SUFFIXES, Image, Input, choose_planes, plane_steps, with_planes
+from mrcascade.noise_estimate import estimate_noise, slices_for_noise
 from mrcascade.operators import LinearOperator, SeparableOperator, gaussian_noise
 from mrcascade.phase import with_simulated_phase
 from mrcascade.true_matrix import Acquired
@@ -97,7 +98,8 @@ class Truth:
 @dataclass(frozen=True)
 class Measurement:
     """``slices`` (S, h, w) of the slices to evaluate; ``scale``, the robust maximum of all slices
-    with their noise; ``noise``, its standard deviation as a fraction of ``scale``."""
+    with their noise; ``noise``, its standard deviation as a fraction of ``scale``, as the methods
+    are told it."""
 
     slices: np.ndarray
     scale: float
@@ -267,10 +269,13 @@ def file_seed(seed: int, name: str) -> int:
     return int(words[0])
 
 
-def measure(truth: Truth, operator: LinearOperator, noise: float, seed: int) -> Measurement:
+def measure(
+    truth: Truth, operator: LinearOperator, noise: float, seed: int, known: bool
+) -> Measurement:
     """``y = H x + z``; ``noise`` is the standard deviation of z (of both parts, if complex) as a
     fraction of the robust maximum of H x over all slices. Each slice has its own generator.
-    Raises MRCascadeError where the measurement is zero almost everywhere."""
+    Methods are told it where it is ``known``; otherwise it is estimated from all slices, as
+    ``sr`` does. Raises MRCascadeError where the measurement is zero almost everywhere."""
     low = operator(torch.from_numpy(truth.stack)).numpy()
     sigma = noise * robust_maximum(low)
     if noise > 0:
@@ -278,4 +283,6 @@ def measure(truth: Truth, operator: LinearOperator, noise: float, seed: int) -> 
     scale = robust_maximum(low)
     if not scale > 0:
         raise MRCascadeError("the measurement is zero almost everywhere; leave the file out")
+    if not known:
+        sigma = estimate_noise(low[i] for i in slices_for_noise(len(low))).sigma
     return Measurement(low[truth.kept], scale, sigma / scale)

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from mrcascade.restore import check_measurement, make_plan
 from mrcascade.samplers import SamplerSettings
 from mrcascade.true_matrix import Matrix
 
+#: Whether methods are told the noise of a measurement, or estimate it as ``sr`` does.
+NoiseHandling = Literal["estimated", "known"]
 SAMPLES = 8  # K of methods that average samples, by default
 
 
@@ -35,6 +37,7 @@ class Evaluation:
     factor: Factors = (2.0, 2.0)
     kernel: str = "fourier"
     noise: float = 0.0  # fraction of the measurement's robust maximum
+    noise_handling: NoiseHandling = "estimated"  # what methods are told of it
     prior: str | Path = "mr-small"
     baselines: str | Path = "mr-small-baselines"  # name or folder of the other methods' priors
     steps: int | None = None
@@ -111,7 +114,8 @@ def recipes_of(
     methods: Mapping[str, Method], priors: Mapping[str, CascadePrior], job: Evaluation
 ) -> list[tuple[CascadePrior, SamplerSettings]]:
     """What each method that has learned something samples with."""
-    return [(p, methods[name].settings(p, job.steps)) for name, p in priors.items()]
+    samples = averaged_samples(job)
+    return [(p, methods[name].settings(p, job.steps, samples)) for name, p in priors.items()]
 
 
 def survey_files(
@@ -202,7 +206,7 @@ def load_priors(methods: Mapping[str, Method], job: Evaluation) -> dict[str, Cas
         if folders:
             first, *others = (loaded[folder] for folder in folders)
             priors[name] = first.with_coarsest(others[0]) if others else first
-            method.settings(priors[name], job.steps)
+            method.settings(priors[name], job.steps, averaged_samples(job))
             check_maximum(max(job.factor), priors[name].limits)
     return priors
 
@@ -214,6 +218,8 @@ def common_settings(
     kind: dict[str, Any] = {"complex": True} if any(s.complex for s in survey) else {}
     if job.simulate_phase:
         kind["simulated_phase"] = True
+    if job.noise_handling == "estimated":  # evaluations of earlier versions were told the noise
+        kind["noise_handling"] = job.noise_handling
     return kind | {
         "split": job.split,
         "factor": factor_text(job.factor),
@@ -236,7 +242,7 @@ def method_settings(method: Method, job: Evaluation, prior: CascadePrior | None)
         settings["prior"] = " + ".join(folder.resolve().name for folder in folders)
         settings["precision"] = prior.levels[0].precision
         settings["prior_sha256"] = prior.digest
-        settings["sampler"] = method.settings(prior, job.steps).record(samples)
+        settings["sampler"] = method.settings(prior, job.steps, samples).record(samples)
     if method.sampled:
         settings["steps"] = job.steps
     if method.averaged:

@@ -28,6 +28,12 @@ _TOLD_BY = {
 }
 
 
+_HANDLING = {
+    "estimated": "methods estimate the noise from the measurement, as sr does by default",
+    "known": "methods are told the noise (--noise-handling known)",
+}
+
+
 def describe_test_set(job: Evaluation, survey: Sequence[Surveyed]) -> str:
     """Which data, how many slices, what was left out."""
     slices, empty = sum(len(s.numbers) for s in survey), sum(s.empty for s in survey)
@@ -84,7 +90,7 @@ def facts(job: Evaluation, ledger: Ledger, survey: Sequence[Surveyed]) -> dict[s
         "Ground truth": describe_truth(survey),
         **phase,
         "Measurement": f"{job.kernel} {factor_text(job.factor)}x, noise {job.noise:g} of the"
-        f" measurement's robust maximum, seed {job.seed}",
+        f" measurement's robust maximum, seed {job.seed}; {_HANDLING[job.noise_handling]}",
         "Intensity scale": "robust maximum of the measured volume; nothing of the ground truth"
         " reaches a method",
         "Methods": "; ".join(_about(m, s) for m, s in methods.items()),
