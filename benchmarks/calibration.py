@@ -1,6 +1,6 @@
 """Is the standard deviation map honest? Coverage and spread/skill of K samples.
 
-    python benchmarks/calibration.py --data DATA --split test --factor 4 --samples 32 --steps 30
+    python benchmarks/calibration.py --data DATA --split test --factor 2,4 --noise 0,0.01,0.05
 
 For every evaluated pixel inside the body the truth is compared with the interval that K samples
 predict, mean +- t sqrt(1 + 1/K) std with Student's t for K - 1 degrees of freedom: exact if truth
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -41,38 +40,36 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", default="test")
     parser.add_argument("--prior", default="mr-small")
-    parser.add_argument("--factor", type=int, default=4)
-    parser.add_argument("--samples", type=int, default=32)
-    parser.add_argument("--steps", type=int, help="T; default: the recipe's")
-    parser.add_argument("--zeta", type=numbers, help="some, to scan; default: the prior's")
-    parser.add_argument("--noise-floor", type=numbers, help="the same")
-    parser.add_argument("--spread", type=float, help="1 for the samples' own; default: the prior's")
+    parser.add_argument("--factor", type=numbers, default=[4.0], help="one or more")
+    parser.add_argument("--noise", type=numbers, default=[0.0], help="added, one or more")
+    parser.add_argument("--told", action="store_true", help="the noise is told, not estimated")
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--mode", default="sample", help="with settings after it, if wanted")
+    parser.add_argument("--steps", type=int, help="T; default: the mode's")
     parser.add_argument("--files", type=int, default=2, help="files per anatomy")
     parser.add_argument("--max-slices", type=int, default=1, help="slices per file")
     parser.add_argument("--precision", default="float32", help="or bfloat16")
     options = parser.parse_args()
 
     prior = CascadePrior.from_pretrained(options.prior, precision=options.precision)
-    recipe = resolve_settings(prior, "paper", options.steps)
+    settings = resolve_settings(prior, options.mode, options.steps, options.samples)
     by_anatomy = defaultdict(list)
     for file in find_files(options.data, options.split):
         by_anatomy[file.anatomy].append(file)
+    told = "told" if options.told else "estimated"
     print(
-        f"{prior.name}, {options.factor}x fourier, noise-free, T = {recipe.steps},"
-        f" K = {options.samples}, {options.split} split"
+        f"{prior.name}, fourier, noise {told}, {options.mode}, T = {settings.steps},"
+        f" K = {options.samples}, spread {settings.spread:g}, {options.split} split"
     )
-    for zeta, floor in product(
-        options.zeta or [recipe.zeta], options.noise_floor or [recipe.noise_floor]
-    ):
-        settings = replace(
-            recipe, zeta=zeta, noise_floor=floor, spread=options.spread or recipe.spread
-        )
+    for factor, noise in product(options.factor, options.noise):
+        case, everything = f"{factor:g}x, noise {noise:g}", 0.0
         for anatomy, files in by_anatomy.items():
             step = max(1, len(files) // options.files)
             chosen = files[::step][: options.files]
-            totals = sum(of_file(file, prior, settings, options) for file in chosen)
-            label = f"zeta {zeta:g}, floor {floor:g}, spread {settings.spread:g}, {anatomy}"
-            print(f"{label}: {describe(totals)}", flush=True)
+            totals = sum(of_file(f, factor, noise, prior, settings, options) for f in chosen)
+            everything = everything + totals
+            print(f"{case}, {anatomy}: {describe(totals)}", flush=True)
+        print(f"{case}, all: {describe(everything)}", flush=True)
 
 
 def describe(totals: np.ndarray) -> str:
@@ -85,12 +82,13 @@ def describe(totals: np.ndarray) -> str:
     return f"coverage {coverage}; spread/skill {np.sqrt(spread / error):.2f}; {pixels:.0f} pixels"
 
 
-def of_file(file, prior, settings, options) -> np.ndarray:
-    """Counts of covered pixels per interval, pixels, sum of predicted and of real variance."""
-    factor = (float(options.factor),) * 2
-    truth = load_truth(file, factor, options.max_slices)
-    operator = operator_for(truth, "fourier", factor)
-    low = measure(truth, operator, 0.0, 0)
+def of_file(file, factor, noise, prior, settings, options) -> np.ndarray:
+    """Counts of covered pixels per interval, pixels, sum of predicted and of real variance in
+    units of the squared intensity scale."""
+    factors = (factor, factor)
+    truth = load_truth(file, factors, options.max_slices)
+    operator = operator_for(truth, "fourier", factors)
+    low = measure(truth, operator, noise, file_seed(0, file.name), options.told)
     k = options.samples
     result = super_resolve(
         low.slices,
@@ -105,8 +103,8 @@ def of_file(file, prior, settings, options) -> np.ndarray:
         numbers=truth.kept.tolist(),
     )
     body = body_of(zero_filled(low.slices, operator), low.scale)
-    spread = np.sqrt(1 + 1 / k) * result.std[body]
-    error = np.abs(truth.slices - result.mean)[body]
+    spread = np.sqrt(1 + 1 / k) * result.std[body] / low.scale
+    error = np.abs(truth.slices - result.mean)[body] / low.scale
     inside = [(error <= student.ppf((1 + p) / 2, k - 1) * spread).sum() for p in INTERVALS]
     return np.array([*inside, error.size, (spread**2).sum(), (error.astype(float) ** 2).sum()])
 

@@ -372,7 +372,7 @@ def main() -> None:
     results = []
     for anatomy, truth in truths(options.data, options.split, factor).items():
         operator = operator_for(truth, options.kernel, factor)
-        low = measure(truth, operator, options.noise, options.seed)
+        low = measure(truth, operator, options.noise, options.seed, True)
         problem = Problem(
             truth=truth,
             operator=operator,

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from mrcascade.training.config import TrainConfig
+from mrcascade.training.config import STAGES, TrainConfig
 from mrcascade.training.level import LevelTrainer
 from mrcascade.training.run import CascadeData
 from mrcascade.training.slices import Volume
@@ -32,18 +32,20 @@ def main() -> None:
     rng = np.random.default_rng(0)
     stack = rng.random((2, 256, 256)).astype(np.float32)
     volumes = [Volume("a/train/x.npy", "a", "train", stack, {2: 1.0, 4: 1.0})]
-    config = TrainConfig(network=options.network, images=10**6)
+    config = TrainConfig(network=options.network, images=2 * 10**6)
     data = CascadeData(volumes, config).level(options.level)
-    stages = {"U-Net": replace(config, mean_images=0)}
-    if data.coarser is not None:
-        stages = {"regression branch": replace(config, mean_images=10**6), **stages}
-    for stage, settings in stages.items():
+    lengths = config.stages(options.level)
+    for number, stage in enumerate(STAGES):
+        if not lengths[number]:
+            continue
         trainers = {
             precision: LevelTrainer(
-                options.level, replace(settings, precision=precision), data, "cpu"
+                options.level, replace(config, precision=precision), data, "cpu"
             )
             for precision in ("float32", "bfloat16")
         }
+        for trainer in trainers.values():
+            trainer.seen = lengths[0] * number
         seconds: dict[str, list[float]] = {precision: [] for precision in trainers}
         for step in range(STEPS + 2):
             for precision, trainer in trainers.items():

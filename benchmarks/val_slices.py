@@ -59,7 +59,7 @@ def load_cases(options: argparse.Namespace) -> list[Case]:
         truth = replace(load_truth(found.file, job.factor), kept=found.numbers)
         operator = operator_for(truth, job.kernel, job.factor)
         seed = file_seed(job.seed, found.file.name)
-        low = measure(truth, operator, job.noise, seed)
+        low = measure(truth, operator, job.noise, seed, True)
         case = Case(found.file.anatomy, truth.kept.tolist(), truth.slices, low, operator, seed)
         cases.append(case)
     return cases

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,15 @@ TINY = THREE_LEVELS.levels
 # As a single-scale prior, and as a regression network for 4x.
 SINGLE = CascadeConfig(TINY[2:])
 REGRESSION = CascadeConfig((LevelConfig(None, TINY[0].mean), LevelConfig(None)), step=4)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The user's cache stays as it is."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
 
 
 def write_random_prior(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -68,12 +69,16 @@ def test_resume_does_what_is_left(inputs: Path, tmp_path: Path, sr: Sr, capsys) 
     assert len(whole) == 3 * 3
     assert record(output) == dict.fromkeys(FILES, "done")
     said = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in said] == [
-        "1/3 a.npy",
-        "2/3 b.npy",
-        "3/3 c.npy",
-        "3 files",
-    ]
+    # Each file has its notes, under its name, and a line at its end.
+    notes = {"a.npy": [], "b.npy": [], "c.npy": []}
+    for result in json.loads((output / "run.json").read_text())["Results"]:
+        notes[Path(result["Input"]).name] = result["Notes"]
+    assert [len(lines) for lines in notes.values()] == [2, 2, 2]  # planes, and what it took
+    expected = []
+    for number, name in enumerate(FILES, start=1):
+        expected += [f"{name}: {line}" for line in notes[name]] + [f"{number}/3 {name}: done"]
+    assert [re.sub(r": done, [0-9.]+ s$", ": done", line) for line in said[:-1]] == expected
+    assert said[-1].startswith("3 files: 3 done; ")
     # As a kill between the renames leaves it: results, but not the sidecar, which comes last.
     (output / "b_desc-sr2x.json").unlink()
     (output / "b_desc-sr2x.npy").write_bytes(b"half")
@@ -200,7 +205,8 @@ def start(inputs: Path, output: Path, prior: Path) -> subprocess.Popen[str]:
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     assert process.stdout is not None
-    assert process.stdout.readline().startswith("1/3 a.npy")
+    while not (line := process.stdout.readline()).startswith("1/3 a.npy"):
+        assert line.startswith("a.npy: ")
     return process
 
 

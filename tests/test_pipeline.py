@@ -144,8 +144,8 @@ def test_outputs_with_samples(tmp_path: Path, prior: CascadePrior) -> None:
     sidecar = json.loads(written[-1].read_text())
     assert sidecar["Sources"] == ["sub-01_ses-2_T2w.nii.gz"]
     assert sidecar["SourceSHA256"] == read_image(source).sha256
-    assert sidecar["Settings"]["samples"] == 3
-    assert sidecar["Settings"]["seed"] == input_seed(0, sidecar["SourceSHA256"])
+    assert sidecar["Settings"]["Samples"] == 3
+    assert sidecar["Settings"]["Seed"] == input_seed(0, sidecar["SourceSHA256"])
     assert sidecar["EvaluationsPerSlice"] == {"1": 2, "2": 2, "3": 0}
     assert sidecar["Residual"] < 1e-5
     assert sidecar["ResidualStored"] < 1e-5
@@ -168,7 +168,7 @@ def test_noise_is_estimated_and_said(tmp_path: Path, prior: CascadePrior) -> Non
     assert sidecar["NoiseOrigin"] == "estimated from the image"
     scale = np.quantile(np.abs(data), 0.999)
     # The blocks' quantile is unbiased to a few per cent in pure noise (noise_estimate.py).
-    assert sidecar["Settings"]["noise"] == pytest.approx(50 / scale, rel=0.1)
+    assert sidecar["Settings"]["Noise"] == pytest.approx(50 / scale, rel=0.1)
     assert any("noise estimated" in line and "--noise" in line for line in said)
 
 

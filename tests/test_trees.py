@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def test_results_mirror_the_tree(tree: Path, tmp_path: Path, sr: Sr, capsys) -> 
         # Fourier keeps the centre of voxel 0 and halves the in-plane steps.
         np.testing.assert_array_equal(affine, np.diag([(1 + seed) / 2, (2 + seed) / 2, 9, 1]))
     first = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in first[:3]] == [
+    assert [line.split(":")[0] for line in first if re.match("[1-3]/3 ", line)] == [
         "1/3 anna/t2.nii.gz",
         "2/3 bert/day 2/t2.nii.gz",
         "3/3 t2.nii.gz",

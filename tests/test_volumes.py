@@ -20,7 +20,7 @@ from PIL import Image as Picture
 
 from mrcascade import CascadePrior, super_resolve
 from mrcascade.cli import main
-from mrcascade.io import choose_axes, read_image, to_slices
+from mrcascade.io import camel_keys, choose_axes, read_image, to_slices
 from mrcascade.memory import fitting_batch, image_bytes
 from mrcascade.noise_estimate import MOST_SLICES, slices_for_noise
 from mrcascade.operators import SeparableOperator
@@ -125,7 +125,7 @@ def test_streamed_slices_are_those_restored_in_memory(
     expected = super_resolve(stack, operator, prior, noise=0.0, batch_size=3, seed=seed)
     np.testing.assert_array_equal(to_slices(read_image(written[0]), chosen), expected.mean)
     sidecar = json.loads(written[-1].read_text())
-    assert sidecar["Settings"] == json.loads(json.dumps(expected.settings))
+    assert sidecar["Settings"] == camel_keys(json.loads(json.dumps(expected.settings)))
     assert sidecar["Residual"] == pytest.approx(expected.residual.max(), rel=1e-6)
     assert sidecar["SourceSHA256"] == image.sha256
 
@@ -258,6 +258,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, sr: Callable, capsys, mode: list
     assert f"16 x 17 -> 32 x 34, {each} network evaluations" in second
     assert re.search(r", about \S+ (s|min|h),", first)  # as busy as the machine is
     assert all(unit in first for unit in ("GiB of memory", "GiB of disk space"))
+    assert "; axes 0,1 (" in first  # the planes
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -348,9 +349,7 @@ main(sys.argv[2:])
 """
 
 
-@pytest.mark.parametrize(
-    ("moment", "line"), [("writing", "writing"), ("sampling", "a.nii.gz: axes")]
-)
+@pytest.mark.parametrize(("moment", "line"), [("writing", "writing"), ("sampling", "axes")])
 def test_sigkill_leaves_no_partial_output(
     tmp_path: Path, prior_folder: Path, sr: Callable, moment: str, line: str
 ) -> None:

@@ -28,7 +28,7 @@ from mrcascade.io import (
     Image,
     Input,
     Series,
-    choose_axes,
+    choose_planes,
     dicom_files,
     find_series,
     images_below,
@@ -40,8 +40,7 @@ from mrcascade.io import (
     to_slices,
 )
 from mrcascade.operators import Factor, down_matrix, legal_size
-
-Matrix = tuple[int, int]
+from mrcascade.true_matrix import Acquired, Matrix, narrowed_by_spectrum, stated_matrix
 
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "test")
@@ -169,17 +168,24 @@ def _relative(image: Input, root: Path) -> PurePath:
     return path.relative_to(root) if path != root else PurePath(root.resolve().name)
 
 
-def read_slices(file: DataFile) -> tuple[Image, np.ndarray, tuple[int, int]]:
-    """The image, its slices (S, H, W), and the part of (H, W) that was acquired, if the file says.
+def read_slices(file: DataFile, matrix: Matrix | None = None) -> tuple[Image, np.ndarray, Acquired]:
+    """The image, its slices (S, H, W), and how much of (H, W) was acquired.
 
+    matrix: what a table says, else the manifest's counts. Without either, what the file states
+    counts, or less where its spectrum is clearly narrower, as `true_matrix` has it.
     Raises MRCascadeError as `read_image` does, and for a phase by itself.
     """
     refuse_phase(file.image)
     image = read_image(file.image, file.complex_valued)
-    axes = choose_axes(image, file.axes)
-    stack, told = to_slices(image, axes), image.acquired or {}
-    rows, columns = (told.get(axis, n) for axis, n in zip(axes, stack.shape[1:], strict=True))
-    return image, stack, (rows, columns)
+    axes = choose_planes(image, file.axes, MANIFEST).axes
+    stack = to_slices(image, axes)
+    stored = stack.shape[1], stack.shape[2]
+    told = matrix or file.matrix
+    if told is not None:
+        rows, columns = (min(m, n) for m, n in zip(told, stored, strict=True))
+        return image, stack, Acquired(stored, (rows, columns), "a table")
+    stated = stated_matrix(stored, axes, image.acquired, "its header")
+    return image, stack, narrowed_by_spectrum(stated, len(stack), lambda i: stack[i])
 
 
 def read_manifest(root: Path) -> dict[str, dict[str, Any]]:

@@ -24,7 +24,15 @@ from mrcascade.modes import TUNED_AS
 from mrcascade.networks import LevelConfig, MeanConfig, UNetConfig, fold
 from mrcascade.operators import KERNELS
 from mrcascade.precision import resolve_precision
-from mrcascade.prior_format import FORMAT, PRIOR_FILE, file_sha256, prior_folder, read_document
+from mrcascade.prior_format import (
+    FORMAT,
+    PRIOR_FILE,
+    Limits,
+    file_sha256,
+    minimum_size,
+    prior_folder,
+    read_document,
+)
 
 # What reading a document raises whose entries are missing, of another type or out of range.
 _MALFORMED = (AttributeError, KeyError, TypeError, ValueError, RuntimeError, ArithmeticError)
@@ -165,7 +173,12 @@ class CascadePrior:
     @property
     def minimum_size(self) -> int:
         """Smallest output side that every level can process."""
-        return int(8 * self.step ** (len(self.levels) - 1))
+        return minimum_size(self.step, len(self.levels))
+
+    @property
+    def limits(self) -> Limits:
+        """The sizes and factors that it can restore."""
+        return Limits(self.name, self.minimum_size, self.maximum_factor)
 
     @property
     def generative(self) -> bool:

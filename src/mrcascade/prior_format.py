@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,51 @@ def read_document(folder: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise MRCascadeError(f"{path}: not a mrcascade prior of format {FORMAT}")
     return document
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a prior can restore: name, pixels per side of the result at least, factor at most."""
+
+    prior: str
+    minimum_size: int
+    maximum_factor: float
+
+    @classmethod
+    def of_document(cls, document: Mapping[str, Any]) -> Limits | None:
+        """Those that a prior's JSON states, None where it is malformed."""
+        try:
+            smallest = minimum_size(int(document["step"]), len(document["levels"]))
+            return cls(str(document["name"]), smallest, float(document["maximum_factor"]))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+def minimum_size(step: int, levels: int) -> int:
+    """Smallest side of a result that every level of a cascade can process."""
+    return 8 * int(step ** (levels - 1))
+
+
+def check_sizes(result: Sequence[int], measured: Sequence[int], limits: Limits) -> None:
+    """Raise MRCascadeError unless a prior with these limits can make (H, W) of (h, w) pixels.
+
+    Sizes alone tell, so that nothing has to be built for a factor that is far too large.
+    """
+    check_maximum(max(n / m for n, m in zip(result, measured, strict=True)), limits)
+    if min(result) < limits.minimum_size:
+        raise MRCascadeError(
+            f"the result would be {result[0]}x{result[1]}; prior {limits.prior!r} needs at least"
+            f" {limits.minimum_size} pixels per side"
+        )
+
+
+def check_maximum(factor: float, limits: Limits) -> None:
+    """Raise MRCascadeError for a factor that is larger than the prior was trained for."""
+    if factor > limits.maximum_factor:
+        raise MRCascadeError(
+            f"factor {factor:g} is larger than prior {limits.prior!r} can do"
+            f" ({limits.maximum_factor:g}x)"
+        )
 
 
 def file_sha256(path: Path) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from mrcascade.border import NO_MARGINS, Margins, find_margins
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
-from mrcascade.modes import check_mode, default_mode
+from mrcascade.modes import default_mode
 from mrcascade.named_prior import as_prior
 from mrcascade.noise_estimate import estimate_noise, slices_for_noise
 from mrcascade.operators import (
@@ -25,7 +25,7 @@ from mrcascade.operators import (
     sampled_error,
 )
 from mrcascade.prior import CascadePrior
-from mrcascade.prior_format import PRIOR_FILE
+from mrcascade.prior_format import PRIOR_FILE, check_sizes
 from mrcascade.samplers import (
     RECIPES,
     CascadePlan,
@@ -33,11 +33,11 @@ from mrcascade.samplers import (
     Progress,
     SamplerSettings,
     image_seed,
-    parse_changes,
     plan_cascade,
     reconstruct,
     single_scale,
 )
+from mrcascade.settings import read_mode
 
 Callback = Callable[[Progress], None]
 # What is wrong with a measurement of so many channels, and what to do.
@@ -140,10 +140,10 @@ def super_resolve(
     if not scale > 0:
         raise MRCascadeError("the measurement is zero almost everywhere; nothing to restore")
     if noise is None:
-        noise = estimate_noise(stack[i] for i in slices_for_noise(len(stack))) / scale
+        noise = estimate_noise(stack[i] for i in slices_for_noise(len(stack))).sigma / scale
     if margins is None:
-        chosen = slices_for_noise(len(stack)) if plan is None else []
-        margins = find_margins((stack[i] for i in chosen), operator, scale)
+        chosen = (stack[i] for i in slices_for_noise(len(stack)))
+        margins = find_margins(chosen, operator, scale) if plan is None else NO_MARGINS
     full = margins.operator(operator) if plan is None else plan.operator
     plan = make_plan(prior, full, noise, settings) if plan is None else plan
     y = to_channels(margins.extend(stack / scale), prior.device)
@@ -197,7 +197,7 @@ def resolve_settings(
     run, and for one that cannot give the samples.
     """
     mode = default_mode(samples) if mode is None else mode
-    settings = _recipe(prior, mode) if isinstance(mode, str) else mode
+    settings = _recipe(prior, mode, samples) if isinstance(mode, str) else mode
     if settings.steps is not None and not prior.generative:
         raise MRCascadeError(
             f"prior {prior.name!r} is a regression network and has no samples; use mode 'mean'"
@@ -212,13 +212,14 @@ def resolve_settings(
     return replace(settings, steps=steps)
 
 
-def _recipe(prior: CascadePrior, mode: str) -> SamplerSettings:
+def _recipe(prior: CascadePrior, mode: str, samples: int) -> SamplerSettings:
     """The settings that a mode's name and changes stand for."""
-    name, *changes = mode.split(":")
-    check_mode(name)
-    changed = parse_changes(f"mode {mode!r}", RECIPES[name], changes)
+    name, changed = read_mode(mode)
+    # Samples of noisy data with less fresh noise would spread less than they err.
+    spreading = samples > 1 and "observed_zeta" in RECIPES[name].tunable
+    full = {"observed_zeta": 1.0} if spreading else {}
     try:
-        return replace(RECIPES[name], **{**prior.tuned(name), **changed})
+        return replace(RECIPES[name], **{**full, **prior.tuned(name), **changed})
     except (MRCascadeError, TypeError, ValueError) as error:  # what was changed is right by itself
         raise MRCascadeError(
             f"prior {prior.name!r}: 'sampling' in its {PRIOR_FILE} has a setting of {name!r}"
@@ -293,16 +294,7 @@ def check_measurement(stack: np.ndarray, operator: LinearOperator, prior: Cascad
     channels = 2 if np.iscomplexobj(stack) else 1
     if channels != prior.channels:
         raise MRCascadeError(f"prior {prior.name!r} {_OTHER_KIND[channels]}")
-    if min(operator.in_shape) < prior.minimum_size:
-        raise MRCascadeError(
-            f"the result would be {operator.in_shape[0]}x{operator.in_shape[1]}; prior"
-            f" {prior.name!r} needs at least {prior.minimum_size} pixels per side"
-        )
-    ratio = max(n / m for n, m in zip(operator.in_shape, operator.out_shape, strict=True))
-    if ratio > prior.maximum_factor:
-        raise MRCascadeError(
-            f"factor {ratio:g} is larger than prior {prior.name!r} can do ({prior.maximum_factor}x)"
-        )
+    check_sizes(operator.in_shape, operator.out_shape, prior.limits)
 
 
 def to_channels(stack: np.ndarray, device: str | torch.device = "cpu") -> Tensor:

@@ -68,7 +68,7 @@ def test_the_derivative_dataset(raw: Path, tmp_path: Path, sr: Sr, samples: int)
     assert (sidecar["EchoTime"], sidecar["RepetitionTime"], sidecar["FlipAngle"]) == (0.08, 4, 120)
     assert "EffectiveEchoSpacing" not in sidecar
     assert sidecar["Prior"] == "random"
-    assert sidecar["Request"]["seed"] == 0
+    assert sidecar["Request"]["Seed"] == 0
     folder = (output / T2W[1]).parent
     assert all((folder / file).resolve().is_file() for file in sidecar["Files"].values())
 

@@ -46,11 +46,11 @@ def test_its_slices_are_those_of_the_same_array(tmp_path: Path) -> None:
     plain, dicom = find_files(tmp_path, "test", table)
     image, stack, acquired = read_slices(dicom.data)
     np.testing.assert_array_equal(stack, pixels)
-    assert acquired == (16, 18)
+    assert (acquired.matrix, acquired.evidence) == ((16, 18), "its header")
     assert image.format == "dicom"
     truths = [load_truth(file, (2, 2)) for file in (plain, dicom)]
     np.testing.assert_array_equal(*(truth.stack for truth in truths))
-    assert all(truth.known for truth in truths)
+    assert [truth.told_by for truth in truths] == ["table", "header"]
 
 
 def test_training_and_a_manifest_take_series(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import nibabel as nib
@@ -12,9 +13,13 @@ import numpy as np
 import pytest
 from dicom_series import SPACING, phantom, series
 
-from mrcascade.acquired import EDGE_DB, SHORTEST, _edge, matrix_with_signal
-from mrcascade.io import read_image
+from mrcascade.acquired import SHORTEST, matrix_with_signal
+from mrcascade.dataset import fourier_crop
+from mrcascade.evaluation.data import find_files, load_truth
+from mrcascade.io import SliceStore, StackOrder, open_source, read_image, to_slices
 from mrcascade.noise_estimate import slices_for_noise
+from mrcascade.pipeline.acquired import crop_to_acquired
+from mrcascade.training.slices import load_volumes
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("MRCASCADE_DATA", ROOT.parent / "shared" / "data"))
@@ -25,6 +30,23 @@ def stored_slices(facts: dict) -> np.ndarray:
     image = nib.load(DATA / facts["file"])
     stack = np.moveaxis(np.asarray(image.dataobj), facts.get("slice_axis", 2), 0)
     return stack[slices_for_noise(len(stack))]
+
+
+# Weights of the frequencies up to the border of k-space, which is at 1.
+FILTERS = {
+    "none": lambda k: k < 1,
+    "fermi": lambda k: (k < 1) / (1 + np.exp((k - 0.9) / 0.04)),
+    "tukey": lambda k: (k < 1) * np.cos(np.pi / 2 * np.clip((k - 0.6) / 0.4, 0, 1)) ** 2,
+    "hann": lambda k: (k < 1) * np.cos(np.pi / 2 * k) ** 2,
+}
+
+
+def apodised(stack: np.ndarray, share: float, axis: int, name: str) -> np.ndarray:
+    """Complex slices whose k-space ends at a share of the Nyquist frequency."""
+    frequencies = 2 * np.abs(np.fft.fftfreq(stack.shape[axis])) / share
+    shape = [-1 if a == axis else 1 for a in range(stack.ndim)]
+    weights = FILTERS[name](frequencies).reshape(shape)
+    return np.fft.ifft(np.fft.fft(stack, axis=axis) * weights, axis=axis)
 
 
 def zero_filled(stack: np.ndarray, size: int, axis: int) -> np.ndarray:
@@ -44,39 +66,143 @@ def manifest() -> list[dict]:
     return json.loads(path.read_text()) if path.is_file() else []
 
 
-@pytest.mark.skipif(not manifest(), reason=f"no real images at {DATA}")
-def test_every_real_image_is_told_right() -> None:
-    """62 files: 16 knee series and 2 of the brain were zero-filled along one axis, no other was."""
-    found = {True: 0, False: 0}
-    for facts in manifest():
+needs_data = pytest.mark.skipif(not manifest(), reason=f"no real images at {DATA}")
+FULL = (
+    "prostatex0001_t2w_tra",
+    "prostatex0000_t2w_sag",
+    "fnndsc_sag01",
+    "studyforrest02",
+    "sct019_mt0",
+    "spinegeneric_unf05_mtoff",
+)
+
+
+def full_images() -> list[tuple[str, np.ndarray]]:
+    """Six slices of images whose whole matrix was acquired."""
+    chosen = [f for f in manifest() if any(name in f["file"] for name in FULL)]
+    found = [(f["file"], stored_slices(f).astype(np.float64)) for f in chosen]
+    return [(name, stack[:: max(1, len(stack) // 6)]) for name, stack in found]
+
+
+@needs_data
+@pytest.mark.parametrize("splits", [("train",), ("val", "test")])
+def test_every_real_image_is_told_right(splits: tuple[str, ...]) -> None:
+    """Nine of ten axes with an effective size below 0.9 of the stored one are found within 8 %,
+    and no full axis is taken for a smaller one. The thresholds were set on the training images."""
+    narrow, missed = 0, []
+    for facts in (f for f in manifest() if f["split"] in splits):
         stack = stored_slices(facts)
-        seen, true = matrix_with_signal(stack), facts["effective_matrix"]
-        for size, effective, stored in zip(seen, true, stack.shape[1:], strict=True):
-            found[effective < stored] += 1
-            assert (size < stored) == (effective < stored), facts["file"]
-            assert abs(size - effective) <= 0.06 * effective, (facts["file"], size)
-    assert found == {True: 18, False: 106}
+        seen = matrix_with_signal(stack)
+        sizes = zip(seen, facts["effective_matrix"], stack.shape[1:], strict=True)
+        for size, effective, stored in sizes:
+            if effective == stored:
+                assert size == stored, facts["file"]
+            elif effective < 0.9 * stored:
+                narrow += 1
+                if size == stored or abs(size - effective) > 0.08 * effective:
+                    missed.append((facts["file"], stored, effective, size))
+    assert narrow > 30
+    assert len(missed) <= 0.1 * narrow, missed
 
 
-@pytest.mark.skipif(not manifest(), reason=f"no real images at {DATA}")
+@needs_data
+def test_measurements_fill_their_matrix() -> None:
+    """Low-resolution images that were made by cropping k-space: 1 % false alarms at most."""
+    judged, alarms = 0, []
+    for facts in (f for f in manifest() if f["split"] != "train"):
+        effective = facts["effective_matrix"]
+        stack = stored_slices(facts)
+        stack = fourier_crop(stack[:: max(1, len(stack) // 6)].astype(np.float32), effective)
+        halves, quarters = ([n // factor for n in effective] for factor in (2, 4))
+        for size in (halves, quarters, (54, 45), (64, 64), (80, 80), (96, 96)):
+            measured = fourier_crop(stack, size)
+            judged += sum(n >= SHORTEST for n in measured.shape[1:])
+            if (seen := matrix_with_signal(measured)) != measured.shape[1:]:
+                alarms.append((facts["file"], measured.shape, seen))
+    assert judged > 400
+    assert len(alarms) <= 0.01 * judged, alarms
+
+
+@needs_data
 @pytest.mark.parametrize("axis", [1, 2])
-@pytest.mark.parametrize("share", [0.55, 0.7, 0.8, 0.85])
+@pytest.mark.parametrize("share", [0.25, 0.55, 0.7, 0.85])
 def test_full_real_images_that_are_zero_filled(share: float, axis: int) -> None:
-    names = ("prostatex0001_t2w_tra", "prostatex0000_t2w_sag", "fnndsc_sag01", "studyforrest02")
-    for facts in (f for f in manifest() if any(name in f["file"] for name in names)):
-        stack = stored_slices(facts)[::4]
+    for name, stack in full_images():
         count = stack.shape[axis]
         size = round(share * count)
         seen = matrix_with_signal(zero_filled(stack, size, axis))
-        assert 0.99 * size - 1 <= seen[axis - 1] <= 1.1 * size, facts["file"]
+        assert abs(seen[axis - 1] - size) <= 0.03 * size + 2, name
         assert seen[2 - axis] == stack.shape[3 - axis]
 
 
-def test_white_noise_has_no_edge() -> None:
+@needs_data
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+@pytest.mark.parametrize("share", [0.5, 0.7])
+def test_apodised_real_images(share: float, noise: float, name: str) -> None:
+    """Scanners filter signal and noise alike. The edge is on the slope, inside the end."""
     rng = np.random.default_rng(0)
-    power = (np.abs(np.fft.fft2(rng.normal(size=(8, 128, 96)))) ** 2).sum((0, 2))
-    assert _edge(power)[0] < EDGE_DB / 2
-    assert matrix_with_signal(rng.normal(size=(4, 128, 96))) == (128, 96)
+    for file, stack in full_images():
+        sigma = noise * np.quantile(stack, 0.999)
+        noisy = stack + sigma * (rng.normal(size=(2, *stack.shape)) * [[[[1]]], [[[1j]]]]).sum(0)
+        seen = matrix_with_signal(np.abs(apodised(noisy, share, 1, name)))
+        assert 0.8 * share < seen[0] / stack.shape[1] < 1.03 * share, file
+        assert seen[1] == stack.shape[2]
+
+
+@needs_data
+def test_what_happens_to_images_is_no_edge() -> None:
+    """Little smoothing, noise, an air offset, padding, 8 bits and masked air."""
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(0)
+    for name, stack in full_images():
+        top = np.quantile(stack, 0.999)
+        noise = 0.02 * top * rng.normal(size=(2, *stack.shape))
+        changed = {
+            "smooth": gaussian_filter(stack, (0, 0.7, 0.7)).round(),
+            "noisy": np.hypot(stack + noise[0], noise[1]),
+            "offset": stack - 1024,
+            "padded": np.pad(stack, ((0, 0), (30, 40), (20, 60)), constant_values=-1024),
+            "8 bit": (255 * stack / top).clip(0, 255).round(),
+            "masked": np.where(stack > 0.1 * top, stack, 0),
+            "one slice": stack[3:4],
+        }
+        for kind, images in changed.items():
+            assert matrix_with_signal(images) == images.shape[1:], (name, kind)
+
+
+@needs_data
+def test_padding_hides_no_edge() -> None:
+    for name, stack in full_images():
+        small = zero_filled(stack, round(0.6 * stack.shape[1]), 1)
+        padded = np.pad(small, ((0, 0), (20, 30), (10, 0)), constant_values=-5)
+        rows, columns = matrix_with_signal(padded)
+        assert abs(rows / padded.shape[1] - 0.6) < 0.02, name
+        assert columns == padded.shape[2]
+
+
+@needs_data
+@pytest.mark.parametrize(("upper", "share"), [(0.7, 0.7), (1.0, 1.0)])
+def test_the_longer_end_of_complex_images_counts(upper: float, share: float) -> None:
+    """Partial Fourier: sampled up to 0.3 of the Nyquist frequency on one side alone."""
+    name, stack = full_images()[0]
+    frequencies = 2 * np.fft.fftfreq(stack.shape[1])
+    kept = (frequencies > -0.3) & (frequencies < upper)
+    for mask in (kept, kept[-np.arange(len(kept))]):
+        images = np.fft.ifft(np.fft.fft(stack, axis=1) * mask[:, None], axis=1)
+        rows, columns = matrix_with_signal(images)
+        assert abs(rows / stack.shape[1] - share) < 0.02, name
+        assert columns == stack.shape[2]
+
+
+def test_white_noise_and_constants_have_no_edge() -> None:
+    rng = np.random.default_rng(0)
+    for slices in (1, 4, 16):
+        for kind in (rng.normal(size=(slices, 128, 96)), np.full((slices, 128, 96), 7)):
+            assert matrix_with_signal(kind) == (128, 96)
+    with pytest.raises(ValueError, match="at least one"):
+        matrix_with_signal([])
 
 
 def test_short_axes_are_not_judged() -> None:
@@ -214,3 +340,45 @@ def test_a_header_is_exact_and_a_spectrum_is_not(
     assert sr(folder, "--acquired-matrix", "auto") == 0
     rows = read_image(tmp_path / "out" / "s_desc-sr2x.dicom").shape[1]
     assert abs(rows / 2 - expected) <= (0 if expected == stated else 0.06 * expected)
+
+
+# ---- one rule for sr, evaluate and train ----
+
+
+def test_all_commands_see_the_same_matrix(tmp_path: Path, sr: Callable) -> None:
+    """An interpolated file without a manifest: its truth is what `sr` crops it to, to the bit."""
+    stack = zero_filled(phantom((4, 96, 80)).astype(float), 64, 1)
+    data, axes = np.moveaxis(stack, 0, 2).astype(np.int16), (0, 1)
+    (tmp_path / "data").mkdir()
+    path = tmp_path / "data" / "a.nii"
+    nib.save(nib.Nifti1Image(data, AFFINE), path)
+    assert sr(path, "--acquired-matrix", "auto") == 0
+    sidecar = json.loads((tmp_path / "out" / "a_desc-sr2x.json").read_text())
+    matrix = tuple(sidecar["AcquiredMatrix"])
+    assert matrix[0] < 70
+
+    (file,) = find_files(tmp_path / "data", "test")
+    truth = load_truth(file, (1.0, 1.0))
+    assert (truth.told_by, truth.matrix, truth.stack.shape[1:]) == ("spectrum", matrix, matrix)
+    with ExitStack() as stores:
+        source = stores.enter_context(open_source(path))
+        order = StackOrder(source.shape, source.layout, axes)
+        measured = stores.enter_context(SliceStore(tmp_path, order, np.dtype(np.float32)))
+        for number, image in enumerate(to_slices(read_image(path), axes)):
+            measured.write(number, image[None])
+        cropped, _ = crop_to_acquired(measured, matrix, tmp_path, stores)
+        np.testing.assert_array_equal(truth.stack, cropped.read(0, len(cropped)))
+    (volume,) = load_volumes(tmp_path / "data", 1, (2,))
+    np.testing.assert_array_equal(volume.slices, truth.stack)
+
+
+@pytest.mark.parametrize(("matrix", "told"), [(None, "spectrum"), ("96,80", "table")])
+def test_a_table_goes_before_the_spectrum(tmp_path: Path, matrix: str | None, told: str) -> None:
+    stack = zero_filled(phantom((4, 96, 80)).astype(float), 64, 1)
+    np.save(tmp_path / "a.npy", np.moveaxis(stack, 0, 2).astype(np.float32))
+    table = tmp_path / "table.csv"
+    table.write_text(f"a.npy,{matrix}\n")
+    (file,) = find_files(tmp_path, "test", table if matrix else None)
+    truth = load_truth(file, (2.0, 2.0))
+    assert truth.told_by == told
+    assert (truth.stack.shape[1] == 96) == (told == "table")

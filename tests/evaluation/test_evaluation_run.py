@@ -61,7 +61,8 @@ def test_everything_once(
     assert main(arguments(root, output, prior_folder, *options)) == 0
     said = capsys.readouterr().out
     assert "6 slices of 3 files; 0 empty slices left out" in said
-    assert "where it is known (0 of 3 files)" in said
+    assert "acquired matrix (3 where nothing says so" in said
+    assert "counts of 3 files)" in said
     assert str(output / "table.md") in said
 
     rows, volumes = table(output / "metrics.csv"), table(output / "volumes.csv")
@@ -320,7 +321,7 @@ def test_pictures_are_shared_out_among_anatomies_and_files() -> None:
             ("--methods", "mean,paper", "--steps", "2", "--noise", "0.1"),
             "2 steps cannot be split over",
         ),
-        (("--factor", "8"), "s1_x.npy: factor 8 is larger than prior 'random' can do"),
+        (("--factor", "8"), "factor 8 is larger than prior 'random' can do"),
         (("--factor", "3"), "s1_x.npy: the result would be 30x30; prior 'random' needs at least"),
         (("--effective-matrix", "nowhere.csv"), "nowhere.csv: cannot be read"),
     ],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import choose_axes, describe_axes, from_slices, plane_name, to_slices
+from mrcascade.io import choose_axes, from_slices, plane_name, to_slices
 
 
 def rotation(axis: int, degrees: float) -> np.ndarray:
@@ -66,8 +66,9 @@ def test_isotropic_volumes_are_cut_into_axial_slices(
         ((1.09, 1.0, 1.0), (0, 1)),
         ((1.11, 1.0, 1.0), (1, 2)),
         ((1.0, 1.11, 1.0), (0, 2)),
-        ((1.0, 2.0, 2.0), (0, 1)),  # two equally coarse axes: the axial plane is one of two
-        ((2.0, 2.0, 1.0), (1, 2)),  # neither leaves the axial plane: the first coarse one
+        ((1.0, 2.0, 2.0), (1, 2)),  # square pixels, thinner slices
+        ((2.0, 2.0, 1.0), (0, 1)),
+        ((1.0, 3.0, 1.5), (0, 2)),  # no square pixels: the coarsest axis
     ],
 )
 def test_spacing_decides(
@@ -159,16 +160,6 @@ def test_plane_names_up_to_30_degrees(
     image = image_of(ramp(4, 5, 6), rotation(0, degrees) @ spaced(0.5, 0.9, 5.0))
     assert choose_axes(image) == (0, 1)
     assert plane_name(image, (0, 1)) == name
-
-
-def test_descriptions(image_of: Callable, ramp: Callable) -> None:
-    image = image_of(ramp(4, 5, 6, 2), spaced(0.5, 0.4297, 5))
-    assert describe_axes(image, (0, 1)) == (
-        "axes 0,1 (axial), 4 x 5 pixels of 0.5 x 0.4297 mm, 12 slices"
-    )
-    assert describe_axes(image_of(ramp(4, 5)), (0, 1)) == (
-        "axes 0,1 (unknown), 4 x 5 pixels, 1 slice"
-    )
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 6), (4, 5, 6, 3)])

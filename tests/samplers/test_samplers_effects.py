@@ -13,8 +13,8 @@ import torch
 from tests.conftest import SINGLE, write_random_prior
 
 from mrcascade import CascadePrior, MRCascadeError, SamplerSettings, SeparableOperator
+from mrcascade.effects import EFFECTS
 from mrcascade.restore import Restoration, super_resolve
-from mrcascade.samplers.effects import EFFECTS
 
 #: Another value for every setting that is not a number of steps.
 CHANGES: dict[str, Any] = {

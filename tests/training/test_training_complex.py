@@ -41,7 +41,7 @@ def magnitudes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prior_folder(magnitudes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained by the command, in seconds."""
     run = tmp_path_factory.mktemp("run") / "complex"
-    small = {"images": 24, "mean_images": 24, "batch": 8, "patch": 32, "coarse_patch": 16}
+    small = {"images": 48, "batch": 8, "patch": 32, "coarse_patch": 16}
     settings = [f"--set={key}={value}" for key, value in small.items()]
     arguments = ["train", "--data", str(magnitudes), "-o", str(run), "--network", "tiny"]
     with quick(), pytest.MonkeyPatch.context() as patch:
@@ -117,7 +117,7 @@ def test_a_folder_of_pairs_and_its_resumption(
     prior_folder: Path, measured: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, out = tmp_path / "pairs", tmp_path / "out"
-    magnitude, phase = save_pair(folder, measured)
+    _, phase = save_pair(folder, measured)
     options = ("--mode", "paper", "--steps", "3", "--samples", "2")
     assert restore(folder, out, prior_folder, *options) == 0
     names = {p.name for p in out.iterdir()}
@@ -130,7 +130,7 @@ def test_a_folder_of_pairs_and_its_resumption(
     assert restore(folder, out, prior_folder, *options) == 2
     assert "already exists" in capsys.readouterr().err
     assert restore(folder, out, prior_folder, *options, "--resume") == 0
-    assert f"{magnitude.name}: already done" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("already done\n")
     nib.save(nib.Nifti1Image(np.angle(measured.conj()), AFFINE), phase)
     assert restore(folder, out, prior_folder, *options, "--resume") == 2
     assert "come from other input" in capsys.readouterr().err

@@ -39,6 +39,9 @@ def test_learning_rate_ramps_stays_decays_and_ends_at_zero() -> None:
     [
         {"images": 0},
         {"mean_images": -1},
+        {"mean_images": 120_000},
+        {"mean_images": 10, "network": "small-regression"},
+        {"mean_images": 10, "network": "small-single"},
         {"batch": 0},
         {"patch": 0},
         {"cooldown_share": 0.0},
@@ -54,6 +57,44 @@ def test_impossible_settings_are_one_line(settings: dict[str, float | str]) -> N
     with pytest.raises(MRCascadeError, match=next(iter(settings))) as error:
         TrainConfig(**settings)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("network", "given", "stages"),
+    [
+        ("small", {}, [(60_000, 60_000), (60_000, 60_000), (0, 120_000)]),
+        ("small", {"images": 200}, [(100, 100), (100, 100), (0, 200)]),
+        ("small", {"images": 201}, [(100, 101), (100, 101), (0, 201)]),
+        ("small", {"images": 200, "mean_images": 0}, [(0, 200), (0, 200), (0, 200)]),
+        ("small", {"images": 200, "mean_images": 199}, [(199, 1), (199, 1), (0, 200)]),
+        ("small-single", {"images": 200}, [(0, 200)]),
+        ("small-regression", {"images": 200}, [(200, 0), (0, 0)]),
+    ],
+)
+def test_one_budget_of_patches_per_level(
+    network: str, given: dict[str, int], stages: list[tuple[int, int]]
+) -> None:
+    config = TrainConfig(network=network, **given)
+    assert [config.stages(level) for level in range(1, config.levels + 1)] == stages
+
+
+@pytest.mark.parametrize(
+    ("network", "level", "stages", "shared"),
+    [
+        ("small", 1, (40, 60), 40),
+        ("small", 3, (0, 60), None),
+        ("small-regression", 1, (40, 0), None),
+    ],
+)
+def test_settings_of_older_versions(
+    network: str, level: int, stages: tuple[int, int], shared: int | None
+) -> None:
+    text = json.dumps({"network": network, "images": 60, "mean_images": 40, "rate": 0.5})
+    upgraded, found = TrainConfig.upgraded(text, level)
+    assert found == stages
+    config = TrainConfig.from_json(upgraded)
+    assert config.stages(level) == stages
+    assert (config.mean_images, config.rate) == (shared, 0.5)
 
 
 def test_config_round_trip() -> None:

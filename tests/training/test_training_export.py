@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -42,8 +43,9 @@ def test_prior_of_a_run_loads(finished: Path, data: Path) -> None:
     for number, level in enumerate(prior.levels, start=1):
         saved = json.loads(checkpoint(finished, number)["statistics"])[0]
         assert vars(level.spec.statistics) == saved
-        regression = TINY.mean_images if level.conditional else 0
-        assert level.spec.training["images"] == regression + TINY.images
+        assert level.spec.training["images"] == TINY.images
+        branch = TINY.mean_images if level.conditional else 0
+        assert level.spec.training["config"]["mean_images"] == branch
     assert [level.spec.condition_error for level in prior.levels] == [0.95, 0.15, 0.0]
     assert prior.provenance["slices"] == 9
     assert prior.provenance["files"] == ["a/train/x.npy", "b/train/y.npy"]
@@ -103,13 +105,29 @@ def test_levels_of_different_cascades_are_not_mixed(data: Path, run: Path) -> No
 def test_command(data: Path, tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
     arguments = ["train", "--data", str(data), "-o", str(run), "--network", "tiny"]
-    arguments += ["--images", "16", "--mean-images", "8", "--batch-size", "8", "--set", "patch=32"]
+    arguments += ["--images", "24", "--mean-images", "8", "--batch-size", "8", "--set", "patch=32"]
     arguments += ["--set", "coarse_patch=16"]
     assert main([*arguments, "--levels", "2,3"]) == 0
     assert "not trained to their end" in capsys.readouterr().out
     assert not (run / "prior").exists()
     assert main([*arguments, "--levels", "1", "--name", "mine"]) == 0
-    assert capsys.readouterr().out == f"{run / 'prior'}\n"
+    said = capsys.readouterr().out.splitlines()
+    assert said.pop(0) == f"reading {data}"
+    assert said[0] == (
+        "training data: 2 files, 9 slices (a 6, b 3); to validate: 1 file, 3 slices (a 3)"
+    )
+    assert said[1].startswith("networks 'tiny': ")
+    time = r" \(about \d+ s\)"
+    assert re.fullmatch(
+        f"level 1: 8 patches for the regression branch{time}, then 16 patches for the U-Net{time},"
+        " each 32 x 32",
+        said[2],
+    )
+    assert re.fullmatch(r"in all about \d+ s", said[3])
+    ended = r": (regression|loss) \d+\.\d{3}, \d+(\.\d)? patches/s, (8|16) patches in 0:0\d"
+    assert re.fullmatch("level 1, regression branch" + ended, said[4])
+    assert re.fullmatch("level 1, U-Net" + ended, said[5])
+    assert said[6:] == [str(run / "prior")]
     assert main(arguments) == 2
     assert "use --resume" in capsys.readouterr().err
     assert main([*arguments, "--resume", "--ema-std", "0.07"]) == 0
@@ -167,7 +185,7 @@ def test_folder_of_images_trains_like_its_cache(tmp_path: Path) -> None:
         path = tmp_path / "data" / v.file
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, np.moveaxis(v.slices, 0, -1))
-    config = replace(TINY, images=8)
+    config = replace(TINY, images=8, mean_images=None)
     train_cascade(tmp_path / "data", tmp_path / "run", config, levels=[3])
     assert checkpoint(tmp_path / "run", 3)["seen"] == 8
 
@@ -185,7 +203,7 @@ def test_one_level_is_single_scale_sampling(
 ) -> None:
     y, operator = measurement
     monkeypatch.setitem(NETWORKS, "one", SINGLE)
-    config = replace(TINY, network="one", images=8)
+    config = replace(TINY, network="one", images=8, mean_images=None)
     prior = CascadePrior.from_pretrained(train_cascade(data, tmp_path / "run", config))
     assert (len(prior.levels), prior.step, prior.maximum_factor) == (1, 2, 4)
     draw = super_resolve(y, operator, prior, noise=0.0, mode="paper", steps=3)
@@ -201,7 +219,7 @@ def test_regression_network_for_4x(
 ) -> None:
     y, operator = measurement
     monkeypatch.setitem(NETWORKS, "4x", REGRESSION)
-    config = replace(TINY, network="4x", mean_images=16)
+    config = replace(TINY, network="4x", images=16, mean_images=None)
     folder = train_cascade(data, tmp_path / "run", config)
     assert (checkpoint(tmp_path / "run")["seen"], checkpoint(tmp_path / "run", 2)["seen"]) == (
         16,

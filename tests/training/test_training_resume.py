@@ -84,7 +84,7 @@ def test_killed_and_resumed_run_is_the_undisturbed_one(
     assert train_cascade(data, tmp_path, TINY, levels=[1], resume=True) is None
 
     assert_same(without_time(checkpoint(tmp_path)), without_time(checkpoint(finished)))
-    assert checkpoint(finished)["seen"] == TINY.mean_images + TINY.images
+    assert checkpoint(finished)["seen"] == TINY.images
     records = [read_log(folder / "level1.jsonl") for folder in (tmp_path, finished)]
     assert len(records[0]) == 10
     for a, b in zip(*records, strict=True):
@@ -118,19 +118,47 @@ def test_other_seeds_are_other_runs(data: Path, finished: Path) -> None:
 
 @pytest.mark.usefixtures("_no_plot")
 def test_resume_may_lengthen_a_stage_that_has_not_ended(data: Path, run: Path) -> None:
-    train_cascade(data, run, replace(TINY, images=64), levels=[3], resume=True)
-    assert checkpoint(run, 3)["seen"] == 64
-    refused(data, run, replace(TINY, mean_images=40), r"other settings \(mean_images\)")
+    train_cascade(data, run, replace(TINY, images=96), levels=[3], resume=True)
+    assert checkpoint(run, 3)["seen"] == 96
+    refused(data, run, replace(TINY, mean_images=40), "would come too late; add --mean-images 32,")
     short = trainer(data)
     short.step()
     short.save(run / "level1.ckpt")
     longer = trainer(data, config=replace(TINY, mean_images=40))
     longer.load(run / "level1.ckpt")
-    assert (longer.seen, longer.images) == (8, 88)
+    assert (longer.seen, longer.stages) == (8, (40, 40))
+
+
+def of_older_version(run: Path, level: int, branch: int, unet: int) -> None:
+    """As a version wrote it whose ``images`` were the U-Net's alone."""
+    state = checkpoint(run, level)
+    del state["stages"]
+    stored = json.loads(state["config"]) | {"images": unet, "mean_images": branch}
+    torch.save(state | {"config": json.dumps(stored), "seen": 40}, run / f"level{level}.ckpt")
+
+
+@pytest.mark.usefixtures("_no_plot")
+def test_older_runs_go_on_as_they_were_begun(data: Path, run: Path) -> None:
+    of_older_version(run, 1, 32, 48)
+    of_older_version(run, 3, 32, 48)  # of which the 32 are not its own
+    train_cascade(data, run, TINY, levels=[1], resume=True)
+    assert checkpoint(run, 1)["seen"] == 80
+    assert checkpoint(run, 1)["stages"] == [32, 48]
+    with pytest.raises(MRCascadeError, match="add --levels 3 --images 48, or use") as error:
+        train_cascade(data, run, TINY, resume=True)
+    assert "with 0 patches for the regression branch and 48 for the U-Net" in str(error.value)
+    config = replace(TINY, images=48, mean_images=None)
+    assert train_cascade(data, run, config, levels=[3], resume=True) == run / "prior"
+    assert checkpoint(run, 3)["seen"] == 48
+
+
+def test_older_runs_of_other_lengths_are_refused(data: Path, run: Path) -> None:
+    of_older_version(run, 1, 32, 24)
+    refused(data, run, TINY, "to go on, add --levels 1 --images 56 --mean-images 32, or use")
 
 
 def test_every_checkpoint_is_whole(data: Path, tmp_path: Path) -> None:
-    run = trainer(data, 3, replace(TINY, images=24))
+    run = trainer(data, 3, replace(TINY, images=24, mean_images=None))
     seen = []
 
     def look(count: int, message: str) -> None:

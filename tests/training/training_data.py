@@ -20,7 +20,7 @@ from mrcascade.training.slices import Volume, load_volumes, write_cache
 
 TINY = TrainConfig(
     network="tiny",
-    images=48,
+    images=80,
     mean_images=32,
     batch=8,
     patch=32,

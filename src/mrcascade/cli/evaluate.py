@@ -6,8 +6,8 @@ import argparse
 from contextlib import closing
 from typing import Any
 
-from mrcascade.cli import options
-from mrcascade.cli.progress import SliceBar
+from mrcascade.cli import early, options
+from mrcascade.cli.progress import ProgressBar
 
 
 def add_parser(subparsers: Any) -> None:
@@ -32,6 +32,13 @@ def add_parser(subparsers: Any) -> None:
     options.add_factor(parser)
     options.add_kernel(parser)
     options.add_noise(parser, 0.0, "(default: 0)")
+    parser.add_argument(
+        "--noise-handling",
+        choices=("estimated", "known"),
+        default="estimated",
+        help="whether methods estimate the noise from the measurement, as sr does, or are told it;"
+        " default: %(default)s",
+    )
     options.add_prior(parser)
     parser.add_argument(
         "--baselines",
@@ -63,6 +70,9 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    early.check_data(arguments.data)
+    early.check_factors(arguments.factor)
+    early.check_folder(arguments.output)
     from mrcascade.evaluation.job import Evaluation
     from mrcascade.evaluation.run import evaluate
 
@@ -74,6 +84,7 @@ def run(arguments: argparse.Namespace) -> None:
         factor=arguments.factor,
         kernel=arguments.kernel,
         noise=arguments.noise,
+        noise_handling=arguments.noise_handling,
         prior=arguments.prior,
         baselines=arguments.baselines,
         steps=arguments.steps,
@@ -90,7 +101,7 @@ def run(arguments: argparse.Namespace) -> None:
         lpips_weights=arguments.lpips_weights,
         overwrite=arguments.overwrite,
     )
-    with closing(SliceBar()) as bar:
-        written = evaluate(job, arguments.output, say=bar.say, progress=bar.start)
+    with closing(ProgressBar()) as bar:
+        written = evaluate(job, arguments.output, say=bar.say, progress=bar.counting)
     for path in written:
         print(path)

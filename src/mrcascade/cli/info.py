@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mrcascade.cli import options
 from mrcascade.errors import MRCascadeError
 from mrcascade.prior_format import (
+    BUNDLED,
     PRIOR_FILE,
     bundled_priors,
     file_sha256,
@@ -18,31 +21,41 @@ from mrcascade.prior_format import (
 )
 
 if TYPE_CHECKING:
-    from mrcascade.io import Input
+    from mrcascade.io import Input, Planes, Source
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser("info", help="describe a prior, an image file or DICOM series")
+    parser = subparsers.add_parser(
+        "info", help="list the priors; describe a prior, an image, a folder or DICOM series"
+    )
     parser.add_argument(
         "what",
+        nargs="?",
         metavar="PRIOR_OR_IMAGE",
-        help="prior name or folder, image file, or DICOM file, folder or zip",
+        help="prior name or folder, image file, folder of images, or DICOM file, folder or zip"
+        " (default: list the priors that come with the package)",
     )
     options.add_series(parser, several=False)
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.what is None:
+        print("\n".join(describe_prior(prior_folder(name))[0] for name in bundled_priors()))
+        return 0
     path = Path(arguments.what)
     if arguments.what in bundled_priors() or (path / PRIOR_FILE).is_file():
         print("\n".join(describe_prior(prior_folder(arguments.what))))
-    elif path.exists():
-        print("\n".join(describe_input(path, arguments.series)))
-    else:
+        return 0
+    if not path.exists():
         raise MRCascadeError(
             f"{arguments.what}: neither a prior (bundled: {', '.join(bundled_priors()) or 'none'})"
             " nor an image file"
         )
+    if path.is_dir() and arguments.series is None and (images := _images_in(path)):
+        return _list_folder(path, images)
+    print("\n".join(describe_input(path, arguments.series)))
+    return 0
 
 
 def describe_prior(folder: Path) -> list[str]:
@@ -55,7 +68,7 @@ def describe_prior(folder: Path) -> list[str]:
             kind += f" ({provenance['phase']} phase)"
         size = sum((folder / level["file"]).stat().st_size for level in levels) / 1e6
         lines = [
-            f"prior {document['name']}: {kind}, kernel {document['kernel']},"
+            f"prior {_name_of(folder, document)}: {kind}, kernel {document['kernel']},"
             f" {len(levels)} levels, factors up to {document['maximum_factor']}, {size:.1f} MB",
             f"folder: {folder}",
             f"SHA-256 of its {PRIOR_FILE}: {file_sha256(folder / PRIOR_FILE)}",
@@ -72,6 +85,14 @@ def describe_prior(folder: Path) -> list[str]:
     except (KeyError, TypeError, OSError) as error:
         raise MRCascadeError(f"{folder / PRIOR_FILE}: not a complete prior ({error})") from error
     return lines
+
+
+def _name_of(folder: Path, document: dict[str, Any]) -> str:
+    """The name that ``--prior`` takes, of a bundled prior with its folder; else its own."""
+    place, bundled = folder.resolve(), BUNDLED.resolve()
+    if place.is_relative_to(bundled):
+        return place.relative_to(bundled).as_posix()
+    return str(document["name"])
 
 
 def _network(networks: dict[str, Any]) -> str:
@@ -105,28 +126,78 @@ def describe_input(path: Path, series: str | None) -> list[str]:
     return [f"{path}: {len(chosen)} series", *(one.describe() for one in chosen)]
 
 
+def _images_in(folder: Path) -> list[Path]:
+    """The image files below a folder, other than DICOM."""
+    from mrcascade.io import images_below
+
+    return images_below(folder)
+
+
+def _list_folder(folder: Path, images: list[Path]) -> int:
+    """Print one line per image, then per DICOM series, by their headers; 1 where one is damaged."""
+    from mrcascade.io import (
+        SUFFIXES,
+        choose_planes,
+        describe_planes,
+        dicom_files,
+        find_series,
+        open_source,
+    )
+
+    code = 0
+    for path in images:
+        name = path.relative_to(folder).as_posix()
+        try:
+            with open_source(path) as source:
+                size = " x ".join(map(str, source.shape))
+                planes = describe_planes(source, choose_planes(source))
+                print(f"{name}: {', '.join([size, *_voxel_size(source), planes])}")
+        except MRCascadeError as error:
+            print(f"mrcascade: {error}", file=sys.stderr)
+            code = 1
+    for series in find_series(dicom_files(folder, tuple(SUFFIXES))).series:
+        print(series.describe())
+    return code
+
+
 def describe_image(image: Input) -> list[str]:
-    """Lines about an image: size, geometry, what ``sr`` would take as its planes."""
-    from mrcascade.intensity import RobustMaximum
-    from mrcascade.io import choose_axes, describe_axes, open_source
+    """Lines about an image: size and planes by its header, then what its pixels tell."""
+    from mrcascade.io import choose_planes, describe_planes, open_source
 
     with open_source(image) as source:
-        maximum = RobustMaximum(math.prod(source.shape))
-        for _, values in source.blocks():
-            maximum.add(values)
-        axes = choose_axes(source)
-        lines = [
+        planes = choose_planes(source)
+        return [
             f"{image}: {source.format}, {' x '.join(map(str, source.shape))},"
             f" {'complex' if source.dtype.kind == 'c' else 'real'}",
-            f"in plane: {describe_axes(source, axes)}",
-            f"robust maximum: {maximum.value():.6g}",
+            *(f"voxel size: {size}" for size in _voxel_size(source)),
+            f"in plane: {describe_planes(source, planes)}",
+            *([f"image: {source.origin}"] if source.origin else []),
+            *_of_pixels(source, planes),
         ]
-        if source.affine is not None:
-            spacing = " x ".join(f"{s:.4g}" for s in source.spacing)
-            lines.insert(1, f"voxel size: {spacing} mm")
-        if source.origin:
-            lines.append(f"image: {source.origin}")
-        if source.acquired is not None:
-            acquired = " x ".join(str(source.acquired.get(a, "?")) for a in axes)
-            lines.append(f"acquired matrix: {acquired} (by {source.acquired_by})")
+
+
+def _voxel_size(source: Source) -> list[str]:
+    """One text, or none without a geometry."""
+    if source.affine is None:
+        return []
+    return [" x ".join(f"{size:.4g}" for size in source.spacing) + " mm"]
+
+
+def _of_pixels(source: Source, planes: Planes) -> list[str]:
+    """Lines about what the slices themselves tell, which are read for that."""
+    from mrcascade.intensity import RobustMaximum
+    from mrcascade.io import SliceStore, StackOrder
+    from mrcascade.pipeline.acquired import acquired_by_header, acquired_by_pixels
+
+    maximum = RobustMaximum(math.prod(source.shape))
+    order = StackOrder(source.shape, source.layout, planes.axes)
+    with TemporaryDirectory() as folder, SliceStore(Path(folder), order, source.dtype) as slices:
+        for block, values in source.blocks():
+            slices.put(block, values)
+            maximum.add(values)
+        lines = [f"robust maximum: {maximum.value():.6g}"]
+        acquired = acquired_by_pixels(slices, acquired_by_header(source, planes.axes, None))
+        matrix = f"{acquired.matrix[0]} x {acquired.matrix[1]}"
+        evidence = f"by {acquired.evidence}" if acquired.evidence else "all that is stored"
+        lines.append(f"acquired matrix: {matrix} ({evidence})")
     return lines

@@ -10,6 +10,8 @@ from mrcascade.errors import MRCascadeError
 
 _DEFAULT_PRIOR = "mr-small"
 KERNELS = ("fourier", "area", "bicubic", "gaussian")
+# Of --steps and --samples, which are a few hundred; more would only fill the memory.
+LARGEST_COUNT = 100_000
 PRECISIONS = ("float32", "bfloat16", "auto")
 
 
@@ -37,9 +39,16 @@ def acquired_matrix(text: str) -> str | tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
-def add_output(parser: argparse.ArgumentParser, what: str) -> None:
+def add_output(parser: argparse.ArgumentParser, what: str, file: bool = False) -> None:
+    """``-o``; ``file``: whether it may also name the result of one input."""
+    name = "; for one input also the name of the result, such as t2_sr.nii.gz" * file
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help=f"folder for {what}"
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR|FILE" if file else "DIR",
+        help=f"folder for {what}{name}",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
 
@@ -138,8 +147,8 @@ def add_sampling(
     parser: argparse.ArgumentParser, samples_help: str, default: int | None = 1
 ) -> None:
     """``--steps``, ``--samples`` and ``--seed`` of commands that draw."""
-    parser.add_argument("--steps", type=positive, metavar="T", help="instead of the recipe's")
-    parser.add_argument("--samples", type=positive, default=default, metavar="K", help=samples_help)
+    parser.add_argument("--steps", type=bounded, metavar="T", help="instead of the recipe's")
+    parser.add_argument("--samples", type=bounded, default=default, metavar="K", help=samples_help)
     add_seed(parser)
 
 
@@ -155,7 +164,11 @@ def add_batch_size(parser: argparse.ArgumentParser) -> None:
 
 def add_axes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--axes", metavar="I,J", help="in-plane array axes (default: from the geometry)"
+        "--axes",
+        type=axes,
+        metavar="I,J",
+        help="in-plane array axes (default: by the format, the JSON file beside the image, the"
+        " header or the voxel sizes; mrcascade info says which)",
     )
 
 
@@ -234,6 +247,22 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not 1 or more")
     return value
+
+
+def bounded(text: str) -> int:
+    """A whole number of at least 1 that a computation can come to the end of."""
+    value = positive(text)
+    if value > LARGEST_COUNT:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {LARGEST_COUNT}")
+    return value
+
+
+def axes(text: str) -> str:
+    """Two different axis numbers, such as ``0,2``."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 2 or parts[0] == parts[1] or not set(parts) <= set("012"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not two of the axes 0, 1 and 2, such as 0,2")
+    return text
 
 
 def whole(text: str) -> int:

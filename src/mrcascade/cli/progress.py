@@ -1,4 +1,4 @@
-"""The progress bar of commands that count slices."""
+"""Progress of the commands that take long: a bar on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -7,37 +7,104 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from mrcascade.duration import clock
+
+# Between two lines: a log of ten minutes gets 20 of them, one of ten hours about 100.
+LINE_SECONDS = 30.0
+LINE_SHARE = 1 / 20  # of the time since the first piece of work began
 _REDRAW_SECONDS = 0.2
+_BAR = (
+    "{desc}{percentage:3.0f}%|{bar}| {n:{DIGITS}}/{total} {unit} [{elapsed}<{remaining}{postfix}]"
+)
 
 
-class SliceBar:
-    """A bar that starts when the number of slices is known, once for each evaluation."""
+class ProgressBar:
+    """Progress of one piece of work after another, on stderr; results and notes go to stdout."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "slices", fractions: bool = False) -> None:
+        """unit: what is counted. fractions: whether part of one shows in the count."""
+        self._unit, self._digits = unit, ".1f" if fractions else ".0f"
+        self._terminal = sys.stderr.isatty()
         self._bar: Any = None
-        self._drawn = 0.0
+        self._begun: float | None = None  # when the first piece began
+        self._line_due = 0.0
+        self._name, self._total, self._first, self._started = "", 0, 0.0, 0.0
 
-    def start(self, slices: int) -> Callable[[int, str], None]:
-        """A bar of ``slices``; returns its callback (slices done, what is being done)."""
-        from tqdm import tqdm
-
+    def start(self, total: int, done: float = 0, name: str = "") -> None:
+        """Begin a piece of work of ``total`` units, of which ``done`` are there already."""
         self.close()
-        # Methods differ a thousandfold in cost, so the estimate averages over the whole run.
-        self._bar = tqdm(total=slices, unit="slice", smoothing=0, disable=None, file=sys.stderr)
-        return self._advance
+        self._name, self._total, self._first = name, total, done
+        self._started = monotonic()
+        if self._begun is None:
+            self._begun, self._line_due = self._started, self._started + LINE_SECONDS
+        if self._terminal:
+            from tqdm import tqdm
 
-    def _advance(self, slices: int, text: str) -> None:
-        self._bar.set_postfix_str(text, refresh=False)
-        self._bar.update(slices)
-        if not slices and monotonic() > self._drawn + _REDRAW_SECONDS:
-            self._drawn = monotonic()
-            self._bar.refresh()  # `update` draws only when the count moves
+            self._bar = tqdm(
+                total=total,
+                initial=done,
+                unit=self._unit,
+                desc=f"{name}: " if name else "",
+                bar_format=_BAR.replace("{DIGITS}", self._digits),
+                smoothing=0,  # what is counted differs in cost, so the whole run is averaged
+                miniters=0,  # also where only the text moves
+                mininterval=_REDRAW_SECONDS,
+                file=sys.stderr,
+            )
+
+    def at(self, done: float, text: str = "") -> None:
+        """Show that ``done`` units are there; ``text`` says more."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.update(done - self._bar.n)
+        elif (now := monotonic()) >= self._line_due:
+            print(self._line(done, text), file=sys.stderr, flush=True)
+            assert self._begun is not None
+            self._line_due = now + max(LINE_SECONDS, LINE_SHARE * (now - self._begun))
+
+    def counting(self, total: int, done: int = 0, name: str = "") -> Callable[[int, str], None]:
+        """`start`, and a callback (units done since the last call, text)."""
+        self.start(total, done, name)
+        count = done
+
+        def advance(units: int, text: str) -> None:
+            nonlocal count
+            count += units
+            self.at(count, text)
+
+        return advance
+
+    def remaining(self, done: float) -> float | None:
+        """Seconds until the piece of work ends, None before any of it is done."""
+        if done <= self._first:
+            return None
+        return self.elapsed * max(self._total - done, 0) / (done - self._first)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the piece of work began."""
+        return monotonic() - self._started
 
     def say(self, line: str) -> None:
-        """A line of output."""
-        print(line)
+        """Print a line of output."""
+        if self._bar is None:
+            print(line, flush=True)
+        else:
+            self._bar.write(line)  # a plain line into a running bar would tear it
 
     def close(self) -> None:
-        """End the bar, if one has started."""
+        """End the bar, if there is one."""
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
+
+    def _line(self, done: float, text: str) -> str:
+        remaining = self.remaining(done)
+        parts = [
+            f"{done:{self._digits}} of {self._total} {self._unit}"
+            f" ({100 * done / max(self._total, 1):.0f} %)",
+            f"{clock(self.elapsed)} elapsed",
+            *([] if remaining is None else [f"{clock(remaining)} remaining"]),
+            *([text] if text else []),
+        ]
+        return (f"{self._name}: " if self._name else "") + ", ".join(parts)

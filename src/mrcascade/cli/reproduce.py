@@ -9,8 +9,8 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from mrcascade.cli import options
-from mrcascade.cli.progress import SliceBar
+from mrcascade.cli import early, options
+from mrcascade.cli.progress import ProgressBar
 
 
 def add_parser(subparsers: Any) -> None:
@@ -41,6 +41,8 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    early.check_data(arguments.data)
+    early.check_folder(arguments.output)
     from mrcascade.evaluation.job import Evaluation
     from mrcascade.evaluation.study import read_study, run_study
 
@@ -58,14 +60,14 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.split:
         study = replace(study, split=arguments.split)
     command = shlex.join(["mrcascade", *sys.argv[1:]])
-    with closing(SliceBar()) as bar:
+    with closing(ProgressBar()) as bar:
         written = run_study(
             study,
             common,
             arguments.output,
             command,
             say=bar.say,
-            progress=bar.start,
+            progress=bar.counting,
         )
     for path in written:
         print(path)

@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mrcascade.cli import options
+from mrcascade.cli import early, options
+from mrcascade.factors import factor_label
 
 
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("simulate", help="make a low-resolution measurement of an image")
     parser.add_argument("input", type=Path, help="DICOM, NIfTI, fastMRI, .npy, grey PNG or TIFF")
-    options.add_output(parser, "the measurement and its sidecar")
+    options.add_output(parser, "the measurement and its sidecar", file=True)
     options.add_factor(parser)
     options.add_kernel(parser)
     options.add_noise(parser, 0.0, "(default: 0)")
@@ -25,6 +26,14 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    early.check_factors(arguments.factor)
+    made, kind = f"low{factor_label(arguments.factor)}", arguments.format
+    early.check_output(arguments.output, [arguments.input], made, kind, arguments.overwrite)
+    from mrcascade.sizes import check_reduction
+
+    with early.header_of(arguments.input, arguments.axes) as found:
+        if found:
+            check_reduction(*found, arguments.factor)
     from mrcascade.io import format_of, only_series, pair_of
     from mrcascade.pipeline import Simulation, simulate_file
 

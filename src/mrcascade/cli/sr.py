@@ -7,19 +7,22 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcascade.cli import options
+from mrcascade.cli import early, options
+from mrcascade.cli.progress import ProgressBar
+from mrcascade.duration import rounded
 from mrcascade.errors import MRCascadeError
+from mrcascade.factors import factor_label
 from mrcascade.modes import MODES, default_mode
+from mrcascade.settings import read_mode
 
 if TYPE_CHECKING:
-    from mrcascade.pipeline import Batch, Done, Item
+    from mrcascade.io import Pseudonyms
+    from mrcascade.pipeline import Batch, Done, Item, SlicesDone
     from mrcascade.pipeline.common import Report
-    from mrcascade.samplers import Progress
-
-    Tick = Callable[[Progress], None]
 
 
 def add_parser(subparsers: Any) -> None:
@@ -32,7 +35,7 @@ def add_parser(subparsers: Any) -> None:
         help="DICOM series (folder, files or zip), image files (NIfTI, fastMRI, .npy, grey PNG or"
         " TIFF), folders of them, BIDS datasets, or .txt lists of paths",
     )
-    options.add_output(parser, "result, uncertainty, preview and sidecar")
+    options.add_output(parser, "result, uncertainty, preview and sidecar", file=True)
     options.add_factor(parser)
     options.add_prior(parser)
     options.add_kernel(parser)
@@ -66,6 +69,14 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="DICOM: leave out who the patient is, in headers, sidecar and names of outputs",
     )
+    parser.add_argument(
+        "--salt-file",
+        type=Path,
+        metavar="FILE",
+        help="secret of --deidentify, made where it is missing: jobs that share it give a series"
+        " the same name and UIDs, as --resume and --num-parts need; keep it from the results"
+        " (default: a secret that is forgotten)",
+    )
     options.add_batch_size(parser)
     options.add_device(parser)
     options.add_precision(parser)
@@ -89,12 +100,14 @@ def add_parser(subparsers: Any) -> None:
         help="which one, from 0 to N - 1; default: %(default)s",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="print size, time and memory; write nothing"
+        "--dry-run", action="store_true", help="print size, time and memory; write no result"
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    _refuse_early(arguments)
+    from mrcascade.io import check_one_result
     from mrcascade.pipeline import (
         Batch,
         Part,
@@ -119,9 +132,9 @@ def run(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
         format=arguments.format,
         acquired=arguments.acquired_matrix,
-        deidentify=arguments.deidentify,
     )
     part = Part(arguments.part_id, arguments.num_parts)
+    _check_salt(arguments)
     device = options.resolve_device(arguments.device)
     precision = options.resolve_precision(arguments.precision, device)
     prior = CascadePrior.from_pretrained(arguments.prior, device, precision)
@@ -132,12 +145,60 @@ def run(arguments: argparse.Namespace) -> int:
         )
     items = find_inputs(arguments.inputs, arguments.series, arguments.bids_filter, prior.channels)
     check_dataset(items, arguments.output)
+    job = replace(job, deidentify=_pseudonyms(arguments))
     check_names(items, arguments.output, job)
+    check_one_result(arguments.output, max(len(items), part.count))
     items = part.of(items)
     batch = Batch(items, arguments.output, prior, job, part, arguments.resume)
     if arguments.dry_run:
         return each(items, _estimating(batch))
     return _report(_restore(batch))
+
+
+def _refuse_early(arguments: argparse.Namespace) -> None:
+    read_mode(arguments.mode or default_mode(arguments.samples))
+    limits = early.check_factors(arguments.factor, arguments.prior)
+    overwrite = arguments.overwrite or arguments.resume
+    made = f"sr{factor_label(arguments.factor)}"
+    early.check_output(arguments.output, arguments.inputs, made, arguments.format, overwrite)
+    if len(arguments.inputs) > 1:  # each fails by itself
+        return
+    from mrcascade.sizes import check_enlargement
+
+    with early.header_of(arguments.inputs[0], arguments.axes) as found:
+        if found and limits and arguments.acquired_matrix is None:
+            source, planes = found
+            matrix = [source.shape[axis] for axis in planes.axes]
+            check_enlargement(source, planes, matrix, arguments.factor, limits)
+
+
+def _check_salt(arguments: argparse.Namespace) -> None:
+    """Raise MRCascadeError where the secret of --deidentify is missing, useless or in danger."""
+    salt: Path | None = arguments.salt_file
+    if salt is not None and not arguments.deidentify:
+        raise MRCascadeError("--salt-file is the secret of --deidentify; leave it out, or add that")
+    if salt is not None and arguments.output.resolve() in salt.resolve().parents:
+        raise MRCascadeError(
+            f"--salt-file {salt}: lies in the folder of the results, where its secret is none; keep"
+            " it elsewhere"
+        )
+    if salt is None and arguments.deidentify and (arguments.resume or arguments.num_parts > 1):
+        option = "--resume" if arguments.resume else "--num-parts"
+        raise MRCascadeError(
+            f"--deidentify with {option} needs --salt-file FILE, or no run finds the names that"
+            " another one gives; the file is made where it is missing"
+        )
+
+
+def _pseudonyms(arguments: argparse.Namespace) -> Pseudonyms | None:
+    from mrcascade.io import Pseudonyms
+
+    salt: Path | None = arguments.salt_file
+    if not arguments.deidentify:
+        return None
+    if salt is None or (arguments.dry_run and not salt.exists()):  # which writes nothing
+        return Pseudonyms()
+    return Pseudonyms.of_file(salt)
 
 
 def each(items: Sequence[Item], work: Callable[[Item], None]) -> int:
@@ -167,22 +228,56 @@ def _failures(failed: Sequence[Item], count: int) -> int:
 
 
 def _restore(batch: Batch) -> list[Done]:
-    """Run a batch. One file tells all of its decisions and its outputs; of several each gets one
-    line, and the record holds the rest."""
+    """Run a batch. Notes begin with the file's name where there are several files."""
     count = len(batch.items)
-    with closing(_Bar()) as bar:
+    with closing(ProgressBar(fractions=True)) as bar:
+        rest = _Rest(bar, count)
 
-        def begin(number: int, item: Item) -> tuple[Report, Callable[[int], Tick]]:
-            bar.name = f"{number + 1}/{count} {item.name}" if count > 1 else ""
-            return (bar.say if count == 1 else lambda line: None), bar.start
+        def begin(number: int, item: Item) -> tuple[Report, Callable[[int], SlicesDone]]:
+            rest.files = count - number - 1
+            numbered = f"{number + 1}/{count} {item.name}" if count > 1 else ""
+
+            def start(slices: int) -> SlicesDone:
+                bar.start(slices, name=numbered)
+                return lambda done: bar.at(done, rest.text(done))
+
+            return (lambda line: bar.say(f"{item.name}: {line}" if count > 1 else line)), start
 
         def end(done: Done) -> None:
-            if count > 1:
-                bar.say(f"{bar.name}: {done.status}, {done.seconds:.1f} s")
+            bar.close()
+            rest.add(done)
+            if count > 1 and done.status != "skipped":  # of which a note has told
+                ended = f"{count - rest.files}/{count} {done.item.name}"
+                bar.say(f"{ended}: {done.status}, {done.seconds:.1f} s")
             if done.error and count > 1:
                 print(f"mrcascade: {done.error}", file=sys.stderr)
 
         return batch.run(begin=begin, end=end)
+
+
+class _Rest:
+    """What is left of a batch. files: those after the present one."""
+
+    def __init__(self, bar: ProgressBar, files: int) -> None:
+        self._bar, self.files = bar, files
+        self._seconds: list[float] = []
+
+    def add(self, done: Done) -> None:
+        """Files that were skipped, or failed, do not tell how long others take."""
+        if done.status == "done":
+            self._seconds.append(done.seconds)
+
+    def text(self, slices: float) -> str:
+        """How many files are left and how long all take, once ``slices`` of this one are done."""
+        remaining = self._bar.remaining(slices)
+        if not self.files:
+            return ""
+        left = f"{self.files} more file{'s' * (self.files > 1)}"
+        if remaining is None:
+            return left
+        seconds = [*self._seconds, self._bar.elapsed + remaining]
+        total = remaining + self.files * sum(seconds) / len(seconds)
+        return f"{left}, about {rounded(total)} for all"
 
 
 def _report(results: Sequence[Done]) -> int:
@@ -212,29 +307,3 @@ def _estimating(batch: Batch) -> Callable[[Item], None]:
         print(done if job is None else estimator.file(item, batch.output, job.overwrite))
 
     return work
-
-
-class _Bar:
-    """A progress bar over network evaluations, from when their number is known."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self.name = ""
-
-    def start(self, total: int) -> Tick:
-        from tqdm import tqdm
-
-        self.close()
-        self._bar = tqdm(total=total, unit="eval", desc=self.name, disable=None, file=sys.stderr)
-        return lambda event: self._bar.update(event.denoised.shape[0])
-
-    def say(self, line: str) -> None:
-        if self._bar is None:
-            print(line)
-        else:
-            self._bar.write(line)  # a plain line into a running bar would tear it
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None

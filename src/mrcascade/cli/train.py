@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from mrcascade.cli import options
+from mrcascade.cli import early, options
+from mrcascade.cli.progress import ProgressBar
 from mrcascade.errors import MRCascadeError
+from mrcascade.prior_format import prior_folder
 
 
 def add_parser(subparsers: Any) -> None:
@@ -38,13 +39,13 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--name", help="of the prior (default: the run folder's)")
     parser.add_argument(
-        "--images", type=options.positive, metavar="N", help="patches per level for the U-Net"
+        "--images", type=options.positive, metavar="N", help="patches per level (default: 120000)"
     )
     parser.add_argument(
         "--mean-images",
         type=options.whole,
         metavar="N",
-        help="patches per conditional level for its regression branch, before that",
+        help="of these, for the regression branch, which trains before the U-Net (default: half)",
     )
     parser.add_argument(
         "--start",
@@ -80,6 +81,11 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    early.check_data(arguments.data)
+    early.check_folder(arguments.output)
+    levels = _levels(arguments.levels)
+    if arguments.start is not None:
+        prior_folder(arguments.start)
     from mrcascade.training.config import TrainConfig
     from mrcascade.training.run import train_cascade
 
@@ -96,39 +102,25 @@ def run(arguments: argparse.Namespace) -> None:
         **dict(_assignment(text) for text in arguments.set),
     }
     config = TrainConfig(**{k: v for k, v in given.items() if v is not None})
-    folder = train_cascade(
-        arguments.data,
-        arguments.output,
-        config,
-        levels=_levels(arguments.levels),
-        resume=arguments.resume,
-        device=device,
-        name=arguments.name,
-        ema_std=arguments.ema_std,
-        progress=_progress,
-        simulate_phase=arguments.simulate_phase,
-        complex_kspace=arguments.complex,
-    )
+    with closing(ProgressBar("patches")) as bar:
+        folder = train_cascade(
+            arguments.data,
+            arguments.output,
+            config,
+            levels=levels,
+            resume=arguments.resume,
+            device=device,
+            name=arguments.name,
+            ema_std=arguments.ema_std,
+            say=bar.say,
+            progress=lambda stage, patches, done: bar.counting(patches, done, stage),
+            simulate_phase=arguments.simulate_phase,
+            complex_kspace=arguments.complex,
+        )
     if folder is None:
         print("some levels are not trained to their end yet; the prior is written when all are")
     else:
         print(folder)
-
-
-def _progress(level: int, images: int, done: int) -> Callable[[int, str], None]:
-    from tqdm import tqdm
-
-    bar = tqdm(
-        total=images, initial=done, unit="img", desc=f"level {level}", file=sys.stderr, disable=None
-    )
-
-    def update(count: int, message: str) -> None:
-        bar.set_postfix_str(message, refresh=False)
-        bar.update(count)
-        if bar.n >= images:
-            bar.close()
-
-    return update
 
 
 def _levels(text: str | None) -> list[int] | None:

@@ -121,7 +121,8 @@ class Bench:
             operator = operator_for(truth, job.kernel, job.factor)
             seed = file_seed(job.seed, name)
             try:
-                measured = measure(truth, operator, job.noise, seed)
+                known = job.noise_handling == "known"
+                measured = measure(truth, operator, job.noise, seed, known)
             except MRCascadeError as error:
                 raise MRCascadeError(f"{surveyed.file.path}: {error}") from error
             # Before any method, whose time it would be: the operator keeps its decomposition.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import zlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,6 +18,7 @@ import torch
 from mrcascade.border import NO_MARGINS, Margins, find_margins
 from mrcascade.dataset import (
     EMPTY,
+    MANIFEST,
     DataFile,
     Matrix,
     as_matrix,
@@ -26,12 +29,15 @@ from mrcascade.dataset import (
 )
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
-from mrcascade.io import SUFFIXES, Input, choose_axes, plane_steps
-from mrcascade.noise_estimate import slices_for_noise
+from mrcascade.io import SUFFIXES, Image, Input, choose_planes, plane_steps, with_planes
+from mrcascade.noise_estimate import estimate_noise, slices_for_noise
 from mrcascade.operators import LinearOperator, SeparableOperator, gaussian_noise
 from mrcascade.phase import with_simulated_phase
+from mrcascade.true_matrix import Acquired
 
 Factors = tuple[float, float]
+# A subject's number at the end of a word, with its hyphen; not the contrast in "brainT2" or "t1".
+_SUBJECT = re.compile(r"-?(?<!\d)(?<!(?<![A-Z])T(?=[12]$))(?<!(?<![A-Za-z])t(?=[12]$))\d+$")
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,9 @@ class Truth:
         kept: numbers of the slices to evaluate, ascending.
         empty: how many slices are left out as air.
         sha256: of the file.
-        known: whether a table or the file says what matrix was acquired.
+        matrix: (rows, columns) that were acquired, before the crop to the legal size.
+        told_by: what says so, "table", "header" or "spectrum"; empty where nothing does and the
+            stored matrix counts.
         steps: (3, 2), what `radiological` takes, None where slices are drawn as stored.
     """
 
@@ -73,7 +81,8 @@ class Truth:
     kept: np.ndarray
     empty: int
     sha256: str
-    known: bool = False
+    matrix: Matrix | None = None
+    told_by: str = ""
     steps: np.ndarray | None = None
 
     @property
@@ -90,8 +99,8 @@ class Truth:
 @dataclass(frozen=True)
 class Measurement:
     """``slices`` (S, h, w) of the slices to evaluate; ``scale``, the robust maximum of all slices
-    with their noise; ``noise``, its standard deviation as a fraction of ``scale``; ``margins`` that
-    the file needs (`find_margins`)."""
+    with their noise; ``noise``, its standard deviation as a fraction of ``scale``, as the methods
+    are told it; ``margins`` that the file needs (`find_margins`)."""
 
     slices: np.ndarray
     scale: float
@@ -167,11 +176,20 @@ def _known(matrices: dict[str, Matrix], names: Sequence[str], table: Path) -> di
     return matrices
 
 
-def source_of(name: str, anatomy: str) -> str:
-    """Where a file is from, by its name: up to the first "_", without digits; the anatomy where
-    nothing is left."""
-    stem = PurePosixPath(name).name.split(".")[0].split("_")[0]
-    return "".join(c for c in stem if not c.isdigit()) or anatomy
+def source_names(names: Iterable[str], anatomy: str) -> dict[str, str]:
+    """Where files are from, by file name: what stands before the first "_".
+
+    A number at its end is a subject's, and left out, where several sources differ in it alone:
+    ``ptbp44`` and ``ptbp46`` are of ``ptbp``. The 1 or 2 of a T1 or T2 stays. Names that are
+    numbers alone are of ``anatomy``.
+    """
+    words = {name: short_name(name).split("_")[0] or anatomy for name in names}
+    series = {word: _SUBJECT.sub("", word) for word in set(words.values())}
+    shared = Counter(series.values())
+    return {
+        name: (series[word] or anatomy) if shared[series[word]] > 1 else word
+        for name, word in words.items()
+    }
 
 
 def short_name(name: str) -> str:
@@ -190,31 +208,49 @@ def load_truth(
     max_slices: int | None = None,
     phase_seed: int | None = None,
 ) -> Truth:
-    """Read a file: slices at their acquired matrix (of the table, else as the file itself says),
-    centre-cropped to what the factors divide.
+    """Read a file: slices at their acquired matrix, centre-cropped to what the factors divide.
+
+    The matrix is the table's, else decided as `sr --acquired-matrix auto` does (`read_slices`).
 
     Slices with a mean magnitude below 2 % of the volume's robust maximum are air and left out:
     the same slices for every method, factor, kernel and noise. ``max_slices`` keeps that many of
     the rest, evenly spread. With ``phase_seed`` a magnitude image gets the simulated phase of that
     seed and of its name. Raises MRCascadeError where nothing is left.
     """
-    image, stack, acquired = read_slices(file.data)
-    stack = fourier_crop(stack, file.matrix or acquired)
-    steps = plane_steps(image, choose_axes(image, file.data.axes), stack.shape[1:])
+    image, stack, acquired = read_slices(file.data, file.matrix)
+    stack = fourier_crop(stack, acquired.matrix)
+    planes = choose_planes(image, file.data.axes, MANIFEST)
+    steps = plane_steps(image, planes.axes, stack.shape[1:])
     try:
         if phase_seed is not None:
             stack = with_simulated_phase(stack, file.name, phase_seed)
         stack = np.ascontiguousarray(centre_crop(stack, factor))
     except MRCascadeError as error:
-        raise MRCascadeError(f"{file.path}: {error}") from error
+        named = MRCascadeError(f"{file.path}: {error}")
+        raise with_planes(named, image, planes, f"slice_axis in {MANIFEST}") from error
     content = np.abs(stack).mean((1, 2)) > EMPTY * robust_maximum(stack)
     kept = np.flatnonzero(content)
     if not len(kept):
         raise MRCascadeError(f"{file.path}: every slice is empty; leave the file out")
     if max_slices is not None:
         kept = spread(kept, max_slices)
-    known = file.matrix is not None or image.acquired is not None
-    return Truth(stack, kept, int((~content).sum()), image.sha256, known, steps)
+    return Truth(
+        stack=stack,
+        kept=kept,
+        empty=int((~content).sum()),
+        sha256=image.sha256,
+        matrix=acquired.matrix,
+        told_by=_told_by(file, image, acquired),
+        steps=steps,
+    )
+
+
+def _told_by(file: TestFile, image: Image, acquired: Acquired) -> str:
+    if file.matrix is not None:
+        return "table"
+    if acquired.by_spectrum:
+        return "spectrum"
+    return "" if image.acquired is None else "header"
 
 
 def spread(numbers: np.ndarray, count: int) -> np.ndarray:
@@ -235,10 +271,13 @@ def file_seed(seed: int, name: str) -> int:
     return int(words[0])
 
 
-def measure(truth: Truth, operator: LinearOperator, noise: float, seed: int) -> Measurement:
+def measure(
+    truth: Truth, operator: LinearOperator, noise: float, seed: int, known: bool
+) -> Measurement:
     """``y = H x + z``; ``noise`` is the standard deviation of z (of both parts, if complex) as a
     fraction of the robust maximum of H x over all slices. Each slice has its own generator.
-    Raises MRCascadeError where the measurement is zero almost everywhere."""
+    Methods are told it where it is ``known``; otherwise it is estimated from all slices, as
+    ``sr`` does. Raises MRCascadeError where the measurement is zero almost everywhere."""
     low = operator(torch.from_numpy(truth.stack)).numpy()
     sigma = noise * robust_maximum(low)
     if noise > 0:
@@ -246,5 +285,7 @@ def measure(truth: Truth, operator: LinearOperator, noise: float, seed: int) -> 
     scale = robust_maximum(low)
     if not scale > 0:
         raise MRCascadeError("the measurement is zero almost everywhere; leave the file out")
+    if not known:
+        sigma = estimate_noise(low[i] for i in slices_for_noise(len(low))).sigma
     margins = find_margins((low[i] for i in slices_for_noise(len(low))), operator, scale)
     return Measurement(low[truth.kept], scale, sigma / scale, margins)

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,11 +15,15 @@ from mrcascade.evaluation.data import Factors, TestFile, load_truth, operator_fo
 from mrcascade.evaluation.lpips import MINIMUM_SIZE, LPIPSFiles
 from mrcascade.evaluation.methods import CASCADE, Method, choose_methods
 from mrcascade.evaluation.metrics import SSIM_WINDOW, comparable
+from mrcascade.factors import check_factor
 from mrcascade.prior import CascadePrior
-from mrcascade.prior_format import prior_folder
+from mrcascade.prior_format import check_maximum, prior_folder
 from mrcascade.restore import check_measurement, make_plan
 from mrcascade.samplers import SamplerSettings
+from mrcascade.true_matrix import Matrix
 
+#: Whether methods are told the noise of a measurement, or estimate it as ``sr`` does.
+NoiseHandling = Literal["estimated", "known"]
 SAMPLES = 8  # K of methods that average samples, by default
 
 
@@ -33,6 +37,7 @@ class Evaluation:
     factor: Factors = (2.0, 2.0)
     kernel: str = "fourier"
     noise: float = 0.0  # fraction of the measurement's robust maximum
+    noise_handling: NoiseHandling = "estimated"  # what methods are told of it
     prior: str | Path = "mr-small"
     baselines: str | Path = "mr-small-baselines"  # name or folder of the other methods' priors
     steps: int | None = None
@@ -73,7 +78,7 @@ class Surveyed:
         empty: how many slices are left out as air.
         sha256: of the file.
         complex: whether its values are.
-        known: as in ``Truth``.
+        matrix, told_by: as in ``Truth``.
     """
 
     file: TestFile
@@ -84,14 +89,14 @@ class Surveyed:
     empty: int
     sha256: str
     complex: bool = False
-    known: bool = False
+    matrix: Matrix | None = None
+    told_by: str = ""
 
 
 def checked_methods(job: Evaluation) -> dict[str, Method]:
     """The methods by name, each once; MRCascadeError for options that do not fit together."""
     methods = choose_methods(job.methods)
-    if min(job.factor) < 1 or max(job.factor) == 1:
-        raise MRCascadeError(f"factor {factor_text(job.factor)}: give factors above 1, such as 2")
+    check_factor(job.factor)
     names = ", ".join(methods)
     if job.steps is not None and not any(m.sampled for m in methods.values()):
         raise MRCascadeError(f"none of {names} samples; drop --steps")
@@ -109,7 +114,8 @@ def recipes_of(
     methods: Mapping[str, Method], priors: Mapping[str, CascadePrior], job: Evaluation
 ) -> list[tuple[CascadePrior, SamplerSettings]]:
     """What each method that has learned something samples with."""
-    return [(p, methods[name].settings(p, job.steps)) for name, p in priors.items()]
+    samples = averaged_samples(job)
+    return [(p, methods[name].settings(p, job.steps, samples)) for name, p in priors.items()]
 
 
 def survey_files(
@@ -170,7 +176,8 @@ def survey_file(
         empty=truth.empty,
         sha256=truth.sha256,
         complex=np.iscomplexobj(truth.stack),
-        known=truth.known,
+        matrix=truth.matrix,
+        told_by=truth.told_by,
     )
 
 
@@ -199,7 +206,8 @@ def load_priors(methods: Mapping[str, Method], job: Evaluation) -> dict[str, Cas
         if folders:
             first, *others = (loaded[folder] for folder in folders)
             priors[name] = first.with_coarsest(others[0]) if others else first
-            method.settings(priors[name], job.steps)
+            method.settings(priors[name], job.steps, averaged_samples(job))
+            check_maximum(max(job.factor), priors[name].limits)
     return priors
 
 
@@ -210,6 +218,8 @@ def common_settings(
     kind: dict[str, Any] = {"complex": True} if any(s.complex for s in survey) else {}
     if job.simulate_phase:
         kind["simulated_phase"] = True
+    if job.noise_handling == "estimated":  # evaluations of earlier versions were told the noise
+        kind["noise_handling"] = job.noise_handling
     return kind | {
         "split": job.split,
         "factor": factor_text(job.factor),
@@ -219,7 +229,7 @@ def common_settings(
         "slices": {s.file.name: s.numbers.tolist() for s in survey},
         "lpips": None if weights is None else weights.digest,
         "files": {s.file.name: s.sha256 for s in survey},
-        "effective_matrix": {s.file.name: s.file.matrix for s in survey if s.file.matrix},
+        "effective_matrix": {s.file.name: s.matrix for s in survey if s.told_by},
     }
 
 
@@ -232,7 +242,7 @@ def method_settings(method: Method, job: Evaluation, prior: CascadePrior | None)
         settings["prior"] = " + ".join(folder.resolve().name for folder in folders)
         settings["precision"] = prior.levels[0].precision
         settings["prior_sha256"] = prior.digest
-        settings["sampler"] = method.settings(prior, job.steps).record(samples)
+        settings["sampler"] = method.settings(prior, job.steps, samples).record(samples)
     if method.sampled:
         settings["steps"] = job.steps
     if method.averaged:

@@ -100,11 +100,16 @@ class Method:
         """Whether its results differ from seed to seed."""
         return self.recipe is not None and RECIPES[self.recipe].draws
 
-    def settings(self, prior: CascadePrior, steps: int | None = None) -> SamplerSettings:
-        """The sampler's, with T = ``steps`` if given; MRCascadeError where the prior or an
-        override does not fit."""
+    def settings(
+        self, prior: CascadePrior, steps: int | None = None, samples: int = 1
+    ) -> SamplerSettings:
+        """The sampler's, with T = ``steps`` if given, for ``samples`` where they are averaged.
+
+        Raises MRCascadeError where the prior or an override does not fit.
+        """
         assert self.recipe is not None  # asked for methods with a prior only
-        settings = resolve_settings(prior, self.recipe, steps if self.sampled else None)
+        steps, samples = steps if self.sampled else None, samples if self.averaged else 1
+        settings = resolve_settings(prior, self.recipe, steps, samples)
         return replace(settings, **self.overrides)
 
     def run(self, context: Context) -> Reconstruction:
@@ -118,7 +123,7 @@ class Method:
             context.operator,
             context.prior,
             noise=context.noise,
-            mode=self.settings(context.prior, context.steps),
+            mode=self.settings(context.prior, context.steps, context.samples),
             samples=samples,
             seed=context.seed,
             batch_size=context.batch_size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,20 @@ from mrcascade.evaluation.methods import find_method
 from mrcascade.evaluation.workers import threads_per_worker
 from mrcascade.io import NOTICE
 from mrcascade.prior import CascadePrior
+
+# What says how much of a file was acquired, in words.
+_TOLD_BY = {
+    "table": "told by the table",
+    "header": "by their header",
+    "spectrum": "by the empty border of their k-space",
+    "": "where nothing says so and the stored matrix counts",
+}
+
+
+_HANDLING = {
+    "estimated": "methods estimate the noise from the measurement, as sr does by default",
+    "known": "methods are told the noise (--noise-handling known)",
+}
 
 
 def describe_test_set(job: Evaluation, survey: Sequence[Surveyed]) -> str:
@@ -34,11 +49,12 @@ def describe_test_set(job: Evaluation, survey: Sequence[Surveyed]) -> str:
 
 
 def describe_truth(survey: Sequence[Surveyed]) -> str:
-    """What was cut away before an image counted as the truth."""
-    known = sum(s.known for s in survey)
+    """What was cut away before an image counted as the truth, and how many files say so."""
+    counts = Counter(s.told_by for s in survey)
+    told = ", ".join(f"{counts[key]} {words}" for key, words in _TOLD_BY.items() if counts[key])
     return (
-        f"Fourier-cropped to the acquired matrix where it is known ({known} of {len(survey)}"
-        " files), centre-cropped to a size that the factor divides"
+        f"Fourier-cropped to the acquired matrix ({told} of {len(survey)} files), centre-cropped to"
+        " a size that the factor divides"
     )
 
 
@@ -74,7 +90,7 @@ def facts(job: Evaluation, ledger: Ledger, survey: Sequence[Surveyed]) -> dict[s
         "Ground truth": describe_truth(survey),
         **phase,
         "Measurement": f"{job.kernel} {factor_text(job.factor)}x, noise {job.noise:g} of the"
-        f" measurement's robust maximum, seed {job.seed}",
+        f" measurement's robust maximum, seed {job.seed}; {_HANDLING[job.noise_handling]}",
         "Intensity scale": "robust maximum of the measured volume; nothing of the ground truth"
         " reaches a method",
         "Methods": "; ".join(_about(m, s) for m, s in methods.items()),

@@ -18,7 +18,12 @@ import numpy as np
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.bench import Tick
 from mrcascade.evaluation.figure import Picture, choose_pictures
-from mrcascade.evaluation.job import Evaluation, checked_methods, prior_folders
+from mrcascade.evaluation.job import (
+    Evaluation,
+    NoiseHandling,
+    checked_methods,
+    prior_folders,
+)
 from mrcascade.evaluation.ledger import METRICS, SLICE_COLUMNS, SLICES_FILE, TABLE_FILES, read_rows
 from mrcascade.evaluation.methods import METHODS
 from mrcascade.evaluation.run import evaluate
@@ -61,6 +66,7 @@ class Study:
     max_slices: int | None = None
     kernel: str = "fourier"
     noise: float = 0.0
+    noise_handling: NoiseHandling = "estimated"
     seed: int = 0
     steps: int | None = None
     samples: int | None = None
@@ -121,6 +127,8 @@ def _from_document(document: dict[str, Any]) -> Study:
     for task in tasks:
         if task.figure == "difference" and study.reference not in task.methods:
             raise ValueError(f"task {task.name} draws the reference, {study.reference!r}; add it")
+    if study.noise_handling not in get_args(NoiseHandling):
+        raise ValueError(f"noise_handling must be one of {', '.join(get_args(NoiseHandling))}")
     for name in _WHOLE:
         value = getattr(study, name)
         if type(value) is not int and (value is not None or name == "seed"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcascade.evaluation.data import source_of
+from mrcascade.evaluation.data import source_names
 from mrcascade.evaluation.job import Surveyed
 from mrcascade.evaluation.ledger import (
     SPREAD,
@@ -119,9 +119,9 @@ def summarise(rows: Sequence[Row], metrics: Sequence[str], seed: int = 0) -> lis
     methods = list(dict.fromkeys(r["method"] for r in rows))
     result = []
     for kind in ("anatomy", "source"):
-        members: dict[str, list[Row]] = {}
+        names, members = _group_names(rows, kind), dict[str, list[Row]]()
         for row in rows:
-            members.setdefault(_group_name(row, kind), []).append(row)
+            members.setdefault(names[row["anatomy"], row["file"]], []).append(row)
         for name in sorted(members):
             for method in methods:
                 chosen = [r for r in members[name] if r["method"] == method]
@@ -130,9 +130,14 @@ def summarise(rows: Sequence[Row], metrics: Sequence[str], seed: int = 0) -> lis
     return result
 
 
-def _group_name(row: Row, kind: str) -> str:
-    anatomy: str = row["anatomy"]
-    return anatomy if kind == "anatomy" else f"{anatomy}/{source_of(row['file'], anatomy)}"
+def _group_names(rows: Sequence[Row], kind: str) -> dict[tuple[str, str], str]:
+    """The group of every (anatomy, file)."""
+    pairs = {(row["anatomy"], row["file"]) for row in rows}
+    if kind == "anatomy":
+        return {pair: pair[0] for pair in pairs}
+    anatomies = {anatomy for anatomy, _ in pairs}
+    sources = {a: source_names((f for owner, f in pairs if owner == a), a) for a in anatomies}
+    return {(anatomy, file): f"{anatomy}/{sources[anatomy][file]}" for anatomy, file in pairs}
 
 
 def _group(

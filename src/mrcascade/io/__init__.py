@@ -22,10 +22,9 @@ from mrcascade.io.blocks import Axes, Block, SliceStore, StackOrder, file_blocks
 from mrcascade.io.derivation import NOTICE, Derivation
 from mrcascade.io.dicom import ALL_SERIES, Series, choose_series, dicom_files, find_series
 from mrcascade.io.display import AS_STORED, Display, display_of, plane_steps, radiological
+from mrcascade.io.document import camel_case, camel_keys, write_document
 from mrcascade.io.fastmri import describe_fastmri, patient_of
 from mrcascade.io.geometry import (
-    choose_axes,
-    describe_axes,
     from_slices,
     plane_name,
     resampled_affine,
@@ -45,7 +44,10 @@ from mrcascade.io.image import (
     write_image_into,
 )
 from mrcascade.io.names import derived_name, is_result_name
+from mrcascade.io.nifti import with_slice_axis
 from mrcascade.io.pair import RADIANS, Pair, join_pairs, pair_of, with_part
+from mrcascade.io.planes import Planes, choose_axes, choose_planes, describe_planes, with_planes
+from mrcascade.io.pseudonym import Pseudonyms
 from mrcascade.io.source import (
     SUFFIXES,
     Input,
@@ -57,6 +59,13 @@ from mrcascade.io.source import (
     only_series,
     open_source,
     refuse_phase,
+)
+from mrcascade.io.target import (
+    beside,
+    check_folder_name,
+    check_one_result,
+    ending_of,
+    named_output,
 )
 
 __all__ = [
@@ -73,6 +82,8 @@ __all__ = [
     "Image",
     "Input",
     "Pair",
+    "Planes",
+    "Pseudonyms",
     "Selection",
     "Series",
     "SliceStore",
@@ -81,16 +92,23 @@ __all__ = [
     "as_stored",
     "atomic_output",
     "atomic_outputs",
+    "beside",
+    "camel_case",
+    "camel_keys",
     "check_bids_output",
+    "check_folder_name",
+    "check_one_result",
     "check_target",
     "check_writable",
     "choose_axes",
+    "choose_planes",
     "choose_series",
     "derived_name",
-    "describe_axes",
     "describe_fastmri",
+    "describe_planes",
     "dicom_files",
     "display_of",
+    "ending_of",
     "file_blocks",
     "find_dataset",
     "find_series",
@@ -106,6 +124,7 @@ __all__ = [
     "kept_metadata",
     "list_images",
     "make_folder",
+    "named_output",
     "only_series",
     "open_source",
     "output_folders",
@@ -123,8 +142,11 @@ __all__ = [
     "source_uri",
     "to_slices",
     "with_part",
+    "with_planes",
+    "with_slice_axis",
     "write_bids_root",
     "write_blocks_into",
+    "write_document",
     "write_image",
     "write_image_into",
 ]

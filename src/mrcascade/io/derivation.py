@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.pseudonym import Pseudonyms
 
 NOTICE = "Research software; not for diagnosis."
 
@@ -14,7 +15,7 @@ class Derivation:
     label: short, such as ``sr2x``. number: tells the images apart that one job makes, from 1. text:
     one sentence. prior: name, empty where none was used. window: the values to show from black
     to white. quantity: whether values are something else than the source's signal (a standard
-    deviation). deidentify: whether the patient's identity is left out.
+    deviation). pseudonyms: what replaces the patient's identity; None keeps it.
     """
 
     label: str
@@ -23,7 +24,7 @@ class Derivation:
     number: int = 1
     prior: str = ""
     quantity: bool = False
-    deidentify: bool = False
+    pseudonyms: Pseudonyms | None = None
 
 
 def check_derivation(derivation: Derivation | None) -> Derivation:

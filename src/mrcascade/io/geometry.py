@@ -1,12 +1,10 @@
-"""Which axes are in-plane, volumes as stacks of slices, and the affine of a resampled grid."""
+"""Volumes as stacks of slices, the names of planes, and the affine of a resampled grid."""
 
-import math
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from mrcascade.errors import MRCascadeError
 from mrcascade.io.blocks import Axes, StackOrder
 from mrcascade.io.image import Image
 
@@ -16,10 +14,6 @@ ORIGIN_KERNELS = ("fourier", "gaussian")
 
 # (rows, columns) of the images of a DICOM series in the array that they are read into.
 DICOM_PLANE: Axes = (1, 0)
-# Formats whose slices are those that were stored.
-_STORED_PLANES: dict[str, Axes] = {"dicom": DICOM_PLANE, "fastmri": (0, 1)}
-# Voxel sizes that differ by less than this count as equal.
-SPACING_TOLERANCE = 0.10
 # A plane keeps its name up to this angle between its normal and the world axis.
 _NAMED_WITHIN_DEGREES = 30.0
 _PLANES = ("sagittal", "coronal", "axial")  # by the world axis (R, A, S) along the normal
@@ -41,37 +35,10 @@ class Grid(Protocol):
     def format(self) -> str: ...
 
     @property
+    def header(self) -> object | None: ...
+
+    @property
     def spacing(self) -> tuple[float, ...]: ...
-
-
-def choose_axes(image: Grid, override: str | tuple[int, ...] | None = None) -> Axes:
-    """The in-plane axes (rows, columns) of an image.
-
-    DICOM says what a slice is: there they are (1, 0), the rows and columns of the stored images,
-    whose headers the results continue; so does fastMRI, where they are (0, 1). In all other formats
-    they are in ascending order:
-    The coarsest spatial axis is the slice axis, so the two finest are in-plane. Axes within
-    `SPACING_TOLERANCE` of the coarsest are as good: of these the one nearest to the world's
-    inferior-superior axis is the slice axis, so an isotropic volume is cut into axial slices.
-    An axis of size 1 is never in-plane. Without an affine the slices are axis 2, (rows, columns,
-    slices): an array has no geometry to tell otherwise. Axis 3 is never in-plane.
-
-    override: two axis numbers, as a tuple or as text ("0,2"), returned in the order given.
-    Raises MRCascadeError if the override is not two usable axes, or no two axes are.
-    """
-    if override is not None:
-        return _checked_override(image, override)
-    if image.format in _STORED_PLANES and min(image.shape[:2]) > 1:
-        return _STORED_PLANES[image.format]
-    wide = [axis for axis in range(min(len(image.shape), 3)) if image.shape[axis] > 1]
-    if len(wide) < 2:
-        raise MRCascadeError(
-            f"{image.source} (shape {image.shape}) is a single line of voxels; "
-            "give an image with at least two axes longer than 1"
-        )
-    if len(wide) == 3:
-        wide.remove(2 if image.affine is None else _slice_axis(image.affine))
-    return wide[0], wide[1]
 
 
 def plane_name(image: Grid, axes: Axes) -> str:
@@ -88,19 +55,6 @@ def plane_name(image: Grid, axes: Axes) -> str:
     if alignment[nearest] < np.cos(np.deg2rad(_NAMED_WITHIN_DEGREES)):
         return "oblique"
     return _PLANES[nearest]
-
-
-def describe_axes(image: Grid, axes: Axes) -> str:
-    """`axes` in words: "axes 0,2 (axial), 217 x 182 pixels of 1 x 1 mm, 9 slices"."""
-    (rows, columns), shape = axes, image.shape
-    slices = math.prod(shape) // (shape[rows] * shape[columns])
-    size = ""
-    if image.affine is not None:
-        size = f" of {image.spacing[rows]:.4g} x {image.spacing[columns]:.4g} mm"
-    return (
-        f"axes {rows},{columns} ({plane_name(image, axes)}), {shape[rows]} x {shape[columns]} "
-        f"pixels{size}, {slices} slice{'s' * (slices != 1)}"
-    )
 
 
 def to_slices(image: Image, axes: Axes) -> np.ndarray:
@@ -148,34 +102,6 @@ def resampled_affine(
     if kernel in EDGE_KERNELS:
         result[:3, 3] += affine[:3, :3] @ (step / 2 - 0.5)
     return result
-
-
-def _slice_axis(affine: np.ndarray) -> int:
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    coarse = [a for a in range(3) if spacing[a] * (1 + SPACING_TOLERANCE) >= spacing.max()]
-    return max(coarse, key=lambda axis: abs(affine[2, axis]) / spacing[axis])
-
-
-def _checked_override(image: Grid, override: str | tuple[int, ...]) -> Axes:
-    named = override if isinstance(override, str) else ",".join(str(axis) for axis in override)
-    try:
-        axes = tuple(int(axis) for axis in named.split(","))
-    except ValueError:
-        axes = ()
-    shape = image.shape
-    if len(axes) != 2 or axes[0] == axes[1]:
-        problem = "are not two different axis numbers"
-    elif not all(0 <= axis < min(len(shape), 3) for axis in axes):
-        problem = f"are not both spatial axes of an image of shape {shape}"
-    elif any(shape[axis] == 1 for axis in axes):
-        problem = f"name an axis of size 1 (shape {shape})"
-    else:
-        return axes[0], axes[1]
-    usable = [str(a) for a in range(min(len(shape), 3)) if shape[a] > 1]
-    raise MRCascadeError(
-        f"in-plane axes '{named}' for {image.source} {problem}; "
-        f"give two of {', '.join(usable)}, such as {','.join(usable[:2])}"
-    )
 
 
 def _stacked(image: Image, axes: Axes) -> tuple[int, ...]:

@@ -141,6 +141,44 @@ def encode(
             _write(packed, head, blocks, dtype)
 
 
+def slice_axis(header: object | None) -> tuple[int, str] | None:
+    """The axis that the slices follow by a NIfTI header, and the fields that say so.
+
+    `dim_info` names it; without that, the slice numbers of the timing fit the length of one axis.
+    """
+    import nibabel as nib
+
+    if not isinstance(header, nib.Nifti1Header):  # which a NIfTI-2 header is, too
+        return None
+    axis = header.get_dim_info()[2]
+    shape = header.get_data_shape()[:3]
+    if axis is not None:
+        return (int(axis), "dim_info in its header") if axis < len(shape) else None
+    first, last = int(header["slice_start"]), int(header["slice_end"])
+    fitting = [a for a, size in enumerate(shape) if size == last + 1]
+    timed = int(header["slice_code"]) != 0 or float(header["slice_duration"]) > 0
+    if timed and first == 0 < last and len(fitting) == 1:
+        return fitting[0], "the slice timing in its header"
+    return None
+
+
+def with_slice_axis(header: object | None, axis: int | None) -> Any:
+    """A NIfTI header, new where there is none, whose `dim_info` says that slices follow `axis`.
+
+    The directions of frequency and phase stay where the header had the same slice axis.
+    """
+    import nibabel as nib
+
+    if isinstance(header, nib.Nifti1Header):
+        new = header.copy()
+    else:
+        new = nib.Nifti1Header()
+        new.set_xyzt_units("mm")
+    if new.get_dim_info()[2] != axis:
+        new.set_dim_info(slice=axis)
+    return new
+
+
 def _write(stream: Any, head: bytes, blocks: Iterable[np.ndarray], dtype: np.dtype) -> None:
     stream.write(head)
     for block in blocks:

@@ -36,6 +36,18 @@ def mp_cat(a: Tensor, b: Tensor, t: float = 0.5) -> Tensor:
     return torch.cat([a * (scale / math.sqrt(na) * (1 - t)), b * (scale / math.sqrt(nb) * t)], 1)
 
 
+def drawn(shape: tuple[int, ...], uniform: bool = False) -> Tensor:
+    """Standard normal numbers, or uniform ones in [0, 1), of the default device.
+
+    On the meta device, which holds shapes alone, nothing is computed: torch would load its
+    compiler for that, which takes seconds.
+    """
+    values = torch.empty(shape)
+    if values.is_meta:
+        return values
+    return values.uniform_() if uniform else values.normal_()
+
+
 class MPFourier(nn.Module):
     """Random Fourier features of a scalar (eq. 75): ``(N,) -> (N, channels)``."""
 
@@ -44,8 +56,9 @@ class MPFourier(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.register_buffer("freqs", 2 * math.pi * torch.randn(channels))
-        self.register_buffer("phases", 2 * math.pi * torch.rand(channels))
+        freqs, phases = drawn((channels,)), drawn((channels,), uniform=True)
+        for name, values in (("freqs", freqs), ("phases", phases)):
+            self.register_buffer(name, values if values.is_meta else 2 * math.pi * values)
 
     def forward(self, x: Tensor) -> Tensor:
         return math.sqrt(2) * torch.cos(x[:, None] * self.freqs + self.phases)
@@ -66,7 +79,7 @@ class MPConv(nn.Module):
         shape = (
             (out_channels, in_channels, kernel, kernel) if kernel else (out_channels, in_channels)
         )
-        self.weight = nn.Parameter(torch.randn(shape))
+        self.weight = nn.Parameter(drawn(shape))
         self.gain = None if gain is None else nn.Parameter(torch.tensor(float(gain)))
         self.folded = False
 

@@ -114,13 +114,14 @@ def _fourier_down(n: int, m: int) -> Matrix:
     norm (D D^T = (m/n) I) and the matrix is real. Phases are reduced in whole numbers first.
     """
     j, i = np.arange(m)[:, None], np.arange(n)[None, :]
-    lag = j * n - i * m
-    total = np.ones((m, n))
+    # Most entries repeat: sizes with a common divisor g have n m / g different lags.
+    lag, entry = np.unique((j * n - i * m) % (n * m), return_inverse=True)
+    total = np.ones(len(lag))
     for k in range(1, (m + 1) // 2):
         total += 2.0 * _cosine(k * lag, n * m)
     if m % 2 == 0:
         total += np.sqrt(2.0) * _cosine((m // 2) * lag, n * m)
-    return total / n
+    return (total / n)[entry].reshape(m, n)
 
 
 def _cosine(numerator: NDArray[np.int64], denominator: int) -> Matrix:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.factors import Factor, coarse_size, factor_pair
 from mrcascade.operators.base import LinearOperator, Shape
-from mrcascade.operators.factors import Factor, coarse_size, factor_pair
 from mrcascade.operators.kernels import Matrix, down_matrix, up_matrix
 
 _ZERO_SINGULAR_VALUE = 1e-6  # relative to the largest; see SeparableOperator

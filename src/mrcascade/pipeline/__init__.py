@@ -1,11 +1,13 @@
 """Files to files: super-resolve volumes, simulate a measurement of one."""
 
+from mrcascade.factors import factor_label
 from mrcascade.pipeline.batch import Batch, Done, Part
-from mrcascade.pipeline.common import Factors, Item, SuperResolution, factor_label, operator_for
+from mrcascade.pipeline.common import Factors, Item, SuperResolution, operator_for
 from mrcascade.pipeline.estimate import Estimator
 from mrcascade.pipeline.inputs import check_dataset, check_names, find_inputs
+from mrcascade.pipeline.progress import SlicesDone, expected_evaluations
 from mrcascade.pipeline.simulate import Simulation, crop_to_legal, simulate_file
-from mrcascade.pipeline.sr import check_job, expected_evaluations, super_resolve_file
+from mrcascade.pipeline.sr import check_job, super_resolve_file
 
 __all__ = [
     "Batch",
@@ -15,6 +17,7 @@ __all__ = [
     "Item",
     "Part",
     "Simulation",
+    "SlicesDone",
     "SuperResolution",
     "check_dataset",
     "check_job",

@@ -5,38 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from mrcascade.acquired import matrix_with_signal
 from mrcascade.dataset import fourier_crop
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import RobustMaximum
 from mrcascade.io import Axes, SliceStore, Source
-from mrcascade.noise_estimate import slices_for_noise
+from mrcascade.true_matrix import Acquired, Matrix, narrowed_by_spectrum, stated_matrix
 
-# A spectrum narrower than this share of what was stated contradicts it.
-CLEARLY = 0.9
-Matrix = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Acquired:
-    """How much of the stored matrix was acquired, both (rows, columns). evidence: who says so."""
-
-    stored: Matrix
-    matrix: Matrix
-    evidence: str
-
-    @property
-    def interpolated(self) -> bool:
-        return self.matrix != self.stored
-
-    def __str__(self) -> str:
-        stored, matrix = (f"{rows} x {cols}" for rows, cols in (self.stored, self.matrix))
-        return f"{stored} pixels were interpolated from {matrix} acquired ones ({self.evidence})"
+BY_HAND = "--acquired-matrix"
 
 
 def acquired_by_header(source: Source, axes: Axes, wanted: str | Matrix | None) -> Acquired:
@@ -53,28 +33,16 @@ def acquired_by_header(source: Source, axes: Axes, wanted: str | Matrix | None) 
                 f"{source.source}: acquired matrix {wanted[0]},{wanted[1]} is larger than the"
                 f" stored {rows},{columns}; give one that is not, or auto"
             )
-        return Acquired(stored, wanted, "--acquired-matrix")
-    stated = source.acquired or {}
-    found = [min(stated.get(axis, n), n) for axis, n in zip(axes, stored, strict=True)]
-    return Acquired(stored, (found[0], found[1]), source.acquired_by if stated else "")
+        return Acquired(stored, wanted, BY_HAND)
+    return stated_matrix(stored, axes, source.acquired, source.acquired_by)
 
 
 def acquired_by_pixels(measured: SliceStore, stated: Acquired) -> Acquired:
-    """What was stated, or less where the spectra of the slices are clearly narrower.
-
-    A spectrum tells the matrix to some percent only, a header exactly. A matrix given by hand
-    stays.
-    """
-    if stated.evidence == "--acquired-matrix":
+    """What was stated, or less where the spectra of the slices are clearly narrower. A matrix given
+    by hand stays."""
+    if stated.evidence == BY_HAND:
         return stated
-    chosen = slices_for_noise(len(measured))
-    seen = matrix_with_signal(measured.read(i, i + 1)[0] for i in chosen)
-    pairs = zip(seen, stated.matrix, strict=True)
-    rows, columns = (size if size < CLEARLY * told else told for size, told in pairs)
-    evidence = [stated.evidence] if stated.interpolated else []
-    if (rows, columns) != stated.matrix:
-        evidence.append("the empty border of its k-space")
-    return Acquired(stated.stored, (rows, columns), " and ".join(evidence))
+    return narrowed_by_spectrum(stated, len(measured), lambda i: measured.read(i, i + 1)[0])
 
 
 def crop_to_acquired(

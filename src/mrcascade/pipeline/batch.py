@@ -12,7 +12,16 @@ from typing import Any, Literal
 
 from mrcascade import __version__
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import NOTICE, atomic_output, input_sha256, write_bids_root
+from mrcascade.io import (
+    NOTICE,
+    atomic_output,
+    camel_case,
+    camel_keys,
+    ending_of,
+    input_sha256,
+    write_bids_root,
+    write_document,
+)
 from mrcascade.pipeline.common import (
     Item,
     Report,
@@ -20,11 +29,14 @@ from mrcascade.pipeline.common import (
     sr_request,
     sr_targets,
 )
+from mrcascade.pipeline.progress import SlicesDone
+from mrcascade.pipeline.result import source_identity
 from mrcascade.pipeline.sr import checked_item, super_resolve_file
 from mrcascade.prior import CascadePrior
-from mrcascade.samplers import Progress, same_record
+from mrcascade.samplers import same_record
 
 Status = Literal["done", "skipped", "failed"]
+_RECORD = "Record of mrcascade sr."  # how its description begins
 
 
 @dataclass(frozen=True)
@@ -82,7 +94,7 @@ class Batch:
     def run(
         self,
         *,
-        begin: Callable[[int, Item], tuple[Report, Callable[[int], Callable[[Progress], None]]]],
+        begin: Callable[[int, Item], tuple[Report, Callable[[int], SlicesDone]]],
         end: Callable[[Done], None],
     ) -> list[Done]:
         """Restore one input after another and go on after one that fails.
@@ -109,12 +121,12 @@ class Batch:
         return self.results
 
     def _file(
-        self, item: Item, say: Report, progress: Callable[[int], Callable[[Progress], None]]
+        self, item: Item, say: Report, progress: Callable[[int], SlicesDone]
     ) -> tuple[Status, list[Path]]:
         item = checked_item(item)
         job = self.to_do(item)
         if job is None:
-            say(f"{item.name}: already done")
+            say("already done")
             return "skipped", list(sr_targets(item, self.output, self.job).values())
         return "done", super_resolve_file(
             item, self.output, self.prior, job, say=say, progress=progress
@@ -130,6 +142,8 @@ class Batch:
         item = checked_item(item)
         targets = sr_targets(item, self.output, self.job)
         if not targets["sidecar"].exists():
+            if ending_of(self.output) is not None:
+                return self.job  # a name of the user's choice may be that of another file
             return replace(self.job, overwrite=True)
         if self.job.overwrite:
             return self.job
@@ -138,17 +152,21 @@ class Batch:
 
     def _check_finished(self, item: Item, targets: dict[str, Path]) -> None:
         """Raise MRCascadeError unless the results are those that the job would make."""
+        source = source_identity(input_sha256(item.image), self.job)
         try:
-            sidecar = json.loads(targets["sidecar"].read_text())
-            before, digest = sidecar["Request"], sidecar["SourceSHA256"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            # Older versions wrote the request's keys as the options have them.
+            sidecar = camel_keys(json.loads(targets["sidecar"].read_text()))
+            before, found = dict(sidecar["Request"]), {key: sidecar[key] for key in source}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise MRCascadeError(
                 f"{targets['sidecar']}: not a sidecar of this version; add --overwrite to make the"
                 " results anew"
             ) from error
         now = json.loads(json.dumps(sr_request(self.prior, self.job)))
-        different = [key for key in now if not same_record(before.get(key), now[key])]
-        if digest != input_sha256(item.image):
+        different = [
+            k for k in now if not same_record(before.get(camel_case(k)), camel_keys(now[k]))
+        ]
+        if found != source:
             different.append("input")
         missing = [t.name for t in targets.values() if not t.exists()]
         if different or missing:
@@ -170,10 +188,11 @@ class Batch:
             return
         target = self.output / self.part.record_name
         try:
-            ours = "mrcascade" in json.loads(target.read_text())
+            description = json.loads(target.read_text())["Description"]
+            ours = description.startswith(_RECORD)
         except FileNotFoundError:
             return
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             ours = False
         if not ours:
             raise MRCascadeError(f"{target} is not a record of mrcascade; choose another folder")
@@ -184,8 +203,8 @@ class Batch:
         if not self._several or not any(done.outputs for done in self.results):
             return
         document = {
-            "mrcascade": __version__,
-            "Description": f"Record of mrcascade sr. {NOTICE}",
+            "Description": f"{_RECORD} {NOTICE}",
+            "Software": [{"Name": "mrcascade", "Version": __version__}],
             "Written": datetime.now(UTC).isoformat(timespec="seconds"),
             "Part": [self.part.number, self.part.count],
             "Files": len(self.items),
@@ -193,12 +212,12 @@ class Batch:
             "Results": [self._described(done) for done in self.results],
         }
         with atomic_output(self.output / self.part.record_name, overwrite=True) as path:
-            path.write_text(json.dumps(document, indent=1) + "\n")
+            write_document(path, document)
 
     def _described(self, done: Done) -> dict[str, Any]:
         outputs = [path.relative_to(self.output).as_posix() for path in done.outputs]
         facts = {"Status": done.status, "Seconds": round(done.seconds, 3), "Outputs": outputs}
-        if self.job.deidentify:
+        if self.job.deidentify is not None:
             return facts  # the rest has names of the input's folders and files in it
         return {"Input": str(done.item)} | facts | {"Notes": done.notes, "Error": done.error}
 

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.factors import enlarged, factor_label
 from mrcascade.io import (
     Dataset,
     Input,
     Pair,
+    Pseudonyms,
     Series,
+    beside,
     derived_name,
     format_of,
+    named_output,
     result_ending,
     with_part,
 )
-from mrcascade.operators import SeparableOperator, as_fraction
+from mrcascade.operators import SeparableOperator
 from mrcascade.prior import CascadePrior
 from mrcascade.restore import resolve_settings
 from mrcascade.samplers import SamplerSettings, image_seed
@@ -37,7 +40,8 @@ class SuperResolution:
 
     ``batch_size`` is an upper bound: batches shrink to what fits in memory. ``format``: of the
     results, "nifti" or "dicom"; None keeps the input's. ``acquired``: the acquired matrix (rows,
-    columns) or "auto"; None only warns.
+    columns) or "auto"; None only warns. ``deidentify``: what replaces the patient's identity in
+    headers, sidecar and names of outputs (DICOM alone); None keeps it.
     """
 
     factor: Factors
@@ -52,16 +56,18 @@ class SuperResolution:
     overwrite: bool = False
     format: str | None = None
     acquired: str | tuple[int, int] | None = None
-    deidentify: bool = False
+    deidentify: Pseudonyms | None = None
 
 
 def sr_request(prior: CascadePrior, job: SuperResolution) -> dict[str, Any]:
     """All that the results of ``sr`` depend on besides the input, as JSON holds it; batches and
     devices change rounding alone."""
     settings = resolve_settings(prior, job.mode, job.steps, job.samples)
-    request = asdict(replace(job, mode=job.mode if isinstance(job.mode, str) else settings.name))
+    mode = job.mode if isinstance(job.mode, str) else settings.name
+    request = asdict(replace(job, mode=mode, deidentify=None))  # whose salt is a secret
     for key in ("batch_size", "overwrite"):
         del request[key]
+    request["deidentify"] = job.deidentify is not None
     return {
         **request,
         "prior": prior.digest,
@@ -79,33 +85,9 @@ def input_seed(seed: int, digest: str) -> int:
     return image_seed(seed, int(digest[:16], 16))
 
 
-def factor_label(factor: Factors) -> str:
-    """``4x`` or ``2x1x`` style label of a pair of factors, usable in a BIDS entity."""
-    rows, cols = (f"{f:g}".replace(".", "p") for f in factor)
-    return f"{rows}x" if rows == cols else f"{rows}by{cols}x"
-
-
-def check_factor(factor: Factors) -> None:
-    """Raise MRCascadeError for factors that enlarge nothing."""
-    if min(factor) < 1 or max(factor) == 1:
-        raise MRCascadeError(f"factor {factor[0]:g},{factor[1]:g}: give factors above 1, such as 2")
-
-
-def operator_for(
-    shape: Sequence[int], kernel: str, factor: Factors, source: Path
-) -> SeparableOperator:
-    """The measurement operator whose output has ``shape``; factors as `as_fraction` reads them."""
-    check_factor(factor)
-    sides = []
-    for n, f in zip(shape, factor, strict=True):
-        side = n * as_fraction(f)
-        if side.denominator != 1:
-            raise MRCascadeError(
-                f"{source}: {n} pixels times factor {f:g} is not a whole number;"
-                f" choose another factor"
-            )
-        sides.append(int(side))
-    return SeparableOperator.from_kernel(kernel, factor, (sides[0], sides[1]))
+def operator_for(shape: Sequence[int], kernel: str, factor: Factors) -> SeparableOperator:
+    """The measurement operator whose output has ``shape``; its input is `enlarged`."""
+    return SeparableOperator.from_kernel(kernel, factor, enlarged(shape, factor))
 
 
 @dataclass(frozen=True)
@@ -131,6 +113,8 @@ class Item:
 def sr_targets(item: Item, output: Path, job: SuperResolution) -> dict[str, Path]:
     """The files that ``sr`` makes of an input, by what they hold; the sidecar comes last.
 
+    ``output`` is a folder, or the name of the result, beside which the others lie.
+
     Of a pair, "result" and "sample" are magnitudes; their phases and the JSON files of these are
     named after them (`PHASE`, `SIDECAR`).
 
@@ -142,6 +126,8 @@ def sr_targets(item: Item, output: Path, job: SuperResolution) -> dict[str, Path
     named = output_name(item.image, job.deidentify)
     folder = output if job.deidentify else output / item.folder  # whose name may be a patient's
     kinds = _descriptions_and_endings(item, job)
+    if (ending := named_output(item.image, output, job.format)) is not None:
+        return _beside(item, output, ending, kinds)
     magnitude = named.magnitude if isinstance(named, Pair) else named
     targets = {k: folder / derived_name(magnitude, d, e) for k, (d, e) in kinds.items()}
     if isinstance(named, Pair):
@@ -150,6 +136,21 @@ def sr_targets(item: Item, output: Path, job: SuperResolution) -> dict[str, Path
         subject = output / item.folder.parts[0]
         targets["preview"] = subject / "figures" / targets["preview"].name
     return targets
+
+
+def _beside(
+    item: Item, result: Path, ending: str, kinds: dict[str, tuple[str, str]]
+) -> dict[str, Path]:
+    if item.dataset:
+        raise MRCascadeError(
+            f"{result}: the results of a BIDS dataset form a dataset; give the name of a folder"
+        )
+    targets = {"result": result}
+    for key in kinds:
+        if key in ("sample", "std"):
+            targets[key] = beside(result, key, ending)
+    targets |= {"preview": beside(result, "", ".png"), "sidecar": beside(result, "", ".json")}
+    return (_phases(targets) | targets) if isinstance(item.image, Pair) else targets
 
 
 def _descriptions_and_endings(item: Item, job: SuperResolution) -> dict[str, tuple[str, str]]:
@@ -166,19 +167,16 @@ def _descriptions_and_endings(item: Item, job: SuperResolution) -> dict[str, tup
 def _phases(targets: dict[str, Path]) -> dict[str, Path]:
     """The phases of the images, each with a JSON file that names its unit."""
     phases = {key + PHASE: with_part(targets[key], "phase") for key in IMAGES if key in targets}
-    units = {
-        key + SIDECAR: path.with_name(path.name.removesuffix(".nii.gz") + ".json")
-        for key, path in phases.items()
-    }
+    units = {key + SIDECAR: beside(path, "", ".json") for key, path in phases.items()}
     return phases | units
 
 
-def output_name(image: Input, deidentify: bool) -> Input:
+def output_name(image: Input, pseudonyms: Pseudonyms | None) -> Input:
     """What outputs are named after: the input, or something that does not tell who it is.
 
     Raises MRCascadeError where an input that is no DICOM shall be de-identified.
     """
-    if not deidentify:
+    if pseudonyms is None:
         return image
     if format_of(image) != "dicom":
         raise MRCascadeError(
@@ -186,4 +184,4 @@ def output_name(image: Input, deidentify: bool) -> Input:
         )
     if not isinstance(image, Series):
         return image
-    return replace(image, name=f"anon-{sha256(image.uid.encode()).hexdigest()[:8]}")
+    return replace(image, name=pseudonyms.name(image.uid))

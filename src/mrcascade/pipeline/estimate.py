@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import math
-import time
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from mrcascade.io import check_target, choose_axes, format_of, open_source
+from mrcascade.duration import rounded
+from mrcascade.io import check_target, choose_planes, describe_planes, format_of, open_source
 from mrcascade.memory import fitting_batch, image_bytes
-from mrcascade.operators import SeparableOperator
 from mrcascade.pipeline.acquired import acquired_by_header
 from mrcascade.pipeline.common import Item, SuperResolution, sr_targets
+from mrcascade.pipeline.progress import expected_evaluations
+from mrcascade.pipeline.speed import slice_seconds, speed_of
 from mrcascade.pipeline.sr import (
     check_job,
     check_result,
     checked_item,
-    expected_evaluations,
     geometry_of,
     slices_per_chunk,
 )
 from mrcascade.prior import CascadePrior
 from mrcascade.restore import make_plan
-from mrcascade.samplers import (
-    CascadePlan,
-    NoiseSource,
-    Progress,
-    SamplerSettings,
-    cascade_mean,
-    reconstruct,
-)
 
 # Python with torch and the other libraries loaded, and the blocks of file reading and writing.
 PROGRAM_BYTES = 500 * 2**20
@@ -40,8 +29,6 @@ PROGRAM_BYTES = 500 * 2**20
 MOMENT_BYTES = 48
 # gzip at level 1 on float32 that hardly compresses, one core.
 GZIP_BYTES_PER_SECOND = 25e6
-# The quickest of so many counts, as other programs disturb some.
-TIMED = 3
 # Stands in for the noise that is estimated from the voxels, which are not read here: what counts
 # is that it is not 0, as noise-free data make levels superfluous.
 SOME_NOISE = 0.01
@@ -49,8 +36,16 @@ SOME_NOISE = 0.01
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one file. shape, result_shape: of the arrays. evaluations: of networks, in all.
-    seconds: measured on one slice, and scaled. memory, disk: bytes at the peak, rough."""
+    """What one file will take.
+
+    Attributes:
+        source: the input.
+        shape, result_shape: of the arrays.
+        evaluations: of networks, in all.
+        seconds: by the speed of the networks on small images, scaled to these.
+        memory, disk: bytes at the peak, rough.
+        planes: in words.
+    """
 
     source: Item
     shape: tuple[int, ...]
@@ -59,24 +54,25 @@ class Estimate:
     seconds: float
     memory: int
     disk: int
+    planes: str
 
     def __str__(self) -> str:
         sizes = " -> ".join(" x ".join(map(str, s)) for s in (self.shape, self.result_shape))
         return (
             f"{self.source}: {sizes}, {self.evaluations} network evaluations,"
-            f" about {_duration(self.seconds)}, {self.memory / 2**30:.1f} GiB of memory,"
-            f" {self.disk / 2**30:.2g} GiB of disk space"
+            f" about {rounded(self.seconds)}, {self.memory / 2**30:.1f} GiB of memory,"
+            f" {self.disk / 2**30:.2g} GiB of disk space; {self.planes}"
         )
 
 
 class Estimator:
-    """Estimates files for one job; slices of one size are timed once."""
+    """Estimates files for one job; the speed of the networks is measured once per machine."""
 
     def __init__(self, prior: CascadePrior, job: SuperResolution) -> None:
         """Raises MRCascadeError for a job that no input could make right."""
         self._prior, self._job = prior, job
         self._settings = check_job(prior, job)
-        self._measured: dict[tuple[int, int], float] = {}
+        self._speed = speed_of(prior)
 
     def file(self, item: Item, output: Path, overwrite: bool) -> Estimate:
         """The estimate for one input, from its header; writes nothing.
@@ -90,11 +86,13 @@ class Estimator:
         for target in targets.values():
             check_target(target, overwrite)
         with open_source(item.image, prior.channels == 2) as source:
-            axes = choose_axes(source, job.axes)
+            planes = choose_planes(source, job.axes)
+            axes = planes.axes
             check_result(source, axes, targets["result"], job)
             acquired = acquired_by_header(source, axes, job.acquired)
             geometry = geometry_of(source, prior, job, acquired.matrix)
             shape, size = source.shape, source.dtype.itemsize
+            described = describe_planes(source, planes)
         result_shape = geometry.result_shape(shape)
         noise = SOME_NOISE if job.noise is None else job.noise
         plan = make_plan(prior, geometry.operator, noise, self._settings)
@@ -112,52 +110,8 @@ class Estimator:
             shape=shape,
             result_shape=result_shape,
             evaluations=expected_evaluations(plan, self._settings) * slices * job.samples,
-            seconds=self._slice_seconds(geometry.operator, plan) * slices * job.samples + packing,
+            seconds=slice_seconds(plan, self._speed) * slices * job.samples + packing,
             memory=PROGRAM_BYTES + batch * per_image + in_hand,
             disk=math.prod(shape) * size + 2 * written,
+            planes=described,
         )
-
-    def _slice_seconds(self, operator: SeparableOperator, plan: CascadePlan) -> float:
-        key = operator.out_shape
-        if key not in self._measured:
-            measure = _mean_seconds if self._settings.steps is None else _sampling_seconds
-            self._measured[key] = measure(self._prior, plan, self._settings)
-        return self._measured[key]
-
-
-def _mean_seconds(prior: CascadePrior, plan: CascadePlan, settings: SamplerSettings) -> float:
-    seconds = []
-    for _ in range(TIMED):  # the first also prepares: decompositions, kernels
-        started = time.perf_counter()
-        cascade_mean(prior, plan, _some_measurement(prior, plan))
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
-
-
-def _sampling_seconds(prior: CascadePrior, plan: CascadePlan, settings: SamplerSettings) -> float:
-    """Chains of a few steps per level: the quickest way from one step to the next counts."""
-    few = TIMED * len(plan.tasks)
-    short = replace(settings, steps=few, step_shares=1.0, redistribute=False)
-    short_plan = make_plan(prior, plan.operator, plan.sigma_y, short)
-    ticks: dict[int, list[float]] = {}
-
-    def tick(event: Progress) -> None:
-        ticks.setdefault(event.level, []).append(time.perf_counter())
-
-    y = _some_measurement(prior, plan)
-    reconstruct(prior, short_plan, y, NoiseSource([0]), callback=tick)
-    steps = {task.level: task.steps for task in plan.tasks if task.sampled}
-    return sum(
-        steps[level] * min(later - earlier for earlier, later in pairwise(times))
-        for level, times in ticks.items()
-    )
-
-
-def _some_measurement(prior: CascadePrior, plan: CascadePlan) -> torch.Tensor:
-    return torch.full((1, prior.channels, *plan.operator.out_shape), 0.5, device=prior.device)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

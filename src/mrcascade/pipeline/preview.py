@@ -10,6 +10,7 @@ import numpy as np
 from mrcascade.baselines import interpolated
 from mrcascade.dataset import EMPTY
 from mrcascade.io import Display, SliceStore, StackOrder
+from mrcascade.modes import default_mode
 from mrcascade.operators import LinearOperator
 from mrcascade.pipeline.common import SuperResolution, factor_label
 from mrcascade.preview import Panel, write_preview
@@ -67,7 +68,8 @@ def draw_preview(
 
 
 def _request(job: SuperResolution) -> str:
-    name, _, changes = (job.mode if isinstance(job.mode, str) else job.mode.name).partition(":")
+    asked = default_mode(job.samples) if job.mode is None else job.mode
+    name, _, changes = (asked if isinstance(asked, str) else asked.name).partition(":")
     mode = f"{name} with changed settings" if changes else name
     steps = "" if job.steps is None else f", {job.steps} steps"
     return f"Super-resolved {factor_label(job.factor)} ({job.kernel}), mode {mode}{steps}"

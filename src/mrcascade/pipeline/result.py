@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from mrcascade import __version__
+from mrcascade.factors import factor_label
 from mrcascade.io import (
     NOTICE,
     RADIANS,
@@ -33,21 +33,21 @@ from mrcascade.io import (
     resampled_affine,
     source_uri,
     write_blocks_into,
+    write_document,
 )
 from mrcascade.operators import SeparableOperator
-from mrcascade.pipeline.acquired import Acquired
 from mrcascade.pipeline.border import ExtendedStore
 from mrcascade.pipeline.common import (
     PHASE,
     SIDECAR,
     Item,
     SuperResolution,
-    factor_label,
     sr_request,
 )
 from mrcascade.pipeline.preview import ARBITRARY_UNIT, draw_preview
 from mrcascade.prior import CascadePrior
 from mrcascade.restore import Restoration
+from mrcascade.true_matrix import Acquired
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def derivation_of(
         number=1 + ("result", "sample", "std").index(key),
         prior=prior,
         quantity=key == "std",
-        deidentify=job.deidentify,
+        pseudonyms=job.deidentify,
     )
 
 
@@ -152,7 +152,7 @@ def publish(
                 write_blocks_into(source, shape, kind, fetch, place, affine, ends, made)
             for whose, unit in ((key, {}), (key + PHASE, {"Units": RADIANS})):
                 if beside := places.get(whose + SIDECAR):
-                    beside.write_text(json.dumps(facts | metadata | unit, indent=1) + "\n")
+                    write_document(beside, facts | metadata | unit)
         draw_preview(
             places["preview"],
             job,
@@ -164,7 +164,7 @@ def publish(
             plane_name(source, geometry.axes),
             str(metadata.get("Units", ARBITRARY_UNIT)),
         )
-        places["sidecar"].write_text(json.dumps(sidecar, indent=1) + "\n")
+        write_document(places["sidecar"], sidecar)
 
 
 def _parts(
@@ -191,7 +191,7 @@ def sidecar_of(
     return {
         "Description": f"Super-resolved {factor_label(job.factor)} in plane. {NOTICE}",
         "Sources": _source_names(source, job),
-        "SourceSHA256": source.sha256,
+        **source_identity(source.sha256, job),
         **({"SourceImage": source.origin} if source.origin else {}),
         "Resolution": f"in-plane matrix enlarged by {job.factor[0]:g} x {job.factor[1]:g}",
         "InPlaneAxes": list(axes),
@@ -199,14 +199,32 @@ def sidecar_of(
         "Kernel": job.kernel,
         "Prior": prior.name,
         "PriorKernel": prior.kernel,
-        "Settings": outcome.last.settings,
+        "Settings": _stated(outcome.last.settings, job),
         "EvaluationsPerSlice": {str(k): v for k, v in outcome.last.evaluations.items()},
         "Residual": outcome.residual,
         "Request": sr_request(prior, job),
         "Device": str(prior.device),
         "Precision": prior.levels[0].precision,
-        "Software": {"mrcascade": __version__, "torch": torch.__version__},
+        "Software": [
+            {"Name": "mrcascade", "Version": __version__},
+            {"Name": "torch", "Version": torch.__version__},
+        ],
     }
+
+
+def source_identity(sha256: str, job: SuperResolution) -> dict[str, str]:
+    """What a sidecar says of an input with this hash, so that the same input is known again.
+
+    The hash of a de-identified input would lead who holds the original to its patient.
+    """
+    if job.deidentify is None:
+        return {"SourceSHA256": sha256}
+    return {"SourceHMAC": job.deidentify.source(sha256)}
+
+
+def _stated(settings: dict[str, Any], job: SuperResolution) -> dict[str, Any]:
+    """The settings, without the seed that was derived from the hash of a de-identified input."""
+    return settings if job.deidentify is None else {k: settings[k] for k in settings if k != "seed"}
 
 
 def _file_names(targets: dict[str, Path]) -> dict[str, str]:
@@ -236,7 +254,7 @@ def bids_metadata(item: Item, axes: Axes) -> dict[str, Any]:
 
 def _source_names(source: Source, job: SuperResolution) -> list[str]:
     """Names of the files that were read, those of a series in the order of its slices."""
-    if job.deidentify:
+    if job.deidentify is not None:
         return []
     if not isinstance(source.header, Series):
         return [file.name for file in source.files]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 
 from mrcascade import __version__
 from mrcascade.errors import MRCascadeError
+from mrcascade.factors import check_factor, factor_label
 from mrcascade.intensity import robust_maximum
 from mrcascade.io import (
     NOTICE,
@@ -20,31 +20,38 @@ from mrcascade.io import (
     Image,
     Input,
     Pair,
+    Planes,
+    Source,
     atomic_outputs,
+    beside,
     check_target,
     check_writable,
-    choose_axes,
+    choose_planes,
     derived_name,
-    describe_axes,
+    describe_planes,
+    format_of,
     from_slices,
     input_files,
     input_path,
+    named_output,
+    open_source,
     read_image,
     refuse_phase,
     resampled_affine,
     result_ending,
     to_slices,
     with_part,
+    with_slice_axis,
+    write_document,
     write_image_into,
 )
 from mrcascade.operators import SeparableOperator, gaussian_noise, legal_size
 from mrcascade.pipeline.common import (
     Factors,
     Report,
-    check_factor,
-    factor_label,
     input_seed,
 )
+from mrcascade.sizes import check_reduction
 
 
 @dataclass(frozen=True)
@@ -77,15 +84,11 @@ def simulate_file(source: Input, output: Path, job: Simulation, *, say: Report) 
     targets = _targets(source, output, label, job)
     for target in targets:
         check_target(target, job.overwrite)
+    with open_source(source, job.complex) as unread:
+        planes = _checked_planes(unread, targets[0], label, job)
+        say(f"{source.name}: {describe_planes(unread, planes)}")
+    axes = planes.axes
     image = read_image(source, job.complex)
-    if job.complex and not np.iscomplexobj(image.data):
-        raise MRCascadeError(
-            f"{source} has no phase; --complex takes k-space, complex files, or a _part-mag and a"
-            " _part-phase file side by side"
-        )
-    axes = choose_axes(image, job.axes)
-    check_writable(image, targets[0], Derivation(label, "", (0.0, 1.0)), axes)
-    say(f"{source.name}: {describe_axes(image, axes)}")
     image = crop_to_legal(image, axes, job.factor)
     stack = to_slices(image, axes)
     operator = SeparableOperator.from_kernel(job.kernel, job.factor, stack.shape[1:])
@@ -105,30 +108,55 @@ def simulate_file(source: Input, output: Path, job: Simulation, *, say: Report) 
         "Sources": [path.name for path in input_files(source)],
         "SourceSHA256": image.sha256,
         "InPlaneAxes": list(axes),
+        "InPlaneMatrix": list(operator.out_shape),
         "CroppedTo": list(operator.in_shape),
         **{k: v for k, v in asdict(job).items() if k not in ("overwrite", "axes", "format")},
-        "Software": {"mrcascade": __version__},
+        "Software": [{"Name": "mrcascade", "Version": __version__}],
     }
     made = Derivation(label, f"simulated measurement, {operator.name}", (0.0, scale))
     result = image.with_data(from_slices(low, image, axes), affine)
+    if format_of(targets[0]) == "nifti":  # which can say itself what its slices are
+        result = replace(result, header=with_slice_axis(image.header, _across(image, axes)))
     with atomic_outputs(targets, job.overwrite) as (data, notes, *phase):
-        notes.write_text(json.dumps(sidecar, indent=1) + "\n")
+        write_document(notes, sidecar)
         if phase:
             write_image_into(result.with_data(np.abs(result.data), affine), data, made)
             write_image_into(result.with_data(np.angle(result.data), affine), phase[0], made)
-            phase[1].write_text(json.dumps({"Units": RADIANS}) + "\n")
+            write_document(phase[1], {"Units": RADIANS})
         else:
             write_image_into(result, data, made)
     say(f"{operator.name}: {operator.in_shape} -> {operator.out_shape}, noise {job.noise:g}")
     return targets
 
 
+def _checked_planes(source: Source, target: Path, label: str, job: Simulation) -> Planes:
+    """The planes to measure; MRCascadeError for what the header tells cannot be done."""
+    if job.complex and source.dtype.kind != "c":
+        raise MRCascadeError(
+            f"{source.source} has no phase; --complex takes k-space, complex files, or a _part-mag"
+            " and a _part-phase file side by side"
+        )
+    planes = choose_planes(source, job.axes)
+    check_writable(source, target, Derivation(label, "", (0.0, 1.0)), planes.axes)
+    check_reduction(source, planes, job.factor)
+    return planes
+
+
 def _targets(source: Input, output: Path, label: str, job: Simulation) -> list[Path]:
     pair = isinstance(source, Pair)
-    named = input_path(source) if pair else source
-    endings = (result_ending(source, job.format), ".json")
-    targets = [output / derived_name(named, label, ending) for ending in endings]
+    if named_output(source, output, job.format) is not None:
+        targets = [output, beside(output, "", ".json")]
+    else:
+        named = input_path(source) if pair else source
+        endings = (result_ending(source, job.format), ".json")
+        targets = [output / derived_name(named, label, ending) for ending in endings]
     return targets + [with_part(target, "phase") for target in targets if pair]
+
+
+def _across(image: Image, axes: Axes) -> int | None:
+    """The spatial axis that the planes leave out, None where it has no more than one slice."""
+    left = [a for a in range(min(len(image.shape), 3)) if a not in axes and image.shape[a] > 1]
+    return left[0] if left else None
 
 
 def crop_to_legal(image: Image, axes: Axes, factor: Factors) -> Image:

@@ -17,6 +17,7 @@ import torch
 
 from mrcascade.border import Margins
 from mrcascade.errors import MRCascadeError
+from mrcascade.factors import check_factor
 from mrcascade.intensity import RobustMaximum
 from mrcascade.io import (
     Axes,
@@ -26,8 +27,8 @@ from mrcascade.io import (
     StackOrder,
     check_target,
     check_writable,
-    choose_axes,
-    describe_axes,
+    choose_planes,
+    describe_planes,
     format_of,
     input_path,
     only_series,
@@ -41,7 +42,6 @@ from mrcascade.memory import fitting_batch, image_bytes
 from mrcascade.noise_estimate import estimate_noise, slices_for_noise
 from mrcascade.operators import SeparableOperator
 from mrcascade.pipeline.acquired import (
-    Acquired,
     Matrix,
     acquired_by_header,
     acquired_by_pixels,
@@ -53,11 +53,11 @@ from mrcascade.pipeline.common import (
     Item,
     Report,
     SuperResolution,
-    check_factor,
     input_seed,
     operator_for,
     sr_targets,
 )
+from mrcascade.pipeline.progress import SliceProgress, SlicesDone
 from mrcascade.pipeline.result import (
     Geometry,
     Outcome,
@@ -76,7 +76,9 @@ from mrcascade.restore import (
     resolve_settings,
     super_resolve,
 )
-from mrcascade.samplers import CascadePlan, Progress, SamplerSettings, finest_mean
+from mrcascade.samplers import CascadePlan, SamplerSettings
+from mrcascade.sizes import check_enlargement
+from mrcascade.true_matrix import Acquired
 
 
 def check_job(prior: CascadePrior, job: SuperResolution) -> SamplerSettings:
@@ -92,7 +94,7 @@ def super_resolve_file(
     job: SuperResolution,
     *,
     say: Report,
-    progress: Callable[[int], Callable[[Progress], None]],
+    progress: Callable[[int], SlicesDone],
 ) -> list[Path]:
     """Super-resolve one image file or DICOM series into the folder ``output``, or the folder below
     it that an `Item` names; returns the files written.
@@ -100,7 +102,7 @@ def super_resolve_file(
     Writes the result (mean of the samples), with more than one sample also the first sample and
     the standard deviation map, a preview and, last, a JSON sidecar. All appear together. Memory
     does not grow with the number of slices. ``say`` gets one line per decision;
-    ``progress(total)`` makes the evaluation callback.
+    ``progress(slices)`` makes what hears how many slices are done.
     """
     settings = check_job(prior, job)
     item = checked_item(image if isinstance(image, Item) else Item(image))
@@ -113,12 +115,13 @@ def super_resolve_file(
             raise MRCascadeError(f"{path} is itself the output; choose another folder")
     with ExitStack() as stack:
         source = stack.enter_context(open_source(item.image, prior.channels == 2))
-        axes = choose_axes(source, job.axes)
+        planes = choose_planes(source, job.axes)
+        axes = planes.axes
         check_result(source, axes, targets["result"], job)
         metadata = bids_metadata(item, axes)
         acquired = acquired_by_header(source, axes, job.acquired)
         geometry = geometry_of(source, prior, job, acquired.matrix)
-        say(f"{item.name}: {describe_axes(source, axes)}")
+        say(describe_planes(source, planes))
         stack.enter_context(output_folders(list(targets.values())))
         measured, scale = _load(source, axes, folder, stack)
         acquired = acquired_by_pixels(measured, acquired)
@@ -134,7 +137,7 @@ def super_resolve_file(
         plan = make_plan(prior, margins.operator(geometry.operator), noise, settings)
         batch = _batch(prior, plan, job, say)
         stores = _empty_results(source, geometry, targets, folder, stack)
-        total = expected_evaluations(plan, settings) * len(measured) * job.samples
+        counted = SliceProgress(plan, settings, job.samples, progress(len(measured)))
         seed = input_seed(job.seed, source.sha256)
         restorer = _Restorer(
             path,
@@ -146,7 +149,7 @@ def super_resolve_file(
             seed,
             scale,
             batch,
-            progress(total),
+            counted,
             say,
         )
         extended = ExtendedStore(stores["result"], geometry.operator, margins, folder, stack)
@@ -157,9 +160,11 @@ def super_resolve_file(
             _store(stores, start, result)
             extended.write(start, result)
             outcome.add(result)
+            counted.tell(stop)
         stored = stored_residual(source, extended, targets, measured)
         sidecar = sidecar_of(source, axes, job, prior, outcome, targets)
         sidecar |= {"ResidualStored": stored, "NoiseOrigin": origin, "BatchSize": restorer.batch}
+        sidecar |= {"InPlaneMatrix": list(geometry.operator.in_shape)}
         sidecar |= {"FieldOfView": describe_margins(margins, axes)} if margins else {}
         sidecar |= acquired_facts(acquired, job) | metadata
         publish(source, geometry, job, prior, targets, measured, stores, sidecar, metadata, scale)
@@ -192,10 +197,12 @@ def geometry_of(
 
     matrix: what was acquired, (rows, columns); it counts where the job asks for it.
     """
-    axes = choose_axes(source, job.axes)
+    planes = choose_planes(source, job.axes)
+    axes = planes.axes
     stored = source.shape[axes[0]], source.shape[axes[1]]
     shape = stored if job.acquired is None else matrix
-    operator = operator_for(shape, job.kernel, job.factor, source.source)
+    check_enlargement(source, planes, shape, job.factor, prior.limits)  # before H is built
+    operator = operator_for(shape, job.kernel, job.factor)
     try:
         check_measurement(np.zeros((1, *shape), source.dtype), operator, prior)
     except MRCascadeError as error:
@@ -213,23 +220,6 @@ def _interpolated(acquired: Acquired, job: SuperResolution) -> str:
         f"warning: its {acquired}, and enlarging interpolated pixels is not what the prior was"
         " trained for; --acquired-matrix auto crops first"
     )
-
-
-def expected_evaluations(plan: CascadePlan, settings: SamplerSettings) -> int:
-    """Network evaluations per slice and sample, for a progress bar."""
-    sampled = settings.steps is not None
-    chains = sum(task.steps for task in plan.tasks if task.sampled and sampled)
-    finest = finest_mean(plan) if sampled else 1
-    if finest is None:
-        return chains
-    needed = [
-        task.level
-        for task in plan.tasks[finest - 1 :]
-        if not plan.determined(task.level)
-        # The coarsest level has nothing but y to go by, which needs no network if noise-free.
-        and (plan.sigma_y > 0 or task.level < len(plan.tasks))
-    ]
-    return chains + sum(settings.orientations_at(level) for level in needed)
 
 
 def slices_per_chunk(batch: int, samples: int) -> int:
@@ -259,10 +249,11 @@ def _noise(
     if job.noise is not None:
         return job.noise, "given"
     chosen = slices_for_noise(len(measured))
-    noise = estimate_noise(measured.read(i, i + 1)[0] for i in chosen) / scale
-    part = "" if len(chosen) == len(measured) else f", {len(chosen)} evenly spread slices of it"
-    say(f"noise estimated at {100 * noise:.2g} % of the maximum{part}; --noise overrides it")
-    return noise, f"estimated from the image{part}"
+    found = estimate_noise(measured.read(i, i + 1)[0] for i in chosen)
+    noise = found.sigma / scale
+    part = "" if len(chosen) == len(measured) else f", {len(chosen)} evenly spread slices"
+    say(f"noise estimated at {100 * noise:.2g} % of the maximum ({found}{part}); --noise overrides")
+    return noise, f"estimated {found}{part}"
 
 
 def _batch(prior: CascadePrior, plan: CascadePlan, job: SuperResolution, say: Report) -> int:
@@ -305,7 +296,7 @@ class _Restorer:
     seed: int
     scale: float
     batch: int
-    tick: Callable[[Progress], None]
+    progress: SliceProgress
     say: Report
 
     def chunk(self, piece: np.ndarray, start: int) -> Restoration:
@@ -325,7 +316,7 @@ class _Restorer:
                     numbers=range(start, start + len(piece)),
                     plan=self.plan,
                     margins=self.margins,
-                    callback=self.tick,
+                    callback=self.progress.chunk(start, len(piece)),
                 )
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _out_of_memory(error):

@@ -14,12 +14,7 @@ from mrcascade.samplers.noise import NoiseSource, image_seed
 from mrcascade.samplers.plan import CascadePlan, LevelTask, plan_cascade
 from mrcascade.samplers.reconstruct import reconstruct
 from mrcascade.samplers.schedule import karras_sigmas, split_steps
-from mrcascade.samplers.settings import (
-    RECIPES,
-    SamplerSettings,
-    parse_changes,
-    same_record,
-)
+from mrcascade.settings import RECIPES, SamplerSettings, parse_changes, same_record
 
 __all__ = [
     "RECIPES",

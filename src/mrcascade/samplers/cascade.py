@@ -11,7 +11,7 @@ from mrcascade.samplers.level import CascadeResult, ChainDenoiser, LevelPrior, L
 from mrcascade.samplers.noise import NoiseSource
 from mrcascade.samplers.plan import CascadePlan, LevelTask
 from mrcascade.samplers.schedule import karras_sigmas
-from mrcascade.samplers.settings import SamplerSettings
+from mrcascade.settings import SamplerSettings
 
 
 @torch.no_grad()
@@ -122,12 +122,13 @@ def _diffuse_back(
     """The image of an observed level, from noisy data as a state of the diffusion."""
     task, settings = problem.task, problem.plan.settings
     sigma = task.data.sigma
+    zeta = settings.zeta if settings.observed_zeta is None else settings.observed_zeta
     band = diffpir(
         denoise,
         problem.band(problem.target),
         karras_sigmas(task.steps, sigma, sigma_min, settings.rho_at(task.level)),
         lambda x0, sigma: x0,
-        zeta=settings.zeta,
+        zeta=zeta,
         noise=noise,
         ancestral=True,
         callback=callback,

@@ -6,7 +6,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.samplers.level import LevelPrior, Prior
 from mrcascade.samplers.noise import NoiseSource
 from mrcascade.samplers.plan import CascadePlan
-from mrcascade.samplers.settings import Sampler
+from mrcascade.settings import Sampler
 
 
 def check_levels(prior: Prior, plan: CascadePlan) -> None:

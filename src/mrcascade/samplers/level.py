@@ -9,7 +9,7 @@ from torch import Tensor
 from mrcascade.samplers.diffpir import DataStep, proximal_step
 from mrcascade.samplers.orientations import ORIENTATIONS, Orientation
 from mrcascade.samplers.plan import CascadePlan, LevelTask
-from mrcascade.samplers.settings import SamplerSettings
+from mrcascade.settings import SamplerSettings
 
 
 class ConditionedLevel(Protocol):

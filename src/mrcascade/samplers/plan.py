@@ -18,7 +18,7 @@ from mrcascade.samplers.comparison import (
     same_kernel,
 )
 from mrcascade.samplers.schedule import split_steps
-from mrcascade.samplers.settings import SamplerSettings
+from mrcascade.settings import SamplerSettings
 
 
 @dataclass(frozen=True)

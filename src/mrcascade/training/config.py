@@ -9,26 +9,30 @@ from typing import Any
 from mrcascade.errors import MRCascadeError
 from mrcascade.networks import network_preset
 
+STAGES = ("regression branch", "U-Net")  # of a level's training, in their order
+MEAN_SHARE = 0.5  # of a level's patches, for its regression branch by default
+
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Settings of a cascade's training. Noise levels are in units of the band's std.
     Raises MRCascadeError for settings that no run can have.
 
-    A conditional level trains in two stages: its regression branch on ``mean_images`` patches,
-    then its U-Net, with the branch fixed, on ``images`` patches. ``rate`` is the reference
-    learning rate of the U-Net (Adam, EDM2 schedule), ``mean_rate`` that of the branch (Muon for
-    the convolutions of its body, a third of it with Adam for the rest). In each stage they follow
-    ``rate / sqrt(max(n / (reference_share images), 1))`` after a ramp, and fall linearly to zero
-    over the last ``cooldown_share``, because a short run gains more from the decay than from the
-    average of the weights.
+    Each level trains on ``images`` patches. A conditional level spends them in two stages: its
+    regression branch gets ``mean_images`` of them, half if None, then its U-Net, with the branch
+    fixed, the others. A level that has only one of the two spends all on that. ``rate`` is the
+    reference learning rate of the U-Net (Adam, EDM2 schedule), ``mean_rate`` that of the branch
+    (Muon for the convolutions of its body, a third of it with Adam for the rest). In a stage of
+    ``N`` patches they follow ``rate / sqrt(max(n / (reference_share N), 1))`` after a ramp, and
+    fall linearly to zero over the last ``cooldown_share``, because a short run gains more from the
+    decay than from the average of the weights.
     """
 
     network: str = "small"
     kernel: str = "fourier"
     channels: int = 1  # 2 (real, imaginary) for complex images; follows from the data
-    images: int = 60_000
-    mean_images: int = 60_000
+    images: int = 120_000
+    mean_images: int | None = None
     batch: int = 16
     patch: int = 64  # side of the training patches on level 1 and 2
     coarse_patch: int = 48  # on the coarsest level, whose images are small
@@ -58,9 +62,12 @@ class TrainConfig:
         for name in ("images", "batch", "patch", "coarse_patch", "channels", "reduction"):
             if getattr(self, name) < 1:
                 raise MRCascadeError(f"training setting {name} is {getattr(self, name)}, below 1")
-        for name in ("mean_images", "coarser_copies"):
-            if getattr(self, name) < 0:
-                raise MRCascadeError(f"training setting {name} is {getattr(self, name)}, below 0")
+        if self.coarser_copies < 0:
+            raise MRCascadeError(
+                f"training setting coarser_copies is {self.coarser_copies}, below 0"
+            )
+        if self.mean_images is not None:
+            self._check_shares(self.mean_images)
         for name in ("reference_share", "cooldown_share", "ramp_share", "coarsest_copy"):
             if not 0 < getattr(self, name) <= 1:
                 raise MRCascadeError(f"training setting {name} must lie above 0 and up to 1")
@@ -73,6 +80,30 @@ class TrainConfig:
             )
         if self.reduction & (self.reduction - 1):
             raise MRCascadeError(f"training setting reduction is {self.reduction}, no power of 2")
+
+    def _check_shares(self, mean_images: int) -> None:
+        if not any(level.mean and level.unet for level in network_preset(self.network).levels):
+            raise MRCascadeError(
+                f"training setting mean_images is {mean_images}, but no level of {self.network!r}"
+                " has both a regression branch and a U-Net; leave it out"
+            )
+        if not 0 <= mean_images < self.images:
+            raise MRCascadeError(
+                f"training setting mean_images is {mean_images}; of the {self.images} patches per"
+                " level (images) the regression branch can have none to all but one, as the rest"
+                " are the U-Net's"
+            )
+
+    def stages(self, level: int) -> tuple[int, int]:
+        """Patches of a level's regression branch and of its U-Net; 0 for what it does not have."""
+        networks = network_preset(self.network).levels[level - 1]
+        if not networks.mean:
+            return 0, self.images if networks.unet else 0
+        if not networks.unet:
+            return self.images, 0
+        given = self.mean_images
+        branch = int(self.images * MEAN_SHARE) if given is None else given
+        return branch, self.images - branch
 
     @property
     def levels(self) -> int:
@@ -103,6 +134,18 @@ class TrainConfig:
             k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()
         }
         return cls(**values)
+
+    @staticmethod
+    def upgraded(text: str, level: int) -> tuple[str, tuple[int, int]]:
+        """Stored settings of versions whose ``images`` were the U-Net's alone, as they are stored
+        now, and the patches of the stages of a level that was trained with them."""
+        stored = json.loads(text)
+        networks = network_preset(stored["network"]).levels[level - 1]
+        branch = stored.get("mean_images", 0) if networks.mean else 0
+        unet = stored["images"] if networks.unet else 0
+        shared = networks.mean and networks.unet
+        stored |= {"images": max(branch + unet, 1), "mean_images": branch if shared else None}
+        return json.dumps(stored), (branch, unet)
 
     def learning_rate(self, done: float) -> float:
         """Share of the reference rate after the share ``done`` of a stage (Karras et al. 2024,

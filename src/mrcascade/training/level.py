@@ -56,13 +56,6 @@ def largest_condition_error(level: int, config: TrainConfig) -> float:
     return config.coarse_condition_error if coarsest else config.condition_error
 
 
-def total_images(level: int, config: TrainConfig) -> int:
-    """Patches of the stages that a level's networks have."""
-    networks = network_preset(config.network).levels[level - 1]
-    branch = config.mean_images if networks.mean else 0
-    return branch + (config.images if networks.unet else 0)
-
-
 class LevelTrainer:
     """State of one level's training; ``save`` and ``load`` make it exactly resumable."""
 
@@ -107,25 +100,26 @@ class LevelTrainer:
         self.generator = torch.Generator().manual_seed(config.seed * 1000 + level)
 
     @property
-    def mean_images(self) -> int:
-        """Patches of the first stage; none where the level has no regression branch."""
-        return self.config.mean_images if self.mean_optimizers else 0
+    def stages(self) -> tuple[int, int]:
+        """Patches of the regression branch and of the U-Net."""
+        return self.config.stages(self.level)
 
     @property
     def images(self) -> int:
         """Patches of the whole run."""
-        return total_images(self.level, self.config)
+        return sum(self.stages)
 
     def step(self) -> dict[str, float]:
         """One optimiser step on ``config.batch`` patches; returns the losses."""
         started = time.perf_counter()
         n = self.config.batch
         self.networks.train()
-        if self.seen < self.mean_images:
-            done, optimizers = self.seen / self.mean_images, self.mean_optimizers
+        branch, unet = self.stages
+        if self.seen < branch:
+            done, optimizers = self.seen / branch, self.mean_optimizers
             loss, losses = self._regression_loss(n)
         else:
-            done = (self.seen - self.mean_images) / self.config.images
+            done = (self.seen - branch) / unet
             optimizers = self.optimizers
             loss, losses = self._diffusion_loss(n)
         self.networks.zero_grad(set_to_none=True)
@@ -180,6 +174,7 @@ class LevelTrainer:
         return {
             "config": json.dumps(asdict(self.config)),
             "level": self.level,
+            "stages": list(self.stages),
             "statistics": json.dumps([asdict(s) for s in (self.data.own, self.data.coarser) if s]),
             "networks": self.networks.state_dict(),
             "optimizer": [o.state_dict() for o, _ in self.mean_optimizers + self.optimizers],
@@ -197,21 +192,21 @@ class LevelTrainer:
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint; settings must be those it was made with, except for the
-        length of a stage that has not ended.
+        length of a stage that has not ended. A run that was begun by a version whose ``images``
+        were the U-Net's alone goes on with the lengths that it was begun with.
 
         Raises MRCascadeError for a damaged file, other settings and other training data.
         """
         state = read_checkpoint(path)
         saved, current = json.loads(state["config"]), json.loads(json.dumps(asdict(self.config)))
-        lengths = {"images"}
-        if state["seen"] < min(saved.get("mean_images", 0), self.config.mean_images):
-            lengths.add("mean_images")
+        lengths = ("images", "mean_images")
         changed = [k for k in current if k not in lengths and saved.get(k) != current[k]]
         if changed or state["level"] != self.level:
             raise MRCascadeError(
                 f"{path}: made with other settings ({', '.join(changed) or 'level'});"
                 " use those, or another output folder"
             )
+        self._check_lengths(path, state)
         own = json.loads(state["statistics"])[0]
         if any(not math.isclose(own[k], v, rel_tol=1e-6) for k, v in asdict(self.data.own).items()):
             raise MRCascadeError(
@@ -232,6 +227,21 @@ class LevelTrainer:
         self.rng.bit_generator.state = json.loads(state["rng"])
         self.generator.set_state(state["generator"])
 
+    def _check_lengths(self, path: Path, state: dict[str, Any]) -> None:
+        begun, (branch, unet) = self.stages, state["stages"]
+        if state["older"] and begun != (branch, unet):
+            shares = f" --mean-images {branch}" if branch and unet else ""
+            raise MRCascadeError(
+                f"{path}: begun when --images was the U-Net's alone, with {branch} patches for the"
+                f" regression branch and {unet} for the U-Net; to go on, add --levels {self.level}"
+                f" --images {branch + unet}{shares}, or use another output folder"
+            )
+        if branch != begun[0] and state["seen"] >= min(branch, begun[0]):
+            raise MRCascadeError(
+                f"{path}: its regression branch was to have {branch} patches, and {begun[0]} would"
+                f" come too late; add --mean-images {branch}, or use another output folder"
+            )
+
     def averaged(self, profile: int) -> LevelNetworks:
         """A copy of the networks with the weights of EMA profile ``profile``."""
         networks = copy.deepcopy(self.networks)
@@ -249,7 +259,10 @@ def checkpoint_file(folder: Path, level: int) -> Path:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The state that ``LevelTrainer.save`` wrote, on the CPU; MRCascadeError if it is not one."""
+    """The state that ``LevelTrainer.save`` wrote, on the CPU; MRCascadeError if it is not one.
+
+    "older" says whether a version wrote it whose ``images`` were the U-Net's alone.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch names no type for the many ways in which a file is damaged
@@ -259,6 +272,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     keys = {"config", "level", "statistics", "networks", "optimizer", "ema", "seen", "rng"}
     if not isinstance(state, dict) or not keys <= state.keys():
         raise MRCascadeError(f"{path}: not a checkpoint of a level; delete it and train anew")
+    state["older"] = "stages" not in state
+    if state["older"]:
+        try:
+            older = TrainConfig.upgraded(state["config"], state["level"])
+        except (TypeError, ValueError, LookupError) as error:
+            raise MRCascadeError(f"{path}: made by another version; train anew") from error
+        state["config"], state["stages"] = older
     return state
 
 
@@ -300,12 +320,12 @@ def train_level(
     trainer: LevelTrainer,
     folder: Path,
     *,
-    progress: Callable[[int, str], None],
+    progress: Callable[[int, dict[str, float]], None],
     checkpoint_seconds: float = 60.0,
 ) -> None:
     """Train until ``trainer.images``; checkpoint, snapshots and JSONL log go to ``folder``.
 
-    ``progress(n, message)`` is called after each step with the images of that step.
+    ``progress(n, losses)`` is called after each step, with the number of its patches.
     """
     config, checkpoint = trainer.config, checkpoint_file(folder, trainer.level)
     log = log_file(folder, trainer.level)
@@ -319,8 +339,7 @@ def train_level(
         losses = trainer.step()
         for key, value in losses.items():
             history.setdefault(key, []).append(value)
-        name, value = next(iter(losses.items()))
-        progress(config.batch, f"{name} {value:.3f}")
+        progress(config.batch, losses)
         if _due(trainer, VALIDATIONS):
             means = {key: sum(values) / len(values) for key, values in history.items()}
             append_record(log, _record(trainer, means))

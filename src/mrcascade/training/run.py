@@ -20,13 +20,13 @@ from mrcascade.networks import network_preset
 from mrcascade.prior import CascadePrior, LevelSpec, LevelStatistics, read_prior, write_prior
 from mrcascade.prior_format import PRIOR_FILE, read_document
 from mrcascade.training.config import TrainConfig
+from mrcascade.training.forecast import forecast
 from mrcascade.training.level import (
     LevelData,
     LevelTrainer,
     checkpoint_file,
     largest_condition_error,
     read_checkpoint,
-    total_images,
     train_level,
     validate,
 )
@@ -39,11 +39,11 @@ from mrcascade.training.patches import (
     slice_weights,
 )
 from mrcascade.training.plot import plot_losses
+from mrcascade.training.progress import StageBar, StageProgress
 from mrcascade.training.slices import Volume, load_volumes
 from mrcascade.training.snapshots import rebuild_profile
 
 SPECTRUM_BINS = 48
-Progress = Callable[[int, str], None]
 
 
 class CascadeData:
@@ -108,7 +108,8 @@ def train_cascade(
     device: str = "cpu",
     name: str | None = None,
     ema_std: float | None = None,
-    progress: Callable[[int, int, int], Progress] | None = None,
+    say: Callable[[str], None] | None = None,
+    progress: StageBar | None = None,
     simulate_phase: bool = False,
     complex_kspace: bool = False,
 ) -> Path | None:
@@ -119,7 +120,9 @@ def train_cascade(
     ``config.start``, if it names one; the new prior has that one's settings of the recipes, or
     those of the prior that it replaces.
     ``ema_std`` names another EMA profile for the prior, see ``export``.
-    ``progress(level, images, done)`` makes the per-step callback of a level. With
+    ``say`` gets one line per fact; with it, what is to come is told, and timed for some seconds,
+    before it begins. ``progress(stage, patches, done)`` makes the callback (patches done since,
+    text) of a stage. With
     ``simulate_phase`` magnitudes become complex images (``mrcascade.phase``), with
     ``complex_kspace`` k-space gives complex images; the number of channels is that of the data,
     whatever ``config`` says. Returns the prior's folder, or None
@@ -132,19 +135,25 @@ def train_cascade(
     if found and not resume:
         raise MRCascadeError(f"{found[0]}: exists; use --resume to go on, or another output folder")
     phase_seed = config.seed if simulate_phase else None
+    say = say or _silent
+    say(f"reading {data}")
     volumes = load_volumes(data, config.multiple, config.factors, phase_seed, complex_kspace)
     config = replace(config, channels=volumes[0].channels)
     begin, weights = _start(config) if config.start else (None, None)
     volumes = reduced(volumes, config)
     cascade = CascadeData(volumes, config, begin)
     make_folder(output)
+    if say is not _silent:
+        seen = {i: _seen(checkpoint_file(output, i)) for i in wanted}
+        for line in forecast(cascade.train, cascade.validation, config, seen, device):
+            say(line)
     for level in wanted:
         first = weights[level - 1] if weights else None
         trainer = LevelTrainer(level, config, cascade.level(level), device, first)
         checkpoint = checkpoint_file(output, level)
         if resume and checkpoint.exists():
             trainer.load(checkpoint)
-        report = progress(level, trainer.images, trainer.seen) if progress else _silent
+        report = StageProgress(trainer, say, progress or _no_bar)
         train_level(trainer, output, progress=report)
         plot_losses(output, config.levels)
         del trainer  # its patches, before the next level's are made
@@ -180,12 +189,22 @@ def _ended(checkpoint: Path, config: TrainConfig) -> bool:
     if not checkpoint.exists():
         return False
     state = read_checkpoint(checkpoint)
-    saved = _saved_config(checkpoint, state, config)
-    return bool(state["seen"] >= total_images(state["level"], saved))
+    _saved_config(checkpoint, state, config)
+    return bool(state["seen"] >= sum(state["stages"]))
 
 
-def _silent(images: int, message: str) -> None:
+def _seen(checkpoint: Path) -> int:
+    """Patches that a level has been trained on."""
+    return int(read_checkpoint(checkpoint)["seen"]) if checkpoint.exists() else 0
+
+
+def _silent(line: str) -> None:
+    """Facts that nobody wants to hear."""
+
+
+def _no_bar(stage: str, patches: int, done: int) -> Callable[[int, str], None]:
     """Progress of a run that nobody watches."""
+    return lambda count, text: None
 
 
 def export(
@@ -262,7 +281,8 @@ def _trained_level(
             "images": state["seen"],
             "seconds": round(state["seconds"], 1),
             "ema": std,
-            "config": {k: v for k, v in asdict(saved).items() if k not in ("images", "ema")},
+            "config": {k: v for k, v in asdict(saved).items() if k not in ("images", "ema")}
+            | {"mean_images": state["stages"][0]},
             "validation": figures,
         },
     )

@@ -102,8 +102,7 @@ def _read_folder(
             continue
         _, stack, acquired = read_slices(file)
         try:
-            matrix = file.matrix or acquired
-            volume = prepare_volume(stack, file.name, split, factors, matrix, phase_seed)
+            volume = prepare_volume(stack, file.name, split, factors, acquired.matrix, phase_seed)
         except MRCascadeError as error:  # too small, or with a phase already
             raise MRCascadeError(f"{file.image}: {error}") from error
         yield replace(volume, group=file.group)

@@ -8,7 +8,7 @@ from mrcascade import __version__
 from mrcascade.io.derivation import NOTICE, Derivation
 from mrcascade.io.dicom.frames import FileFacts
 from mrcascade.io.dicom.header import EXPLICIT_LITTLE, item, number
-from mrcascade.io.dicom.identity import mapped_uid, without_identity
+from mrcascade.io.dicom.identity import without_identity
 from mrcascade.io.dicom.storage import Storage
 
 # Untrue of new pixels: their range, pictures and curves over them, tables, signatures, padding.
@@ -71,8 +71,8 @@ def derived_header(source: Any, facts: FileFacts, series: SeriesFacts, instance:
     """
     dataset = source
     _drop_stale(dataset)
-    if series.derivation.deidentify:
-        without_identity(dataset)
+    if (pseudonyms := series.derivation.pseudonyms) is not None:
+        without_identity(dataset, pseudonyms)
     _identify(dataset, facts, series, instance)
     _describe_pixels(dataset, series)
     if "PerFrameFunctionalGroupsSequence" in dataset:
@@ -110,7 +110,7 @@ def _identify(dataset: Any, facts: FileFacts, series: SeriesFacts, instance: int
     dataset.SOPInstanceUID = generate_uid()
     dataset.SeriesInstanceUID = series.uid
     dataset.SeriesDescription = f"{_latin(facts.description, 64 - len(label) - 1)} {label}".strip()
-    if series.derivation.deidentify:
+    if series.derivation.pseudonyms is not None:
         dataset.SeriesDescription = label
     if facts.number is not None:
         own = facts.number * _SERIES_STEP + series.derivation.number
@@ -204,11 +204,11 @@ def _evidence(dataset: Any, facts: FileFacts, new: SeriesFacts) -> None:
     from pydicom.dataset import Dataset
 
     _drop(dataset, "SourceImageEvidenceSequence")
-    if not facts.instance:
+    if not _refers(facts, new):
         return
     series, study = Dataset(), Dataset()
-    series.SeriesInstanceUID = _reference_uid(facts.series, new)
-    series.ReferencedSOPSequence = [_reference(facts, new)]
+    series.SeriesInstanceUID = facts.series
+    series.ReferencedSOPSequence = [_reference(facts)]
     study.StudyInstanceUID = dataset.get("StudyInstanceUID")
     study.ReferencedSeriesSequence = [series]
     dataset.SourceImageEvidenceSequence = [study]
@@ -247,28 +247,28 @@ def _derivation_text(series: SeriesFacts) -> str:
 
 
 def _source_images(facts: FileFacts, series: SeriesFacts) -> list[Any]:
-    """The reference to the source, if it has a UID to refer to."""
-    if not facts.instance:
+    """The reference to the source, if there may be one."""
+    if not _refers(facts, series):
         return []
-    image = _reference(facts, series)
+    image = _reference(facts)
     image.PurposeOfReferenceCodeSequence = [
         _code("121322", "Source image for image processing operation")
     ]
     return [image]
 
 
-def _reference(facts: FileFacts, series: SeriesFacts) -> Any:
+def _refers(facts: FileFacts, series: SeriesFacts) -> bool:
+    """Whether the source has a UID to refer to, and its patient may be known."""
+    return bool(facts.instance) and series.derivation.pseudonyms is None
+
+
+def _reference(facts: FileFacts) -> Any:
     from pydicom.dataset import Dataset
 
     image = Dataset()
     image.ReferencedSOPClassUID = facts.sop_class
-    image.ReferencedSOPInstanceUID = _reference_uid(facts.instance, series)
+    image.ReferencedSOPInstanceUID = facts.instance
     return image
-
-
-def _reference_uid(uid: str, series: SeriesFacts) -> str:
-    """A de-identified result must not lead to the images of the patient."""
-    return mapped_uid(uid) if series.derivation.deidentify and uid else uid
 
 
 def _contribute(dataset: Any, series: SeriesFacts) -> None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from mrcascade.io.pseudonym import Pseudonyms
+
 _PATIENT_EMPTY = (
     "PatientName",
     "PatientID",
@@ -53,35 +55,28 @@ _EMPTIED = {
 }
 
 
-def without_identity(dataset: Any) -> None:
+def without_identity(dataset: Any, pseudonyms: Pseudonyms) -> None:
     """Remove, in place, everything but what describes the measurement and the pixels.
 
     What stays is listed, so that an unknown element goes. Elements that the standard wants
-    present stay empty. Pixels are not looked at: a face remains one.
+    present stay empty. UIDs that stay are replaced. Pixels are not looked at: a face remains one.
     """
     mapped = {k: str(dataset.get(k) or "") for k in _MAPPED_UIDS}
     emptied = {k: value for k, value in _EMPTIED.items() if k in dataset}
-    _keep_technical(dataset)
+    _keep_technical(dataset, pseudonyms)
     for keyword in _PATIENT_EMPTY:
         setattr(dataset, keyword, "")
     for keyword, value in emptied.items():
         setattr(dataset, keyword, value)
     for keyword, uid in mapped.items():
         if uid:
-            setattr(dataset, keyword, mapped_uid(uid))
+            setattr(dataset, keyword, pseudonyms.uid(uid))
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = "mrcascade --deidentify: only technical elements were kept"
     dataset.LongitudinalTemporalInformationModified = "REMOVED"
 
 
-def mapped_uid(uid: str) -> str:
-    """Another UID for a UID, each time the same, from which the first cannot be computed."""
-    from pydicom.uid import generate_uid
-
-    return generate_uid(entropy_srcs=["mrcascade", uid])
-
-
-def _keep_technical(dataset: Any) -> None:
+def _keep_technical(dataset: Any, pseudonyms: Pseudonyms) -> None:
     for element in list(dataset):
         keyword = element.keyword
         technical = element.tag.group in _TECHNICAL_GROUPS and element.VR in _TECHNICAL_VRS
@@ -89,6 +84,6 @@ def _keep_technical(dataset: Any) -> None:
             del dataset[element.tag]
         elif element.VR == "SQ":
             for entry in element.value:
-                _keep_technical(entry)
+                _keep_technical(entry, pseudonyms)
         elif element.VR == "UI" and keyword != "SOPClassUID" and element.value:
-            element.value = mapped_uid(str(element.value))
+            element.value = pseudonyms.uid(str(element.value))

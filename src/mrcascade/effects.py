@@ -12,7 +12,7 @@ _DATA_STEP = ("zeta", "lam", "noise_floor")  # of DiffPIR
 #: Settings with an effect on the posterior mean (``steps`` is None) and on each sampler.
 EFFECTS: dict[str, frozenset[str]] = {
     "mean": frozenset((*_LEVELS, "orientations", "project")),
-    "diffpir": frozenset((*_CASCADE_CHAIN, *_DATA_STEP, "start_at_data")),
+    "diffpir": frozenset((*_CASCADE_CHAIN, *_DATA_STEP, "start_at_data", "observed_zeta")),
     "dps": frozenset((*_CASCADE_CHAIN, "step_size")),
     "multigrid": frozenset((*_SCHEDULE, *_CHAIN, *_DATA_STEP, "grids")),
     "multigrid-pnp": frozenset((*_SCHEDULE, "grids", "pnp_sigma", "pnp_step", "pnp_corrections")),

@@ -55,3 +55,31 @@ def factor_pair(factor: Factor | Sequence[Factor]) -> tuple[Factor, Factor]:
     if len(pair) != 2:
         raise MRCascadeError(f"a factor must be a number or a (row, col) pair; got {factor}")
     return pair
+
+
+def check_factor(factor: Sequence[Factor]) -> None:
+    """Raise MRCascadeError for factors that enlarge nothing."""
+    if min(factor) < 1 or max(factor) == 1:
+        named = ",".join(f"{f:g}" for f in dict.fromkeys(map(float, factor)))
+        raise MRCascadeError(f"factor {named}: give factors above 1, such as 2")
+
+
+def enlarged(shape: Sequence[int], factor: Sequence[Factor]) -> tuple[int, int]:
+    """The sides of an image of ``shape`` (rows, columns) times the factors, which `as_fraction`
+    reads; MRCascadeError where one is not a whole number."""
+    check_factor(factor)
+    sides = []
+    for n, f in zip(shape, factor, strict=True):
+        side = n * as_fraction(f)
+        if side.denominator != 1:
+            raise MRCascadeError(
+                f"{n} pixels times factor {f:g} is not a whole number; choose another factor"
+            )
+        sides.append(int(side))
+    return sides[0], sides[1]
+
+
+def factor_label(factor: Sequence[Factor]) -> str:
+    """``4x`` or ``2x1x`` style label of a pair of factors, usable in a BIDS entity."""
+    rows, cols = (f"{float(f):g}".replace(".", "p") for f in factor)
+    return f"{rows}x" if rows == cols else f"{rows}by{cols}x"

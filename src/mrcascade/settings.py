@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields, replace
 from textwrap import indent
 from typing import Any, Literal, get_args
 
+from mrcascade.effects import EFFECTS
 from mrcascade.errors import MRCascadeError
-from mrcascade.modes import about_modes
-from mrcascade.samplers.effects import EFFECTS
+from mrcascade.modes import about_modes, check_mode
 
 Consistency = Literal["measurement", "cascade"]
 Sampler = Literal["diffpir", "dps", "multigrid", "multigrid-pnp"]
@@ -45,6 +45,9 @@ class SamplerSettings:
             reverse diffusion without data steps, with zeta of the noise that it brings in: at 1
             and for many steps, a draw from the posterior given y and the coarser image. Less
             noise than the denoiser knows is left to the usual chain.
+        observed_zeta: zeta of that reverse diffusion, in [0, 1]; None takes ``zeta``. One sample is
+            nearer to the truth with a small one; several spread as they should at 1, which modes
+            take for them.
         rho: curvature of the noise schedule, 0.1 or more, or several such numbers: of each level,
             as ``orientations`` has them. Larger ones put more of the steps at little noise.
         consistency: what the levels finer than the measurement compare with. "measurement" is
@@ -91,6 +94,7 @@ class SamplerSettings:
     sigma_min: tuple[float, ...] | None = None
     start_at_mean: bool = False
     start_at_data: bool = False
+    observed_zeta: float | None = None
     rho: float | tuple[float, ...] = 7.0
     consistency: Consistency = "measurement"
     skip_determined: bool = True
@@ -125,6 +129,8 @@ class SamplerSettings:
         if self.steps is not None:
             self._require_whole("steps", 1)
         self._require(0 <= self.zeta <= 1, "zeta", "in [0, 1]")
+        observed = 0 if self.observed_zeta is None else self.observed_zeta
+        self._require(0 <= observed <= 1, "observed_zeta", "in [0, 1] or null")
         self._require(0 < self.lam < math.inf, "lam", "> 0")
         self._require(0 <= self.noise_floor < math.inf, "noise_floor", ">= 0")
         self._require(0 < self.spread < math.inf, "spread", "> 0")
@@ -245,6 +251,16 @@ RECIPES: dict[str, SamplerSettings] = {
         SamplerSettings("multigrid-pnp", steps=200, sampler="multigrid-pnp"),
     )
 }
+
+
+def read_mode(mode: str) -> tuple[str, dict[str, Any]]:
+    """Name of a recipe, and the settings that are changed by ``:KEY=VALUE`` after it.
+
+    Raises MRCascadeError for a recipe or a setting that does not exist.
+    """
+    name, *changes = mode.split(":")
+    check_mode(name)
+    return name, parse_changes(f"mode {mode!r}", RECIPES[name], changes)
 
 
 def parse_changes(named: str, recipe: SamplerSettings, changes: Sequence[str]) -> dict[str, Any]:

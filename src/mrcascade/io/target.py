@@ -1,0 +1,78 @@
+"""An output that is named as a file, where a command otherwise takes a folder."""
+
+from pathlib import Path
+
+from mrcascade.atomic import FOLDER_ENDING
+from mrcascade.errors import MRCascadeError
+from mrcascade.io.image import result_ending
+from mrcascade.io.names import stem
+from mrcascade.io.pair import Pair, with_part
+from mrcascade.io.source import SUFFIXES, Input, format_of
+
+# Endings of image files that no result has by itself.
+_OTHER_ENDINGS = (".dcm", ".ima", ".mgz", ".mha", ".nrrd", ".jpg", ".jpeg")
+
+
+def ending_of(output: Path) -> str | None:
+    """The ending of an output that is named as an image file; None for the name of a folder, which
+    is also any folder that exists."""
+    if output.is_dir() and not output.name.lower().endswith(FOLDER_ENDING):
+        return None
+    endings = (*SUFFIXES, FOLDER_ENDING, *_OTHER_ENDINGS)
+    return next((e for e in endings if output.name.lower().endswith(e)), None)
+
+
+def check_one_result(output: Path, count: int) -> None:
+    """Raise MRCascadeError where one file would have to hold the results of several inputs."""
+    if count != 1 and ending_of(output) is not None:
+        raise MRCascadeError(
+            f"{output} is the name of one file, and {count} inputs have as many results; give the"
+            " name of a folder"
+        )
+
+
+def check_folder_name(output: Path) -> None:
+    """Raise MRCascadeError where an output that can only be a folder is named as an image file."""
+    if ending_of(output) is not None:
+        raise MRCascadeError(f"{output} is the name of a file; give the name of a folder")
+
+
+def named_output(image: Input, output: Path, kind: str | None = None) -> str | None:
+    """The ending of the result of an input where ``output`` names its file; None for a folder.
+
+    kind: of the result, as for `result_ending`. Raises MRCascadeError where the ending is not one
+    of that format, and for a pair whose name says nothing of its part.
+    """
+    ending = ending_of(output)
+    if ending is None:
+        return None
+    usual = result_ending(image, kind)
+    same = [e for e, of in SUFFIXES.items() if of == SUFFIXES.get(usual, "")]
+    fitting = [usual] if usual == FOLDER_ENDING else same
+    if ending not in fitting:
+        other = (
+            " or add --format nifti"
+            if usual == FOLDER_ENDING and ending in (".nii", ".nii.gz")
+            else ""
+        )
+        raise MRCascadeError(
+            f"{output}: the result of {image} is {kind or format_of(image)}; give a name that ends"
+            f" in {' or '.join(fitting)}, or a folder{other}"
+        )
+    if isinstance(image, Pair) and with_part(output, "phase") == output:
+        raise MRCascadeError(
+            f"{output}: magnitude and phase of {image} are two files; give a name with _part-mag,"
+            " or a folder"
+        )
+    return output.name[-len(ending) :]
+
+
+def beside(output: Path, what: str, ending: str) -> Path:
+    """The name of another output of the input whose result is ``output``: ``a.nii.gz`` has
+    ``a_std.nii.gz``, and ``a.json`` where ``what`` is empty."""
+    name = output.name[: -len(FOLDER_ENDING)] if _is_folder(output) else stem(output)
+    return output.with_name(f"{name}{'_' * bool(what)}{what}{ending}")
+
+
+def _is_folder(output: Path) -> bool:
+    return output.name.lower().endswith(FOLDER_ENDING)

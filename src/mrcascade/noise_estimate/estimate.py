@@ -1,0 +1,98 @@
+"""Noise from the air around the body where it shows there, else by likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.intensity import robust_maximum
+from mrcascade.noise_estimate.air import survey_air
+from mrcascade.noise_estimate.likelihood import most_likely_noise
+
+# More slices than these sharpen the estimate no further, and take time.
+MOST_SLICES = 32
+# The networks look at about as many pixels, of the slices with the most signal.
+LIKELIHOOD_PIXELS = 50_000
+# Networks need some pixels per side.
+SHORTEST = 16
+# Phase varies little over some pixels.
+PHASE_PIXELS = 2.0
+# With less air than this in view, what looks like noise may be fine anatomy.
+LITTLE_AIR = 0.03
+
+
+@dataclass(frozen=True)
+class NoiseEstimate:
+    """How much noise an image has, and how that is known.
+
+    Attributes:
+        sigma: standard deviation in the units of the image, of each part if complex; 0 where none
+            was found.
+        source: "air" (statistics of the air around the body) or "likelihood" (the noise level of
+            greatest likelihood under a learned prior).
+        certain: False where little air is in view, so that fine anatomy may count as noise.
+    """
+
+    sigma: float
+    source: str
+    certain: bool
+
+    def __str__(self) -> str:
+        how = {
+            "air": "from the air around the body",
+            "likelihood": "as the most likely under the prior of images",
+        }[self.source]
+        return how if self.certain else f"{how}; uncertain, as there is little air in view"
+
+
+def slices_for_noise(count: int) -> list[int]:
+    """Which of ``count`` slices the estimate looks at: all, or `MOST_SLICES` evenly spread ones."""
+    chosen = np.linspace(0, count - 1, min(count, MOST_SLICES))
+    return [int(i) for i in chosen.round()]
+
+
+def estimate_noise(slices: Iterable[np.ndarray]) -> NoiseEstimate:
+    """Estimate the noise of real or complex slices (H, W) of one volume.
+
+    Magnitude images with signal-free air show their noise there (`survey_air`). Elsewhere the
+    noise level is the one under which the image is most likely (`most_likely_noise`).
+    Raises MRCascadeError for images that are too small or hold nothing.
+    """
+    stack = list(slices)
+    if not stack or min(stack[0].shape) < SHORTEST:
+        raise MRCascadeError(
+            f"an image of fewer than {SHORTEST} pixels per side is too small to estimate its noise;"
+            " give it with --noise"
+        )
+    air = survey_air(stack)
+    if air.noise is not None:
+        return NoiseEstimate(air.noise, "air", True)
+    shifted = [_in_phase(image) if np.iscomplexobj(image) else image - air.zero for image in stack]
+    maximum = robust_maximum(np.stack(shifted))
+    if not maximum > 0 or not any(mask.any() for mask in air.usable):
+        raise MRCascadeError("the image is too empty to estimate its noise; give it with --noise")
+    chosen = _with_most_signal(shifted)
+    found = most_likely_noise(
+        [shifted[i] / maximum for i in chosen], [air.usable[i] for i in chosen]
+    )
+    return NoiseEstimate(found * maximum, "likelihood", air.share >= LITTLE_AIR)
+
+
+def _in_phase(image: np.ndarray) -> np.ndarray:
+    """The part of a complex image (H, W) that is in phase with its surroundings: a magnitude image
+    whose noise is normal, with the standard deviation of each part."""
+    from scipy.ndimage import gaussian_filter
+
+    smooth = gaussian_filter(image.real, PHASE_PIXELS) + 1j * gaussian_filter(
+        image.imag, PHASE_PIXELS
+    )
+    return np.asarray((image * np.exp(-1j * np.angle(smooth))).real)
+
+
+def _with_most_signal(stack: Sequence[np.ndarray]) -> list[int]:
+    count = max(1, round(LIKELIHOOD_PIXELS / stack[0].size))
+    energy = [float(np.square(np.abs(image)).sum()) for image in stack]
+    return sorted(np.argsort(energy)[::-1][:count].tolist())

@@ -1,0 +1,149 @@
+"""What a run will train on, and how long that will take on this machine."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from mrcascade.denoiser import LevelNetworks
+from mrcascade.duration import rounded
+from mrcascade.networks import network_preset
+from mrcascade.prior import LevelStatistics
+from mrcascade.training.config import STAGES, TrainConfig
+from mrcascade.training.level import (
+    VALIDATION_PATCHES,
+    VALIDATION_SIGMAS,
+    VALIDATIONS,
+    LevelData,
+    LevelTrainer,
+)
+from mrcascade.training.patches import BandSlice, PatchSource, level_patch
+from mrcascade.training.slices import Volume
+
+TIMED_SECONDS = 4.0  # no stage is timed after these
+FORWARD_SHARE = 1 / 3  # of a step, the rest being the gradient
+STEP_SECONDS = 0.5  # of a timed step, whose batch is made that small
+
+
+def forecast(
+    train: Sequence[Volume],
+    validation: Sequence[Volume],
+    config: TrainConfig,
+    seen: Mapping[int, int],
+    device: str,
+) -> Iterator[str]:
+    """Lines on data, networks, and the patches and time of each stage that is left.
+
+    seen: the levels to train, in their order, and how many patches each has had. Times come from
+    a few steps on random patches, which take some seconds.
+    """
+    yield f"training data: {_volumes(train)}; to validate: {_volumes(validation)}"
+    preset = network_preset(config.network).levels
+    with torch.device("meta"):  # counts without weights
+        networks = [LevelNetworks(shapes, config.channels) for shapes in preset]
+    weights = [sum(p.numel() for p in level.parameters()) for level in networks]
+    millions = ", ".join(f"{n / 1e6:.2f}" for n in weights)
+    yield f"networks {config.network!r}: {millions} million weights at levels 1 to {len(preset)}"
+    deadline, total = time.perf_counter() + TIMED_SECONDS, 0.0
+    for level, done in seen.items():
+        left = _left(config.stages(level), done)
+        parts = [f"{n:,} patches for the {stage}" for n, stage in zip(left, STAGES, strict=True)]
+        seconds = _stage_seconds(level, left, config, device, bool(validation), deadline)
+        if seconds is not None:
+            parts = [f"{part} (about {rounded(s)})" for part, s in zip(parts, seconds, strict=True)]
+            total += sum(seconds)
+        else:
+            total = math.nan
+        said = ", then ".join(part for part, n in zip(parts, left, strict=True) if n)
+        size = level_patch(level, config)
+        yield f"level {level}: {f'{said}, each {size} x {size}' if said else 'nothing is left'}"
+    if total > 0:
+        yield f"in all about {rounded(total)}"
+
+
+def _stage_seconds(
+    level: int,
+    left: tuple[int, int],
+    config: TrainConfig,
+    device: str,
+    validated: bool,
+    deadline: float,
+) -> list[float] | None:
+    """The time of what is left of each stage, None where the deadline of timing has come."""
+    stages = config.stages(level)
+    nothing = Speed(0.0, 0.0)
+    speeds = [nothing, nothing]
+    for stage in (0, 1):
+        if any(left) and stages[stage]:
+            if time.perf_counter() > deadline:
+                return None
+            speeds[stage] = measure_speed(level, stage, config, device)
+    validation = 0.0
+    if validated and any(left):
+        figures = len(VALIDATION_SIGMAS) if stages[1] else 2
+        evaluations = len(config.ema) * VALIDATION_PATCHES * figures
+        seconds = evaluations * FORWARD_SHARE * (speeds[1].patch or speeds[0].patch)
+        validation = seconds * min(VALIDATIONS / sum(stages), 1 / config.batch)
+    return [
+        n * (speed.step / config.batch + speed.patch + validation)
+        for n, speed in zip(left, speeds, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of a step on n patches: ``step + n patch``."""
+
+    step: float
+    patch: float
+
+
+def measure_speed(level: int, stage: int, config: TrainConfig, device: str) -> Speed:
+    """Time steps of a stage (0: regression branch, 1: U-Net) of a level, the larger the quicker
+    they are."""
+    trainer = LevelTrainer(level, config, _random_data(level, config), device)
+    first = trainer.stages[0] if stage else 0
+
+    def timed(batch: int) -> float:
+        trainer.config, trainer.seen = replace(config, batch=batch), first
+        started = time.perf_counter()
+        trainer.step()
+        return time.perf_counter() - started
+
+    alone = timed(1)  # which also prepares
+    if alone < STEP_SECONDS:
+        alone = min(timed(1), timed(1))
+    batch = min(config.batch, int(STEP_SECONDS / alone))
+    if batch < 2:
+        return Speed(0.0, alone)
+    patch = max(min(timed(batch), timed(batch)) - alone, 0.0) / (batch - 1)
+    return Speed(max(alone - patch, 0.0), patch)
+
+
+def _random_data(level: int, config: TrainConfig) -> LevelData:
+    size = level_patch(level, config)
+    pixels = np.random.default_rng(0).standard_normal((3, config.channels, size, size), np.float32)
+    source = PatchSource([BandSlice(pixels, (1.0,))], np.ones(1), level, config)
+    statistics = LevelStatistics(0.0, 1.0, 0.0, 1.0)
+    return LevelData(source, None, statistics, statistics if level < config.levels else None)
+
+
+def _left(stages: tuple[int, int], done: int) -> tuple[int, int]:
+    branch, unet = stages
+    return max(branch - done, 0), max(unet - max(done - branch, 0), 0)
+
+
+def _volumes(volumes: Sequence[Volume]) -> str:
+    if not volumes:
+        return "nothing"
+    slices: dict[str, int] = {}
+    for volume in volumes:
+        slices[volume.group] = slices.get(volume.group, 0) + len(volume.slices)
+    groups = ", ".join(f"{group} {count}" for group, count in sorted(slices.items()))
+    count = len(volumes)
+    return f"{count} file{'s' * (count > 1)}, {sum(slices.values())} slices ({groups})"

@@ -1,0 +1,156 @@
+"""Estimates of time: what is measured once, how it is kept, and how it scales."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mrcascade.operators import SeparableOperator
+from mrcascade.pipeline import expected_evaluations, speed
+from mrcascade.pipeline.speed import Cost, LevelSpeed, cache_file, slice_seconds, speed_of
+from mrcascade.prior import CascadePrior
+from mrcascade.restore import make_plan, resolve_settings
+from mrcascade.samplers import SamplerSettings
+from tests.conftest import REGRESSION, SINGLE, write_random_prior
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "mrcascade" / "speed.json"
+
+
+def test_measured_once(cache: Path, prior: CascadePrior, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = speed_of(prior)
+    assert cache_file() == cache
+    assert len(first) == 3
+    assert all(level.denoiser.seconds((128, 128)) > 0 for level in first)
+    monkeypatch.setattr(speed, "_measured", lambda *_: pytest.fail("measured again"))
+    assert speed_of(prior) == first
+
+
+@pytest.mark.parametrize("change", ["threads", "prior", "precision"])
+def test_measured_anew_for_another(
+    change: str, cache: Path, prior: CascadePrior, prior_folder: Path, tmp_path: Path
+) -> None:
+    speed_of(prior)
+    threads = torch.get_num_threads()
+    other = prior
+    if change == "prior":
+        other = CascadePrior.from_pretrained(write_random_prior(tmp_path / "b", cascade=SINGLE))
+    if change == "precision":
+        other = CascadePrior.from_pretrained(prior_folder, precision="bfloat16")
+    try:
+        torch.set_num_threads(threads + (change == "threads"))
+        speed_of(other)
+    finally:
+        torch.set_num_threads(threads)
+    assert len(json.loads(cache.read_text())) == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[1]",
+        '{"KEY": 3}',
+        '{"KEY": [[[1, 2], [-1, 0]]]}',
+        '{"KEY": [[[1], [2]], [], []]}',
+        '{"KEY": [[[NaN, 0], [0, 0]], [[0, 0], [0, 0]], [[0, 0], [0, 0]]]}',
+    ],
+)
+def test_a_damaged_cache_is_measured_over(
+    content: str, cache: Path, prior: CascadePrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = speed._key(prior)
+    cache.parent.mkdir(parents=True)
+    cache.write_text(content.replace("KEY", key))
+    cost = LevelSpeed(Cost(1.0, 2.0), Cost(3.0, 4.0))
+    monkeypatch.setattr(speed, "_measured", lambda *_: cost)
+    assert speed_of(prior) == [cost] * 3
+    assert json.loads(cache.read_text()) == {key: [[[1.0, 2.0], [3.0, 4.0]]] * 3}
+
+
+def test_a_cache_that_cannot_be_written(
+    tmp_path: Path, prior: CascadePrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("precious")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert len(speed_of(prior)) == 3
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_the_cache_forgets_the_oldest(
+    cache: Path, prior: CascadePrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.parent.mkdir(parents=True)
+    cache.write_text(json.dumps({str(number): [] for number in range(100)}))
+    monkeypatch.setattr(speed, "_measured", lambda *_: LevelSpeed(Cost(0, 0), Cost(0, 0)))
+    speed_of(prior)
+    assert list(json.loads(cache.read_text())) == [*map(str, range(37, 100)), speed._key(prior)]
+
+
+# ---- what one slice takes ----
+
+# One second for each evaluation of a denoiser; conditions cost nothing.
+COUNTING = LevelSpeed(Cost(1.0, 0.0), Cost(0.0, 0.0))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+@pytest.mark.parametrize("factor", [2, 4])
+@pytest.mark.parametrize("steps", [30, 200])
+def test_a_chain_takes_its_steps(
+    noise: float, factor: int, steps: int, prior: CascadePrior
+) -> None:
+    operator = SeparableOperator.from_kernel("fourier", factor, (64, 64))
+    settings = SamplerSettings("chain", steps=steps)
+    plan = make_plan(prior, operator, noise, settings)
+    count = expected_evaluations(plan, settings)
+    assert slice_seconds(plan, [COUNTING] * 3) == pytest.approx(1.1 * count)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_a_mean_takes_one_condition_per_level_and_turn(noise: float, prior: CascadePrior) -> None:
+    operator = SeparableOperator.from_kernel("fourier", 2, (64, 64))
+    settings = replace(resolve_settings(prior, "mean"), orientations=(8, 2))
+    plan = make_plan(prior, operator, noise, settings)
+    conditions = slice_seconds(plan, [LevelSpeed(Cost(0, 0), Cost(1, 0))] * 3)
+    denoisers = slice_seconds(plan, [COUNTING] * 3)
+    # Noise-free data fix level 2; noisy ones are denoised there and at level 3.
+    assert conditions == pytest.approx(1.1 * (8 if noise == 0 else 8 + 2 + 2))
+    assert denoisers == pytest.approx(1.1 * (0 if noise == 0 else 2 + 2))
+
+
+def test_seconds_grow_with_the_pixels(prior: CascadePrior) -> None:
+    per_pixel = [LevelSpeed(Cost(0, 1e-6), Cost(0, 0))] * 3
+    settings = SamplerSettings("chain", steps=30)
+    seconds = []
+    for side in (64, 128):
+        operator = SeparableOperator.from_kernel("fourier", 2, (side, side))
+        seconds.append(slice_seconds(make_plan(prior, operator, 0.1, settings), per_pixel))
+    assert seconds[1] == pytest.approx(4 * seconds[0])
+    assert seconds[0] == pytest.approx(1.1 * 10 * (64**2 + 32**2 + 16**2) * 1e-6)
+
+
+def test_a_gradient_costs_three_evaluations(prior: CascadePrior) -> None:
+    operator = SeparableOperator.from_kernel("fourier", 2, (64, 64))
+    plans = [
+        make_plan(prior, operator, 0.1, SamplerSettings("chain", steps=30, sampler=sampler))
+        for sampler in ("diffpir", "dps")
+    ]
+    plain, gradient = (slice_seconds(plan, [COUNTING] * 3) for plan in plans)
+    assert gradient == pytest.approx(3 * plain)
+
+
+def test_priors_of_other_kinds(tmp_path: Path, cache: Path) -> None:
+    """A regression network for 4x, and one level that runs on three grids."""
+    regression = CascadePrior.from_pretrained(write_random_prior(tmp_path / "r", 1, REGRESSION))
+    assert len(speed_of(regression)) == 2
+    single = CascadePrior.from_pretrained(write_random_prior(tmp_path / "s", 1, SINGLE))
+    settings = resolve_settings(single, "multigrid", 30)
+    operator = SeparableOperator.from_kernel("fourier", 2, (64, 64))
+    plan = make_plan(single, operator, 0.1, settings)
+    assert slice_seconds(plan, [COUNTING]) == pytest.approx(1.1 * 30)
