@@ -91,7 +91,8 @@ def test_cuts_are_found_axis_by_axis(noise: float) -> None:
     assert find_margins(y, operator_of((2, 2)), scale) == Margins((4, 4), (4, 4))
     assert find_margins(y, operator_of((2, 1)), scale) == Margins((4, 4), (0, 0))
     assert find_margins(y, operator_of((1, 4)), scale) == Margins((0, 0), (4, 4))
-    faded = y * np.hanning(SIDES[0])[:, None]
+    place = np.arange(SIDES[0])[:, None]
+    faded = y * np.minimum(np.minimum(place, place[::-1]) / 6, 1)  # to nothing at both ends
     assert find_margins(faded, operator_of((2, 2)), scale) == Margins((0, 0), (4, 4))
     turned = y * np.exp(1j * y)  # a step of the phase counts
     assert find_margins(turned, operator_of((2, 2)), scale) == Margins((4, 4), (4, 4))
@@ -215,7 +216,7 @@ def test_a_plan_of_another_grid_is_refused(prior: CascadePrior) -> None:
     operator, y = operator_of((2, 2)), scene((1, 1))
     plan = make_plan(prior, operator, 0.0, resolve_settings(prior, "mean"))
     super_resolve(y, operator, prior, noise=0.0, plan=plan)
-    with pytest.raises(MRCascadeError, match="expected .*48, 56.*got .*56, 56"):
+    with pytest.raises(MRCascadeError, match=r"expected .*48, 56.*got .*56, 56"):
         super_resolve(y, operator, prior, noise=0.0, plan=plan, margins=Margins((4, 4)))
 
 
