@@ -156,16 +156,16 @@ def test_margins_are_whole_pixels_of_the_result(factor: float, side: int) -> Non
 
 @pytest.mark.parametrize("factor", [(2, 2), (4, 4), (2, 1)])
 def test_a_cut_field_of_view_rings_less(factor: tuple[int, int]) -> None:
-    """The error near the border falls to a third; measured: 0.22, 0.23 and 0.28 of it."""
+    """The error near the border falls to a quarter at most; measured: 0.16, 0.18 and 0.15 of it."""
     truth, operator, y = scene(factor), operator_of(factor), scene((1, 1))
     margins = find_margins(y, operator, robust_maximum(y))
     larger = margins.operator(operator)
     own = (slice(None), *margins.inside(operator))
     sinc = filled(margins.extend(y), larger)[own]
-    assert border_error(sinc, truth) < border_error(filled(y, operator), truth) / 3
+    assert border_error(sinc, truth) < border_error(filled(y, operator), truth) / 4
     before = super_resolve(y, operator, "mr-small", noise=0.0, margins=NO_MARGINS)
     after = super_resolve(y, operator, "mr-small", noise=0.0)
-    assert border_error(after.mean, truth) < border_error(before.mean, truth) / 3
+    assert border_error(after.mean, truth) < border_error(before.mean, truth) / 4
     assert after.mean.shape == truth.shape
     assert after.settings["margins"] == (margins.rows, margins.columns)
 
