@@ -21,7 +21,7 @@ from mrcascade.prior_format import (
 )
 
 if TYPE_CHECKING:
-    from mrcascade.io import Input, Planes, Source
+    from mrcascade.io import Input, Planes, SliceStore, Source
 
 
 def add_parser(subparsers: Any) -> None:
@@ -200,4 +200,16 @@ def _of_pixels(source: Source, planes: Planes) -> list[str]:
         matrix = f"{acquired.matrix[0]} x {acquired.matrix[1]}"
         evidence = f"by {acquired.evidence}" if acquired.evidence else "all that is stored"
         lines.append(f"acquired matrix: {matrix} ({evidence})")
+        lines.append(f"noise: {_noise(slices, maximum.value())}")
     return lines
+
+
+def _noise(slices: SliceStore, scale: float) -> str:
+    """What ``sr`` would estimate, or why it cannot."""
+    from mrcascade.noise_estimate import estimate_noise, slices_for_noise
+
+    try:
+        found = estimate_noise(slices.read(i, i + 1)[0] for i in slices_for_noise(len(slices)))
+    except MRCascadeError as error:
+        return f"not known; {error}"
+    return found.describe(scale)

@@ -119,11 +119,11 @@ def _smoothed(image: np.ndarray) -> np.ndarray:
 
 
 def _constant(image: np.ndarray) -> np.ndarray:
-    """Patches of 3 x 3 equal values, and the pixels that they touch."""
+    """Patches of 3 x 3 equal values, and the pixels that see them when they are smoothed."""
     from scipy.ndimage import maximum_filter, minimum_filter
 
     real = np.abs(image) if np.iscomplexobj(image) else image
-    return _grown(maximum_filter(real, 3) == minimum_filter(real, 3), 1)
+    return _grown(maximum_filter(real, 3) == minimum_filter(real, 3), 1 + SMOOTHED // 2)
 
 
 def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:

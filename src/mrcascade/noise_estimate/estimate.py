@@ -14,7 +14,8 @@ from mrcascade.noise_estimate.likelihood import most_likely_noise
 
 # More slices than these sharpen the estimate no further, and take time.
 MOST_SLICES = 32
-# The networks look at about as many pixels, of the slices with the most signal.
+# The networks look at about as many pixels: of the slices with the most signal, of large ones a
+# band of rows through the middle.
 LIKELIHOOD_PIXELS = 50_000
 # Networks need some pixels per side.
 SHORTEST = 16
@@ -39,6 +40,11 @@ class NoiseEstimate:
     sigma: float
     source: str
     certain: bool
+
+    def describe(self, scale: float) -> str:
+        """The noise as a share of ``scale``, the robust maximum, and where it is from: "1.2 % of
+        the maximum (from the air around the body)"."""
+        return f"{100 * self.sigma / scale:.2g} % of the maximum ({self})"
 
     def __str__(self) -> str:
         how = {
@@ -75,8 +81,9 @@ def estimate_noise(slices: Iterable[np.ndarray]) -> NoiseEstimate:
     if not maximum > 0 or not any(mask.any() for mask in air.usable):
         raise MRCascadeError("the image is too empty to estimate its noise; give it with --noise")
     chosen = _with_most_signal(shifted)
+    rows = _middle_rows(shifted[0].shape)
     found = most_likely_noise(
-        [shifted[i] / maximum for i in chosen], [air.usable[i] for i in chosen]
+        [shifted[i][rows] / maximum for i in chosen], [air.usable[i][rows] for i in chosen]
     )
     return NoiseEstimate(found * maximum, "likelihood", air.share >= LITTLE_AIR)
 
@@ -96,3 +103,9 @@ def _with_most_signal(stack: Sequence[np.ndarray]) -> list[int]:
     count = max(1, round(LIKELIHOOD_PIXELS / stack[0].size))
     energy = [float(np.square(np.abs(image)).sum()) for image in stack]
     return sorted(np.argsort(energy)[::-1][:count].tolist())
+
+
+def _middle_rows(shape: tuple[int, ...]) -> slice:
+    height = min(shape[0], max(SHORTEST, LIKELIHOOD_PIXELS // shape[1]))
+    start = (shape[0] - height) // 2
+    return slice(start, start + height)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,10 +12,12 @@ from torch import Tensor
 from mrcascade.named_prior import as_prior
 from mrcascade.prior import LevelPrior
 
-# Fractions of the maximum that are tried, from the largest down.
-LARGEST, SMALLEST, RATIO = 0.16, 0.0008, 1.6
+# Fractions of the maximum that are tried: the first, then up or down by the ratio to the last.
+FIRST, RATIO = 0.01, 1.6
+LARGEST, SMALLEST = 0.3, 0.0008
 # Step of the finite difference that takes the denoiser's divergence, in units of the noise.
 PROBE = 0.1
+TINY = 1e-9
 #: The prior whose coarsest level stands for what images look like, at any resolution. It models
 #: whole images, unlike finer levels. One judge for all: noise belongs to the image, whichever
 #: prior restores it.
@@ -32,8 +35,8 @@ def most_likely_noise(slices: Sequence[np.ndarray], usable: Sequence[np.ndarray]
 
     with the denoiser D of the prior's coarsest level. Both sides are sums over pixels, so that
     pixels which were not measured can be left out. The divergence is Hutchinson's estimate with
-    one probe of random signs. Found is the largest root, which is the noise level of greatest
-    likelihood: anatomy that the prior knows does not count as noise.
+    one probe of random signs. Where the derivative falls through zero, the likelihood is largest:
+    anatomy that the prior knows does not count as noise.
 
     Args:
         usable: (H, W) per slice, the pixels that count.
@@ -41,34 +44,32 @@ def most_likely_noise(slices: Sequence[np.ndarray], usable: Sequence[np.ndarray]
     images = [torch.from_numpy(image.astype(np.float32))[None, None] for image in slices]
     level = as_prior(JUDGE).levels[-1]
     masks = [torch.from_numpy(np.asarray(mask)) for mask in usable]
-    sigma, before = LARGEST, (0.0, 0.0)
-    while sigma > SMALLEST:
-        slope = _slope(images, masks, level, sigma)
-        if slope > 0:
-            above, negative = before
-            if not above:
-                return sigma
-            share = slope / (slope - negative)
-            return float(sigma * (above / sigma) ** share)
-        before = sigma, slope
-        sigma /= RATIO
-    return 0.0
+    sigma, excess = FIRST, _excess(images, masks, level, FIRST)
+    rising = excess > 0  # the noise is larger than what was tried
+    while SMALLEST < sigma < LARGEST:
+        last, before = sigma, excess
+        sigma = last * RATIO if rising else last / RATIO
+        excess = _excess(images, masks, level, sigma)
+        if (excess > 0) != rising:
+            return float(last * (sigma / last) ** (before / (before - excess)))
+    return LARGEST if rising else 0.0
 
 
 @torch.no_grad()
-def _slope(
+def _excess(
     images: Sequence[Tensor], masks: Sequence[Tensor], level: LevelPrior, sigma: float
 ) -> float:
-    """d log p / d log sigma per value, over the pixels that count."""
+    """log of ||y - D||^2 over sigma^2 (N - div D), which has the sign of the derivative. In log
+    sigma it is a line of slope -2 where images are known exactly, and flatter where they vary."""
     conditioned = level.condition(None, 0.0)
     signs = torch.Generator().manual_seed(0)
-    total, count = 0.0, 0
+    removed, free = 0.0, 0.0
     for image, mask in zip(images, masks, strict=True):
         probe = torch.randint(2, image.shape, generator=signs) * 2.0 - 1.0
         step = PROBE * sigma
         here, there = conditioned.denoise(torch.cat([image, image + step * probe]), sigma).chunk(2)
         divergence = probe * (there - here) / step
-        local = (image - here).square() / sigma**2 - 1 + divergence
-        total += float(local[:, :, mask].sum())
-        count += int(mask.sum())
-    return total / max(count, 1)
+        removed += float((image - here).square()[:, :, mask].sum()) / sigma**2
+        free += float((1 - divergence)[:, :, mask].sum())
+    # A probe may find more divergence than there are pixels where hardly anything is removed.
+    return math.log(max(removed, TINY) / max(free, TINY))

@@ -251,8 +251,8 @@ def _noise(
     chosen = slices_for_noise(len(measured))
     found = estimate_noise(measured.read(i, i + 1)[0] for i in chosen)
     noise = found.sigma / scale
-    part = "" if len(chosen) == len(measured) else f", {len(chosen)} evenly spread slices"
-    say(f"noise estimated at {100 * noise:.2g} % of the maximum ({found}{part}); --noise overrides")
+    part = "" if len(chosen) == len(measured) else f", by {len(chosen)} evenly spread slices"
+    say(f"noise estimated at {found.describe(scale)}{part}; --noise overrides it")
     return noise, f"estimated {found}{part}"
 
 
