@@ -62,7 +62,10 @@ def test_help_and_errors_list_the_modes(prior: CascadePrior, capsys: pytest.Capt
 def test_several_samples_take_the_mode_sample(prior: CascadePrior) -> None:
     assert (default_mode(1), default_mode(2)) == ("mean", "sample")
     assert resolve_settings(prior, None) == RECIPES["mean"]
-    assert resolve_settings(prior, None, samples=2) == RECIPES["sample"]
+    spreading = replace(RECIPES["sample"], observed_zeta=1.0)
+    assert resolve_settings(prior, None, samples=2) == spreading
+    assert resolve_settings(prior, "sample:observed_zeta=0.3", samples=2).observed_zeta == 0.3
+    assert resolve_settings(prior, "sample") == RECIPES["sample"]
     y, operator = measured()
     drawn = super_resolve(y, operator, prior, noise=0.0, steps=3, samples=2)
     named = super_resolve(y, operator, prior, noise=0.0, steps=3, samples=2, mode="sample")
@@ -83,13 +86,13 @@ def test_the_command_says_which_mode_several_samples_take(
     line = "mode sample, for --samples 2; --mode names another"
     assert main([*command, "--samples", "2", "--steps", "3"]) == 0
     assert line in capsys.readouterr().out.splitlines()
-    assert json.loads(sidecar.read_text())["Settings"]["name"] == "sample"
+    assert json.loads(sidecar.read_text())["Settings"]["Name"] == "sample"
     assert main([*command, "--samples", "2", "--steps", "3", "--mode", "paper"]) == 0
     assert main(command) == 0
     assert line not in capsys.readouterr().out
     settings = json.loads(sidecar.read_text())["Settings"]
-    assert settings["name"] == "mean"
-    assert not settings.keys() & {"zeta", "sampler", "grids", "spread", "step_size"}
+    assert settings["Name"] == "mean"
+    assert not settings.keys() & {"Zeta", "Sampler", "Grids", "Spread", "StepSize"}
 
 
 def test_a_sample_is_tuned_as_the_paper_s_where_a_prior_says_nothing(prior: CascadePrior) -> None:
@@ -121,14 +124,14 @@ def test_a_prior_may_be_named(
     prior: CascadePrior, prior_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     y, operator = measured()
-    expected = super_resolve(y, operator, prior).mean
+    expected = super_resolve(y, operator, prior, noise=0.0).mean
     for named in (prior_folder, str(prior_folder)):
-        assert np.array_equal(super_resolve(y, operator, named).mean, expected)
+        assert np.array_equal(super_resolve(y, operator, named, noise=0.0).mean, expected)
     shutil.copytree(prior_folder, tmp_path / "bundled")
     monkeypatch.setattr("mrcascade.prior_format.BUNDLED", tmp_path)
-    assert np.array_equal(super_resolve(y, operator, "bundled").mean, expected)
+    assert np.array_equal(super_resolve(y, operator, "bundled", noise=0.0).mean, expected)
     (tmp_path / "bundled" / "level1.safetensors").unlink()  # what was read is kept
-    assert np.array_equal(super_resolve(y, operator, "bundled").mean, expected)
+    assert np.array_equal(super_resolve(y, operator, "bundled", noise=0.0).mean, expected)
     with pytest.raises(MRCascadeError, match="unknown prior 'nothing'"):
         super_resolve(y, operator, "nothing")
 

@@ -46,7 +46,7 @@ def without_time(path: Path) -> list[dict[str, str]]:
 
 def arguments(root: Path, output: Path, prior: Path, *more: str) -> list[str]:
     given = ["evaluate", "--data", str(root), "-o", str(output), "--prior", str(prior)]
-    return [*given, "--factor", "2", "--device", "cpu", *more]
+    return [*given, "--factor", "2", "--device", "cpu", "--noise-handling", "known", *more]
 
 
 def test_everything_once(

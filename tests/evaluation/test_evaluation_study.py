@@ -156,6 +156,7 @@ def write_study(folder: Path, **changes: Any) -> Path:
             },
         ],
         "noise": 0.02,
+        "noise_handling": "known",
     } | changes
     path = folder / "study.json"
     path.write_text(json.dumps(document))

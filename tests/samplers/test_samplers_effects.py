@@ -27,6 +27,7 @@ CHANGES: dict[str, Any] = {
     "sigma_min": (0.3, 0.2, 0.1),
     "start_at_mean": True,
     "start_at_data": True,
+    "observed_zeta": 0.9,
     "rho": (2.0, 3.0),
     "consistency": "cascade",
     "skip_determined": False,
@@ -52,6 +53,7 @@ BASES: dict[str, dict[str, Any]] = {
 NEEDS: dict[str, dict[str, Any]] = {
     "consistency": {"band_constraint": False},
     "project": {"band_constraint": False, "noise_floor": 0.2},
+    "observed_zeta": {"start_at_data": True},
     "start_at_mean": {"sigma_start": (0.3, 0.3, 0.3)},
 }
 #: (factor, noise) of measurements with the prior's kernel.

@@ -35,7 +35,7 @@ class Air:
         zero: the value that stands for no signal; 0 but for images with an offset.
         noise: standard deviation of the noise in the body, in the units of the image, by magnitudes
             of noise alone; None where there are none.
-        share: of the pixels that are air.
+        share: of the pixels that are air; 0 where they are too few to tell anything.
         usable: masks (H, W) per slice of all pixels that were measured, not filled in.
     """
 
@@ -67,9 +67,9 @@ def survey_air(slices: Sequence[np.ndarray]) -> Air:
     pairs = list(zip(slices, masks, strict=True))
     values = np.concatenate([image[mask] for image, mask in pairs])
     zero = 0.0 if np.iscomplexobj(values) else _zero(values, known, (dark, bright))
-    share = values.size / sum(image.size for image in slices)
     if values.size < FEWEST:
-        return Air(zero, None, share, usable)
+        return Air(zero, None, 0.0, usable)
+    share = values.size / sum(image.size for image in slices)
     if np.iscomplexobj(values):
         return Air(zero, None, share, usable)
     differences = np.concatenate([_difference(image)[mask] for image, mask in pairs])

@@ -18,7 +18,7 @@ MOST_SLICES = 32
 # band of rows through the middle.
 LIKELIHOOD_PIXELS = 50_000
 # Networks need some pixels per side.
-SHORTEST = 16
+SHORTEST = 8
 # Phase varies little over some pixels.
 PHASE_PIXELS = 2.0
 # With less air than this in view, what looks like noise may be fine anatomy.
