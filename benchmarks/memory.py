@@ -22,7 +22,8 @@ import torch
 
 from mrcascade.denoiser import LevelNetworks
 from mrcascade.networks import network_preset
-from mrcascade.prior import LevelSpec, LevelStatistics, write_prior
+from mrcascade.prior import write_prior
+from mrcascade.prior_level import LevelSpec, LevelStatistics
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import torch
 from mrcascade import CascadePrior, MRCascadeError
 from mrcascade.denoiser import LevelNetworks
 from mrcascade.networks import fold, network_preset
-from mrcascade.prior import LevelPrior, LevelSpec, LevelStatistics
+from mrcascade.prior_level import LevelPrior, LevelSpec, LevelStatistics
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.run import SPECTRUM_BINS, CascadeData
 from mrcascade.training.slices import Volume

@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save, save_file
 from mrcascade import CascadePrior, MRCascadeError
 from mrcascade.denoiser import LevelNetworks
 from mrcascade.networks import fold, network_preset
-from mrcascade.prior import LevelSpec, read_prior, write_prior
+from mrcascade.prior import read_prior, write_prior
 from mrcascade.prior_format import file_sha256
+from mrcascade.prior_level import LevelSpec
 from tests.conftest import STATISTICS, write_random_prior
 
 Damage = Callable[[Path], None]

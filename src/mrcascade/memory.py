@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from mrcascade.networks import UNetConfig
 from mrcascade.networks.layers import MPConv
 from mrcascade.networks.unet import HEAD_CHANNELS
-from mrcascade.prior import CascadePrior, LevelPrior
+from mrcascade.prior import CascadePrior
+from mrcascade.prior_level import LevelPrior
 from mrcascade.samplers import CascadePlan
 
 # What the networks and the samplers may take on a CPU; a GPU gives half of what is free.

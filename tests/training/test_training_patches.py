@@ -12,7 +12,7 @@ from training_data import TINY, volume, volumes
 
 from mrcascade.operators import downsampler, upsampler
 from mrcascade.phase import with_simulated_phase
-from mrcascade.prior import LevelStatistics
+from mrcascade.prior_level import LevelStatistics
 from mrcascade.pyramid import LaplacianPyramid
 from mrcascade.training import patches as patches_module
 from mrcascade.training.patches import (

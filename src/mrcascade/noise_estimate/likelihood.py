@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mrcascade.named_prior import as_prior
-from mrcascade.prior import LevelPrior
+from mrcascade.prior_level import LevelPrior
 
 # Fractions of the maximum that are tried: the first, then up or down by the ratio to the last.
 FIRST, RATIO = 0.01, 1.6

@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 
-from mrcascade.prior import CascadePrior, LevelPrior
+from mrcascade.prior import CascadePrior
+from mrcascade.prior_level import LevelPrior
 from mrcascade.samplers import CascadePlan, finest_mean
 
 # Sides of the images that are timed: the smaller one tells what an evaluation costs however few

@@ -13,7 +13,7 @@ import torch
 from mrcascade.denoiser import LevelNetworks
 from mrcascade.duration import rounded
 from mrcascade.networks import network_preset
-from mrcascade.prior import LevelStatistics
+from mrcascade.prior_level import LevelStatistics
 from mrcascade.training.config import STAGES, TrainConfig
 from mrcascade.training.level import (
     VALIDATION_PATCHES,

@@ -19,7 +19,7 @@ from mrcascade.denoiser import LevelNetworks, diffusion_loss
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import atomic_output
 from mrcascade.networks import network_preset
-from mrcascade.prior import LevelStatistics
+from mrcascade.prior_level import LevelStatistics
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.ema import PowerEMA
 from mrcascade.training.log import Record, append_record, cut_log, log_file, profile_key

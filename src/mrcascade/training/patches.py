@@ -12,7 +12,7 @@ from mrcascade.dataset import fourier_crop
 from mrcascade.denoiser import condition_channels
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import downsampler, upsampler
-from mrcascade.prior import LevelStatistics
+from mrcascade.prior_level import LevelStatistics
 from mrcascade.pyramid import LaplacianPyramid
 from mrcascade.restore import to_channels
 from mrcascade.training.config import TrainConfig

@@ -17,8 +17,9 @@ from mrcascade.denoiser import LevelNetworks
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import make_folder
 from mrcascade.networks import network_preset
-from mrcascade.prior import CascadePrior, LevelSpec, LevelStatistics, read_prior, write_prior
+from mrcascade.prior import CascadePrior, read_prior, write_prior
 from mrcascade.prior_format import PRIOR_FILE, read_document
+from mrcascade.prior_level import LevelSpec, LevelStatistics
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.forecast import forecast
 from mrcascade.training.level import (
