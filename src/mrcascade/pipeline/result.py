@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from mrcascade import __version__
+from mrcascade.dataset import EMPTY
 from mrcascade.factors import factor_label
 from mrcascade.io import (
     NOTICE,
@@ -70,18 +71,23 @@ class Outcome:
 
     last: Restoration
 
-    def __init__(self) -> None:
+    def __init__(self, scale: float) -> None:
+        """scale: the robust maximum of the volume."""
+        self._scale = scale
         self.residual = self.seconds = 0.0
 
-    def add(self, result: Restoration) -> None:
+    def add(self, result: Restoration, measured: np.ndarray) -> None:
+        """Take in a chunk and the slices (S, h, w) that it was made of."""
         self.last = result
-        self.residual = largest(result.residual, self.residual)
+        self.residual = largest(result.residual, measured, self._scale, self.residual)
         self.seconds += result.seconds
 
 
-def largest(residuals: np.ndarray, before: float = 0.0) -> float:
-    """The largest residual; empty slices have none (NaN)."""
-    return float(np.fmax.reduce(residuals, initial=before))
+def largest(residuals: np.ndarray, measured: np.ndarray, scale: float, before: float) -> float:
+    """The largest residual of slices (S, h, w) with content: one of air is all noise, which no
+    result is meant to reproduce."""
+    filled = np.abs(measured).mean((1, 2)) > EMPTY * scale
+    return float(np.fmax.reduce(residuals[filled], initial=before))
 
 
 def stored_residual(
@@ -89,6 +95,7 @@ def stored_residual(
     result: ExtendedStore,
     targets: dict[str, Path],
     measured: SliceStore,
+    scale: float,
 ) -> float:
     """The largest relative residual of the slices as a reader of the output will see them."""
     worst, kind = 0.0, format_of(targets["result"])
@@ -98,7 +105,7 @@ def stored_residual(
         if f"result{PHASE}" in targets:
             seen = np.abs(seen) * np.exp(1j * np.angle(seen))  # which rounds
         piece = measured.read(number, number + 1)
-        worst = largest(result.residual(number, seen, piece), worst)
+        worst = largest(result.residual(number, seen, piece), piece, scale, worst)
     return worst
 
 

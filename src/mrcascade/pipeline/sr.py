@@ -153,15 +153,15 @@ def super_resolve_file(
             say,
         )
         extended = ExtendedStore(stores["result"], geometry.operator, margins, folder, stack)
-        outcome = Outcome()
+        outcome = Outcome(scale)
         for start, stop in _chunks(len(measured), batch, job.samples):
             piece = measured.read(start, stop)
             result = restorer.chunk(piece, start)
             _store(stores, start, result)
             extended.write(start, result)
-            outcome.add(result)
+            outcome.add(result, piece)
             counted.tell(stop)
-        stored = stored_residual(source, extended, targets, measured)
+        stored = stored_residual(source, extended, targets, measured, scale)
         sidecar = sidecar_of(source, axes, job, prior, outcome, targets)
         sidecar |= {"ResidualStored": stored, "NoiseOrigin": origin, "BatchSize": restorer.batch}
         sidecar |= {"InPlaneMatrix": list(geometry.operator.in_shape)}
