@@ -199,8 +199,8 @@ def test_a_result_with_a_name(files: dict[str, str], capsys: pytest.CaptureFixtu
     assert written[0] == str(named)
     assert written[-1] == str(named.parent / "r.json")
     listed = json.loads((named.parent / "r.json").read_text())["Files"]
-    assert listed["result"] == "r.nii.gz"
-    assert listed["std"] == "r_std.nii.gz"
+    assert listed["Result"] == "r.nii.gz"
+    assert listed["Std"] == "r_std.nii.gz"
     # The same bits as under the usual name.
     plain = [a if a != str(named) else files["OUT"] for a in several]
     assert main(placed(plain, files)) == 0

@@ -165,9 +165,9 @@ def test_noise_is_estimated_and_said(tmp_path: Path, prior: CascadePrior) -> Non
         source, tmp_path / "out", prior, job, say=said.append, progress=lambda _: lambda _: None
     )
     sidecar = json.loads(written[-1].read_text())
-    assert sidecar["NoiseOrigin"] == "estimated from the image"
+    assert sidecar["NoiseOrigin"].startswith("estimated as the most likely")
     scale = np.quantile(np.abs(data), 0.999)
-    # The blocks' quantile is unbiased to a few per cent in pure noise (noise_estimate.py).
+    # What the judge takes for anatomy in noise around a bright plane is a few per cent of it.
     assert sidecar["Settings"]["Noise"] == pytest.approx(50 / scale, rel=0.1)
     assert any("noise estimated" in line and "--noise" in line for line in said)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mrcascade import CascadePrior, MRCascadeError
-from mrcascade.cli import main, options
+from mrcascade.cli import options
 from mrcascade.precision import PRECISIONS, computes_in_bfloat16, resolve_precision
 
 
@@ -37,6 +37,6 @@ def test_the_command_says_where_bfloat16_is_slow(
 ) -> None:
     assert options.PRECISIONS == PRECISIONS  # a copy, as parsing must not wait for torch
     for asked in PRECISIONS:
-        assert main(["sr", "none.nii", "-o", "out", "--factor", "2", "--precision", asked]) == 2
+        options.resolve_precision(asked, "cpu")
         noted = "no instructions for bfloat16" in capsys.readouterr().err
         assert noted == (asked == "bfloat16" and not instructions)

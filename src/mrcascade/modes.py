@@ -7,7 +7,7 @@ from mrcascade.errors import MRCascadeError
 
 #: Modes for users, in the order in which lists show them.
 MODES = {
-    "mean": "posterior mean, the best PSNR; one network evaluation per level, no steps",
+    "mean": "posterior mean, the best PSNR; a few network evaluations per level, no steps",
     "balanced": "posterior sample whose coarse detail is moved towards the mean; T = 200",
     "sample": "posterior sample, what --samples K draws; T = 48",
     "paper": "posterior sample with the schedule of the paper, for reproduction; T = 200",

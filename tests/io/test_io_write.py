@@ -29,9 +29,9 @@ from mrcascade.io import (
 SHEAR = np.array([[1.0, 0.2, 0, 5], [0, 1, 0, -3], [0, 0, 2, 1], [0, 0, 0, 1]])
 
 
-def doubled(image: Image, kernel: str = "area") -> Image:
+def doubled(image: Image, kernel: str = "area", axes: str | None = None) -> Image:
     """`image` with every in-plane voxel split in two: the pipeline's way through this package."""
-    axes = choose_axes(image)
+    axes = choose_axes(image, axes)
     stack = to_slices(image, axes)
     fine = stack.repeat(2, axis=1).repeat(2, axis=2)
     affine = None
@@ -195,10 +195,11 @@ def test_units_time_and_intent_are_kept_and_the_rest_starts_clean(
 
 def test_slice_timing_of_a_resampled_axis_is_dropped(tmp_path: Path, ramp: Callable) -> None:
     source = nib.Nifti1Image(ramp(4, 5, 6), np.diag([1.0, 3.0, 1.0, 1.0]))
-    source.header.set_dim_info(slice=2)  # by its geometry, this axis is in-plane
+    source.header.set_dim_info(slice=2)  # the user asks for planes that hold this axis
     source.header["slice_code"], source.header["slice_end"] = 3, 5
     source.to_filename(tmp_path / "a.nii")
-    out = rewritten(doubled(read_image(tmp_path / "a.nii")), tmp_path / "b.nii").header
+    image = doubled(read_image(tmp_path / "a.nii"), axes="0,2")
+    out = rewritten(image, tmp_path / "b.nii").header
     assert out.get_data_shape() == (8, 5, 12)
     assert out["slice_code"] == out["slice_end"] == 0
 

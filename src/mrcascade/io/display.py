@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
 
 from mrcascade.io.blocks import Axes
 from mrcascade.io.geometry import Grid
@@ -39,6 +38,8 @@ class Display:
 
     def turn(self, plane: np.ndarray) -> np.ndarray:
         """Return the pixels (rows, columns) of a slice as they are drawn, from the top left."""
+        from nibabel.orientations import apply_orientation
+
         turned: np.ndarray = apply_orientation(plane, np.array(self.orientation))
         return turned
 
@@ -58,6 +59,8 @@ def radiological(steps: np.ndarray) -> Display:
       coronal: superior at the top, the patient's left on the right,
       sagittal: superior at the top, anterior on the left.
     """
+    from nibabel.orientations import io_orientation, ornt_transform
+
     normal = np.abs(np.cross(steps[:, 0], steps[:, 1]))
     horizontal, vertical = (axis for axis in range(3) if axis != normal.argmax())
     plane = np.eye(3)
