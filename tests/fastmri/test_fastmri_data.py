@@ -118,7 +118,7 @@ def test_train_and_evaluate_from_the_command_line(
         asked = ["evaluate", "--data", str(data), "--split", "val", "--factor", "2", "-o", str(out)]
         asked += ["--methods", "zero-fill,mean", "--prior", str(prior), "--device", "cpu"]
         asked += ["--noise-handling", "known"]
-            assert main([*asked, "--anatomy-slices", "1"]) == 0
+        assert main([*asked, "--anatomy-slices", "1"]) == 0
         with (out / "metrics.csv").open() as stream:
             rows = list(csv.DictReader(stream))
         assert [(r["anatomy"], r["method"]) for r in rows] == [
