@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 # A prepared stamp per set of extras, so that the demo does not install the test tools.
 .DELETE_ON_ERROR:
-.PHONY: demo test lint format clean
+.PHONY: demo test slow lint format clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+slow: $(VENV)/.test
+	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

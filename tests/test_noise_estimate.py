@@ -133,6 +133,7 @@ def test_nothing_to_estimate_from(image: np.ndarray) -> None:
         estimate_noise([image])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["normal", "rician"])
 @pytest.mark.parametrize("noise", [0.0, 0.01, 0.04])
 def test_real_measurements(data_folder: Path, noise: float, kind: str) -> None:

@@ -118,6 +118,7 @@ def test_every_setting_is_changed() -> None:
     assert all(getattr(defaults, field) != value for field, value in CHANGES.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "field"), [(k, f) for k in EFFECTS for f in sorted(EFFECTS[k])])
 def test_a_setting_with_an_effect_changes_the_result(
     priors: dict[str, Any], kind: str, field: str

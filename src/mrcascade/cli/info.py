@@ -69,7 +69,8 @@ def describe_prior(folder: Path) -> list[str]:
         size = sum((folder / level["file"]).stat().st_size for level in levels) / 1e6
         lines = [
             f"prior {_name_of(folder, document)}: {kind}, kernel {document['kernel']},"
-            f" {len(levels)} level{'s' * (len(levels) != 1)}, factors up to {document['maximum_factor']}, {size:.1f} MB",
+            f" {len(levels)} level{'s' * (len(levels) != 1)},"
+            f" factors up to {document['maximum_factor']}, {size:.1f} MB",
             f"folder: {folder}",
             f"SHA-256 of its {PRIOR_FILE}: {file_sha256(folder / PRIOR_FILE)}",
             f"trained on {provenance.get('slices', '?')} slices of"
