@@ -106,8 +106,12 @@ def _phase_axis(document: dict[str, Any]) -> int | None:
 
 
 def _dicom_phase_axis(document: dict[str, Any], axes: tuple[int, int] | None) -> int | None:
-    """The axis of the array along which the phase encoding runs in DICOM's words."""
+    """The axis of the array along which the phase encoding runs in DICOM's words or numbers."""
     word = str(document.get("InPlanePhaseEncodingDirectionDICOM")).upper()
+    values = document.get("AcquisitionMatrix")
+    if word == "NONE" and isinstance(values, list) and len(values) == 4:
+        rows, columns = (bool(whole_size(values[place])) for place in (2, 3))
+        word = "COL" if rows and not columns else "ROW" if columns and not rows else ""
     if axes is None or word not in ("ROW", "COL", "COLUMN"):
         return None
     return axes[0] if word == "ROW" else axes[1]
