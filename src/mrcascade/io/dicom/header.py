@@ -26,6 +26,7 @@ EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 NATIVE = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED)
 
 _REASON_LENGTH = 120
+_FIRST_BLOCK = 0x10  # of private elements
 # Explicit VRs whose length has four bytes (PS3.5 table 7.1-1).
 _LONG_VRS = (
     b"OB",
@@ -160,7 +161,7 @@ def told(dataset: Any, keyword: str, count: int | None = 1) -> tuple[float, ...]
     """As `numbers`, None also where the element is malformed: for elements that only help."""
     try:
         return numbers(dataset, keyword, count)
-    except (TypeError, ValueError):
+    except Exception:  # whatever: pydicom does not promise which
         return None
 
 
@@ -172,23 +173,21 @@ def words(dataset: Any, keyword: str) -> list[str]:
 
 
 def private(dataset: Any, group: int, element: int, creator: str) -> Any | None:
-    """The value of a private element of ``creator``'s block (PS3.5 7.8), None where it is absent.
+    """The value of a private element of ``creator``'s block (PS3.5 7.8), None where it is absent or
+    malformed.
 
-    An element whose creator was removed is taken from the usual block, 0x10.
+    Where the group names no creator, as some anonymisers leave it, the usual block 0x10 counts.
     """
-    from pydicom.tag import Tag
-
-    try:
-        return dataset.get_private_item(group, element, creator).value
-    except (KeyError, AttributeError):
-        pass
-    try:
-        if Tag(group, 0x10) in dataset:
+    tags = dataset.keys()
+    named = [b for b in range(_FIRST_BLOCK, 0x100) if group << 16 | b in tags]
+    for block in named or [_FIRST_BLOCK]:
+        tag = group << 16 | block << 8 | element
+        try:
+            if tag in tags and (not named or str(dataset[group, block].value).strip() == creator):
+                return dataset[tag].value
+        except Exception:  # whatever: pydicom does not promise which
             return None
-        found = dataset.get(Tag(group, 0x1000 | element))
-    except AttributeError:
-        return None
-    return None if found is None else found.value
+    return None
 
 
 def private_numbers(
