@@ -29,8 +29,7 @@ from mrcascade.io import (
     Input,
     Series,
     choose_planes,
-    dicom_files,
-    find_series,
+    find_below,
     images_below,
     input_path,
     join_pairs,
@@ -150,9 +149,9 @@ def _found(root: Path, pairs: bool) -> list[Input]:
 
 
 def _series_below(folder: Path) -> list[Series]:
-    found = find_series(dicom_files(folder, tuple(SUFFIXES)))
-    for _, error in found.damaged:
-        raise error
+    found = find_below(folder, tuple(SUFFIXES))
+    for unusable in (*found.damaged, *found.unusable):
+        raise unusable.error
     for series in found.series:
         if series.shares_path:
             raise MRCascadeError(

@@ -345,7 +345,8 @@ def test_small_and_large_voxels_are_not_singular(
 
 
 def test_linked_folders_count_once(tmp_path: Path) -> None:
-    """A disk elsewhere, by two names, that leads back to where the search began."""
+    """A disk elsewhere, by two names, that leads back to where the search began. A link that leads
+    nowhere is listed: whoever opens it says so."""
     root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
     for name in ("root/own/a.npy", "elsewhere/deep/b.npy"):
         (tmp_path / name).parent.mkdir(parents=True)
@@ -356,7 +357,9 @@ def test_linked_folders_count_once(tmp_path: Path) -> None:
     (root / "c.npy").symlink_to(root / "own" / "a.npy")
     (root / "lost.npy").symlink_to(root / "nowhere")
     found = [p.relative_to(root).as_posix() for p in list_images(root)]
-    assert found == ["c.npy", "own/a.npy", "same/b.npy"]
+    assert found == ["c.npy", "lost.npy", "own/a.npy", "same/b.npy"]
+    with pytest.raises(MRCascadeError, match=r"lost\.npy is a link to a file that is not there"):
+        read_image(root / "lost.npy")
 
 
 def test_list_images(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from mrcascade.prior_format import (
 )
 
 if TYPE_CHECKING:
-    from mrcascade.io import Input, Planes, SliceStore, Source
+    from mrcascade.io import Found, Input, Planes, SliceStore, Source
 
 
 def add_parser(subparsers: Any) -> None:
@@ -110,8 +110,7 @@ def describe_input(path: Path, series: str | None) -> list[str]:
         SUFFIXES,
         choose_series,
         describe_fastmri,
-        dicom_files,
-        find_series,
+        find_below,
         format_of,
     )
 
@@ -120,8 +119,9 @@ def describe_input(path: Path, series: str | None) -> list[str]:
         return [*describe_image(path), *lines] if gives_image else [f"{path}: fastmri", *lines]
     if format_of(path) != "dicom":
         return describe_image(path)
-    found = find_series(dicom_files(path, tuple(SUFFIXES)))
+    found = find_below(path, tuple(SUFFIXES))
     chosen = choose_series(found, series or ALL_SERIES, str(path))
+    _note(found)
     if len(chosen) == 1:
         return [chosen[0].describe(), *describe_image(chosen[0])]
     return [f"{path}: {len(chosen)} series", *(one.describe() for one in chosen)]
@@ -140,8 +140,7 @@ def _list_folder(folder: Path, images: list[Path]) -> int:
         SUFFIXES,
         choose_planes,
         describe_planes,
-        dicom_files,
-        find_series,
+        find_below,
         open_source,
     )
 
@@ -156,9 +155,19 @@ def _list_folder(folder: Path, images: list[Path]) -> int:
         except MRCascadeError as error:
             print(f"mrcascade: {error}", file=sys.stderr)
             code = 1
-    for series in find_series(dicom_files(folder, tuple(SUFFIXES))).series:
+    found = find_below(folder, tuple(SUFFIXES))
+    for series in found.series:
         print(series.describe())
-    return code
+    _note(found)
+    return 1 if found.damaged else code
+
+
+def _note(found: Found) -> None:
+    """Say which files are in no series that was found, and why."""
+    for one in found.damaged:
+        print(f"mrcascade: {one.error}", file=sys.stderr)
+    for line in found.notes():
+        options.note(line)
 
 
 def describe_image(image: Input) -> list[str]:

@@ -39,6 +39,11 @@ def acquired_matrix(text: str) -> str | tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
+def note(line: str) -> None:
+    """Print what is worth knowing and no error."""
+    print(f"mrcascade: note: {line}", file=sys.stderr)
+
+
 def add_output(parser: argparse.ArgumentParser, what: str, file: bool = False) -> None:
     """``-o``; ``file``: whether it may also name the result of one input."""
     name = "; for one input also the name of the result, such as t2_sr.nii.gz" * file
@@ -213,10 +218,9 @@ def resolve_precision(asked: str, device: str) -> str:
     from mrcascade.precision import computes_in_bfloat16, resolve_precision
 
     if asked == "bfloat16" and not computes_in_bfloat16(device):
-        print(
-            f"mrcascade: note: {device} has no instructions for bfloat16, which makes it much"
-            " slower than float32; --precision auto takes it only where it is faster",
-            file=sys.stderr,
+        note(
+            f"{device} has no instructions for bfloat16, which makes it much slower than float32;"
+            " --precision auto takes it only where it is faster"
         )
     return resolve_precision(asked, device)
 

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     source = arguments.input
     if format_of(source) == "dicom":
-        source = only_series(source, arguments.series)
+        source = only_series(source, arguments.series, options.note)
     elif job.complex:
         source = pair_of(source) or source
     for path in simulate_file(source, arguments.output, job, say=print):

@@ -143,7 +143,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(
             f"mode {default_mode(job.samples)}, for --samples {job.samples}; --mode names another"
         )
-    items = find_inputs(arguments.inputs, arguments.series, arguments.bids_filter, prior.channels)
+    chosen = arguments.series, arguments.bids_filter
+    items = find_inputs(arguments.inputs, *chosen, prior.channels, options.note)
     check_dataset(items, arguments.output)
     job = replace(job, deidentify=_pseudonyms(arguments))
     check_names(items, arguments.output, job)

@@ -20,7 +20,15 @@ from mrcascade.io.bids import (
 )
 from mrcascade.io.blocks import Axes, Block, SliceStore, StackOrder, file_blocks
 from mrcascade.io.derivation import NOTICE, Derivation
-from mrcascade.io.dicom import ALL_SERIES, Series, choose_series, dicom_files, find_series
+from mrcascade.io.dicom import (
+    ALL_SERIES,
+    Found,
+    Series,
+    choose_series,
+    dicom_files,
+    find_below,
+    find_series,
+)
 from mrcascade.io.display import AS_STORED, Display, display_of, plane_steps, radiological
 from mrcascade.io.document import camel_case, camel_keys, write_document
 from mrcascade.io.fastmri import describe_fastmri, patient_of
@@ -79,6 +87,7 @@ __all__ = [
     "Dataset",
     "Derivation",
     "Display",
+    "Found",
     "Image",
     "Input",
     "Pair",
@@ -110,6 +119,7 @@ __all__ = [
     "display_of",
     "ending_of",
     "file_blocks",
+    "find_below",
     "find_dataset",
     "find_series",
     "format_of",

@@ -17,7 +17,7 @@ import numpy as np
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.derivation import NOTICE
 from mrcascade.io.raw import RawPixels
-from mrcascade.io.sidecar import acquired_sizes
+from mrcascade.io.sidecar_matrix import acquired_sizes
 from mrcascade.io.stream import InputStream
 
 _NIFTI2_HEADER = 540  # bytes, the larger of the two
@@ -74,7 +74,7 @@ def open_pixels(stream: InputStream) -> RawPixels:
         stream.finish,
         affine,
         header,
-        acquired_sizes(path, shape),
+        acquired_sizes(path, shape, affine),
         "the JSON file beside it",
     )
 

@@ -11,28 +11,8 @@ from mrcascade.io.bids import inherited_metadata
 from mrcascade.io.blocks import Axes
 
 _AXES = {"i": 0, "j": 1, "k": 2}
-# In images that dcm2niix converted, DICOM's columns run along axis 1 and its rows along axis 0.
-_DICOM_AXES = {"ROW": 0, "COL": 1}
-# Cosine up to which the normal of DICOM images counts as lying along an axis of the array.
+# Cosine above which a direction of DICOM images counts as lying along an axis of the array.
 _ALONG = 0.95
-
-
-def acquired_sizes(path: Path, shape: tuple[int, ...]) -> dict[int, int] | None:
-    """Axis -> samples that were acquired along it, by the JSON file of the same name, or
-    those that a BIDS dataset has for the image.
-
-    Read are `AcquisitionMatrix` (four numbers as in DICOM) or, with the direction of the phase
-    encoding, `AcquisitionMatrixPE` and `BaseResolution` or `FrequencyEncodingSteps`. None where
-    there is no such file or it says nothing usable: a sidecar is optional.
-    """
-    document = _document(path)
-    found = _from_matrix(document) or _from_phase(document)
-    sizes = {
-        axis: min(size, shape[axis])
-        for axis, size in found.items()
-        if size is not None and axis < len(shape)
-    }
-    return sizes or None
 
 
 def stated_axes(path: Path, shape: tuple[int, ...]) -> Axes | None:
@@ -41,8 +21,8 @@ def stated_axes(path: Path, shape: tuple[int, ...]) -> Axes | None:
     None where there is none, or where the axes or the `InPlaneMatrix` beside them do not fit an
     image of this shape, so that the file is one of another image.
     """
-    document = _document(path)
-    axes = [_size(value, least=0) for value in _pair(document.get("InPlaneAxes"))]
+    document = metadata_beside(path)
+    axes = [whole_size(value, least=0) for value in _pair(document.get("InPlaneAxes"))]
     usable = {axis for axis in range(min(len(shape), 3)) if shape[axis] > 1}
     rows, columns = axes
     if rows is None or columns is None or rows == columns or not {rows, columns} <= usable:
@@ -61,58 +41,60 @@ def slice_axis(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> tuple[
     `SliceEncodingDirection` names it. `ImageOrientationPatientDICOM` holds the directions of the
     rows and columns of the DICOM images that were converted; their normal must lie along an axis.
     """
-    document = _document(path)
-    axis = _AXES.get(str(document.get("SliceEncodingDirection"))[:1])
+    document = metadata_beside(path)
+    axis = axis_of(document.get("SliceEncodingDirection"))
     if axis is not None and axis < len(shape):
         return axis, "SliceEncodingDirection in its JSON file"
-    cosines = document.get("ImageOrientationPatientDICOM")
-    if isinstance(cosines, list) and len(cosines) == 6 and all(_finite(v) for v in cosines):
-        normal = np.cross(cosines[:3], cosines[3:]) * (-1, -1, 1)  # DICOM's L, P, S to R, A, S
-        along = np.abs(normal @ affine[:3, :3]) / np.linalg.norm(affine[:3, :3], axis=0)
-        if along.max() > _ALONG:
-            return int(along.argmax()), "ImageOrientationPatientDICOM in its JSON file"
+    cosines = dicom_directions(document)
+    if cosines is not None:
+        axis = axis_along(np.cross(*cosines), affine)
+        if axis is not None:
+            return axis, "ImageOrientationPatientDICOM in its JSON file"
     return None
+
+
+def dicom_directions(document: dict[str, Any]) -> np.ndarray | None:
+    """Directions of the rows and of the columns of the DICOM images that were converted, (2, 3) in
+    R, A, S; None where the document does not hold them."""
+    cosines = document.get("ImageOrientationPatientDICOM")
+    if not (isinstance(cosines, list) and len(cosines) == 6 and all(_finite(v) for v in cosines)):
+        return None
+    return np.reshape(cosines, (2, 3)) * (-1, -1, 1)  # DICOM's L, P, S to R, A, S
+
+
+def axis_along(direction: np.ndarray, affine: np.ndarray) -> int | None:
+    """The axis of the array that a direction in space lies along, None where none does."""
+    along = np.abs(direction @ affine[:3, :3]) / np.linalg.norm(affine[:3, :3], axis=0)
+    return int(along.argmax()) if along.max() > _ALONG else None
+
+
+def axis_of(direction: Any) -> int | None:
+    """The axis that BIDS calls ``i``, ``j-`` and so on."""
+    return _AXES.get(str(direction)[:1])
 
 
 def phase_axis(path: Path) -> int | None:
     """The axis of the phase encoding, which lies in the planes, by the JSON file of the image."""
-    return _AXES.get(str(_document(path).get("PhaseEncodingDirection"))[:1])
+    return axis_of(metadata_beside(path).get("PhaseEncodingDirection"))
 
 
 def stated_units(path: Path) -> str | None:
     """`Units` of the JSON file of the same name, None where nothing is said."""
-    units = _document(path).get("Units")
+    units = metadata_beside(path).get("Units")
     return None if units is None else str(units)
 
 
-def _document(path: Path) -> dict[str, Any]:
+def metadata_beside(path: Path) -> dict[str, Any]:
+    """The entries of the JSON file of the image's name, or those that a BIDS dataset has for it; {}
+    where there is none that can be read: a sidecar is optional."""
     try:
         return inherited_metadata(path)
     except MRCascadeError:
         return {}
 
 
-def _from_matrix(document: dict[str, Any]) -> dict[int, int | None]:
-    values = document.get("AcquisitionMatrix")
-    if not isinstance(values, list) or len(values) != 4:
-        return {}
-    sizes = [_size(v) or 0 for v in values]
-    rows, columns = max(sizes[0], sizes[2]), max(sizes[1], sizes[3])
-    return {0: columns, 1: rows} if rows and columns else {}
-
-
-def _from_phase(document: dict[str, Any]) -> dict[int, int | None]:
-    direction = document.get("PhaseEncodingDirection", document.get("PhaseEncodingAxis"))
-    phase = _AXES.get(str(direction)[:1])
-    if phase is None:
-        phase = _DICOM_AXES.get(str(document.get("InPlanePhaseEncodingDirectionDICOM")))
-    if phase not in (0, 1):
-        return {}
-    frequency = document.get("FrequencyEncodingSteps", document.get("BaseResolution"))
-    return {phase: _size(document.get("AcquisitionMatrixPE")), 1 - phase: _size(frequency)}
-
-
-def _size(value: Any, least: int = 1) -> int | None:
+def whole_size(value: Any, least: int = 1) -> int | None:
+    """A value of a JSON file as a count, None where it is none."""
     return int(value) if _finite(value) and value >= least else None
 
 

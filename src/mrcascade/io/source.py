@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from mrcascade.atomic import FOLDER_ENDING
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import fastmri, nifti, npy, picture
 from mrcascade.io.blocks import Block, file_blocks
-from mrcascade.io.dicom import Series, choose_series, dicom_files, find_series, is_dicom_name
+from mrcascade.io.dicom import Series, choose_series, find_below, is_dicom_name
 from mrcascade.io.dicom.pixels import open_pixels, series_sha256
 from mrcascade.io.pair import Pair, combined_digest, is_phase, open_pair
 from mrcascade.io.raw import RawPixels
@@ -175,16 +175,22 @@ def refuse_phase(image: Input) -> None:
         )
 
 
-def only_series(path: Path, selector: str | None = None) -> Series:
+def only_series(
+    path: Path, selector: str | None = None, note: Callable[[str], None] | None = None
+) -> Series:
     """The series in a folder, archive or file; MRCascadeError where there are none or several.
 
-    selector: a series number or UID that chooses one.
+    selector: a series number or UID that chooses one. note: is told what is left out.
     """
-    chosen = choose_series(find_series(dicom_files(path, tuple(SUFFIXES))), selector, str(path))
+    found = find_below(path, tuple(SUFFIXES))
+    chosen = choose_series(found, selector, str(path))
     if len(chosen) > 1:
         raise MRCascadeError(
             f"{path} holds {len(chosen)} series; choose one, such as {chosen[0].label}"
         )
+    if note is not None:
+        for line in found.notes():
+            note(line)
     return chosen[0]
 
 

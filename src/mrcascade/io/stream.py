@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.walk import is_dangling
 from mrcascade.prior_format import file_sha256
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -94,6 +95,11 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
+        if is_dangling(path):
+            raise MRCascadeError(
+                f"{path} is a link to a file that is not there; fetch that (in a DataLad dataset"
+                " with datalad get), or remove the link"
+            ) from error
         raise MRCascadeError(f"{path} does not exist; check the name") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise MRCascadeError(

@@ -8,13 +8,16 @@ from pathlib import Path
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
+    ALL_SERIES,
     SUFFIXES,
+    Found,
     Input,
     Selection,
     Series,
     check_bids_output,
     choose_series,
     dicom_files,
+    find_below,
     find_dataset,
     find_series,
     format_of,
@@ -26,7 +29,7 @@ from mrcascade.io import (
     pair_of,
     parse_selection,
 )
-from mrcascade.pipeline.common import Item, SuperResolution, sr_targets
+from mrcascade.pipeline.common import Item, Report, SuperResolution, sr_targets
 
 LIST_ENDING = ".txt"
 
@@ -36,6 +39,7 @@ def find_inputs(
     series: str | None = None,
     bids_filter: str | None = None,
     channels: int = 1,
+    note: Report = lambda line: None,
 ) -> list[Item]:
     """The images that ``named`` stands for, each once, in the order given.
 
@@ -47,6 +51,9 @@ def find_inputs(
     itself. ``series`` chooses among the DICOM series of each, as `choose_series` does. For a prior
     of two ``channels`` magnitude and phase files that lie side by side are one complex image,
     whichever is named; for another one, phase files in folders are passed over.
+
+    Files of a series that cannot be read stand for themselves, so that they fail as such; ``note``
+    is told what else is left out.
 
     Results keep the sub-folders that their inputs have below a named folder, or below the root of
     a BIDS dataset; what is named itself has none.
@@ -61,10 +68,10 @@ def find_inputs(
     for path in _listed(named):
         if path.is_dir():
             items = _in_dataset(path, selection, channels) if series is None else []
-            images = [] if items else _in_folder(path, series, channels)
+            images = [] if items else _in_folder(path, series, channels, note)
             items += [_mirrored(image, path) for image in images]
         elif path.suffix.lower() == ".zip":
-            items = [Item(one) for one in _series_of([path], series)]
+            items = [Item(one) for one in _series_of([path], series, note)]
         elif _is_single_dicom(path):
             single.setdefault(os.path.abspath(path), path)
             continue
@@ -72,7 +79,7 @@ def find_inputs(
             items = [Item(path if channels < 2 else pair_of(path) or path)]
         found |= {_key(item): item for item in items if _key(item) not in found}
     if single:
-        items = [Item(one) for one in _series_of(list(single.values()), series)]
+        items = [Item(one) for one in _series_of(list(single.values()), series, note)]
         found |= {_key(item): item for item in items}
     _check_datasets(list(found.values()), bids_filter)
     return list(found.values())
@@ -158,9 +165,9 @@ def _is_single_dicom(path: Path) -> bool:
         return False  # whatever opens it will say what is wrong
 
 
-def _in_folder(folder: Path, series: str | None, channels: int) -> list[Input]:
-    dicom = dicom_files(folder, tuple(SUFFIXES))
-    if not dicom and series is None:
+def _in_folder(folder: Path, series: str | None, channels: int, note: Report) -> list[Input]:
+    found = find_below(folder, tuple(SUFFIXES))
+    if found.nothing and series is None:
         images = _to_restore(list_images(folder), channels)
         if not images:
             raise MRCascadeError(
@@ -168,15 +175,27 @@ def _in_folder(folder: Path, series: str | None, channels: int) -> list[Input]:
                 " name one to restore it once more"
             )
         return images
-    found = find_series(dicom)
     images = []
     if series is None:
         images += _to_restore(images_below(folder), channels)
     if found.series or not images:
         images += choose_series(found, series, str(folder))
-    if series is None:  # what is damaged fails by itself, and the rest goes on
-        images += [file.path for file, _ in found.damaged]
-    return images
+    return images + _damaged_or_noted(found, series, note)
+
+
+def _damaged_or_noted(found: Found, series: str | None, note: Report) -> list[Input]:
+    """The damaged files, which fail by themselves while the rest goes on. Those that cannot be
+    named as inputs, or stand beside a chosen series, are noted like everything left out."""
+    fail: list[Input] = []
+    for one in found.damaged:
+        every = series is None or series.lower() == ALL_SERIES
+        if every and not one.file.member:
+            fail.append(one.file.path)
+        else:
+            note(f"left out: {one.error}")
+    for line in found.notes():
+        note(line)
+    return fail
 
 
 def _to_restore(paths: Sequence[Path], channels: int) -> list[Input]:
@@ -184,10 +203,14 @@ def _to_restore(paths: Sequence[Path], channels: int) -> list[Input]:
     return list(join_pairs(fresh, complex_images=channels == 2))
 
 
-def _series_of(paths: Sequence[Path], series: str | None) -> list[Input]:
-    files = [file for path in paths for file in dicom_files(path, tuple(SUFFIXES))]
-    where = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
-    return list(choose_series(find_series(files), series, where))
+def _series_of(paths: Sequence[Path], series: str | None, note: Report) -> list[Input]:
+    if len(paths) == 1:
+        found, where = find_below(paths[0], tuple(SUFFIXES)), str(paths[0])
+    else:
+        files = [file for path in paths for file in dicom_files(path, tuple(SUFFIXES))]
+        found, where = find_series(files), f"{paths[0]} and {len(paths) - 1} more"
+    chosen: list[Input] = list(choose_series(found, series, where))
+    return chosen + _damaged_or_noted(found, series, note)
 
 
 def _in_list(path: Path) -> list[Path]:

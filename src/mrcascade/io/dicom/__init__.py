@@ -1,7 +1,14 @@
 """DICOM: classic series and enhanced multi-frame files, in folders, archives or alone."""
 
 from mrcascade.io.dicom.files import ENDINGS, ZIP_ENDING, DicomFile, dicom_files, is_dicom_name
-from mrcascade.io.dicom.series import ALL_SERIES, Found, Series, choose_series, find_series
+from mrcascade.io.dicom.series import (
+    ALL_SERIES,
+    Found,
+    Series,
+    choose_series,
+    find_below,
+    find_series,
+)
 
 __all__ = [
     "ALL_SERIES",
@@ -12,6 +19,7 @@ __all__ = [
     "Series",
     "choose_series",
     "dicom_files",
+    "find_below",
     "find_series",
     "is_dicom_name",
 ]

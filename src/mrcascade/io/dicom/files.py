@@ -1,5 +1,6 @@
 """Where DICOM files lie: single files, below a folder, or inside a zip archive."""
 
+import mimetypes
 import shutil
 import tempfile
 import zipfile
@@ -7,13 +8,14 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.names import is_result_name
 from mrcascade.io.stream import reading
-from mrcascade.io.walk import files_below
+from mrcascade.io.walk import files_below, is_dangling
 
 # Names that mean DICOM even where the preamble is missing, as in files from before Part 10.
 ENDINGS = (".dcm", ".ima")
@@ -55,9 +57,14 @@ class DicomFile:
                 yield copy
 
     def looks_like_dicom(self) -> bool:
-        """By the ending of the name or the mark after the preamble; no such file: False."""
+        """By the ending of the name or the mark after the preamble; no such file: False.
+
+        What a dangling link led to cannot be known, only that its name does not mean another kind.
+        """
         if self.name.lower().endswith(ENDINGS):
             return True
+        if not self.member and is_dangling(self.path):
+            return self.could_be_dicom()
         if not self.member and not self.path.is_file():
             return False
         with reading(self.path):
@@ -66,6 +73,11 @@ class DicomFile:
                     return _has_magic(file.read(_MAGIC_OFFSET + len(_MAGIC)))
             with _unpacked(self.path, self.member) as copy:
                 return _has_magic(copy.read(_MAGIC_OFFSET + len(_MAGIC)))
+
+    def could_be_dicom(self) -> bool:
+        """Whether the ending of the name, if any, means no other kind of file."""
+        kind, packed = _kinds_by_name().guess_type(self.name)
+        return kind is None and packed is None
 
 
 def is_dicom_name(path: Path) -> bool:
@@ -88,6 +100,20 @@ def dicom_files(path: Path, others: Sequence[str]) -> list[DicomFile]:
     if path.name.lower().endswith(ZIP_ENDING):
         return [f for f in _members(path) if f.looks_like_dicom()]
     return [DicomFile(path)]
+
+
+def strangers(path: Path, others: Sequence[str], known: Sequence[DicomFile]) -> list[DicomFile]:
+    """The files below a folder or in an archive that are not `known` as DICOM, though their names
+    mean no other kind: emptied or cut slices may be among them."""
+    seen = set(known)
+    if path.is_dir():
+        below = [p for p in files_below(path) if not _is_result(p.relative_to(path))]
+        files = [DicomFile(p) for p in below if not p.name.lower().endswith(tuple(others))]
+    elif path.name.lower().endswith(ZIP_ENDING):
+        files = _members(path)
+    else:
+        return []
+    return [f for f in files if f not in seen and f.could_be_dicom()]
 
 
 def _is_result(below: Path) -> bool:
@@ -115,6 +141,12 @@ def _unpacked(path: Path, member: str) -> Iterator[BinaryIO]:
             raise zipfile.BadZipFile(str(error)) from error
         copy.seek(0)
         yield copy  # type: ignore[misc]
+
+
+@cache
+def _kinds_by_name() -> mimetypes.MimeTypes:
+    """Python's own table, whatever the machine's says."""
+    return mimetypes.MimeTypes()
 
 
 def _has_magic(head: bytes) -> bool:

@@ -25,7 +25,11 @@ from mrcascade.io.dicom.header import (
     read_header,
     text,
     whole,
+    words,
 )
+from mrcascade.io.dicom.marks import Marks, classic_marks, enhanced_marks
+from mrcascade.io.dicom.mosaic import is_mosaic
+from mrcascade.io.dicom.parts import part_of
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
@@ -84,8 +88,8 @@ class Frame:
     index: in the file. position (3,), mm: of the centre of the first pixel. orientation (6,):
     direction cosines of a row, then of a column. spacing: (between rows, between columns), mm. All
     three in DICOM's patient coordinates (LPS); None where the file does not say. kind: what the
-    values are, in the header's words, such as "M" or "OTHER PHASE"; "" where it does not say.
-    order: sorts frames at one position.
+    values are, in the header's words, such as "M" or "OTHER PHASE"; "" where it does not say. part:
+    of a complex image, as `part_of` has it. marks: tell it from other frames at its position.
     """
 
     file: DicomFile
@@ -96,7 +100,8 @@ class Frame:
     slope: float
     intercept: float
     kind: str
-    order: tuple[float, ...]
+    part: str
+    marks: Marks
 
 
 @dataclass(frozen=True)
@@ -118,18 +123,53 @@ class FileFacts:
     acquired: tuple[int, int] | None
 
 
-def read_facts(file: DicomFile) -> FileFacts | None:
+@dataclass(frozen=True)
+class Unusable:
+    """A file whose image cannot be used, and why.
+
+    series, number, description: of its series, as in `FileFacts`; the UID is "" where it cannot be
+    read, and the file could be of any series.
+    """
+
+    file: DicomFile
+    error: MRCascadeError
+    series: str = ""
+    number: int | None = None
+    description: str = ""
+
+
+def read_facts(file: DicomFile) -> FileFacts | Unusable | None:
     """The facts of a file, None where it holds no MR image (a report, a CT image, ...).
 
-    Raises MRCascadeError where the file is damaged, where it does not say what it holds (it could
-    be a slice), and for pixels that cannot be used.
+    `Unusable` where the file is damaged, where it does not say what it holds (it could be a slice),
+    and for pixels that cannot be used.
     """
-    with file.open() as stream:
-        header = read_header(file, stream)
-    with parsing(file):
-        if not _is_image(file, header):
-            return None
-        return _facts(file, header)
+    try:
+        with file.open() as stream:
+            header = read_header(file, stream)
+    except MRCascadeError as error:
+        return Unusable(file, error)
+    try:
+        with parsing(file):
+            return _facts(file, header) if _is_image(file, header) else None
+    except MRCascadeError as error:
+        if not header.length:  # a file that ends before its pixels may end within a UID
+            return Unusable(file, error)
+        try:
+            with parsing(file):
+                return Unusable(file, error, *_series(header.dataset))
+        except MRCascadeError:
+            return Unusable(file, error)
+
+
+def _series(dataset: Any) -> tuple[str, int | None, str]:
+    """UID, number and description of the series."""
+    found = number(dataset, "SeriesNumber")
+    return (
+        text(dataset, "SeriesInstanceUID"),
+        None if found is None else int(found),
+        text(dataset, "SeriesDescription"),
+    )
 
 
 def _is_image(file: DicomFile, header: Header) -> bool:
@@ -146,21 +186,21 @@ def _is_image(file: DicomFile, header: Header) -> bool:
 def _facts(file: DicomFile, header: Header) -> FileFacts:
     dataset = header.dataset
     pixels = _pixel_format(file, header)
-    image_type = dataset.get("ImageType") or ()
-    if "MOSAIC" in image_type:
+    frames = tuple(_frames(file, dataset, pixels.frames))
+    if is_mosaic(dataset, (frame.position for frame in frames)):
         raise MRCascadeError(
             f"{file} is a mosaic, many slices in one picture; convert it to NIfTI first"
         )
-    series_number = number(dataset, "SeriesNumber")
+    uid, series_number, description = _series(dataset)
     return FileFacts(
         file=file,
         sop_class=text(dataset, "SOPClassUID"),
         instance=text(dataset, "SOPInstanceUID"),
-        series=text(dataset, "SeriesInstanceUID"),
-        number=None if series_number is None else int(series_number),
-        description=text(dataset, "SeriesDescription"),
+        series=uid,
+        number=series_number,
+        description=description,
         format=pixels,
-        frames=tuple(_frames(file, dataset, pixels.frames)),
+        frames=frames,
         thickness=_thickness(dataset),
         acquired=acquired_matrix(dataset, pixels.rows, pixels.columns),
     )
@@ -224,7 +264,10 @@ def _frames(file: DicomFile, dataset: Any, count: int) -> Iterator[Frame]:
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
     if not per_frame:
         if count > 1:
-            raise ValueError(f"{count} frames that say nothing about their positions")
+            raise MRCascadeError(
+                f"{file} holds {count} frames that say nothing about their positions, as captures"
+                " of a screen do; give the series that they were made of"
+            )
         yield _frame(file, 0, _Classic(dataset))
         return
     if len(per_frame) != count:
@@ -246,9 +289,12 @@ class _Classic:
     def kind(self) -> str:
         return _flavour(self.dataset.get("ImageType"))
 
-    def order(self) -> tuple[float, ...]:
-        named = ("InstanceNumber", "EchoTime", "TemporalPositionIdentifier", "AcquisitionNumber")
-        return tuple(number(self.dataset, keyword) or 0.0 for keyword in named)
+    def part(self) -> str:
+        component = text(self.dataset, "ComplexImageComponent")
+        return part_of(words(self.dataset, "ImageType"), component, self.dataset, self.dataset)
+
+    def marks(self, index: int) -> Marks:
+        return classic_marks(self.dataset)
 
 
 class _Enhanced:
@@ -263,18 +309,23 @@ class _Enhanced:
         return next((macro for macro in found if macro is not None), {})
 
     def kind(self) -> str:
-        own = self.macro("MRImageFrameTypeSequence")
-        flavour = _flavour(own.get("FrameType") or self.dataset.get("ImageType"))
-        component = own.get("ComplexImageComponent") or self.dataset.get("ComplexImageComponent")
-        return " ".join(str(word) for word in (flavour, component) if word)
+        flavour = _flavour(self._frame_type().get("FrameType") or self.dataset.get("ImageType"))
+        return " ".join(word for word in (flavour, self._component()) if word)
 
-    def order(self) -> tuple[float, ...]:
-        content = self.macro("FrameContentSequence")
-        echo = number(self.macro("MREchoSequence"), "EffectiveEchoTime") or 0.0
-        diffusion = number(self.macro("MRDiffusionSequence"), "DiffusionBValue") or 0.0
-        position = number(content, "TemporalPositionIndex") or 0.0
-        index = numbers(content, "DimensionIndexValues", None) or ()
-        return (echo, diffusion, position, *index)
+    def part(self) -> str:
+        own = words(self._frame_type(), "FrameType") or words(self.dataset, "ImageType")
+        scaling = self.macro("PixelValueTransformationSequence")
+        return part_of(own, self._component(), self.dataset, scaling)
+
+    def marks(self, index: int) -> Marks:
+        return enhanced_marks(self.macro, self.dataset, index)
+
+    def _frame_type(self) -> Any:
+        return self.macro("MRImageFrameTypeSequence")
+
+    def _component(self) -> str:
+        own = text(self._frame_type(), "ComplexImageComponent")
+        return own or text(self.dataset, "ComplexImageComponent")
 
 
 def _flavour(image_type: Any) -> str:
@@ -298,7 +349,8 @@ def _frame(file: DicomFile, index: int, groups: "_Classic | _Enhanced") -> Frame
         slope=1.0 if slope is None else slope,
         intercept=intercept or 0.0,
         kind=groups.kind(),
-        order=groups.order(),
+        part=groups.part(),
+        marks=groups.marks(index),
     )
     _check_geometry(frame)
     return frame

@@ -26,6 +26,7 @@ EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 NATIVE = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED)
 
 _REASON_LENGTH = 120
+_FIRST_BLOCK = 0x10  # of private elements
 # Explicit VRs whose length has four bytes (PS3.5 table 7.1-1).
 _LONG_VRS = (
     b"OB",
@@ -105,8 +106,12 @@ def parsing(file: DicomFile) -> Iterator[None]:
         raise damaged(file, reason.rstrip(": ")) from error
 
 
-def damaged(file: DicomFile, reason: str) -> MRCascadeError:
-    return MRCascadeError(
+class DamagedFileError(MRCascadeError):
+    """A file that cannot be read, unlike one of a kind that is not supported."""
+
+
+def damaged(file: DicomFile, reason: str) -> DamagedFileError:
+    return DamagedFileError(
         f"{file} is a damaged DICOM file or none ({reason}); copy or export it again"
     )
 
@@ -150,6 +155,57 @@ def text(dataset: Any, keyword: str) -> str:
     value = dataset.get(keyword)
     line = " ".join(str("" if value is None else value).split())
     return "".join(c for c in line if c.isprintable())
+
+
+def told(dataset: Any, keyword: str, count: int | None = 1) -> tuple[float, ...] | None:
+    """As `numbers`, None also where the element is malformed: for elements that only help."""
+    try:
+        return numbers(dataset, keyword, count)
+    except Exception:  # whatever: pydicom does not promise which
+        return None
+
+
+def words(dataset: Any, keyword: str) -> list[str]:
+    """The values of an element of texts, in capitals; none where it is absent."""
+    value = dataset.get(keyword) or ()
+    values = [value] if isinstance(value, str) else list(value)
+    return [" ".join(str(one).upper().split()) for one in values]
+
+
+def private(dataset: Any, group: int, element: int, creator: str) -> Any | None:
+    """The value of a private element of ``creator``'s block (PS3.5 7.8), None where it is absent or
+    malformed.
+
+    Where the group names no creator, as some anonymisers leave it, the usual block 0x10 counts.
+    """
+    tags = dataset.keys()
+    named = [b for b in range(_FIRST_BLOCK, 0x100) if group << 16 | b in tags]
+    for block in named or [_FIRST_BLOCK]:
+        tag = group << 16 | block << 8 | element
+        try:
+            if tag in tags and (not named or str(dataset[group, block].value).strip() == creator):
+                return dataset[tag].value
+        except Exception:  # whatever: pydicom does not promise which
+            return None
+    return None
+
+
+def private_numbers(
+    dataset: Any, group: int, element: int, creator: str
+) -> tuple[float, ...] | None:
+    """The finite numbers of a private element; None where it is absent or holds none."""
+    value = private(dataset, group, element, creator)
+    if value is None:
+        return None
+    try:
+        if isinstance(value, bytes):  # of an unknown type: two bytes are a small integer
+            small = len(value) == 2 and not value.strip().isdigit()
+            value = struct.unpack("<h", value)[0] if small else value.decode("ascii").split("\\")
+        values: Any = [value] if isinstance(value, str | int | float) else list(value)
+        found = tuple(float(v) for v in values)
+    except (TypeError, ValueError):
+        return None
+    return found if found and all(map(math.isfinite, found)) else None
 
 
 def item(dataset: Any, keyword: str) -> Any | None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from mrcascade.atomic import FOLDER_ENDING
 from mrcascade.errors import MRCascadeError
-from mrcascade.io.dicom.files import ENDINGS, ZIP_ENDING, DicomFile
-from mrcascade.io.dicom.frames import FileFacts, read_facts
+from mrcascade.io.dicom.copies import without_copies
+from mrcascade.io.dicom.files import ENDINGS, ZIP_ENDING, DicomFile, dicom_files, strangers
+from mrcascade.io.dicom.frames import FileFacts, Unusable, read_facts
+from mrcascade.io.dicom.header import DamagedFileError
 from mrcascade.io.dicom.stack import Stack, stack_of
 
 ALL_SERIES = "all"
@@ -22,7 +24,8 @@ class Series:
 
     path: the folder or archive that holds them all, or the only file. name: results are named
     after it. files: in the order in which they were found. shares_path: with other series. damage:
-    of a file beside them that could be one of them, so that the series cannot be trusted.
+    of a file of the series, or beside them that could be one of them, so that the series cannot be
+    trusted.
     """
 
     path: Path
@@ -45,9 +48,7 @@ class Series:
     @property
     def label(self) -> str:
         """``series 5 "t2_tse_tra"``."""
-        number = "without number" if self.number is None else str(self.number)
-        description = self.files[0].description
-        return f"series {number}" + (f' "{description}"' if description else "")
+        return _label(self.number, self.files[0].description)
 
     @property
     def acquired(self) -> tuple[int, int] | None:
@@ -76,41 +77,102 @@ class Series:
 class Found:
     """What a search for series came to.
 
-    ignored: DICOM files that hold no MR image. damaged: files that cannot be read, with the error,
-    where no series lies in their folder.
+    ignored: DICOM files that hold no MR image. unusable: files of other series than these that
+    hold no image of a supported kind, such as colour maps and mosaics. damaged: files that cannot
+    be read, of other series than these or with no series in their folder. copies: files left out
+    because another one holds the same image. reused: files whose instance UID another image has.
+    strangers: files that are no DICOM, though their names do not say so.
     """
 
     series: tuple[Series, ...]
     ignored: tuple[DicomFile, ...]
-    damaged: tuple[tuple[DicomFile, MRCascadeError], ...] = ()
+    unusable: tuple[Unusable, ...] = ()
+    damaged: tuple[Unusable, ...] = ()
+    copies: tuple[DicomFile, ...] = ()
+    reused: tuple[DicomFile, ...] = ()
+    strangers: tuple[DicomFile, ...] = ()
+
+    @property
+    def nothing(self) -> bool:
+        """Whether there is no DICOM file, of whatever kind."""
+        return not (self.series or self.ignored or self.unusable or self.damaged)
+
+    def notes(self) -> list[str]:
+        """Lines that count and name what is left out, other than damaged files, and why."""
+        lines = []
+        groups: dict[str, list[Unusable]] = {}
+        for one in self.unusable:
+            groups.setdefault(one.series, []).append(one)
+        for group in groups.values():
+            label = _label(group[0].number, group[0].description)
+            named = _named_files([one.file for one in group])
+            lines.append(f"{label} cannot be used, {named} left out: {group[0].error}")
+        for files, why in (
+            (self.ignored, "left out: no MR images"),
+            (self.strangers, "left out: no DICOM files"),
+            (self.copies, "left out: copies of images that other files hold"),
+            (self.reused, "kept: different images, though they share their SOPInstanceUID"),
+        ):
+            if files:
+                lines.append(f"{_named_files(files)} {why}")
+        return lines
+
+
+def _named_files(files: Sequence[DicomFile]) -> str:
+    """How many files there are, and the names of the first below the folder that holds them all."""
+    names = [str(file) for file in files]
+    try:
+        folder = os.path.commonpath([os.path.dirname(name) for name in names])
+        listed = [os.path.relpath(name, folder) for name in names[:_NAMED_IN_MESSAGES]]
+        where = f" in {folder}" if folder else ""
+    except ValueError:  # absolute and relative names
+        listed, where = names[:_NAMED_IN_MESSAGES], ""
+    more = len(files) - len(listed)
+    also = f" and {more} more" if more else ""
+    return f"{len(files)} file{'s' * (len(files) != 1)}{where} ({', '.join(listed)}{also})"
+
+
+def find_below(path: Path, others: Sequence[str]) -> Found:
+    """The series among `dicom_files`, and what else might have been one of their files."""
+    files = dicom_files(path, others)
+    unknown = strangers(path, others, files) if files else []
+    return replace(find_series(files), strangers=tuple(unknown))
 
 
 def find_series(files: Iterable[DicomFile]) -> Found:
     """Group files into series, in the order of series number and place.
 
-    The same image in two files counts once. A damaged file could be a slice of any series in its
-    folder: these raise its error when they are used.
+    The same image in two files counts once. An unusable file makes its series unusable; where its
+    series cannot be told, every series in its folder: these raise its error when they are used.
     """
-    groups: dict[str, dict[str, FileFacts]] = {}
-    ignored, damaged = [], []
+    groups: dict[str, list[FileFacts]] = {}
+    ignored: list[DicomFile] = []
+    unusable: list[Unusable] = []
     for file in files:
-        try:
-            facts = read_facts(file)
-        except MRCascadeError as error:
-            damaged.append((file, error))
-            continue
+        facts = read_facts(file)
         if facts is None:
             ignored.append(file)
-            continue
-        groups.setdefault(facts.series, {}).setdefault(facts.instance or str(file), facts)
-    found = [_series(tuple(group.values())) for group in groups.values()]
+        elif isinstance(facts, Unusable):
+            unusable.append(facts)
+        else:
+            groups.setdefault(facts.series, []).append(facts)
+    distinct = [without_copies(group) for group in groups.values()]
+    found = [_series(one.kept) for one in distinct]
     found.sort(key=lambda s: (str(s.path), s.number is None, s.number or 0, s.uid))
     shared = {s.path for s in found if sum(t.path == s.path for t in found) > 1}
     named = [_numbered(s) if s.path in shared else s for s in found]
-    for file, damage in damaged:
-        named = [replace(s, damage=damage) if _beside(file, s) else s for s in named]
-    alone = (d for d in damaged if not any(_beside(d[0], s) for s in named))
-    return Found(tuple(named), tuple(ignored), tuple(alone))
+    for bad in unusable:
+        named = [replace(s, damage=bad.error) if _could_be_of(bad, s) else s for s in named]
+    others = [bad for bad in unusable if not any(_could_be_of(bad, s) for s in named)]
+    broken = [isinstance(bad.error, DamagedFileError) or not bad.series for bad in others]
+    return Found(
+        series=tuple(named),
+        ignored=tuple(ignored),
+        unusable=tuple(bad for bad, b in zip(others, broken, strict=True) if not b),
+        damaged=tuple(bad for bad, b in zip(others, broken, strict=True) if b),
+        copies=tuple(file for one in distinct for file in one.copies),
+        reused=tuple(file for one in distinct for file in one.reused),
+    )
 
 
 def choose_series(found: Found, selector: str | None, where: str) -> list[Series]:
@@ -120,9 +182,14 @@ def choose_series(found: Found, selector: str | None, where: str) -> list[Series
     (or archive, or file) of their own. Raises MRCascadeError where none is meant, or several
     share a folder and none was chosen.
     """
+    unusable = (*found.damaged, *found.unusable)
     if not found.series:
-        raise found.damaged[0][1] if found.damaged else _none_found(found, where)
+        raise unusable[0].error if unusable else _none_found(found, where)
     if selector is not None and selector.lower() != ALL_SERIES:
+        if not any(_is_meant(s.uid, s.number, selector) for s in found.series):
+            for bad in unusable:
+                if _is_meant(bad.series, bad.number, selector):
+                    raise bad.error
         return [_selected(found.series, selector, where)]
     if selector is None:
         for one in found.series:
@@ -136,7 +203,7 @@ def choose_series(found: Found, selector: str | None, where: str) -> list[Series
 
 
 def _selected(series: Sequence[Series], selector: str, where: str) -> Series:
-    meant = [s for s in series if selector in (s.uid, str(s.number))]
+    meant = [s for s in series if _is_meant(s.uid, s.number, selector)]
     if not meant:
         raise MRCascadeError(f"{where} holds no series {selector}; there are {_listed(series)}")
     if len(meant) > 1:
@@ -146,6 +213,15 @@ def _selected(series: Sequence[Series], selector: str, where: str) -> Series:
             f" {uids}"
         )
     return meant[0]
+
+
+def _is_meant(uid: str, number: int | None, selector: str) -> bool:
+    return selector in (uid, str(number))
+
+
+def _label(number: int | None, description: str) -> str:
+    named = "without number" if number is None else str(number)
+    return f"series {named}" + (f' "{description}"' if description else "")
 
 
 def _listed(series: Sequence[Series]) -> str:
@@ -173,10 +249,13 @@ def _series(files: tuple[FileFacts, ...]) -> Series:
     return Series(path, name, files)
 
 
-def _beside(file: DicomFile, series: Series) -> bool:
-    """Whether a file lies in a folder that the series has files in, or below its only folder."""
+def _could_be_of(unusable: Unusable, series: Series) -> bool:
+    """Whether a file is of the series; where it cannot be told, whether it lies in a folder that
+    the series has files in, or below its only folder."""
+    if unusable.series:
+        return unusable.series == series.uid
     folders = {one.file.folders for one in series.files}
-    return file.folders in folders or file.path == series.path
+    return unusable.file.folders in folders or unusable.file.path == series.path
 
 
 def _numbered(series: Series) -> Series:

@@ -7,6 +7,8 @@ import numpy as np
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.dicom.frames import FileFacts, Frame
+from mrcascade.io.dicom.parts import MAGNITUDE
+from mrcascade.io.dicom.volumes import by_number, in_volumes
 
 # Frames closer than this along the slice normal (mm) lie in one slice: scanners write positions
 # with few digits, and slices are never this thin.
@@ -16,7 +18,6 @@ _SAME_DIRECTION = 1e-3
 _SAME_SPACING = 1e-3
 # A slice may be off the regular grid by this share of the distance between slices.
 _IRREGULAR = 0.1
-_PHASE = {"P", "PHASE"}  # Siemens' "P", Philips' "PHASE MAP", enhanced images' "PHASE"
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -39,7 +40,7 @@ def stack_of(files: Sequence[FileFacts], where: str) -> Stack:
     """Sort the frames of one series; ``where`` names it in messages.
 
     Raises MRCascadeError where the frames differ in size, orientation or kind, and where the
-    slices have different numbers of frames.
+    slices have different numbers of frames, or frames that nothing tells apart.
     """
     frames = [frame for f in files for frame in f.frames]
     _refuse_mixtures(files, frames, where)
@@ -51,6 +52,7 @@ def stack_of(files: Sequence[FileFacts], where: str) -> Stack:
             f"{where} has {counts} images per slice position, so that some are missing or of"
             " another series; export it again"
         )
+    slices = in_volumes(slices, where)
     ordered = tuple(s[v] for v in range(volumes) for s in slices)
     pixels = files[0].format
     shape = (pixels.columns, pixels.rows, len(slices)) + (volumes,) * (volumes > 1)
@@ -65,10 +67,13 @@ def _refuse_mixtures(files: Sequence[FileFacts], frames: Sequence[Frame], where:
     kinds = sorted({frame.kind for frame in frames})
     if len(kinds) > 1:
         raise _mixed(where, f"images of type {kinds[0] or 'none'} and {kinds[1]}")
-    if _PHASE & set(kinds[0].upper().split()):
+    parts = sorted({frame.part for frame in frames})
+    if len(parts) > 1:
+        raise _mixed(where, f"{parts[0]} and {parts[1]}")
+    if parts[0] != MAGNITUDE:
         raise MRCascadeError(
-            f"{where} holds phases, which by themselves are no image; give the magnitudes, or both"
-            " as complex NIfTI for a prior of complex images"
+            f"{where} holds {parts[0]}, which by themselves are no image; give the magnitudes, or"
+            " magnitude and phase as complex NIfTI for a prior of complex images"
         )
     for name, tolerance in (("orientation", _SAME_DIRECTION), ("spacing", _SAME_SPACING)):
         values = [getattr(frame, name) for frame in frames]
@@ -90,7 +95,7 @@ def _slices(frames: Sequence[Frame], where: str) -> list[list[Frame]]:
     """Frames grouped by position along the slice normal, in its direction."""
     first = frames[0]
     if first.position is None or first.orientation is None:
-        return [[f] for f in sorted(frames, key=_within)]
+        return [[f] for f in sorted(frames, key=by_number)]
     normal = np.cross(first.orientation[:3], first.orientation[3:])
     heights = [float(np.dot(normal, frame.position)) for frame in frames]  # type: ignore[arg-type]
     ordered = sorted(zip(heights, frames, strict=True), key=lambda pair: pair[0])
@@ -101,11 +106,7 @@ def _slices(frames: Sequence[Frame], where: str) -> list[list[Frame]]:
             groups.append([])
         groups[-1].append(frame)
         top = height
-    return [sorted(group, key=_within) for group in groups]
-
-
-def _within(frame: Frame) -> tuple[tuple[float, ...], str, int]:
-    return frame.order, str(frame.file), frame.index
+    return groups
 
 
 def _grid(slices: Sequence[Frame], thickness: float) -> tuple[np.ndarray | None, str | None]:
