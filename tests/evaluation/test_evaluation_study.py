@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,23 +33,37 @@ def rows(method: str, values: list[float], seconds: float, **more: Any) -> list[
     ]
 
 
+# The subjects of files s0, s1 and s2.
+ONE_PERSON = {f"brain/s{i}.npy": "anna" for i in range(3)}
 REFERENCE = [30.0, 31.0, 32.0, 33.0, 34.0, 35.0]
 
 
 def test_pairs_of_known_rows() -> None:
-    # Five of six worse by 1, one better by 2: the sign test of 5 of 6 has p = 2 (1 + 6) / 2^6.
+    # Five of six worse by 1, one better by 2.
     other = [value - 1 for value in REFERENCE[:5]] + [REFERENCE[5] + 2]
     one, reference = rows("one", other, 1.0), rows("paper", REFERENCE, 1.0)
-    found = pair(one, reference, "psnr_slice", 0)
+    found = pair(one, reference, "psnr_slice", 0, {})
     assert found.mean == pytest.approx(-3 / 6)
-    assert (found.better, found.slices) == (5, 6)
-    assert found.p == pytest.approx(14 / 64)
+    assert (found.better, found.slices, found.subjects) == (5, 6, 3)
     # Resamples of the three files' mean differences -1, -1, 0.5 lie between these.
+    assert found.low is not None
+    assert found.high is not None
     assert -1 <= found.low < found.mean < found.high <= 2
     # Of a distance less is better.
-    assert pair(one, reference, "lpips", 0).better == 1
-    same = pair(reference, reference, "lpips", 0)
-    assert (same.mean, same.better, same.slices, same.p) == (0, 0, 0, 1)
+    assert pair(one, reference, "lpips", 0, {}).better == 1
+    same = pair(reference, reference, "lpips", 0, {})
+    assert (same.mean, same.better, same.slices, same.decided) == (0, 0, 0, False)
+
+
+@pytest.mark.parametrize(("people", "found"), [(1, False), (5, False), (6, True)])
+def test_a_difference_is_found_between_people_alone(people: int, found: bool) -> None:
+    """Twelve files that all differ by 1, of fewer and fewer people."""
+    values = [float(v) for v in range(24)]
+    one, reference = rows("one", [v - 1 for v in values], 1.0), rows("paper", values, 1.0)
+    subjects = {r["file"]: f"person {i // 2 % people}" for i, r in enumerate(one)}
+    result = pair(one, reference, "psnr_slice", 0, subjects)
+    assert (result.mean, result.subjects, result.decided) == (-1, people, found)
+    assert (result.low, result.high) == ((None, None) if people == 1 else (-1, -1))
 
 
 def test_page_of_known_rows() -> None:
@@ -61,24 +76,32 @@ def test_page_of_known_rows() -> None:
         ["Careful."],
         {"diffpir": ["here"], "paper": ["here"]},
         "table1.png",
+        {},
     )
-    page = study_page("A study", [result], "paper", ("psnr_slice", "nmse"), 0, "the command")
+    other = replace(result, name="table2", facts=facts | {"Measurement": "n"}, subjects=ONE_PERSON)
+    results = [result, other]
+    page = study_page("A study", results, "paper", ("psnr_slice", "nmse"), 0, "the command")
     for part in (
         "# A study",
         "Made by `the command`.",
         "- **Software:** s",
         "Careful.",
-        "| method | brain (6 slices, 3 files) |",
+        "- **Measurement:** m",
+        "- **Measurement:** n",
+        "| method | brain (6 slices, 3 subjects) |",
+        "| method | brain (6 slices, 1 subject) |",
         "| paper | 32.50 / 32.50000 |",
         "| diffpir | 31.50 / 31.50000 |",
-        # Six of six: p = 2 / 2^6; less error is better for diffpir.
-        "| diffpir | PSNR, slice max (dB) | -1.00 [-1.00, -1.00]; 6 of 6, p = 0.031 |",
-        "| diffpir | NMSE | -1.00000 [-1.00000, -1.00000]; 0 of 6, p = 0.031 |",
-        "| paper | 2 | 5 | 4 | 3.00 |  |",
+        # Less error is better for diffpir; three people are too few to say so in bold.
+        "| diffpir | PSNR, slice max (dB) | -1.00 [-1.00, -1.00]; 6 of 6 |",
+        "| diffpir | NMSE | -1.00000 [-1.00000, -1.00000]; 0 of 6 |",
+        "| paper | 2 s (3.00); 5; 4 | 2 s (3.00); 5; 4 |",
         "![table1](table1.png)",
     ):
         assert part in page
     assert page.count("Software") == 1  # what both tasks share is said once
+    assert page.count("Careful.") == 1
+    assert page.count("| diffpir | NMSE |") == 1  # one person's differences have no interval
 
 
 def test_draws_and_estimates_are_compared_among_themselves() -> None:
@@ -90,24 +113,24 @@ def test_draws_and_estimates_are_compared_among_themselves() -> None:
         for row in rows(method, [value + shift for value in REFERENCE], 1.0)
     ]
     timed = {method: ["here"] for method in methods} | {"paper": ["here", "there"]}
-    result = TaskResult("t", methods, table, facts, [], timed, "t.png")
+    result = TaskResult("t", methods, table, facts, [], timed, "t.png", {})
     page = study_page("A study", [result], "paper", ("psnr_slice",), 0, "c", "mean")
-    draws, estimates = page.split("Draws: ")[1].split("Point estimates: ")
+    draws, estimates = page.split("Draws minus ")[1].split("Point estimates minus ")
     compared = [line.split(" | ")[:3] for line in draws.splitlines() if "PSNR" in line]
     assert [line[0] for line in compared] == ["| diffpir"]
     assert "| diffpir | PSNR, slice max (dB) | -1.00 [" in draws
     for method, difference in (("bicubic", "-4.00"), ("regression", "-1.00")):
         assert f"| {method} | PSNR, slice max (dB) | {difference} [" in estimates
     assert "| posterior-mean | PSNR, slice max (dB) | +1.00 [" in estimates
-    assert "| paper | 1 | 5 | 2 | n/a |  |" in page  # not all of it on diffpir's machine
-    assert "| mean | 1 | 5 | 2 | 1.00 |  |" in page
+    assert "| paper | 1 s; 5; 2 |" in page  # not all of it on diffpir's machine
+    assert "| mean | 1 s (1.00); 5; 2 |" in page
 
 
 def test_values_that_are_missing_are_said_to_be_missing() -> None:
     facts = {"Measurement": "m", "Test set": "t", "Methods": "x", "Prior": "p"}
-    both = rows("diffpir", [1.0], 1.0) + rows("paper", [1.0], 1.0)
+    both = rows("diffpir", [1.0] * 4, 1.0) + rows("paper", [1.0] * 4, 1.0)
     both = [row | {"lpips": None} for row in both]
-    result = TaskResult("t", ["diffpir", "paper"], both, facts, [], {}, "t.png")
+    result = TaskResult("t", ["diffpir", "paper"], both, facts, [], {}, "t.png", {})
     page = study_page("A study", [result], "paper", ("psnr_slice", "lpips"), 0, "c")
     assert "| paper | 1.00 / n/a |" in page
     assert "| diffpir | LPIPS (AlexNet) | n/a |" in page

@@ -122,6 +122,25 @@ def test_means_counts_and_order() -> None:
     assert groups["source", "b/t", "one"].metrics["nmse"] == Estimate(11.0)
 
 
+def test_intervals_are_between_subjects() -> None:
+    """Files of one person carry one piece of information, and one person gives no interval."""
+    people, files = 8, 5
+    shifts = np.random.default_rng(0).normal(size=people)
+    rows = [
+        row(f"b/s{p}_{f}.npy", 0, "one", float(10 + shifts[p]))
+        for p, f in np.ndindex(people, files)
+    ]
+    subjects = {r["file"]: r["file"].split("_")[0] for r in rows}
+    by_person = summarise(rows, ("nmse",), subjects=subjects)[0]
+    one_each = [row(f"b/s{p}_0.npy", 0, "one", float(10 + shifts[p])) for p in range(people)]
+    assert (by_person.files, by_person.subjects) == (40, 8)
+    one, other = by_person.metrics["nmse"], summarise(one_each, ("nmse",))[0].metrics["nmse"]
+    assert [one.mean, one.low, one.high] == pytest.approx([other.mean, other.low, other.high])
+    same = dict.fromkeys(subjects, "anna")
+    alone = summarise(rows, ("nmse",), subjects=same)[0]
+    assert alone.metrics["nmse"] == Estimate(pytest.approx(10 + shifts.mean()))
+
+
 def test_intervals_do_not_follow_the_order_of_the_work() -> None:
     """Workers finish in any order."""
     rows = [row(f"b/{f}_x.npy", s, "one", float((7 * f + 3 * s) % 11)) for f, s in np.ndindex(3, 5)]
@@ -174,7 +193,7 @@ def test_tables_hold_means_and_what_the_reader_must_know(tmp_path: Path) -> None
     ledger.add([row("b/x.npy", 3, "unfinished", 1.0)], HERE)
     ledger.document["methods"]["unfinished"] = {}
     assert (ledger.methods, ledger.unfinished) == (["one"], ["unfinished"])
-    text, data, volumes = write_tables(ledger, SURVEY, {"Prior": "none"}, ["Take care."], 0)
+    text, data, volumes = write_tables(ledger, SURVEY, {"Prior": "none"}, ["Take care."], 0, {})
     document = json.loads(data.read_text())
     assert document["settings"] == SETTINGS
     (group,) = [g for g in document["slices"] if g["kind"] == "anatomy"]
@@ -184,7 +203,7 @@ def test_tables_hold_means_and_what_the_reader_must_know(tmp_path: Path) -> None
     markdown = text.read_text()
     assert "- **Prior:** none" in markdown
     assert "Take care." in markdown
-    assert "| b | one | 4 | 2 | 6.50 [" in markdown
+    assert "| b | one | 4 | 2 | 2 | 6.50 [" in markdown
     assert "unfinished" not in markdown
 
 
@@ -193,7 +212,7 @@ def test_tables_follow_the_command_and_not_the_order_of_the_work(tmp_path: Path)
     for method in ("two", "one"):
         for file, numbers in SLICES.items():
             ledger.add([row(file, n, method, 1.0) for n in numbers], HERE)
-    _, data, _ = write_tables(ledger, SURVEY, {}, [], 0)
+    _, data, _ = write_tables(ledger, SURVEY, {}, [], 0, {})
     found = [g["method"] for g in json.loads(data.read_text())["slices"] if g["kind"] == "anatomy"]
     assert found == ["one", "two"]
 
@@ -201,7 +220,7 @@ def test_tables_follow_the_command_and_not_the_order_of_the_work(tmp_path: Path)
 def test_missing_values_are_said_to_be_missing(tmp_path: Path) -> None:
     ledger = Ledger.open(tmp_path, {"slices": {"b/x.npy": [0]}}, ONE)
     ledger.add([row("b/x.npy", 0, "one", 1.0, lpips=None)], HERE)
-    text, data, _ = write_tables(ledger, [surveyed("b/x.npy", [0], [1.0])], {}, [], 0)
+    text, data, _ = write_tables(ledger, [surveyed("b/x.npy", [0], [1.0])], {}, [], 0, {})
     assert "| n/a |" in text.read_text()
     assert json.loads(data.read_text())["slices"][0]["metrics"]["lpips"]["mean"] is None
     line = (tmp_path / SLICES_FILE).read_text().splitlines()[1]

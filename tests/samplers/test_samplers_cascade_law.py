@@ -65,6 +65,7 @@ FROM_MEAN = [
     Case("fourier", 4, 0.05, settings=replace(SHIPPED, start_at_data=True)),
     Case("area", 4, 0.05, settings=replace(SHIPPED, start_at_data=True)),
     Case("fourier", 4, 0.0, settings=replace(SHIPPED, step_shares=(0.5, 1.5, 1.0))),
+    Case("fourier", 2, 0.05, settings=replace(SHIPPED, start_at_data=True, observed_zeta=1.0)),
 ]
 
 
@@ -114,7 +115,8 @@ def expected_law(case: Case, prior: GaussianPrior, plan: CascadePlan, y: Array) 
             end = settings.sigma_min[task.level - 1] * level.std
         if settings.start_at_data and observed and problem.sigma > end:
             sigmas = karras_sigmas(task.steps, problem.sigma, end, rho(settings, task.level))
-            law = dense_reverse_diffusion(problem, sigmas, zeta=settings.zeta)
+            fresh = settings.zeta if settings.observed_zeta is None else settings.observed_zeta
+            law = dense_reverse_diffusion(problem, sigmas, zeta=fresh)
             mean, cov = law.given(mean, cov)
             continue
         begin = level.sigma_max
@@ -211,6 +213,37 @@ def test_distance_to_the_posterior(
     distance = np.sqrt(np.mean((mean - exact) ** 2 / np.diag(posterior)))
     assert distance == pytest.approx(bias, abs=0.0051)  # two digits are quoted
     assert np.sqrt(np.trace(cov) / np.trace(posterior)) == pytest.approx(spread, abs=0.0051)
+
+
+@pytest.mark.parametrize(
+    ("factor", "sigma_y", "observed_zeta", "spreads"),
+    [
+        (4, 0.0, None, (0.82, 0.89, 0.95)),
+        (4, 0.05, 1.0, (0.81, 0.89, 0.96)),
+        (2, 0.0, None, (0.92, 0.94, 0.96)),
+        (2, 0.05, 1.0, (0.79, 0.88, 0.96)),
+        (2, 0.05, None, (0.67, 0.75, 0.80)),
+    ],
+)
+def test_spread_of_the_shipped_chain(
+    factor: int, sigma_y: float, observed_zeta: float | None, spreads: tuple[float, ...]
+) -> None:
+    """Finding, quoted in docs/method.md: shares of the posterior's spread at T = 24, 48 and 200."""
+    for steps, spread in zip((24, 48, 200), spreads, strict=True):
+        settings = replace(
+            SHIPPED,
+            steps=steps,
+            sigma_start=(5.0, 5.0, 80.0),
+            start_at_data=True,
+            observed_zeta=observed_zeta,
+        )
+        case = Case("fourier", factor, sigma_y, settings=settings)
+        prior, plan, y = case.build()
+        flat = y.flatten().numpy()
+        _, cov = expected_law(case, prior, plan, flat)
+        _, posterior = condition_on(prior.mean, prior.cov, dense(plan.operator), flat, sigma_y)
+        found = np.sqrt(np.trace(cov) / np.trace(posterior))
+        assert found == pytest.approx(spread, abs=0.0056)  # two digits are quoted
 
 
 @pytest.mark.parametrize("name", OTHER_OPERATORS)

@@ -15,6 +15,7 @@ from mrcascade.evaluation.job import Evaluation, Surveyed, factor_text
 from mrcascade.evaluation.ledger import Ledger
 from mrcascade.evaluation.lpips import BACKBONE_FILES, LINEAR_FILES, NETWORK, LPIPSFiles
 from mrcascade.evaluation.methods import find_method
+from mrcascade.evaluation.subjects import Subjects, describe_subjects, notes_on_subjects
 from mrcascade.evaluation.workers import threads_per_worker
 from mrcascade.io import NOTICE
 from mrcascade.prior import CascadePrior
@@ -71,7 +72,9 @@ def describe_phase(job: Evaluation) -> str:
     )
 
 
-def facts(job: Evaluation, ledger: Ledger, survey: Sequence[Surveyed]) -> dict[str, str]:
+def facts(
+    job: Evaluation, ledger: Ledger, survey: Sequence[Surveyed], subjects: Subjects
+) -> dict[str, str]:
     """Title -> text, for the head of the report; methods are those of the ledger."""
     methods = {m: ledger.document["methods"][m] for m in ledger.methods}
     priors = {
@@ -87,6 +90,7 @@ def facts(job: Evaluation, ledger: Ledger, survey: Sequence[Surveyed]) -> dict[s
     phase = {"Phase": describe_phase(job)} if any(s.complex for s in survey) else {}
     return {
         "Test set": describe_test_set(job, survey),
+        "Subjects": describe_subjects(survey, subjects),
         "Ground truth": describe_truth(survey),
         **phase,
         "Measurement": f"{job.kernel} {factor_text(job.factor)}x, noise {job.noise:g} of the"
@@ -106,7 +110,10 @@ def facts(job: Evaluation, ledger: Ledger, survey: Sequence[Surveyed]) -> dict[s
 
 
 def notes(
-    survey: Sequence[Surveyed], priors: Iterable[CascadePrior], weights: LPIPSFiles | None
+    survey: Sequence[Surveyed],
+    priors: Iterable[CascadePrior],
+    weights: LPIPSFiles | None,
+    subjects: Subjects,
 ) -> list[str]:
     """What a reader must be warned of."""
     result = []
@@ -122,7 +129,7 @@ def notes(
             f"Careful: {len(seen)} of {len(survey)} files, such as {seen[0]}, are among those that"
             " a prior was trained on."
         )
-    return result
+    return result + notes_on_subjects(survey, subjects, trained)
 
 
 def _short(digests: str) -> str:

@@ -27,6 +27,7 @@ from mrcascade.evaluation.report import (
     facts,
     notes,
 )
+from mrcascade.evaluation.subjects import read_subjects
 from mrcascade.evaluation.tables import write_tables
 from mrcascade.evaluation.workers import run_in_workers
 
@@ -51,11 +52,12 @@ def evaluate(
     magnitudes = any(prior.channels == 1 for prior in priors.values())
     files = find_files(job.data, job.split, job.matrices, complex_images=not magnitudes)
     survey = survey_files(files, job, recipes_of(methods, priors, job), weights)
+    subjects = read_subjects(job.data)
     settings = common_settings(job, survey, weights)
     of_methods = {n: method_settings(m, job, priors.get(n)) for n, m in methods.items()}
     with only_here(output):
         ledger = Ledger.open(output, settings, of_methods, job.overwrite)
-        remarks = notes(survey, priors.values(), weights)
+        remarks = notes(survey, priors.values(), weights, subjects)
         for line in (describe_test_set(job, survey), f"truth: {describe_truth(survey)}", *remarks):
             say(line)
         pictures = choose_pictures([(s.file.name, s.file.anatomy, s.numbers) for s in survey])
@@ -72,7 +74,8 @@ def evaluate(
         for method in ledger.unfinished:
             remarks.append(f"Method {method} has not restored every slice and is left out here.")
             say(remarks[-1])
-        tables = write_tables(ledger, survey, facts(job, ledger, survey), remarks, job.seed)
+        head = facts(job, ledger, survey, subjects)
+        tables = write_tables(ledger, survey, head, remarks, job.seed, subjects)
         return [*tables, write_figure(output, pictures, ledger.methods)]
 
 

@@ -227,6 +227,7 @@ def _result(task: Task, folder: Path, document: dict[str, Any]) -> TaskResult:
         document["notes"],
         document["timed"],
         f"{task.name}.png",
+        document["subjects"],
     )
 
 

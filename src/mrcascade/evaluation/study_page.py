@@ -10,6 +10,7 @@ import numpy as np
 
 from mrcascade.evaluation.ledger import SLICE_COLUMNS, Row, write_rows
 from mrcascade.evaluation.methods import find_method
+from mrcascade.evaluation.subjects import Subjects, count_subjects, subject_of
 from mrcascade.evaluation.tables import (
     DECIMALS,
     TITLES,
@@ -19,28 +20,31 @@ from mrcascade.evaluation.tables import (
 )
 
 ALL_FILE = "all.csv"
+# Subjects from which on a difference may count as found: with five, not even the sign test of five
+# equal signs is below 5 % (2 / 2^5).
+ENOUGH = 6
 # Metrics of which more is better; of the others less is.
 _MORE = ("psnr_slice", "psnr_volmax", "ssim_slice", "ssim_volmax")
-# Facts that differ between tasks; the others are said once.
-_OF_TASK = ("Measurement", "Test set", "Methods", "Prior")
 _PAIRED_HOW = (
-    "{kind}mean over slices of a method's figure minus that of `{reference}` on the same slice,"
-    " with its 95 % bootstrap interval (files, then slices), in how many slices `{reference}` is"
-    " better, and the two-sided sign test's p for that. The test takes slices as independent, which"
-    " slices of one file are not: p is too small, and the number of files is what counts."
+    "{kind} minus `{reference}` on the same slices: mean difference, its 95 % interval, and in how"
+    " many slices `{reference}` is better."
+)
+_INTERVAL_HOW = (
+    "Intervals are 95 % bootstrap intervals between people (subjects, then slices). Bold: the"
+    f" interval excludes zero and has {ENOUGH} subjects or more. An anatomy of one subject has no"
+    " interval, and no column in the tables of differences."
 )
 _COST_HOW = (
-    "Mean seconds, network evaluations and GFLOP of the networks' forward passes per slice,"
-    " measured in this run (the gradients of `dps` come on top); the ratio is `diffpir`'s time over"
-    " the method's, where both were timed on the same machine in batches of the same size."
-    " Spread/skill is the standard deviation map's, where there is one: 1 if it is calibrated."
+    "Mean wall time per slice; network evaluations per slice; GFLOP of the networks' forward"
+    " passes (the gradients of `dps` come on top). In brackets: the time of `diffpir` over the"
+    " method's, where both were timed on the same machine in batches of the same size."
 )
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Rows of ``metrics.csv`` of one task, its methods in order, what its report says, and where
-    the rows of each method were made."""
+    """Rows of ``metrics.csv`` of one task, its methods in order, what its report says, where the
+    rows of each method were made, and the subject of each file."""
 
     name: str
     methods: Sequence[str]
@@ -49,22 +53,31 @@ class TaskResult:
     notes: Sequence[str]
     timed: Mapping[str, Sequence[str]]
     picture: str
+    subjects: Subjects
 
 
 @dataclass(frozen=True)
 class Pair:
     """Method minus reference on the same slices.
 
-    ``mean``, ``low`` and ``high`` are of the difference; in ``better`` of ``slices`` slices the
-    reference is better (ties out of the count of ``slices``), ``p`` is the sign test's.
+    ``mean``, ``low`` and ``high`` are of the difference, the last two None for one subject; in
+    ``better`` of ``slices`` slices the reference is better (ties out of the count of ``slices``).
+    ``subjects`` is how many people the slices are of.
     """
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     better: int
     slices: int
-    p: float
+    subjects: int
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval excludes zero and is one between enough people."""
+        if self.low is None or self.high is None:
+            return False
+        return self.low * self.high > 0 and self.subjects >= ENOUGH
 
 
 def write_all_rows(results: Sequence[TaskResult], output: Path) -> Path:
@@ -83,21 +96,33 @@ def study_page(
     command: str,
     estimate_reference: str | None = None,
 ) -> str:
-    """The page as Markdown; references as in ``Study``."""
-    common = {k: v for k, v in results[0].facts.items() if k not in _OF_TASK}
+    """The page as Markdown; references as in ``Study``. What all tasks share is said once."""
+    first = results[0].facts
+    common = {k: v for k, v in first.items() if all(r.facts.get(k) == v for r in results)}
     parts = [
         f"# {title}",
         f"Made by `{command}`.",
-        "\n".join(f"- **{k}:** {v}" for k, v in common.items()),
         *dict.fromkeys(note for result in results for note in result.notes),
+        _INTERVAL_HOW,
     ]
     for result in results:
-        parts += _section(result, (reference, estimate_reference), metrics, seed)
+        own = {k: v for k, v in result.facts.items() if k not in common}
+        parts += _section(result, own, (reference, estimate_reference), metrics, seed)
+    parts += ["## Cost", _COST_HOW, _cost_table(results)]
+    parts += ["## How it was measured", _list(common)]
     return "\n\n".join(parts) + "\n"
 
 
+def _list(facts: Mapping[str, str]) -> str:
+    return "\n".join(f"- **{k}:** {v}" for k, v in facts.items())
+
+
 def _section(
-    result: TaskResult, references: tuple[str, str | None], metrics: Sequence[str], seed: int
+    result: TaskResult,
+    facts: Mapping[str, str],
+    references: tuple[str, str | None],
+    metrics: Sequence[str],
+    seed: int,
 ) -> Iterable[str]:
     anatomies = sorted({row["anatomy"] for row in result.rows})
     cells = {
@@ -105,37 +130,34 @@ def _section(
         for method in result.methods
         for anatomy in anatomies
     }
-    names = " / ".join(TITLES[m] for m in metrics)
     yield f"## {result.name}"
-    yield "\n".join(f"- **{k}:** {result.facts[k]}" for k in _OF_TASK)
-    yield names + ":"
+    if facts:
+        yield _list(facts)
+    yield " / ".join(TITLES[m] for m in metrics) + ":"
+    first = {a: cells[result.methods[0], a] for a in anatomies}
     yield markdown_table(
-        ["method", *(_column_title(a, cells[result.methods[0], a]) for a in anatomies)],
+        ["method", *(_column_title(a, first[a], result.subjects) for a in anatomies)],
         [[m, *(_means(cells[m, a], metrics) for a in anatomies)] for m in result.methods],
     )
-    yield f"95 % bootstrap intervals of {names}:"
-    yield markdown_table(
-        ["method", *anatomies],
-        [[m, *(_intervals(cells[m, a], metrics, seed) for a in anatomies)] for m in result.methods],
-    )
+    several = [a for a in anatomies if _subjects(first[a], result.subjects) > 1]
     for kind, reference, methods in _comparisons(result.methods, references):
-        how = _PAIRED_HOW.format(kind=kind, reference=reference)
-        yield how[0].upper() + how[1:]
-        yield markdown_table(
-            ["method", "metric", *anatomies],
-            [
+        if several and methods:
+            yield _PAIRED_HOW.format(kind=kind, reference=reference)
+            yield markdown_table(
+                ["method", "metric", *several],
                 [
-                    m,
-                    TITLES[metric],
-                    *(_paired(cells, m, reference, a, metric, seed) for a in anatomies),
-                ]
-                for m in methods
-                for metric in metrics
-            ],
-        )
-    yield _COST_HOW
-    titles = ["method", "s / slice", "evaluations", "GFLOP", "ratio", "spread/skill"]
-    yield markdown_table(titles, _costs(result))
+                    [
+                        m,
+                        TITLES[metric],
+                        *(
+                            _paired(cells[m, a], cells[reference, a], metric, seed, result.subjects)
+                            for a in several
+                        ),
+                    ]
+                    for m in methods
+                    for metric in metrics
+                ],
+            )
     yield f"![{result.name}]({result.picture})"
 
 
@@ -145,22 +167,26 @@ def _comparisons(
     """What is compared, with which method, and which methods are."""
     reference, estimate_reference = references
     if estimate_reference is None:
-        groups = [("", reference, list(methods))]
+        groups = [("Methods", reference, list(methods))]
     else:
         draws = [m for m in methods if find_method(m).draws and not find_method(m).averaged]
         estimates = [m for m in methods if m not in draws]
         groups = [
-            ("Draws: ", reference, draws),
-            ("Point estimates: ", estimate_reference, estimates),
+            ("Draws", reference, draws),
+            ("Point estimates", estimate_reference, estimates),
         ]
     for kind, chosen, members in groups:
         if chosen in methods:
             yield kind, chosen, [m for m in members if m != chosen]
 
 
-def _column_title(anatomy: str, rows: Sequence[Row]) -> str:
-    files = len({row["file"] for row in rows})
-    return f"{anatomy} ({len(rows)} slices, {files} files)"
+def _subjects(rows: Sequence[Row], subjects: Subjects) -> int:
+    return count_subjects((row["file"] for row in rows), subjects)
+
+
+def _column_title(anatomy: str, rows: Sequence[Row], subjects: Subjects) -> str:
+    people = _subjects(rows, subjects)
+    return f"{anatomy} ({len(rows)} slices, {people} subject{'s' * (people != 1)})"
 
 
 def _rows(result: TaskResult, method: str, anatomy: str) -> list[Row]:
@@ -176,75 +202,67 @@ def _means(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     return " / ".join(_number(float(_column(rows, m).mean()), m) for m in metrics)
 
 
-def _intervals(rows: Sequence[Row], metrics: Sequence[str], seed: int) -> str:
-    files = [r["file"] for r in rows]
-    parts = []
-    for metric in metrics:
-        low, high = _interval(_column(rows, metric), files, seed)
-        parts.append(f"{_number(low, metric)} to {_number(high, metric)}")
-    return " / ".join(parts)
-
-
-def _interval(values: np.ndarray, files: Sequence[str], seed: int) -> tuple[float, float]:
-    if len(values) < 2:
-        return np.nan, np.nan
-    low, high = bootstrap(values[:, None], files, np.random.default_rng(seed))[:, 0]
-    return float(low), float(high)
-
-
-def pair(rows: Sequence[Row], reference: Sequence[Row], metric: str, seed: int) -> Pair:
+def pair(
+    rows: Sequence[Row], reference: Sequence[Row], metric: str, seed: int, subjects: Subjects
+) -> Pair:
     """Compare two methods' rows of the same slices, in the same order."""
-    from scipy.stats import binomtest
-
     difference = _column(rows, metric) - _column(reference, metric)
-    files = [r["file"] for r in rows]
-    low, high = _interval(difference, files, seed)
     wins = difference < 0 if metric in _MORE else difference > 0
+    people = [subject_of(r["file"], subjects) for r in rows]
+    low, high = None, None
+    if len(set(people)) > 1:
+        rng = np.random.default_rng(seed)
+        low, high = (float(v) for v in bootstrap(difference[:, None], people, rng)[:, 0])
     decided = int((difference != 0).sum())
-    better = int(wins.sum())
-    p = float(binomtest(better, decided).pvalue) if decided else 1.0
-    return Pair(float(difference.mean()), low, high, better, decided, p)
+    return Pair(float(difference.mean()), low, high, int(wins.sum()), decided, len(set(people)))
 
 
 def _paired(
-    cells: dict[tuple[str, str], list[Row]],
-    method: str,
-    reference: str,
-    anatomy: str,
-    metric: str,
-    seed: int,
+    rows: Sequence[Row], reference: Sequence[Row], metric: str, seed: int, subjects: Subjects
 ) -> str:
-    found = pair(cells[method, anatomy], cells[reference, anatomy], metric, seed)
-    mean, low, high = (_number(v, metric, sign=True) for v in (found.mean, found.low, found.high))
+    found = pair(rows, reference, metric, seed, subjects)
     if np.isnan(found.mean):
         return "n/a"
-    return f"{mean} [{low}, {high}]; {found.better} of {found.slices}, p = {found.p:.2g}"
+    mean = _number(found.mean, metric, sign=True)
+    mean = f"**{mean}**" if found.decided else mean
+    if found.low is not None and found.high is not None:
+        low, high = (_number(v, metric, sign=True) for v in (found.low, found.high))
+        mean += f" [{low}, {high}]"
+    return f"{mean}; {found.better} of {found.slices}"
 
 
-def _costs(result: TaskResult) -> list[list[str]]:
-    seconds, evaluations, gflop = (
-        {
-            m: float(np.mean([r[key] for r in result.rows if r["method"] == m]))
-            for m in result.methods
-        }
-        for key in ("seconds", "nfe", "gflop")
+def _cost_table(results: Sequence[TaskResult]) -> str:
+    costs = [_costs(result) for result in results]
+    methods = list(dict.fromkeys(m for cost in costs for m in cost))
+    return markdown_table(
+        ["method", *(result.name for result in results)],
+        [[m, *(cost.get(m, "") for cost in costs)] for m in methods],
     )
-    base, place = seconds.get("diffpir"), result.timed.get("diffpir", ())
+
+
+def _costs(result: TaskResult) -> dict[str, str]:
+    """Per method: seconds, evaluations, GFLOP and, where samples are averaged, spread/skill."""
+
+    def mean(method: str, key: str) -> float:
+        return float(np.mean([r[key] for r in result.rows if r["method"] == method]))
 
     def ratio(method: str) -> str:
-        if not base or not evaluations[method]:
+        place = result.timed.get("diffpir", ())
+        if "diffpir" not in result.methods or not mean(method, "nfe"):
             return ""
-        alike = len(place) == 1 and result.timed[method] == place
-        return f"{base / seconds[method]:.2f}" if alike else "n/a"
+        if len(place) != 1 or result.timed[method] != place:
+            return ""
+        return f" ({mean('diffpir', 'seconds') / mean(method, 'seconds'):.2f})"
 
     def spread(method: str) -> str:
         found = mean_spread([r for r in result.rows if r["method"] == method])
-        return "" if found is None else f"{found:.2f}"
+        return "" if found is None else f"; spread/skill {found:.2f}"
 
-    return [
-        [m, f"{seconds[m]:.3g}", f"{evaluations[m]:g}", f"{gflop[m]:.4g}", ratio(m), spread(m)]
+    return {
+        m: f"{mean(m, 'seconds'):.3g} s{ratio(m)}; {mean(m, 'nfe'):.4g}; {mean(m, 'gflop'):.4g}"
+        + spread(m)
         for m in result.methods
-    ]
+    }
 
 
 def _number(value: float, metric: str, sign: bool = False) -> str:

@@ -22,6 +22,7 @@ from mrcascade.evaluation.ledger import (
     write_rows,
 )
 from mrcascade.evaluation.metrics import pooled_metrics
+from mrcascade.evaluation.subjects import Subjects, count_subjects, subject_of
 from mrcascade.io import atomic_outputs
 
 RESAMPLES = 2000
@@ -43,21 +44,20 @@ TITLES = {
 DECIMALS = {"psnr_slice": 2, "psnr_volmax": 2, "psnr": 2, "nmse": 5, "nmse_complex": 5}
 _HOW = (
     f"Means over slices with {LEVEL:.0%} bootstrap intervals"
-    f" ({RESAMPLES} resamples: files with replacement, then slices within each drawn file)."
-    " The intervals describe this test set; with few files, or several files of one subject, they"
-    " say little about other subjects."
+    f" ({RESAMPLES} resamples: subjects with replacement, then slices within each drawn subject)."
+    " One subject gives no interval, and few subjects say little about other people."
 )
 _VOLUMES_HOW = (
     "Pooled over each file as fastMRI does: PSNR from the error of the whole volume with the ground"
     " truth's volume maximum, SSIM as the mean over slices with the volume maximum, NMSE of the"
-    " volume. Means over files; the bootstrap resamples files."
+    " volume. Means over files; the bootstrap resamples subjects, then files."
 )
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A mean and its bootstrap interval; None where a value is missing or not finite, and for the
-    interval of one value."""
+    interval of one subject."""
 
     mean: float | None
     low: float | None = None
@@ -69,7 +69,7 @@ class Group:
     """Results of one method on one group of slices (or of files, in the table of volumes).
 
     ``kind`` is "anatomy" or "source", ``residual`` the largest one, ``seconds``, ``nfe`` and
-    ``gflop`` means per slice; ``spread_skill``, of means of samples, too.
+    ``gflop`` means per slice, and so is ``spread_skill`` of methods that average samples.
     """
 
     kind: str
@@ -77,6 +77,7 @@ class Group:
     method: str
     slices: int
     files: int
+    subjects: int
     metrics: dict[str, Estimate]
     residual: float
     seconds: float
@@ -87,18 +88,18 @@ class Group:
 
 def bootstrap(
     values: np.ndarray,
-    files: Sequence[str],
+    subjects: Sequence[str],
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
 ) -> np.ndarray:
     """Percentile interval of the mean over rows of ``values`` (n, M); returns (2, M).
 
-    Two stages (Davison and Hinkley 1997, section 3.8): files are drawn with replacement, and from
-    each drawn file as many rows as it has. Slices of a file resemble one another, so drawing
-    slices alone would make the interval too narrow.
+    Two stages (Davison and Hinkley 1997, section 3.8): subjects are drawn with replacement, and
+    from each drawn subject as many rows as it has. Slices of a person resemble one another, so
+    drawing slices alone would make the interval too narrow. ``subjects`` names each row's.
     """
-    names = np.asarray(files)
-    groups = [values[names == name] for name in dict.fromkeys(files)]
+    names = np.asarray(subjects)
+    groups = [values[names == name] for name in dict.fromkeys(subjects)]
     drawn = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=resamples)
     sums, sizes = np.zeros((resamples, values.shape[1])), np.zeros(resamples)
     for times, group in zip(drawn.T, groups, strict=True):
@@ -111,8 +112,12 @@ def bootstrap(
     return np.quantile(sums / sizes[:, None], [tail, 1 - tail], axis=0)
 
 
-def summarise(rows: Sequence[Row], metrics: Sequence[str], seed: int = 0) -> list[Group]:
+def summarise(
+    rows: Sequence[Row], metrics: Sequence[str], seed: int = 0, subjects: Subjects | None = None
+) -> list[Group]:
     """A ``Group`` per anatomy and method, then per source (``anatomy/source``) and method.
+
+    ``subjects``: the subject of each file; a file without one counts as a subject.
 
     The same resamples serve every method of a group, since each draws with the same seed.
     """
@@ -126,7 +131,7 @@ def summarise(rows: Sequence[Row], metrics: Sequence[str], seed: int = 0) -> lis
             for method in methods:
                 chosen = [r for r in members[name] if r["method"] == method]
                 if chosen:
-                    result.append(_group(kind, name, method, chosen, metrics, seed))
+                    result.append(_group(kind, name, method, chosen, metrics, seed, subjects or {}))
     return result
 
 
@@ -141,7 +146,13 @@ def _group_names(rows: Sequence[Row], kind: str) -> dict[tuple[str, str], str]:
 
 
 def _group(
-    kind: str, name: str, method: str, rows: list[Row], metrics: Sequence[str], seed: int
+    kind: str,
+    name: str,
+    method: str,
+    rows: list[Row],
+    metrics: Sequence[str],
+    seed: int,
+    subjects: Subjects,
 ) -> Group:
     # Workers finish in any order, and the same resamples serve every method.
     rows = sorted(rows, key=lambda r: (r["file"], int(r.get("slice", 0))))
@@ -153,7 +164,8 @@ def _group(
         method=method,
         slices=int(sum(per_slice)),
         files=len(set(files)),
-        metrics=_estimates(rows, files, metrics, seed),
+        subjects=count_subjects(files, subjects),
+        metrics=_estimates(rows, [subject_of(f, subjects) for f in files], metrics, seed),
         residual=max(r["residual"] for r in rows),
         seconds=float(np.average([r["seconds"] for r in rows], weights=per_slice)),
         nfe=float(np.average([r["nfe"] for r in rows], weights=per_slice)),
@@ -169,20 +181,20 @@ def mean_spread(rows: Sequence[Row]) -> float | None:
 
 
 def _estimates(
-    rows: list[Row], files: list[str], metrics: Sequence[str], seed: int
+    rows: list[Row], subjects: list[str], metrics: Sequence[str], seed: int
 ) -> dict[str, Estimate]:
     table = np.array([[_number(r[m]) for m in metrics] for r in rows])
     usable = np.isfinite(table).all(0)
     intervals = np.full((2, len(metrics)), np.nan)
     if usable.any():
         rng = np.random.default_rng(seed)
-        intervals[:, usable] = bootstrap(table[:, usable], files, rng)
+        intervals[:, usable] = bootstrap(table[:, usable], subjects, rng)
     means = table.mean(0)
 
     def estimate(i: int) -> Estimate:
         if not usable[i]:
             return Estimate(None)
-        if len(rows) == 1:
+        if len(set(subjects)) == 1:
             return Estimate(float(means[i]))
         return Estimate(float(means[i]), float(intervals[0, i]), float(intervals[1, i]))
 
@@ -231,6 +243,7 @@ def write_tables(
     facts: Mapping[str, str],
     notes: Sequence[str],
     seed: int,
+    subjects: Subjects,
 ) -> list[Path]:
     """Write ``table.md``, ``table.json`` and ``volumes.csv`` of the methods that have restored
     every slice.
@@ -240,19 +253,22 @@ def write_tables(
         facts: what the reader must know, title -> text.
         notes: sentences below the facts.
         seed: of the bootstrap.
+        subjects: the subject of each file, as for `summarise`.
     """
     # In the order of the command, not in that in which several processes got done.
     order = {method: place for place, method in enumerate(ledger.methods)}
     rows = [row for row in ledger.rows if row["method"] in order]
     rows.sort(key=lambda row: order[row["method"]])
     pooled = volume_rows(rows, survey)
-    slices = summarise(rows, ledger.metrics, seed)
-    volumes = [g for g in summarise(pooled, VOLUME_METRICS, seed) if g.kind == "anatomy"]
+    slices = summarise(rows, ledger.metrics, seed, subjects)
+    pooled_groups = summarise(pooled, VOLUME_METRICS, seed, subjects)
+    volumes = [g for g in pooled_groups if g.kind == "anatomy"]
     markdown = _markdown(slices, volumes, ledger.metrics, facts, notes)
     record = {
         **ledger.document,
         "facts": dict(facts),
         "notes": list(notes),
+        "subjects": {s.file.name: subject_of(s.file.name, subjects) for s in survey},
         "intervals": {"level": LEVEL, "resamples": RESAMPLES, "seed": seed, "how": _HOW},
         "slices": [asdict(g) for g in slices],
         "volumes": [asdict(g) for g in volumes],
@@ -281,14 +297,14 @@ def _markdown(
 
 
 def _table(groups: list[Group], metrics: Sequence[str]) -> str:
-    titles = [groups[0].kind if groups else "", "method", "slices", "files"]
+    titles = [groups[0].kind if groups else "", "method", "slices", "files", "subjects"]
     titles += [TITLES[m] for m in metrics]
     titles += ["largest residual", "s / slice", "NFE / slice", "GFLOP / slice"]
     spread = any(g.spread_skill is not None for g in groups)
     titles += ["spread/skill"] * spread
     rows = []
     for g in groups:
-        cells = [g.name, g.method, str(g.slices), str(g.files)]
+        cells = [g.name, g.method, str(g.slices), str(g.files), str(g.subjects)]
         cells += [_cell(g.metrics[m], DECIMALS.get(m, 4)) for m in metrics]
         cells += [f"{g.residual:.1e}", f"{g.seconds:.3g}", f"{g.nfe:g}", f"{g.gflop:.4g}"]
         cells += ["" if g.spread_skill is None else f"{g.spread_skill:.2f}"] * spread

@@ -1,8 +1,9 @@
 """DiffPIR: denoise, meet the data, add noise again (Zhu et al. 2023, algorithm 1).
 
 On a Gaussian prior, where everything is known in closed form, DiffPIR does not sample the
-posterior: its mean is biased and its spread too small. ``tests/samplers/test_samplers_diffpir.py``
-holds this implementation to the exact affine recursion of the algorithm and records the distance.
+posterior: its spread is too small, and with noisy data its mean is biased.
+``tests/samplers/test_samplers_diffpir.py`` holds this implementation to the exact affine recursion
+of the algorithm and records the distance.
 """
 
 import math
