@@ -250,7 +250,7 @@ def write_tables(
     volumes = [g for g in summarise(pooled, VOLUME_METRICS, seed) if g.kind == "anatomy"]
     markdown = _markdown(slices, volumes, ledger.metrics, facts, notes)
     record = {
-        **ledger.document,
+        **{k: v for k, v in ledger.document.items() if k != "outputs"},
         "facts": dict(facts),
         "notes": list(notes),
         "intervals": {"level": LEVEL, "resamples": RESAMPLES, "seed": seed, "how": _HOW},

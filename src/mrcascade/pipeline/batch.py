@@ -188,6 +188,8 @@ class Batch:
             return
         target = self.output / self.part.record_name
         try:
+            if target.is_symlink():
+                raise ValueError("a link, which mrcascade does not make")
             description = json.loads(target.read_text())["Description"]
             ours = description.startswith(_RECORD)
         except FileNotFoundError:

@@ -18,11 +18,13 @@ from mrcascade.io import (
     beside,
     derived_name,
     format_of,
+    input_files,
     named_output,
     result_ending,
     with_part,
 )
 from mrcascade.operators import SeparableOperator
+from mrcascade.outputs import Claim, claim_result
 from mrcascade.prior import CascadePrior
 from mrcascade.restore import resolve_settings
 from mrcascade.samplers import SamplerSettings, image_seed
@@ -136,6 +138,13 @@ def sr_targets(item: Item, output: Path, job: SuperResolution) -> dict[str, Path
         subject = output / item.folder.parts[0]
         targets["preview"] = subject / "figures" / targets["preview"].name
     return targets
+
+
+def claim_targets(item: Item, targets: dict[str, Path], overwrite: bool) -> Claim:
+    """Claim the files of an input's result, see `claim_result`."""
+    result, sidecar = targets["result"], targets["sidecar"]
+    others = [path for path in targets.values() if path != result]
+    return claim_result([result, *others], sidecar, input_files(item.image), overwrite)
 
 
 def _beside(
