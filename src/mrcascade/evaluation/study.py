@@ -36,7 +36,7 @@ from mrcascade.evaluation.methods import METHODS
 from mrcascade.evaluation.run import evaluate
 from mrcascade.evaluation.study_figure import draw_difference, draw_errors
 from mrcascade.evaluation.study_page import ALL_FILE, TaskResult, study_page, write_all_rows
-from mrcascade.io import atomic_output, remove_leftovers
+from mrcascade.io import atomic_output, output_folders, remove_leftovers
 from mrcascade.outputs import begin_record, check_record, only_writer, refuse_inputs
 
 FigureKind = Literal["difference", "errors"]
@@ -186,16 +186,18 @@ def run_study(
     for job in jobs:
         for method in checked_methods(job).values():
             prior_folders(method, job)
-    with only_writer(output / RECORD_FILE):
-        begin_record(output, RECORD_FILE, names)
+    record = output / RECORD_FILE
+    with output_folders([record]), only_writer(record):
+        check_record(output, RECORD_FILE, names)
         remove_leftovers(output / name for name in (RECORD_FILE, *names))
-        return _run_tasks(study, jobs, output, command, say, progress)
+        return _run_tasks(study, jobs, output, names, command, say, progress)
 
 
 def _run_tasks(
     study: Study,
     jobs: Sequence[Evaluation],
     output: Path,
+    names: Sequence[str],
     command: str,
     say: Callable[[str], None],
     progress: Callable[[int], Tick],
@@ -205,6 +207,7 @@ def _run_tasks(
         folder = output / task.name
         say(f"{task.name}:")
         evaluate(job, folder, say=say, progress=progress)
+        begin_record(output, RECORD_FILE, names)
         document = json.loads((folder / TABLE_FILES[1]).read_text())
         result = _result(task, folder, document)
         pictures = _pictures(result, document)

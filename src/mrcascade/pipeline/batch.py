@@ -159,8 +159,8 @@ class Batch:
             before, found = dict(sidecar["Request"]), {key: sidecar[key] for key in source}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise MRCascadeError(
-                f"{targets['sidecar']}: not a sidecar of this version; add --overwrite to make the"
-                " results anew"
+                f"{targets['sidecar']}: not a sidecar of this version, and stays; move it and its"
+                " results away or choose another folder"
             ) from error
         now = json.loads(json.dumps(sr_request(self.prior, self.job)))
         different = [
