@@ -11,7 +11,7 @@ import os
 import random
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +91,13 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
         Path(place).write_bytes(b"a picture")
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", save)
-    monkeypatch.setattr("mrcascade.evaluation.tables.RESAMPLES", 2)
+    for module in ("tables", "study_page"):
+        interval = f"mrcascade.evaluation.{module}.bootstrap"
+        monkeypatch.setattr(interval, lambda values, *_: np.stack([values.mean(0)] * 2))
     monkeypatch.setattr("mrcascade.pipeline.result.draw_preview", lambda place, *_: save(0, place))
     monkeypatch.setattr(patches, "STATISTICS_PATCHES", 8)
     monkeypatch.setattr(level, "VALIDATION_PATCHES", 1)
+    monkeypatch.setattr(training_run, "forecast", lambda *_: [])
     monkeypatch.setattr(training_run, "largest_condition_error", lambda *_: 0.9)
 
 
@@ -217,7 +220,7 @@ class Layout:
 @pytest.fixture
 def layout(
     tmp_path: Path, templates: Path, prior_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[int], Layout]]:
+) -> Callable[[int], Layout]:
     def made(seed: int) -> Layout:
         root = tmp_path / str(seed)
         root.mkdir()
@@ -225,7 +228,7 @@ def layout(
         return Layout(seed, root, templates, prior_folder)
 
     monkeypatch.setattr(sys, "argv", [])
-    yield made
+    return made
 
 
 @pytest.mark.parametrize("part", range(PARTS))

@@ -67,7 +67,7 @@ def atomic_outputs(
         _publish(temporaries, targets, overwrite)
     finally:
         for temporary in temporaries:  # after publishing nothing is left under these names
-            _remove(temporary)
+            remove(temporary)
 
 
 @contextmanager
@@ -120,11 +120,12 @@ def _is_folder(target: Path) -> bool:
     return target.name.lower().endswith(FOLDER_ENDING)
 
 
-def _remove(temporary: Path) -> None:
-    if temporary.is_dir():
-        shutil.rmtree(temporary, ignore_errors=True)
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that it holds."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
     else:
-        temporary.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def _refuse_repeats(targets: Iterable[Path]) -> None:
@@ -158,7 +159,7 @@ def remove_leftovers(targets: Iterable[Path]) -> None:
     """Remove the `leftovers` of outputs; only for who keeps other processes from them."""
     for path in leftovers(targets):
         with contextlib.suppress(OSError):
-            _remove(path)
+            remove(path)
 
 
 def _stem_and_suffix(target: Path) -> tuple[str, str]:
@@ -229,7 +230,7 @@ def _moved_away(last: Path | None) -> Iterator[None]:
     except BaseException:
         os.replace(old, last)
         raise
-    _remove(old)
+    remove(old)
 
 
 def _replace(temporary: Path, target: Path) -> None:
@@ -244,7 +245,7 @@ def _replace(temporary: Path, target: Path) -> None:
         with contextlib.suppress(OSError):
             os.replace(old, target)
         raise
-    _remove(old)
+    remove(old)
 
 
 def _flush(path: Path) -> None:

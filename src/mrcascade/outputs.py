@@ -23,6 +23,7 @@ from mrcascade.atomic import (
     check_target,
     leftovers,
     make_folder,
+    remove,
 )
 from mrcascade.errors import MRCascadeError
 
@@ -63,9 +64,13 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 class Claim:
-    """The names of outputs, and what stood under them when the work began."""
+    """The names of outputs, and what stood under them when the work began.
 
-    def __init__(self, targets: Sequence[Path]) -> None:
+    replaced: files of the result that is replaced which the new one does not have.
+    """
+
+    def __init__(self, targets: Iterable[Path], replaced: Iterable[Path] = ()) -> None:
+        self._replaced = {path: _state(path) for path in replaced}
         self._before = {target: _state(target) for target in targets}
 
     def check(self) -> None:
@@ -76,6 +81,12 @@ class Claim:
                     f"{target} was written by something else meanwhile, and stays; choose another"
                     " folder"
                 )
+
+    def remove_replaced(self) -> None:
+        """Remove what is left of the result that was replaced; for after the new one is there."""
+        for path, before in self._replaced.items():
+            if _state(path) == before:
+                remove(path)
 
 
 def _state(path: Path) -> Any:
@@ -112,12 +123,16 @@ def claim(
 
 
 def claim_result(
-    targets: Sequence[Path], sidecar: Path, inputs: Iterable[Path], overwrite: bool
+    targets: Sequence[Path],
+    sidecar: Path,
+    inputs: Sequence[Path],
+    overwrite: bool,
+    others: Iterable[Path] = (),
 ) -> Claim:
-    """As `claim`, for the files of one result; the first of ``targets`` holds it, and ``sidecar``
-    is the JSON file that lists them.
+    """As `claim`, for the files of one result; ``sidecar`` is the JSON file that lists them.
 
-    A sidecar that a killed process had written, but not yet named, counts too.
+    others: files that the result would have with other settings. A sidecar that a killed process
+    had written, but not yet named, counts too.
     """
     records = [r for r in map(read_record, (sidecar, *leftovers([sidecar]))) if r is not None]
     listed = {os.path.abspath(sidecar.parent / name) for r in records for name in _names(r)}
@@ -126,13 +141,19 @@ def claim_result(
     counts = {name: n for record in records for name, n in _counts(record)}
 
     def made_by_us(target: Path) -> bool:
-        if target == sidecar:  # that of another result must not be lost
-            return os.path.abspath(targets[0]) in listed
+        if target == sidecar:
+            return read_record(sidecar) is not None
         if os.path.abspath(target) not in listed:
             return False
         return not target.is_dir() or _holds_slices_alone(target, counts.get(target.name))
 
-    return claim(targets, inputs, overwrite, made_by_us, f"the sidecar {sidecar.name}")
+    claim(targets, inputs, overwrite, made_by_us, f"the sidecar {sidecar.name}")
+    if not overwrite:
+        return Claim(targets)
+    # What the sidecar tells of an input must not be lost either.
+    refuse_inputs([Path(name) for name in sorted(listed)], inputs)
+    present = [p for p in others if p not in targets and os.path.lexists(p)]
+    return Claim(targets, [p for p in present if not p.is_symlink() and made_by_us(p)])
 
 
 def _names(record: dict[str, Any]) -> list[str]:
@@ -259,7 +280,7 @@ def only_writer(output: Path) -> Iterator[None]:
     lock = _lock_file(output)
     if os.path.lexists(lock) and (lock.is_symlink() or not lock.is_file() or lock.stat().st_size):
         raise MRCascadeError(f"{lock} is not a lock of mrcascade; move it away")
-    holder = FileLock(lock, timeout=0)
+    holder: Any = FileLock(lock, timeout=0)
     try:
         _acquire(holder, lock)
     except Timeout as error:  # an OSError, too

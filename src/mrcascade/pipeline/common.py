@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -140,11 +141,15 @@ def sr_targets(item: Item, output: Path, job: SuperResolution) -> dict[str, Path
     return targets
 
 
-def claim_targets(item: Item, targets: dict[str, Path], overwrite: bool) -> Claim:
-    """Claim the files of an input's result, see `claim_result`."""
-    result, sidecar = targets["result"], targets["sidecar"]
-    others = [path for path in targets.values() if path != result]
-    return claim_result([result, *others], sidecar, input_files(item.image), overwrite)
+def claim_targets(item: Item, output: Path, job: SuperResolution, overwrite: bool) -> Claim:
+    """Claim the files that ``sr`` makes of an input, see `claim_result`."""
+    targets = sr_targets(item, output, job)
+    others: list[Path] = []
+    for kind in (job.format, "nifti", "dicom"):
+        with contextlib.suppress(MRCascadeError):  # not every input has a result of every format
+            others += sr_targets(item, output, replace(job, samples=2, format=kind)).values()
+    inputs = input_files(item.image)
+    return claim_result(list(targets.values()), targets["sidecar"], inputs, overwrite, others)
 
 
 def _beside(

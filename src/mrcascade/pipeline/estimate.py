@@ -83,7 +83,7 @@ class Estimator:
         job, prior = self._job, self._prior
         item = checked_item(item)
         targets = sr_targets(item, output, job)
-        claim_targets(item, targets, overwrite)
+        claim_targets(item, output, job, overwrite)
         with open_source(item.image, prior.channels == 2) as source:
             planes = choose_planes(source, job.axes)
             axes = planes.axes

@@ -172,6 +172,7 @@ def publish(
         sidecar |= file_counts(zip(targets.values(), temporaries, strict=True))
         write_document(places["sidecar"], sidecar)
         claim.check()
+    claim.remove_replaced()
     remove_leftovers(targets.values())
 
 

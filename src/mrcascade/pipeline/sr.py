@@ -110,7 +110,7 @@ def super_resolve_file(
     path = input_path(item.image)
     targets = sr_targets(item, output, job)
     folder = targets["result"].parent
-    claim_targets(item, targets, job.overwrite)
+    claim_targets(item, output, job, job.overwrite)
     with ExitStack() as stack:
         source = stack.enter_context(open_source(item.image, prior.channels == 2))
         planes = choose_planes(source, job.axes)
@@ -122,7 +122,7 @@ def super_resolve_file(
         say(describe_planes(source, planes))
         stack.enter_context(output_folders(list(targets.values())))
         stack.enter_context(only_writer(targets["sidecar"]))
-        claim = claim_targets(item, targets, job.overwrite)
+        claim = claim_targets(item, output, job, job.overwrite)
         measured, scale = _load(source, axes, folder, stack)
         acquired = acquired_by_pixels(measured, acquired)
         if acquired.interpolated:
