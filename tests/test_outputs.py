@@ -214,6 +214,52 @@ def test_a_kill_between_the_renames(
     assert contents(out) == whole | {".a_desc-sr2x.mine.tmp.npy": b"mine"}
 
 
+@pytest.mark.parametrize("output", ["data", ".", "data/../data"])
+@pytest.mark.parametrize("command", ["evaluate", "reproduce", "train"])
+def test_a_folder_of_results_is_not_around_the_data(
+    image: Path, tmp_path: Path, command: str, output: str, capsys
+) -> None:
+    image.parent.rename(tmp_path / "data")
+    (tmp_path / "data" / "table.md").write_bytes(b"mine")
+    before = contents(tmp_path / "data")
+    more = [] if command == "train" else ["--overwrite"]
+    more += ["--factor", "2"] if command == "evaluate" else []
+    given = ["--data", str(tmp_path / "data"), "-o", str(tmp_path / output), *more]
+    assert main([command, *given, "--device", "cpu"]) == 2
+    message = capsys.readouterr().err
+    assert "is itself an input" in message or "holds the input" in message
+    assert message.count("\n") == 1
+    assert contents(tmp_path / "data") == before
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        *(("evaluate", name) for name in ("table.md", "slices.png", "metrics.csv", "slices")),
+        *(("reproduce", name) for name in ("results.md", "all.csv", "table1-2x/table.json")),
+        *(("train", name) for name in ("loss.png", "level2.jsonl", "prior/prior.json")),
+        *(("train", name) for name in ("prior", "level1-snapshot-8.safetensors")),
+        *((command, "evaluation.json") for command in ("evaluate",)),
+        *(("reproduce", "study.json"), ("train", "training.json")),
+    ],
+)
+def test_foreign_files_are_refused_before_any_work(
+    image: Path, tmp_path: Path, command: str, name: str, capsys
+) -> None:
+    stranger = tmp_path / "out" / name
+    stranger.parent.mkdir(parents=True)
+    stranger.write_bytes(b"{}")
+    more = ["--factor", "2"] if command == "evaluate" else []
+    given = ["--data", str(image.parent), "-o", str(tmp_path / "out"), *more, "--device", "cpu"]
+    assert main([command, *given]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"mrcascade: {stranger}")
+    assert "move it away or choose another folder" in message
+    assert message.count("\n") == 1
+    assert [p for p in (tmp_path / "out").rglob("*") if p.is_file()] == [stranger]
+    assert stranger.read_bytes() == b"{}"
+
+
 def test_leftovers_are_those_of_the_output(tmp_path: Path) -> None:
     names = [".a.1.0.tmp.nii.gz", ".a.22.3.tmp.nii.gz", ".b.1.0.tmp.nii.gz", ".a.1.0.tmp.nii"]
     names += [".a.x.0.tmp.nii.gz", "a.1.0.tmp.nii.gz", ".a.nii.gz"]

@@ -218,13 +218,19 @@ def refuse_strangers(
     """
     for name in names:
         path = folder / name
-        if path.parent != folder and path.parent.exists() and not path.parent.is_dir():
-            raise MRCascadeError(f"{path.parent} is a file; move it away or choose another folder")
+        if path.parent != folder:
+            refuse_no_folder(path.parent)
         if os.path.lexists(path) and (name not in listed or path.is_symlink() or path.is_dir()):
             raise MRCascadeError(
                 f"{path} is not known as a file of mrcascade by {record}, and stays; move it away"
                 " or choose another folder"
             )
+
+
+def refuse_no_folder(path: Path) -> None:
+    """Raise MRCascadeError where ``path``, which is to be a folder, is there and is none."""
+    if os.path.lexists(path) and not path.is_dir():
+        raise MRCascadeError(f"{path} is no folder; move it away or choose another folder")
 
 
 def check_record(folder: Path, record: str, names: Iterable[str]) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import atomic_output, make_folder
-from mrcascade.outputs import refuse_strangers
+from mrcascade.outputs import refuse_no_folder, refuse_strangers
 from mrcascade.samplers import same_record
 
 METRICS = ("psnr_slice", "psnr_volmax", "ssim_slice", "ssim_volmax", "nmse", "lpips")
@@ -168,6 +168,7 @@ def check_files(folder: Path, pixels: Sequence[str] = ()) -> dict[str, Any] | No
     # Evaluations of earlier versions list nothing.
     listed = [] if before is None else _listed(before) or names
     refuse_strangers(folder, names, listed, SETTINGS_FILE)
+    refuse_no_folder(folder / FIGURE_FOLDER)
     return before
 
 

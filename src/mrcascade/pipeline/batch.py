@@ -79,8 +79,8 @@ class Batch:
     """``sr`` on a list of inputs, into the folder ``output``.
 
     With ``resume`` an input is skipped whose results are there, made from the same input with the
-    same settings; results without a sidecar, which comes last, count as those of a killed run and
-    are made anew.
+    same settings; those of a run that was killed before the sidecar, which comes last, had its
+    name are made anew.
     """
 
     items: Sequence[Item]
