@@ -34,7 +34,7 @@ from mrcascade.evaluation.report import (
 )
 from mrcascade.evaluation.tables import write_tables
 from mrcascade.evaluation.workers import run_in_workers
-from mrcascade.io import remove_leftovers
+from mrcascade.io import input_files, remove_leftovers
 from mrcascade.outputs import only_writer, refuse_inputs
 
 
@@ -59,6 +59,7 @@ def evaluate(
     priors = load_priors(methods, job)
     magnitudes = any(prior.channels == 1 for prior in priors.values())
     files = find_files(job.data, job.split, job.matrices, complex_images=not magnitudes)
+    refuse_inputs([output], [path for file in files for path in input_files(file.path)])
     survey = survey_files(files, job, recipes_of(methods, priors, job), weights)
     settings = common_settings(job, survey, weights)
     of_methods = {n: method_settings(m, job, priors.get(n)) for n, m in methods.items()}

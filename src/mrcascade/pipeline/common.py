@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -144,10 +143,7 @@ def sr_targets(item: Item, output: Path, job: SuperResolution) -> dict[str, Path
 def claim_targets(item: Item, output: Path, job: SuperResolution, overwrite: bool) -> Claim:
     """Claim the files that ``sr`` makes of an input, see `claim_result`."""
     targets = sr_targets(item, output, job)
-    others: list[Path] = []
-    for kind in (job.format, "nifti", "dicom"):
-        with contextlib.suppress(MRCascadeError):  # not every input has a result of every format
-            others += sr_targets(item, output, replace(job, samples=2, format=kind)).values()
+    others = sr_targets(item, output, replace(job, samples=2)).values()
     inputs = input_files(item.image)
     return claim_result(list(targets.values()), targets["sidecar"], inputs, overwrite, others)
 
