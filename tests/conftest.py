@@ -39,6 +39,11 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+def take_name(sidecar: Path) -> None:
+    """Leave a sidecar as a kill just before its renaming does: whole, under its hidden name."""
+    sidecar.rename(sidecar.with_name(f".{sidecar.stem}.123.0.tmp.json"))
+
+
 def write_random_prior(
     folder: Path, channels: int = 1, cascade: CascadeConfig = THREE_LEVELS
 ) -> Path:

@@ -192,8 +192,15 @@ def test_an_output_that_exists(tmp_path: Path, command: Callable, capsys) -> Non
     assert "--overwrite" in message
     assert result.read_bytes() == b"precious"
     assert everything(tmp_path / "out") == [result]
+    assert command(path, "--overwrite") == 2  # no sidecar says that it is a result
+    assert f"{result} is not known as a file of mrcascade" in capsys.readouterr().err
+    assert everything(tmp_path / "out") == [result]
+    assert result.read_bytes() == b"precious"
+    result.unlink()
+    assert command(path) == 0
+    result.write_bytes(b"damaged")
     assert command(path, "--overwrite") == 0
-    assert result.read_bytes() != b"precious"
+    assert result.read_bytes() != b"damaged"
 
 
 @pytest.mark.parametrize(
@@ -230,7 +237,7 @@ def test_the_output_is_not_the_input(tmp_path: Path, command: Callable, capsys) 
     path = nifti(tmp_path / "out" / "a_desc-sr4x.nii.gz")
     before = path.read_bytes()
     assert command(path, "--overwrite") == 2
-    assert "is itself the output" in capsys.readouterr().err
+    assert "is itself an input" in capsys.readouterr().err
     assert path.read_bytes() == before
 
 

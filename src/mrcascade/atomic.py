@@ -7,6 +7,7 @@ import contextlib
 import errno
 import itertools
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ FOLDER_ENDING = ".dicom"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Room for the process number and the suffix below the usual limit of 255 bytes per name.
 _STEM_BYTES = 150
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9]+\.[0-9]+\.tmp((?:\..+)?)", re.DOTALL)
 
 
 @contextmanager
@@ -49,7 +51,8 @@ def atomic_outputs(
 
     Yields one temporary path per entry of `paths`. Publishing renames in the order given; only a
     crash within those few renames can leave some files published and others not, so the file
-    whose presence means "done" comes last.
+    whose presence means "done" comes last. One that is there already is moved away first: it must
+    not lie beside the files of another result.
     """
     targets = [Path(p) for p in paths]
     _refuse_repeats(targets)
@@ -64,7 +67,7 @@ def atomic_outputs(
         _publish(temporaries, targets, overwrite)
     finally:
         for temporary in temporaries:  # after publishing nothing is left under these names
-            _remove(temporary)
+            remove(temporary)
 
 
 @contextmanager
@@ -117,11 +120,12 @@ def _is_folder(target: Path) -> bool:
     return target.name.lower().endswith(FOLDER_ENDING)
 
 
-def _remove(temporary: Path) -> None:
-    if temporary.is_dir():
-        shutil.rmtree(temporary, ignore_errors=True)
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that it holds."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
     else:
-        temporary.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def _refuse_repeats(targets: Iterable[Path]) -> None:
@@ -133,11 +137,41 @@ def _refuse_repeats(targets: Iterable[Path]) -> None:
         seen.add(name)
 
 
-def _create_temporary(target: Path) -> Path:
-    """A new empty file (or folder) beside `target`, hidden; permissions as the umask asks for."""
+def leftovers(targets: Iterable[Path]) -> list[Path]:
+    """Temporary files and folders of these outputs, by their names, sorted.
+
+    They are those of killed processes where no other process can be writing the outputs.
+    """
+    wanted: dict[Path, set[tuple[str, str]]] = {}
+    for target in targets:
+        wanted.setdefault(target.parent, set()).add(_stem_and_suffix(target))
+    found = []
+    for folder, names in wanted.items():
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                match = _TEMPORARY.fullmatch(entry.name)
+                if match and match.groups() in names and not entry.is_symlink():
+                    found.append(folder / entry.name)
+    return sorted(found)
+
+
+def remove_leftovers(targets: Iterable[Path]) -> None:
+    """Remove the `leftovers` of outputs; only for who keeps other processes from them."""
+    for path in leftovers(targets):
+        with contextlib.suppress(OSError):
+            remove(path)
+
+
+def _stem_and_suffix(target: Path) -> tuple[str, str]:
     suffix = target.name[-7:] if target.name.lower().endswith(".nii.gz") else target.suffix
     stem = os.fsencode(target.name[: len(target.name) - len(suffix)])[:_STEM_BYTES]
-    prefix = f".{os.fsdecode(stem)}.{os.getpid()}"
+    return os.fsdecode(stem), suffix
+
+
+def _create_temporary(target: Path) -> Path:
+    """A new empty file (or folder) beside `target`, hidden; permissions as the umask asks for."""
+    stem, suffix = _stem_and_suffix(target)
+    prefix = f".{stem}.{os.getpid()}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         for n in itertools.count():
@@ -173,13 +207,30 @@ def _publish(temporaries: Sequence[Path], targets: Sequence[Path], overwrite: bo
             _flush(temporary)
         for target in targets:
             check_target(target, overwrite)  # another process may have made it meanwhile
-        for temporary, target in zip(temporaries, targets, strict=True):
-            _replace(temporary, target)
+        with _moved_away(targets[-1] if len(targets) > 1 else None):
+            for temporary, target in zip(temporaries, targets, strict=True):
+                _replace(temporary, target)
     except OSError as error:
         raise _cannot_write(targets, error) from error
     for folder in {target.parent for target in targets}:
         with contextlib.suppress(OSError):  # not every file system can flush a folder
             _flush(folder)
+
+
+@contextmanager
+def _moved_away(last: Path | None) -> Iterator[None]:
+    """Take the file that means "done" away; it comes back if the block fails."""
+    if last is None or last.is_symlink() or not last.is_file():
+        yield
+        return
+    old = _create_temporary(last)
+    os.replace(last, old)
+    try:
+        yield
+    except BaseException:
+        os.replace(old, last)
+        raise
+    remove(old)
 
 
 def _replace(temporary: Path, target: Path) -> None:
@@ -194,7 +245,7 @@ def _replace(temporary: Path, target: Path) -> None:
         with contextlib.suppress(OSError):
             os.replace(old, target)
         raise
-    _remove(old)
+    remove(old)
 
 
 def _flush(path: Path) -> None:

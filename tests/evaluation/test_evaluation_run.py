@@ -249,33 +249,33 @@ def test_slices_per_anatomy_are_drawn_by_the_seed(job: Evaluation, tmp_path: Pat
 def test_an_evaluation_of_an_earlier_version_goes_on(job: Evaluation, tmp_path: Path) -> None:
     """Its settings hold those without effect, too; one with an effect still counts."""
     quick = replace(job, methods=("mean",), steps=None)
-    run(quick, tmp_path)
-    path = tmp_path / "evaluation.json"
+    run(quick, tmp_path / "out")
+    path = tmp_path / "out" / "evaluation.json"
     document = json.loads(path.read_text())
     sampler = document["methods"]["mean"]["sampler"]
     assert "zeta" not in sampler
     document["methods"]["mean"]["sampler"] = sampler | {"zeta": 0.3, "sampler": "diffpir"}
     path.write_text(json.dumps(document))
-    before = table(tmp_path / "metrics.csv")
-    run(quick, tmp_path)
-    assert table(tmp_path / "metrics.csv") == before
+    before = table(tmp_path / "out" / "metrics.csv")
+    run(quick, tmp_path / "out")
+    assert table(tmp_path / "out" / "metrics.csv") == before
     assert json.loads(path.read_text())["methods"]["mean"]["sampler"] == sampler
     document["methods"]["mean"]["sampler"] = sampler | {"orientations": 8}
     path.write_text(json.dumps(document))
     with pytest.raises(MRCascadeError, match=r"mean sampler differs.*add --overwrite"):
-        run(quick, tmp_path)
+        run(quick, tmp_path / "out")
 
 
 def test_methods_are_added_to_a_finished_evaluation(job: Evaluation, tmp_path: Path) -> None:
     quick = replace(job, methods=("zero-fill",), steps=None)
-    first = run(quick, tmp_path)
+    first = run(quick, tmp_path / "out")
     assert any("LPIPS column is empty" in line for line in first)
-    before = table(tmp_path / "metrics.csv")
+    before = table(tmp_path / "out" / "metrics.csv")
     assert {r["lpips"] for r in before} == {""}
-    run(replace(quick, methods=("bicubic",)), tmp_path)
-    assert table(tmp_path / "metrics.csv")[: len(before)] == before
-    assert "| knee | zero-fill |" in (tmp_path / "table.md").read_text()
-    assert "| knee | bicubic |" in (tmp_path / "table.md").read_text()
+    run(replace(quick, methods=("bicubic",)), tmp_path / "out")
+    assert table(tmp_path / "out" / "metrics.csv")[: len(before)] == before
+    assert "| knee | zero-fill |" in (tmp_path / "out" / "table.md").read_text()
+    assert "| knee | bicubic |" in (tmp_path / "out" / "table.md").read_text()
 
 
 def test_evaluating_training_files_is_remarked_on(

@@ -19,7 +19,6 @@ from mrcascade.evaluation.ledger import (
     SLICES_FILE,
     VOLUME_COLUMNS,
     Ledger,
-    only_here,
 )
 from mrcascade.evaluation.tables import (
     Estimate,
@@ -28,6 +27,7 @@ from mrcascade.evaluation.tables import (
     volume_rows,
     write_tables,
 )
+from mrcascade.outputs import only_writer
 
 RESAMPLES = 8_000
 # The Monte-Carlo error of a 2.5 % quantile from B draws of a normal is
@@ -272,7 +272,7 @@ def test_overwrite_discards_what_is_there_and_nothing_else(tmp_path: Path) -> No
 
 def test_foreign_files_are_not_taken_for_an_evaluation(tmp_path: Path) -> None:
     (tmp_path / SLICES_FILE).write_text("a,b\n1,2\n")
-    with pytest.raises(MRCascadeError, match=f"has results but no {SETTINGS_FILE}"):
+    with pytest.raises(MRCascadeError, match=f"{SLICES_FILE} is not known .* by {SETTINGS_FILE}"):
         Ledger.open(tmp_path, SETTINGS, ONE)
     (tmp_path / SETTINGS_FILE).write_text("[]")
     with pytest.raises(MRCascadeError, match="not an evaluation's settings"):
@@ -283,11 +283,13 @@ def test_foreign_files_are_not_taken_for_an_evaluation(tmp_path: Path) -> None:
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
-    refused = pytest.raises(MRCascadeError, match="another process is evaluating")
-    with only_here(tmp_path), refused, only_here(tmp_path):
+    refused = pytest.raises(MRCascadeError, match="another process is writing")
+    place = tmp_path / SETTINGS_FILE
+    with only_writer(place), refused, only_writer(place):
         pass
-    with only_here(tmp_path):  # it is free again
+    with only_writer(place):  # it is free again
         pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_slice_counts_once(tmp_path: Path) -> None:

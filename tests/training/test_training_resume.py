@@ -77,7 +77,7 @@ def test_killed_and_resumed_run_is_the_undisturbed_one(
     # line and half a checkpoint.
     (tmp_path / ".level1.123.0.tmp.ckpt").write_bytes(b"half a checkpoint")
     late = tmp_path / f"level1-snapshot-{3 * TINY.batch + 1}.safetensors"
-    late.write_bytes(b"newer than the checkpoint")
+    shutil.copy(min(finished.glob("level1-snapshot-*")), late)
     with (tmp_path / "level1.jsonl").open("a") as log:
         log.write(json.dumps({"images": 4 * TINY.batch, "loss": 1.0}) + '\n{"images": 5')
 

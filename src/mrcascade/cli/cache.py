@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mrcascade.cli import options
 from mrcascade.errors import MRCascadeError
+
+if TYPE_CHECKING:
+    from mrcascade.outputs import Claim
 
 
 def add_parser(subparsers: Any) -> None:
@@ -24,15 +27,24 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from mrcascade.io import check_target
-    from mrcascade.training.slices import load_volumes, write_cache
+    from mrcascade.io import output_folders, remove_leftovers
+    from mrcascade.outputs import claim, only_writer
+    from mrcascade.training.slices import is_cache, load_volumes, write_cache
 
     if arguments.output.suffix != ".npz":
         raise MRCascadeError(f"{arguments.output}: the name of a cache ends in .npz")
-    check_target(arguments.output, arguments.overwrite)
+    target = arguments.output
+
+    def claimed() -> Claim:
+        return claim([target], [arguments.data], arguments.overwrite, is_cache, "what it holds")
+
+    claimed()
     phase_seed = arguments.seed if arguments.simulate_phase else None
-    volumes = load_volumes(arguments.data, 4, (2, 4), phase_seed, arguments.complex)
-    write_cache(volumes, arguments.output)
+    with output_folders([target]), only_writer(target):
+        mine = claimed()
+        volumes = load_volumes(arguments.data, 4, (2, 4), phase_seed, arguments.complex)
+        write_cache(volumes, target, mine.check)
+        remove_leftovers([target])
     slices = sum(len(v.slices) for v in volumes)
     size = arguments.output.stat().st_size / 2**20
     print(f"{arguments.output}: {slices} slices of {len(volumes)} files, {size:.1f} MiB")

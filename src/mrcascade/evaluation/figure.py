@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
@@ -62,6 +62,12 @@ def keep_pixels(folder: Path, picture: Picture, name: str, pixels: np.ndarray) -
     """Store what one panel shows, for this run or the one that goes on after it."""
     with atomic_output(_pixels(folder, picture, name), overwrite=True) as path:
         np.save(path, pixels)
+
+
+def pixel_files(pictures: Sequence[Picture], methods: Iterable[str]) -> list[str]:
+    """What `keep_pixels` can write for these methods, relative to the folder."""
+    names = (TRUTH, MEASURED, STEPS, *methods)
+    return [_pixels(Path(), p, n).as_posix() for p in pictures for n in names]
 
 
 def _pixels(folder: Path, picture: Picture, name: str) -> Path:

@@ -1,8 +1,8 @@
 """The growing files of an evaluation, so written that a killed one goes on where it was.
 
-``evaluation.json`` holds the settings. When a method has restored a slice, its row is added to
-``metrics.csv``: a row that ends with a line break is complete. One process at a time works on a
-folder.
+``evaluation.json`` holds the settings, and lists the files that may be replaced. When a method has
+restored a slice, its row is added to ``metrics.csv``: a row that ends with a line break is
+complete. One process at a time works on a folder.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import atomic_output, make_folder
+from mrcascade.outputs import refuse_no_folder, refuse_strangers
 from mrcascade.samplers import same_record
 
 METRICS = ("psnr_slice", "psnr_volmax", "ssim_slice", "ssim_volmax", "nmse", "lpips")
@@ -38,31 +39,19 @@ SETTINGS_FILE = "evaluation.json"
 SLICES_FILE, VOLUMES_FILE = "metrics.csv", "volumes.csv"
 TABLE_FILES = ("table.md", "table.json")
 FIGURE_FILE, FIGURE_FOLDER = "slices.png", "slices"
-LOCK_FILE = ".lock"
+_PIXELS = re.compile(rf"{FIGURE_FOLDER}/[0-9]+_[^/]+\.npy")
+# What every evaluation writes, and lists; the pixels of its picture come on top.
+FIXED_FILES = (SETTINGS_FILE, SLICES_FILE, VOLUMES_FILE, *TABLE_FILES, FIGURE_FILE)
 
 Row = Mapping[str, Any]
-
-
-@contextmanager
-def only_here(folder: Path) -> Iterator[None]:
-    """Keep other processes from the evaluation in ``folder``; MRCascadeError if one is at it."""
-    from filelock import FileLock, Timeout
-
-    make_folder(folder)
-    try:
-        with FileLock(folder / LOCK_FILE, timeout=0):
-            yield
-    except Timeout as error:
-        raise MRCascadeError(
-            f"{folder}: another process is evaluating into it; wait for it or choose another folder"
-        ) from error
 
 
 class Ledger:
     """Rows of restored slices, in memory and on disk.
 
     ``document`` holds ``settings``, what every row depends on, ``methods``, what the rows of
-    each method depend on besides, and ``timed``, where the rows of each method were made.
+    each method depend on besides, ``timed``, where the rows of each method were made, and
+    ``outputs``, the files that may be replaced.
     ``settings["slices"]`` names the slices of every file; ``settings["complex"]``, where it is
     there, says that some of them are complex.
     """
@@ -80,23 +69,29 @@ class Ledger:
         settings: Mapping[str, Any],
         methods: Mapping[str, Any],
         overwrite: bool = False,
+        pixels: Sequence[str] = (),
     ) -> Ledger:
         """Begin in ``folder``, or go on there if its evaluation has the same settings.
 
         Methods may be added to an evaluation; a method that it has must have the same settings.
-        Raises MRCascadeError where the folder holds an evaluation with other settings, unless
-        ``overwrite`` discards it.
+        pixels: files besides `FIXED_FILES`, relative to the folder. Raises MRCascadeError where
+        the folder holds an evaluation with other settings, unless ``overwrite`` discards it, and
+        where something else has the name of one of the files.
         """
         document = {"settings": dict(settings), "methods": dict(methods), "timed": {}}
         document = json.loads(json.dumps(document))  # as it will be read back
         make_folder(folder)
-        if overwrite:
-            _discard(folder)
-        before = _read_settings(folder)
+        before = check_files(folder, pixels)
+        if overwrite and before is not None:
+            _discard(folder, before)
+            before = None
+        listed = [*FIXED_FILES, *pixels]
         if before is not None:
             _refuse_difference(folder, before, document)
             document["methods"] = before["methods"] | document["methods"]
             document["timed"] = before.get("timed", {})
+            listed = [*_listed(before), *listed]
+        document["outputs"] = sorted(set(listed))
         ledger = cls(folder, document, [])
         if before != document:
             ledger._write_settings()
@@ -162,34 +157,51 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
         temporary.write_text(",".join(columns) + "\n" + _csv(rows, columns))
 
 
-def _discard(folder: Path) -> None:
+def check_files(folder: Path, pixels: Sequence[str] = ()) -> dict[str, Any] | None:
+    """The document of the evaluation in ``folder``, None where there is none yet.
+
+    Raises MRCascadeError where something that is not of that evaluation has the name of one of its
+    files. pixels: as for `Ledger.open`.
+    """
+    before = _read_settings(folder)
+    names = [*FIXED_FILES, *pixels]
+    # Evaluations of earlier versions list nothing.
+    listed = [] if before is None else _listed(before) or names
+    refuse_strangers(folder, names, listed, SETTINGS_FILE)
+    refuse_no_folder(folder / FIGURE_FOLDER)
+    return before
+
+
+def _listed(document: dict[str, Any]) -> list[str]:
+    """The files of an evaluation; a name that none has, such as one elsewhere, does not count."""
+    names = document.get("outputs")
+    names = [n for n in names if isinstance(n, str)] if isinstance(names, list) else []
+    return [n for n in names if n in FIXED_FILES or _PIXELS.fullmatch(n)]
+
+
+def _discard(folder: Path, document: dict[str, Any]) -> None:
     # The settings go last: what is left of an interrupted removal is still known as ours.
-    for name in (VOLUMES_FILE, SLICES_FILE, *TABLE_FILES, FIGURE_FILE):
-        (folder / name).unlink(missing_ok=True)
-    for path in (folder / FIGURE_FOLDER).glob("*.npy"):
-        path.unlink()
+    for name in _listed(document) or FIXED_FILES:
+        path = folder / name
+        if name != SETTINGS_FILE and not path.is_dir():
+            path.unlink(missing_ok=True)
     (folder / SETTINGS_FILE).unlink(missing_ok=True)
 
 
 def _read_settings(folder: Path) -> dict[str, Any] | None:
     path = folder / SETTINGS_FILE
+    remedy = "move it away or choose another folder"
     try:
         document = json.loads(path.read_text())
     except FileNotFoundError:
-        if (folder / SLICES_FILE).exists():
-            raise MRCascadeError(
-                f"{folder}: has results but no {SETTINGS_FILE}; choose another folder or add"
-                " --overwrite"
-            ) from None
         return None
-    except (OSError, ValueError) as error:
-        raise MRCascadeError(
-            f"{path}: cannot be read; choose another folder or add --overwrite"
-        ) from error
-    if not isinstance(document, dict) or not {"settings", "methods"} <= document.keys():
-        raise MRCascadeError(
-            f"{path}: not an evaluation's settings; choose another folder or add --overwrite"
-        )
+    except (OSError, ValueError, RecursionError) as error:
+        raise MRCascadeError(f"{path}: cannot be read; {remedy}") from error
+    parts = document.keys() if isinstance(document, dict) else set()
+    if not {"settings", "methods"} <= parts or not all(
+        isinstance(document[part], dict) for part in ("settings", "methods")
+    ):
+        raise MRCascadeError(f"{path}: not an evaluation's settings; {remedy}")
     return document
 
 

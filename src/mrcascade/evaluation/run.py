@@ -7,7 +7,12 @@ from pathlib import Path
 
 from mrcascade.evaluation.bench import Bench, Scored, Tick, Unit
 from mrcascade.evaluation.data import find_files
-from mrcascade.evaluation.figure import choose_pictures, keep_pixels, write_figure
+from mrcascade.evaluation.figure import (
+    choose_pictures,
+    keep_pixels,
+    pixel_files,
+    write_figure,
+)
 from mrcascade.evaluation.job import (
     Evaluation,
     Surveyed,
@@ -18,7 +23,7 @@ from mrcascade.evaluation.job import (
     recipes_of,
     survey_files,
 )
-from mrcascade.evaluation.ledger import Ledger, only_here
+from mrcascade.evaluation.ledger import SETTINGS_FILE, Ledger, check_files
 from mrcascade.evaluation.lpips import LPIPS, find_weights
 from mrcascade.evaluation.report import (
     describe_machine,
@@ -30,6 +35,8 @@ from mrcascade.evaluation.report import (
 from mrcascade.evaluation.subjects import read_subjects
 from mrcascade.evaluation.tables import write_tables
 from mrcascade.evaluation.workers import run_in_workers
+from mrcascade.io import input_files, remove_leftovers
+from mrcascade.outputs import only_writer, refuse_inputs
 
 
 def evaluate(
@@ -46,21 +53,27 @@ def evaluate(
     done, what is being done). Returns the report's files. Raises MRCascadeError for input that
     cannot be evaluated, before any work where that can be known.
     """
+    refuse_inputs([output], [job.data])
+    check_files(output)
     methods = checked_methods(job)
     weights = find_weights(job.lpips_weights)
     priors = load_priors(methods, job)
     magnitudes = any(prior.channels == 1 for prior in priors.values())
     files = find_files(job.data, job.split, job.matrices, complex_images=not magnitudes)
+    refuse_inputs([output], [path for file in files for path in input_files(file.path)])
     survey = survey_files(files, job, recipes_of(methods, priors, job), weights)
     subjects = read_subjects(job.data)
     settings = common_settings(job, survey, weights)
     of_methods = {n: method_settings(m, job, priors.get(n)) for n, m in methods.items()}
-    with only_here(output):
-        ledger = Ledger.open(output, settings, of_methods, job.overwrite)
+    pictures = choose_pictures([(s.file.name, s.file.anatomy, s.numbers) for s in survey])
+    pixels = pixel_files(pictures, methods)
+    check_files(output, pixels)
+    with only_writer(output / SETTINGS_FILE):
+        ledger = Ledger.open(output, settings, of_methods, job.overwrite, pixels)
+        remove_leftovers(output / name for name in ledger.document["outputs"])
         remarks = notes(survey, priors.values(), weights, subjects)
         for line in (describe_test_set(job, survey), f"truth: {describe_truth(survey)}", *remarks):
             say(line)
-        pictures = choose_pictures([(s.file.name, s.file.anatomy, s.numbers) for s in survey])
         tick = progress(len(methods) * sum(len(s.numbers) for s in survey))
         units = _open_units(ledger, survey, list(methods), job.batch_size, tick)
         if job.workers > 1:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib.resources import files
 from pathlib import Path
@@ -24,15 +24,24 @@ from mrcascade.evaluation.job import (
     checked_methods,
     prior_folders,
 )
-from mrcascade.evaluation.ledger import METRICS, SLICE_COLUMNS, SLICES_FILE, TABLE_FILES, read_rows
+from mrcascade.evaluation.ledger import (
+    METRICS,
+    SLICE_COLUMNS,
+    SLICES_FILE,
+    TABLE_FILES,
+    check_files,
+    read_rows,
+)
 from mrcascade.evaluation.methods import METHODS
 from mrcascade.evaluation.run import evaluate
 from mrcascade.evaluation.study_figure import draw_difference, draw_errors
-from mrcascade.evaluation.study_page import TaskResult, study_page, write_all_rows
-from mrcascade.io import atomic_output
+from mrcascade.evaluation.study_page import ALL_FILE, TaskResult, study_page, write_all_rows
+from mrcascade.io import atomic_output, output_folders, remove_leftovers
+from mrcascade.outputs import begin_record, check_record, only_writer, refuse_inputs
 
 FigureKind = Literal["difference", "errors"]
 PAGE_FILE = "results.md"
+RECORD_FILE = "study.json"  # lists the other files of a study
 
 
 @dataclass(frozen=True)
@@ -168,15 +177,37 @@ def run_study(
     machine decides: data, device, batch size, workers, weights. Raises MRCascadeError before any
     work for methods or priors that are not there.
     """
+    refuse_inputs([output], [common.data])
+    names = [PAGE_FILE, ALL_FILE, *(f"{task.name}.png" for task in study.tasks)]
+    check_record(output, RECORD_FILE, names)
+    for task in study.tasks:
+        check_files(output / task.name)
     jobs = [_job(study, task, common) for task in study.tasks]
     for job in jobs:
         for method in checked_methods(job).values():
             prior_folders(method, job)
+    record = output / RECORD_FILE
+    with output_folders([record]), only_writer(record):
+        check_record(output, RECORD_FILE, names)
+        remove_leftovers(output / name for name in (RECORD_FILE, *names))
+        return _run_tasks(study, jobs, output, names, command, say, progress)
+
+
+def _run_tasks(
+    study: Study,
+    jobs: Sequence[Evaluation],
+    output: Path,
+    names: Sequence[str],
+    command: str,
+    say: Callable[[str], None],
+    progress: Callable[[int], Tick],
+) -> list[Path]:
     results, written = [], []
     for task, job in zip(study.tasks, jobs, strict=True):
         folder = output / task.name
         say(f"{task.name}:")
         evaluate(job, folder, say=say, progress=progress)
+        begin_record(output, RECORD_FILE, names)
         document = json.loads((folder / TABLE_FILES[1]).read_text())
         result = _result(task, folder, document)
         pictures = _pictures(result, document)

@@ -265,7 +265,7 @@ def write_tables(
     volumes = [g for g in pooled_groups if g.kind == "anatomy"]
     markdown = _markdown(slices, volumes, ledger.metrics, facts, notes)
     record = {
-        **ledger.document,
+        **{k: v for k, v in ledger.document.items() if k != "outputs"},
         "facts": dict(facts),
         "notes": list(notes),
         "subjects": {s.file.name: subject_of(s.file.name, subjects) for s in survey},

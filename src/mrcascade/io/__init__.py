@@ -6,6 +6,7 @@ from mrcascade.atomic import (
     check_target,
     make_folder,
     output_folders,
+    remove_leftovers,
 )
 from mrcascade.io.bids import (
     Dataset,
@@ -147,6 +148,7 @@ __all__ = [
     "radiological",
     "read_image",
     "refuse_phase",
+    "remove_leftovers",
     "resampled_affine",
     "result_ending",
     "source_uri",

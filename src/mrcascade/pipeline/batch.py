@@ -79,8 +79,8 @@ class Batch:
     """``sr`` on a list of inputs, into the folder ``output``.
 
     With ``resume`` an input is skipped whose results are there, made from the same input with the
-    same settings; results without a sidecar, which comes last, count as those of a killed run and
-    are made anew.
+    same settings; those of a run that was killed before the sidecar, which comes last, had its
+    name are made anew.
     """
 
     items: Sequence[Item]
@@ -159,8 +159,8 @@ class Batch:
             before, found = dict(sidecar["Request"]), {key: sidecar[key] for key in source}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise MRCascadeError(
-                f"{targets['sidecar']}: not a sidecar of this version; add --overwrite to make the"
-                " results anew"
+                f"{targets['sidecar']}: not a sidecar of this version, and stays; move it and its"
+                " results away or choose another folder"
             ) from error
         now = json.loads(json.dumps(sr_request(self.prior, self.job)))
         different = [
@@ -188,6 +188,8 @@ class Batch:
             return
         target = self.output / self.part.record_name
         try:
+            if target.is_symlink():
+                raise ValueError("a link, which mrcascade does not make")
             description = json.loads(target.read_text())["Description"]
             ours = description.startswith(_RECORD)
         except FileNotFoundError:

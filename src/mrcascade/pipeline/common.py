@@ -18,11 +18,13 @@ from mrcascade.io import (
     beside,
     derived_name,
     format_of,
+    input_files,
     named_output,
     result_ending,
     with_part,
 )
 from mrcascade.operators import SeparableOperator
+from mrcascade.outputs import Claim, claim_result
 from mrcascade.prior import CascadePrior
 from mrcascade.restore import resolve_settings
 from mrcascade.samplers import SamplerSettings, image_seed
@@ -136,6 +138,14 @@ def sr_targets(item: Item, output: Path, job: SuperResolution) -> dict[str, Path
         subject = output / item.folder.parts[0]
         targets["preview"] = subject / "figures" / targets["preview"].name
     return targets
+
+
+def claim_targets(item: Item, output: Path, job: SuperResolution, overwrite: bool) -> Claim:
+    """Claim the files that ``sr`` makes of an input, see `claim_result`."""
+    targets = sr_targets(item, output, job)
+    others = sr_targets(item, output, replace(job, samples=2)).values()
+    inputs = input_files(item.image)
+    return claim_result(list(targets.values()), targets["sidecar"], inputs, overwrite, others)
 
 
 def _beside(

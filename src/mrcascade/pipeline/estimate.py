@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mrcascade.duration import rounded
-from mrcascade.io import check_target, choose_planes, describe_planes, format_of, open_source
+from mrcascade.io import choose_planes, describe_planes, format_of, open_source
 from mrcascade.memory import fitting_batch, image_bytes
 from mrcascade.pipeline.acquired import acquired_by_header
-from mrcascade.pipeline.common import Item, SuperResolution, sr_targets
+from mrcascade.pipeline.common import Item, SuperResolution, claim_targets, sr_targets
 from mrcascade.pipeline.progress import expected_evaluations
 from mrcascade.pipeline.speed import slice_seconds, speed_of
 from mrcascade.pipeline.sr import (
@@ -83,8 +83,7 @@ class Estimator:
         job, prior = self._job, self._prior
         item = checked_item(item)
         targets = sr_targets(item, output, job)
-        for target in targets.values():
-            check_target(target, overwrite)
+        claim_targets(item, output, job, overwrite)
         with open_source(item.image, prior.channels == 2) as source:
             planes = choose_planes(source, job.axes)
             axes = planes.axes

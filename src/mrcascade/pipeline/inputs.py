@@ -22,6 +22,7 @@ from mrcascade.io import (
     find_series,
     format_of,
     images_below,
+    input_files,
     input_path,
     is_result_name,
     join_pairs,
@@ -29,6 +30,7 @@ from mrcascade.io import (
     pair_of,
     parse_selection,
 )
+from mrcascade.outputs import refuse_inputs
 from mrcascade.pipeline.common import Item, Report, SuperResolution, sr_targets
 
 LIST_ENDING = ".txt"
@@ -92,7 +94,8 @@ def check_dataset(items: Sequence[Item], output: Path) -> None:
 
 
 def check_names(items: Sequence[Item], output: Path, job: SuperResolution) -> None:
-    """Raise MRCascadeError where two inputs would write the same file in ``output``.
+    """Raise MRCascadeError where two inputs would write the same file in ``output``, and where one
+    would write over another.
 
     What fails by itself, such as a name without a known format, is passed over.
     """
@@ -109,6 +112,7 @@ def check_names(items: Sequence[Item], output: Path, job: SuperResolution) -> No
                     " restore them into different folders"
                 )
             makers[target] = item
+    refuse_inputs(makers, [path for item in items for path in input_files(item.image)])
 
 
 def _in_dataset(folder: Path, selection: Selection, channels: int) -> list[Item]:

@@ -31,12 +31,14 @@ from mrcascade.io import (
     input_files,
     kept_metadata,
     plane_name,
+    remove_leftovers,
     resampled_affine,
     source_uri,
     write_blocks_into,
     write_document,
 )
 from mrcascade.operators import SeparableOperator
+from mrcascade.outputs import Claim, file_counts
 from mrcascade.pipeline.border import ExtendedStore
 from mrcascade.pipeline.common import (
     PHASE,
@@ -135,13 +137,16 @@ def publish(
     job: SuperResolution,
     prior: CascadePrior,
     targets: dict[str, Path],
+    claim: Claim,
     measured: SliceStore,
     stores: dict[str, SliceStore],
     sidecar: dict[str, Any],
     metadata: dict[str, Any],
     scale: float,
 ) -> None:
-    """Write all files of one input at once. metadata: what BIDS says of each image."""
+    """Write all files of one input at once, and remove what killed processes left of them.
+
+    claim: of ``targets``. metadata: what BIDS says of each image."""
     shape, operator = geometry.result_shape(source.shape), geometry.operator
     affine = geometry.affine
     if affine is not None:
@@ -171,7 +176,11 @@ def publish(
             plane_name(source, geometry.axes),
             str(metadata.get("Units", ARBITRARY_UNIT)),
         )
+        sidecar |= file_counts(zip(targets.values(), temporaries, strict=True))
         write_document(places["sidecar"], sidecar)
+        claim.check()
+    claim.remove_replaced()
+    remove_leftovers(targets.values())
 
 
 def _parts(

@@ -24,7 +24,6 @@ from mrcascade.io import (
     Source,
     atomic_outputs,
     beside,
-    check_target,
     check_writable,
     choose_planes,
     derived_name,
@@ -35,8 +34,10 @@ from mrcascade.io import (
     input_path,
     named_output,
     open_source,
+    output_folders,
     read_image,
     refuse_phase,
+    remove_leftovers,
     resampled_affine,
     result_ending,
     to_slices,
@@ -46,6 +47,7 @@ from mrcascade.io import (
     write_image_into,
 )
 from mrcascade.operators import SeparableOperator, gaussian_noise, legal_size
+from mrcascade.outputs import FILES, Claim, claim_result, file_counts, only_writer
 from mrcascade.pipeline.common import (
     Factors,
     Report,
@@ -82,12 +84,25 @@ def simulate_file(source: Input, output: Path, job: Simulation, *, say: Report) 
     refuse_phase(source)
     label = f"low{factor_label(job.factor)}"
     targets = _targets(source, output, label, job)
-    for target in targets:
-        check_target(target, job.overwrite)
+    claim_result(targets, targets[1], input_files(source), job.overwrite)
     with open_source(source, job.complex) as unread:
         planes = _checked_planes(unread, targets[0], label, job)
         say(f"{source.name}: {describe_planes(unread, planes)}")
-    axes = planes.axes
+    with output_folders(targets), only_writer(targets[1]):
+        claim = claim_result(targets, targets[1], input_files(source), job.overwrite)
+        _measure(source, targets, claim, planes.axes, label, job, say)
+    return targets
+
+
+def _measure(
+    source: Input,
+    targets: list[Path],
+    claim: Claim,
+    axes: Axes,
+    label: str,
+    job: Simulation,
+    say: Report,
+) -> None:
     image = read_image(source, job.complex)
     image = crop_to_legal(image, axes, job.factor)
     stack = to_slices(image, axes)
@@ -107,6 +122,7 @@ def simulate_file(source: Input, output: Path, job: Simulation, *, say: Report) 
         "Description": f"Simulated measurement, {operator.name}. {NOTICE}",
         "Sources": [path.name for path in input_files(source)],
         "SourceSHA256": image.sha256,
+        FILES: dict(zip(("result", "phase"), (t.name for t in targets[::2]), strict=False)),
         "InPlaneAxes": list(axes),
         "InPlaneMatrix": list(operator.out_shape),
         "CroppedTo": list(operator.in_shape),
@@ -117,16 +133,20 @@ def simulate_file(source: Input, output: Path, job: Simulation, *, say: Report) 
     result = image.with_data(from_slices(low, image, axes), affine)
     if format_of(targets[0]) == "nifti":  # which can say itself what its slices are
         result = replace(result, header=with_slice_axis(image.header, _across(image, axes)))
-    with atomic_outputs(targets, job.overwrite) as (data, notes, *phase):
-        write_document(notes, sidecar)
+    in_order = [targets[0], *targets[2:], targets[1]]  # the sidecar means that all are there
+    with atomic_outputs(in_order, job.overwrite) as temporaries:
+        data, *phase, notes = temporaries
         if phase:
             write_image_into(result.with_data(np.abs(result.data), affine), data, made)
             write_image_into(result.with_data(np.angle(result.data), affine), phase[0], made)
             write_document(phase[1], {"Units": RADIANS})
         else:
             write_image_into(result, data, made)
+        counts = file_counts(zip(in_order, temporaries, strict=True))
+        write_document(notes, sidecar | counts)
+        claim.check()
+    remove_leftovers(targets)
     say(f"{operator.name}: {operator.in_shape} -> {operator.out_shape}, noise {job.noise:g}")
-    return targets
 
 
 def _checked_planes(source: Source, target: Path, label: str, job: Simulation) -> Planes:

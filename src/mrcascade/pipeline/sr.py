@@ -25,7 +25,6 @@ from mrcascade.io import (
     SliceStore,
     Source,
     StackOrder,
-    check_target,
     check_writable,
     choose_planes,
     describe_planes,
@@ -41,6 +40,7 @@ from mrcascade.io import (
 from mrcascade.memory import fitting_batch, image_bytes
 from mrcascade.noise_estimate import estimate_noise, slices_for_noise
 from mrcascade.operators import SeparableOperator
+from mrcascade.outputs import only_writer
 from mrcascade.pipeline.acquired import (
     Matrix,
     acquired_by_header,
@@ -53,6 +53,7 @@ from mrcascade.pipeline.common import (
     Item,
     Report,
     SuperResolution,
+    claim_targets,
     input_seed,
     operator_for,
     sr_targets,
@@ -109,10 +110,7 @@ def super_resolve_file(
     path = input_path(item.image)
     targets = sr_targets(item, output, job)
     folder = targets["result"].parent
-    for target in targets.values():
-        check_target(target, job.overwrite)
-        if target.exists() and path.exists() and target.samefile(path):
-            raise MRCascadeError(f"{path} is itself the output; choose another folder")
+    claim_targets(item, output, job, job.overwrite)
     with ExitStack() as stack:
         source = stack.enter_context(open_source(item.image, prior.channels == 2))
         planes = choose_planes(source, job.axes)
@@ -123,6 +121,8 @@ def super_resolve_file(
         geometry = geometry_of(source, prior, job, acquired.matrix)
         say(describe_planes(source, planes))
         stack.enter_context(output_folders(list(targets.values())))
+        stack.enter_context(only_writer(targets["sidecar"]))
+        claim = claim_targets(item, output, job, job.overwrite)
         measured, scale = _load(source, axes, folder, stack)
         acquired = acquired_by_pixels(measured, acquired)
         if acquired.interpolated:
@@ -167,7 +167,9 @@ def super_resolve_file(
         sidecar |= {"InPlaneMatrix": list(geometry.operator.in_shape)}
         sidecar |= {"FieldOfView": describe_margins(margins, axes)} if margins else {}
         sidecar |= acquired_facts(acquired, job) | metadata
-        publish(source, geometry, job, prior, targets, measured, stores, sidecar, metadata, scale)
+        publish(
+            source, geometry, job, prior, targets, claim, measured, stores, sidecar, metadata, scale
+        )
     say(
         f"{outcome.seconds:.1f} s, {sum(outcome.last.evaluations.values())} evaluations per slice"
         f"{' and sample' if job.samples > 1 else ''},"

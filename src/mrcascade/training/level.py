@@ -331,8 +331,6 @@ def train_level(
     log = log_file(folder, trainer.level)
     cut_log(log, trainer.seen)
     drop_snapshots(folder, trainer.level, trainer.seen)
-    for unfinished in folder.glob(f".{checkpoint.stem}.*.tmp{checkpoint.suffix}"):
-        unfinished.unlink()  # of a run that was killed while it saved
     saved = time.monotonic()
     history: dict[str, list[float]] = {}
     while trainer.seen < trainer.images:

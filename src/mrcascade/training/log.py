@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mrcascade.errors import MRCascadeError
 from mrcascade.io import atomic_output
 
 VALIDATION = "val_ema"  # and the profile's relative std: the key of a profile's figures
@@ -22,7 +23,10 @@ def read_log(log: Path) -> list[Record]:
     if not log.exists():
         return []
     text = log.read_text()
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    try:
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    except ValueError as error:
+        raise MRCascadeError(f"{log}: not a log of a level; move it away") from error
 
 
 def append_record(log: Path, record: Record) -> None:

@@ -11,6 +11,7 @@ from mrcascade.training.log import VALIDATION, Record, log_file, read_log
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+PLOT_FILE = "loss.png"
 LOSSES = {  # entry of a record: its name in the figure
     "loss": "minimised loss",
     "weighted_error": "weighted denoising error",
@@ -41,7 +42,7 @@ def plot_losses(folder: Path, levels: int) -> Path | None:
     ):
         _training(left, level, records)
         _validation(right, level, records)
-    path = folder / "loss.png"
+    path = folder / PLOT_FILE
     with atomic_output(path, overwrite=True) as temporary:
         figure.savefig(temporary, dpi=100, format="png")
     return path

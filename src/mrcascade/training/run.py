@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from torch import Tensor
 
 from mrcascade.denoiser import LevelNetworks
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import make_folder
+from mrcascade.io import output_folders
 from mrcascade.networks import network_preset
+from mrcascade.outputs import only_writer, refuse_inputs
 from mrcascade.prior import CascadePrior, read_prior, write_prior
-from mrcascade.prior_format import PRIOR_FILE, read_document
+from mrcascade.prior_format import PRIOR_FILE, prior_folder, read_document
 from mrcascade.prior_level import LevelSpec, LevelStatistics
 from mrcascade.training.config import TrainConfig
+from mrcascade.training.files import PRIOR_FOLDER, begin_run, check_run
 from mrcascade.training.forecast import forecast
 from mrcascade.training.level import (
     LevelData,
@@ -135,6 +138,9 @@ def train_cascade(
     found = [f for f in (checkpoint_file(output, i) for i in wanted) if f.exists()]
     if found and not resume:
         raise MRCascadeError(f"{found[0]}: exists; use --resume to go on, or another output folder")
+    start = [prior_folder(config.start)] if config.start else []
+    refuse_inputs([output], [data, *start])
+    check_run(output, config.levels, resume)
     phase_seed = config.seed if simulate_phase else None
     say = say or _silent
     say(f"reading {data}")
@@ -143,27 +149,31 @@ def train_cascade(
     begin, weights = _start(config) if config.start else (None, None)
     volumes = reduced(volumes, config)
     cascade = CascadeData(volumes, config, begin)
-    make_folder(output)
-    if say is not _silent:
-        seen = {i: _seen(checkpoint_file(output, i)) for i in wanted}
-        for line in forecast(cascade.train, cascade.validation, config, seen, device):
-            say(line)
-    for level in wanted:
-        first = weights[level - 1] if weights else None
-        trainer = LevelTrainer(level, config, cascade.level(level), device, first)
-        checkpoint = checkpoint_file(output, level)
-        if resume and checkpoint.exists():
-            trainer.load(checkpoint)
-        report = StageProgress(trainer, say, progress or _no_bar)
-        train_level(trainer, output, progress=report)
-        plot_losses(output, config.levels)
-        del trainer  # its patches, before the next level's are made
+    with ExitStack() as stack:
+        stack.enter_context(output_folders([checkpoint_file(output, i) for i in wanted]))
+        for level in wanted:  # others may train other levels at the same time
+            stack.enter_context(only_writer(checkpoint_file(output, level)))
+        begin_run(output, wanted, config.levels, resume)
+        if say is not _silent:
+            seen = {i: _seen(checkpoint_file(output, i)) for i in wanted}
+            for line in forecast(cascade.train, cascade.validation, config, seen, device):
+                say(line)
+        for level in wanted:
+            first = weights[level - 1] if weights else None
+            trainer = LevelTrainer(level, config, cascade.level(level), device, first)
+            checkpoint = checkpoint_file(output, level)
+            if resume and checkpoint.exists():
+                trainer.load(checkpoint)
+            report = StageProgress(trainer, say, progress or _no_bar)
+            train_level(trainer, output, progress=report)
+            plot_losses(output, config.levels)
+            del trainer  # its patches, before the next level's are made
     others = set(range(1, config.levels + 1)) - set(wanted)
     if not all(_ended(checkpoint_file(output, level), config) for level in others):
         return None
     sampling = begin.sampling if begin else {}
-    if (output / "prior" / PRIOR_FILE).is_file():  # where they may have been changed since
-        sampling = read_document(output / "prior").get("sampling", {})
+    if (output / PRIOR_FOLDER / PRIOR_FILE).is_file():  # where they may have been changed since
+        sampling = read_document(output / PRIOR_FOLDER).get("sampling", {})
     return export(
         output, config, cascade, data, name or output.name, sampling, device=device, ema_std=ema_std
     )
@@ -224,7 +234,7 @@ def export(
     Of the EMA profiles kept in training each level gets the one that validates best; with
     ``ema_std`` the profile of that relative standard deviation, rebuilt from the snapshots.
     """
-    folder = output / "prior"
+    folder = output / PRIOR_FOLDER
     provenance = {
         "data": data.name,
         "files": [v.file for v in cascade.train],
@@ -235,21 +245,22 @@ def export(
     if config.channels == 2:
         simulated = any(v.simulated for v in cascade.train)
         provenance["phase"] = "simulated" if simulated else "measured"
-    write_prior(
-        folder,
-        name=name,
-        kernel=config.kernel,
-        channels=config.channels,
-        step=config.step,
-        maximum_factor=max(config.factors),
-        levels=[
-            _trained_level(output, level, config, cascade, device, ema_std)
-            for level in range(1, config.levels + 1)
-        ],
-        spectrum=cascade.spectrum(),
-        provenance=provenance,
-        sampling=sampling,
-    )
+    with only_writer(folder / PRIOR_FILE):
+        write_prior(
+            folder,
+            name=name,
+            kernel=config.kernel,
+            channels=config.channels,
+            step=config.step,
+            maximum_factor=max(config.factors),
+            levels=[
+                _trained_level(output, level, config, cascade, device, ema_std)
+                for level in range(1, config.levels + 1)
+            ],
+            spectrum=cascade.spectrum(),
+            provenance=provenance,
+            sampling=sampling,
+        )
     return folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -138,9 +138,11 @@ def _splits(files: list[DataFile]) -> list[str]:
     return ["val" if i % 10 == 9 else "train" for i in range(len(files))]
 
 
-def write_cache(volumes: list[Volume], path: Path) -> None:
+def write_cache(volumes: list[Volume], path: Path, check: Callable[[], None] | None = None) -> None:
     """Store volumes as 12-bit integers with the surrounding air cut away; training reads it back
-    without any image library. Complex slices become (S, H, W, 2): real, imaginary."""
+    without any image library. Complex slices become (S, H, W, 2): real, imaginary.
+
+    ``check()`` is called before ``path`` appears, and may raise."""
     arrays, index = {}, []
     for number, volume in enumerate(volumes):
         values, body = volume.slices, _body_window(volume.slices)
@@ -155,6 +157,18 @@ def write_cache(volumes: list[Volume], path: Path) -> None:
     arrays["index"] = np.frombuffer(json.dumps(index).encode(), np.uint8)
     with atomic_output(path, overwrite=True) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+        if check is not None:
+            check()
+
+
+def is_cache(path: Path) -> bool:
+    """Whether ``path`` is a file that ``write_cache`` wrote; its slices are not read."""
+    try:
+        with np.load(path) as file:
+            index = json.loads(bytes(file["index"]))
+        return isinstance(index, list) and all({"file", "scales", "low"} <= set(v) for v in index)
+    except (*_DAMAGE, TypeError, AttributeError):
+        return False
 
 
 def _body_window(slices: np.ndarray) -> tuple[slice, slice, slice]:

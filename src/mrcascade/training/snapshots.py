@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.io import atomic_output
 from mrcascade.training.ema import PowerEMA, synthesize
 
+_SNAPSHOT = re.compile(r"level[0-9]+-snapshot-([0-9]+)\.safetensors")
 LARGEST_STD = 0.25  # gamma is still positive here, as the inner products of profiles need
 
 
@@ -34,10 +36,19 @@ def save_snapshot(folder: Path, level: int, seen: int, ema: PowerEMA) -> None:
 
 
 def drop_snapshots(folder: Path, level: int, seen: int) -> None:
-    """Delete what a killed run wrote after its last checkpoint, at ``seen`` images."""
+    """Delete what a killed run wrote after its last checkpoint, at ``seen`` images.
+
+    Raises MRCascadeError for a file of that name that is no snapshot, and leaves it.
+    """
     for images, path in _snapshots(folder, level):
         if images > seen:
+            _stds(path)
             path.unlink()
+
+
+def snapshot_files(folder: Path, level: int) -> list[Path]:
+    """Files that have the names of snapshots of a level, oldest first."""
+    return [path for _, path in _snapshots(folder, level)]
 
 
 def rebuild_profile(folder: Path, level: int, std: float) -> dict[str, Tensor]:
@@ -65,7 +76,8 @@ def _name(folder: Path, level: int, seen: int) -> Path:
 def _snapshots(folder: Path, level: int) -> list[tuple[int, Path]]:
     """Images seen and file of every snapshot of a level, oldest first."""
     paths = folder.glob(f"level{level}-snapshot-*.safetensors")
-    return sorted((int(p.stem.rpartition("-")[2]), p) for p in paths)
+    numbered = ((_SNAPSHOT.fullmatch(path.name), path) for path in paths)
+    return sorted((int(match[1]), path) for match, path in numbered if match)
 
 
 def _stds(path: Path) -> list[float]:

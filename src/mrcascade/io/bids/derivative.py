@@ -66,7 +66,7 @@ def write_bids_root(dataset: Dataset, output: Path) -> None:
         "README.md": _README.format(name=description["Name"]),
         DESCRIPTION: json.dumps(description, indent=1) + "\n",
     }
-    missing = [name for name in texts if not (output / name).exists()]
+    missing = [name for name in texts if not os.path.lexists(output / name)]
     with atomic_outputs([output / name for name in missing], overwrite=True) as temporaries:
         for name, temporary in zip(missing, temporaries, strict=True):
             temporary.write_text(texts[name])

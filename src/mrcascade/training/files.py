@@ -1,0 +1,70 @@
+"""The files of a run: which they are, and that no other file is taken for one of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mrcascade.io import remove_leftovers
+from mrcascade.outputs import begin_record, check_record, refuse_strangers
+from mrcascade.prior_format import PRIOR_FILE, read_document
+from mrcascade.training.level import checkpoint_file, read_checkpoint
+from mrcascade.training.log import log_file
+from mrcascade.training.plot import PLOT_FILE
+from mrcascade.training.snapshots import snapshot_files
+
+RECORD_FILE = "training.json"
+PRIOR_FOLDER = "prior"
+
+
+def check_run(output: Path, levels: int, resume: bool) -> None:
+    """Raise MRCascadeError where a file that is not of the run in ``output`` has the name of one.
+
+    levels: of the cascade. A run that an earlier version began has no record; with ``resume`` its
+    checkpoints stand for one.
+    """
+    if resume and _without_record(output, levels):
+        return
+    listed = check_record(output, RECORD_FILE, _names(output, levels))
+    for level in range(1, levels + 1):
+        found = [path.name for path in snapshot_files(output, level)]
+        known = found if _snapshots(level) in listed else []
+        refuse_strangers(output, found, known, RECORD_FILE)
+
+
+def begin_run(output: Path, wanted: Sequence[int], levels: int, resume: bool) -> None:
+    """Write the record of a run, which lists its files, and remove what killed processes left.
+
+    wanted: the levels from which the caller keeps other processes. Raises MRCascadeError as
+    `check_run` does.
+    """
+    check_run(output, levels, resume)
+    if not (resume and _without_record(output, levels)):
+        patterns = [_snapshots(level) for level in range(1, levels + 1)]
+        begin_record(output, RECORD_FILE, [*_names(output, levels), *patterns])
+    remove_leftovers(of(output, level) for level in wanted for of in (checkpoint_file, log_file))
+
+
+def _names(output: Path, levels: int) -> list[str]:
+    numbers = range(1, levels + 1)
+    files = [of(output, level).name for level in numbers for of in (checkpoint_file, log_file)]
+    prior = [*(f"level{level}.safetensors" for level in numbers), PRIOR_FILE]
+    return [*files, PLOT_FILE, *(f"{PRIOR_FOLDER}/{name}" for name in prior)]
+
+
+def _snapshots(level: int) -> str:
+    """What the record lists for the snapshots of a level."""
+    return f"level{level}-snapshot-*.safetensors"
+
+
+def _without_record(output: Path, levels: int) -> bool:
+    """Whether there is a run that has no record; MRCascadeError where its prior is no prior."""
+    if os.path.lexists(output / RECORD_FILE):
+        return False
+    found = [f for i in range(1, levels + 1) if (f := checkpoint_file(output, i)).is_file()]
+    for path in found:
+        read_checkpoint(path)
+    if found and (output / PRIOR_FOLDER / PRIOR_FILE).exists():
+        read_document(output / PRIOR_FOLDER)
+    return bool(found)
