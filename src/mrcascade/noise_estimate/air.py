@@ -15,6 +15,8 @@ BODY, MARGIN = 0.15, 3
 DARKEST, BRIGHTEST = 0.02, 0.99
 # Fewer pixels of air give a median absolute deviation that is off by more than some 10 %.
 FEWEST = 300
+# Darker than this share of the brightest places is air; what is not may be faint tissue.
+DARK = 0.03
 # Magnitudes have next to no values below zero; noise of a signed image has them everywhere.
 NEGATIVE = 1e-3
 # Air this many noise deviations from zero is no noise around zero: the image has an offset.
@@ -35,7 +37,7 @@ class Air:
         zero: the value that stands for no signal; 0 but for images with an offset.
         noise: standard deviation of the noise in the body, in the units of the image, by magnitudes
             of noise alone; None where there are none.
-        share: of the pixels that are air; 0 where they are too few to tell anything.
+        share: of the pixels that are air; 0 where they are too few, or too bright, to tell much.
         usable: masks (H, W) per slice of all pixels that were measured, not filled in.
     """
 
@@ -69,7 +71,9 @@ def survey_air(slices: Sequence[np.ndarray]) -> Air:
     zero = 0.0 if np.iscomplexobj(values) else _zero(values, known, (dark, bright))
     if values.size < FEWEST:
         return Air(zero, None, 0.0, usable)
-    share = values.size / sum(image.size for image in slices)
+    level = float(np.median(np.abs(values - zero)))
+    dim = level < DARK * float(bright - zero)
+    share = values.size / sum(image.size for image in slices) if dim else 0.0
     if np.iscomplexobj(values):
         return Air(zero, None, share, usable)
     differences = np.concatenate([_difference(image)[mask] for image, mask in pairs])

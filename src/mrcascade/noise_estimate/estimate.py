@@ -35,11 +35,13 @@ class NoiseEstimate:
         source: "air" (statistics of the air around the body) or "likelihood" (the noise level of
             greatest likelihood under a learned prior).
         certain: False where little air is in view, so that fine anatomy may count as noise.
+        zero: the value that stands for no signal; 0 but for images with an offset.
     """
 
     sigma: float
     source: str
     certain: bool
+    zero: float = 0.0
 
     def describe(self, scale: float) -> str:
         """The noise as a share of ``scale``, the robust maximum, and where it is from: "1.2 % of
@@ -49,7 +51,7 @@ class NoiseEstimate:
     def __str__(self) -> str:
         how = {
             "air": "from the air around the body",
-            "likelihood": "as the most likely under the prior of images",
+            "likelihood": "by its likelihood under a prior of MR images",
         }[self.source]
         return how if self.certain else f"{how}; uncertain, as there is little air in view"
 
@@ -75,7 +77,7 @@ def estimate_noise(slices: Iterable[np.ndarray]) -> NoiseEstimate:
         )
     air = survey_air(stack)
     if air.noise is not None:
-        return NoiseEstimate(air.noise, "air", True)
+        return NoiseEstimate(air.noise, "air", True, air.zero)
     shifted = [_in_phase(image) if np.iscomplexobj(image) else image - air.zero for image in stack]
     maximum = robust_maximum(np.stack(shifted))
     if not maximum > 0 or not any(mask.any() for mask in air.usable):
@@ -85,7 +87,7 @@ def estimate_noise(slices: Iterable[np.ndarray]) -> NoiseEstimate:
     found = most_likely_noise(
         [shifted[i][rows] / maximum for i in chosen], [air.usable[i][rows] for i in chosen]
     )
-    return NoiseEstimate(found * maximum, "likelihood", air.share >= LITTLE_AIR)
+    return NoiseEstimate(found * maximum, "likelihood", air.share >= LITTLE_AIR, air.zero)
 
 
 def _in_phase(image: np.ndarray) -> np.ndarray:

@@ -104,7 +104,14 @@ def _measure(
     say: Report,
 ) -> None:
     image = read_image(source, job.complex)
+    stored = [image.shape[axis] for axis in axes]
     image = crop_to_legal(image, axes, job.factor)
+    left = [image.shape[axis] for axis in axes]
+    if left != stored:
+        say(
+            f"cropped to the central {left[0]} x {left[1]} of {stored[0]} x {stored[1]} pixels,"
+            " which the factor divides"
+        )
     stack = to_slices(image, axes)
     operator = SeparableOperator.from_kernel(job.kernel, job.factor, stack.shape[1:])
     low = operator(torch.from_numpy(stack)).numpy()

@@ -255,6 +255,11 @@ def _noise(
     noise = found.sigma / scale
     part = "" if len(chosen) == len(measured) else f", by {len(chosen)} evenly spread slices"
     say(f"noise estimated at {found.describe(scale)}{part}; --noise overrides it")
+    if found.zero:
+        say(
+            f"warning: places without signal have the value {found.zero:.6g}, and the prior expects"
+            " 0 there; subtract it from the image first"
+        )
     return noise, f"estimated {found}{part}"
 
 
