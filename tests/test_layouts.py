@@ -23,6 +23,8 @@ from mrcascade.training import level, patches
 from mrcascade.training import run as training_run
 from tests.dicom.dicom_series import phantom, series
 
+pytestmark = pytest.mark.slow
+
 LAYOUTS = int(os.environ.get("MRCASCADE_LAYOUTS", "60"))
 PARTS = 4
 FOLDERS = ("in", "in/deep", "out", "out/deep", "in/out", ".", "new", "new/deep", "in/x.dicom")

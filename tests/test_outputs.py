@@ -20,6 +20,8 @@ from mrcascade.outputs import Claim, claim_result, only_writer, read_record, ref
 from tests.conftest import take_name
 from tests.dicom.dicom_series import phantom, series
 
+pytestmark = pytest.mark.slow
+
 Sr = Callable[..., int]
 OURS = {"Software": [{"Name": "mrcascade"}]}
 

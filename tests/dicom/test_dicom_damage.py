@@ -23,6 +23,8 @@ from tests.damage import cut, read_or_refused
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import Image, read_image
 
+pytestmark = pytest.mark.slow
+
 PACKAGED = Path(pydicom.__file__).parent / "data" / "test_files"
 NAMES = ("", "_RLE", "_bigendian", "_implicit", "_jp2klossless", "_jpeg_ls_lossless")
 PER_SEED = 120

@@ -10,6 +10,8 @@ import pytest
 from fastmri_files import multicoil
 from tests.damage import cut, read_or_refused
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = (0, 1, 2, 3, 0x10000, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFFFFFFFFFF, 1 << 40)
 # (storage, complex image, files): each kind of layout that HDF5 stores its numbers in.
 SEEDS = {
