@@ -1,0 +1,42 @@
+"""Checks of an installed mrcascade: every module imports, its data is there, its command works."""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+import nibabel as nib
+
+import mrcascade
+
+
+def main() -> None:
+    package = Path(mrcascade.__file__).parent
+    assert package.is_relative_to(sys.prefix), f"{package} is not the installed one"
+    assert (package / "py.typed").is_file()
+    modules = [m.name for m in pkgutil.walk_packages([str(package)], "mrcascade.")]
+    for name in modules:
+        if not name.endswith("__main__"):
+            importlib.import_module(name)
+
+    sample = files("nibabel") / "tests/data/anatomical.nii"
+    with tempfile.TemporaryDirectory() as folder:
+        run("simulate", sample, "-o", folder, "--factor", 2)
+        low = f"{folder}/anatomical_desc-low2x.nii.gz"
+        run("sr", low, "-o", f"{folder}/sharp.nii.gz", "--factor", 2)
+        rows, columns, slices = nib.load(low).shape
+        assert nib.load(f"{folder}/sharp.nii.gz").shape == (2 * rows, 2 * columns, slices)
+    for prior in mrcascade.list_priors():
+        run("info", prior)
+    print(f"mrcascade {mrcascade.__version__}: {len(modules)} modules")
+
+
+def run(*words: object) -> None:
+    subprocess.run(["mrcascade", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    main()
