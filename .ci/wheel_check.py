@@ -29,8 +29,7 @@ def main() -> None:
         run("sr", low, "-o", f"{folder}/sharp.nii.gz", "--factor", 2)
         rows, columns, slices = nib.load(low).shape
         assert nib.load(f"{folder}/sharp.nii.gz").shape == (2 * rows, 2 * columns, slices)
-    for prior in mrcascade.list_priors():
-        run("info", prior)
+    run("info")
     print(f"mrcascade {mrcascade.__version__}: {len(modules)} modules")
 
 
