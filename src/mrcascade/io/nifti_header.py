@@ -200,9 +200,7 @@ def _check_values(header: Any, dtype: np.dtype, scaling: tuple[float, float], pa
             " image itself"
         )
     if dtype.kind == "c" and scaling[1] != 0:
-        raise _unusable(
-            path, f"scl_inter is {scaling[1]:g}, which has no one sense in complex data"
-        )
+        raise _unusable(path, f"scl_inter is {scaling[1]:g}, ambiguous for complex values")
 
 
 def _check_affine(affine: np.ndarray, path: Path) -> None:
