@@ -110,14 +110,23 @@ def _new_header(new: Any, shape: tuple[int, ...], dtype: np.dtype, source: Any) 
     new.set_data_dtype(dtype)
     new["descrip"] = f"mrcascade. {NOTICE}"
     for field in _KEPT_FIELDS:
-        new[field] = source[field]
-    new["pixdim"][4:] = source["pixdim"][4:]
+        new[field] = _fitting(source[field], new[field])
+    new["pixdim"][4:] = _fitting(source["pixdim"][4:], new["pixdim"][4:])
     slice_axis = source.get_dim_info()[2]
     old_shape = source.get_data_shape()
     if slice_axis is not None and old_shape[slice_axis:][:1] == shape[slice_axis:][:1]:
         for field in _SLICE_TIMING_FIELDS:
-            new[field] = source[field]
+            new[field] = _fitting(source[field], new[field])
     return new
+
+
+def _fitting(values: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    """The values of a field where they mean something in the type of `otherwise`, else those: a
+    damaged NIfTI-2 header holds numbers that NIfTI-1 cannot."""
+    with np.errstate(all="ignore"):
+        new = values.astype(otherwise.dtype)
+    fits = np.isfinite(new) if new.dtype.kind == "f" else new == values
+    return np.where(fits, new, otherwise)
 
 
 def _form_codes(affine: np.ndarray, source: Any) -> tuple[int, int]:
