@@ -271,7 +271,7 @@ def test_a_disk_that_fills_up_while_results_are_written(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("mrcascade.io.nifti._write", full)
+    monkeypatch.setattr("mrcascade.io.nifti_write._write", full)
     path = nifti(tmp_path / "a.nii.gz")
     assert command(path) == 2
     assert "no space left to write" in capsys.readouterr().err

@@ -331,7 +331,7 @@ def test_slices_for_the_noise_estimate() -> None:
 SLOW = """
 import sys, time
 from mrcascade.cli import main
-from mrcascade.io import nifti
+from mrcascade.io import nifti_write
 
 def half(stream, head, blocks, dtype):
     stream.write(head)
@@ -341,7 +341,7 @@ def half(stream, head, blocks, dtype):
     time.sleep(600)
 
 if sys.argv[1] == "writing":
-    nifti._write = half
+    nifti_write._write = half
 else:
     sys.argv += ["--mode", "paper", "--steps", "100000"]
 sys.stdout.reconfigure(line_buffering=True)

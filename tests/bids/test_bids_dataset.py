@@ -49,7 +49,22 @@ def test_desc_is_the_last_entity(name: str, expected: str | None) -> None:
     assert places == sorted(places)
     before = parse_name(Path(name))
     assert before is not None
-    assert {**before.entities, "desc": "sr4x"} == parsed.entities
+    kept = {key: value for key, value in before.entities.items() if key != "res"}
+    assert {**kept, "desc": "sr4x"} == parsed.entities
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sub-01_res-2_desc-a_desc-b_T1w.nii.gz", "sub-01_desc-sr2x_T1w.nii.gz"),
+        ("sub-01_res-1_res-2_T1w.nii.gz", "sub-01_desc-sr2x_T1w.nii.gz"),
+        ("sub-01_T1w_desc-low2x.nii.gz", "sub-01_desc-sr2x_T1w.nii.gz"),
+        ("sub-01_desc-a.b_T1w.nii", "sub-01_desc-a.b_T1w_desc-sr2x.nii.gz"),  # no entity
+        ("t2_res-high_desc-x.npy", "t2_res-high_desc-sr2x.nii.gz"),  # no BIDS name
+    ],
+)
+def test_entities_that_a_result_replaces(name: str, expected: str) -> None:
+    assert derived_name(Path(name), "sr2x", ".nii.gz") == expected
 
 
 def test_only_images_of_the_scanner_are_taken(raw: Path) -> None:

@@ -15,6 +15,7 @@ from mrcascade.io import (
     choose_axes,
     choose_planes,
     describe_planes,
+    nifti_write,
     open_source,
     resampled_affine,
     with_planes,
@@ -172,13 +173,17 @@ def test_errors_name_the_planes(image_of: Callable, ramp: Callable) -> None:
     assert "--axes" not in str(with_planes(MRCascadeError("small"), flat, choose_planes(flat)))
 
 
-def test_a_header_that_names_the_slices() -> None:
+def test_a_header_that_names_the_slices(image_of: Callable, ramp: Callable) -> None:
+    def named(header: nib.Nifti1Header | None, axis: int | None) -> tuple[int | None, ...]:
+        image = with_slice_axis(image_of(ramp(4, 5, 6), np.eye(4), header), axis)
+        return image.header.get_dim_info()
+
     old = nib.Nifti1Header()
     old.set_dim_info(freq=0, phase=1, slice=2)
-    assert with_slice_axis(old, 2).get_dim_info() == (0, 1, 2)
-    assert with_slice_axis(old, 1).get_dim_info() == (None, None, 1)
-    assert with_slice_axis(None, 1).get_dim_info() == (None, None, 1)
-    assert with_slice_axis(None, None).get_dim_info() == (None, None, None)
+    assert named(old, 2) == (0, 1, 2)
+    assert named(old, 1) == (None, None, 1)
+    assert named(None, 1) == (None, None, 1)
+    assert named(None, None) == (None, None, None)
     assert old.get_dim_info() == (0, 1, 2)
 
 
@@ -196,7 +201,7 @@ def test_a_measurement_of_a_real_scan_has_its_planes(
             shapes = [[n * low[axis] for axis in axes] for n in (factor, 1)]
             affine = resampled_affine(source.affine, axes, "fourier", *map(tuple, shapes))
             left = [a for a in range(3) if a not in axes and low[a] > 1]
-            header = with_slice_axis(source.header, left[0] if left else None)
+            header = nifti_write.with_slice_axis(source.header, left[0] if left else None)
         voxels = np.broadcast_to(np.float32(0), low)
         path = sidecar(tmp_path, InPlaneAxes=list(axes), InPlaneMatrix=shapes[1])
         for where, head in ((path, None), (Path("b.nii"), header), (Path("b.nii"), None)):

@@ -48,12 +48,13 @@ from mrcascade.io.image import (
     output_layout,
     read_image,
     result_ending,
+    volume_seconds,
+    with_slice_axis,
     write_blocks_into,
     write_image,
     write_image_into,
 )
 from mrcascade.io.names import derived_name, is_result_name
-from mrcascade.io.nifti import with_slice_axis
 from mrcascade.io.pair import RADIANS, Pair, join_pairs, pair_of, with_part
 from mrcascade.io.planes import Planes, choose_axes, choose_planes, describe_planes, with_planes
 from mrcascade.io.pseudonym import Pseudonyms
@@ -153,6 +154,7 @@ __all__ = [
     "result_ending",
     "source_uri",
     "to_slices",
+    "volume_seconds",
     "with_part",
     "with_planes",
     "with_slice_axis",

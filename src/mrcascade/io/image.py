@@ -4,12 +4,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mrcascade.atomic import FOLDER_ENDING, atomic_output
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import nifti, npy, picture
+from mrcascade.io import nifti_write, npy, picture
+from mrcascade.io.affine_precision import check_precision
 from mrcascade.io.blocks import Axes, Block, file_blocks
 from mrcascade.io.derivation import Derivation, check_derivation
 from mrcascade.io.dicom import Series, write
@@ -174,8 +176,7 @@ def write_blocks_into(
     blocks = _finite(fetch, file_blocks(lengths), image.source)
     if kind == "nifti":
         assert affine is not None  # check_writable saw to it
-        header = None if isinstance(image.header, Series) else image.header
-        nifti.encode(blocks, shape, dtype, affine, header, temporary)
+        nifti_write.encode(blocks, shape, dtype, affine, _nifti_header(image), temporary)
     elif kind == "npy":
         npy.encode(blocks, shape, dtype, temporary)
     else:
@@ -183,6 +184,24 @@ def write_blocks_into(
         for block, values in zip(file_blocks(shape), blocks, strict=True):
             whole[block] = values
         picture.encode(whole, temporary)
+
+
+def with_slice_axis(image: Image, axis: int | None) -> Image:
+    """`image` with a NIfTI header whose `dim_info` says that slices follow `axis`."""
+    header = nifti_write.with_slice_axis(_nifti_header(image), axis)
+    return replace(image, header=header)
+
+
+def volume_seconds(image: "Image | Source") -> float | None:
+    """Time from one volume of a DICOM series to the next; None for others and where unknown."""
+    return image.header.stack.seconds if isinstance(image.header, Series) else None
+
+
+def _nifti_header(image: "Image | Source") -> Any:
+    """The header that a NIfTI file made of `image` continues."""
+    if image.header is None or isinstance(image.header, Series):
+        return nifti_write.new_header(volume_seconds(image))
+    return image.header
 
 
 def _write_series(
@@ -307,6 +326,8 @@ def _check_grid(image: "Image | Source", path: Path) -> None:
         raise MRCascadeError(
             f"{path} needs a geometry that {image.source} does not have; write .npy instead"
         )
+    assert image.affine is not None  # for the type checker
+    check_precision(image.affine, image.shape, image.source)
 
 
 def _no_dicom(source: Input) -> MRCascadeError:

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 from typing import Protocol
 
-_DESC = re.compile(r"_desc-[A-Za-z0-9+]+")
+_DESC = re.compile(r"_desc-[A-Za-z0-9+]+(?=_|$)")
+_RES = re.compile(r"_res-[A-Za-z0-9+]+(?=_|$)")
 _RESULT = re.compile(r"_desc-sr[0-9]")
 # sub-01_ses-1_T2w: entities, then the suffix that names the contrast.
 _BIDS = re.compile(r"^(sub-[A-Za-z0-9+]+(?:_[A-Za-z0-9]+-[A-Za-z0-9+]+)*)_([A-Za-z0-9]+)$")
@@ -29,13 +30,14 @@ def stem(source: Named) -> str:
 def derived_name(source: Named, description: str, ending: str) -> str:
     """``sub-01_T2w.nii.gz`` -> ``sub-01_desc-sr4x_T2w.nii.gz``; ``t2.npy`` -> ``t2_desc-sr4x.npy``.
 
-    An existing ``desc`` entity is replaced, as a name has one.
+    Existing ``desc`` entities are replaced, as a name has one. In BIDS names ``res`` goes, too: it
+    names the resolution of the source, and the result has another one.
     """
     name = _DESC.sub("", stem(source))
     match = _BIDS.match(name)
     if match is None:
         return f"{name}_desc-{description}{ending}"
-    return f"{match[1]}_desc-{description}_{match[2]}{ending}"
+    return f"{_RES.sub('', match[1])}_desc-{description}_{match[2]}{ending}"
 
 
 def is_result_name(path: Path) -> bool:

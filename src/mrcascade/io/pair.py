@@ -17,6 +17,7 @@ import numpy as np
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import nifti
 from mrcascade.io.blocks import BLOCK_VOXELS
+from mrcascade.io.nifti_write import agree
 from mrcascade.io.raw import RawPixels
 from mrcascade.io.sidecar import stated_units
 from mrcascade.io.stream import open_stream
@@ -145,7 +146,7 @@ def _check_alike(pair: Pair, magnitude: RawPixels, phase: RawPixels) -> None:
             " they are not one image"
         )
     assert magnitude.affine is not None and phase.affine is not None  # noqa: PT018 (NIfTI)
-    if not nifti.agree(magnitude.affine, phase.affine, magnitude.shape):
+    if not agree(magnitude.affine, phase.affine, magnitude.shape):
         raise MRCascadeError(
             f"{pair.magnitude} and {pair.phase.name} lie in different places; they are not one"
             " image"

@@ -238,13 +238,13 @@ class _ValueCheck:
 
     def converted(self, values: np.ndarray) -> np.ndarray:
         """A new array of the source's dtype."""
-        self._bad += count_non_finite(values)
-        with np.errstate(over="ignore"):  # counted by the next line
+        with np.errstate(all="ignore"):  # what overflows is counted, NaN as well
+            self._bad += count_non_finite(values)
             data = values.astype(self._dtype)
-        self._beyond += count_non_finite(data)
-        if self._first is None:
-            self._first = data.flat[0]
-        self._constant = self._constant and bool((data == self._first).all())
+            self._beyond += count_non_finite(data)
+            if self._first is None:
+                self._first = data.flat[0]
+            self._constant = self._constant and bool((data == self._first).all())
         return data
 
     def finish(self, path: Path) -> None:

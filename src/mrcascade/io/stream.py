@@ -1,6 +1,5 @@
 """The bytes of an input file from front to back: decompressed on the way, and hashed."""
 
-import gzip
 import hashlib
 import os
 import zipfile
@@ -11,10 +10,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.gzip_members import GZIP_MAGIC, GzipMembers
 from mrcascade.io.walk import is_dangling
 from mrcascade.prior_format import file_sha256
 
-_GZIP_MAGIC = b"\x1f\x8b"
 # Deflate cannot pack more than 1032 bytes into one (zlib's technical notes).
 _LARGEST_GZIP_RATIO = 1032
 _DRAIN_BYTES = 2**20
@@ -33,11 +32,11 @@ class InputStream:
         file.seek(0)
         size = os.fstat(file.fileno()).st_size
         self.path = path
-        self.packed = magic == _GZIP_MAGIC
+        self.packed = magic == GZIP_MAGIC
         self.most = (size + 1) * _LARGEST_GZIP_RATIO if self.packed else size
         self._hashed = _Hashed(file)
         source: Any = self._hashed
-        self._content = gzip.GzipFile(fileobj=source, mode="rb") if self.packed else source
+        self._content = GzipMembers(source) if self.packed else source
 
     def read(self, count: int) -> bytes:
         """The next `count` bytes, fewer at the end."""
@@ -101,7 +100,7 @@ def reading(path: Path) -> Iterator[None]:
                 " with datalad get), or remove the link"
             ) from error
         raise MRCascadeError(f"{path} does not exist; check the name") from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except (EOFError, zlib.error) as error:
         raise MRCascadeError(
             f"{path} is a truncated or damaged gzip file; copy or download it again"
         ) from error

@@ -11,16 +11,19 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.factors import enlarged, factor_label
 from mrcascade.io import (
     Dataset,
+    Image,
     Input,
     Pair,
     Pseudonyms,
     Series,
+    Source,
     beside,
     derived_name,
     format_of,
     input_files,
     named_output,
     result_ending,
+    volume_seconds,
     with_part,
 )
 from mrcascade.operators import SeparableOperator
@@ -85,6 +88,13 @@ def input_seed(seed: int, digest: str) -> int:
     alike: reproducible from visit to visit, although nobody measured them.
     """
     return image_seed(seed, int(digest[:16], 16))
+
+
+def timing_facts(image: Image | Source, target: Path) -> dict[str, float]:
+    """`RepetitionTime` as BIDS has it, the time from one volume to the next (s), for a time series
+    of DICOM whose result is NIfTI and so loses its header."""
+    seconds = volume_seconds(image) if format_of(target) == "nifti" else None
+    return {} if seconds is None else {"RepetitionTime": seconds}
 
 
 def operator_for(shape: Sequence[int], kernel: str, factor: Factors) -> SeparableOperator:

@@ -46,6 +46,7 @@ from mrcascade.pipeline.common import (
     Item,
     SuperResolution,
     sr_request,
+    timing_facts,
 )
 from mrcascade.pipeline.preview import ARBITRARY_UNIT, draw_preview
 from mrcascade.prior import CascadePrior
@@ -210,6 +211,7 @@ def sidecar_of(
         **source_identity(source.sha256, job),
         **({"SourceImage": source.origin} if source.origin else {}),
         "Resolution": f"in-plane matrix enlarged by {job.factor[0]:g} x {job.factor[1]:g}",
+        **timing_facts(source, targets["result"]),
         "InPlaneAxes": list(axes),
         "Files": _file_names(targets),
         "Kernel": job.kernel,

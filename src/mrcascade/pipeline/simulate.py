@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,7 @@ from mrcascade.pipeline.common import (
     Factors,
     Report,
     input_seed,
+    timing_facts,
 )
 from mrcascade.sizes import check_reduction
 
@@ -133,13 +134,14 @@ def _measure(
         "InPlaneAxes": list(axes),
         "InPlaneMatrix": list(operator.out_shape),
         "CroppedTo": list(operator.in_shape),
+        **timing_facts(image, targets[0]),
         **{k: v for k, v in asdict(job).items() if k not in ("overwrite", "axes", "format")},
         "Software": [{"Name": "mrcascade", "Version": __version__}],
     }
     made = Derivation(label, f"simulated measurement, {operator.name}", (0.0, scale))
     result = image.with_data(from_slices(low, image, axes), affine)
     if format_of(targets[0]) == "nifti":  # which can say itself what its slices are
-        result = replace(result, header=with_slice_axis(image.header, _across(image, axes)))
+        result = with_slice_axis(result, _across(image, axes))
     in_order = [targets[0], *targets[2:], targets[1]]  # the sidecar means that all are there
     with atomic_outputs(in_order, job.overwrite) as temporaries:
         data, *phase, notes = temporaries

@@ -30,6 +30,7 @@ from mrcascade.io.dicom.header import (
 from mrcascade.io.dicom.marks import Marks, classic_marks, enhanced_marks
 from mrcascade.io.dicom.mosaic import is_mosaic
 from mrcascade.io.dicom.parts import part_of
+from mrcascade.io.dicom.timing import Timing, timing_of
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
@@ -121,6 +122,7 @@ class FileFacts:
     frames: tuple[Frame, ...]
     thickness: float
     acquired: tuple[int, int] | None
+    timing: Timing
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,7 @@ def _facts(file: DicomFile, header: Header) -> FileFacts:
         frames=frames,
         thickness=_thickness(dataset),
         acquired=acquired_matrix(dataset, pixels.rows, pixels.columns),
+        timing=timing_of(dataset),
     )
 
 

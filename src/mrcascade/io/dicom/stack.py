@@ -8,6 +8,7 @@ import numpy as np
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.dicom.frames import FileFacts, Frame
 from mrcascade.io.dicom.parts import MAGNITUDE
+from mrcascade.io.dicom.timing import volume_seconds
 from mrcascade.io.dicom.volumes import by_number, in_volumes
 
 # Frames closer than this along the slice normal (mm) lie in one slice: scanners write positions
@@ -27,13 +28,15 @@ class Stack:
 
     frames: slice by slice, volume by volume. shape: (columns, rows, slices), and volumes where
     there are several. affine: (4, 4) float64, index -> RAS mm, None where the files do not say.
-    irregular: why the slices do not lie on the affine's grid, None where they do.
+    irregular: why the slices do not lie on the affine's grid, None where they do. seconds: from one
+    volume to the next, None where unknown (`volume_seconds`).
     """
 
     frames: tuple[Frame, ...]
     shape: tuple[int, ...]
     affine: np.ndarray | None
     irregular: str | None
+    seconds: float | None
 
 
 def stack_of(files: Sequence[FileFacts], where: str) -> Stack:
@@ -57,7 +60,8 @@ def stack_of(files: Sequence[FileFacts], where: str) -> Stack:
     pixels = files[0].format
     shape = (pixels.columns, pixels.rows, len(slices)) + (volumes,) * (volumes > 1)
     affine, irregular = _grid([s[0] for s in slices], files[0].thickness)
-    return Stack(ordered, shape, affine, irregular)
+    seconds = volume_seconds([frame.marks for frame in slices[0]], files[0].timing)
+    return Stack(ordered, shape, affine, irregular, seconds)
 
 
 def _refuse_mixtures(files: Sequence[FileFacts], frames: Sequence[Frame], where: str) -> None:
