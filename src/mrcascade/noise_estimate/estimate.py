@@ -13,8 +13,6 @@ from mrcascade.noise_estimate.air import survey_air
 from mrcascade.noise_estimate.likelihood import most_likely_noise
 from mrcascade.noise_estimate.zero import zero_level
 
-# More slices than these sharpen the estimate no further, and take time.
-MOST_SLICES = 32
 # The networks look at about as many pixels: of the slices with the most signal, of large ones a
 # band of rows through the middle.
 LIKELIHOOD_PIXELS = 50_000
@@ -53,12 +51,6 @@ class NoiseEstimate:
             "likelihood": "by its likelihood under a prior of MR images",
         }[self.source]
         return how if self.certain else f"{how}; uncertain, as there is little air in view"
-
-
-def slices_for_noise(count: int) -> list[int]:
-    """Which of ``count`` slices the estimate looks at: all, or `MOST_SLICES` evenly spread ones."""
-    chosen = np.linspace(0, count - 1, min(count, MOST_SLICES))
-    return [int(i) for i in chosen.round()]
 
 
 def estimate_noise(slices: Iterable[np.ndarray], zero: float | None = None) -> NoiseEstimate:

@@ -12,6 +12,7 @@ from mrcascade.noise_estimate.places import (
     Places,
     constant_patches,
     find_places,
+    slices_for_noise,
     white_noise,
 )
 
@@ -32,8 +33,9 @@ NORMAL = 2.4
 CORNER = 1 / 16
 
 
-def zero_level(slices: Sequence[np.ndarray]) -> float:
-    """Find the value of no signal in slices (H, W) of one volume.
+def zero_level(stack: Sequence[np.ndarray] | np.ndarray) -> float:
+    """Find the value of no signal in slices (H, W) of one volume, of which it looks at some
+    (`slices_for_noise`).
 
     It is 0 unless the image says otherwise: by a background of one value that nothing falls below
     (masked air), or by air that lies far from 0, all of it on one side. Magnitudes of noise begin
@@ -41,6 +43,7 @@ def zero_level(slices: Sequence[np.ndarray]) -> float:
     that begins or is centred there, tells that 0 is the value and what is below it has a meaning,
     as in phase-sensitive images. Complex images always have 0.
     """
+    slices = [np.asarray(stack[i]) for i in slices_for_noise(len(stack))]
     if any(np.iscomplexobj(image) for image in slices) or _is_background(slices, 0.0):
         return 0.0
     places = find_places(slices)
