@@ -122,8 +122,8 @@ def super_resolve(
         batch_size: slices or samples that pass through the networks together.
         scale: the robust maximum above ``zero``, where ``measurement`` is part of a larger volume.
         zero: value of no signal in the measurement. By default 0 with ``scale``, else what
-            `zero_level` finds. The result has the same, as the operator keeps constants; of one
-            that does not, 0 is the only zero there is.
+            `zero_level` finds. The result has the same one, as the operator keeps constants;
+            with an operator that does not, it is 0.
         numbers: of the slices in their volume, for the seeds; 0, 1, ... by default.
         plan: of ``make_plan`` for the same arguments and ``margins.operator(operator)``, where a
             volume comes in parts.
