@@ -201,8 +201,8 @@ def test_simulate_takes_noise_as_a_share_of_the_maximum_above_the_zero_level(
     for name, offset in (("plain", 0.0), ("moved", -1024.0)):
         path = save(tmp_path / f"{name}.nii.gz", np.stack([masked(0), masked(1)], -1) + offset)
         for noise in ("0", "0.05"):
-            output = tmp_path / noise
-            assert main(["simulate", str(path), "-o", str(output), "--noise", noise]) == 0
+            output, options = tmp_path / noise, ["--factor", "2", "--noise", noise]
+            assert main(["simulate", str(path), "-o", str(output), *options]) == 0
             image = nib.load(next(output.glob(f"{name}_desc-low*.nii.gz")))
             low[name, noise] = image.get_fdata()
     np.testing.assert_allclose(low["moved", "0"] + 1024, low["plain", "0"], atol=1e-3)

@@ -48,7 +48,11 @@ def zero_level(stack: Sequence[np.ndarray] | np.ndarray) -> float:
         return 0.0
     places = find_places(slices)
     air = np.concatenate([i[m] for i, m in zip(slices, places.air, strict=True)])
-    if not air.size or _noise_around_zero(slices, places):
+    least = min(float(image.min()) for image in slices)
+    background = _is_background(slices, least)
+    if not air.size:
+        return least if background else 0.0
+    if _noise_around_zero(slices, places):
         return 0.0
     low, middle, high = (float(v) for v in np.quantile(air, [LOW, 0.5, HIGH]))
     spread = _deviation(air)
@@ -56,8 +60,7 @@ def zero_level(stack: Sequence[np.ndarray] | np.ndarray) -> float:
     begins = low >= -NEARLY * spread and middle <= OFFSET * spread
     if flat and (begins or abs(middle) <= spread):
         return 0.0
-    least = min(float(image.min()) for image in slices)
-    if _is_background(slices, least):
+    if background:
         return least
     contrast = flat and places.bright - middle > OFFSET * spread
     above = places.dark > BODY * places.bright and places.least > BODY * places.bright
