@@ -61,11 +61,13 @@ def test_zero_level_of_normal_noise_is_in_its_middle() -> None:
 
 def test_images_that_keep_zero() -> None:
     """Magnitudes; signed images, such as phase-sensitive ones, whose air is 0 or noise around it;
-    complex images; a slice of tissue alone; padding below an air of noise."""
+    complex images; a slice of tissue alone; a background of next to nothing; padding below an air
+    of noise."""
     noise = np.random.default_rng(0).normal(0, NOISE, BODY.shape)
     signed = np.where(COLUMNS < 0, 1, -1) * clean()
     kept = [masked(), rician(), signed, signed + noise, clean() * 1j - 1024]
     kept += [600 + 40 * np.sin(9 * ROWS) + 40 * COLUMNS]
+    kept += [masked() + 0.001 * masked().max()]
     kept += [np.pad(rician(), ((16, 0), (0, 0)), constant_values=-2000)]
     assert [zero_level([image]) for image in kept] == [0.0] * len(kept)
 

@@ -18,6 +18,8 @@ from mrcascade.noise_estimate.places import (
 
 # A background of equal values counts from so many pixels on, or this share of small images.
 BACKGROUND, BACKGROUND_SHARE = 300, 0.01
+# A background this near to 0, as a share of the image's range, is 0 for all that follows.
+NEGLIGIBLE = 0.005
 # Noise around 0 begins, or has its middle, nearer to it than these shares of its deviation; its
 # middle is no further above than so many deviations.
 NEARLY, OFFSET = 0.5, 6.0
@@ -49,7 +51,8 @@ def zero_level(stack: Sequence[np.ndarray] | np.ndarray) -> float:
     places = find_places(slices)
     air = np.concatenate([i[m] for i, m in zip(slices, places.air, strict=True)])
     least = min(float(image.min()) for image in slices)
-    background = _is_background(slices, least)
+    span = max(float(image.max()) for image in slices) - least
+    background = abs(least) > NEGLIGIBLE * span and _is_background(slices, least)
     if not air.size:
         return least if background else 0.0
     if _noise_around_zero(slices, places):
