@@ -46,7 +46,7 @@ def acquired_by_pixels(measured: SliceStore, stated: Acquired) -> Acquired:
 
 
 def crop_to_acquired(
-    measured: SliceStore, matrix: Sequence[int], zero: float, folder: Path, stack: ExitStack
+    measured: SliceStore, matrix: Sequence[int], folder: Path, stack: ExitStack, zero: float = 0.0
 ) -> tuple[SliceStore, Intensity]:
     """The slices at their acquired matrix, in a new store, and their intensity.
 

@@ -133,7 +133,7 @@ def super_resolve_file(
             if job.acquired is not None:
                 geometry = geometry_of(source, prior, job, acquired.matrix)
                 measured, intensity = crop_to_acquired(
-                    measured, acquired.matrix, intensity.zero, folder, stack
+                    measured, acquired.matrix, folder, stack, intensity.zero
                 )
         noise, origin = _noise(measured, intensity, job, say)
         margins = margins_of(measured, geometry.operator, intensity.scale)
