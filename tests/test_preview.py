@@ -14,6 +14,7 @@ from skimage.io import imread
 
 from mrcascade import preview
 from mrcascade.baselines import bicubic, interpolated
+from mrcascade.intensity import Intensity
 from mrcascade.io import AS_STORED, Display, SliceStore, StackOrder
 from mrcascade.operators import SeparableOperator
 from mrcascade.pipeline import SuperResolution, super_resolve_file
@@ -186,7 +187,7 @@ def test_the_middle_of_the_slices_that_are_not_air(
         stack = np.full((7, 8, 8), 0.1, np.float32)
         stack[list(filled)] = 50
         store.write(0, stack)
-        assert shown_slice(store, 50.0) == shown
+        assert shown_slice(store, Intensity(50.0)) == shown
 
 
 @pytest.fixture
@@ -245,7 +246,7 @@ def test_what_titles_say(tmp_path: Path, prior: CascadePrior, drawn: list[tuple]
     path = tmp_path / "a.nii.gz"
     nib.save(nib.Nifti1Image(data, np.diag([-1.0, 1.5, 4.0, 1.0])), path)
     restore(path, tmp_path / "out", prior, mode="paper:zeta=0.1", steps=6, samples=2)
-    _, panels, measured, display, title, unit = drawn[0]
+    _, panels, measured, display, title, unit, _ = drawn[0]
     assert [p.title for p in panels] == [
         "input, zero-filled: 24 x 32",  # as it is drawn, on its side
         "result, mean of 2 samples: 48 x 64",

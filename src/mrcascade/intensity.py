@@ -1,18 +1,48 @@
 """The one intensity convention of the library.
 
-Inside the library an image is divided by the robust maximum of its *measurement*: one factor per
-volume, never computed from a ground truth, undone on output. Nothing is clipped and nothing is
-shifted, so air stays near 0, bright tissue near 1, and bands and complex parts keep their signs.
+Inside the library the value of no signal is 0 and the robust maximum of the *measurement* is 1: one
+`Intensity` per volume, never computed from a ground truth, undone on output. Nothing is clipped, so
+air stays near 0, bright tissue near 1, and bands and complex parts keep their signs. Few images
+store no signal as another value than 0 (`mrcascade.noise_estimate.zero_level` finds it); all
+operators on files keep constants, so that an offset of the measurement is one of the result.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 QUANTILE = 0.999
 BODY = 0.1  # of the robust maximum; what lies below it is air
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """The unit of a volume's values.
+
+    Attributes:
+        scale: robust maximum above ``zero``; noise is stated as a fraction of it.
+        zero: value that stands for no signal.
+    """
+
+    scale: float
+    zero: float = 0.0
+
+    def above_zero(self, values: np.ndarray) -> np.ndarray:
+        """Values of the volume with 0 for no signal; the same array where ``zero`` is 0."""
+        return values - self.zero if self.zero else values
+
+    def restored(self, normalised: np.ndarray) -> np.ndarray:
+        """Values of the volume, from values with 0 for no signal and 1 for the robust maximum."""
+        scaled = normalised * self.scale
+        return scaled + self.zero if self.zero else scaled
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """The values of no signal and of the robust maximum."""
+        return self.zero, self.zero + self.scale
 
 
 def robust_maximum(measurement: np.ndarray) -> float:

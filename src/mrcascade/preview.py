@@ -49,6 +49,7 @@ def write_preview(
     display: Display,
     title: str,
     unit: str = "a.u.",
+    zero: float = 0.0,
 ) -> None:
     """Write a PNG of one slice.
 
@@ -60,13 +61,14 @@ def write_preview(
         display: how slices are drawn.
         title: what was done to which slice, two lines.
         unit: of the intensities.
+        zero: intensity of no signal.
     """
     images = [display.turn(_shown(panel.pixels)) for panel in panels]
     low, high = intensity_window(images[0])
     size = panel_size(images[0].shape, display.aspect)
     zoom = magnification(images[0].shape, size)
     small = display.turn(np.empty(measured)).shape
-    window = detail_window(images[1], small, size, zoom)
+    window = detail_window(images[1] - zero if zero else images[1], small, size, zoom)
     sheet = _Sheet(len(panels), size, any(panel.spread for panel in panels))
     for column, (panel, image) in enumerate(zip(panels, images, strict=True)):
         limits = (0.0, _largest(image)) if panel.spread else (low, high)

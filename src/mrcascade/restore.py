@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mrcascade.border import NO_MARGINS, Margins, find_margins
 from mrcascade.errors import MRCascadeError
-from mrcascade.intensity import robust_maximum
+from mrcascade.measured_intensity import measured_intensity
 from mrcascade.modes import default_mode
 from mrcascade.named_prior import as_prior
 from mrcascade.noise_estimate import estimate_noise, slices_for_noise
@@ -58,7 +58,8 @@ class Restoration:
         sample: (S, H, W) the first sample.
         std: (S, H, W) standard deviation over the samples (K - 1) times the settings'
             ``spread``, None for one sample.
-        residual: (S,) ``||y - H mean|| / ||y||``, NaN where nothing was measured. Of slices with
+        residual: (S,) ``||y - H mean|| / ||y||`` of values above the zero level, NaN where nothing
+            was measured. Of slices with
             margins (``extended``), H is that of the larger grid and y the measurement alone.
         evaluations: network evaluations per slice and sample, by level.
         seconds: wall time.
@@ -92,6 +93,7 @@ def super_resolve(
     seed: int = 0,
     batch_size: int = 1,
     scale: float | None = None,
+    zero: float | None = None,
     numbers: Sequence[int] | None = None,
     plan: CascadePlan | None = None,
     margins: Margins | None = None,
@@ -105,9 +107,10 @@ def super_resolve(
         operator: H; its input is the grid of the result.
         prior: on the device that does the work, or the name of a bundled prior ("mr-small") or a
             prior's folder, for the CPU.
-        noise: sigma_y as a fraction of the measurement's robust maximum; 0 for noise-free data,
-            which every result then meets exactly (but for settings with ``project`` off); None
-            estimates it from the measurement (`estimate_noise`), as the command does.
+        noise: sigma_y as a fraction of the measurement's robust maximum (above ``zero``); 0 for
+            noise-free data, which every result then meets exactly (but for settings with
+            ``project`` off); None estimates it from the measurement (`estimate_noise`), as the
+            command does.
         mode: "mean", "balanced", "sample" or "paper" (``RECIPES``, a line about each in
             `SamplerSettings`), perhaps with settings after it ("sample:zeta=0.1", see
             `resolve_settings`), or settings of one's own; by default "mean", and "sample" for
@@ -117,7 +120,10 @@ def super_resolve(
         seed: each (slice, sample) draws from its own generator, so the result depends on neither
             the batch size nor the other slices.
         batch_size: slices or samples that pass through the networks together.
-        scale: the robust maximum, where ``measurement`` is part of a larger volume.
+        scale: the robust maximum above ``zero``, where ``measurement`` is part of a larger volume.
+        zero: value of no signal in the measurement. By default 0 with ``scale``, else what
+            `zero_level` finds. The result has the same one, as the operator keeps constants;
+            with an operator that does not, it is 0.
         numbers: of the slices in their volume, for the seeds; 0, 1, ... by default.
         plan: of ``make_plan`` for the same arguments and ``margins.operator(operator)``, where a
             volume comes in parts.
@@ -136,11 +142,13 @@ def super_resolve(
     numbers = range(len(stack)) if numbers is None else numbers
     if batch_size < 1 or len(numbers) != len(stack):
         raise MRCascadeError("the batch size must be 1 or more, with one number for each slice")
-    scale = robust_maximum(stack) if scale is None else scale
+    intensity = measured_intensity(stack, operator, scale, zero)
+    stack, scale = intensity.above_zero(stack), intensity.scale
     if not scale > 0:
         raise MRCascadeError("the measurement is zero almost everywhere; nothing to restore")
     if noise is None:
-        noise = estimate_noise(stack[i] for i in slices_for_noise(len(stack))).sigma / scale
+        chosen = (stack[i] for i in slices_for_noise(len(stack)))
+        noise = estimate_noise(chosen, zero=0.0).sigma / scale
     if margins is None:
         chosen = (stack[i] for i in slices_for_noise(len(stack)))
         margins = find_margins(chosen, operator, scale) if plan is None else NO_MARGINS
@@ -162,8 +170,8 @@ def super_resolve(
     flat = measurement.ndim == 2
     own = (slice(None), *margins.inside(operator))
     return Restoration(
-        mean=_like(mean[own] * scale, flat),
-        sample=_like(moments.first[own] * scale, flat),
+        mean=_like(intensity.restored(mean[own]), flat),
+        sample=_like(intensity.restored(moments.first[own]), flat),
         std=None if samples == 1 else _like(moments.std()[own] * (scale * settings.spread), flat),
         residual=relative_residual(mean, stack / scale, full, margins),
         evaluations=evaluations,
@@ -175,11 +183,12 @@ def super_resolve(
             "samples": samples,
             "seed": seed,
             "scale": scale,
+            **({"zero": intensity.zero} if intensity.zero else {}),
             "prior": prior.name,
             "operator": operator.name,
             **({"margins": (margins.rows, margins.columns)} if margins else {}),
         },
-        extended=_like(mean * scale, flat) if margins else None,
+        extended=_like(intensity.restored(mean), flat) if margins else None,
     )
 
 

@@ -21,6 +21,7 @@ from mrcascade.prior_format import (
 )
 
 if TYPE_CHECKING:
+    from mrcascade.intensity import Intensity
     from mrcascade.io import Found, Input, Planes, SliceStore, Source
 
 
@@ -198,6 +199,7 @@ def _of_pixels(source: Source, planes: Planes) -> list[str]:
     from mrcascade.intensity import RobustMaximum
     from mrcascade.io import SliceStore, StackOrder
     from mrcascade.pipeline.acquired import acquired_by_header, acquired_by_pixels
+    from mrcascade.pipeline.intensity import intensity_of
 
     maximum = RobustMaximum(math.prod(source.shape))
     order = StackOrder(source.shape, source.layout, planes.axes)
@@ -205,21 +207,25 @@ def _of_pixels(source: Source, planes: Planes) -> list[str]:
         for block, values in source.blocks():
             slices.put(block, values)
             maximum.add(values)
-        lines = [f"robust maximum: {maximum.value():.6g}"]
+        intensity = intensity_of(slices, maximum.value())
+        above = f" above the zero level, {intensity.zero:.6g}" if intensity.zero else ""
+        lines = [f"pixels: {source.note}"] if source.note else []
+        lines += [f"robust maximum: {intensity.scale:.6g}{above}"]
         acquired = acquired_by_pixels(slices, acquired_by_header(source, planes.axes, None))
         matrix = f"{acquired.matrix[0]} x {acquired.matrix[1]}"
         evidence = f"by {acquired.evidence}" if acquired.evidence else "all that is stored"
         lines.append(f"acquired matrix: {matrix} ({evidence})")
-        lines.append(f"noise: {_noise(slices, maximum.value())}")
+        lines.append(f"noise: {_noise(slices, intensity)}")
     return lines
 
 
-def _noise(slices: SliceStore, scale: float) -> str:
+def _noise(slices: SliceStore, intensity: Intensity) -> str:
     """What ``sr`` would estimate, or why it cannot."""
     from mrcascade.noise_estimate import estimate_noise, slices_for_noise
 
     try:
-        found = estimate_noise(slices.read(i, i + 1)[0] for i in slices_for_noise(len(slices)))
+        chosen = (slices.read(i, i + 1)[0] for i in slices_for_noise(len(slices)))
+        found = estimate_noise(chosen, zero=intensity.zero)
     except MRCascadeError as error:
         return f"not known; {error}"
-    return found.describe(scale)
+    return found.describe(intensity.scale)

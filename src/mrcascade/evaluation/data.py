@@ -30,7 +30,7 @@ from mrcascade.dataset import (
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
 from mrcascade.io import SUFFIXES, Image, Input, choose_planes, plane_steps, with_planes
-from mrcascade.noise_estimate import estimate_noise, slices_for_noise
+from mrcascade.noise_estimate import estimate_noise, slices_for_noise, zero_level
 from mrcascade.operators import LinearOperator, SeparableOperator, gaussian_noise
 from mrcascade.phase import with_simulated_phase
 from mrcascade.true_matrix import Acquired
@@ -67,7 +67,7 @@ class Truth:
     """Ground truth of a file.
 
     Attributes:
-        stack: (S, H, W), all slices, acquired matrix, legal size.
+        stack: (S, H, W), all slices, acquired matrix, legal size; 0 where there is no signal.
         kept: numbers of the slices to evaluate, ascending.
         empty: how many slices are left out as air.
         sha256: of the file.
@@ -75,6 +75,7 @@ class Truth:
         told_by: what says so, "table", "header" or "spectrum"; empty where nothing does and the
             stored matrix counts.
         steps: (3, 2), what `radiological` takes, None where slices are drawn as stored.
+        zero: value that stands for no signal in the file.
     """
 
     stack: np.ndarray
@@ -84,6 +85,7 @@ class Truth:
     matrix: Matrix | None = None
     told_by: str = ""
     steps: np.ndarray | None = None
+    zero: float = 0.0
 
     @property
     def slices(self) -> np.ndarray:
@@ -210,6 +212,9 @@ def load_truth(
 ) -> Truth:
     """Read a file: slices at their acquired matrix, centre-cropped to what the factors divide.
 
+    Values count from the file's value of no signal, for methods and for metrics: restoring and
+    measuring keep an offset, and it is no part of an error, a range or an energy.
+
     The matrix is the table's, else decided as `sr --acquired-matrix auto` does (`read_slices`).
 
     Slices with a mean magnitude below 2 % of the volume's robust maximum are air and left out:
@@ -218,7 +223,8 @@ def load_truth(
     seed and of its name. Raises MRCascadeError where nothing is left.
     """
     image, stack, acquired = read_slices(file.data, file.matrix)
-    stack = fourier_crop(stack, acquired.matrix)
+    zero = zero_level(stack)
+    stack = fourier_crop(stack - zero if zero else stack, acquired.matrix)
     planes = choose_planes(image, file.data.axes, MANIFEST)
     steps = plane_steps(image, planes.axes, stack.shape[1:])
     try:
@@ -242,6 +248,7 @@ def load_truth(
         matrix=acquired.matrix,
         told_by=_told_by(file, image, acquired),
         steps=steps,
+        zero=zero,
     )
 
 
@@ -286,6 +293,7 @@ def measure(
     if not scale > 0:
         raise MRCascadeError("the measurement is zero almost everywhere; leave the file out")
     if not known:
-        sigma = estimate_noise(low[i] for i in slices_for_noise(len(low))).sigma
+        chosen = (low[i] for i in slices_for_noise(len(low)))
+        sigma = estimate_noise(chosen, zero=0.0).sigma
     margins = find_margins((low[i] for i in slices_for_noise(len(low))), operator, scale)
     return Measurement(low[truth.kept], scale, sigma / scale, margins)

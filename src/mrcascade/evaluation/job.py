@@ -78,7 +78,7 @@ class Surveyed:
         empty: how many slices are left out as air.
         sha256: of the file.
         complex: whether its values are.
-        matrix, told_by: as in ``Truth``.
+        matrix, told_by, zero: as in ``Truth``.
     """
 
     file: TestFile
@@ -91,6 +91,7 @@ class Surveyed:
     complex: bool = False
     matrix: Matrix | None = None
     told_by: str = ""
+    zero: float = 0.0
 
 
 def checked_methods(job: Evaluation) -> dict[str, Method]:
@@ -178,6 +179,7 @@ def survey_file(
         complex=np.iscomplexobj(truth.stack),
         matrix=truth.matrix,
         told_by=truth.told_by,
+        zero=truth.zero,
     )
 
 
@@ -220,6 +222,8 @@ def common_settings(
         kind["simulated_phase"] = True
     if job.noise_handling == "estimated":  # evaluations of earlier versions were told the noise
         kind["noise_handling"] = job.noise_handling
+    if any(s.zero for s in survey):
+        kind["zero"] = {s.file.name: s.zero for s in survey if s.zero}
     return kind | {
         "split": job.split,
         "factor": factor_text(job.factor),

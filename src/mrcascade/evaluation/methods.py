@@ -128,6 +128,7 @@ class Method:
             seed=context.seed,
             batch_size=context.batch_size,
             scale=context.scale,
+            zero=0.0,
             numbers=context.numbers,
             margins=context.margins,
             callback=context.callback,

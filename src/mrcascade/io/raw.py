@@ -15,7 +15,8 @@ class RawPixels:
     type; MRCascadeError where the file ends early. finish: reads what is left and gives the
     SHA-256 of the input. affine, header: None where the format has none. acquired: axis -> samples
     that were acquired along it, as `acquired_by` says; None where nothing says so. origin: what
-    the pixels are, where a file holds more than one image, or k-space they were made of.
+    the pixels are, where a file holds more than one image, or k-space they were made of. note: a
+    line about the pixels, known once they were read; mostly empty.
     """
 
     shape: tuple[int, ...]
@@ -28,6 +29,7 @@ class RawPixels:
     acquired: Mapping[int, int] | None = None
     acquired_by: str = ""
     origin: str = ""
+    note: Callable[[], str] = str
 
 
 class Runs:

@@ -63,9 +63,9 @@ class Source:
     source: the file (of a pair, the magnitude). files: all that were read, but for a series, whose
     header knows them. format: as `format_of` says. shape: 2-D to 4-D, axis order of the file.
     layout: the axes from the slowest to the fastest in the file. dtype: of the blocks, float32 or
-    complex64. affine, header: as in `Image`. acquired, acquired_by, origin: as in `RawPixels`.
-    sha256: of the file (of a series: of its files one after the other; of a pair: of the hashes of
-    both), once all blocks were read.
+    complex64. affine, header: as in `Image`. acquired, acquired_by, origin, note: as in
+    `RawPixels`. sha256: of the file (of a series: of its files one after the other; of a pair: of
+    the hashes of both), once all blocks were read.
     """
 
     def __init__(self, path: Path, kind: str, raw: RawPixels, phase: Path | None = None) -> None:
@@ -83,6 +83,10 @@ class Source:
     def spacing(self) -> tuple[float, ...]:
         """Voxel size along each spatial axis of the array (mm); ones without an affine."""
         return spacing_of(self.shape, self.affine)
+
+    @property
+    def note(self) -> str:
+        return self._raw.note()
 
     @property
     def sha256(self) -> str:

@@ -11,9 +11,8 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
 from mrcascade.noise_estimate.air import survey_air
 from mrcascade.noise_estimate.likelihood import most_likely_noise
+from mrcascade.noise_estimate.zero import zero_level
 
-# More slices than these sharpen the estimate no further, and take time.
-MOST_SLICES = 32
 # The networks look at about as many pixels: of the slices with the most signal, of large ones a
 # band of rows through the middle.
 LIKELIHOOD_PIXELS = 50_000
@@ -35,13 +34,11 @@ class NoiseEstimate:
         source: "air" (statistics of the air around the body) or "likelihood" (the noise level of
             greatest likelihood under a learned prior).
         certain: False where little air is in view, so that fine anatomy may count as noise.
-        zero: the value that stands for no signal; 0 but for images with an offset.
     """
 
     sigma: float
     source: str
     certain: bool
-    zero: float = 0.0
 
     def describe(self, scale: float) -> str:
         """The noise as a share of ``scale``, the robust maximum, and where it is from: "1.2 % of
@@ -56,17 +53,15 @@ class NoiseEstimate:
         return how if self.certain else f"{how}; uncertain, as there is little air in view"
 
 
-def slices_for_noise(count: int) -> list[int]:
-    """Which of ``count`` slices the estimate looks at: all, or `MOST_SLICES` evenly spread ones."""
-    chosen = np.linspace(0, count - 1, min(count, MOST_SLICES))
-    return [int(i) for i in chosen.round()]
-
-
-def estimate_noise(slices: Iterable[np.ndarray]) -> NoiseEstimate:
+def estimate_noise(slices: Iterable[np.ndarray], zero: float | None = None) -> NoiseEstimate:
     """Estimate the noise of real or complex slices (H, W) of one volume.
 
     Magnitude images with signal-free air show their noise there (`survey_air`). Elsewhere the
     noise level is the one under which the image is most likely (`most_likely_noise`).
+
+    Args:
+        zero: value of no signal; by default what `zero_level` finds.
+
     Raises MRCascadeError for images that are too small or hold nothing.
     """
     stack = list(slices)
@@ -75,19 +70,21 @@ def estimate_noise(slices: Iterable[np.ndarray]) -> NoiseEstimate:
             f"an image of fewer than {SHORTEST} pixels per side is too small to estimate its noise;"
             " give it with --noise"
         )
+    zero = zero_level(stack) if zero is None else zero
+    stack = [image - zero for image in stack] if zero else stack
     air = survey_air(stack)
     if air.noise is not None:
-        return NoiseEstimate(air.noise, "air", True, air.zero)
-    shifted = [_in_phase(image) if np.iscomplexobj(image) else image - air.zero for image in stack]
-    maximum = robust_maximum(np.stack(shifted))
+        return NoiseEstimate(air.noise, "air", True)
+    real = [_in_phase(image) if np.iscomplexobj(image) else image - air.floor for image in stack]
+    maximum = robust_maximum(np.stack(real))
     if not maximum > 0 or not any(mask.any() for mask in air.usable):
         raise MRCascadeError("the image is too empty to estimate its noise; give it with --noise")
-    chosen = _with_most_signal(shifted)
-    rows = _middle_rows(shifted[0].shape)
+    chosen = _with_most_signal(real)
+    rows = _middle_rows(real[0].shape)
     found = most_likely_noise(
-        [shifted[i][rows] / maximum for i in chosen], [air.usable[i][rows] for i in chosen]
+        [real[i][rows] / maximum for i in chosen], [air.usable[i][rows] for i in chosen]
     )
-    return NoiseEstimate(found * maximum, "likelihood", air.share >= LITTLE_AIR, air.zero)
+    return NoiseEstimate(found * maximum, "likelihood", air.share >= LITTLE_AIR)
 
 
 def _in_phase(image: np.ndarray) -> np.ndarray:

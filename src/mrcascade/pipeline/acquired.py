@@ -12,7 +12,7 @@ import numpy as np
 
 from mrcascade.dataset import fourier_crop
 from mrcascade.errors import MRCascadeError
-from mrcascade.intensity import RobustMaximum
+from mrcascade.intensity import Intensity, RobustMaximum
 from mrcascade.io import Axes, SliceStore, Source
 from mrcascade.true_matrix import Acquired, Matrix, narrowed_by_spectrum, stated_matrix
 
@@ -46,9 +46,11 @@ def acquired_by_pixels(measured: SliceStore, stated: Acquired) -> Acquired:
 
 
 def crop_to_acquired(
-    measured: SliceStore, matrix: Sequence[int], folder: Path, stack: ExitStack
-) -> tuple[SliceStore, float]:
-    """The slices at their acquired matrix, in a new store, and their robust maximum."""
+    measured: SliceStore, matrix: Sequence[int], folder: Path, stack: ExitStack, zero: float = 0.0
+) -> tuple[SliceStore, Intensity]:
+    """The slices at their acquired matrix, in a new store, and their intensity.
+
+    zero: of the slices; the crop keeps constants, so that it stays the value of no signal."""
     order = measured.order
     sizes = dict(zip(order.axes, matrix, strict=True))
     shape = tuple(sizes.get(axis, n) for axis, n in enumerate(order.shape))
@@ -57,5 +59,5 @@ def crop_to_acquired(
     for number in range(len(measured)):
         cropped = fourier_crop(measured.read(number, number + 1), matrix)
         store.write(number, np.asarray(cropped, measured.dtype))
-        maximum.add(cropped)
-    return store, maximum.value()
+        maximum.add(cropped - zero if zero else cropped)
+    return store, Intensity(maximum.value(), zero)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mrcascade.border import Margins, find_margins
+from mrcascade.intensity import Intensity
 from mrcascade.io import Axes, SliceStore
 from mrcascade.noise_estimate import slices_for_noise
 from mrcascade.operators import SeparableOperator
@@ -63,11 +64,14 @@ class ExtendedStore:
         if self._extended is not None and result.extended is not None:
             self._extended.write(start, result.extended)
 
-    def residual(self, number: int, seen: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    def residual(
+        self, number: int, seen: np.ndarray, measured: np.ndarray, intensity: Intensity
+    ) -> np.ndarray:
         """The relative residual of slice `number` (1, H, W), were it `seen` within its margins."""
         if self._extended is not None:
             whole = self._extended.read(number, number + 1)
             whole = whole.astype(np.result_type(whole, seen))
             whole[self._inside] = seen
             seen = whole
+        seen, measured = intensity.above_zero(seen), intensity.above_zero(measured)
         return relative_residual(seen, measured, self._operator, self._margins)

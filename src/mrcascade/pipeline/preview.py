@@ -9,6 +9,7 @@ import numpy as np
 
 from mrcascade.baselines import interpolated
 from mrcascade.dataset import EMPTY
+from mrcascade.intensity import Intensity
 from mrcascade.io import Display, SliceStore, StackOrder
 from mrcascade.modes import default_mode
 from mrcascade.operators import LinearOperator
@@ -20,14 +21,15 @@ ARBITRARY_UNIT = "a.u."
 _NO_UNIT = ("", "arbitrary", "a.u.")
 
 
-def shown_slice(measured: SliceStore, scale: float) -> int:
+def shown_slice(measured: SliceStore, intensity: Intensity) -> int:
     """Return the number of the middle one of the slices that are not air.
 
-    scale: the robust maximum of the volume; a slice whose mean magnitude is below ``EMPTY`` of it
+    intensity: of the volume; a slice whose mean magnitude is below ``EMPTY`` of its robust maximum
     is air.
     """
-    means = [float(np.abs(measured.read(i, i + 1)).mean()) for i in range(len(measured))]
-    filled = np.flatnonzero(np.array(means) > EMPTY * scale)
+    slices = (intensity.above_zero(measured.read(i, i + 1)) for i in range(len(measured)))
+    means = [float(np.abs(one).mean()) for one in slices]
+    filled = np.flatnonzero(np.array(means) > EMPTY * intensity.scale)
     return int(filled[len(filled) // 2]) if len(filled) else len(measured) // 2
 
 
@@ -37,7 +39,7 @@ def draw_preview(
     operator: LinearOperator,
     measured: SliceStore,
     stores: Mapping[str, SliceStore],
-    scale: float,
+    intensity: Intensity,
     display: Display,
     plane: str,
     unit: str = ARBITRARY_UNIT,
@@ -45,10 +47,10 @@ def draw_preview(
     """Write the preview of a result.
 
     measured, stores: slices of the measurement, and of what was made of it, by "result", "sample"
-    and "std". scale: robust maximum of the measurement. display, plane: how the slices are drawn,
+    and "std". intensity: of the measurement. display, plane: how the slices are drawn,
     and the name of their plane. unit: of the intensities.
     """
-    number = shown_slice(measured, scale)
+    number = shown_slice(measured, intensity)
     low = measured.read(number, number + 1)
     pixels = {key: store.read(number, number + 1)[0] for key, store in stores.items()}
     kind = "zero-filled" if job.kernel == "fourier" else "bicubic"
@@ -64,7 +66,7 @@ def draw_preview(
     panels += [Panel(titles[k], pixels[k], k == "std") for k in titles if k in pixels]
     title = f"{_request(job)}\n{_place(measured.order, number, plane)}"
     unit = ARBITRARY_UNIT if unit in _NO_UNIT else unit
-    write_preview(path, panels, low.shape[1:], display, title, unit)
+    write_preview(path, panels, low.shape[1:], display, title, unit, intensity.zero)
 
 
 def _request(job: SuperResolution) -> str:

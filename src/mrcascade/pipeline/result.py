@@ -14,6 +14,7 @@ import torch
 from mrcascade import __version__
 from mrcascade.dataset import EMPTY
 from mrcascade.factors import factor_label
+from mrcascade.intensity import Intensity
 from mrcascade.io import (
     NOTICE,
     RADIANS,
@@ -74,22 +75,24 @@ class Outcome:
 
     last: Restoration
 
-    def __init__(self, scale: float) -> None:
-        """scale: the robust maximum of the volume."""
-        self._scale = scale
+    def __init__(self, intensity: Intensity) -> None:
+        """intensity: of the volume."""
+        self._intensity = intensity
         self.residual = self.seconds = 0.0
 
     def add(self, result: Restoration, measured: np.ndarray) -> None:
         """Take in a chunk and the slices (S, h, w) that it was made of."""
         self.last = result
-        self.residual = largest(result.residual, measured, self._scale, self.residual)
+        self.residual = largest(result.residual, measured, self._intensity, self.residual)
         self.seconds += result.seconds
 
 
-def largest(residuals: np.ndarray, measured: np.ndarray, scale: float, before: float) -> float:
+def largest(
+    residuals: np.ndarray, measured: np.ndarray, intensity: Intensity, before: float
+) -> float:
     """The largest residual of slices (S, h, w) with content: one of air is all noise, which no
     result is meant to reproduce."""
-    filled = np.abs(measured).mean((1, 2)) > EMPTY * scale
+    filled = np.abs(intensity.above_zero(measured)).mean((1, 2)) > EMPTY * intensity.scale
     return float(np.fmax.reduce(residuals[filled], initial=before))
 
 
@@ -98,7 +101,7 @@ def stored_residual(
     result: ExtendedStore,
     targets: dict[str, Path],
     measured: SliceStore,
-    scale: float,
+    intensity: Intensity,
 ) -> float:
     """The largest relative residual of the slices as a reader of the output will see them."""
     worst, kind = 0.0, format_of(targets["result"])
@@ -108,7 +111,8 @@ def stored_residual(
         if f"result{PHASE}" in targets:
             seen = np.abs(seen) * np.exp(1j * np.angle(seen))  # which rounds
         piece = measured.read(number, number + 1)
-        worst = largest(result.residual(number, seen, piece), piece, scale, worst)
+        residual = result.residual(number, seen, piece, intensity)
+        worst = largest(residual, piece, intensity, worst)
     return worst
 
 
@@ -143,7 +147,7 @@ def publish(
     stores: dict[str, SliceStore],
     sidecar: dict[str, Any],
     metadata: dict[str, Any],
-    scale: float,
+    intensity: Intensity,
 ) -> None:
     """Write all files of one input at once, and remove what killed processes left of them.
 
@@ -157,7 +161,7 @@ def publish(
     with atomic_outputs(list(targets.values()), job.overwrite) as temporaries:
         places = dict(zip(targets, temporaries, strict=True))
         for key, store in stores.items():
-            window = (0.0, store.extremes[1] if key == "std" else scale)
+            window = (0.0, store.extremes[1]) if key == "std" else intensity.window
             made = derivation_of(job, key, window, prior.name)
             facts = {"Description": f"{made.text}. {NOTICE}", "Resolution": sidecar["Resolution"]}
             ends = store.extremes
@@ -172,7 +176,7 @@ def publish(
             operator,
             measured,
             stores,
-            scale,
+            intensity,
             display_of(source, geometry.axes, affine),
             plane_name(source, geometry.axes),
             str(metadata.get("Units", ARBITRARY_UNIT)),

@@ -11,7 +11,7 @@ import torch
 from mrcascade import __version__
 from mrcascade.errors import MRCascadeError
 from mrcascade.factors import check_factor, factor_label
-from mrcascade.intensity import robust_maximum
+from mrcascade.intensity import Intensity, robust_maximum
 from mrcascade.io import (
     NOTICE,
     RADIANS,
@@ -46,6 +46,7 @@ from mrcascade.io import (
     write_document,
     write_image_into,
 )
+from mrcascade.noise_estimate import zero_level
 from mrcascade.operators import SeparableOperator, gaussian_noise, legal_size
 from mrcascade.outputs import FILES, Claim, claim_result, file_counts, only_writer
 from mrcascade.pipeline.common import (
@@ -78,8 +79,9 @@ def simulate_file(source: Input, output: Path, job: Simulation, *, say: Report) 
     """Measure an image file: crop to a legal size, apply H, add Gaussian noise.
 
     The crop keeps the centre; the affine follows it and the kernel. ``noise`` is a fraction of
-    the noise-free measurement's robust maximum; of complex images each part gets noise of that
-    standard deviation. Returns image and sidecar; of a pair, then the phase and its sidecar.
+    the noise-free measurement's robust maximum above the value of no signal; of complex images
+    each part gets noise of that standard deviation. Returns image and sidecar; of a pair, then the
+    phase and its sidecar.
     """
     check_factor(job.factor)
     refuse_phase(source)
@@ -116,10 +118,11 @@ def _measure(
     stack = to_slices(image, axes)
     operator = SeparableOperator.from_kernel(job.kernel, job.factor, stack.shape[1:])
     low = operator(torch.from_numpy(stack)).numpy()
-    scale = robust_maximum(low)
-    if not scale > 0:
+    zero = zero_level(stack)  # which H keeps
+    intensity = Intensity(robust_maximum(low - zero if zero else low), zero)
+    if not intensity.scale > 0:
         raise MRCascadeError(f"{source}: zero almost everywhere; there is nothing to measure")
-    sigma = job.noise * scale
+    sigma = job.noise * intensity.scale
     low = low + gaussian_noise(low, sigma, input_seed(job.seed, image.sha256))
     affine = None
     if image.affine is not None:
@@ -138,7 +141,7 @@ def _measure(
         **{k: v for k, v in asdict(job).items() if k not in ("overwrite", "axes", "format")},
         "Software": [{"Name": "mrcascade", "Version": __version__}],
     }
-    made = Derivation(label, f"simulated measurement, {operator.name}", (0.0, scale))
+    made = Derivation(label, f"simulated measurement, {operator.name}", intensity.window)
     result = image.with_data(from_slices(low, image, axes), affine)
     if format_of(targets[0]) == "nifti":  # which can say itself what its slices are
         result = with_slice_axis(result, _across(image, axes))

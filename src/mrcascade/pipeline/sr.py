@@ -18,7 +18,7 @@ import torch
 from mrcascade.border import Margins
 from mrcascade.errors import MRCascadeError
 from mrcascade.factors import check_factor
-from mrcascade.intensity import RobustMaximum
+from mrcascade.intensity import Intensity, RobustMaximum
 from mrcascade.io import (
     Axes,
     Input,
@@ -58,6 +58,7 @@ from mrcascade.pipeline.common import (
     operator_for,
     sr_targets,
 )
+from mrcascade.pipeline.intensity import describe_zero, intensity_of
 from mrcascade.pipeline.progress import SliceProgress, SlicesDone
 from mrcascade.pipeline.result import (
     Geometry,
@@ -123,15 +124,19 @@ def super_resolve_file(
         stack.enter_context(output_folders(list(targets.values())))
         stack.enter_context(only_writer(targets["sidecar"]))
         claim = claim_targets(item, output, job, job.overwrite)
-        measured, scale = _load(source, axes, folder, stack)
+        measured, intensity = _load(source, axes, folder, stack)
+        for line in filter(None, (source.note, describe_zero(intensity))):
+            say(line)
         acquired = acquired_by_pixels(measured, acquired)
         if acquired.interpolated:
             say(_interpolated(acquired, job))
             if job.acquired is not None:
                 geometry = geometry_of(source, prior, job, acquired.matrix)
-                measured, scale = crop_to_acquired(measured, acquired.matrix, folder, stack)
-        noise, origin = _noise(measured, scale, job, say)
-        margins = margins_of(measured, geometry.operator, scale)
+                measured, intensity = crop_to_acquired(
+                    measured, acquired.matrix, folder, stack, intensity.zero
+                )
+        noise, origin = _noise(measured, intensity, job, say)
+        margins = margins_of(measured, geometry.operator, intensity.scale)
         if margins:
             say(describe_margins(margins, axes))
         plan = make_plan(prior, margins.operator(geometry.operator), noise, settings)
@@ -147,13 +152,13 @@ def super_resolve_file(
             plan,
             job,
             seed,
-            scale,
+            intensity,
             batch,
             counted,
             say,
         )
         extended = ExtendedStore(stores["result"], geometry.operator, margins, folder, stack)
-        outcome = Outcome(scale)
+        outcome = Outcome(intensity)
         for start, stop in _chunks(len(measured), batch, job.samples):
             piece = measured.read(start, stop)
             result = restorer.chunk(piece, start)
@@ -161,14 +166,25 @@ def super_resolve_file(
             extended.write(start, result)
             outcome.add(result, piece)
             counted.tell(stop)
-        stored = stored_residual(source, extended, targets, measured, scale)
+        stored = stored_residual(source, extended, targets, measured, intensity)
         sidecar = sidecar_of(source, axes, job, prior, outcome, targets)
         sidecar |= {"ResidualStored": stored, "NoiseOrigin": origin, "BatchSize": restorer.batch}
         sidecar |= {"InPlaneMatrix": list(geometry.operator.in_shape)}
         sidecar |= {"FieldOfView": describe_margins(margins, axes)} if margins else {}
+        sidecar |= {"PixelNote": source.note} if source.note else {}
         sidecar |= acquired_facts(acquired, job) | metadata
         publish(
-            source, geometry, job, prior, targets, claim, measured, stores, sidecar, metadata, scale
+            source,
+            geometry,
+            job,
+            prior,
+            targets,
+            claim,
+            measured,
+            stores,
+            sidecar,
+            metadata,
+            intensity,
         )
     say(
         f"{outcome.seconds:.1f} s, {sum(outcome.last.evaluations.values())} evaluations per slice"
@@ -229,37 +245,35 @@ def slices_per_chunk(batch: int, samples: int) -> int:
     return batch // math.gcd(batch, samples)
 
 
-def _load(source: Source, axes: Axes, folder: Path, stack: ExitStack) -> tuple[SliceStore, float]:
-    """The slices of the image, and their robust maximum."""
+def _load(
+    source: Source, axes: Axes, folder: Path, stack: ExitStack
+) -> tuple[SliceStore, Intensity]:
+    """The slices of the image, and their intensity."""
     order = StackOrder(source.shape, source.layout, axes)
     store = stack.enter_context(SliceStore(folder, order, source.dtype))
     maximum = RobustMaximum(math.prod(source.shape))
     for block, values in source.blocks():
         store.put(block, values)
         maximum.add(values)
-    scale = maximum.value()
-    if not scale > 0:
+    intensity = intensity_of(store, maximum.value())
+    if not intensity.scale > 0:
         raise MRCascadeError(
             f"{source.source}: zero almost everywhere; there is nothing to restore"
         )
-    return store, scale
+    return store, intensity
 
 
 def _noise(
-    measured: SliceStore, scale: float, job: SuperResolution, say: Report
+    measured: SliceStore, intensity: Intensity, job: SuperResolution, say: Report
 ) -> tuple[float, str]:
     if job.noise is not None:
         return job.noise, "given"
     chosen = slices_for_noise(len(measured))
-    found = estimate_noise(measured.read(i, i + 1)[0] for i in chosen)
-    noise = found.sigma / scale
+    slices = (measured.read(i, i + 1)[0] for i in chosen)
+    found = estimate_noise(slices, zero=intensity.zero)
+    noise = found.sigma / intensity.scale
     part = "" if len(chosen) == len(measured) else f", by {len(chosen)} evenly spread slices"
-    say(f"noise estimated at {found.describe(scale)}{part}; --noise overrides it")
-    if found.zero:
-        say(
-            f"warning: places without signal have the value {found.zero:.6g}, and the prior expects"
-            " 0 there; subtract it from the image first"
-        )
+    say(f"noise estimated at {found.describe(intensity.scale)}{part}; --noise overrides it")
     return noise, f"estimated {found}{part}"
 
 
@@ -301,7 +315,7 @@ class _Restorer:
     plan: CascadePlan
     job: SuperResolution
     seed: int
-    scale: float
+    intensity: Intensity
     batch: int
     progress: SliceProgress
     say: Report
@@ -319,7 +333,8 @@ class _Restorer:
                     samples=self.job.samples,
                     seed=self.seed,
                     batch_size=self.batch,
-                    scale=self.scale,
+                    scale=self.intensity.scale,
+                    zero=self.intensity.zero,
                     numbers=range(start, start + len(piece)),
                     plan=self.plan,
                     margins=self.margins,

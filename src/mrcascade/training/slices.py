@@ -15,6 +15,7 @@ from mrcascade.dataset import EMPTY, DataFile, centre_crop, fourier_crop, list_d
 from mrcascade.errors import MRCascadeError
 from mrcascade.intensity import robust_maximum
 from mrcascade.io import atomic_output
+from mrcascade.noise_estimate import zero_level
 from mrcascade.operators import legal_size
 from mrcascade.phase import with_simulated_phase
 
@@ -116,8 +117,10 @@ def prepare_volume(
     effective: Sequence[int] | None = None,
     phase_seed: int | None = None,
 ) -> Volume:
-    """One file's slices (S, H, W): acquired matrix, perhaps a simulated phase, scale from the
-    simulated measurement."""
+    """One file's slices (S, H, W): 0 for no signal, acquired matrix, perhaps a simulated phase,
+    scale from the simulated measurement."""
+    zero = zero_level(stack)
+    stack = stack - zero if zero else stack
     stack = fourier_crop(stack, effective or stack.shape[1:])
     if phase_seed is not None:
         stack = with_simulated_phase(stack, name, phase_seed)

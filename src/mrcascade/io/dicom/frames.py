@@ -29,6 +29,7 @@ from mrcascade.io.dicom.header import (
 )
 from mrcascade.io.dicom.marks import Marks, classic_marks, enhanced_marks
 from mrcascade.io.dicom.mosaic import is_mosaic
+from mrcascade.io.dicom.padding import Range, padding_range
 from mrcascade.io.dicom.parts import part_of
 from mrcascade.io.dicom.timing import Timing, timing_of
 
@@ -63,7 +64,8 @@ _FLAVOUR = 2  # the third value of ImageType and FrameType
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How the frames of a file are stored. offset, length, big_endian: as in `Header`."""
+    """How the frames of a file are stored. offset, length, big_endian: as in `Header`; padding: as
+    `padding_range` has it."""
 
     rows: int
     columns: int
@@ -76,6 +78,7 @@ class PixelFormat:
     big_endian: bool
     offset: int | None
     length: int
+    padding: Range | None = None
 
     @property
     def frame_bytes(self) -> int:
@@ -230,18 +233,20 @@ def _pixel_format(file: DicomFile, header: Header) -> PixelFormat:
     if whole(dataset, "HighBit", 0, 31, default=stored - 1) != stored - 1:
         raise ValueError("its pixels do not lie in the lowest bits")
     rows, columns = (whole(dataset, k, 1, _LARGEST_SIDE) for k in ("Rows", "Columns"))
+    signed = bool(whole(dataset, "PixelRepresentation", 0, 1))
     pixels = PixelFormat(
         rows=rows,
         columns=columns,
         frames=whole(dataset, "NumberOfFrames", 1, _LARGEST_COUNT, default=1),
         allocated=allocated,
         stored=stored,
-        signed=bool(whole(dataset, "PixelRepresentation", 0, 1)),
+        signed=signed,
         inverted=photometric == "MONOCHROME1",
         syntax=header.syntax,
         big_endian=header.big_endian,
         offset=header.offset,
         length=header.length,
+        padding=padding_range(dataset, signed),
     )
     _check_length(pixels, header.size)
     return pixels

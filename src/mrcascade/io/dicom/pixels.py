@@ -15,6 +15,7 @@ from mrcascade.io.dicom import jpeg_lossless
 from mrcascade.io.dicom.files import DicomFile
 from mrcascade.io.dicom.frames import Frame, PixelFormat
 from mrcascade.io.dicom.header import DEFLATED, NATIVE, check_rest, parsing, read_header
+from mrcascade.io.dicom.padding import find_padding
 from mrcascade.io.dicom.series import Series
 from mrcascade.io.raw import RawPixels, Runs
 
@@ -50,10 +51,12 @@ def open_pixels(series: Series) -> Iterator[RawPixels]:
     """The pixels of a series as (columns, rows, slices[, volumes]); see `stack_of` for errors.
 
     Values are scaled by each frame's slope and intercept. MONOCHROME1 (white is zero) is turned
-    over at the series' largest value, so that air is 0 again; for that it is read twice.
+    over at the series' largest value, so that air is 0 again. Padding, which was not measured, gets
+    the value of no signal (`Padding.fill`); a series derived from this one declares none, and has
+    plain background there. For either, the series is read twice.
     """
     stack = series.stack
-    reader = _Reader(series, _ceiling(series))
+    reader = _Reader(series)
     try:
         yield RawPixels(
             shape=stack.shape,
@@ -65,22 +68,37 @@ def open_pixels(series: Series) -> Iterator[RawPixels]:
             header=series,
             acquired=None if series.acquired is None else dict(enumerate(series.acquired[::-1])),
             acquired_by="its DICOM header",
+            note=reader.note,
         )
     finally:
         reader.close()
 
 
 class _Reader:
-    def __init__(self, series: Series, ceiling: float | None) -> None:
+    def __init__(self, series: Series) -> None:
         self._digest = hashlib.sha256()
-        self._ceiling = ceiling
+        self._series = series
+        self._about = ""
         self._frames = decoded_frames(series, self._digest)
         self.read = Runs(self._values()).read
 
     def _values(self) -> Iterator[np.ndarray]:
+        inverted = self._series.files[0].format.inverted
+        declared = {f.file: f.format.padding for f in self._series.files if f.format.padding}
+        padding = None
+        if inverted or declared:
+            padding = find_padding(decoded_frames(self._series), declared, inverted)
+            self._about = padding.about
         for frame, stored in self._frames:
             values = scaled(stored, frame)
-            yield values if self._ceiling is None else self._ceiling - values
+            if padding is not None:
+                values = padding.highest - values if inverted else values
+                values = padding.filled(values, stored, frame)
+            yield values
+
+    def note(self) -> str:
+        """What the pixels say about themselves, once they were read."""
+        return self._about
 
     def finish(self) -> str:
         """SHA-256 of the bytes of all files, one after the other in the order of the slices."""
@@ -106,13 +124,6 @@ def scaled(stored: np.ndarray, frame: Frame) -> np.ndarray:
     if (frame.slope, frame.intercept) == (1.0, 0.0):
         return stored
     return stored * np.float64(frame.slope) + frame.intercept
-
-
-def _ceiling(series: Series) -> float | None:
-    """The largest value of a series that stores white as zero, None for any other."""
-    if not series.files[0].format.inverted:
-        return None
-    return max(float(scaled(s, frame).max()) for frame, s in decoded_frames(series))
 
 
 def decoded_frames(series: Series, digest: Any = None) -> Any:

@@ -1,0 +1,143 @@
+"""Pixels that pad a DICOM image to its rectangle and were never measured (PS3.3 C.7.5.1.1.2).
+
+PixelPaddingValue and PixelPaddingRangeLimit are stored values, before slope and intercept. By the
+standard no measured pixel has one of them, and none lies beyond them: where one does, the element
+is wrong, and its pixels count as measured.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mrcascade.io.dicom.files import DicomFile
+from mrcascade.io.dicom.header import told
+
+if TYPE_CHECKING:  # frames.py asks for the range of a header
+    from mrcascade.io.dicom.frames import Frame
+
+_WORD = 2**16
+Range = tuple[int, int]
+
+
+def padding_range(dataset: Any, signed: bool) -> Range | None:
+    """The stored values, both inclusive, that a header declares as padding; None where it declares
+    none, or nothing that is a whole number.
+
+    Both elements are 16 bits whose sign is that of the pixels (``signed``), whatever type the file
+    gives them.
+    """
+    value = told(dataset, "PixelPaddingValue")
+    if value is None:
+        return None
+    limit = told(dataset, "PixelPaddingRangeLimit") or value
+    ends = [float(end[0]) for end in (value, limit)]
+    if not all(end.is_integer() and -_WORD < end < _WORD for end in ends):
+        return None
+    words = [int(end) % _WORD for end in ends]
+    if signed:
+        words = [word - _WORD if word >= _WORD // 2 else word for word in words]
+    return min(words), max(words)
+
+
+@dataclass(frozen=True)
+class Padding:
+    """The padding of a series.
+
+    Attributes:
+        ranges: stored values of the padding, of each file that has any.
+        fill: value that takes its place: 0, no signal, or where measured values lie below that,
+            the lowest of them.
+        highest: largest measured value, from which a series is turned over that stores white as
+            zero; its ``fill`` is 0, after that.
+        about: one line about the padding; empty where there is none.
+    """
+
+    ranges: Mapping[DicomFile, Range]
+    fill: float
+    highest: float
+    about: str
+
+    def filled(self, values: np.ndarray, stored: np.ndarray, frame: Frame) -> np.ndarray:
+        """The values of a frame, with ``fill`` for its padding."""
+        if frame.file not in self.ranges:
+            return values
+        return np.where(_within(stored, self.ranges[frame.file]), self.fill, values)
+
+
+@dataclass
+class _Seen:
+    """Extremes of the stored values and of the values of some pixels, and how many they are."""
+
+    count: int = 0
+    stored: list[float] = field(default_factory=lambda: [np.inf, -np.inf])
+    values: list[float] = field(default_factory=lambda: [np.inf, -np.inf])
+
+    def add(self, stored: np.ndarray, slope: float, intercept: float) -> None:
+        if not stored.size:
+            return
+        low, high = float(stored.min()), float(stored.max())
+        ends = [low * slope + intercept, high * slope + intercept]
+        self.count += stored.size
+        self.stored = [min(self.stored[0], low), max(self.stored[1], high)]
+        self.values = [min(self.values[0], *ends), max(self.values[1], *ends)]
+
+
+def find_padding(
+    frames: Iterable[tuple[Frame, np.ndarray]],
+    declared: Mapping[DicomFile, Range],
+    inverted: bool,
+) -> Padding:
+    """Find the padding of a series in its pixels.
+
+    frames: all, with their stored values. declared: `padding_range` of the files that have one.
+    inverted: whether the series stores white as zero.
+    """
+    measured: defaultdict[DicomFile, _Seen] = defaultdict(_Seen)
+    padded: defaultdict[DicomFile, _Seen] = defaultdict(_Seen)
+    for frame, stored in frames:
+        rest = stored
+        if frame.file in declared:
+            mask = _within(stored, declared[frame.file])
+            padded[frame.file].add(stored[mask], frame.slope, frame.intercept)
+            rest = stored[~mask]
+        measured[frame.file].add(rest, frame.slope, frame.intercept)
+    found = {file: seen for file, seen in padded.items() if seen.count}
+    ranges = {
+        file: declared[file]
+        for file, seen in found.items()
+        if seen.stored[1] < measured[file].stored[0] or seen.stored[0] > measured[file].stored[1]
+    }
+    wrong = {declared[file] for file in found if file not in ranges}
+    real = [*measured.values(), *(seen for file, seen in found.items() if file not in ranges)]
+    lowest, highest = min(s.values[0] for s in real), max(s.values[1] for s in real)
+    fill = 0.0 if inverted or not np.isfinite(lowest) else min(lowest, 0.0)
+    about = ""
+    own = highest if inverted else fill
+    changed = [found[file] for file in ranges if found[file].values != [own, own]]
+    if changed:
+        whole = sum(seen.count for seen in (*measured.values(), *padded.values()))
+        share = 100 * sum(seen.count for seen in changed) / whole
+        about = (
+            f"{share:.2g} % of its pixels are padding (PixelPaddingValue"
+            f" {_words(set(ranges.values()))}), which counts as no signal"
+        )
+    elif wrong:
+        about = (
+            f"its PixelPaddingValue {_words(wrong)} lies among measured values, so that it tells no"
+            " padding and is ignored"
+        )
+    return Padding(ranges, fill, highest, about)
+
+
+def _within(stored: np.ndarray, ends: Range) -> np.ndarray:
+    return np.asarray((stored >= ends[0]) & (stored <= ends[1]))
+
+
+def _words(ranges: Iterable[Range]) -> str:
+    named = (f"{low}" if low == high else f"{low} to {high}" for low, high in sorted(ranges))
+    return ", ".join(named)
