@@ -11,6 +11,7 @@ import numpy as np
 
 from mrcascade.baselines import zero_filled
 from mrcascade.errors import MRCascadeError
+from mrcascade.faults import naming
 from mrcascade.evaluation.data import (
     Measurement,
     TestFile,
@@ -85,7 +86,11 @@ class Bench:
 
     def run(self, unit: Unit, tick: Tick) -> Scored:
         """Restore and score; ``tick`` hears of every network evaluation. Raises MRCascadeError
-        for a file that cannot be measured."""
+        for a file that cannot be measured or restored."""
+        with naming(unit.file):
+            return self._run(unit, tick)
+
+    def _run(self, unit: Unit, tick: Tick) -> Scored:
         case, job = self._opened(unit.file), self._job
         rows = np.searchsorted(case.truth.kept, unit.numbers)
         context = Context(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.faults import naming
 from mrcascade.evaluation.data import Factors, TestFile, load_truth, operator_for
 from mrcascade.evaluation.lpips import MINIMUM_SIZE, LPIPSFiles
 from mrcascade.evaluation.methods import CASCADE, Method, choose_methods
@@ -127,7 +128,10 @@ def survey_files(
     """Read every file once before the work, so that what cannot be evaluated is known at the
     start; with ``anatomy_slices`` that many slices of each anatomy are drawn, fewer where there
     are no more, and files without any drop out."""
-    found = [survey_file(file, job, recipes, weights) for file in files]
+    found = []
+    for file in files:
+        with naming(file.name):
+            found.append(survey_file(file, job, recipes, weights))
     if job.anatomy_slices is None:
         return found
     drawn: list[Surveyed] = []

@@ -209,7 +209,7 @@ def _header(head: bytes, path: Path) -> Any:
     sizes = [int.from_bytes(head[:4], order) for order in ("little", "big")]
     size = next((s for s in sizes if s in kinds), None)
     if size is None:
-        raise MRCascadeError(f"{path} is not a NIfTI file; convert it to NIfTI first")
+        raise MRCascadeError(f"{path} holds no NIfTI image, whatever its name says; convert it")
     with _usable_header(path):
         return kinds[size](head[:size])
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from mrcascade import __version__
 from mrcascade.errors import MRCascadeError
+from mrcascade.faults import naming
 from mrcascade.io import (
     NOTICE,
     atomic_output,
@@ -109,7 +110,8 @@ class Batch:
             started = time.monotonic()
             done = Done(item, "done", 0.0)
             try:
-                done.status, done.outputs = self._file(item, _noting(done, say), progress)
+                with naming(str(item)):
+                    done.status, done.outputs = self._file(item, _noting(done, say), progress)
             except MRCascadeError as error:
                 done.status, done.error = "failed", str(error)
             done.seconds = time.monotonic() - started
@@ -168,6 +170,8 @@ class Batch:
         ]
         if found != source:
             different.append("input")
+        if len(different) > 1 and "sampler" in different:  # which follows from the others
+            different.remove("sampler")
         missing = [t.name for t in targets.values() if not t.exists()]
         if different or missing:
             reason = (
