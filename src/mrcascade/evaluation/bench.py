@@ -11,7 +11,6 @@ import numpy as np
 
 from mrcascade.baselines import zero_filled
 from mrcascade.errors import MRCascadeError
-from mrcascade.faults import naming
 from mrcascade.evaluation.data import (
     Measurement,
     TestFile,
@@ -28,6 +27,7 @@ from mrcascade.evaluation.job import Evaluation, Surveyed, averaged_samples, fac
 from mrcascade.evaluation.lpips import LPIPS
 from mrcascade.evaluation.methods import Context, Method, Reconstruction
 from mrcascade.evaluation.metrics import complex_metrics, slice_metrics, spread_skill
+from mrcascade.faults import naming
 from mrcascade.intensity import body_of
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior import CascadePrior

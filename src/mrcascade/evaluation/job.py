@@ -11,12 +11,12 @@ from typing import Any, Literal
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.faults import naming
 from mrcascade.evaluation.data import Factors, TestFile, load_truth, operator_for
 from mrcascade.evaluation.lpips import MINIMUM_SIZE, LPIPSFiles
 from mrcascade.evaluation.methods import CASCADE, Method, choose_methods
 from mrcascade.evaluation.metrics import SSIM_WINDOW, comparable
 from mrcascade.factors import check_factor
+from mrcascade.faults import naming
 from mrcascade.prior import CascadePrior
 from mrcascade.prior_format import check_maximum, prior_folder
 from mrcascade.restore import check_measurement, make_plan

@@ -30,6 +30,7 @@ from mrcascade.io import (
     describe_planes,
     format_of,
     from_slices,
+    identity_of,
     input_files,
     input_path,
     named_output,
@@ -136,7 +137,8 @@ def _measure(
         **{k: v for k, v in asdict(job).items() if k not in ("overwrite", "axes", "format")},
         "Software": [{"Name": "mrcascade", "Version": __version__}],
     }
-    made = Derivation(label, f"simulated measurement, {operator.name}", (0.0, scale))
+    text = f"simulated measurement, {operator.name}"
+    made = Derivation(label, text, (0.0, scale), identity=identity_of(sidecar))
     result = image.with_data(from_slices(low, image, axes), affine)
     if format_of(targets[0]) == "nifti":  # which can say itself what its slices are
         result = replace(result, header=with_slice_axis(image.header, _across(image, axes)))
