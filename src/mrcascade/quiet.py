@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 from mrcascade.faults import debugging
 
+_STDERR = 2  # file descriptor
+
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
@@ -33,3 +35,24 @@ def quiet_process() -> None:
     if not debugging():
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)
+
+
+@contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Keep what C libraries such as libtiff write to stderr themselves from the terminal, unless
+    `debugging`; for the short time in which one decodes a file."""
+    try:
+        kept = None if debugging() else os.dup(_STDERR)
+    except OSError:  # closed
+        kept = None
+    if kept is None:
+        yield
+        return
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, _STDERR)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(kept, _STDERR)
+        os.close(kept)
