@@ -64,7 +64,7 @@ REFUSED = [
     ([*SR, "2", "--mode", "mean:fun=1"], "no setting 'fun'"),
     (["sr", "A", "-o", "OUT", "--factor", "2", "--prior", "none"], "unknown prior 'none'"),
     (["sr", "TMP/c.nii", "-o", "OUT", "--factor", "2"], "c.nii does not exist"),
-    ([*SR_ARRAY, "TMP/taken"], "taken: file exists"),
+    ([*SR_ARRAY, "TMP/taken"], "taken is a file; give the name of a folder"),
     ([*SR_ARRAY, "TMP/taken/out"], "out: not a directory"),
     ([*SR_ARRAY, "TMP/c.png"], "c.png: the result of"),
     ([*SR_ARRAY, "TMP/c.dcm"], "is npy; give a name that ends in .npy, or a folder"),

@@ -233,6 +233,20 @@ def test_measurements_that_do_not_fit(prior: CascadePrior) -> None:
         restore_exact(y, operator, prior)
 
 
+def test_arguments_that_are_none(prior: CascadePrior) -> None:
+    y, operator = measure(phantom())
+    with pytest.raises(MRCascadeError, match="operator 4: give a measurement operator, such as"):
+        super_resolve(y, 4, prior)
+    for wrong in (y[0, 0], y[None], [1.0]):
+        with pytest.raises(MRCascadeError, match=r"expected \(h, w\) or \(slices, h, w\), got"):
+            super_resolve(wrong, operator, prior)
+    with pytest.raises(MRCascadeError, match="expected numbers, got values of <U1"):
+        super_resolve(np.full(y.shape, "a"), operator, prior)
+    y[1, 2, 3] = np.nan
+    with pytest.raises(MRCascadeError, match="the measurement holds 1 NaN or infinite pixel; "):
+        super_resolve(y, operator, prior)
+
+
 def test_an_image_of_integers_is_not_rounded(prior: CascadePrior) -> None:
     """Their steps are fine here; the result between 0 and 1 that they are restored as is not."""
     y, operator = measure(phantom(1), 2)

@@ -155,6 +155,13 @@ def leftovers(targets: Iterable[Path]) -> list[Path]:
     return sorted(found)
 
 
+def left_targets(folder: Path) -> list[Path]:
+    """The outputs in ``folder`` whose temporary files or folders are there."""
+    with os.scandir(folder) as entries:
+        found = [match for entry in entries if (match := _TEMPORARY.fullmatch(entry.name))]
+    return sorted({folder / "".join(match.groups()) for match in found})
+
+
 def remove_leftovers(targets: Iterable[Path]) -> None:
     """Remove the `leftovers` of outputs; only for who keeps other processes from them."""
     for path in leftovers(targets):

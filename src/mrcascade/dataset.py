@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.faults import naming
 from mrcascade.io import (
     SUFFIXES,
     Axes,
@@ -174,8 +175,9 @@ def read_slices(file: DataFile, matrix: Matrix | None = None) -> tuple[Image, np
     counts, or less where its spectrum is clearly narrower, as `true_matrix` has it.
     Raises MRCascadeError as `read_image` does, and for a phase by itself.
     """
-    refuse_phase(file.image)
-    image = read_image(file.image, file.complex_valued)
+    with naming(str(input_path(file.image))):
+        refuse_phase(file.image)
+        image = read_image(file.image, file.complex_valued)
     axes = choose_planes(image, file.axes, MANIFEST).axes
     stack = to_slices(image, axes)
     stored = stack.shape[1], stack.shape[2]
@@ -201,6 +203,8 @@ def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
     except (ValueError, KeyError, TypeError) as error:
         raise MRCascadeError(f"{path}: not a list of objects with a 'file' each") from error
     for name, entry in facts.items():
+        if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+            raise MRCascadeError(f"{path}: {name!r} lies elsewhere; name files below {root}")
         if entry.get("slice_axis", 2) not in range(-3, 3):
             raise MRCascadeError(f"{path}: slice_axis of {name} is not 0, 1 or 2")
         try:
@@ -214,7 +218,10 @@ def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
 
 def as_matrix(values: Sequence[Any]) -> Matrix:
     """(rows, columns) of two numbers or words; ValueError or TypeError for anything else."""
-    rows, columns = (int(v) for v in values)
+    try:
+        rows, columns = (int(v) for v in values)
+    except OverflowError as error:
+        raise ValueError(f"{values} is not a matrix") from error
     if min(rows, columns) < 1:
         raise ValueError(f"{rows}x{columns} is not a matrix")
     return rows, columns

@@ -275,8 +275,9 @@ def begin_record(folder: Path, record: str, names: Iterable[str]) -> None:
 
 
 @contextmanager
-def only_writer(output: Path) -> Iterator[None]:
-    """Keep other processes from ``output``; MRCascadeError if one is writing it.
+def only_writer(output: Path, wait: float = 0) -> Iterator[None]:
+    """Keep other processes from ``output``; MRCascadeError if one is still writing it after
+    ``wait`` seconds.
 
     The hidden lock file beside it goes at the end. File systems without locks keep nobody out.
     """
@@ -286,7 +287,7 @@ def only_writer(output: Path) -> Iterator[None]:
     lock = _lock_file(output)
     if os.path.lexists(lock) and (lock.is_symlink() or not lock.is_file() or lock.stat().st_size):
         raise MRCascadeError(f"{lock} is not a lock of mrcascade; move it away")
-    holder: Any = FileLock(lock, timeout=0)
+    holder: Any = FileLock(lock, timeout=wait)
     try:
         _acquire(holder, lock)
     except Timeout as error:  # an OSError, too

@@ -8,6 +8,7 @@ checksums of the weight files.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -36,7 +37,7 @@ from mrcascade.prior_format import (
 from mrcascade.prior_level import LevelPrior, LevelSpec, LevelStatistics
 
 # What reading a document raises whose entries are missing, of another type or out of range.
-_MALFORMED = (AttributeError, KeyError, TypeError, ValueError, RuntimeError, ArithmeticError)
+_MALFORMED = (AttributeError, LookupError, TypeError, ValueError, RuntimeError, ArithmeticError)
 
 
 @dataclass
@@ -283,7 +284,7 @@ def _load_weights(path: Path, digest: str, expected: Mapping[str, Tensor]) -> di
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise MRCascadeError(f"{path}: weight file is missing; fetch the prior again")
     if file_sha256(path) != digest:
         raise MRCascadeError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -24,8 +25,12 @@ def bundled_priors() -> list[str]:
 def prior_folder(name_or_folder: str | Path) -> Path:
     """Folder of a bundled prior's name or of a path that holds ``prior.json``."""
     for candidate in (BUNDLED / str(name_or_folder), Path(name_or_folder)):
-        if (candidate / PRIOR_FILE).is_file():
-            return candidate
+        try:
+            if (candidate / PRIOR_FILE).is_file():
+                return candidate
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
     known = ", ".join(bundled_priors()) or "none"
     raise MRCascadeError(
         f"unknown prior {str(name_or_folder)!r}: not a folder with {PRIOR_FILE},"

@@ -134,6 +134,7 @@ def super_resolve(
     Raises MRCascadeError where measurement, operator, prior and settings do not fit together.
     """
     started = time.perf_counter()
+    _check_arguments(measurement, operator)
     stack = measurement[None] if measurement.ndim == 2 else measurement
     stack = stack.astype(np.result_type(stack, np.float32), copy=False)
     prior = as_prior(prior)
@@ -217,7 +218,7 @@ def resolve_settings(
     if steps is None:
         return settings
     if settings.steps is None:
-        raise MRCascadeError(f"mode {settings.name!r} takes one evaluation per level; drop --steps")
+        raise MRCascadeError(f"mode {settings.name!r} has no chain of steps; drop --steps")
     return replace(settings, steps=steps)
 
 
@@ -290,6 +291,25 @@ def _check_grids(plan: CascadePlan, prior: CascadePrior) -> None:
                 f"grid {task.level} would have {rows}x{cols} pixels and prior {prior.name!r} needs"
                 f" at least {prior.minimum_size} per side; take fewer grids"
             )
+
+
+def _check_arguments(measurement: np.ndarray, operator: LinearOperator) -> None:
+    if not isinstance(operator, LinearOperator):
+        raise MRCascadeError(
+            f"operator {operator!r}: give a measurement operator, such as"
+            " SeparableOperator.from_kernel('fourier', 4, (256, 256))"
+        )
+    if not isinstance(measurement, np.ndarray) or measurement.ndim not in (2, 3):
+        found = getattr(measurement, "shape", type(measurement).__name__)
+        raise MRCascadeError(f"measurement: expected (h, w) or (slices, h, w), got {found}")
+    if measurement.dtype.kind not in "biufc":
+        raise MRCascadeError(f"measurement: expected numbers, got values of {measurement.dtype}")
+    bad = int(np.count_nonzero(~np.isfinite(measurement)))
+    if bad:
+        raise MRCascadeError(
+            f"the measurement holds {bad} NaN or infinite pixel{'s' * (bad > 1)}; replace them (for"
+            " instance by 0)"
+        )
 
 
 def check_measurement(stack: np.ndarray, operator: LinearOperator, prior: CascadePrior) -> None:

@@ -286,7 +286,7 @@ def test_existing_and_overwritten_folders(tmp_path: Path, sr: Callable, capsys) 
     assert sr(folder, "--overwrite") == 2  # the folder holds something else
     assert (result(tmp_path) / "more.txt").read_text() == "of an older run"
     (result(tmp_path) / "more.txt").unlink()
-    assert sr(folder, "--overwrite") == 0
+    assert sr(folder, "--overwrite", "--seed", "1") == 0
     after = {p.name: p.read_bytes() for p in result(tmp_path).iterdir()}
     assert after.keys() == before.keys()
     assert after != before  # new UIDs

@@ -182,7 +182,7 @@ def test_a_header_that_promises_terabytes(nifti_file: Callable, ramp: Callable) 
 def test_text_posing_as_nifti(tmp_path: Path, content: bytes, packed: bool) -> None:
     path = tmp_path / ("a.nii.gz" if packed else "a.nii")
     path.write_bytes(gzip.compress(content) if packed else content)
-    refused(path, "is not a NIfTI file")
+    refused(path, "holds no NIfTI image")
 
 
 def test_a_file_of_the_right_header_size_but_no_nifti(tmp_path: Path) -> None:

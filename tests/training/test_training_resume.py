@@ -76,6 +76,7 @@ def test_killed_and_resumed_run_is_the_undisturbed_one(
     # What a kill can leave besides: a record and a snapshot newer than the checkpoint, half a
     # line and half a checkpoint.
     (tmp_path / ".level1.123.0.tmp.ckpt").write_bytes(b"half a checkpoint")
+    (tmp_path / ".level1-snapshot-7.123.0.tmp.safetensors").write_bytes(b"half a snapshot")
     late = tmp_path / f"level1-snapshot-{3 * TINY.batch + 1}.safetensors"
     shutil.copy(min(finished.glob("level1-snapshot-*")), late)
     with (tmp_path / "level1.jsonl").open("a") as log:

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from mrcascade import __version__
-from mrcascade.cli import cache, evaluate, info, reproduce, simulate, sr, train
-from mrcascade.errors import MRCascadeError
+from mrcascade.cli import cache, evaluate, info, reproduce, simulate, sr, terminal, train
+from mrcascade.faults import one_line, showing_tracebacks
+from mrcascade.printable import shortened
+from mrcascade.quiet import quiet_libraries
 
 COMMANDS = (sr, simulate, evaluate, reproduce, train, cache, info)
+_CLOSED_PIPE = 141  # what shells report of a command that SIGPIPE ended
+_SUBJECTS = ("inputs", "input", "what", "data")  # arguments that say what a command works on
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        terminal.problem(f"{shortened(message, 500)}; see {self.prog} --help")
+        raise SystemExit(2)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Write help or version; argparse would pass over an output that takes no more."""
+        for row in message.splitlines():
+            terminal.line(row)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every subcommand; imports nothing heavy."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="mrcascade",
         description="Super-resolution of MR images with scale-cascaded diffusion priors."
         " Research software; not for diagnosis.",
@@ -24,20 +41,52 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add_parser(subparsers)
+    for each in subparsers.choices.values():
+        each.add_argument(
+            "--debug",
+            action="store_true",
+            help="show tracebacks and other libraries' warnings, as with MRCASCADE_DEBUG=1",
+        )
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code.
 
-    1: some of several files failed; 2: bad input; 130: interrupted.
+    1: some of several files failed; 2: bad input, or any other error; 130: interrupted; 141: the
+    reader of the output went away.
     """
-    options = build_parser().parse_args(arguments)
     try:
-        return options.run(options) or 0
-    except MRCascadeError as error:
-        print(f"mrcascade: {error}", file=sys.stderr)
+        code = _run(arguments)
+        terminal.end()
+        return code
+    except terminal.OutputError as error:
+        if error.closed:
+            return _CLOSED_PIPE
+        terminal.problem(f"cannot write the output: {error.reason}; send it elsewhere")
         return 2
-    except KeyboardInterrupt:
-        print("mrcascade: interrupted", file=sys.stderr)
-        return 130
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        options = build_parser().parse_args(arguments)
+    except SystemExit:  # after an error or a help text
+        terminal.end()
+        raise
+    with showing_tracebacks(options.debug), quiet_libraries():
+        try:
+            return options.run(options) or 0
+        except KeyboardInterrupt:
+            terminal.problem("interrupted")
+            return 130
+        except Exception as error:
+            terminal.problem(one_line(error, _subject(options)))
+            return 2
+
+
+def _subject(options: argparse.Namespace) -> str:
+    """What a command works on, where that is one thing."""
+    found = next((v for name in _SUBJECTS if (v := getattr(options, name, None))), "")
+    if isinstance(found, list):
+        return str(found[0]) if len(found) == 1 else ""
+    return str(found)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcascade.cli import options
+from mrcascade.cli import options, terminal
 from mrcascade.errors import MRCascadeError
 
 if TYPE_CHECKING:
@@ -47,4 +47,4 @@ def run(arguments: argparse.Namespace) -> None:
         remove_leftovers([target])
     slices = sum(len(v.slices) for v in volumes)
     size = arguments.output.stat().st_size / 2**20
-    print(f"{arguments.output}: {slices} slices of {len(volumes)} files, {size:.1f} MiB")
+    terminal.line(f"{arguments.output}: {slices} slices of {len(volumes)} files, {size:.1f} MiB")

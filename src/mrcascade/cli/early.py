@@ -97,13 +97,13 @@ def _read_at_once(path: Path) -> bool:
     from mrcascade.io import SUFFIXES
 
     kind = next((k for e, k in SUFFIXES.items() if path.name.lower().endswith(e)), None)
-    return kind not in (None, "fastmri") and not path.is_dir()
+    return kind not in (None, "fastmri") and not os.path.isdir(path)
 
 
 def _check_place(folder: Path) -> None:
     """The nearest folder that exists must let us write; a file must not be in the way."""
     if folder.exists() and not folder.is_dir():
-        raise _cannot_write(folder, errno.EEXIST)
+        raise MRCascadeError(f"{folder} is a file; give the name of a folder")
     nearest = next((f for f in (folder, *folder.absolute().parents) if f.exists()), None)
     if nearest is not None and not nearest.is_dir():
         raise _cannot_write(folder, errno.ENOTDIR)

@@ -6,7 +6,7 @@ import argparse
 from contextlib import closing
 from typing import Any
 
-from mrcascade.cli import early, options
+from mrcascade.cli import early, options, terminal
 from mrcascade.cli.progress import ProgressBar
 
 
@@ -104,4 +104,4 @@ def run(arguments: argparse.Namespace) -> None:
     with closing(ProgressBar()) as bar:
         written = evaluate(job, arguments.output, say=bar.say, progress=bar.counting)
     for path in written:
-        print(path)
+        terminal.line(str(path))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from mrcascade.cli import options
+from mrcascade.cli import options, terminal
 from mrcascade.errors import MRCascadeError
 from mrcascade.prior_format import (
     BUNDLED,
@@ -42,12 +43,13 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.what is None:
-        print("\n".join(describe_prior(prior_folder(name))[0] for name in bundled_priors()))
+        for name in bundled_priors():
+            default = " (default)" * (name == options.DEFAULT_PRIOR)
+            terminal.line(describe_prior(prior_folder(name))[0] + default)
         return 0
     path = Path(arguments.what)
-    if arguments.what in bundled_priors() or (path / PRIOR_FILE).is_file():
-        print("\n".join(describe_prior(prior_folder(arguments.what))))
-        return 0
+    if arguments.what in bundled_priors() or os.path.isfile(path / PRIOR_FILE):
+        return _print(describe_prior(prior_folder(arguments.what)))
     if not path.exists():
         raise MRCascadeError(
             f"{arguments.what}: neither a prior (bundled: {', '.join(bundled_priors()) or 'none'})"
@@ -55,7 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if path.is_dir() and arguments.series is None and (images := _images_in(path)):
         return _list_folder(path, images)
-    print("\n".join(describe_input(path, arguments.series)))
+    return _print(describe_input(path, arguments.series))
+
+
+def _print(lines: Iterable[str]) -> int:
+    for line in lines:
+        terminal.line(line)
     return 0
 
 
@@ -84,7 +91,7 @@ def describe_prior(folder: Path) -> list[str]:
                 f" {_network(level['networks'])},"
                 f" {training.get('images', '?')} training patches"
             )
-    except (KeyError, TypeError, OSError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, OSError) as error:
         raise MRCascadeError(f"{folder / PRIOR_FILE}: not a complete prior ({error})") from error
     return lines
 
@@ -152,13 +159,13 @@ def _list_folder(folder: Path, images: list[Path]) -> int:
             with open_source(path) as source:
                 size = " x ".join(map(str, source.shape))
                 planes = describe_planes(source, choose_planes(source))
-                print(f"{name}: {', '.join([size, *_voxel_size(source), planes])}")
+                terminal.line(f"{name}: {', '.join([size, *_voxel_size(source), planes])}")
         except MRCascadeError as error:
-            print(f"mrcascade: {error}", file=sys.stderr)
+            terminal.problem(str(error))
             code = 1
     found = find_below(folder, tuple(SUFFIXES))
     for series in found.series:
-        print(series.describe())
+        terminal.line(series.describe())
     _note(found)
     return 1 if found.damaged else code
 
@@ -166,9 +173,9 @@ def _list_folder(folder: Path, images: list[Path]) -> int:
 def _note(found: Found) -> None:
     """Say which files are in no series that was found, and why."""
     for one in found.damaged:
-        print(f"mrcascade: {one.error}", file=sys.stderr)
+        terminal.problem(str(one.error))
     for line in found.notes():
-        options.note(line)
+        terminal.note(line)
 
 
 def describe_image(image: Input) -> list[str]:

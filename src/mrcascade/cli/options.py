@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
+from mrcascade.cli import terminal
 from mrcascade.errors import MRCascadeError
 
-_DEFAULT_PRIOR = "mr-small"
+DEFAULT_PRIOR = "mr-small"
 KERNELS = ("fourier", "area", "bicubic", "gaussian")
 # Of --steps and --samples, which are a few hundred; more would only fill the memory.
 LARGEST_COUNT = 100_000
@@ -34,14 +34,9 @@ def acquired_matrix(text: str) -> str | tuple[int, int]:
     if text == "auto":
         return text
     parts = text.split(",")
-    if len(parts) != 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
+    if len(parts) != 2 or not all(p.isdecimal() and int(p) > 0 for p in parts):
         raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor two sizes such as 256,210")
     return int(parts[0]), int(parts[1])
-
-
-def note(line: str) -> None:
-    """Print what is worth knowing and no error."""
-    print(f"mrcascade: note: {line}", file=sys.stderr)
 
 
 def add_output(parser: argparse.ArgumentParser, what: str, file: bool = False) -> None:
@@ -144,7 +139,7 @@ def add_noise(parser: argparse.ArgumentParser, default: float | None, extra: str
 
 def add_prior(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--prior", default=_DEFAULT_PRIOR, metavar="NAME|DIR", help="default: %(default)s"
+        "--prior", default=DEFAULT_PRIOR, metavar="NAME|DIR", help="default: %(default)s"
     )
 
 
@@ -218,7 +213,7 @@ def resolve_precision(asked: str, device: str) -> str:
     from mrcascade.precision import computes_in_bfloat16, resolve_precision
 
     if asked == "bfloat16" and not computes_in_bfloat16(device):
-        note(
+        terminal.note(
             f"{device} has no instructions for bfloat16, which makes it much slower than float32;"
             " --precision auto takes it only where it is faster"
         )
@@ -232,8 +227,8 @@ def resolve_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=name).cpu()  # which the device "meta" cannot
+    except Exception as error:  # a backend that is not installed may fail in any way
         raise MRCascadeError(f"--device {name}: not usable here; try --device cpu") from error
     return name
 
@@ -271,7 +266,7 @@ def axes(text: str) -> str:
 
 def whole(text: str) -> int:
     """A whole number of at least 0."""
-    if not text.isdigit():
+    if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
     return int(text)
 

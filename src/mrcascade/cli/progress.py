@@ -7,6 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from mrcascade.cli import terminal
 from mrcascade.duration import clock
 
 # Between two lines: a log of ten minutes gets 20 of them, one of ten hours about 100.
@@ -24,7 +25,7 @@ class ProgressBar:
     def __init__(self, unit: str = "slices", fractions: bool = False) -> None:
         """unit: what is counted. fractions: whether part of one shows in the count."""
         self._unit, self._digits = unit, ".1f" if fractions else ".0f"
-        self._terminal = sys.stderr.isatty()
+        self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._bar: Any = None
         self._begun: float | None = None  # when the first piece began
         self._line_due = 0.0
@@ -44,7 +45,7 @@ class ProgressBar:
                 total=total,
                 initial=done,
                 unit=self._unit,
-                desc=f"{name}: " if name else "",
+                desc=terminal.showable(f"{name}: ", sys.stderr) if name else "",
                 bar_format=_BAR.replace("{DIGITS}", self._digits),
                 smoothing=0,  # what is counted differs in cost, so the whole run is averaged
                 miniters=0,  # also where only the text moves
@@ -55,10 +56,10 @@ class ProgressBar:
     def at(self, done: float, text: str = "") -> None:
         """Show that ``done`` units are there; ``text`` says more."""
         if self._bar is not None:
-            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.set_postfix_str(terminal.showable(text, sys.stderr), refresh=False)
             self._bar.update(done - self._bar.n)
         elif (now := monotonic()) >= self._line_due:
-            print(self._line(done, text), file=sys.stderr, flush=True)
+            terminal.tell(self._line(done, text))
             assert self._begun is not None
             self._line_due = now + max(LINE_SECONDS, LINE_SHARE * (now - self._begun))
 
@@ -88,9 +89,10 @@ class ProgressBar:
     def say(self, line: str) -> None:
         """Print a line of output."""
         if self._bar is None:
-            print(line, flush=True)
-        else:
-            self._bar.write(line)  # a plain line into a running bar would tear it
+            terminal.line(line)
+            return
+        with self._bar.external_write_mode():  # a plain line into a running bar would tear it
+            terminal.line(line)
 
     def close(self) -> None:
         """End the bar, if there is one."""

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from mrcascade.cli import early, options
+from mrcascade.cli import early, options, terminal
 from mrcascade.cli.progress import ProgressBar
 
 
@@ -70,4 +70,4 @@ def run(arguments: argparse.Namespace) -> None:
             progress=bar.counting,
         )
     for path in written:
-        print(path)
+        terminal.line(str(path))

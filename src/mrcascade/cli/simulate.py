@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mrcascade.cli import early, options
+from mrcascade.cli import early, options, terminal
 from mrcascade.factors import factor_label
 
 
@@ -49,8 +49,8 @@ def run(arguments: argparse.Namespace) -> None:
     )
     source = arguments.input
     if format_of(source) == "dicom":
-        source = only_series(source, arguments.series, options.note)
+        source = only_series(source, arguments.series, terminal.note)
     elif job.complex:
         source = pair_of(source) or source
-    for path in simulate_file(source, arguments.output, job, say=print):
-        print(path)
+    for path in simulate_file(source, arguments.output, job, say=terminal.line):
+        terminal.line(str(path))

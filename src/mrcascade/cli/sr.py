@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -11,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcascade.cli import early, options
+from mrcascade.cli import early, options, terminal
 from mrcascade.cli.progress import ProgressBar
 from mrcascade.duration import rounded
 from mrcascade.errors import MRCascadeError
 from mrcascade.factors import factor_label
+from mrcascade.faults import naming
 from mrcascade.modes import MODES, default_mode
 from mrcascade.settings import read_mode
 
@@ -140,11 +140,11 @@ def run(arguments: argparse.Namespace) -> int:
     prior = CascadePrior.from_pretrained(arguments.prior, device, precision)
     check_job(prior, job)
     if job.mode is None and job.samples > 1:
-        print(
+        terminal.line(
             f"mode {default_mode(job.samples)}, for --samples {job.samples}; --mode names another"
         )
     chosen = arguments.series, arguments.bids_filter
-    items = find_inputs(arguments.inputs, *chosen, prior.channels, options.note)
+    items = find_inputs(arguments.inputs, *chosen, prior.channels, terminal.note)
     check_dataset(items, arguments.output)
     job = replace(job, deidentify=_pseudonyms(arguments))
     check_names(items, arguments.output, job)
@@ -207,15 +207,15 @@ def each(items: Sequence[Item], work: Callable[[Item], None]) -> int:
 
     0: all were done; 1: some; 2: none. The only file's error is raised.
     """
-    if len(items) == 1:
-        work(items[0])
-        return 0
     failed = []
     for item in items:
         try:
-            work(item)
+            with naming(str(item)):
+                work(item)
         except MRCascadeError as error:
-            print(f"mrcascade: {error}", file=sys.stderr)
+            if len(items) == 1:
+                raise
+            terminal.problem(str(error))
             failed.append(item)
     return _failures(failed, len(items))
 
@@ -224,7 +224,7 @@ def _failures(failed: Sequence[Item], count: int) -> int:
     """Name the inputs that failed; the exit code."""
     if failed:
         names = ", ".join(map(str, failed))
-        print(f"mrcascade: {len(failed)} of {count} files failed: {names}", file=sys.stderr)
+        terminal.problem(f"{len(failed)} of {count} files failed: {names}")
     return 0 if not failed else 2 if len(failed) == count else 1
 
 
@@ -251,7 +251,7 @@ def _restore(batch: Batch) -> list[Done]:
                 ended = f"{count - rest.files}/{count} {done.item.name}"
                 bar.say(f"{ended}: {done.status}, {done.seconds:.1f} s")
             if done.error and count > 1:
-                print(f"mrcascade: {done.error}", file=sys.stderr)
+                terminal.problem(done.error)
 
         return batch.run(begin=begin, end=end)
 
@@ -288,12 +288,13 @@ def _report(results: Sequence[Done]) -> int:
         if done.error is not None:
             raise MRCascadeError(done.error)
         for path in done.outputs:
-            print(path)
+            terminal.line(str(path))
         return 0
     counts = Counter(done.status for done in results)
     seconds = sum(done.seconds for done in results)
     parts = [f"{counts[s]} {s}" for s in ("done", "skipped", "failed") if counts[s]]
-    print(f"{len(results)} files: {', '.join(parts) or 'none for this part'}; {seconds:.1f} s")
+    ended = ", ".join(parts) or "none for this part"
+    terminal.line(f"{len(results)} files: {ended}; {seconds:.1f} s")
     return _failures([done.item for done in results if done.status == "failed"], len(results))
 
 
@@ -304,7 +305,9 @@ def _estimating(batch: Batch) -> Callable[[Item], None]:
 
     def work(item: Item) -> None:
         job = batch.to_do(item)
-        done = f"{item}: already done"
-        print(done if job is None else estimator.file(item, batch.output, job.overwrite))
+        if job is None:
+            terminal.line(f"{item}: already done")
+        else:
+            terminal.line(str(estimator.file(item, batch.output, job.overwrite)))
 
     return work

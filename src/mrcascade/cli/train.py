@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from mrcascade.cli import early, options
+from mrcascade.cli import early, options, terminal
 from mrcascade.cli.progress import ProgressBar
 from mrcascade.errors import MRCascadeError
 from mrcascade.prior_format import prior_folder
@@ -118,9 +118,11 @@ def run(arguments: argparse.Namespace) -> None:
             complex_kspace=arguments.complex,
         )
     if folder is None:
-        print("some levels are not trained to their end yet; the prior is written when all are")
+        terminal.line(
+            "some levels are not trained to their end yet; the prior is written when all are"
+        )
     else:
-        print(folder)
+        terminal.line(str(folder))
 
 
 def _levels(text: str | None) -> list[int] | None:

@@ -27,6 +27,7 @@ from mrcascade.evaluation.job import Evaluation, Surveyed, averaged_samples, fac
 from mrcascade.evaluation.lpips import LPIPS
 from mrcascade.evaluation.methods import Context, Method, Reconstruction
 from mrcascade.evaluation.metrics import complex_metrics, slice_metrics, spread_skill
+from mrcascade.faults import naming
 from mrcascade.intensity import body_of
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior import CascadePrior
@@ -85,7 +86,11 @@ class Bench:
 
     def run(self, unit: Unit, tick: Tick) -> Scored:
         """Restore and score; ``tick`` hears of every network evaluation. Raises MRCascadeError
-        for a file that cannot be measured."""
+        for a file that cannot be measured or restored."""
+        with naming(unit.file):
+            return self._run(unit, tick)
+
+    def _run(self, unit: Unit, tick: Tick) -> Scored:
         case, job = self._opened(unit.file), self._job
         rows = np.searchsorted(case.truth.kept, unit.numbers)
         context = Context(

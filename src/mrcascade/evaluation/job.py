@@ -16,6 +16,7 @@ from mrcascade.evaluation.lpips import MINIMUM_SIZE, LPIPSFiles
 from mrcascade.evaluation.methods import CASCADE, Method, choose_methods
 from mrcascade.evaluation.metrics import SSIM_WINDOW, comparable
 from mrcascade.factors import check_factor
+from mrcascade.faults import naming
 from mrcascade.prior import CascadePrior
 from mrcascade.prior_format import check_maximum, prior_folder
 from mrcascade.restore import check_measurement, make_plan
@@ -128,7 +129,10 @@ def survey_files(
     """Read every file once before the work, so that what cannot be evaluated is known at the
     start; with ``anatomy_slices`` that many slices of each anatomy are drawn, fewer where there
     are no more, and files without any drop out."""
-    found = [survey_file(file, job, recipes, weights) for file in files]
+    found = []
+    for file in files:
+        with naming(file.name):
+            found.append(survey_file(file, job, recipes, weights))
     if job.anatomy_slices is None:
         return found
     drawn: list[Surveyed] = []

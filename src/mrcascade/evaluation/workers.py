@@ -5,17 +5,21 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from typing import Any
 
 import torch
 
+from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.bench import Bench, Scored, Unit
 from mrcascade.evaluation.figure import Picture
 from mrcascade.evaluation.job import Evaluation, Surveyed, checked_methods, load_priors
 from mrcascade.evaluation.lpips import LPIPS, find_weights
+from mrcascade.faults import one_line
+from mrcascade.quiet import quiet_process
 
-_bench: Bench  # of a worker process, made when it starts
+_bench: Bench | MRCascadeError  # of a worker process, made when it starts
 
 
 def threads_per_worker(job: Evaluation) -> int:
@@ -40,6 +44,11 @@ def run_in_workers(
     try:
         for future in as_completed([pool.submit(_run, unit) for unit in units]):
             yield future.result()
+    except BrokenProcessPool as error:
+        raise MRCascadeError(
+            "a worker process came to its end, perhaps for lack of memory; repeat the command to go"
+            " on, with fewer --workers"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -59,13 +68,19 @@ def _begin(
     numbers: Any,
 ) -> None:
     global _bench
-    torch.set_num_threads(threads)
-    if job.device == "cuda":
-        job = replace(job, device=f"cuda:{numbers.get() % torch.cuda.device_count()}")
-    _bench = make_bench(job, survey, pictures)
+    quiet_process()
+    try:
+        torch.set_num_threads(threads)
+        if job.device == "cuda":
+            job = replace(job, device=f"cuda:{numbers.get() % torch.cuda.device_count()}")
+        _bench = make_bench(job, survey, pictures)
+    except Exception as error:  # the pool would only say that the process came to its end
+        _bench = MRCascadeError(one_line(error))
 
 
 def _run(unit: Unit) -> Scored:
+    if isinstance(_bench, MRCascadeError):
+        raise _bench
     return _bench.run(unit, _silent)
 
 

@@ -20,7 +20,7 @@ from mrcascade.io.bids import (
     write_bids_root,
 )
 from mrcascade.io.blocks import Axes, Block, SliceStore, StackOrder, file_blocks
-from mrcascade.io.derivation import NOTICE, Derivation
+from mrcascade.io.derivation import NOTICE, Derivation, identity_of
 from mrcascade.io.dicom import (
     ALL_SERIES,
     Found,
@@ -126,6 +126,7 @@ __all__ = [
     "find_series",
     "format_of",
     "from_slices",
+    "identity_of",
     "images_below",
     "inherited_metadata",
     "input_files",

@@ -101,7 +101,7 @@ def _parsed(head: bytes, path: Path) -> Any:
     if size is None:
         sizes = [int.from_bytes(head[:4], order) for order in ("little", "big")]
         if not any(size in kinds for size in sizes):
-            raise MRCascadeError(f"{path} is not a NIfTI file; convert it to NIfTI first")
+            raise MRCascadeError(f"{path} holds no NIfTI image, whatever its name says; convert it")
         raise _unusable(path, "its magic is not that of NIfTI: Analyze 7.5, truncated or damaged")
     if len(head) < size:
         raise truncated(path, len(head), _SMALLEST_OFFSET[size])

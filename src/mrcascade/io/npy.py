@@ -61,13 +61,20 @@ def _header(stream: InputStream) -> tuple[tuple[int, ...], bool, np.dtype]:
             f"{stream.path} is not a NumPy .npy file; save it again with numpy.save"
         )
     file: Any = stream
+    major = start[len(_MAGIC)] if len(start) > len(_MAGIC) else 0
+    if major not in (1, 2, 3):
+        raise _damaged(stream.path)
     try:
         # Versions 2 and 3 differ in the encoding of field names only, and fields are refused.
-        if start[len(_MAGIC) :] == b"\x01\x00":
-            return np.lib.format.read_array_header_1_0(file)
-        return np.lib.format.read_array_header_2_0(file)
-    except (ValueError, EOFError, MemoryError, OverflowError) as error:
+        if major == 1:
+            found = np.lib.format.read_array_header_1_0(file)
+        else:
+            found = np.lib.format.read_array_header_2_0(file)
+    except Exception as error:  # NumPy parses the header as Python code, which fails in many ways
         raise _damaged(stream.path) from error
+    if min(found[0], default=0) < 0:
+        raise _damaged(stream.path)
+    return found
 
 
 def _damaged(path: Path) -> MRCascadeError:

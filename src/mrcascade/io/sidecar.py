@@ -99,8 +99,12 @@ def whole_size(value: Any, least: int = 1) -> int | None:
 
 
 def _finite(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def _pair(value: Any) -> list[Any]:

@@ -17,6 +17,7 @@ from mrcascade.io.dicom.pixels import open_pixels, series_sha256
 from mrcascade.io.pair import Pair, combined_digest, is_phase, open_pair
 from mrcascade.io.raw import RawPixels
 from mrcascade.io.stream import bytes_sha256, open_stream
+from mrcascade.quiet import quiet_decoders
 
 Input = Path | Series | Pair
 
@@ -144,7 +145,9 @@ def open_source(
         else:
             assert isinstance(image, Path)  # a series is of the kind "dicom"
             path = image
-            raw = _OPENERS[kind](stack.enter_context(open_stream(path)))
+            stream = stack.enter_context(open_stream(path))
+            with quiet_decoders():  # libtiff
+                raw = _OPENERS[kind](stream)
         _check_shape(path, raw.shape)
         yield Source(path, kind, raw)
 

@@ -17,6 +17,13 @@ class UNetConfig:
     attention: tuple[int, ...] = ()  # indices of resolutions with self-attention, 0 = finest
     stem: int = 1  # space-to-depth factor before the first and after the last convolution
 
+    def __post_init__(self) -> None:
+        counts = (self.channels, self.stem, *self.multipliers)
+        if not self.multipliers or min(counts) < 1 or self.blocks < 0:
+            raise ValueError(f"no U-Net has these sizes: {self}")
+        if not set(self.attention) <= set(range(len(self.multipliers))):
+            raise ValueError(f"attention at resolutions that the U-Net lacks: {self.attention}")
+
     @property
     def multiple(self) -> int:
         """Image sides are padded to a multiple of this inside the network."""
@@ -30,6 +37,10 @@ class MeanConfig:
     channels: int
     blocks: int
     stem: int = 2
+
+    def __post_init__(self) -> None:
+        if min(self.channels, self.stem) < 1 or self.blocks < 0:
+            raise ValueError(f"no regression network has these sizes: {self}")
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,9 @@ def zero_level(stack: Sequence[np.ndarray] | np.ndarray) -> float:
     air = np.concatenate([i[m] for i, m in zip(slices, places.air, strict=True)])
     least = min(float(image.min()) for image in slices)
     span = max(float(image.max()) for image in slices) - least
-    background = abs(least) > NEGLIGIBLE * span and _is_background(slices, least)
+    background = _is_background(slices, least)
+    if background and abs(least) <= NEGLIGIBLE * span:
+        return 0.0
     if not air.size:
         return least if background else 0.0
     if _noise_around_zero(slices, places):

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from mrcascade import __version__
 from mrcascade.errors import MRCascadeError
+from mrcascade.faults import naming
 from mrcascade.io import (
     NOTICE,
     atomic_output,
@@ -19,9 +20,11 @@ from mrcascade.io import (
     camel_keys,
     ending_of,
     input_sha256,
+    remove_leftovers,
     write_bids_root,
     write_document,
 )
+from mrcascade.outputs import only_writer
 from mrcascade.pipeline.common import (
     Item,
     Report,
@@ -37,6 +40,7 @@ from mrcascade.samplers import same_record
 
 Status = Literal["done", "skipped", "failed"]
 _RECORD = "Record of mrcascade sr."  # how its description begins
+_RECORD_SECONDS = 60.0  # in which another job has surely written its record
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,8 @@ class Batch:
             started = time.monotonic()
             done = Done(item, "done", 0.0)
             try:
-                done.status, done.outputs = self._file(item, _noting(done, say), progress)
+                with naming(str(item)):
+                    done.status, done.outputs = self._file(item, _noting(done, say), progress)
             except MRCascadeError as error:
                 done.status, done.error = "failed", str(error)
             done.seconds = time.monotonic() - started
@@ -168,6 +173,8 @@ class Batch:
         ]
         if found != source:
             different.append("input")
+        if len(different) > 1 and "sampler" in different:  # which follows from the others
+            different.remove("sampler")
         missing = [t.name for t in targets.values() if not t.exists()]
         if different or missing:
             reason = (
@@ -213,8 +220,11 @@ class Batch:
             "Request": sr_request(self.prior, self.job),
             "Results": [self._described(done) for done in self.results],
         }
-        with atomic_output(self.output / self.part.record_name, overwrite=True) as path:
-            write_document(path, document)
+        target = self.output / self.part.record_name
+        with only_writer(target, _RECORD_SECONDS):
+            with atomic_output(target, overwrite=True) as path:
+                write_document(path, document)
+            remove_leftovers([target])
 
     def _described(self, done: Done) -> dict[str, Any]:
         outputs = [path.relative_to(self.output).as_posix() for path in done.outputs]

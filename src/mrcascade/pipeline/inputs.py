@@ -68,7 +68,7 @@ def find_inputs(
     found: dict[object, Item] = {}
     single: dict[str, Path] = {}  # DICOM files
     for path in _listed(named):
-        if path.is_dir():
+        if os.path.isdir(path):  # False where it cannot be looked up: it fails by itself
             items = _in_dataset(path, selection, channels) if series is None else []
             images = [] if items else _in_folder(path, series, channels, note)
             items += [_mirrored(image, path) for image in images]
@@ -103,7 +103,7 @@ def check_names(items: Sequence[Item], output: Path, job: SuperResolution) -> No
     for item in items:
         try:
             targets = sr_targets(item, output, job)
-        except MRCascadeError:
+        except (MRCascadeError, OSError):
             continue
         for target in targets.values():
             if target in makers:
@@ -165,7 +165,7 @@ def _listed(named: Sequence[Path]) -> list[Path]:
 def _is_single_dicom(path: Path) -> bool:
     try:
         return format_of(path) == "dicom"
-    except MRCascadeError:
+    except (MRCascadeError, OSError):
         return False  # whatever opens it will say what is wrong
 
 
@@ -227,6 +227,8 @@ def _in_list(path: Path) -> list[Path]:
             f"{path}: not a readable list; write one path per line as UTF-8 text"
         ) from error
     names = [line for line in lines if line and not line.startswith("#")]
+    if any("\0" in name for name in names):
+        raise MRCascadeError(f"{path}: not a list; write one path per line as UTF-8 text")
     if not names:
         raise MRCascadeError(f"{path} names no file; write one path per line")
     return [path.parent / name for name in names]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from mrcascade.io import (
     atomic_outputs,
     display_of,
     format_of,
+    identity_of,
     inherited_metadata,
     input_files,
     kept_metadata,
@@ -158,11 +159,12 @@ def publish(
         affine = resampled_affine(
             affine, geometry.axes, job.kernel, operator.out_shape, operator.in_shape
         )
+    identity = identity_of(sidecar)
     with atomic_outputs(list(targets.values()), job.overwrite) as temporaries:
         places = dict(zip(targets, temporaries, strict=True))
         for key, store in stores.items():
             window = (0.0, store.extremes[1]) if key == "std" else intensity.window
-            made = derivation_of(job, key, window, prior.name)
+            made = replace(derivation_of(job, key, window, prior.name), identity=identity)
             facts = {"Description": f"{made.text}. {NOTICE}", "Resolution": sidecar["Resolution"]}
             ends = store.extremes
             for place, kind, fetch in _parts(key, store, places):

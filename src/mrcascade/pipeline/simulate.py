@@ -30,6 +30,7 @@ from mrcascade.io import (
     describe_planes,
     format_of,
     from_slices,
+    identity_of,
     input_files,
     input_path,
     named_output,
@@ -141,7 +142,8 @@ def _measure(
         **{k: v for k, v in asdict(job).items() if k not in ("overwrite", "axes", "format")},
         "Software": [{"Name": "mrcascade", "Version": __version__}],
     }
-    made = Derivation(label, f"simulated measurement, {operator.name}", intensity.window)
+    text = f"simulated measurement, {operator.name}"
+    made = Derivation(label, text, intensity.window, identity=identity_of(sidecar))
     result = image.with_data(from_slices(low, image, axes), affine)
     if format_of(targets[0]) == "nifti":  # which can say itself what its slices are
         result = with_slice_axis(result, _across(image, axes))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mrcascade.io import remove_leftovers
+from mrcascade.atomic import left_targets, remove_leftovers
 from mrcascade.outputs import begin_record, check_record, refuse_strangers
 from mrcascade.prior_format import PRIOR_FILE, read_document
 from mrcascade.training.level import checkpoint_file, read_checkpoint
@@ -44,6 +46,12 @@ def begin_run(output: Path, wanted: Sequence[int], levels: int, resume: bool) ->
         patterns = [_snapshots(level) for level in range(1, levels + 1)]
         begin_record(output, RECORD_FILE, [*_names(output, levels), *patterns])
     remove_leftovers(of(output, level) for level in wanted for of in (checkpoint_file, log_file))
+    snapshots = [fnmatch.translate(_snapshots(level)) for level in wanted]
+    remove_leftovers(
+        path for path in left_targets(output) if any(re.match(s, path.name) for s in snapshots)
+    )
+    if len(wanted) == levels:  # else others may be drawing it
+        remove_leftovers([output / PLOT_FILE])
 
 
 def _names(output: Path, levels: int) -> list[str]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mrcascade.denoiser import LevelNetworks
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import output_folders
+from mrcascade.io import output_folders, remove_leftovers
 from mrcascade.networks import network_preset
 from mrcascade.outputs import only_writer, refuse_inputs
 from mrcascade.prior import CascadePrior, read_prior, write_prior
@@ -261,6 +261,8 @@ def export(
             provenance=provenance,
             sampling=sampling,
         )
+        weights = [f"level{level}.safetensors" for level in range(1, config.levels + 1)]
+        remove_leftovers(folder / name for name in (*weights, PRIOR_FILE))
     return folder
 
 

@@ -69,7 +69,8 @@ def write_bids_root(dataset: Dataset, output: Path) -> None:
     missing = [name for name in texts if not os.path.lexists(output / name)]
     with atomic_outputs([output / name for name in missing], overwrite=True) as temporaries:
         for name, temporary in zip(missing, temporaries, strict=True):
-            temporary.write_text(texts[name])
+            # A lone surrogate, which JSON can hold, has no UTF-8.
+            temporary.write_text(texts[name], encoding="utf-8", errors="backslashreplace")
 
 
 def _description(dataset: Dataset, output: Path) -> dict[str, Any]:

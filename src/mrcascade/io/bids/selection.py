@@ -108,4 +108,4 @@ def _value(name: str, value: Any, where: str) -> str:
 
 
 def _comparable(key: str, value: str | None) -> str | int | None:
-    return int(value) if key in COUNTED and value is not None and value.isdigit() else value
+    return int(value) if key in COUNTED and value is not None and value.isdecimal() else value

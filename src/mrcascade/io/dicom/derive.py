@@ -1,6 +1,5 @@
 """The header of a derived image, made from that of its source (PS3.3 C.7.6.1, C.7.6.16, C.12.1)."""
 
-import datetime
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,12 +29,15 @@ _STALE = (
     "DigitalSignaturesSequence",
     "MACParametersSequence",
     "InstanceCreatorUID",
+    "InstanceCreationDate",
+    "InstanceCreationTime",
     "ReferencedImageRealWorldValueMappingSequence",
 )
 # Commands and the meta header come before, pixels and what signs or pads them after.
 _FIRST_GROUP, _PIXEL_GROUP = 0x0008, 0x7FE0
 _OVERLAYS, _CURVES = range(0x6000, 0x6100), range(0x5000, 0x5100)
 _LARGEST_NUMBER = 2**31 - 1
+_NO_DATE = ("19000101", "000000")
 _SERIES_STEP = 100  # series 5 leads to 501, 502, ...
 
 
@@ -58,7 +60,6 @@ class SeriesFacts:
     """What the files of one derived series share. uid: of the new series."""
 
     uid: str
-    now: datetime.datetime
     derivation: Derivation
     grid: NewGrid
     storage: Storage
@@ -67,7 +68,8 @@ class SeriesFacts:
 def derived_header(source: Any, facts: FileFacts, series: SeriesFacts, instance: int) -> Any:
     """Turn a parsed dataset, in place, into the header of the image derived from it.
 
-    instance: the InstanceNumber, where the source has none. Returns the dataset, without pixels.
+    instance: number of the file in the series, from 1; the InstanceNumber, where the source has
+    none. Returns the dataset, without pixels.
     """
     dataset = source
     _drop_stale(dataset)
@@ -107,7 +109,8 @@ def _identify(dataset: Any, facts: FileFacts, series: SeriesFacts, instance: int
 
     label = series.derivation.label
     dataset.SOPClassUID = facts.sop_class
-    dataset.SOPInstanceUID = generate_uid()
+    # Where the series is the same once more, so are its images.
+    dataset.SOPInstanceUID = generate_uid(entropy_srcs=[series.uid, str(instance)])
     dataset.SeriesInstanceUID = series.uid
     dataset.SeriesDescription = f"{_latin(facts.description, 64 - len(label) - 1)} {label}".strip()
     if series.derivation.pseudonyms is not None:
@@ -117,9 +120,9 @@ def _identify(dataset: Any, facts: FileFacts, series: SeriesFacts, instance: int
         dataset.SeriesNumber = own if 0 <= own <= _LARGEST_NUMBER else facts.number
     if number(dataset, "InstanceNumber") is None:
         dataset.InstanceNumber = instance
-    date, time = series.now.strftime("%Y%m%d"), series.now.strftime("%H%M%S")
-    dataset.ContentDate = dataset.InstanceCreationDate = date
-    dataset.ContentTime = dataset.InstanceCreationTime = time
+    # No time of the run is told: one UID must not stand for files that differ.
+    if "PerFrameFunctionalGroupsSequence" in dataset and not dataset.get("ContentDate"):
+        dataset.ContentDate, dataset.ContentTime = _NO_DATE  # which enhanced images must have
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = UID(facts.sop_class)
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
@@ -279,7 +282,6 @@ def _contribute(dataset: Any, series: SeriesFacts) -> None:
     software.PurposeOfReferenceCodeSequence = [_code("109103", "Modifying Equipment")]
     software.Manufacturer = software.ManufacturerModelName = "mrcascade"
     software.SoftwareVersions = __version__
-    software.ContributionDateTime = series.now.strftime("%Y%m%d%H%M%S")
     software.ContributionDescription = f"prior {prior}" if prior else series.derivation.label
     earlier = list(dataset.get("ContributingEquipmentSequence") or [])
     dataset.ContributingEquipmentSequence = [*earlier, software]

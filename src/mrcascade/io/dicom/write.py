@@ -1,6 +1,6 @@
 """A derived series written as a folder of files, one per file of the source."""
 
-import datetime
+import hashlib
 import io
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -66,8 +66,6 @@ def _series_facts(
     storage: Storage,
     derivation: Derivation,
 ) -> SeriesFacts:
-    from pydicom.uid import generate_uid
-
     old = series.stack
     scale = np.divide(old.shape[:2], shape[:2])
     shift = np.zeros(3)
@@ -76,8 +74,23 @@ def _series_facts(
         scale = np.divide(*lengths)
         shift = _RAS_TO_LPS @ (affine[:3, 3] - old.affine[:3, 3])
     grid = NewGrid(shape[1], shape[0], (scale[1], scale[0]), tuple(map(float, shift)))
-    now = datetime.datetime.now()
-    return SeriesFacts(generate_uid(), now, derivation, grid, storage)
+    return SeriesFacts(_series_uid(series, derivation), derivation, grid, storage)
+
+
+def _series_uid(series: Series, derivation: Derivation) -> str:
+    """The UID of the new series, the same one where the same work is done on the same images."""
+    from pydicom.uid import generate_uid
+
+    if not derivation.identity:
+        return str(generate_uid())
+    instances = {file.file: file.instance for file in series.files}
+    frames = [f"{instances[frame.file]} {frame.index}" for frame in series.stack.frames]
+    # Several series may share a file, and then have its hash in common.
+    told = "\n".join([derivation.identity, derivation.label, series.uid, *frames])
+    digest = hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()
+    if derivation.pseudonyms is not None:
+        digest = derivation.pseudonyms.digest(f"series {digest}")
+    return str(generate_uid(entropy_srcs=[digest]))
 
 
 def _numbers(series: Series) -> dict[tuple[Any, int], int]:
