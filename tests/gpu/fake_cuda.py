@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from tests.conftest import SINGLE, write_random_prior
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -26,7 +27,6 @@ from mrcascade.networks import network_preset
 from mrcascade.operators import separable
 from mrcascade.restore import make_plan, resolve_settings
 from mrcascade.samplers import NoiseSource, reconstruct
-from tests.conftest import SINGLE, write_random_prior
 
 SIDE = 32
 STEPS = 6

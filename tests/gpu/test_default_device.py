@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.conftest import SINGLE, write_random_prior
 
 from mrcascade import SeparableOperator, super_resolve
 from mrcascade.noise_estimate import estimate_noise
 from mrcascade.operators import CallableOperator, squared_norm
-from tests.conftest import SINGLE, write_random_prior
 
 
 @pytest.fixture

@@ -172,7 +172,7 @@ def test_what_is_faint_or_empty_or_not_a_number(images: np.ndarray) -> None:
         residual = np.array([1e-7, 0.1 if faint else np.nan])
         check_exact(residual, y, images * 1e-6, operator, "cuda")
     check_exact(np.array([0.9 * EXACT] * 2), y, images * 0, operator, "cuda")
-    with pytest.raises(MRCascadeError, match="1 of 2 results .* nan .* --precision float32"):
+    with pytest.raises(MRCascadeError, match=r"1 of 2 results .* nan .* --precision float32"):
         check_exact(np.array([np.nan, 0.0]), y, images, operator, "cuda")
 
 
