@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mrcascade.device_errors import lacks_memory, no_memory
 from mrcascade.devices import free_bytes, release_cache
+from mrcascade.errors import MRCascadeError
 from mrcascade.networks import UNetConfig
 from mrcascade.networks.layers import MPConv
 from mrcascade.networks.unet import HEAD_CHANNELS
@@ -92,11 +93,14 @@ class Batches:
         """Return ``work(size)`` on ``images`` images, begun again with half the size for as long as
         memory does not suffice.
 
-        Raises MRCascadeError, which names ``what``, where it does not even for one image.
+        Raises MRCascadeError where it does not even for one image; that one, and those of
+        ``work``, name ``what``.
         """
         while True:
             try:
                 return work(self.size)
+            except MRCascadeError as error:
+                raise MRCascadeError(f"{what}: {error}") from error
             except (MemoryError, RuntimeError) as error:
                 if not lacks_memory(error):
                     raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mrcascade import CascadePrior, MRCascadeError, SeparableOperator, super_resolve
+from mrcascade import CascadePrior, MRCascadeError, SeparableOperator, restore, super_resolve
+from mrcascade.cli import main
 from mrcascade.exactness import EXACT, check_exact
 from mrcascade.operators import KERNELS, CallableOperator, products
 from mrcascade.operators.products import product_dtype
@@ -189,6 +191,18 @@ def test_kernels_meet_their_data_at_any_size(
     result = super_resolve(y.astype(np.float32), operator, prior, noise=0.0, mode="mean")
     assert np.isfinite(result.mean).all()
     assert relative_residual(result.mean, y, operator)[[0, 2]].max() < 1e-4
+
+
+def test_the_command_names_the_file(
+    tmp_path: Path, prior_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).normal(9, 1, (16, 16, 2)))
+    monkeypatch.setattr(restore, "relative_residual", lambda mean, *_: np.full(len(mean), 2e-4))
+    command = ["sr", tmp_path / "a.npy", "-o", tmp_path / "o", "--prior", prior_folder]
+    options = ["--factor", 2, "--noise", 0, "--device", "cpu"]
+    assert main([str(word) for word in (*command, *options)]) == 2
+    assert "a.npy: 2 of 2 results miss their noise-free measurement" in capsys.readouterr().err
+    assert not list((tmp_path / "o").glob("*"))
 
 
 def test_results_that_are_not_projected_are_no_error(

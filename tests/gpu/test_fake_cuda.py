@@ -13,6 +13,7 @@ import pytest
 import torch
 from tests.conftest import ROOT
 from tests.gpu.fake_cuda import CASES
+from torch.utils.cpp_extension import include_paths, library_paths
 
 HERE = Path(__file__).parent
 
@@ -22,17 +23,16 @@ def guard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The compiled stand-in for CUDA's device guard."""
     if torch.backends.cuda.is_built():
         pytest.skip("this torch has CUDA, whose own guard must not be replaced")
-    if not (shutil.which("ninja") and (shutil.which("g++") or os.environ.get("CXX"))):
-        pytest.skip("compiling the stand-in for CUDA's device guard needs ninja and g++")
-    folder = tmp_path_factory.mktemp("guard")
-    code = (
-        "import sys; from torch.utils.cpp_extension import load;"
-        "load('guard', [sys.argv[1]], build_directory=sys.argv[2], is_python_module=False)"
-    )
-    built = _run(["-c", code, str(HERE / "guard.cpp"), str(folder)])
-    library = folder / "guard.so"
-    if built.returncode or not library.exists():
-        pytest.skip(f"the stand-in for CUDA's device guard cannot be compiled: {built.stderr}")
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    if compiler is None:
+        pytest.skip("compiling the stand-in for CUDA's device guard needs g++, or $CXX")
+    library = tmp_path_factory.mktemp("guard") / "guard.so"
+    abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
+    flags = ["-std=c++20", "-shared", "-fPIC", abi, *(f"-I{path}" for path in include_paths())]
+    links = [*(f"-L{path}" for path in library_paths()), "-lc10"]
+    command = [compiler, *flags, str(HERE / "guard.cpp"), *links, "-o", str(library)]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
     return library
 
 
