@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from mrcascade.device_errors import lacks_memory, no_memory
+from mrcascade.devices import free_bytes, release_cache
+from mrcascade.errors import MRCascadeError
 from mrcascade.networks import UNetConfig
 from mrcascade.networks.layers import MPConv
 from mrcascade.networks.unet import HEAD_CHANNELS
@@ -14,8 +19,15 @@ from mrcascade.prior import CascadePrior
 from mrcascade.prior_level import LevelPrior
 from mrcascade.samplers import CascadePlan
 
+Result = TypeVar("Result")
+
 # What the networks and the samplers may take on a CPU; a GPU gives half of what is free.
 CPU_BYTES = 2**30
+# Kernels on GPUs may count the elements of a tensor in 32 bits. The largest one of a batch stays
+# below 2^31: it takes 2 bytes per element or more, and `image_bytes` counts it five times.
+GPU_BYTES = 10 * 2**31
+# Images of a batch on a CPU where nobody asks for a number; threads share them well from there on.
+CPU_BATCH = 4
 # Activations grow with the area, so a small image tells those of a large one.
 _PROBE_SIDE = 64
 # The peak in units of the input and output of the largest convolution: skip connections and
@@ -55,8 +67,50 @@ def fitting_batch(asked: int, per_image: int, device: torch.device) -> int:
     not even one does."""
     bound = CPU_BYTES
     if device.type == "cuda":
-        bound = torch.cuda.mem_get_info(device)[0] // 2
+        bound = min(free_bytes(device) // 2, GPU_BYTES)
     return max(1, min(asked, bound // per_image))
+
+
+def default_batch(images: int, device: torch.device) -> int:
+    """Images per batch, before memory bounds them, where nobody asks for a number and there are
+    ``images``: all of them on a GPU, which larger batches keep busier."""
+    return max(1, images) if device.type == "cuda" else CPU_BATCH
+
+
+class Batches:
+    """Batches that shrink where memory does not suffice, on whatever device.
+
+    Attributes:
+        size: images per batch from here on.
+    """
+
+    def __init__(self, size: int, device: torch.device, say: Callable[[str], None]) -> None:
+        """``say`` hears of each halving."""
+        self.size = size
+        self._device, self._say = device, say
+
+    def run(self, what: object, images: int, work: Callable[[int], Result]) -> Result:
+        """Return ``work(size)`` on ``images`` images, begun again with half the size for as long as
+        memory does not suffice.
+
+        Raises MRCascadeError where it does not even for one image; that one, and those of
+        ``work``, name ``what``.
+        """
+        while True:
+            try:
+                return work(self.size)
+            except MRCascadeError as error:
+                raise MRCascadeError(f"{what}: {error}") from error
+            except (MemoryError, RuntimeError) as error:
+                if not lacks_memory(error):
+                    raise
+                tried = min(self.size, images)
+                if tried == 1:
+                    raise no_memory(what, self._device) from error
+            # Outside the handler, so that what the failed attempt held is free.
+            self.size = (tried + 1) // 2
+            self._say(f"out of memory: batches of {self.size} from here on")
+            release_cache(self._device)
 
 
 def _network_bytes(level: LevelPrior, shape: tuple[int, int], gradient: bool) -> float:

@@ -29,7 +29,10 @@ def computes_in_bfloat16(device: str | torch.device) -> bool:
     """
     kind = torch.device(device).type
     if kind == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        if torch.version.hip is not None:
+            return True
+        # Of this device: torch.cuda.is_bf16_supported asks the current one.
+        return bool(torch.cuda.get_device_properties(device).major >= 8)
     if kind != "cpu":
         return False
     if platform.machine() in ("aarch64", "arm64"):

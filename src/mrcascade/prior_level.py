@@ -53,10 +53,10 @@ class ConditionedLevel:
         self._mean = None if mean is None else mean.float()
 
     def mean(self) -> Tensor:
-        """Conditional mean of the band, (N, C, H, W); () for the unconditional level."""
+        """Conditional mean of the band, (N, C, H, W); () on the CPU for the unconditional level."""
         stats = self._level.spec.statistics
         if self._mean is None:
-            return torch.tensor(stats.mean)
+            return torch.tensor(stats.mean, device="cpu")
         return self._mean * stats.std + stats.mean
 
     def denoise(self, x: Tensor, sigma: float) -> Tensor:

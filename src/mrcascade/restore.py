@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mrcascade.border import NO_MARGINS, Margins, find_margins
 from mrcascade.errors import MRCascadeError
+from mrcascade.exactness import check_exact
 from mrcascade.measured_intensity import measured_intensity
 from mrcascade.modes import default_mode
 from mrcascade.named_prior import as_prior
@@ -118,7 +119,7 @@ def super_resolve(
         steps: T instead of the recipe's.
         samples: K posterior samples per slice; 1 in modes that draw nothing, such as "mean".
         seed: each (slice, sample) draws from its own generator, so the result depends on neither
-            the batch size nor the other slices.
+            the batch size nor the other slices, but for rounding.
         batch_size: slices or samples that pass through the networks together.
         scale: the robust maximum above ``zero``, where ``measurement`` is part of a larger volume.
         zero: value of no signal in the measurement. By default 0 with ``scale``, else what
@@ -131,7 +132,8 @@ def super_resolve(
             `find_margins` finds, and with a plan, none.
         callback: called after each network evaluation of each batch.
 
-    Raises MRCascadeError where measurement, operator, prior and settings do not fit together.
+    Raises MRCascadeError where measurement, operator, prior and settings do not fit together, and
+    where the device misses noise-free data (`check_exact`).
     """
     started = time.perf_counter()
     _check_arguments(measurement, operator)
@@ -170,11 +172,14 @@ def super_resolve(
     mean = moments.mean.astype(stack.dtype)
     flat = measurement.ndim == 2
     own = (slice(None), *margins.inside(operator))
+    residual = relative_residual(mean, stack / scale, full, margins)
+    if plan.sigma_y == 0 and plan.settings.project:
+        check_exact(residual, stack / scale, mean, full, prior.device)
     return Restoration(
         mean=_like(intensity.restored(mean[own]), flat),
         sample=_like(intensity.restored(moments.first[own]), flat),
         std=None if samples == 1 else _like(moments.std()[own] * (scale * settings.spread), flat),
-        residual=relative_residual(mean, stack / scale, full, margins),
+        residual=residual,
         evaluations=evaluations,
         seconds=time.perf_counter() - started,
         settings={

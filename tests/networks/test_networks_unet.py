@@ -192,3 +192,21 @@ def test_log_variance_is_linear_in_fourier_features() -> None:
     expected = features @ network.linear.effective_weight()[0]
     assert network.fourier.freqs.shape == (128,)
     torch.testing.assert_close(network(c), expected)
+
+
+def test_devices_whose_autocast_widens_an_enlarged_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA's gives float32, which `lerp` does not blend with bfloat16."""
+    network = unet().requires_grad_(False)
+    x, sigma = torch.randn(2, 3, 16, 16), torch.zeros(2)
+    enlarge, widened = torch.nn.functional.interpolate, []
+
+    def wide(*arguments, **more) -> Tensor:
+        widened.append(enlarge(*arguments, **more).float())
+        return widened[-1]
+
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = network(x, sigma)
+        monkeypatch.setattr(torch.nn.functional, "interpolate", wide)
+        found = network(x, sigma)
+    assert widened
+    assert torch.equal(found, expected)

@@ -196,3 +196,19 @@ def test_run_without_validation_data(tmp_path: Path) -> None:
     (record,) = read_log(tmp_path / "run" / "level3.jsonl")
     assert not any(k.startswith("val") for k in record)
     assert plot_losses(tmp_path / "run", 3) == tmp_path / "run" / "loss.png"
+
+
+def test_the_default_device_has_no_effect(data: Path) -> None:
+    """On weights and losses; torch's Adam counts its steps there."""
+
+    def losses() -> list[dict[str, float]]:
+        run = trainer(data)
+        assert all(p.device.type == "cpu" for p in run.networks.parameters())
+        return [run._regression_loss(4)[1], run._diffusion_loss(4)[1]]
+
+    expected = losses()
+    torch.set_default_device("meta")
+    try:
+        assert losses() == expected
+    finally:
+        torch.set_default_device(None)

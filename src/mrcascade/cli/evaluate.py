@@ -47,7 +47,7 @@ def add_parser(subparsers: Any) -> None:
         help="priors of the methods that are compared with the cascade; default: %(default)s",
     )
     options.add_sampling(parser, "of sample that posterior-mean averages; default: 8", default=None)
-    options.add_batch_size(parser)
+    options.add_batch_size(parser, options.GPU_UNIT)
     options.add_device(parser)
     options.add_precision(parser)
     parser.add_argument(
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
         steps=arguments.steps,
         samples=arguments.samples,
         seed=arguments.seed,
-        batch_size=arguments.batch_size,
+        batch_size=options.resolve_batch_size(arguments.batch_size, device),
         device=device,
         precision=options.resolve_precision(arguments.precision, device),
         max_slices=arguments.max_slices,

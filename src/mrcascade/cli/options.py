@@ -13,6 +13,9 @@ KERNELS = ("fourier", "area", "bicubic", "gaussian")
 # Of --steps and --samples, which are a few hundred; more would only fill the memory.
 LARGEST_COUNT = 100_000
 PRECISIONS = ("float32", "bfloat16", "auto")
+CPU_BATCH = 4
+# Slices that a GPU evaluates together: large enough to keep it busy, few to lose to a kill.
+GPU_UNIT = 64
 
 
 def factor_pair(text: str) -> tuple[float, float]:
@@ -152,13 +155,13 @@ def add_sampling(
     add_seed(parser)
 
 
-def add_batch_size(parser: argparse.ArgumentParser) -> None:
+def add_batch_size(parser: argparse.ArgumentParser, on_gpu: str | int) -> None:
+    """``on_gpu``: the default there, a number or in words."""
     parser.add_argument(
         "--batch-size",
         type=positive,
-        default=4,
         metavar="N",
-        help="slices or samples at once, at most; default: %(default)s",
+        help=f"slices or samples at once, at most (default: {CPU_BATCH}, on a GPU {on_gpu})",
     )
 
 
@@ -198,19 +201,24 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_precision(parser: argparse.ArgumentParser) -> None:
+def add_precision(
+    parser: argparse.ArgumentParser, default: str = "auto on a GPU, else float32"
+) -> None:
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
-        default="float32",
         help="of the networks; bfloat16 is faster on GPUs and on CPUs with AVX-512 BF16 or AMX,"
-        " and auto takes it there only; default: %(default)s",
+        f" and auto takes it there only (default: {default})",
     )
 
 
-def resolve_precision(asked: str, device: str) -> str:
-    """What the networks run in; says so where that will be slow."""
+def resolve_precision(asked: str | None, device: str) -> str:
+    """What the networks run in, by default bfloat16 on a GPU that has it; says so where that will
+    be slow."""
     from mrcascade.precision import computes_in_bfloat16, resolve_precision
+
+    if asked is None:
+        asked = "auto" if device.startswith("cuda") else "float32"
 
     if asked == "bfloat16" and not computes_in_bfloat16(device):
         terminal.note(
@@ -220,6 +228,11 @@ def resolve_precision(asked: str, device: str) -> str:
     return resolve_precision(asked, device)
 
 
+def resolve_batch_size(given: int | None, device: str) -> int:
+    """Slices per unit of an evaluation's work; on a GPU more, which larger batches keep busier."""
+    return given or (GPU_UNIT if device.startswith("cuda") else CPU_BATCH)
+
+
 def resolve_device(name: str) -> str:
     """``auto`` -> cuda where it works, else cpu; unknown or absent devices are an error."""
     import torch
@@ -227,7 +240,12 @@ def resolve_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.zeros(1, device=name).cpu()  # which the device "meta" cannot
+        device = torch.device(name)
+        if device.type == "cuda":  # without opening it: the work may be that of other processes
+            if not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
+                raise RuntimeError("there is no such GPU")
+        else:
+            torch.zeros(1, device=device).cpu()  # which the device "meta" cannot
     except Exception as error:  # a backend that is not installed may fail in any way
         raise MRCascadeError(f"--device {name}: not usable here; try --device cpu") from error
     return name

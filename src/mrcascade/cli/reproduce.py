@@ -32,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--split", metavar="NAME", help="train, val or test (default: what the study says)"
     )
-    options.add_batch_size(parser)
+    options.add_batch_size(parser, options.GPU_UNIT)
     options.add_workers(parser)
     options.add_device(parser)
     options.add_test_files(parser)
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     device = options.resolve_device(arguments.device)
     common = Evaluation(
         data=arguments.data,
-        batch_size=arguments.batch_size,
+        batch_size=options.resolve_batch_size(arguments.batch_size, device),
         workers=options.resolve_workers(arguments.workers, device),
         device=device,
         matrices=arguments.effective_matrix,

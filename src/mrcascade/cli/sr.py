@@ -77,7 +77,7 @@ def add_parser(subparsers: Any) -> None:
         " the same name and UIDs, as --resume and --num-parts need; keep it from the results"
         " (default: a secret that is forgotten)",
     )
-    options.add_batch_size(parser)
+    options.add_batch_size(parser, "as many as its memory holds")
     options.add_device(parser)
     options.add_precision(parser)
     parser.add_argument(

@@ -61,7 +61,7 @@ def add_parser(subparsers: Any) -> None:
     options.add_seed(parser)
     options.add_device(parser)
     parser.add_argument("--batch-size", type=options.positive, metavar="N", help="patches per step")
-    options.add_precision(parser)
+    options.add_precision(parser, "float32")
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoints")
     parser.add_argument(
         "--ema-std",
@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> None:
         "network": arguments.network,
         "kernel": arguments.kernel,
         "seed": arguments.seed,
-        "precision": options.resolve_precision(arguments.precision, device),
+        "precision": options.resolve_precision(arguments.precision or "float32", device),
         "images": arguments.images,
         "mean_images": arguments.mean_images,
         "start": arguments.start,

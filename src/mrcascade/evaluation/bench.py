@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from mrcascade.baselines import zero_filled
+from mrcascade.device_errors import device_errors_of
+from mrcascade.devices import hardware
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import (
     Measurement,
@@ -27,8 +31,10 @@ from mrcascade.evaluation.job import Evaluation, Surveyed, averaged_samples, fac
 from mrcascade.evaluation.lpips import LPIPS
 from mrcascade.evaluation.methods import Context, Method, Reconstruction
 from mrcascade.evaluation.metrics import complex_metrics, slice_metrics, spread_skill
+from mrcascade.evaluation.warm_up import WarmUp
 from mrcascade.faults import naming
 from mrcascade.intensity import body_of
+from mrcascade.memory import Batches
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior import CascadePrior
 from mrcascade.restore import relative_residual
@@ -48,10 +54,12 @@ class Unit:
 
 @dataclass(frozen=True)
 class Scored:
-    """What came of a unit: a row per slice, and (picture, name, pixels) of what is to be shown."""
+    """What came of a unit: a row per slice, (picture, name, pixels) of what is to be shown, and
+    the machine, on which the seconds depend."""
 
     rows: list[dict[str, Any]]
     panels: list[tuple[Picture, str, np.ndarray]]
+    machine: str
 
 
 @dataclass(frozen=True)
@@ -82,16 +90,20 @@ class Bench:
         self._survey = {s.file.name: s for s in survey}
         self._pictures = pictures
         self._case: _Case | None = None
-        self._flops = FlopMeter()
+        self._flops, self._warm_up = FlopMeter(), WarmUp()
+        self._device = torch.device(job.device)
+        self._batches: dict[str, Batches] = {}  # of each method
 
     def run(self, unit: Unit, tick: Tick) -> Scored:
         """Restore and score; ``tick`` hears of every network evaluation. Raises MRCascadeError
-        for a file that cannot be measured or restored."""
+        for a file that cannot be measured, and where the device fails or lacks memory."""
         with naming(unit.file):
-            return self._run(unit, tick)
+            case = self._opened(unit.file)
+            with device_errors_of(case.file.path, self._device):
+                return self._restored(unit, case, tick)
 
-    def _run(self, unit: Unit, tick: Tick) -> Scored:
-        case, job = self._opened(unit.file), self._job
+    def _restored(self, unit: Unit, case: _Case, tick: Tick) -> Scored:
+        job, method = self._job, self._methods[unit.method]
         rows = np.searchsorted(case.truth.kept, unit.numbers)
         context = Context(
             measurement=case.measured.slices[rows],
@@ -105,18 +117,32 @@ class Bench:
             prior=self._priors.get(unit.method),
             steps=job.steps,
             samples=averaged_samples(job),
-            batch_size=job.batch_size,
             callback=_step_report(tick, unit),
         )
-        started = time.perf_counter()
-        with self._flops.counting(context.prior) as count:
-            result = self._methods[unit.method].run(context)
-        seconds = (time.perf_counter() - started) / len(rows)
-        cost = {"seconds": seconds, "gflop": count.total / 1e9 / len(rows)}
+        images = len(rows) * (context.samples if method.averaged else 1)
+
+        def timed(batch: int) -> tuple[Reconstruction, dict[str, float]]:
+            self._warm_up(context.prior, case.operator, min(batch, images))
+            started = time.perf_counter()
+            with self._flops.counting(context.prior) as count:
+                result = method.run(replace(context, batch_size=batch))
+            seconds = time.perf_counter() - started
+            return result, {"seconds": seconds / len(rows), "gflop": count.total / 1e9 / len(rows)}
+
+        initial = Batches(job.batch_size, self._device, partial(tick, 0))
+        batches = self._batches.setdefault(unit.method, initial)
+        result, cost = batches.run(case.file.path, images, timed)
         return Scored(
             self._scores(unit, case, rows, result, cost),
             list(self._panels(unit, case, rows, result.images)),
+            self._machine(batches.size),
         )
+
+    def _machine(self, batch: int) -> str:
+        """What the seconds of a unit depend on besides the work."""
+        workers = self._job.workers
+        shared = f" for each of {workers} processes" if workers > 1 else ""
+        return f"{hardware(self._device)}{shared}, batches of {batch}"
 
     def _opened(self, name: str) -> _Case:
         if self._case is None or self._case.file.name != name:

@@ -17,6 +17,7 @@ from mrcascade.evaluation.methods import CASCADE, Method, choose_methods
 from mrcascade.evaluation.metrics import SSIM_WINDOW, comparable
 from mrcascade.factors import check_factor
 from mrcascade.faults import naming
+from mrcascade.precision import resolve_precision
 from mrcascade.prior import CascadePrior
 from mrcascade.prior_format import check_maximum, prior_folder
 from mrcascade.restore import check_measurement, make_plan
@@ -215,6 +216,11 @@ def load_priors(methods: Mapping[str, Method], job: Evaluation) -> dict[str, Cas
             method.settings(priors[name], job.steps, averaged_samples(job))
             check_maximum(max(job.factor), priors[name].limits)
     return priors
+
+
+def without_device(job: Evaluation) -> Evaluation:
+    """The job with its networks on the CPU, in the precision that its device computes in."""
+    return replace(job, device="cpu", precision=resolve_precision(job.precision, job.device))
 
 
 def common_settings(

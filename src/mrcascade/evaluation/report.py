@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from mrcascade import __version__
+from mrcascade.devices import tf32
 from mrcascade.evaluation.job import Evaluation, Surveyed, factor_text
 from mrcascade.evaluation.ledger import Ledger
 from mrcascade.evaluation.lpips import BACKBONE_FILES, LINEAR_FILES, NETWORK, LPIPSFiles
 from mrcascade.evaluation.methods import find_method
 from mrcascade.evaluation.subjects import Subjects, describe_subjects, notes_on_subjects
-from mrcascade.evaluation.workers import threads_per_worker
 from mrcascade.io import NOTICE
 from mrcascade.prior import CascadePrior
 
@@ -136,15 +134,6 @@ def _short(digests: str) -> str:
     return " + ".join(digest[:12] for digest in digests.split(" + "))
 
 
-def describe_machine(job: Evaluation) -> str:
-    """What the seconds of an evaluation depend on besides the work."""
-    machine = hardware(job.device)
-    if job.workers > 1:
-        shared = hardware(job.device, threads_per_worker(job))
-        machine = f"{shared} for each of {job.workers} processes"
-    return f"{machine}, batches of {job.batch_size}"
-
-
 def _timed_on(ledger: Ledger) -> str:
     places = {m: " and ".join(ledger.document["timed"].get(m, ())) for m in ledger.methods}
     if len(set(places.values())) == 1:
@@ -154,25 +143,9 @@ def _timed_on(ledger: Ledger) -> str:
 
 
 def _tensor_cores(job: Evaluation, precisions: set[str]) -> str:
-    rounded = torch.backends.cudnn.allow_tf32 and torch.device(job.device).type == "cuda"
-    return " (convolutions in TF32)" if rounded and "float32" in precisions else ""
-
-
-def hardware(device: str, threads: int | None = None) -> str:
-    """The processor that does the work, in words; ``threads`` instead of torch's number."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name(device)
-    threads = threads or torch.get_num_threads()
-    return f"{threads} CPU thread{'s' * (threads != 1)} ({_processor()})"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
+    convolutions, products = tf32(job.device)
+    rounded = [" (convolutions in TF32)", " (convolutions and matrix products in TF32)"][products]
+    return rounded if convolutions and "float32" in precisions else ""
 
 
 def _about(name: str, settings: Mapping[str, Any]) -> str:

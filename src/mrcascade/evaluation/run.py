@@ -22,11 +22,11 @@ from mrcascade.evaluation.job import (
     method_settings,
     recipes_of,
     survey_files,
+    without_device,
 )
 from mrcascade.evaluation.ledger import SETTINGS_FILE, Ledger, check_files
 from mrcascade.evaluation.lpips import LPIPS, find_weights
 from mrcascade.evaluation.report import (
-    describe_machine,
     describe_test_set,
     describe_truth,
     facts,
@@ -57,7 +57,8 @@ def evaluate(
     check_files(output)
     methods = checked_methods(job)
     weights = find_weights(job.lpips_weights)
-    priors = load_priors(methods, job)
+    # Processes have networks of their own; those here only tell what they are.
+    priors = load_priors(methods, job if job.workers == 1 else without_device(job))
     magnitudes = any(prior.channels == 1 for prior in priors.values())
     files = find_files(job.data, job.split, job.matrices, complex_images=not magnitudes)
     refuse_inputs([output], [path for file in files for path in input_files(file.path)])
@@ -82,7 +83,7 @@ def evaluate(
             lpips = None if weights is None else LPIPS.load(weights, job.device)
             results = _run_here(Bench(job, methods, priors, lpips, survey, pictures), units, tick)
         for scored in results:
-            _keep(ledger, scored, describe_machine(job))
+            _keep(ledger, scored)
             tick(len(scored.rows), "")
         for method in ledger.unfinished:
             remarks.append(f"Method {method} has not restored every slice and is left out here.")
@@ -114,8 +115,8 @@ def _run_here(bench: Bench, units: Sequence[Unit], tick: Tick) -> Iterator[Score
         yield bench.run(unit, tick)
 
 
-def _keep(ledger: Ledger, scored: Scored, made_on: str) -> None:
+def _keep(ledger: Ledger, scored: Scored) -> None:
     # Pictures come first: once the rows are there, nobody returns to these slices.
     for picture, name, pixels in scored.panels:
         keep_pixels(ledger.folder, picture, name, pixels)
-    ledger.add(scored.rows, made_on)
+    ledger.add(scored.rows, scored.machine)

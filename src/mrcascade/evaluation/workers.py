@@ -32,8 +32,8 @@ def run_in_workers(
 ) -> Iterator[Scored]:
     """Results of ``units`` in the order in which they are done, from ``job.workers`` processes.
 
-    With device "cuda" worker i takes GPU i, from the first again after the last. The processes
-    end with the iteration, also where it is left early.
+    With device "cuda" worker i takes GPU i, from the first again after the last, and this process
+    opens none. The processes end with the iteration, also where it is left early.
     """
     context = multiprocessing.get_context("spawn")
     numbers: Any = context.Queue()
@@ -72,7 +72,9 @@ def _begin(
     try:
         torch.set_num_threads(threads)
         if job.device == "cuda":
-            job = replace(job, device=f"cuda:{numbers.get() % torch.cuda.device_count()}")
+            number = numbers.get() % torch.cuda.device_count()
+            torch.cuda.set_device(number)  # nothing of this process shall open the first one
+            job = replace(job, device=f"cuda:{number}")
         _bench = make_bench(job, survey, pictures)
     except Exception as error:  # the pool would only say that the process came to its end
         _bench = MRCascadeError(one_line(error))

@@ -57,7 +57,8 @@ class Block(nn.Module):
         if self.resample == "down":  # the [1, 1] box filter of the paper
             x = F.avg_pool2d(x, 2)
         elif self.resample == "up":
-            x = F.interpolate(x, scale_factor=2, mode="nearest")
+            # Autocast widens it to float32 on some devices, and `mp_sum` takes equal types.
+            x = F.interpolate(x, scale_factor=2, mode="nearest").to(x.dtype)
         if not self.decoder:
             x = normalize(x if self.skip is None else self.skip(x), (1,))
         scale = 1 + self.modulation(embedding)[:, :, None, None]

@@ -65,7 +65,7 @@ def _excess(
     signs = torch.Generator().manual_seed(0)
     removed, free = 0.0, 0.0
     for image, mask in zip(images, masks, strict=True):
-        probe = torch.randint(2, image.shape, generator=signs) * 2.0 - 1.0
+        probe = torch.randint(2, image.shape, generator=signs, device="cpu") * 2.0 - 1.0
         step = PROBE * sigma
         here, there = conditioned.denoise(torch.cat([image, image + step * probe]), sigma).chunk(2)
         divergence = probe * (there - here) / step

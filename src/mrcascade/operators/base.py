@@ -91,7 +91,9 @@ class LinearOperator(ABC):
             )
 
     def _checked_tau(self, tau: float | Tensor, residual: Tensor) -> Tensor:
-        tensor = tau if isinstance(tau, Tensor) else torch.tensor(tau, dtype=torch.float64)
+        tensor = tau
+        if not isinstance(tensor, Tensor):
+            tensor = torch.tensor(tensor, dtype=torch.float64, device="cpu")
         lead = residual.shape[:-2]
         if not _broadcasts_to(tensor.shape, lead):
             raise MRCascadeError(

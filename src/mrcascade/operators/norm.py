@@ -22,7 +22,8 @@ def squared_norm(operator: LinearOperator, like: Tensor) -> float:
     if isinstance(operator, SeparableOperator):
         return float(np.linalg.norm(operator.rows, 2) * np.linalg.norm(operator.cols, 2)) ** 2
     shape = (1, like.shape[1], *operator.in_shape)
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(like)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(shape, generator=generator, device="cpu").to(like)
     for _ in range(_POWER_ITERATIONS):
         x = x / torch.linalg.vector_norm(x)
         x = operator.adjoint(operator(x))

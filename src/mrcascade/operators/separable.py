@@ -11,6 +11,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.factors import Factor, coarse_size, factor_pair
 from mrcascade.operators.base import LinearOperator, Shape
 from mrcascade.operators.kernels import Matrix, down_matrix, up_matrix
+from mrcascade.operators.products import product_dtype
 
 _ZERO_SINGULAR_VALUE = 1e-6  # relative to the largest; see SeparableOperator
 
@@ -25,8 +26,9 @@ class SeparableOperator(LinearOperator):
 
     At tau = 0 values of S below 1e-6 of the largest count as zero (kernels, their compositions
     with `up` included, stay above 1e-3 up to factor 4). The SVDs are computed once, in float64,
-    when they are first needed; the casts are kept per dtype and device. The precision of float32
-    results presumes float32 matrix products: leave TF32 off.
+    when they are first needed; the casts are kept per dtype and device. Products that a library
+    might round further than float32 are taken in float64 (`product_dtype`), so that no switch,
+    such as those of TF32, changes how well results fit their data.
 
     Args:
         rows: ``(h, H)``, acts on the row index of the image; may be tall (h > H).
@@ -78,19 +80,26 @@ class SeparableOperator(LinearOperator):
             self.rows @ right.rows, self.cols @ right.cols, f"{self.name} of {right.name}"
         )
 
+    @property
+    def singular_range(self) -> tuple[float, float]:
+        """The smallest and the largest singular value of H; the smallest is 0 where H is tall."""
+        rows, cols = (svd.s for svd in self._decomposed())
+        tall = self.out_shape[0] > self.in_shape[0] or self.out_shape[1] > self.in_shape[1]
+        smallest = 0.0 if tall else float(rows.min() * cols.min())
+        return smallest, float(rows.max() * cols.max())
+
     def _apply(self, x: Tensor) -> Tensor:
-        rows, cols = self._cast_matrices(x)
-        return _sandwich(rows, x, cols)
+        return _sandwich(*self._cast_matrices(x), x)
 
     def _adjoint(self, y: Tensor) -> Tensor:
         rows, cols = self._cast_matrices(y)
-        return _sandwich(_transposed(rows), y, _transposed(cols))
+        return _sandwich(_transposed(rows), _transposed(cols), y)
 
     def _correction(self, residual: Tensor, tau: Tensor) -> Tensor:
         spectral = self._cast_svds(residual)
-        coefficients = _sandwich(spectral.u_rows_t, residual, spectral.u_cols_t)
-        coefficients = coefficients * _gain(spectral.s, tau)
-        return _sandwich(spectral.v_rows, coefficients, spectral.v_cols)
+        coefficients = _sandwich(spectral.u_rows_t, spectral.u_cols_t, residual)
+        coefficients = coefficients * _gain(spectral.s, tau).to(tau.dtype)
+        return _sandwich(spectral.v_rows, spectral.v_cols, coefficients)
 
     def _cast_matrices(self, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
         key = _key(like)
@@ -102,11 +111,14 @@ class SeparableOperator(LinearOperator):
     def _cast_svds(self, like: Tensor) -> "_Spectral":
         key = _key(like)
         if key not in self._svds:
-            if self._exact_svds is None:
-                self._exact_svds = _svd(self.rows), _svd(self.cols)
             with torch.inference_mode(False):
-                self._svds[key] = _spectral(*self._exact_svds, key)
+                self._svds[key] = _spectral(*self._decomposed(), key)
         return self._svds[key]
+
+    def _decomposed(self) -> "tuple[_SVD, _SVD]":
+        if self._exact_svds is None:
+            self._exact_svds = _svd(self.rows), _svd(self.cols)
+        return self._exact_svds
 
 
 class IdentityOperator(SeparableOperator):
@@ -153,8 +165,9 @@ _Key = tuple[torch.dtype, torch.device]
 
 
 def _key(tensor: Tensor) -> _Key:
-    """Real precision and device of a tensor; the matrices stay real for complex images."""
-    return tensor.dtype.to_real(), tensor.device
+    """Precision of products with a tensor, and its device; the matrices stay real for complex
+    images."""
+    return product_dtype(tensor), tensor.device
 
 
 def _as_matrix(matrix: Matrix, what: str) -> Matrix:
@@ -197,14 +210,18 @@ def _transposed(matrix: Tensor | None) -> Tensor | None:
     return None if matrix is None else matrix.T
 
 
-def _sandwich(rows: Tensor | None, x: Tensor, cols: Tensor | None) -> Tensor:
-    """rows @ x @ cols^T with None as the identity; real matrices, real or complex x."""
+def _sandwich(rows: Tensor | None, cols: Tensor | None, x: Tensor) -> Tensor:
+    """rows @ x @ cols^T in the matrices' precision, rounded to that of x, with None as the
+    identity; real matrices, real or complex x."""
     if x.is_complex():
-        return torch.complex(_sandwich(rows, x.real, cols), _sandwich(rows, x.imag, cols))
+        return torch.complex(_sandwich(rows, cols, x.real), _sandwich(rows, cols, x.imag))
+    product = x
     with torch.autocast(x.device.type, enabled=False):  # half precision would lose the data
         if cols is not None:
-            x = x @ cols.T
-        return x if rows is None else rows @ x
+            product = product.to(cols.dtype) @ cols.T
+        if rows is not None:
+            product = rows @ product.to(rows.dtype)
+    return product.to(x.dtype)
 
 
 def _gain(s: Tensor, tau: Tensor) -> Tensor:

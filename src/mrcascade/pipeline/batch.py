@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mrcascade import __version__
+from mrcascade.device_errors import device_errors_of
 from mrcascade.errors import MRCascadeError
 from mrcascade.faults import naming
 from mrcascade.io import (
@@ -133,9 +134,10 @@ class Batch:
         if job is None:
             say("already done")
             return "skipped", list(sr_targets(item, self.output, self.job).values())
-        return "done", super_resolve_file(
-            item, self.output, self.prior, job, say=say, progress=progress
-        )
+        with device_errors_of(item, self.prior.device):
+            return "done", super_resolve_file(
+                item, self.output, self.prior, job, say=say, progress=progress
+            )
 
     def to_do(self, item: Item) -> SuperResolution | None:
         """The job that is left for an input, None where ``resume`` finds that it is done.

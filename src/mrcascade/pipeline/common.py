@@ -43,7 +43,8 @@ Report = Callable[[str], None]
 class SuperResolution:
     """What ``sr`` was asked for; the fields are the command's options.
 
-    ``batch_size`` is an upper bound: batches shrink to what fits in memory. ``format``: of the
+    ``batch_size`` is an upper bound: batches shrink to what fits in memory; None asks for 4 on a
+    CPU and for all that fit on a GPU. ``format``: of the
     results, "nifti" or "dicom"; None keeps the input's. ``acquired``: the acquired matrix (rows,
     columns) or "auto"; None only warns. ``deidentify``: what replaces the patient's identity in
     headers, sidecar and names of outputs (DICOM alone); None keeps it.
@@ -57,7 +58,7 @@ class SuperResolution:
     samples: int = 1
     seed: int = 0
     axes: str | None = None
-    batch_size: int = 1
+    batch_size: int | None = 1
     overwrite: bool = False
     format: str | None = None
     acquired: str | tuple[int, int] | None = None

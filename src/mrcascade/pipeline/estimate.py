@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mrcascade.duration import rounded
 from mrcascade.io import choose_planes, describe_planes, format_of, open_source
-from mrcascade.memory import fitting_batch, image_bytes
+from mrcascade.memory import default_batch, fitting_batch, image_bytes
 from mrcascade.pipeline.acquired import acquired_by_header
 from mrcascade.pipeline.common import Item, SuperResolution, claim_targets, sr_targets
 from mrcascade.pipeline.progress import expected_evaluations
@@ -98,7 +98,8 @@ class Estimator:
         plane = math.prod(geometry.operator.in_shape)
         slices = math.prod(result_shape) // plane
         per_image = image_bytes(prior, plan)
-        batch = fitting_batch(job.batch_size, per_image, prior.device)
+        asked = job.batch_size or default_batch(slices * job.samples, prior.device)
+        batch = fitting_batch(asked, per_image, prior.device)
         in_hand = slices_per_chunk(batch, job.samples) * plane * MOMENT_BYTES * size // 4
         images = size + (size + 4 if job.samples > 1 else 0)  # bytes per voxel of the results
         packed = format_of(targets["result"]) == "nifti"

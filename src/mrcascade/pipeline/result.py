@@ -13,6 +13,7 @@ import torch
 
 from mrcascade import __version__
 from mrcascade.dataset import EMPTY
+from mrcascade.devices import device_facts
 from mrcascade.factors import factor_label
 from mrcascade.intensity import Intensity
 from mrcascade.io import (
@@ -227,7 +228,7 @@ def sidecar_of(
         "EvaluationsPerSlice": {str(k): v for k, v in outcome.last.evaluations.items()},
         "Residual": outcome.residual,
         "Request": sr_request(prior, job),
-        "Device": str(prior.device),
+        **device_facts(prior.device),
         "Precision": prior.levels[0].precision,
         "Software": [
             {"Name": "mrcascade", "Version": __version__},

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from mrcascade.devices import synchronize
 from mrcascade.prior import CascadePrior
 from mrcascade.prior_level import LevelPrior
 from mrcascade.samplers import CascadePlan, finest_mean
@@ -180,10 +181,10 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
     work()
     best = math.inf
     for _ in range(_TIMED):
+        synchronize(device)  # a GPU may still be at what came before
         started = time.perf_counter()
         work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        synchronize(device)
         best = min(best, time.perf_counter() - started)
     return best
 

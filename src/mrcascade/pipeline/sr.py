@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from mrcascade.border import Margins
 from mrcascade.errors import MRCascadeError
@@ -37,7 +36,7 @@ from mrcascade.io import (
     refuse_phase,
     resampled_affine,
 )
-from mrcascade.memory import fitting_batch, image_bytes
+from mrcascade.memory import Batches, default_batch, fitting_batch, image_bytes
 from mrcascade.noise_estimate import estimate_noise, slices_for_noise
 from mrcascade.operators import SeparableOperator
 from mrcascade.outputs import only_writer
@@ -140,7 +139,7 @@ def super_resolve_file(
         if margins:
             say(describe_margins(margins, axes))
         plan = make_plan(prior, margins.operator(geometry.operator), noise, settings)
-        batch = _batch(prior, plan, job, say)
+        batch = _batch(prior, plan, job, len(measured), say)
         stores = _empty_results(source, geometry, targets, folder, stack)
         counted = SliceProgress(plan, settings, job.samples, progress(len(measured)))
         seed = input_seed(job.seed, source.sha256)
@@ -153,9 +152,8 @@ def super_resolve_file(
             job,
             seed,
             intensity,
-            batch,
+            Batches(batch, prior.device, say),
             counted,
-            say,
         )
         extended = ExtendedStore(stores["result"], geometry.operator, margins, folder, stack)
         outcome = Outcome(intensity)
@@ -168,7 +166,8 @@ def super_resolve_file(
             counted.tell(stop)
         stored = stored_residual(source, extended, targets, measured, intensity)
         sidecar = sidecar_of(source, axes, job, prior, outcome, targets)
-        sidecar |= {"ResidualStored": stored, "NoiseOrigin": origin, "BatchSize": restorer.batch}
+        sidecar |= {"ResidualStored": stored, "NoiseOrigin": origin}
+        sidecar |= {"BatchSize": restorer.batches.size}
         sidecar |= {"InPlaneMatrix": list(geometry.operator.in_shape)}
         sidecar |= {"FieldOfView": describe_margins(margins, axes)} if margins else {}
         sidecar |= {"PixelNote": source.note} if source.note else {}
@@ -277,11 +276,14 @@ def _noise(
     return noise, f"estimated {found}{part}"
 
 
-def _batch(prior: CascadePrior, plan: CascadePlan, job: SuperResolution, say: Report) -> int:
-    if job.batch_size < 1:
+def _batch(
+    prior: CascadePrior, plan: CascadePlan, job: SuperResolution, slices: int, say: Report
+) -> int:
+    if job.batch_size is not None and job.batch_size < 1:
         raise MRCascadeError("the batch size must be 1 or more")
-    batch = fitting_batch(job.batch_size, image_bytes(prior, plan), prior.device)
-    if batch < job.batch_size:
+    asked = job.batch_size or default_batch(slices * job.samples, prior.device)
+    batch = fitting_batch(asked, image_bytes(prior, plan), prior.device)
+    if job.batch_size is not None and batch < job.batch_size:
         say(f"batches of {batch} instead of {job.batch_size}, which would need too much memory")
     return batch
 
@@ -306,7 +308,7 @@ def _chunks(slices: int, batch: int, samples: int) -> Iterator[tuple[int, int]]:
 
 @dataclass
 class _Restorer:
-    """Restores a volume chunk by chunk; ``batch`` shrinks where memory does not suffice."""
+    """Restores a volume chunk by chunk; ``batches`` shrink where memory does not suffice."""
 
     path: Path
     operator: SeparableOperator
@@ -316,49 +318,31 @@ class _Restorer:
     job: SuperResolution
     seed: int
     intensity: Intensity
-    batch: int
+    batches: Batches
     progress: SliceProgress
-    say: Report
 
     def chunk(self, piece: np.ndarray, start: int) -> Restoration:
         """Slices ``piece`` (S, h, w), the first of which has the number ``start``."""
-        while True:
-            try:
-                return super_resolve(
-                    piece,
-                    self.operator,
-                    self.prior,
-                    noise=self.plan.sigma_y,
-                    mode=self.plan.settings,
-                    samples=self.job.samples,
-                    seed=self.seed,
-                    batch_size=self.batch,
-                    scale=self.intensity.scale,
-                    zero=self.intensity.zero,
-                    numbers=range(start, start + len(piece)),
-                    plan=self.plan,
-                    margins=self.margins,
-                    callback=self.progress.chunk(start, len(piece)),
-                )
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
-                    raise
-                if self.batch == 1:
-                    raise MRCascadeError(
-                        f"{self.path}: not enough memory on {self.prior.device} for one slice; try"
-                        " --device cpu or a machine with more"
-                    ) from error
-            # Outside the handler, so that what the failed attempt held is free.
-            self.batch //= 2
-            self.say(f"out of memory: batches of {self.batch} from here on")
-            if self.prior.device.type == "cuda":
-                torch.cuda.empty_cache()
 
+        def restored(batch: int) -> Restoration:
+            return super_resolve(
+                piece,
+                self.operator,
+                self.prior,
+                noise=self.plan.sigma_y,
+                mode=self.plan.settings,
+                samples=self.job.samples,
+                seed=self.seed,
+                batch_size=batch,
+                scale=self.intensity.scale,
+                zero=self.intensity.zero,
+                numbers=range(start, start + len(piece)),
+                plan=self.plan,
+                margins=self.margins,
+                callback=self.progress.chunk(start, len(piece)),
+            )
 
-def _out_of_memory(error: BaseException) -> bool:
-    # On a CPU torch raises a plain RuntimeError.
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or "not enough memory" in str(error) or "can't allocate memory" in str(error)
+        return self.batches.run(self.path, len(piece) * self.job.samples, restored)
 
 
 def _store(stores: dict[str, SliceStore], start: int, result: Restoration) -> None:

@@ -26,7 +26,7 @@ class NoiseSource:
     """Standard normal noise for a batch in which image n draws from its own generator n.
 
     An image's noise depends on its own seed and on nothing else: neither batch size nor order
-    nor device changes a result.
+    nor device changes it, nor does torch's default device.
 
     Args:
         seeds: one non-negative seed per image; see ``image_seed``.
@@ -52,5 +52,5 @@ class NoiseSource:
         """
         if shape[0] != len(self):
             raise MRCascadeError(f"{shape[0]} images need as many seeds; got {len(self)}")
-        draws = [torch.randn(tuple(shape[1:]), generator=g) for g in self._generators]
+        draws = [torch.randn(tuple(shape[1:]), generator=g, device="cpu") for g in self._generators]
         return torch.stack(draws).to(device=device, dtype=dtype)

@@ -57,7 +57,12 @@ def largest_condition_error(level: int, config: TrainConfig) -> float:
 
 
 class LevelTrainer:
-    """State of one level's training; ``save`` and ``load`` make it exactly resumable."""
+    """State of one level's training; ``save`` and ``load`` keep all of it.
+
+    Training that goes on from a file ends with the weights of an undisturbed one on a CPU, in
+    float32 and with the same number of threads. On a GPU sums may be taken in another order from
+    run to run, so the weights then agree to rounding errors, which grow with the steps.
+    """
 
     def __init__(
         self,
@@ -71,7 +76,8 @@ class LevelTrainer:
         preset = network_preset(config.network).levels
         self.level, self.config, self.data = level, config, data
         self.device = torch.device(device)
-        with torch.random.fork_rng(devices=[]):  # layers draw from the global generator
+        # Layers draw from the global generator, on the default device.
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.manual_seed(config.seed * 1000 + level)
             networks = LevelNetworks(preset[level - 1], config.channels)
         if start is not None:
@@ -160,7 +166,7 @@ class LevelTrainer:
         config = self.config
         band, condition = self._batch(count, config.clean_condition_share)
         sigma = draw_sigma(count, config, self.generator).to(self.device)
-        noise = torch.randn(band.shape, generator=self.generator).to(self.device)
+        noise = torch.randn(band.shape, generator=self.generator, device="cpu").to(self.device)
         with self._autocast():
             with torch.no_grad():
                 mean = self.networks.conditional_mean(condition)
@@ -298,12 +304,12 @@ def validate(
 
     def pair(t: float) -> tuple[Tensor, Tensor | None, torch.Generator]:
         generator = torch.Generator().manual_seed(0)
-        batch = data.batch(raw, torch.full((len(raw),), t), config, generator)
+        batch = data.batch(raw, torch.full((len(raw),), t, device="cpu"), config, generator)
         condition = None if batch.condition is None else batch.condition.to(device)
         return batch.band.to(device), condition, generator
 
     band, condition, generator = pair(0.0)
-    noise = torch.randn(band.shape, generator=generator).to(device)
+    noise = torch.randn(band.shape, generator=generator, device="cpu").to(device)
     mean = networks.conditional_mean(condition)
     estimates = {} if mean is None else {"mean": mean}
     for s in VALIDATION_SIGMAS if networks.unet is not None else ():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,11 +17,13 @@ def draw_sigma(count: int, config: TrainConfig, generator: torch.Generator) -> T
     The share is stratified over the batch, as the high levels are where a conditional network
     learns to use its condition.
     """
-    log_sigma = config.noise_mean + config.noise_std * torch.randn(count, generator=generator)
+    draw = partial(torch.rand, generator=generator, device="cpu")
+    normal = torch.randn(count, generator=generator, device="cpu")
+    log_sigma = config.noise_mean + config.noise_std * normal
     low, high = (math.log(v) for v in config.high_noise_range)
-    uniform = low + (high - low) * torch.rand(count, generator=generator)
+    uniform = low + (high - low) * draw(count)
     exact = count * config.high_noise_share
-    number = int(exact) + int(torch.rand((), generator=generator) < exact - int(exact))
+    number = int(exact) + int(draw(()) < exact - int(exact))
     return torch.cat([uniform[:number], log_sigma[number:]]).exp()
 
 
@@ -28,6 +31,6 @@ def draw_condition_error(
     count: int, largest: float, clean_share: float, generator: torch.Generator
 ) -> Tensor:
     """(count,) error levels ``t``: zero for ``clean_share``, else uniform up to ``largest``."""
-    t = torch.rand(count, generator=generator) * largest
-    keep = torch.rand(count, generator=generator) >= clean_share
+    t = torch.rand(count, generator=generator, device="cpu") * largest
+    keep = torch.rand(count, generator=generator, device="cpu") >= clean_share
     return t * keep

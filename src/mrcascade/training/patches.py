@@ -215,7 +215,7 @@ def make_batch(
     t = error[:, None, None, None]
     n, c, h, w = band.shape
     coarse_shape = (-(-h // config.step), -(-w // config.step))
-    noise = torch.randn((n, c, *coarse_shape), generator=generator)
+    noise = torch.randn((n, c, *coarse_shape), generator=generator, device="cpu")
     noise = upsampler(config.kernel, (h, w), coarse_shape)(noise)
     deviation = coarser.std * t / (1 - t**2).sqrt()
     noisy = patches[:, 2] - coarser.mean + deviation * noise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -11,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mrcascade.denoiser import LevelNetworks
+from mrcascade.devices import hardware
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import output_folders, remove_leftovers
 from mrcascade.networks import network_preset
@@ -240,7 +239,7 @@ def export(
         "files": [v.file for v in cascade.train],
         "slices": sum(len(v.slices) for v in cascade.train),
         "network": config.network,
-        "hardware": _hardware(device),
+        "hardware": hardware(device),
     }
     if config.channels == 2:
         simulated = any(v.simulated for v in cascade.train)
@@ -327,9 +326,3 @@ def _validated(
     networks.load_state_dict(weights)
     figures = validate(networks.to(device), cascade.level(level), level, config)
     return {k: round(v, 5) for k, v in figures.items()}
-
-
-def _hardware(device: str) -> str:
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    return f"{torch.get_num_threads()} CPU threads ({platform.machine()})"

@@ -1,0 +1,98 @@
+"""What torch and the libraries below it raise where a device lacks memory, or fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from mrcascade.errors import MRCascadeError
+
+# Parts of messages in lower case. torch has a class of its own for what its own allocators of CUDA,
+# HIP, MPS and XPU refuse; libraries below it, and its CPU allocator, raise a plain RuntimeError.
+_MEMORY = (
+    "out of memory",  # CUDA, HIP, MPS and XPU
+    "not enough memory",  # torch's CPU allocator on Windows
+    "can't allocate memory",  # and elsewhere
+    "alloc_failed",  # cuDNN, cuBLAS, cuFFT and cuSOLVER
+    "allocation_failed",  # cuDNN 9
+    "statusallocfailed",  # MIOpen
+    "unable to find an engine",  # cuDNN whose workspaces do not fit
+    "out_of_device_memory",  # Level Zero
+    "outofmemory",  # hipErrorOutOfMemory
+)
+_FAILURES = (
+    "cuda error",
+    "cuda driver error",
+    "cudnn error",
+    "cudnn_status_",
+    "cublas_status_",
+    "cufft_",
+    "cusolver_status_",
+    "nvrtc",
+    "nccl",
+    "hip error",
+    "hiperror",
+    "miopen",
+    "rocblas",
+    "hipblas",
+    "mps backend",
+    "command buffer",  # Metal
+    "ur_result_error",  # XPU
+    "device lost",
+    "device-side assert",
+    "no kernel image",
+)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory did not suffice, on whatever device."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and _says(error, _MEMORY)
+
+
+def device_failed(error: BaseException) -> bool:
+    """Whether an exception says that the device itself failed, such as after an illegal access."""
+    # torch.AcceleratorError exists from 2.8 on.
+    accelerator = getattr(torch, "AcceleratorError", ())
+    return isinstance(error, accelerator) or (
+        isinstance(error, RuntimeError) and _says(error, _FAILURES)
+    )
+
+
+@contextmanager
+def device_errors_of(what: object, device: torch.device) -> Iterator[None]:
+    """Turn failures of a device while it works on ``what``, such as a file, into MRCascadeError.
+
+    Most of them leave a GPU unusable for the process, so that what follows fails in the same way.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if lacks_memory(error):
+            raise no_memory(what, device) from error
+        if not device_failed(error):
+            raise
+        raise MRCascadeError(
+            f"{what}: {device} failed ({_first_line(error)}); start the command again to go on, and"
+            " try --device cpu if that repeats"
+        ) from error
+
+
+def no_memory(what: object, device: torch.device) -> MRCascadeError:
+    """The error where memory does not suffice even for one slice."""
+    return MRCascadeError(
+        f"{what}: not enough memory on {device} for one slice; try --device cpu or a machine with"
+        " more"
+    )
+
+
+def _says(error: BaseException, parts: tuple[str, ...]) -> bool:
+    text = str(error).lower()
+    return any(part in text for part in parts)
+
+
+def _first_line(error: BaseException) -> str:
+    return " ".join(str(error).strip().splitlines()[:1])[:160] or type(error).__name__

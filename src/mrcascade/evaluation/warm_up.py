@@ -1,0 +1,40 @@
+"""What a GPU does once, so that no method's time holds it."""
+
+from __future__ import annotations
+
+import torch
+
+from mrcascade.devices import synchronize
+from mrcascade.operators import SeparableOperator
+from mrcascade.prior import CascadePrior
+
+
+class WarmUp:
+    """Runs each network of a prior once per size of its input, on a GPU.
+
+    The first evaluation there loads kernels, chooses among them and takes memory, which would
+    count for the method that happens to come first.
+    """
+
+    def __init__(self) -> None:
+        self._warm: set[tuple[str, str, tuple[int, int], int]] = set()
+
+    @torch.no_grad()
+    def __call__(
+        self, prior: CascadePrior | None, operator: SeparableOperator, images: int
+    ) -> None:
+        """``images``: how many pass through the networks together. Does nothing on a CPU."""
+        if prior is None or prior.device.type == "cpu":
+            return
+        key = (prior.digest, operator.name, operator.in_shape, images)
+        if key in self._warm:
+            return
+        self._warm.add(key)
+        rows, columns = operator.in_shape
+        x = torch.zeros(images, prior.channels, rows, columns, device=prior.device)
+        operator.project(x, operator(x))
+        for level in prior.levels:
+            coarse = x[..., :rows, :columns]
+            level.condition(coarse if level.conditional else None).denoise(coarse, level.std)
+            rows, columns = -(-rows // prior.step), -(-columns // prior.step)
+        synchronize(prior.device)

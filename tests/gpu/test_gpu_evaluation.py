@@ -1,0 +1,135 @@
+"""What an evaluation does on GPUs, as far as a CPU can tell."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from mrcascade import CascadePrior, SeparableOperator
+from mrcascade.evaluation import bench, job, warm_up, workers
+from mrcascade.evaluation import run as run_module
+from mrcascade.evaluation.job import Evaluation
+from mrcascade.evaluation.run import evaluate
+from mrcascade.evaluation.warm_up import WarmUp
+from mrcascade.prior_level import LevelPrior
+
+
+@pytest.fixture
+def request_(tmp_path: Path, prior_folder: Path) -> Evaluation:
+    folder = tmp_path / "data" / "brain" / "test"
+    folder.mkdir(parents=True)
+    volume = np.abs(np.random.default_rng(0).normal(60, 15, size=(32, 32, 4)))
+    np.save(folder / "a.npy", volume.astype(np.float32))
+    return Evaluation(tmp_path / "data", methods=("mean",), prior=prior_folder, batch_size=2)
+
+
+def _run(job: Evaluation, output: Path) -> None:
+    evaluate(job, output, say=lambda line: None, progress=lambda n: lambda done, text: None)
+
+
+@pytest.fixture
+def no_gpu_may_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(*arguments, **more):
+        pytest.fail("a GPU was opened")
+
+    import torch._dynamo  # whose registry must see torch's own functions
+
+    for name in ("get_device_name", "set_device", "synchronize", "mem_get_info", "current_device"):
+        monkeypatch.setattr(torch.cuda, name, opened)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_parent_of_several_workers_opens_no_gpu(
+    request_: Evaluation, tmp_path: Path, monkeypatch, no_gpu_may_open: None, precision: str
+) -> None:
+    loaded = []
+    original = CascadePrior.from_pretrained
+
+    def watched(folder, device="cpu", precision="float32"):
+        loaded.append((str(device), precision))
+        return original(folder, device, precision)
+
+    monkeypatch.setattr(job.CascadePrior, "from_pretrained", watched)
+
+    def in_workers(asked, survey, pictures, units):
+        assert asked.device == "cuda"  # which the workers open
+        made = workers.make_bench(replace(asked, device="cpu"), survey, pictures)
+        return [made.run(unit, lambda done, text: None) for unit in units]
+
+    monkeypatch.setattr(run_module, "run_in_workers", in_workers)
+    asked = replace(request_, device="cuda", workers=2, precision=precision)
+    _run(asked, tmp_path / "out")
+    assert loaded[0] == ("cpu", precision)
+    text = (tmp_path / "out" / "evaluation.json").read_text()
+    assert f'"precision": "{precision}"' in text
+    assert "for each of 2 processes, batches of 2" in text
+
+
+def test_a_worker_opens_its_own_gpu(request_: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, made = [], []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", opened.append)
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
+    monkeypatch.setattr(workers, "make_bench", lambda job, *_: made.append(job.device))
+    monkeypatch.setattr(workers, "_bench", None, raising=False)
+
+    class Numbers:
+        left = iter(range(3))
+
+        def get(self) -> int:
+            return next(self.left)
+
+    for _ in range(3):
+        workers._begin(replace(request_, device="cuda"), [], [], 1, Numbers())
+    assert opened == [0, 1, 0]
+    assert made == ["cuda:0", "cuda:1", "cuda:0"]
+
+
+def test_networks_are_warm_before_the_clock_starts(
+    request_: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = []
+
+    class Watched(WarmUp):
+        def __call__(self, prior, operator, images):
+            order.append(("warm", images))
+            super().__call__(prior, operator, images)
+
+    monkeypatch.setattr(bench, "WarmUp", Watched)
+    monkeypatch.setattr(
+        bench, "time", SimpleNamespace(perf_counter=lambda: order.append("clock") or 0.0)
+    )
+    _run(request_, tmp_path / "out")
+    assert order == [("warm", 2), "clock", "clock"] * 2
+
+
+def test_each_network_runs_once_per_size(
+    prior_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the "meta" device, which is no CPU either."""
+    prior = CascadePrior.from_pretrained(prior_folder).to("meta")
+    monkeypatch.setattr(LevelPrior, "autocast", lambda self: nullcontext())
+    waited, shapes = [], []
+    monkeypatch.setattr(warm_up, "synchronize", waited.append)
+    for level in prior.levels:
+        level.networks.unet.register_forward_hook(
+            lambda module, inputs, output: shapes.append(tuple(output.shape))
+        )
+    operator = SeparableOperator.from_kernel("fourier", 2, (34, 32))
+    monkeypatch.setattr(operator, "project", lambda x, y: x)
+    monkeypatch.setattr(type(operator), "__call__", lambda self, x: x)
+    once = WarmUp()
+    for images in (3, 3, 2):
+        once(prior, operator, images)
+    expected = [(n, 1, *shape) for n in (3, 2) for shape in ((34, 32), (17, 16), (9, 8))]
+    assert shapes == expected
+    assert waited == [prior.device] * 2
+    once(None, operator, 3)
+    once(CascadePrior.from_pretrained(prior_folder), operator, 3)
+    assert shapes == expected

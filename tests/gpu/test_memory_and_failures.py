@@ -1,0 +1,256 @@
+"""Devices that lack memory or fail, simulated: what is recognised, and what a job makes of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mrcascade import MRCascadeError
+from mrcascade.cli import main
+from mrcascade.device_errors import device_errors_of, device_failed, lacks_memory
+from mrcascade.evaluation import methods
+from mrcascade.evaluation.job import Evaluation
+from mrcascade.evaluation.run import evaluate
+from mrcascade.memory import CPU_BATCH, GPU_BYTES, Batches, default_batch, fitting_batch
+from mrcascade.pipeline import SuperResolution, super_resolve_file
+from mrcascade.pipeline import sr as sr_module
+from mrcascade.prior import CascadePrior
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 1)
+TOO_LITTLE = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    torch.OutOfMemoryError("HIP out of memory. Tried to allocate 2.00 GiB"),
+    MemoryError(),
+    RuntimeError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`"),
+    torch.AcceleratorError("CUDA error: out of memory", 2)
+    if hasattr(torch, "AcceleratorError")
+    else RuntimeError("CUDA error: out of memory"),
+    RuntimeError("HIP error: out of memory"),
+    RuntimeError("HIP error: hipErrorOutOfMemory"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 8.88 GB)"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
+    RuntimeError("FIND was unable to find an engine to execute this computation"),
+    RuntimeError("GET was unable to find an engine to execute this computation"),
+    RuntimeError("miopenStatusAllocFailed"),
+    RuntimeError("level_zero backend failed with error: UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+]
+FAILED = [
+    RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might"),
+    RuntimeError("CUDA error: unspecified launch failure"),
+    RuntimeError("CUDA error: device-side assert triggered"),
+    RuntimeError("CUDA error: uncorrectable ECC error encountered"),
+    RuntimeError("CUDA error: no kernel image is available for execution on the device"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+    RuntimeError("HIP error: the operation cannot be performed in the present state"),
+    RuntimeError("level_zero backend failed with error: 20 (UR_RESULT_ERROR_DEVICE_LOST)"),
+]
+OTHER = [
+    RuntimeError("a bug"),
+    RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 2x3)"),
+    ValueError("out of memory"),  # nothing that a device raises
+]
+
+
+@pytest.mark.parametrize("error", TOO_LITTLE, ids=lambda e: f"{type(e).__name__} {e}"[:60])
+def test_messages_of_too_little_memory(error: Exception) -> None:
+    assert lacks_memory(error)
+    told: list[str] = []
+    batches = Batches(8, CPU, told.append)
+    tried = []
+
+    def work(batch: int) -> str:
+        tried.append(batch)
+        if batch > 2:
+            raise error
+        return "done"
+
+    assert batches.run("a.nii", 100, work) == "done"
+    assert (tried, batches.size) == ([8, 4, 2], 2)
+    assert told == [f"out of memory: batches of {n} from here on" for n in (4, 2)]
+
+
+@pytest.mark.parametrize("error", FAILED, ids=lambda e: str(e)[:60])
+def test_messages_of_a_failed_device(error: Exception) -> None:
+    assert device_failed(error)
+    assert not lacks_memory(error)
+    with (
+        pytest.raises(MRCascadeError, match=r"^a\.nii: cuda:1 failed \(.*\); start") as raised,
+        device_errors_of("a.nii", GPU),
+    ):
+        raise error
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("error", OTHER, ids=str)
+def test_other_errors_stay_what_they_are(error: Exception) -> None:
+    assert not lacks_memory(error)
+    assert not device_failed(error)
+    with pytest.raises(type(error)) as raised, device_errors_of("a.nii", GPU):
+        raise error
+    assert raised.value is error
+    with pytest.raises(type(error)) as raised:
+        Batches(8, CPU, print).run("a.nii", 8, lambda batch: (_ for _ in ()).throw(error))
+    assert raised.value is error
+
+
+@pytest.mark.parametrize(("size", "images"), [(64, 3), (3, 64), (1, 9), (64, 1)])
+def test_a_batch_is_halved_by_the_images_that_it_has(size: int, images: int) -> None:
+    """No size is tried that would pass the same images through the networks again."""
+    tried = []
+
+    def never(batch: int) -> None:
+        tried.append(min(batch, images))
+        raise MemoryError
+
+    with pytest.raises(MRCascadeError, match=r"^a\.nii: not enough memory on cpu for one slice"):
+        Batches(size, CPU, lambda line: None).run("a.nii", images, never)
+    assert tried == {3: [3, 2, 1], 1: [1]}[min(size, images)]
+
+
+def test_free_memory_includes_what_the_allocator_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that ended leaves its memory in the cache; the next one gets the same batch."""
+    free, kept, held, asked = 30 * 2**20, 70 * 2**20, 20 * 2**20, []
+
+    def told(value):
+        return lambda device: asked.append(device) or value
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", told((free, 2**40)))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", told(kept + held))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", told(held))
+    assert fitting_batch(1000, 2**20, GPU) == 50
+    assert set(asked) == {GPU}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", told((2**40, 2**40)))
+    assert fitting_batch(10**9, 2**20, GPU) == GPU_BYTES // 2**20  # 32-bit indices
+
+
+def test_batches_by_default() -> None:
+    assert default_batch(100, CPU) == CPU_BATCH
+    assert default_batch(100, GPU) == 100
+
+
+# ---- sr ----
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for seed, name in enumerate(("a.npy", "b.npy", "c.npy")):
+        noise = np.random.default_rng(seed).normal(size=(16, 16, 3))
+        np.save(folder / name, (60 + 15 * noise).astype(np.float32))
+    return folder
+
+
+@pytest.mark.parametrize("where", ["super_resolve", "image_bytes"])
+def test_a_failed_device_ends_a_file_and_not_the_job(
+    inputs: Path, tmp_path: Path, prior_folder: Path, monkeypatch, capsys, where: str
+) -> None:
+    original, calls = getattr(sr_module, where), []
+
+    def failing(*arguments, **more):
+        calls.append(where)
+        if len(calls) == 2:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore lines")
+        return original(*arguments, **more)
+
+    monkeypatch.setattr(sr_module, where, failing)
+    output = tmp_path / "out"
+    options = ["--factor", "2", "--noise", "0", "--device", "cpu", "--prior", str(prior_folder)]
+    assert main(["sr", str(inputs), "-o", str(output), *options]) == 1
+    document = json.loads((output / "run.json").read_text())
+    assert [r["Status"] for r in document["Results"]] == ["done", "failed", "done"]
+    error = capsys.readouterr().err
+    assert (
+        "b.npy: cpu failed (CUDA error: an illegal memory access was encountered); start" in error
+    )
+    assert not list(output.glob("b*"))
+
+
+def test_progress_after_a_retry_counts_each_slice_once(
+    inputs: Path, tmp_path: Path, prior: CascadePrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attempt fails in its middle, after progress was told of."""
+    original, failures = sr_module.super_resolve, []
+
+    def late(*arguments, batch_size, callback, **more):
+        def watched(event) -> None:
+            callback(event)
+            if batch_size > 1 and event.step == 2:
+                failures.append(batch_size)
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+        return original(*arguments, batch_size=batch_size, callback=watched, **more)
+
+    monkeypatch.setattr(sr_module, "super_resolve", late)
+    told: list[float] = []
+    job = SuperResolution((2, 2), noise=0.02, mode="paper", steps=9, batch_size=4)
+    super_resolve_file(
+        inputs / "a.npy", tmp_path / "out", prior, job, say=str, progress=lambda _: told.append
+    )
+    assert failures == [4, 2]
+    begun = [i for i, done in enumerate(told) if done == 0]
+    assert len(begun) == 3  # each attempt begins where the chunk does
+    last = told[begun[-1] :]
+    assert last == sorted(last)
+    assert max(told) == last[-1] == 3
+
+
+# ---- evaluate ----
+
+
+@pytest.fixture
+def job(tmp_path: Path, prior_folder: Path) -> Evaluation:
+    folder = tmp_path / "data" / "brain" / "test"
+    folder.mkdir(parents=True)
+    volume = np.random.default_rng(0).normal(size=(32, 32, 4))
+    np.save(folder / "a.npy", np.abs(60 + 15 * volume).astype(np.float32))
+    return Evaluation(tmp_path / "data", methods=("mean",), prior=prior_folder, batch_size=4)
+
+
+def _evaluated(job: Evaluation, output: Path) -> list[dict[str, str]]:
+    evaluate(job, output, say=lambda line: None, progress=lambda n: lambda done, text: None)
+    with (output / "metrics.csv").open() as rows:
+        return list(csv.DictReader(rows))
+
+
+def test_an_evaluation_halves_its_batches(
+    job: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = _evaluated(job, tmp_path / "whole")
+    original, sizes = methods.super_resolve, []
+
+    def short(*arguments, batch_size, **more):
+        sizes.append(batch_size)
+        result = original(*arguments, batch_size=batch_size, **more)
+        if batch_size > 1:
+            raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+        return result
+
+    monkeypatch.setattr(methods, "super_resolve", short)
+    halved = _evaluated(job, tmp_path / "halved")
+    assert sizes == [4, 2, 1]
+    for before, after in zip(whole, halved, strict=True):
+        assert float(after["psnr_slice"]) == pytest.approx(float(before["psnr_slice"]), abs=1e-3)
+        assert after["gflop"] == before["gflop"]  # of the attempt that succeeded
+
+
+def test_a_failed_device_ends_an_evaluation_in_one_line(
+    job: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments, **more):
+        raise RuntimeError("CUDA error: unspecified launch failure\nmore")
+
+    monkeypatch.setattr(methods, "super_resolve", broken)
+    with pytest.raises(MRCascadeError, match=r"a\.npy: cpu failed \(CUDA error: unspecified"):
+        _evaluated(job, tmp_path / "out")
