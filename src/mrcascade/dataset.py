@@ -12,7 +12,6 @@ split its files belong, a patient's number decides, so that all images of a pati
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import TABLE_BYTES, read_json
 from mrcascade.io import (
     SUFFIXES,
     Axes,
@@ -197,7 +197,7 @@ def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     try:
-        facts = {str(entry["file"]): dict(entry) for entry in json.loads(path.read_text())}
+        facts = {str(entry["file"]): dict(entry) for entry in read_json(path, TABLE_BYTES)}
     except (ValueError, KeyError, TypeError) as error:
         raise MRCascadeError(f"{path}: not a list of objects with a 'file' each") from error
     for name, entry in facts.items():

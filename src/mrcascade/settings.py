@@ -1,6 +1,5 @@
 """The settings of a reconstruction, and the recipes that have a name."""
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -9,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from mrcascade.effects import EFFECTS
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import parse_json
 from mrcascade.modes import about_modes, check_mode
 
 Consistency = Literal["measurement", "cascade"]
@@ -300,7 +300,7 @@ def same_record(before: Any, now: Any) -> bool:
 def _value(text: str) -> Any:
     try:
         if "/" in text:
-            return tuple(json.loads(part) for part in text.split("/"))
-        return json.loads(text)
+            return tuple(parse_json(part) for part in text.split("/"))
+        return parse_json(text)
     except ValueError:
         return text  # a word, such as cascade

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 import zlib
 from collections import Counter
@@ -28,6 +27,7 @@ from mrcascade.dataset import (
     read_slices,
 )
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import TABLE_BYTES, parse_json, read_text
 from mrcascade.intensity import robust_maximum
 from mrcascade.io import SUFFIXES, Image, Input, choose_planes, plane_steps, with_planes
 from mrcascade.noise_estimate import estimate_noise, slices_for_noise
@@ -141,7 +141,7 @@ def read_matrices(path: Path) -> dict[str, Matrix]:
     Raises MRCascadeError for anything else.
     """
     try:
-        text = path.read_text()
+        text = read_text(path, TABLE_BYTES)
     except (OSError, UnicodeDecodeError) as error:
         raise MRCascadeError(f"{path}: cannot be read; give a JSON or CSV table") from error
     try:
@@ -154,7 +154,7 @@ def read_matrices(path: Path) -> dict[str, Matrix]:
 
 
 def _json_pairs(text: str) -> list[tuple[str, Any]]:
-    document = json.loads(text)
+    document = parse_json(text)
     if isinstance(document, dict):
         return list(document.items())
     return [(e["file"], e["effective_matrix"]) for e in document if "effective_matrix" in e]

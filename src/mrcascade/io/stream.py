@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import open_regular
 from mrcascade.io.walk import is_dangling
 from mrcascade.prior_format import file_sha256
 
@@ -65,7 +66,7 @@ def open_stream(path: Path) -> Iterator[InputStream]:
     if path.is_dir():
         raise MRCascadeError(f"{path} is a folder; give the name of an image file")
     with reading(path):
-        file = path.open("rb")
+        file = open_regular(path)
     with file:
         with reading(path):
             stream = InputStream(file, path)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from mrcascade import __version__
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import TABLE_BYTES, read_json
 from mrcascade.io import (
     NOTICE,
     atomic_output,
@@ -155,7 +156,7 @@ class Batch:
         source = source_identity(input_sha256(item.image), self.job)
         try:
             # Older versions wrote the request's keys as the options have them.
-            sidecar = camel_keys(json.loads(targets["sidecar"].read_text()))
+            sidecar = camel_keys(read_json(targets["sidecar"]))
             before, found = dict(sidecar["Request"]), {key: sidecar[key] for key in source}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise MRCascadeError(
@@ -190,7 +191,7 @@ class Batch:
         try:
             if target.is_symlink():
                 raise ValueError("a link, which mrcascade does not make")
-            description = json.loads(target.read_text())["Description"]
+            description = read_json(target, TABLE_BYTES)["Description"]
             ours = description.startswith(_RECORD)
         except FileNotFoundError:
             return

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import open_regular
 from mrcascade.io.fastmri.header import LARGEST_HEADER, Header, parse_header
 from mrcascade.io.fastmri.kspace import Matrix, Sampling, sampling_of
 from mrcascade.io.stream import reading
@@ -144,7 +145,7 @@ def open_file(path: Path) -> Iterator[FastMRI]:
 
     if path.is_dir():
         raise MRCascadeError(f"{path} is a folder; give the name of an image file")
-    with reading(path), path.open("rb"):
+    with reading(path), open_regular(path):
         pass  # says why a file cannot be opened better than h5py does
     with parsing(path):
         file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
