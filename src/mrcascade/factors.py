@@ -8,6 +8,8 @@ from mrcascade.errors import MRCascadeError
 Factor = int | float | Fraction
 
 _MAX_DENOMINATOR = 100
+# Entries, 1 GiB of float64: a side of 16384 pixels over one of 8192.
+_LARGEST_MATRIX = 2**27
 _READING_TOLERANCE = 5e-4  # relative; 1.333 is read as 4/3, 1.003 is refused
 
 
@@ -47,6 +49,16 @@ def as_fraction(factor: Factor) -> Fraction:
     if abs(float(fraction) - float(factor)) > _READING_TOLERANCE * float(factor):
         raise MRCascadeError(f"factor {factor} is not a simple fraction; the nearest is {fraction}")
     return fraction
+
+
+def check_side(fine: int, coarse: int) -> None:
+    """Raise MRCascadeError for a side whose matrix between the two grids would not fit memory."""
+    if fine * coarse > _LARGEST_MATRIX:
+        raise MRCascadeError(
+            f"a side of {fine} pixels over one of {coarse} needs a matrix of"
+            f" {fine * coarse / 2**27:.0f} GiB, and 1 GiB is the most; cut the image into parts,"
+            " and check that its axes are the right ones"
+        )
 
 
 def factor_pair(factor: Factor | Sequence[Factor]) -> tuple[Factor, Factor]:

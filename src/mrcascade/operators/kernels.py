@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.factors import check_side
 
 KERNELS: tuple[str, ...] = ("fourier", "area", "bicubic", "gaussian")
 
@@ -46,7 +47,8 @@ def down_matrix(kernel: str, n: int, m: int) -> Matrix:
     """Matrix of ``kernel`` that takes ``n`` samples to ``m``, ``1 <= m <= n``.
 
     Returns a read-only float64 array of shape ``(m, n)`` that is shared between callers.
-    Raises MRCascadeError for an unknown kernel or sizes out of order.
+    Raises MRCascadeError for an unknown kernel, sizes out of order, and sizes so large that the
+    matrix would not fit memory.
     """
     _check(kernel, n, m)
     return _down(kernel, int(n), int(m))
@@ -56,7 +58,8 @@ def up_matrix(kernel: str, n: int, m: int) -> Matrix:
     """Matrix of the ``up`` of ``kernel`` that takes ``m`` samples to ``n``, ``1 <= m <= n``.
 
     Returns a read-only float64 array of shape ``(n, m)`` that is shared between callers.
-    Raises MRCascadeError for an unknown kernel or sizes out of order.
+    Raises MRCascadeError for an unknown kernel, sizes out of order, and sizes so large that the
+    matrix would not fit memory.
     """
     _check(kernel, n, m)
     return _up(kernel, int(n), int(m))
@@ -69,6 +72,7 @@ def _check(kernel: str, n: int, m: int) -> None:
         raise MRCascadeError(
             f"kernel {kernel} needs 1 <= coarse size <= fine size; got {m} coarse, {n} fine"
         )
+    check_side(int(n), int(m))
 
 
 @lru_cache(maxsize=_CACHED_MATRICES)
