@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.files import TABLE_BYTES, read_json
+from mrcascade.files import TABLE_BYTES, check_regular, read_json
 from mrcascade.io import (
     SUFFIXES,
     Axes,
@@ -194,6 +194,7 @@ def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
     that are none.
     """
     path = root / MANIFEST
+    check_regular(path)
     if not path.is_file():
         return {}
     try:
@@ -201,11 +202,13 @@ def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
     except (ValueError, KeyError, TypeError) as error:
         raise MRCascadeError(f"{path}: not a list of objects with a 'file' each") from error
     for name, entry in facts.items():
+        if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+            raise MRCascadeError(f"{path}: {name} lies outside its folder; name files inside")
         if entry.get("slice_axis", 2) not in range(-3, 3):
             raise MRCascadeError(f"{path}: slice_axis of {name} is not 0, 1 or 2")
         try:
             as_matrix(entry.get("effective_matrix", (1, 1)))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise MRCascadeError(
                 f"{path}: effective_matrix of {name} is not two whole numbers"
             ) from error

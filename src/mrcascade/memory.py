@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 
 import torch
 from torch import Tensor, nn
 
+from mrcascade.errors import MRCascadeError
 from mrcascade.networks import UNetConfig
 from mrcascade.networks.layers import MPConv
 from mrcascade.networks.unet import HEAD_CHANNELS
@@ -57,6 +59,27 @@ def fitting_batch(asked: int, per_image: int, device: torch.device) -> int:
     if device.type == "cuda":
         bound = torch.cuda.mem_get_info(device)[0] // 2
     return max(1, min(asked, bound // per_image))
+
+
+def check_memory(per_image: int, shape: tuple[int, int], device: torch.device) -> None:
+    """Raise MRCascadeError where one image of ``shape`` needs more than all of the memory."""
+    whole = _whole_memory(device)
+    if per_image > whole:
+        raise MRCascadeError(
+            f"a result of {shape[0]} x {shape[1]} pixels needs some {per_image / 2**30:.0f} GiB,"
+            f" and there are {whole / 2**30:.0f}; cut the image into parts, or take a smaller"
+            " factor"
+        )
+
+
+def _whole_memory(device: torch.device) -> float:
+    """Bytes of the device, or of the machine where it says."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[1])
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):  # not on every system
+        return math.inf
 
 
 def _network_bytes(level: LevelPrior, shape: tuple[int, int], gradient: bool) -> float:

@@ -147,7 +147,7 @@ def read_matrices(path: Path) -> dict[str, Matrix]:
     try:
         pairs = _json_pairs(text) if path.suffix.lower() == ".json" else _csv_pairs(text)
         return {str(name): as_matrix(values) for name, values in pairs}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise MRCascadeError(
             f"{path}: not a table of matrices ({error}); a row is: file,rows,columns"
         ) from error

@@ -37,7 +37,7 @@ from mrcascade.io import (
     refuse_phase,
     resampled_affine,
 )
-from mrcascade.memory import fitting_batch, image_bytes
+from mrcascade.memory import check_memory, fitting_batch, image_bytes
 from mrcascade.noise_estimate import estimate_noise, slices_for_noise
 from mrcascade.operators import SeparableOperator
 from mrcascade.outputs import only_writer
@@ -135,7 +135,7 @@ def super_resolve_file(
         if margins:
             say(describe_margins(margins, axes))
         plan = make_plan(prior, margins.operator(geometry.operator), noise, settings)
-        batch = _batch(prior, plan, job, say)
+        batch = _batch(path, prior, plan, job, say)
         stores = _empty_results(source, geometry, targets, folder, stack)
         counted = SliceProgress(plan, settings, job.samples, progress(len(measured)))
         seed = input_seed(job.seed, source.sha256)
@@ -263,10 +263,17 @@ def _noise(
     return noise, f"estimated {found}{part}"
 
 
-def _batch(prior: CascadePrior, plan: CascadePlan, job: SuperResolution, say: Report) -> int:
+def _batch(
+    source: Path, prior: CascadePrior, plan: CascadePlan, job: SuperResolution, say: Report
+) -> int:
     if job.batch_size < 1:
         raise MRCascadeError("the batch size must be 1 or more")
-    batch = fitting_batch(job.batch_size, image_bytes(prior, plan), prior.device)
+    per_image = image_bytes(prior, plan)
+    try:
+        check_memory(per_image, plan.pyramid.shapes[0], prior.device)
+    except MRCascadeError as error:
+        raise MRCascadeError(f"{source}: {error}") from error
+    batch = fitting_batch(job.batch_size, per_image, prior.device)
     if batch < job.batch_size:
         say(f"batches of {batch} instead of {job.batch_size}, which would need too much memory")
     return batch
