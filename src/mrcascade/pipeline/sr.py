@@ -268,12 +268,11 @@ def _batch(
 ) -> int:
     if job.batch_size < 1:
         raise MRCascadeError("the batch size must be 1 or more")
-    per_image = image_bytes(prior, plan)
     try:
-        check_memory(per_image, plan.pyramid.shapes[0], prior.device)
+        check_memory(prior, plan)
     except MRCascadeError as error:
         raise MRCascadeError(f"{source}: {error}") from error
-    batch = fitting_batch(job.batch_size, per_image, prior.device)
+    batch = fitting_batch(job.batch_size, image_bytes(prior, plan), prior.device)
     if batch < job.batch_size:
         say(f"batches of {batch} instead of {job.batch_size}, which would need too much memory")
     return batch
