@@ -288,7 +288,7 @@ def whole(text: str) -> int:
 
 def _up_to(value: int, most: int) -> int:
     if value > most:
-        raise argparse.ArgumentTypeError(f"{value} is more than {most}")
+        raise argparse.ArgumentTypeError(f"{str(value)!r} is more than {most}")
     return value
 
 
