@@ -83,7 +83,7 @@ def test_json_of_any_depth_is_read_or_no_json() -> None:
             parse_json(text)
 
 
-ENDINGS = (".npy", ".nii", ".nii.gz", ".png", ".tif", ".h5", ".dcm", ".zip")
+ENDINGS = ("", ".npy", ".nii", ".nii.gz", ".png", ".tif", ".h5", ".dcm", ".zip")
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

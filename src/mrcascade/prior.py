@@ -190,6 +190,8 @@ def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tupl
     the name and checksum of each level's weight file."""
     if not 1 <= len(document["levels"]) <= _MOST_LEVELS or document["channels"] not in (1, 2):
         raise ValueError(f"a prior has 1 to {_MOST_LEVELS} levels of 1 or 2 channels")
+    if not all(isinstance(document[key], dict) for key in ("provenance", "sampling")):
+        raise ValueError("provenance and sampling must be objects")
     levels = []
     for entry in document["levels"]:
         spec = _level_spec(entry)
