@@ -28,6 +28,24 @@ def scan(path: Path, shape: tuple[int, ...], spacing: tuple[float, float, float]
     return path
 
 
+def test_sides_beyond_memory_name_file_sides_and_remedy(
+    tmp_path: Path, prior_folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    np.save(tmp_path / "long.npy", np.tile(np.arange(64, dtype=np.uint8), (200_000, 1)))
+    name, out = str(tmp_path / "long.npy"), ["--factor", "2", "-o", str(tmp_path / "o")]
+    for call, sides in (
+        (["sr", name, "--prior", str(prior_folder), *out], "400000 pixels over one of 200000"),
+        (["simulate", name, *out], "200000 pixels over one of 100000"),
+        (["sr", str(tmp_path / "l.txt"), "--prior", str(prior_folder), *out], "over one of 200000"),
+    ):
+        (tmp_path / "l.txt").write_text("long.npy\n")
+        assert main(call) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert name in error
+        assert sides in error
+        assert "cut the image into parts" in error
+
+
 @pytest.fixture
 def files(tmp_path: Path, prior_folder: Path) -> dict[str, str]:
     """What stands for a word in capitals among the arguments of a command."""
@@ -128,6 +146,12 @@ def test_none_of_that_needs_torch(files: dict[str, str]) -> None:
     [
         ("--steps", "1000000000"),
         ("--samples", "1000000000"),
+        ("--batch-size", "1000000000"),
+        ("--num-parts", "1000000000"),
+        ("--seed", "9223372036854775808"),
+        ("--seed", "²"),
+        ("--acquired-matrix", "²,2"),
+        ("--acquired-matrix", "100000,2"),
         ("--axes", "0,0"),
         ("--axes", "0,3"),
         ("--axes", "0"),

@@ -12,7 +12,6 @@ split its files belong, a patient's number decides, so that all images of a pati
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import numpy as np
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.faults import naming
+from mrcascade.files import TABLE_BYTES, check_regular, read_json
 from mrcascade.io import (
     SUFFIXES,
     Axes,
@@ -196,10 +196,11 @@ def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
     that are none.
     """
     path = root / MANIFEST
+    check_regular(path)
     if not path.is_file():
         return {}
     try:
-        facts = {str(entry["file"]): dict(entry) for entry in json.loads(path.read_text())}
+        facts = {str(entry["file"]): dict(entry) for entry in read_json(path, TABLE_BYTES)}
     except (ValueError, KeyError, TypeError) as error:
         raise MRCascadeError(f"{path}: not a list of objects with a 'file' each") from error
     for name, entry in facts.items():
@@ -209,7 +210,7 @@ def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
             raise MRCascadeError(f"{path}: slice_axis of {name} is not 0, 1 or 2")
         try:
             as_matrix(entry.get("effective_matrix", (1, 1)))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise MRCascadeError(
                 f"{path}: effective_matrix of {name} is not two whole numbers"
             ) from error

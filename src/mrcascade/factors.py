@@ -8,6 +8,9 @@ from mrcascade.errors import MRCascadeError
 Factor = int | float | Fraction
 
 _MAX_DENOMINATOR = 100
+# Entries, 1 GiB of float64: a side of 16384 pixels over one of 8192.
+_LARGEST_MATRIX = 2**27
+_LARGEST_FACTOR = 1000  # no image has so many pixels per side that more would leave any
 _READING_TOLERANCE = 5e-4  # relative; 1.333 is read as 4/3, 1.003 is refused
 
 
@@ -41,12 +44,24 @@ def coarse_size(n: int, factor: Factor) -> int:
 
 def as_fraction(factor: Factor) -> Fraction:
     """The factor as a fraction with a denominator up to 100, refused where none is near."""
-    if not 1 <= factor < float("inf"):
-        raise MRCascadeError(f"a factor must be a number >= 1; got {factor}")
+    if not 1 <= factor <= _LARGEST_FACTOR:
+        raise MRCascadeError(
+            f"a factor must be a number from 1 to {_LARGEST_FACTOR}; got {float(factor):g}"
+        )
     fraction = Fraction(factor).limit_denominator(_MAX_DENOMINATOR)
     if abs(float(fraction) - float(factor)) > _READING_TOLERANCE * float(factor):
         raise MRCascadeError(f"factor {factor} is not a simple fraction; the nearest is {fraction}")
     return fraction
+
+
+def check_side(fine: int, coarse: int) -> None:
+    """Raise MRCascadeError for a side whose matrix between the two grids would not fit memory."""
+    if fine * coarse > _LARGEST_MATRIX:
+        raise MRCascadeError(
+            f"a side of {fine} pixels over one of {coarse} needs a matrix of"
+            f" {fine * coarse / 2**27:.0f} GiB, and 1 GiB is the most; cut the image into parts,"
+            " and check that its axes are the right ones"
+        )
 
 
 def factor_pair(factor: Factor | Sequence[Factor]) -> tuple[Factor, Factor]:

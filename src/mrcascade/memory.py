@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -44,17 +45,19 @@ _SCORE_COPIES = 3
 IMAGES_OUTSIDE = 24
 
 
-def image_bytes(prior: CascadePrior, plan: CascadePlan) -> int:
+def image_bytes(prior: CascadePrior, plan: CascadePlan, scores: bool = True) -> int:
     """Peak memory in bytes that one image of a batch takes in a sampler, on the safe side.
 
     Each level's networks run once on a small image, which tells the largest convolution; that is
     scaled to the level's area. The attention scores, which grow with the area's square, and the
     images outside the networks are added. A sampler that follows a gradient keeps what every
     convolution took and gave. The one level of a multi-grid sampler counts on the finest grid.
+
+    scores: whether to count them; some attentions never hold them all.
     """
     gradient = plan.settings.sampler == "dps"
     networks = max(
-        _network_bytes(level, shape, gradient)
+        _network_bytes(level, shape, gradient, scores)
         # A multi-grid plan has more grids than its prior has levels.
         for level, shape in zip(prior.levels, plan.pyramid.shapes, strict=False)
     )
@@ -113,7 +116,31 @@ class Batches:
             release_cache(self._device)
 
 
-def _network_bytes(level: LevelPrior, shape: tuple[int, int], gradient: bool) -> float:
+def check_memory(prior: CascadePrior, plan: CascadePlan) -> None:
+    """Raise MRCascadeError where one image needs more than all of the memory."""
+    whole, shape = _whole_memory(prior.device), plan.pyramid.shapes[0]
+    per_image = image_bytes(prior, plan, scores=False)
+    if per_image > whole:
+        raise MRCascadeError(
+            f"a result of {shape[0]} x {shape[1]} pixels needs some {per_image / 2**30:.0f} GiB,"
+            f" and there are {whole / 2**30:.0f}; cut the image into parts, or take a smaller"
+            " factor"
+        )
+
+
+def _whole_memory(device: torch.device) -> float:
+    """Bytes of the device, or of the machine where it says."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[1])
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):  # not on every system
+        return math.inf
+
+
+def _network_bytes(
+    level: LevelPrior, shape: tuple[int, int], gradient: bool, with_scores: bool
+) -> float:
     networks, config = level.networks, level.spec.networks.unet
     weight = next(networks.parameters(), None)
     if weight is None:
@@ -140,7 +167,7 @@ def _network_bytes(level: LevelPrior, shape: tuple[int, int], gradient: bool) ->
         for hook in hooks:
             hook.remove()
     area = math.prod(shape) / _PROBE_SIDE**2
-    scores = 0 if config is None else _score_bytes(config, shape)
+    scores = _score_bytes(config, shape) if with_scores and config is not None else 0
     activations = _LARGEST_CONVOLUTIONS * largest + (_KEPT_COPIES * kept if gradient else 0)
     return activations * area + _SCORE_COPIES * scores
 

@@ -26,6 +26,7 @@ from mrcascade.atomic import (
     remove,
 )
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import TABLE_BYTES, UnusableFileError, read_json
 
 SOFTWARE = "mrcascade"
 FILES = "Files"  # entry of a record: the files that it stands for, relative to its folder
@@ -199,8 +200,8 @@ def _counts(record: dict[str, Any]) -> list[tuple[str, object]]:
 def read_record(path: Path) -> dict[str, Any] | None:
     """A JSON file that mrcascade wrote, None for anything else, such as a link."""
     try:
-        document = None if path.is_symlink() else json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
+        document = None if path.is_symlink() else read_json(path, TABLE_BYTES)
+    except (OSError, ValueError, UnusableFileError):
         return None
     software = document.get("Software") if isinstance(document, dict) else None
     if not isinstance(software, list):

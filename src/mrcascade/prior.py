@@ -36,6 +36,11 @@ from mrcascade.prior_format import (
 )
 from mrcascade.prior_level import LevelPrior, LevelSpec, LevelStatistics
 
+_MOST_LEVELS, _LARGEST_STEP = 8, 64
+_LONGEST_NAME = 255
+# Of a weight file besides the weights, which have 8 bytes at most: its JSON header.
+_LARGEST_WEIGHT, _LARGEST_HEADER = 8, 2**24
+
 # What reading a document raises whose entries are missing, of another type or out of range.
 _MALFORMED = (AttributeError, LookupError, TypeError, ValueError, RuntimeError, ArithmeticError)
 
@@ -184,6 +189,10 @@ def read_prior(name_or_folder: str | Path) -> tuple[CascadePrior, list[dict[str,
 def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tuple[str, str]]]:
     """The prior that a document describes, with networks that have shapes but no weights yet, and
     the name and checksum of each level's weight file."""
+    if not 1 <= len(document["levels"]) <= _MOST_LEVELS or document["channels"] not in (1, 2):
+        raise ValueError(f"a prior has 1 to {_MOST_LEVELS} levels of 1 or 2 channels")
+    if not all(isinstance(document[key], dict) for key in ("provenance", "sampling")):
+        raise ValueError("provenance and sampling must be objects")
     levels = []
     for entry in document["levels"]:
         spec = _level_spec(entry)
@@ -195,10 +204,14 @@ def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tupl
     if [level.conditional for level in levels] != [True] * (len(levels) - 1) + [False]:
         raise ValueError("every level but the coarsest must be conditional")
     step, maximum_factor = int(document["step"]), int(document["maximum_factor"])
-    if step < 2 or step & (step - 1) or maximum_factor < 2:
+    if not 2 <= step <= _LARGEST_STEP or step & (step - 1) or maximum_factor < 2:
         raise ValueError(f"step {step} or maximum factor {maximum_factor} out of range")
     if not spectrum or not np.isfinite(spectrum).all():
         raise ValueError("the spectrum must be finite numbers")
+    files = [(str(entry["file"]), str(entry["sha256"])) for entry in document["levels"]]
+    for file, _ in files:
+        if Path(file).name != file or len(file) > _LONGEST_NAME:
+            raise ValueError("the weights of a level must be a file beside it")
     prior = CascadePrior(
         name=document["name"],
         kernel=document["kernel"],
@@ -210,7 +223,7 @@ def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tupl
         provenance=dict(document["provenance"]),
         sampling=dict(document["sampling"]),
     )
-    return prior, [(str(entry["file"]), str(entry["sha256"])) for entry in document["levels"]]
+    return prior, files
 
 
 def write_prior(
@@ -270,14 +283,17 @@ def _level_spec(entry: Mapping[str, Any]) -> LevelSpec:
         or min(statistics.std, statistics.condition_std) <= 0
     ):
         raise ValueError(f"statistics out of range: {values}")
-    return LevelSpec(
+    spec = LevelSpec(
         networks=networks,
         statistics=statistics,
         sigma_min=float(entry["sigma_min"]),
         sigma_max=float(entry["sigma_max"]),
         condition_error=float(entry["condition_error"]),
-        training=entry["training"],
+        training=dict(entry["training"]),
     )
+    if not (0 < spec.sigma_min < spec.sigma_max < np.inf and 0 <= spec.condition_error < 1):
+        raise ValueError("noise levels or condition error out of range")
+    return spec
 
 
 def _load_weights(path: Path, digest: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -286,6 +302,11 @@ def _load_weights(path: Path, digest: str, expected: Mapping[str, Tensor]) -> di
 
     if not os.path.isfile(path):
         raise MRCascadeError(f"{path}: weight file is missing; fetch the prior again")
+    most = _LARGEST_WEIGHT * sum(v.numel() for v in expected.values()) + _LARGEST_HEADER
+    if path.stat().st_size > most:
+        raise MRCascadeError(
+            f"{path}: larger than the networks named in {PRIOR_FILE}; fetch the prior again"
+        )
     if file_sha256(path) != digest:
         raise MRCascadeError(
             f"{path}: checksum differs from {PRIOR_FILE} (cut short or replaced);"

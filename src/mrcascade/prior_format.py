@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import open_regular, read_json
 
 FORMAT = 1
 PRIOR_FILE = "prior.json"
@@ -42,7 +42,7 @@ def read_document(folder: Path) -> dict[str, Any]:
     """Parsed ``prior.json``; MRCascadeError if it is not one that this version reads."""
     path = folder / PRIOR_FILE
     try:
-        document = json.loads(path.read_text())
+        document = read_json(path)
     except (OSError, ValueError) as error:
         raise MRCascadeError(f"{path}: cannot be read as JSON; fetch the prior again") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
@@ -97,5 +97,5 @@ def check_maximum(factor: float, limits: Limits) -> None:
 
 def file_sha256(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

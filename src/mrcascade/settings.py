@@ -1,6 +1,5 @@
 """The settings of a reconstruction, and the recipes that have a name."""
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -9,7 +8,12 @@ from typing import Any, Literal, get_args
 
 from mrcascade.effects import EFFECTS
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import parse_json
 from mrcascade.modes import about_modes, check_mode
+
+# Of steps, which are a few hundred; more would only fill the memory.
+LARGEST_COUNT = 100_000
+_MOST_GRIDS = 32  # each is half as large as the one before
 
 Consistency = Literal["measurement", "cascade"]
 Sampler = Literal["diffpir", "dps", "multigrid", "multigrid-pnp"]
@@ -127,7 +131,7 @@ class SamplerSettings:
         free = self.band_constraint is None or isinstance(self.band_constraint, bool)
         self._require(free, "band_constraint", "true, false or null")
         if self.steps is not None:
-            self._require_whole("steps", 1)
+            self._require_whole("steps", 1, LARGEST_COUNT)
         self._require(0 <= self.zeta <= 1, "zeta", "in [0, 1]")
         observed = 0 if self.observed_zeta is None else self.observed_zeta
         self._require(0 <= observed <= 1, "observed_zeta", "in [0, 1] or null")
@@ -144,9 +148,9 @@ class SamplerSettings:
         # The schedule takes powers of 1 / rho, which floating-point numbers must hold.
         self._require_by_level("rho", lambda value: 0.1 <= value < math.inf, "0.1 or more")
         self._require_by_level("step_shares", lambda value: 0 < value < math.inf, "> 0")
-        self._require_whole("grids", 1)
+        self._require_whole("grids", 1, _MOST_GRIDS)
         self._require(0 < self.pnp_step < 2, "pnp_step", "in (0, 2)")
-        self._require_whole("pnp_corrections", 0)
+        self._require_whole("pnp_corrections", 0, LARGEST_COUNT)
         self._require(self.steps is not None or not self.multigrid, "steps", "1 or more on grids")
         self._require_effects()
 
@@ -212,10 +216,11 @@ class SamplerSettings:
         values = _by_level(getattr(self, field))
         self._require(bool(values) and all(map(fits, values)), field, rule)
 
-    def _require_whole(self, field: str, least: int) -> None:
+    def _require_whole(self, field: str, least: int, most: int) -> None:
         value = getattr(self, field)
         whole = isinstance(value, int) and not isinstance(value, bool)
-        self._require(whole and value >= least, field, f"a whole number of {least} or more")
+        rule = f"a whole number from {least} to {most}"
+        self._require(whole and least <= value <= most, field, rule)
 
     def _require(self, holds: bool, field: str, rule: str) -> None:
         if not holds:
@@ -300,7 +305,7 @@ def same_record(before: Any, now: Any) -> bool:
 def _value(text: str) -> Any:
     try:
         if "/" in text:
-            return tuple(json.loads(part) for part in text.split("/"))
-        return json.loads(text)
+            return tuple(parse_json(part) for part in text.split("/"))
+        return parse_json(text)
     except ValueError:
         return text  # a word, such as cascade

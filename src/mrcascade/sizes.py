@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.factors import enlarged, legal_size
+from mrcascade.factors import check_side, coarse_size, enlarged, legal_size
 from mrcascade.io import Planes, Source, with_planes
 from mrcascade.prior_format import Limits, check_sizes
 
@@ -20,16 +20,21 @@ def check_enlargement(
     limits: Limits,
 ) -> None:
     """Raise MRCascadeError, which names the planes, where ``matrix`` (rows, columns) times the
-    factors has no whole sides, or is not what a prior with these limits restores."""
+    factors has no whole sides, is not what a prior with these limits restores, or too large."""
     with _naming(source, planes):
-        check_sizes(enlarged(matrix, factor), matrix, limits)
+        result = enlarged(matrix, factor)
+        check_sizes(result, matrix, limits)
+        for fine, coarse in zip(result, matrix, strict=True):
+            check_side(fine, coarse)
 
 
 def check_reduction(source: Source, planes: Planes, factor: tuple[float, float]) -> None:
-    """Raise MRCascadeError, which names the planes, where a factor exceeds a side."""
+    """Raise MRCascadeError, which names the planes, where a factor exceeds a side or a
+    side is too long."""
     with _naming(source, planes):
         for axis, one in zip(planes.axes, factor, strict=True):
-            legal_size(source.shape[axis], one)
+            side = legal_size(source.shape[axis], one)
+            check_side(side, coarse_size(side, one))
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def test_legal_size_is_the_largest_that_divides(n: int, p: int, q: int) -> None:
 
 @pytest.mark.parametrize("factor", [0.5, 0, -2, float("nan"), float("inf")])
 def test_factor_below_one_is_refused(factor: float) -> None:
-    with pytest.raises(MRCascadeError, match=r"must be a number >= 1; got"):
+    with pytest.raises(MRCascadeError, match=r"must be a number from 1 to 1000; got"):
         legal_size(8, factor)
 
 

@@ -244,3 +244,24 @@ def test_gaussian_close_to_factor_1_is_not_the_nearest_sample() -> None:
     np.testing.assert_allclose(
         down_matrix("gaussian", 22, 20)[5], weights / weights.sum(), atol=EXACT
     )
+
+
+@pytest.mark.parametrize(("n", "m"), [(1023, 512), (2047, 1024), (1000, 999), (768, 512)])
+def test_fourier_against_the_sum_in_whole_numbers(n: int, m: int) -> None:
+    """A few rows against the sum over frequencies, its phases reduced in whole numbers: relative
+    to 1 / n times m terms, rounding alone."""
+    found = down_matrix("fourier", n, m)
+    k = np.arange(1, (m + 1) // 2)
+    for j in (0, 1, m // 3, m - 1):
+        lag = (j * n - np.arange(n) * m) % (n * m)
+        total = 1 + 2 * np.cos(2 * np.pi / (n * m) * (lag[:, None] * k % (n * m))).sum(1)
+        if m % 2 == 0:
+            total += np.sqrt(2) * np.cos(2 * np.pi / (n * m) * (lag * (m // 2) % (n * m)))
+        np.testing.assert_allclose(found[j], total / n, rtol=0, atol=2e-15)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_sides_beyond_memory(kernel: str) -> None:
+    for function in (down_matrix, up_matrix):
+        with pytest.raises(MRCascadeError, match=r"400000 pixels over one of 200000 .* 596 GiB"):
+            function(kernel, 400_000, 200_000)

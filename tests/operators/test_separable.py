@@ -151,3 +151,19 @@ def test_composition_of_unequal_shapes_names_both() -> None:
 def test_repr_names_kernel_and_shapes() -> None:
     text = repr(SeparableOperator.from_kernel("area", (2, 1), (8, 6)))
     assert text == "SeparableOperator('area 2x1', (8, 6) -> (4, 6))"
+
+
+@pytest.mark.parametrize("sizes", [(16, 8), (15, 8), (9, 6), (16, 4)])
+def test_rows_that_are_orthogonal_need_no_decomposition(
+    sizes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Fourier kernel's D D^T = (m / n) I: its proximal step without an SVD is that with one,
+    (H^T H + tau) u = H^T y + tau v."""
+    n, m = sizes
+    monkeypatch.setattr(np.linalg, "svd", None)
+    operator = SeparableOperator(down_matrix("fourier", n, m), down_matrix("fourier", n, m))
+    v, y, tau = normal(n, n), normal(m, m, seed=1), 0.3
+    h = torch.tensor(np.kron(operator.rows, operator.cols))
+    right = h.T @ y.flatten() + tau * v.flatten()
+    u = torch.linalg.solve(h.T @ h + tau * torch.eye(n * n, dtype=h.dtype), right)
+    torch.testing.assert_close(operator.prox(v, y, tau), u.reshape(n, n), rtol=0, atol=1e-12)

@@ -269,7 +269,7 @@ def test_errors() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"grids": 0}, "grids must be a whole number of 1 or more; got 0"),
+        ({"grids": 0}, "grids must be a whole number from 1 to 32; got 0"),
         ({"steps": None}, "steps must be 1 or more on grids; got None"),
         ({"consistency": "cascade"}, "consistency has no effect on sampler 'multigrid'"),
         ({"band_constraint": True}, "band_constraint has no effect on sampler 'multigrid'"),
@@ -281,7 +281,10 @@ def test_errors() -> None:
         ({"pnp_step": 2.0}, r"pnp_step must be in \(0, 2\); got 2.0"),
         ({"pnp_step": 0.0}, r"pnp_step must be in \(0, 2\); got 0.0"),
         ({"pnp_step": float("nan")}, r"pnp_step must be in \(0, 2\); got nan"),
-        ({"pnp_corrections": -1}, "pnp_corrections must be a whole number of 0 or more; got -1"),
+        (
+            {"pnp_corrections": -1},
+            "pnp_corrections must be a whole number from 0 to 100000; got -1",
+        ),
     ],
 )
 def test_bad_settings(change: dict, reason: str) -> None:

@@ -91,8 +91,11 @@ def describe_prior(folder: Path) -> list[str]:
                 f" {_network(level['networks'])},"
                 f" {training.get('images', '?')} training patches"
             )
-    except (LookupError, TypeError, AttributeError, ValueError, OSError) as error:
-        raise MRCascadeError(f"{folder / PRIOR_FILE}: not a complete prior ({error})") from error
+    except (AttributeError, LookupError, TypeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise MRCascadeError(
+            f"{folder / PRIOR_FILE}: not a complete prior ({reason}); fetch it again"
+        ) from error
     return lines
 
 

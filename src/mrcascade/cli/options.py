@@ -10,8 +10,12 @@ from mrcascade.errors import MRCascadeError
 
 DEFAULT_PRIOR = "mr-small"
 KERNELS = ("fourier", "area", "bicubic", "gaussian")
-# Of --steps and --samples, which are a few hundred; more would only fill the memory.
+# Of steps, samples, batches and parts of a job; more would only fill the memory.
 LARGEST_COUNT = 100_000
+_LARGEST_WHOLE = 2**63 - 1  # what a seed can be
+_DIGITS = 20  # so many are always more
+_MOST_WORKERS = 256  # processes, each with its own networks
+_LONGEST_SIDE = 2**16
 PRECISIONS = ("float32", "bfloat16", "auto")
 CPU_BATCH = 4
 # Slices that a GPU evaluates together: large enough to keep it busy, few to lose to a kill.
@@ -37,9 +41,13 @@ def acquired_matrix(text: str) -> str | tuple[int, int]:
     if text == "auto":
         return text
     parts = text.split(",")
-    if len(parts) != 2 or not all(p.isdecimal() and int(p) > 0 for p in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor two sizes such as 256,210")
-    return int(parts[0]), int(parts[1])
+    try:
+        rows, columns = (_up_to(positive(part), _LONGEST_SIDE) for part in parts)
+    except (argparse.ArgumentTypeError, ValueError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither auto nor two sizes such as 256,210"
+        ) from None
+    return rows, columns
 
 
 def add_output(parser: argparse.ArgumentParser, what: str, file: bool = False) -> None:
@@ -86,7 +94,7 @@ def add_test_files(parser: argparse.ArgumentParser) -> None:
 def add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
-        type=positive,
+        type=workers,
         metavar="N",
         help="processes that share the work, each on its part of the CPU or its own GPU;"
         " default: one per GPU, on a CPU one",
@@ -159,7 +167,7 @@ def add_batch_size(parser: argparse.ArgumentParser, on_gpu: str | int) -> None:
     """``on_gpu``: the default there, a number or in words."""
     parser.add_argument(
         "--batch-size",
-        type=positive,
+        type=bounded,
         metavar="N",
         help=f"slices or samples at once, at most (default: {CPU_BATCH}, on a GPU {on_gpu})",
     )
@@ -268,10 +276,12 @@ def positive(text: str) -> int:
 
 def bounded(text: str) -> int:
     """A whole number of at least 1 that a computation can come to the end of."""
-    value = positive(text)
-    if value > LARGEST_COUNT:
-        raise argparse.ArgumentTypeError(f"{text!r} is more than {LARGEST_COUNT}")
-    return value
+    return _up_to(positive(text), LARGEST_COUNT)
+
+
+def workers(text: str) -> int:
+    """A number of processes that one machine can run."""
+    return _up_to(positive(text), _MOST_WORKERS)
 
 
 def axes(text: str) -> str:
@@ -283,10 +293,16 @@ def axes(text: str) -> str:
 
 
 def whole(text: str) -> int:
-    """A whole number of at least 0."""
-    if not text.isdecimal():
+    """A whole number of at least 0 that 64 bits hold."""
+    if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
-    return int(text)
+    return _up_to(int(text.lstrip("0")[:_DIGITS] or "0"), _LARGEST_WHOLE)
+
+
+def _up_to(value: int, most: int) -> int:
+    if value > most:
+        raise argparse.ArgumentTypeError(f"{str(value)!r} is more than {most}")
+    return value
 
 
 def _fraction(text: str) -> float:

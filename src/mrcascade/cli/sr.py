@@ -87,7 +87,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--num-parts",
-        type=options.positive,
+        type=options.bounded,
         default=1,
         metavar="N",
         help="share the files out over N jobs, of which this is one; default: %(default)s",

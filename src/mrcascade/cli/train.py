@@ -60,7 +60,7 @@ def add_parser(subparsers: Any) -> None:
     options.add_simulated_phase(parser)
     options.add_seed(parser)
     options.add_device(parser)
-    parser.add_argument("--batch-size", type=options.positive, metavar="N", help="patches per step")
+    parser.add_argument("--batch-size", type=options.bounded, metavar="N", help="patches per step")
     options.add_precision(parser, "float32")
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoints")
     parser.add_argument(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 import zlib
 from collections import Counter
@@ -28,6 +27,7 @@ from mrcascade.dataset import (
     read_slices,
 )
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import TABLE_BYTES, parse_json, read_text
 from mrcascade.intensity import robust_maximum
 from mrcascade.io import SUFFIXES, Image, Input, choose_planes, plane_steps, with_planes
 from mrcascade.noise_estimate import estimate_noise, slices_for_noise, zero_level
@@ -143,20 +143,20 @@ def read_matrices(path: Path) -> dict[str, Matrix]:
     Raises MRCascadeError for anything else.
     """
     try:
-        text = path.read_text()
+        text = read_text(path, TABLE_BYTES)
     except (OSError, UnicodeDecodeError) as error:
         raise MRCascadeError(f"{path}: cannot be read; give a JSON or CSV table") from error
     try:
         pairs = _json_pairs(text) if path.suffix.lower() == ".json" else _csv_pairs(text)
         return {str(name): as_matrix(values) for name, values in pairs}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise MRCascadeError(
             f"{path}: not a table of matrices ({error}); a row is: file,rows,columns"
         ) from error
 
 
 def _json_pairs(text: str) -> list[tuple[str, Any]]:
-    document = json.loads(text)
+    document = parse_json(text)
     if isinstance(document, dict):
         return list(document.items())
     return [(e["file"], e["effective_matrix"]) for e in document if "effective_matrix" in e]

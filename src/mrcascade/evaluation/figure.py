@@ -16,6 +16,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import short_name, spread
 from mrcascade.evaluation.ledger import FIGURE_FILE, FIGURE_FOLDER
 from mrcascade.evaluation.metrics import comparable, largest_magnitude, psnr
+from mrcascade.files import check_regular
 from mrcascade.intensity import robust_maximum
 from mrcascade.io import AS_STORED, Display, atomic_output, radiological
 
@@ -162,8 +163,10 @@ def load_panels(folder: Path, picture: Picture, methods: Sequence[str]) -> Panel
 
 def load_pixels(folder: Path, picture: Picture, name: str) -> np.ndarray:
     """What `keep_pixels` kept; MRCascadeError where it is gone."""
+    path = _pixels(folder, picture, name)
+    check_regular(path)
     try:
-        pixels: np.ndarray = np.load(_pixels(folder, picture, name))
+        pixels: np.ndarray = np.load(path)
         return pixels
     except (OSError, ValueError) as error:
         raise MRCascadeError(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import TABLE_BYTES, read_json, read_text
 from mrcascade.io import atomic_output, make_folder
 from mrcascade.outputs import refuse_no_folder, refuse_strangers
 from mrcascade.samplers import same_record
@@ -42,6 +43,9 @@ FIGURE_FILE, FIGURE_FOLDER = "slices.png", "slices"
 _PIXELS = re.compile(rf"{FIGURE_FOLDER}/[0-9]+_[^/]+\.npy")
 # What every evaluation writes, and lists; the pixels of its picture come on top.
 FIXED_FILES = (SETTINGS_FILE, SLICES_FILE, VOLUMES_FILE, *TABLE_FILES, FIGURE_FILE)
+
+# A row has some 150 bytes.
+_ROWS_BYTES = 2**28
 
 Row = Mapping[str, Any]
 
@@ -192,10 +196,10 @@ def _read_settings(folder: Path) -> dict[str, Any] | None:
     path = folder / SETTINGS_FILE
     remedy = "move it away or choose another folder"
     try:
-        document = json.loads(path.read_text())
+        document = read_json(path, TABLE_BYTES)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise MRCascadeError(f"{path}: cannot be read; {remedy}") from error
     parts = document.keys() if isinstance(document, dict) else set()
     if not {"settings", "methods"} <= parts or not all(
@@ -257,7 +261,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
     """Complete rows: a last line without its end was being written when the process died."""
     if not path.exists():
         return []
-    text = path.read_text()
+    text = read_text(path, _ROWS_BYTES)
     text = text[: text.rfind("\n") + 1]
     reader = csv.DictReader(io.StringIO(text))
     try:

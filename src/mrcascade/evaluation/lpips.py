@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import check_regular
 from mrcascade.prior_format import file_sha256
 
 NETWORK = "AlexNet, LPIPS v0.1"
@@ -88,6 +89,7 @@ class LPIPS:
         """Raises MRCascadeError for files that are not the weights their names promise."""
         states = []
         for path in files:
+            check_regular(path)
             try:
                 states.append(torch.load(path, map_location="cpu", weights_only=True))
             except Exception as error:  # a damaged file raises any of a dozen types

@@ -36,6 +36,7 @@ from mrcascade.evaluation.methods import METHODS
 from mrcascade.evaluation.run import evaluate
 from mrcascade.evaluation.study_figure import draw_difference, draw_errors
 from mrcascade.evaluation.study_page import ALL_FILE, TaskResult, study_page, write_all_rows
+from mrcascade.files import parse_json, read_text
 from mrcascade.io import atomic_output, output_folders, remove_leftovers
 from mrcascade.outputs import begin_record, check_record, only_writer, refuse_inputs
 
@@ -106,14 +107,14 @@ def read_study(name_or_file: str) -> Study:
         text = (files("mrcascade") / "studies" / f"{name_or_file}.json").read_text()
     else:
         try:
-            text = Path(name_or_file).read_text()
+            text = read_text(Path(name_or_file))
         except (OSError, UnicodeDecodeError) as error:
             raise MRCascadeError(
                 f"{name_or_file}: not a study; give a JSON file, or one of"
                 f" {', '.join(bundled_studies())}"
             ) from error
     try:
-        return _from_document(json.loads(text))
+        return _from_document(parse_json(text))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise MRCascadeError(f"{name_or_file}: not a study ({reason})") from error

@@ -1,9 +1,9 @@
 """NumPy `.npy` files: pixels without geometry."""
 
+import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from mrcascade.io.raw import RawPixels
 from mrcascade.io.stream import InputStream
 
 _MAGIC = b"\x93NUMPY"
+# numpy writes some hundred bytes, and refuses to parse more than this.
+_LARGEST_HEADER = 10_000
 
 
 def open_pixels(stream: InputStream) -> RawPixels:
@@ -60,21 +62,30 @@ def _header(stream: InputStream) -> tuple[tuple[int, ...], bool, np.dtype]:
         raise MRCascadeError(
             f"{stream.path} is not a NumPy .npy file; save it again with numpy.save"
         )
-    file: Any = stream
-    major = start[len(_MAGIC)] if len(start) > len(_MAGIC) else 0
-    if major not in (1, 2, 3):
+    if len(start) < len(_MAGIC) + 2:
         raise _damaged(stream.path)
+    length_bytes = {b"\x01\x00": 2, b"\x02\x00": 4, b"\x03\x00": 4}.get(start[len(_MAGIC) :])
+    if length_bytes is None:
+        raise MRCascadeError(
+            f"{stream.path} is of an unknown version of the .npy format; save it again with"
+            " numpy.save"
+        )
+    length = stream.read(length_bytes)
+    size = int.from_bytes(length, "little")
+    if size > _LARGEST_HEADER:
+        raise _damaged(stream.path)
+    head = io.BytesIO(length + stream.read(size))
     try:
         # Versions 2 and 3 differ in the encoding of field names only, and fields are refused.
-        if major == 1:
-            found = np.lib.format.read_array_header_1_0(file)
+        if length_bytes == 2:
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(head)
         else:
-            found = np.lib.format.read_array_header_2_0(file)
-    except Exception as error:  # NumPy parses the header as Python code, which fails in many ways
+            shape, fortran, dtype = np.lib.format.read_array_header_2_0(head)
+    except Exception as error:  # whatever: the header is a Python expression, which numpy parses
         raise _damaged(stream.path) from error
-    if min(found[0], default=0) < 0:
+    if any(n < 0 for n in shape):
         raise _damaged(stream.path)
-    return found
+    return tuple(int(n) for n in shape), fortran, dtype
 
 
 def _damaged(path: Path) -> MRCascadeError:

@@ -4,6 +4,8 @@ Pillow is imported when a file is touched, so that `import mrcascade.io` stays q
 """
 
 import io
+import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,18 @@ import numpy as np
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.raw import RawPixels
 from mrcascade.io.stream import InputStream
+from mrcascade.io.tiff import check_directory
 
 _GREY = ("L", "I;16", "I;16B", "I;16L", "I;16N", "F")
 _COLOUR = {"P": "palette", "PA": "palette", "1": "black-and-white"}
+# A picture is held whole: 8192 pixels squared, which in float32 take 256 MiB.
+_MOST_PIXELS = 2**26
+_MOST_BYTES = 4 * _MOST_PIXELS + 2**20
+_COUNTED_PAGES = 100
+# Signature, length of the first chunk, its kind, columns and rows (PNG specification, 5.2, 11.2.2).
+_PNG, _PNG_HEAD = b"\x89PNG\r\n\x1a\n", struct.Struct(">12s4sLL")
+_LARGEST_PNG_PIXEL = 8  # bytes: four channels of 16 bits
+_BESIDE_PNG = 2**24  # texts, colour profile
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 
 
@@ -22,30 +33,10 @@ def open_pixels(stream: InputStream) -> RawPixels:
     """The (rows, columns) of a grey picture: 8 or 16 bits, or float32 (TIFF).
 
     An opaque alpha channel is dropped. Raises MRCascadeError for colour, palettes, transparency,
-    several pages and damaged files. A picture is read whole: it is one slice.
+    several pages, more pixels than 8192 squared, and damaged files. A picture is one slice, and
+    read whole.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    path = stream.path
-    content = stream.read(stream.most)
-    try:
-        with Image.open(io.BytesIO(content), formats=("PNG", "TIFF")) as picture:
-            pages = getattr(picture, "n_frames", 1)
-            if pages > 1:
-                raise MRCascadeError(
-                    f"{path} has {pages} pages; save each slice as a file of its own, or"
-                    " the volume as NIfTI or .npy"
-                )
-            pixels = _grey(picture, path)
-    except UnidentifiedImageError as error:
-        raise MRCascadeError(
-            f"{path} is not a grey PNG or TIFF picture of 8 or 16 bits (or is damaged); export it"
-            " again"
-        ) from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise MRCascadeError(
-            f"{path} is damaged or truncated and cannot be read; copy or export it again"
-        ) from error
+    pixels = _decoded(_content(stream), stream.path)
     flat = pixels.ravel()
     position = 0
 
@@ -64,6 +55,82 @@ def encode(data: np.ndarray, path: Path) -> None:
     picture = Image.fromarray(np.ascontiguousarray(data, dtype=np.float32))
     with path.open("wb") as stream:
         picture.save(stream, format="TIFF")
+
+
+def _content(stream: InputStream) -> bytes:
+    """All of a file whose size fits the picture that its first bytes announce."""
+    head = stream.read(_PNG_HEAD.size)
+    most = _MOST_BYTES
+    if head.startswith(_PNG) and len(head) == _PNG_HEAD.size:
+        _, kind, columns, rows = _PNG_HEAD.unpack(head)
+        if kind != b"IHDR":
+            raise _damaged(stream.path)
+        most = min(most, columns * rows * _LARGEST_PNG_PIXEL + _BESIDE_PNG)
+    if not stream.packed and stream.most > most:
+        raise _too_large(stream.path, f"{stream.most / 2**20:.0f} MiB")
+    content = head + stream.read(max(most - len(head), 0) + 1)
+    if len(content) > most:
+        raise _too_large(stream.path, f"more than {most / 2**20:.0f} MiB")
+    return content
+
+
+def _decoded(content: bytes, path: Path) -> np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            check_directory(content)
+            with Image.open(io.BytesIO(content), formats=("PNG", "TIFF")) as picture:
+                if picture.width * picture.height > _MOST_PIXELS:
+                    raise _too_large(path, f"{picture.height} x {picture.width} pixels")
+                pages = _pages(picture)
+                if pages != "1":
+                    raise MRCascadeError(
+                        f"{path} has {pages} pages; save each slice as a file of its own, or"
+                        " the volume as NIfTI or .npy"
+                    )
+                return _grey(picture, path)
+    except MRCascadeError:
+        raise
+    except UnidentifiedImageError as error:
+        raise MRCascadeError(
+            f"{path} is not a grey PNG or TIFF picture of 8 or 16 bits (or is damaged); export it"
+            " again"
+        ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(path, f"more than {_MOST_PIXELS} pixels") from error
+    except Exception as error:  # whatever: Pillow does not promise which
+        raise _damaged(path) from error
+
+
+def _pages(picture: Any) -> str:
+    """How many there are, in words; of very many, that there are more than are worth counting."""
+    if picture.format != "TIFF":
+        return str(getattr(picture, "n_frames", 1))
+    pages = 1
+    while pages <= _COUNTED_PAGES:
+        try:
+            picture.seek(pages)
+        except EOFError:
+            picture.seek(0)
+            return str(pages)
+        pages += 1
+    return f"more than {_COUNTED_PAGES}"
+
+
+def _damaged(path: Path) -> MRCascadeError:
+    return MRCascadeError(
+        f"{path} is damaged or truncated and cannot be read; copy or export it again"
+    )
+
+
+def _too_large(path: Path, found: str) -> MRCascadeError:
+    return MRCascadeError(
+        f"{path} has {found}, more than its picture or any slice needs; cut out what is to be"
+        " restored, or save it as .npy"
+    )
 
 
 def _grey(picture: Any, path: Path) -> np.ndarray:

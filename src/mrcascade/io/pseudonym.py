@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import read_bytes
 
 _SALT_BYTES = 32
 _FEWEST_BYTES = 16  # a shorter secret could be found by trying
@@ -36,7 +37,7 @@ class Pseudonyms:
         try:
             if not path.exists():
                 _create(path)
-            salt = path.read_bytes().strip()
+            salt = read_bytes(path).strip()
         except OSError as error:
             reason = (error.strerror or type(error).__name__).lower()
             raise MRCascadeError(f"salt file {path}: {reason}; name another file") from error

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import UnusableFileError
 from mrcascade.io.bids import inherited_metadata
 from mrcascade.io.blocks import Axes
 
@@ -89,6 +90,8 @@ def metadata_beside(path: Path) -> dict[str, Any]:
     where there is none that can be read: a sidecar is optional."""
     try:
         return inherited_metadata(path)
+    except UnusableFileError:
+        raise
     except MRCascadeError:
         return {}
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from mrcascade.atomic import FOLDER_ENDING
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import check_regular
 from mrcascade.io import fastmri, nifti, npy, picture
 from mrcascade.io.blocks import Block, file_blocks
 from mrcascade.io.dicom import Series, choose_series, find_below, is_dicom_name
@@ -52,6 +53,7 @@ def format_of(image: Input) -> str:
             return kind
     if name.endswith(FOLDER_ENDING) or is_dicom_name(image):
         return "dicom"
+    check_regular(image)
     raise MRCascadeError(
         f"{image} has no supported ending; supported are DICOM, {', '.join(SUFFIXES)}: convert it"
         " first"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import open_regular
 from mrcascade.io.gzip_members import GZIP_MAGIC, GzipMembers
 from mrcascade.io.walk import is_dangling
 from mrcascade.prior_format import file_sha256
@@ -17,6 +18,7 @@ from mrcascade.prior_format import file_sha256
 # Deflate cannot pack more than 1032 bytes into one (zlib's technical notes).
 _LARGEST_GZIP_RATIO = 1032
 _DRAIN_BYTES = 2**20
+_MOST_LEFT = 2**26
 
 
 class InputStream:
@@ -51,10 +53,19 @@ class InputStream:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def finish(self) -> str:
-        """Read what is left, which checks the checksum of a compressed file; the file's SHA-256."""
+        """Read what is left, which checks the checksum of a compressed file; the file's SHA-256.
+
+        Raises MRCascadeError where much is left, which the header does not account for.
+        """
+        left = 0
         with reading(self.path):
-            while self._content.read(_DRAIN_BYTES) or self._hashed.read(_DRAIN_BYTES):
-                pass
+            while part := self._content.read(_DRAIN_BYTES) or self._hashed.read(_DRAIN_BYTES):
+                left += len(part)
+                if left > _MOST_LEFT:
+                    raise MRCascadeError(
+                        f"{self.path} goes on for more than {_MOST_LEFT // 2**20} MiB after the"
+                        " image that its header announces; save it again"
+                    )
         return self._hashed.digest.hexdigest()
 
 
@@ -64,7 +75,7 @@ def open_stream(path: Path) -> Iterator[InputStream]:
     if path.is_dir():
         raise MRCascadeError(f"{path} is a folder; give the name of an image file")
     with reading(path):
-        file = path.open("rb")
+        file = open_regular(path)
     with file:
         with reading(path):
             stream = InputStream(file, path)

@@ -6,10 +6,23 @@ from dataclasses import dataclass
 
 from mrcascade.errors import MRCascadeError
 
+# The largest published networks of this kind have 1024 channels and 15 blocks.
+_MOST_CHANNELS = 4096
+_MOST_BLOCKS = 64
+_MOST_RESOLUTIONS = 8
+_LARGEST_STEM = 64
+
+
+def _check_whole(name: str, value: object, most: int, least: int = 1) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not least <= value <= most:  # type: ignore[operator]
+        raise ValueError(f"{name} {value!r} is no whole number from {least} to {most}")
+
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """EDM2 U-Net of one level (Karras et al. 2024, figure 21)."""
+    """EDM2 U-Net of one level (Karras et al. 2024, figure 21); ValueError for shapes that no
+    network has."""
 
     channels: int  # base width
     multipliers: tuple[int, ...] = (1, 2, 3, 4)  # width per resolution, in units of `channels`
@@ -18,11 +31,14 @@ class UNetConfig:
     stem: int = 1  # space-to-depth factor before the first and after the last convolution
 
     def __post_init__(self) -> None:
-        counts = (self.channels, self.stem, *self.multipliers)
-        if not self.multipliers or min(counts) < 1 or self.blocks < 0:
-            raise ValueError(f"no U-Net has these sizes: {self}")
-        if not set(self.attention) <= set(range(len(self.multipliers))):
-            raise ValueError(f"attention at resolutions that the U-Net lacks: {self.attention}")
+        _check_whole("channels", self.channels, _MOST_CHANNELS)
+        _check_whole("resolutions", len(self.multipliers), _MOST_RESOLUTIONS)
+        for multiplier in self.multipliers:
+            _check_whole("multiplier", multiplier * self.channels, _MOST_CHANNELS)
+        _check_whole("blocks", self.blocks, _MOST_BLOCKS)
+        _check_whole("stem", self.stem, _LARGEST_STEM)
+        for depth in self.attention:
+            _check_whole("attention", depth, len(self.multipliers) - 1, least=0)
 
     @property
     def multiple(self) -> int:
@@ -32,15 +48,17 @@ class UNetConfig:
 
 @dataclass(frozen=True)
 class MeanConfig:
-    """Residual CNN that predicts the band's conditional mean (see ``networks.mean``)."""
+    """Residual CNN that predicts the band's conditional mean (see ``networks.mean``); ValueError
+    for shapes that no network has."""
 
     channels: int
     blocks: int
     stem: int = 2
 
     def __post_init__(self) -> None:
-        if min(self.channels, self.stem) < 1 or self.blocks < 0:
-            raise ValueError(f"no regression network has these sizes: {self}")
+        _check_whole("channels", self.channels, _MOST_CHANNELS)
+        _check_whole("blocks", self.blocks, _MOST_BLOCKS)
+        _check_whole("stem", self.stem, _LARGEST_STEM)
 
 
 @dataclass(frozen=True)

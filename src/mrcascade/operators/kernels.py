@@ -23,6 +23,7 @@ Sources: Keys, "Cubic convolution interpolation for digital image processing", I
 eq. 15; Burt and Adelson, "The Laplacian pyramid as a compact image code", IEEE TCOM 1983.
 """
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -30,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.factors import check_side
 
 KERNELS: tuple[str, ...] = ("fourier", "area", "bicubic", "gaussian")
 
@@ -45,7 +47,8 @@ def down_matrix(kernel: str, n: int, m: int) -> Matrix:
     """Matrix of ``kernel`` that takes ``n`` samples to ``m``, ``1 <= m <= n``.
 
     Returns a read-only float64 array of shape ``(m, n)`` that is shared between callers.
-    Raises MRCascadeError for an unknown kernel or sizes out of order.
+    Raises MRCascadeError for an unknown kernel, sizes out of order, and sizes so large that the
+    matrix would not fit memory.
     """
     _check(kernel, n, m)
     return _down(kernel, int(n), int(m))
@@ -55,7 +58,8 @@ def up_matrix(kernel: str, n: int, m: int) -> Matrix:
     """Matrix of the ``up`` of ``kernel`` that takes ``m`` samples to ``n``, ``1 <= m <= n``.
 
     Returns a read-only float64 array of shape ``(n, m)`` that is shared between callers.
-    Raises MRCascadeError for an unknown kernel or sizes out of order.
+    Raises MRCascadeError for an unknown kernel, sizes out of order, and sizes so large that the
+    matrix would not fit memory.
     """
     _check(kernel, n, m)
     return _up(kernel, int(n), int(m))
@@ -68,6 +72,7 @@ def _check(kernel: str, n: int, m: int) -> None:
         raise MRCascadeError(
             f"kernel {kernel} needs 1 <= coarse size <= fine size; got {m} coarse, {n} fine"
         )
+    check_side(int(n), int(m))
 
 
 @lru_cache(maxsize=_CACHED_MATRICES)
@@ -113,19 +118,29 @@ def _fourier_down(n: int, m: int) -> Matrix:
     add to a cosine of weight sqrt(2). With that weight the m rows stay orthogonal and of equal
     norm (D D^T = (m/n) I) and the matrix is real. Phases are reduced in whole numbers first.
     """
-    j, i = np.arange(m)[:, None], np.arange(n)[None, :]
-    # Most entries repeat: sizes with a common divisor g have n m / g different lags.
-    lag, entry = np.unique((j * n - i * m) % (n * m), return_inverse=True)
-    total = np.ones(len(lag))
-    for k in range(1, (m + 1) // 2):
-        total += 2.0 * _cosine(k * lag, n * m)
+    # Lags repeat: sizes with a common divisor g have n m / g different ones.
+    g = math.gcd(n, m)
+    period = n * m // g
+    weights = _kept_frequencies(g * np.arange(period), n, m) / n
+    steps = np.arange(n) * (m // g)
+    rows = [weights[(j * (n // g) - steps) % period] for j in range(m)]
+    return np.stack(rows)
+
+
+def _kept_frequencies(lag: NDArray[np.int64], n: int, m: int) -> Matrix:
+    """Sum of exp(2 pi i k lag / (n m)) over the m frequencies kept, lags from 0 to n m.
+
+    The sum over k = -K, ..., K is sin((2 K + 1) x) / sin(x) with x = pi lag / (n m).
+    """
+    folded = np.minimum(lag, n * m - lag)  # the sum is even; small angles keep their digits
+    odd = 2 * ((m - 1) // 2) + 1
+    unit = np.pi / (n * m)
+    below = np.sin(unit * folded)
+    above = np.sin(unit * (odd * folded % (2 * n * m)))
+    total = np.where(folded == 0, odd, above / np.where(folded == 0, 1.0, below))
     if m % 2 == 0:
-        total += np.sqrt(2.0) * _cosine((m // 2) * lag, n * m)
-    return (total / n)[entry].reshape(m, n)
-
-
-def _cosine(numerator: NDArray[np.int64], denominator: int) -> Matrix:
-    return np.cos((2.0 * np.pi / denominator) * (numerator % denominator))
+        total += np.sqrt(2.0) * np.cos(2.0 * unit * (m // 2 * lag % (n * m)))
+    return total
 
 
 def _fourier_up(n: int, m: int) -> Matrix:

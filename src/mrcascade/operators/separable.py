@@ -13,6 +13,7 @@ from mrcascade.operators.base import LinearOperator, Shape
 from mrcascade.operators.kernels import Matrix, down_matrix, up_matrix
 from mrcascade.operators.products import product_dtype
 
+_ROUNDING = 1e-12  # relative; of an inner product of two rows
 _ZERO_SINGULAR_VALUE = 1e-6  # relative to the largest; see SeparableOperator
 
 
@@ -171,7 +172,8 @@ def _key(tensor: Tensor) -> _Key:
 
 
 def _as_matrix(matrix: Matrix, what: str) -> Matrix:
-    array = np.array(matrix, dtype=np.float64)
+    shared = isinstance(matrix, np.ndarray) and not matrix.flags.writeable
+    array = np.array(matrix, dtype=np.float64, copy=None if shared else True)
     if array.ndim != 2 or array.size == 0 or not np.isfinite(array).all():
         raise MRCascadeError(f"{what} must be a finite 2-D matrix; got shape {array.shape}")
     array.setflags(write=False)
@@ -185,9 +187,25 @@ def _is_identity(matrix: Matrix) -> bool:
 def _svd(matrix: Matrix) -> _SVD:
     if _is_identity(matrix):
         return _SVD(matrix, np.ones(len(matrix)), matrix)
+    if (factors := _of_orthogonal_rows(matrix)) is not None:
+        return factors
     u, s, vt = np.linalg.svd(matrix, full_matrices=False)
     s[s <= max(matrix.shape) * np.finfo(np.float64).eps * s[0]] = 0.0  # zero but for rounding
     return _SVD(u, s, vt.T)
+
+
+def _of_orthogonal_rows(matrix: Matrix) -> _SVD | None:
+    """Where the rows are orthogonal and of one length, as those of the Fourier kernel are, they
+    are the right factor but for that length; long sides take minutes otherwise."""
+    if matrix.shape[0] > matrix.shape[1]:
+        return None
+    identity = np.eye(len(matrix))
+    length = float(np.linalg.norm(matrix[0]))
+    away = matrix @ matrix.T
+    away -= length**2 * identity
+    if not length or np.abs(away, out=away).max() > _ROUNDING * length**2:
+        return None
+    return _SVD(identity, np.full(len(matrix), length), matrix.T / length)
 
 
 def _spectral(rows: _SVD, cols: _SVD, key: _Key) -> _Spectral:

@@ -14,6 +14,7 @@ from mrcascade import __version__
 from mrcascade.device_errors import device_errors_of
 from mrcascade.errors import MRCascadeError
 from mrcascade.faults import naming
+from mrcascade.files import TABLE_BYTES, read_json
 from mrcascade.io import (
     NOTICE,
     atomic_output,
@@ -162,7 +163,7 @@ class Batch:
         source = source_identity(input_sha256(item.image), self.job)
         try:
             # Older versions wrote the request's keys as the options have them.
-            sidecar = camel_keys(json.loads(targets["sidecar"].read_text()))
+            sidecar = camel_keys(read_json(targets["sidecar"]))
             before, found = dict(sidecar["Request"]), {key: sidecar[key] for key in source}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise MRCascadeError(
@@ -199,7 +200,7 @@ class Batch:
         try:
             if target.is_symlink():
                 raise ValueError("a link, which mrcascade does not make")
-            description = json.loads(target.read_text())["Description"]
+            description = read_json(target, TABLE_BYTES)["Description"]
             ours = description.startswith(_RECORD)
         except FileNotFoundError:
             return

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import TABLE_BYTES, read_text
 from mrcascade.io import (
     ALL_SERIES,
     SUFFIXES,
@@ -219,7 +220,7 @@ def _series_of(paths: Sequence[Path], series: str | None, note: Report) -> list[
 
 def _in_list(path: Path) -> list[Path]:
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        lines = [line.strip() for line in read_text(path, TABLE_BYTES, "utf-8-sig").splitlines()]
     except FileNotFoundError as error:
         raise MRCascadeError(f"{path} does not exist; check the name") from error
     except (OSError, UnicodeDecodeError) as error:

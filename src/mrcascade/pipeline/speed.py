@@ -20,6 +20,8 @@ from typing import Any
 import torch
 
 from mrcascade.devices import synchronize
+from mrcascade.errors import MRCascadeError
+from mrcascade.files import read_json
 from mrcascade.prior import CascadePrior
 from mrcascade.prior_level import LevelPrior
 from mrcascade.samplers import CascadePlan, finest_mean
@@ -142,8 +144,8 @@ def _cost(pair: Any) -> Cost:
 def _read() -> dict[str, Any]:
     path = cache_file()
     try:
-        document = json.loads(path.read_text()) if path else {}
-    except (OSError, ValueError):
+        document = read_json(path) if path else {}
+    except (OSError, ValueError, MRCascadeError):
         return {}
     return document if isinstance(document, dict) else {}
 

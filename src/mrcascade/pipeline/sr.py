@@ -17,6 +17,7 @@ import numpy as np
 from mrcascade.border import Margins
 from mrcascade.errors import MRCascadeError
 from mrcascade.factors import check_factor
+from mrcascade.faults import naming
 from mrcascade.intensity import Intensity, RobustMaximum
 from mrcascade.io import (
     Axes,
@@ -36,7 +37,7 @@ from mrcascade.io import (
     refuse_phase,
     resampled_affine,
 )
-from mrcascade.memory import Batches, default_batch, fitting_batch, image_bytes
+from mrcascade.memory import Batches, check_memory, default_batch, fitting_batch, image_bytes
 from mrcascade.noise_estimate import estimate_noise, slices_for_noise
 from mrcascade.operators import SeparableOperator
 from mrcascade.outputs import only_writer
@@ -139,7 +140,7 @@ def super_resolve_file(
         if margins:
             say(describe_margins(margins, axes))
         plan = make_plan(prior, margins.operator(geometry.operator), noise, settings)
-        batch = _batch(prior, plan, job, len(measured), say)
+        batch = _batch(path, prior, plan, job, len(measured), say)
         stores = _empty_results(source, geometry, targets, folder, stack)
         counted = SliceProgress(plan, settings, job.samples, progress(len(measured)))
         seed = input_seed(job.seed, source.sha256)
@@ -277,10 +278,17 @@ def _noise(
 
 
 def _batch(
-    prior: CascadePrior, plan: CascadePlan, job: SuperResolution, slices: int, say: Report
+    path: Path,
+    prior: CascadePrior,
+    plan: CascadePlan,
+    job: SuperResolution,
+    slices: int,
+    say: Report,
 ) -> int:
     if job.batch_size is not None and job.batch_size < 1:
         raise MRCascadeError("the batch size must be 1 or more")
+    with naming(str(path)):
+        check_memory(prior, plan)
     asked = job.batch_size or default_batch(slices * job.samples, prior.device)
     batch = fitting_batch(asked, image_bytes(prior, plan), prior.device)
     if job.batch_size is not None and batch < job.batch_size:

@@ -12,6 +12,26 @@ from mrcascade.networks import network_preset
 STAGES = ("regression branch", "U-Net")  # of a level's training, in their order
 MEAN_SHARE = 0.5  # of a level's patches, for its regression branch by default
 
+# What a run can come to the end of, in memory and in time; what is not here has rules of its own.
+_RANGES = {
+    "images": (1, 10**9),
+    "batch": (1, 10**5),
+    "patch": (1, 4096),
+    "coarse_patch": (1, 4096),
+    "channels": (1, 2),
+    "reduction": (1, 64),
+    "coarser_copies": (0, 100),
+    "seed": (0, 2**63 - 1),
+    "rate": (0.0, 10.0),
+    "mean_rate": (0.0, 10.0),
+    "noise_mean": (-100.0, 100.0),
+    "noise_std": (0.0, 100.0),
+    "high_noise_share": (0.0, 1.0),
+    "clean_condition_share": (0.0, 1.0),
+    "mean_clean_condition_share": (0.0, 1.0),
+    "scale_jitter": (0.0, 10.0),
+}
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -59,13 +79,12 @@ class TrainConfig:
     start: str = ""  # name or folder of the prior whose weights the training begins with
 
     def __post_init__(self) -> None:
-        for name in ("images", "batch", "patch", "coarse_patch", "channels", "reduction"):
-            if getattr(self, name) < 1:
-                raise MRCascadeError(f"training setting {name} is {getattr(self, name)}, below 1")
-        if self.coarser_copies < 0:
-            raise MRCascadeError(
-                f"training setting coarser_copies is {self.coarser_copies}, below 0"
-            )
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise MRCascadeError(
+                    f"training setting {name} is {value}; it must lie from {least} to {most}"
+                )
         if self.mean_images is not None:
             self._check_shares(self.mean_images)
         for name in ("reference_share", "cooldown_share", "ramp_share", "coarsest_copy"):

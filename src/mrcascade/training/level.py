@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mrcascade.denoiser import LevelNetworks, diffusion_loss
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import check_regular
 from mrcascade.io import atomic_output
 from mrcascade.networks import network_preset
 from mrcascade.prior_level import LevelStatistics
@@ -269,6 +270,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     "older" says whether a version wrote it whose ``images`` were the U-Net's alone.
     """
+    check_regular(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch names no type for the many ways in which a file is damaged

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import TABLE_BYTES, parse_json, read_text
 from mrcascade.io import atomic_output
 
 VALIDATION = "val_ema"  # and the profile's relative std: the key of a profile's figures
@@ -22,9 +23,9 @@ def read_log(log: Path) -> list[Record]:
     """Records of a log, oldest first, without a last line that a kill cut short."""
     if not log.exists():
         return []
-    text = log.read_text()
+    text = read_text(log, TABLE_BYTES)
     try:
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        return [parse_json(line) for line in text[: text.rfind("\n") + 1].splitlines()]
     except ValueError as error:
         raise MRCascadeError(f"{log}: not a log of a level; move it away") from error
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from mrcascade.dataset import EMPTY, DataFile, centre_crop, fourier_crop, list_data, read_slices
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import open_regular, parse_json
 from mrcascade.intensity import robust_maximum
 from mrcascade.io import atomic_output
 from mrcascade.noise_estimate import zero_level
@@ -167,8 +168,8 @@ def write_cache(volumes: list[Volume], path: Path, check: Callable[[], None] | N
 def is_cache(path: Path) -> bool:
     """Whether ``path`` is a file that ``write_cache`` wrote; its slices are not read."""
     try:
-        with np.load(path) as file:
-            index = json.loads(bytes(file["index"]))
+        with open_regular(path) as content, np.load(content) as file:
+            index = parse_json(bytes(file["index"]))
         return isinstance(index, list) and all({"file", "scales", "low"} <= set(v) for v in index)
     except (*_DAMAGE, TypeError, AttributeError):
         return False
@@ -188,8 +189,8 @@ def _body_window(slices: np.ndarray) -> tuple[slice, slice, slice]:
 
 def _read_cache(path: Path) -> Iterator[Volume]:
     try:
-        with np.load(path) as file:
-            index = json.loads(bytes(file["index"]))
+        with open_regular(path) as content, np.load(content) as file:
+            index = parse_json(bytes(file["index"]))
             arrays = [file[f"v{i}"] for i in range(len(index))]
     except FileNotFoundError as error:
         raise MRCascadeError(f"{path}: does not exist; make it with 'mrcascade cache'") from error

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import check_regular
 from mrcascade.io import atomic_output
 from mrcascade.training.ema import PowerEMA, synthesize
 
@@ -97,6 +98,7 @@ def _profile(path: Path, index: int) -> dict[str, Tensor]:
 def _opened(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
+    check_regular(path)
     try:
         with safe_open(path, "pt") as file:
             yield file

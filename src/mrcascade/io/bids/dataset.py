@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import read_text
 from mrcascade.io.bids.document import read_object
 from mrcascade.io.bids.entities import parse_name
 from mrcascade.io.bids.selection import Selection
@@ -82,7 +83,7 @@ class Dataset:
     def _ignore_patterns(self) -> list[str]:
         path = self.root / IGNORED
         try:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+            lines = [line.strip() for line in read_text(path).splitlines()]
         except FileNotFoundError:
             return []
         except (OSError, UnicodeDecodeError) as error:

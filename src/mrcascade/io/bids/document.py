@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import read_json
 
 
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON file that holds an object; MRCascadeError where it does not."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        document = read_json(path)
+    except (OSError, ValueError) as error:
         raise MRCascadeError(f"{path}: not readable as JSON; repair it") from error
     if not isinstance(document, dict):
         raise MRCascadeError(f"{path}: not a JSON object; repair it")

@@ -1,10 +1,6 @@
 """Where DICOM files lie: single files, below a folder, or inside a zip archive."""
 
 import mimetypes
-import shutil
-import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +8,8 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from mrcascade.errors import MRCascadeError
+from mrcascade.files import open_regular
+from mrcascade.io.dicom.archive import member_names, open_member
 from mrcascade.io.names import is_result_name
 from mrcascade.io.stream import reading
 from mrcascade.io.walk import files_below, is_dangling
@@ -22,8 +19,6 @@ ENDINGS = (".dcm", ".ima")
 ZIP_ENDING = ".zip"
 
 _MAGIC, _MAGIC_OFFSET = b"DICM", 128
-# A member of an archive is unpacked to read it: in memory up to this size, else on disk.
-_UNPACKED_IN_MEMORY = 2**26
 
 
 @dataclass(frozen=True, order=True)
@@ -50,11 +45,11 @@ class DicomFile:
         """The content, seekable; MRCascadeError where it cannot be read."""
         with reading(self.path):
             if not self.member:
-                with self.path.open("rb") as file:
+                with open_regular(self.path) as file:
                     yield file
                 return
-            with _unpacked(self.path, self.member) as copy:
-                yield copy
+            with open_member(self.path, self.member) as content:
+                yield content
 
     def looks_like_dicom(self) -> bool:
         """By the ending of the name or the mark after the preamble; no such file: False.
@@ -67,12 +62,8 @@ class DicomFile:
             return self.could_be_dicom()
         if not self.member and not self.path.is_file():
             return False
-        with reading(self.path):
-            if not self.member:
-                with self.path.open("rb") as file:
-                    return _has_magic(file.read(_MAGIC_OFFSET + len(_MAGIC)))
-            with _unpacked(self.path, self.member) as copy:
-                return _has_magic(copy.read(_MAGIC_OFFSET + len(_MAGIC)))
+        with self.open() as content:
+            return _has_magic(content.read(_MAGIC_OFFSET + len(_MAGIC)))
 
     def could_be_dicom(self) -> bool:
         """Whether the ending of the name, if any, means no other kind of file."""
@@ -121,26 +112,11 @@ def _is_result(below: Path) -> bool:
 
 
 def _members(path: Path) -> list[DicomFile]:
-    with reading(path), zipfile.ZipFile(path) as archive:
-        entries = [e for e in archive.infolist() if not e.is_dir()]
-        if any(e.flag_bits & 1 for e in entries):
-            raise MRCascadeError(f"{path} is encrypted; unpack it first")
-    names = [e.filename for e in entries]
+    with reading(path):
+        names = member_names(path)
     hidden = ("__MACOSX", ".")
     plain = (n for n in names if not any(p.startswith(hidden) for p in PurePosixPath(n).parts))
     return [DicomFile(path, name) for name in sorted(plain)]
-
-
-@contextmanager
-def _unpacked(path: Path, member: str) -> Iterator[BinaryIO]:
-    with tempfile.SpooledTemporaryFile(_UNPACKED_IN_MEMORY) as copy:
-        try:
-            with zipfile.ZipFile(path) as archive, archive.open(member) as content:
-                shutil.copyfileobj(content, copy, 2**20)
-        except (zlib.error, EOFError, KeyError, RuntimeError) as error:
-            raise zipfile.BadZipFile(str(error)) from error
-        copy.seek(0)
-        yield copy  # type: ignore[misc]
 
 
 @cache

@@ -56,6 +56,7 @@ _COLOUR = (
     "YBR_RCT",
 )
 _LARGEST_SIDE = 2**16 - 1
+_MOST_PIXELS = 2**26  # of a frame, which is held whole: 8192 squared
 _LARGEST_COUNT = 2**31 - 1
 # Direction cosines are written with few digits at times.
 _UNIT_TOLERANCE = 1e-2
@@ -234,6 +235,11 @@ def _pixel_format(file: DicomFile, header: Header) -> PixelFormat:
         raise ValueError("its pixels do not lie in the lowest bits")
     rows, columns = (whole(dataset, k, 1, _LARGEST_SIDE) for k in ("Rows", "Columns"))
     signed = bool(whole(dataset, "PixelRepresentation", 0, 1))
+    if rows * columns > _MOST_PIXELS:
+        raise MRCascadeError(
+            f"{file} has frames of {rows} x {columns} pixels, and {_MOST_PIXELS} are the most; cut"
+            " out what is to be restored, or convert it to NIfTI"
+        )
     pixels = PixelFormat(
         rows=rows,
         columns=columns,

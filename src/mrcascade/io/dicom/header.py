@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.dicom.bounded import LARGEST_VALUE, HeaderStream, drop_skipped
 from mrcascade.io.dicom.files import DicomFile
 
 PIXEL_DATA = (0x7FE0, 0x0010)
@@ -27,6 +28,7 @@ NATIVE = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED)
 
 _REASON_LENGTH = 120
 _FIRST_BLOCK = 0x10  # of private elements
+_MOST_AFTER_PIXELS = 10_000  # elements; real files have a padding or a signature
 # Explicit VRs whose length has four bytes (PS3.5 table 7.1-1).
 _LONG_VRS = (
     b"OB",
@@ -73,12 +75,17 @@ def read_header(file: DicomFile, stream: BinaryIO) -> Header:
         # A file that ends within an element is only warned about, and what follows is lost.
         for cut in ("Unexpected end of file", "End of file reached"):
             warnings.filterwarnings("error", message=cut)
-        dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
+        bounded: Any = HeaderStream(stream, size)
+        dataset = pydicom.dcmread(
+            bounded, stop_before_pixels=True, force=True, defer_size=LARGEST_VALUE
+        )
+        drop_skipped(dataset, size)
         syntax = str(dataset.file_meta.get("TransferSyntaxUID") or _guessed(dataset))
         little = syntax != EXPLICIT_BIG
         if syntax == DEFLATED:
             stream.seek(0)
-            dataset = pydicom.dcmread(stream, force=True)
+            whole_file: Any = HeaderStream(stream, size)
+            dataset = pydicom.dcmread(whole_file, force=True)
             found: tuple[int | None, int] = (None, len(dataset.get("PixelData") or b""))
         else:
             implicit = bool(dataset.original_encoding[0])
@@ -241,7 +248,11 @@ def _pixel_place(stream: BinaryIO, implicit: bool, little: bool) -> tuple[int | 
 def check_rest(stream: BinaryIO, position: int, implicit: bool, little: bool) -> None:
     """ValueError where the file ends within an element from ``position``, after the pixels, on."""
     size = stream.seek(0, 2)
+    elements = 0
     while position < size:
+        elements += 1
+        if elements > _MOST_AFTER_PIXELS:
+            raise ValueError("what follows its pixels has no end")
         stream.seek(position)
         head = stream.read(12)
         long = not implicit and head[4:6] in _LONG_VRS

@@ -41,6 +41,8 @@ def decode(frame: bytes) -> np.ndarray:
             if selected not in tables or not 1 <= predictor <= 7 or point >= precision:
                 raise ValueError("lossless JPEG with a bad scan header")
             rows, columns = shape
+            if rows * columns > 8 * len(frame):  # every sample has a code of a bit or more
+                raise ValueError("truncated JPEG scan")
             differences = _differences(frame[start:], tables[selected], rows, columns, interval)
             lines = rows if not interval else interval // columns
             first = 1 << (precision - point - 1)

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import struct
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby, pairwise
@@ -12,6 +13,7 @@ import numpy as np
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.dicom import jpeg_lossless
+from mrcascade.io.dicom.codestream import check_jpeg, check_jpeg_2000, check_run_lengths
 from mrcascade.io.dicom.files import DicomFile
 from mrcascade.io.dicom.frames import Frame, PixelFormat
 from mrcascade.io.dicom.header import DEFLATED, NATIVE, check_rest, parsing, read_header
@@ -20,7 +22,10 @@ from mrcascade.io.dicom.series import Series
 from mrcascade.io.raw import RawPixels, Runs
 
 _HASHED_BYTES = 2**20
+_MOST_PIECES, _PIECES_PER_FRAME = 2**18, 4
 _ITEM, _DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
+
+RLE = "1.2.840.10008.1.2.5"
 
 # Which of pydicom's decoders reads which syntax. Named one by one, because what else happens to be
 # installed shall not change a result: some abort on damaged data.
@@ -34,13 +39,13 @@ _DECODERS = {
     "1.2.840.10008.1.2.4.201": "pylibjpeg",  # high-throughput JPEG 2000 lossless
     "1.2.840.10008.1.2.4.202": "pylibjpeg",  # the same, by resolution
     "1.2.840.10008.1.2.4.203": "pylibjpeg",  # high-throughput JPEG 2000
-    "1.2.840.10008.1.2.5": "pydicom",  # run lengths
+    RLE: "pydicom",  # run lengths
 }
 
 # These two we decode ourselves: JPEG lossless, and the same with the first predictor.
 _JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 
-_CODESTREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000: its start and the size of the image
+_JPEG_2000 = [f"1.2.840.10008.1.2.4.{n}" for n in (90, 91, 201, 202, 203)]
 
 # Offsets and lengths (bytes) of the fragments of one compressed frame.
 Fragments = list[tuple[int, int]]
@@ -199,6 +204,7 @@ def _decompressed(frame: bytes, pixels: PixelFormat, file: DicomFile) -> np.ndar
     from pydicom.pixels import get_decoder
     from pydicom.uid import UID
 
+    _check_frame(frame, pixels)
     if pixels.syntax in _JPEG_LOSSLESS:
         samples = jpeg_lossless.decode(frame).astype(f"u{pixels.allocated // 8}")
         stored = samples.view(f"{'i' if pixels.signed else 'u'}{pixels.allocated // 8}")
@@ -210,8 +216,6 @@ def _decompressed(frame: bytes, pixels: PixelFormat, file: DicomFile) -> np.ndar
             f"{file} is compressed in a way that cannot be read (transfer syntax"
             f" {pixels.syntax}); export it uncompressed"
         )
-    if plugin == "pylibjpeg":
-        _check_jpeg_2000(frame, pixels)
     options: dict[str, Any] = {
         "rows": pixels.rows,
         "columns": pixels.columns,
@@ -230,13 +234,13 @@ def _decompressed(frame: bytes, pixels: PixelFormat, file: DicomFile) -> np.ndar
     return _of_size(stored, pixels)
 
 
-def _check_jpeg_2000(frame: bytes, pixels: PixelFormat) -> None:
-    """Damaged, a frame can ask its decoder for more memory than there is (T.800 A.5.1)."""
-    place = frame.find(_CODESTREAM)
-    if place >= 0 and len(frame) >= place + 24:
-        right, bottom, left, top = struct.unpack(">4L", frame[place + 8 : place + 24])
-        if (bottom - top, right - left) != (pixels.rows, pixels.columns):
-            raise ValueError(f"compressed pixels of {bottom - top} x {right - left}")
+def _check_frame(frame: bytes, pixels: PixelFormat) -> None:
+    if pixels.syntax == RLE:
+        check_run_lengths(frame, pixels.frame_bytes)
+    elif pixels.syntax in _JPEG_2000:
+        check_jpeg_2000(frame, pixels.rows, pixels.columns)
+    elif pixels.syntax in (*_JPEG_LOSSLESS, *_DECODERS):
+        check_jpeg(frame, pixels.rows, pixels.columns)
 
 
 def _of_size(stored: np.ndarray, pixels: PixelFormat) -> np.ndarray:
@@ -247,7 +251,7 @@ def _of_size(stored: np.ndarray, pixels: PixelFormat) -> np.ndarray:
 
 def _frame_fragments(stream: BinaryIO, start: int, frames: int) -> list[Fragments]:
     """The fragments of each frame of encapsulated pixels (PS3.5 A.4)."""
-    table, *fragments = _items(stream, start)
+    table, *fragments = _items(stream, start, max(_MOST_PIECES, _PIECES_PER_FRAME * frames))
     if len(fragments) == frames:
         return [[fragment] for fragment in fragments]
     if frames == 1 and fragments:
@@ -258,14 +262,16 @@ def _frame_fragments(stream: BinaryIO, start: int, frames: int) -> list[Fragment
         raise ValueError(f"{len(fragments)} compressed pieces for {frames} frames")
     first = fragments[0][0] - 8  # offsets count from the first item's tag
     edges = [*(first + offset for offset in offsets), math.inf]
-    found = [[f for f in fragments if a <= f[0] - 8 < b] for a, b in pairwise(edges)]
+    places = [bisect_left(fragments, (edge + 8, 0)) for edge in edges]
+    found = [fragments[a:b] for a, b in pairwise(places)]
     if not all(found):
         raise ValueError("its table of frames does not fit its compressed pieces")
     return found
 
 
-def _items(stream: BinaryIO, start: int) -> Fragments:
-    """Offset and length of every item, the table of offsets first."""
+def _items(stream: BinaryIO, start: int, most: int) -> Fragments:
+    """Offset and length of every item, the table of offsets first; ValueError for more than
+    ``most``."""
     size = stream.seek(0, 2)
     found: Fragments = []
     position = start
@@ -285,6 +291,8 @@ def _items(stream: BinaryIO, start: int) -> Fragments:
             raise ValueError("truncated within its compressed pixels")
         found.append((position, length))
         position += length
+        if len(found) > most:
+            raise ValueError(f"more than {most} compressed pieces")
     if not found:
         raise ValueError("no compressed pixels")
     return found

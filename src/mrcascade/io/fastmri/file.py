@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.files import open_regular
+from mrcascade.io.fastmri.filters import check_chunks, check_filters
 from mrcascade.io.fastmri.header import LARGEST_HEADER, Header, parse_header
 from mrcascade.io.fastmri.kspace import Matrix, Sampling, sampling_of
 from mrcascade.io.stream import reading
@@ -109,22 +111,23 @@ class FastMRI:
 
     def read_kspace(self, number: int) -> np.ndarray:
         """Slice (coils, rows, columns) of k-space, complex; of the first average."""
-        index = (0, number) if self.kspace.ndim == 5 else number
+        index = (0, number) if self.kspace.ndim == 5 else (number,)
         return self._read(self.kspace, index).reshape(self.coils, *self.kspace_matrix)
 
     def read_maps(self, number: int) -> np.ndarray:
         """Slice (coils, rows, columns) of the maps."""
-        return self._read(self.maps[0], number)
+        return self._read(self.maps[0], (number,))
 
     def read_reconstruction(self, number: int) -> np.ndarray:
         """Slice (rows, columns) of the stored reconstruction; magnitude if that is complex."""
-        values = self._read(self.reconstruction[0], number)
+        values = self._read(self.reconstruction[0], (number,))
         return np.abs(values) if values.dtype.kind == "c" else values
 
-    def _read(self, dataset: Any, index: Any) -> np.ndarray:
+    def _read(self, dataset: Any, index: tuple[int, ...]) -> np.ndarray:
         """Raises MRCascadeError for complex values of which no sum of squares can be taken; what is
         real is looked at as every image is."""
         with parsing(self.path):
+            check_chunks(dataset, index)
             values = np.asarray(dataset[index])
         if values.dtype.kind == "c" and not _within(values):
             raise MRCascadeError(
@@ -144,7 +147,7 @@ def open_file(path: Path) -> Iterator[FastMRI]:
 
     if path.is_dir():
         raise MRCascadeError(f"{path} is a folder; give the name of an image file")
-    with reading(path), path.open("rb"):
+    with reading(path), open_regular(path):
         pass  # says why a file cannot be opened better than h5py does
     with parsing(path):
         file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
@@ -222,7 +225,7 @@ def _dataset(file: Any, name: str, axes: tuple[int, ...], kinds: str) -> Any:
     if kind.kind not in kinds:
         raise ValueError(f"{name} holds values of type {kind}")
     # Now, because damaged sizes can ask for more than any disk or memory holds.
-    ratio = _LARGEST_RATIO if dataset.id.get_create_plist().get_nfilters() else 1
+    ratio = _LARGEST_RATIO if check_filters(dataset, name) else 1
     if math.prod(shape) * kind.itemsize > ratio * dataset.id.get_storage_size():
         raise ValueError(f"truncated: {name} lacks most of its values")
     pieces = (shape[-3:] if len(shape) > 3 else shape[-2:], dataset.chunks or ())

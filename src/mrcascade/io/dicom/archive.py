@@ -1,0 +1,131 @@
+"""Members of a zip archive, unpacked no further than they are read."""
+
+import os
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.files import check_regular, open_regular
+from mrcascade.io.stream import reading
+
+# Of the list of all members, which is held whole: 100,000 of them with names of 100 characters.
+_LARGEST_DIRECTORY = 2**24
+# A member is kept in memory up to this size, else on disk.
+_UNPACKED_IN_MEMORY = 2**26
+_PIECE = 2**20
+_OPEN_ARCHIVES = 2
+
+# The end of the central directory, and of that of a large archive (APPNOTE 4.3.16, 4.3.14).
+_END = struct.Struct("<4s4H2LH")
+_END_MARK = b"PK\x05\x06"
+_UNSET = 2**32 - 1
+_END_64 = struct.Struct("<4sQ2H2L4Q")
+_END_64_MARK = b"PK\x06\x06"
+_LONGEST_TAIL = _END.size + 2**16 + 20 + _END_64.size  # with a comment and a locator
+
+
+def member_names(path: Path) -> list[str]:
+    """The files in an archive, in its order; MRCascadeError where they are encrypted.
+
+    Raises zipfile.BadZipFile where it is damaged, OSError where it cannot be read.
+    """
+    entries = [e for e in _archive(path).infolist() if not e.is_dir()]
+    if any(e.flag_bits & 1 for e in entries):
+        raise MRCascadeError(f"{path} is encrypted; unpack it first")
+    return [e.filename for e in entries]
+
+
+@contextmanager
+def open_member(path: Path, name: str) -> Iterator[BinaryIO]:
+    """The content of a member, seekable; errors as of `member_names`, and MRCascadeError while it
+    is read."""
+    archive = _archive(path)
+    try:
+        size, content = archive.getinfo(name).file_size, archive.open(name)
+    except (KeyError, RuntimeError) as error:  # no such member, or an encrypted one
+        raise zipfile.BadZipFile(str(error)) from error
+    with content, tempfile.SpooledTemporaryFile(_UNPACKED_IN_MEMORY) as copy:
+        yield _Unpacking(path, content, copy, size)  # type: ignore[misc]
+
+
+class _Unpacking:
+    """A member as a file: what lies before the farthest byte read so far is unpacked, once."""
+
+    def __init__(self, path: Path, content: IO[bytes], copy: IO[bytes], size: int) -> None:
+        self._path = path
+        self._content, self._copy, self._size = content, copy, size
+        self._unpacked = self._position = 0
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = max(start + offset, 0)
+        return self._position
+
+    def read(self, count: int = -1) -> bytes:
+        stop = self._size if count is None or count < 0 else self._position + count
+        self._unpack(min(stop, self._size))
+        self._copy.seek(self._position)
+        data = self._copy.read(max(min(stop, self._unpacked) - self._position, 0))
+        self._position += len(data)
+        return data
+
+    def _unpack(self, stop: int) -> None:
+        self._copy.seek(self._unpacked)
+        while self._unpacked < stop:
+            with reading(self._path):
+                try:
+                    part = self._content.read(min(_PIECE, stop - self._unpacked))
+                except (zlib.error, EOFError) as error:
+                    raise zipfile.BadZipFile(str(error)) from error
+                if not part:
+                    raise zipfile.BadZipFile("a member ends early")
+            self._copy.write(part)
+            self._unpacked += len(part)
+
+
+def _archive(path: Path) -> zipfile.ZipFile:
+    """An archive whose directory is read once, as long as the file stays the same.
+
+    A process that was forked opens it anew: the two would move one position in the file.
+    """
+    check_regular(path)
+    found = path.stat()
+    identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    return _opened(path, identity, os.getpid())
+
+
+@lru_cache(maxsize=_OPEN_ARCHIVES)
+def _opened(path: Path, identity: tuple[int, ...], process: int) -> zipfile.ZipFile:
+    size = _directory_bytes(path)
+    if size > _LARGEST_DIRECTORY:
+        raise MRCascadeError(
+            f"{path} lists so many files that the list alone has {size / 2**20:.0f} MiB; unpack it,"
+            " and name the folder"
+        )
+    return zipfile.ZipFile(path)
+
+
+def _directory_bytes(path: Path) -> int:
+    """How long the list of an archive's members says it is; 0 where there is none."""
+    with open_regular(path) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - _LONGEST_TAIL, 0))
+        tail = file.read()
+    place = tail.rfind(_END_MARK)
+    if place < 0 or len(tail) - place < _END.size:
+        return 0
+    found = int(_END.unpack_from(tail, place)[5])
+    large = tail.rfind(_END_64_MARK, 0, place)
+    if large >= 0 and place - large >= _END_64.size:
+        found = max(found * (found != _UNSET), int(_END_64.unpack_from(tail, large)[8]))
+    return found
