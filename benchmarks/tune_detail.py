@@ -16,8 +16,9 @@ import numpy as np
 
 from common import names, run, table_row
 from mrcascade import CascadePrior
+from mrcascade.channels import from_channels, to_channels
 from mrcascade.evaluation.job import Evaluation, checked_methods, load_priors
-from mrcascade.restore import from_channels, make_plan, to_channels
+from mrcascade.restore import make_plan
 from mrcascade.samplers import NoiseSource, SamplerSettings, cascade_sample, image_seed, keep_detail
 from val_slices import Case, case_options, load_cases, load_lpips, scores
 

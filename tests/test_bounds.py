@@ -90,8 +90,8 @@ def test_results_beyond_all_memory(prior: CascadePrior, monkeypatch: pytest.Monk
     plan = make_plan(prior, operator, 0.0, RECIPES["mean"])
     needed = image_bytes(prior, plan, scores=False)
     assert needed <= image_bytes(prior, plan)
-    monkeypatch.setattr(mrcascade.memory, "_whole_memory", lambda device: float(needed))
+    monkeypatch.setattr(mrcascade.memory, "whole_memory", lambda device: float(needed))
     check_memory(prior, plan)
-    monkeypatch.setattr(mrcascade.memory, "_whole_memory", lambda device: needed - 1.0)
+    monkeypatch.setattr(mrcascade.memory, "whole_memory", lambda device: needed - 1.0)
     with pytest.raises(MRCascadeError, match="a result of 64 x 64 pixels needs"):
         check_memory(prior, plan)

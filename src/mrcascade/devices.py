@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from pathlib import Path
@@ -21,6 +22,16 @@ def free_bytes(device: torch.device) -> int:
     holds what an earlier file no longer needs."""
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(torch.cuda.mem_get_info(device)[0]) + int(kept)
+
+
+def whole_memory(device: torch.device) -> float:
+    """Memory in bytes of a GPU, or else of the machine; infinite where that is not told."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[1])
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):  # not on every system
+        return math.inf
 
 
 def release_cache(device: torch.device) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mrcascade.device_errors import lacks_memory, no_memory
-from mrcascade.devices import free_bytes, release_cache
+from mrcascade.devices import free_bytes, release_cache, whole_memory
 from mrcascade.errors import MRCascadeError
 from mrcascade.networks import UNetConfig
 from mrcascade.networks.layers import MPConv
@@ -118,7 +117,7 @@ class Batches:
 
 def check_memory(prior: CascadePrior, plan: CascadePlan) -> None:
     """Raise MRCascadeError where one image needs more than all of the memory."""
-    whole, shape = _whole_memory(prior.device), plan.pyramid.shapes[0]
+    whole, shape = whole_memory(prior.device), plan.pyramid.shapes[0]
     per_image = image_bytes(prior, plan, scores=False)
     if per_image > whole:
         raise MRCascadeError(
@@ -126,16 +125,6 @@ def check_memory(prior: CascadePrior, plan: CascadePlan) -> None:
             f" and there are {whole / 2**30:.0f}; cut the image into parts, or take a smaller"
             " factor"
         )
-
-
-def _whole_memory(device: torch.device) -> float:
-    """Bytes of the device, or of the machine where it says."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[1])
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):  # not on every system
-        return math.inf
 
 
 def _network_bytes(

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mrcascade.border import NO_MARGINS, Margins, find_margins
+from mrcascade.channels import from_channels, to_channels
 from mrcascade.errors import MRCascadeError
 from mrcascade.exactness import check_exact
 from mrcascade.measured_intensity import measured_intensity
@@ -329,18 +329,6 @@ def check_measurement(stack: np.ndarray, operator: LinearOperator, prior: Cascad
     if channels != prior.channels:
         raise MRCascadeError(f"prior {prior.name!r} {_OTHER_KIND[channels]}")
     check_sizes(operator.in_shape, operator.out_shape, prior.limits)
-
-
-def to_channels(stack: np.ndarray, device: str | torch.device = "cpu") -> Tensor:
-    """(S, H, W) real or complex -> (S, C, H, W) float32 with C = 1 or 2 (real, imaginary)."""
-    parts: Sequence[np.ndarray] = [stack.real, stack.imag] if np.iscomplexobj(stack) else [stack]
-    return torch.from_numpy(np.stack(parts, 1).astype(np.float32)).to(device)
-
-
-def from_channels(images: Tensor) -> np.ndarray:
-    """The inverse of ``to_channels``."""
-    array = images.cpu().numpy()
-    return array[:, 0] if array.shape[1] == 1 else array[:, 0] + 1j * array[:, 1]
 
 
 def relative_residual(

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mrcascade.channels import to_channels
 from mrcascade.dataset import fourier_crop
 from mrcascade.denoiser import condition_channels
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import downsampler, upsampler
 from mrcascade.prior_level import LevelStatistics
 from mrcascade.pyramid import LaplacianPyramid
-from mrcascade.restore import to_channels
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.slices import Volume
 
