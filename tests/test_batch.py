@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -226,24 +224,6 @@ def undisturbed(
     with start(folder / "in", folder / "out", prior_folder) as process:
         assert process.wait() == 0
     return folder / "in", results(folder / "out")
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_a_killed_batch_goes_on_to_the_same_bits(
-    tmp_path: Path, prior_folder: Path, undisturbed: tuple[Path, dict[str, bytes]], seed: int
-) -> None:
-    inputs, whole = undisturbed
-    output = tmp_path / "out"
-    with start(inputs, output, prior_folder) as process:
-        # Somewhere in the two files that are left, which take about as long.
-        time.sleep(random.Random(seed).uniform(0, 1))
-        process.kill()
-    before = results(output)
-    assert all(whole[name] == content for name, content in before.items())
-    arguments = ["--resume", "--mode", "paper", "--steps", "60", "--samples", "2"]
-    assert main(["sr", str(inputs), *arguments, *options(output, prior_folder)]) == 0
-    assert results(output) == whole
-    assert record(output)["a.npy"] == "skipped"
 
 
 def test_ctrl_c_leaves_finished_files_whole(

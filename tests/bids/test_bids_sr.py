@@ -139,7 +139,9 @@ def test_dry_run_and_failures_leave_nothing(
     (root / "T2w.json").write_text("{")
     assert sr(root) == 2
     errors = capsys.readouterr().err.splitlines()
-    assert errors[0] == f"mrcascade: {root / 'T2w.json'}: not readable as JSON; repair it"
+    image = root / "sub-01" / "anat" / "sub-01_T2w.nii.gz"
+    reason = f"{root / 'T2w.json'}: not readable as JSON; repair it"
+    assert errors[0] == f"mrcascade: {image}: {reason}"
     assert not (tmp_path / "out").exists()
 
 

@@ -341,7 +341,7 @@ def test_preview_has_the_shape_of_the_patient(tmp_path: Path, sr: Callable) -> N
             "mrcascade.pipeline.preview.write_preview", lambda *a: (drawn.append(a), a[0].touch())
         )
         assert sr(folder) == 0
-    _, panels, measured, display, title, unit = drawn[0]
+    _, panels, measured, display, title, unit, zero = drawn[0]
     assert measured == SHAPE[1:]
     assert {p.pixels.shape for p in panels} == {(32, 36)}
     # An axial series is stored the way radiologists look at it.
@@ -349,7 +349,7 @@ def test_preview_has_the_shape_of_the_patient(tmp_path: Path, sr: Callable) -> N
     assert replace(display, aspect=expected.aspect) == expected
     assert display.aspect == pytest.approx(expected.aspect)
     assert title.endswith("axial slice 2 of 3")
-    assert unit == "a.u."
+    assert (unit, zero) == ("a.u.", 0.0)
 
 
 @pytest.mark.parametrize(
