@@ -30,7 +30,7 @@ KILLS = int(os.environ.get("MRCASCADE_KILLS", "4"))
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["mrcascade.restore", "mrcascade.evaluation.run", "nibabel"])
 # What a run says of itself besides its result.
-TIMES = {"seconds", "Seconds", "Written", "Status", "timed"}
+OF_THE_RUN = {"seconds", "Seconds", "Written", "Status", "Notes", "timed"}
 
 
 def command(arguments: list[str], log: str) -> None:
@@ -61,23 +61,24 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in found}
 
 
-def without_times(content: object) -> object:
+def without_run(content: object) -> object:
     if isinstance(content, dict):
-        return {k: without_times(v) for k, v in content.items() if k not in TIMES}
-    return [without_times(v) for v in content] if isinstance(content, list) else content
+        return {k: without_run(v) for k, v in content.items() if k not in OF_THE_RUN}
+    return [without_run(v) for v in content] if isinstance(content, list) else content
 
 
 def result(folder: Path) -> dict[str, object]:
-    """What a run has made, by name, without the times."""
+    """What a run has made, by name, without what tells of the run."""
     found: dict[str, object] = {}
     for name, content in files(folder).items():
-        if Path(name).name.startswith(".") or name.endswith(".md"):
+        hidden = any(part.startswith(".") for part in Path(name).parts)
+        if hidden or name.endswith(".md"):
             continue  # the table for readers has the numbers of table.json
         if name.endswith(".json"):
-            found[name] = without_times(json.loads(content))
+            found[name] = without_run(json.loads(content))
         elif name.endswith(".csv"):
             rows = csv.DictReader(io.StringIO(content.decode()))
-            found[name] = [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+            found[name] = [{k: v for k, v in row.items() if k not in OF_THE_RUN} for row in rows]
         else:
             found[name] = content
     return found
