@@ -22,9 +22,9 @@ from mrcascade.training.patches import (
     coarser_copies,
     make_batch,
     reduced,
-    slice_weights,
 )
 from mrcascade.training.run import CascadeData
+from mrcascade.training.selection import slice_weights
 from mrcascade.training.slices import Volume
 
 OWN = LevelStatistics(0.0, 0.05, 0.4, 0.3)
