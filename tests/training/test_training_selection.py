@@ -27,8 +27,10 @@ def one(file: str, subject: str | None, slices: int = 1, contrast: str = "") -> 
     return replace(volume, subject=subject, facts=facts, sha256=digest(file) * 4)
 
 
-def per_volume(volumes: list[Volume], balance: float = 0.0) -> list[float]:
-    weights = slice_weights(volumes, balance)
+def per_volume(
+    volumes: list[Volume], contrasts: float = 0.0, anatomies: float = 1.0
+) -> list[float]:
+    weights = slice_weights(volumes, anatomies, contrasts)
     assert weights.sum() == pytest.approx(1)
     ends = np.cumsum([len(v.slices) for v in volumes])
     parts = np.split(weights, ends[:-1])
@@ -104,6 +106,13 @@ def test_contrasts_can_be_balanced() -> None:
     t1, t2 = 0.9**0.5, 0.1**0.5
     expected = [0.5 * t1 / (t1 + t2) / 9] * 9 + [0.5 * t2 / (t1 + t2), 0.5]
     assert per_volume(files, 0.5) == pytest.approx(expected)
+
+
+def test_anatomies_can_be_drawn_by_their_subjects() -> None:
+    files = [one(f"a/{i}", f"p{i}", 3) for i in range(4)] + [one("b/x", "q", 90)]
+    assert per_volume(files) == pytest.approx([1 / 8] * 4 + [1 / 2])
+    assert per_volume(files, anatomies=0.5) == pytest.approx([2 / 3 / 4] * 4 + [1 / 3])
+    assert per_volume(files, anatomies=0.0) == pytest.approx([1 / 5] * 5)
 
 
 def test_without_any_subject_the_older_rule_holds() -> None:
@@ -206,7 +215,7 @@ def test_a_prior_says_whom_it_has_seen(tmp_path: Path, capsys) -> None:
 
 def test_private_names_are_hashes() -> None:
     private = replace(one("x/Doe_Jane", "patient 1f"), private=True)
-    (name,) = describe_selection([private], [], 0.0)["files"]
+    (name,) = describe_selection([private], [], TINY)["files"]
     assert name == f"sha256:{private.sha256[:16]}"
 
 

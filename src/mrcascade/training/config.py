@@ -30,6 +30,7 @@ _RANGES = {
     "clean_condition_share": (0.0, 1.0),
     "mean_clean_condition_share": (0.0, 1.0),
     "scale_jitter": (0.0, 10.0),
+    "anatomy_balance": (0.0, 1.0),
     "contrast_balance": (0.0, 1.0),
     "contrast_map_share": (0.0, 1.0),
     "contrast_map_strength": (0.0, 1.0),
@@ -89,6 +90,7 @@ class TrainConfig:
     exclude: tuple[
         str, ...
     ] = ()  # FIELD=WORD of the manifest: files that neither train nor validate
+    anatomy_balance: float = 1.0  # 1 draws anatomies alike, 0 their subjects
     contrast_balance: float = 0.0  # 1 draws the contrasts of an anatomy alike, 0 its subjects
     # Shares of the slices shown that are changed at random, and how much (see ``augment``).
     contrast_map_share: float = 0.0

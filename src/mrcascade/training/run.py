@@ -70,7 +70,7 @@ class CascadeData:
         random as ``config`` says."""
         config = self.config
         changed = ChangedSlices(volumes, level, config) if changing and is_on(config) else None
-        weights = slice_weights(volumes, config.contrast_balance)
+        weights = slice_weights(volumes, config.anatomy_balance, config.contrast_balance)
         return PatchSource(band_slices(volumes, level, config), weights, level, config, changed)
 
     def statistics(self, level: int, source: PatchSource | None = None) -> LevelStatistics:
@@ -242,7 +242,7 @@ def export(
     folder = output / PRIOR_FOLDER
     provenance = {
         "data": data.name,
-        **describe_selection(cascade.train, cascade.validation, config.contrast_balance),
+        **describe_selection(cascade.train, cascade.validation, config),
         "slices": sum(len(v.slices) for v in cascade.train),
         "network": config.network,
         "hardware": hardware(device),

@@ -12,7 +12,7 @@ import numpy as np
 from mrcascade.contrast import contrast_family
 from mrcascade.errors import MRCascadeError
 from mrcascade.subjects import digest
-from mrcascade.training.config import check_exclusion
+from mrcascade.training.config import TrainConfig, check_exclusion
 
 if TYPE_CHECKING:
     from mrcascade.training.slices import Volume
@@ -56,19 +56,26 @@ def family_of(volume: Volume) -> str:
     return contrast_family(contrast) if contrast else volume.file
 
 
-def slice_weights(volumes: Sequence[Volume], contrast_balance: float = 0.0) -> np.ndarray:
+def slice_weights(
+    volumes: Sequence[Volume], anatomy_balance: float = 1.0, contrast_balance: float = 0.0
+) -> np.ndarray:
     """Sampling probability of every slice: a patch is drawn by anatomy, then by subject, then by
     contrast, file and slice, all alike at each step.
 
     So a subject with eight echoes counts as one subject, and one with many slices drowns nobody.
-    ``contrast_balance`` multiplies subjects' files by their contrast's probability in the anatomy
-    to the power of minus this: 1 draws all contrasts of an anatomy alike. Where no subject is
-    known, files are drawn by the root of their number of slices.
+    With an ``anatomy_balance`` below 1 an anatomy's probability follows the number of its subjects
+    to the power of ``1 - anatomy_balance``, so that few people are not shown too often; 0 draws all
+    subjects alike. ``contrast_balance`` multiplies subjects' files by their contrast's probability
+    in the anatomy to the power of minus this: 1 draws all contrasts of an anatomy alike. Where no
+    subject is known, files are drawn by the root of their number of slices, whatever the balances.
     """
     if not any(volume.subject for volume in volumes):
         return _by_file(volumes)
     keys = [(v.group, subject_of(v), family_of(v), v.file) for v in volumes]
-    weights = np.ones(len(volumes))
+    people: dict[str, set[str]] = {}
+    for group, subject, *_ in keys:
+        people.setdefault(group, set()).add(subject)
+    weights = np.array([len(people[group]) ** (1 - anatomy_balance) for group, *_ in keys])
     for depth in range(4):  # anatomies, then subjects, contrasts and files within what holds them
         members: dict[tuple[str, ...], set[str]] = {}
         for key in keys:
@@ -109,7 +116,7 @@ def _by_file(volumes: Sequence[Volume]) -> np.ndarray:
 
 
 def describe_selection(
-    train: Sequence[Volume], validation: Sequence[Volume], contrast_balance: float
+    train: Sequence[Volume], validation: Sequence[Volume], config: TrainConfig
 ) -> Mapping[str, Any]:
     """What the provenance of a prior says about the images it was made with.
 
@@ -126,8 +133,9 @@ def describe_selection(
     known = any(v.subject for v in train)
     told["sampling"] = {
         "order": _ORDER if known else _OLDER_ORDER,
-        "contrast_balance": contrast_balance,
-        "drawn": _drawn(train, contrast_balance),
+        "anatomy_balance": config.anatomy_balance,
+        "contrast_balance": config.contrast_balance,
+        "drawn": _drawn(train, config),
     }
     return told
 
@@ -136,8 +144,9 @@ def _public_name(volume: Volume) -> str:
     return f"sha256:{volume.sha256[:16]}" if volume.private else volume.file
 
 
-def _drawn(volumes: Sequence[Volume], contrast_balance: float) -> list[dict[str, Any]]:
-    weights = iter(slice_weights(volumes, contrast_balance))
+def _drawn(volumes: Sequence[Volume], config: TrainConfig) -> list[dict[str, Any]]:
+    balances = config.anatomy_balance, config.contrast_balance
+    weights = iter(slice_weights(volumes, *balances))
     members: dict[tuple[str, str], list[Volume]] = {}
     shares: dict[tuple[str, str], float] = {}
     for volume in volumes:
