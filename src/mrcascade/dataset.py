@@ -7,11 +7,11 @@ the in-plane matrix that was really acquired.
 
 fastMRI's own folders, such as ``multicoil_train``, are splits too. Where nothing says to which
 split its files belong, a patient's number decides, so that all images of a patient lie in one.
+``mrcascade.subjects`` says whose image a file is, ``mrcascade.contrast`` what its contrast is.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from mrcascade.contrast import contrast_of
 from mrcascade.errors import MRCascadeError
 from mrcascade.faults import naming
 from mrcascade.files import TABLE_BYTES, check_regular, read_json
@@ -40,6 +41,7 @@ from mrcascade.io import (
     to_slices,
 )
 from mrcascade.operators import Factor, down_matrix, legal_size
+from mrcascade.subjects import find_subjects, share_of
 from mrcascade.true_matrix import Acquired, Matrix, narrowed_by_spectrum, stated_matrix
 
 MANIFEST = "manifest.json"
@@ -65,6 +67,7 @@ class DataFile:
         split: train, val or test; None where no file has one.
         complex_valued: whether k-space gives its complex image.
         facts: of the manifest.
+        subject: whose image it is; None where nothing says, see ``find_subjects``.
     """
 
     image: Input
@@ -73,6 +76,12 @@ class DataFile:
     split: str | None
     complex_valued: bool
     facts: dict[str, Any]
+    subject: str | None = None
+
+    @property
+    def contrast(self) -> str:
+        """As the manifest or the file's name says, empty where neither does."""
+        return contrast_of(PurePath(self.name), self.facts)
 
     @property
     def axes(self) -> Axes | None:
@@ -112,16 +121,15 @@ def list_data(root: Path, pairs: bool, complex_kspace: bool) -> list[DataFile]:
     splits = [split_of(name) for name in inside]
     if not any(splits):
         splits = [_split_of_patient(image) for image in images]
+    facts = [manifest.get(name.as_posix(), {}) for name in names]
+    subjects = find_subjects(images, names, [_folders(name) for name in names], facts)
     return [
         DataFile(
-            image=image,
-            name=name.as_posix(),
-            group=_group_of(name, root),
-            split=split,
-            complex_valued=complex_kspace,
-            facts=manifest.get(name.as_posix(), {}),
+            image, name.as_posix(), _group_of(name, root), split, complex_kspace, told, subject
         )
-        for image, name, split in zip(images, names, splits, strict=True)
+        for image, name, split, told, subject in zip(
+            images, names, splits, facts, subjects, strict=True
+        )
     ]
 
 
@@ -245,13 +253,17 @@ def _split_of_patient(image: Input) -> str | None:
     path = input_path(image)
     if not _is_fastmri(path):
         return None
-    digest = hashlib.sha256(patient_of(path).encode()).digest()
-    share = int.from_bytes(digest[:4], "big") / 2**32
+    share = share_of(patient_of(path))
     return SPLITS[sum(share >= limit for limit in _SHARES)]
 
 
+def _folders(name: PurePath) -> list[str]:
+    """The folders in a relative file name that are no split."""
+    return [part for part in name.parts[:-1] if _split_named(part, name) is None]
+
+
 def _group_of(name: PurePath, root: Path) -> str:
-    folders = [part for part in name.parts[:-1] if _split_named(part, name) is None]
+    folders = _folders(name)
     if folders or not _is_fastmri(name):
         return folders[0] if folders else root.resolve().name
     if _KNEE.match(name.stem):

@@ -28,6 +28,7 @@ from mrcascade.precision import resolve_precision
 from mrcascade.prior_format import (
     FORMAT,
     PRIOR_FILE,
+    SEEN,
     Limits,
     file_sha256,
     minimum_size,
@@ -108,7 +109,10 @@ class CascadePrior:
                 f"prior {other.name!r} cannot be the coarse level below prior {self.name!r}: it"
                 " needs one level, of the same kernel and channels"
             )
-        files = {f for prior in (self, other) for f in prior.provenance.get("files", ())}
+        seen = {
+            key: sorted({text for prior in (self, other) for text in prior.provenance.get(key, ())})
+            for key in SEEN
+        }
         ends = {"sigma_start": other.levels[0].spec.sigma_max}
         ends["sigma_min"] = other.levels[0].spec.sigma_min
 
@@ -126,7 +130,7 @@ class CascadePrior:
             self,
             name=f"{self.name}+{other.name}",
             levels=[self.levels[0], *other.levels],
-            provenance={"files": sorted(files)},
+            provenance=seen,
             sampling={
                 mode: settings(mode) for mode in self.sampling.keys() | other.sampling.keys()
             },

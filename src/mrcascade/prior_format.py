@@ -15,11 +15,23 @@ from mrcascade.files import open_regular, read_json
 FORMAT = 1
 PRIOR_FILE = "prior.json"
 BUNDLED = Path(__file__).parent / "priors"
+# Lists in the provenance of a prior: the images that trained it and those that validated it, as
+# names or hashes of files, as digests of subjects and as digests of contents.
+SEEN = tuple(
+    f"{kind}{what}" for kind in ("", "validation_") for what in ("files", "subjects", "contents")
+)
 
 
 def bundled_priors() -> list[str]:
     """Names of the priors that come with the package, such as ``mr-small``."""
     return sorted(p.parent.relative_to(BUNDLED).as_posix() for p in BUNDLED.rglob(PRIOR_FILE))
+
+
+def seen_images(provenance: Mapping[str, Any], what: str) -> set[str]:
+    """The texts of the lists ``what`` ("files", "subjects" or "contents") of a provenance; none
+    where it has no such lists."""
+    lists = (provenance.get(key) for key in SEEN if key.endswith(what))
+    return {str(text) for found in lists if isinstance(found, list) for text in found}
 
 
 def prior_folder(name_or_folder: str | Path) -> Path:

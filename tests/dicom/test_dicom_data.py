@@ -14,6 +14,9 @@ from mrcascade.cli import main
 from mrcascade.dataset import list_data, read_slices
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import find_files, load_truth
+from mrcascade.subjects import digest
+from mrcascade.training.config import TrainConfig
+from mrcascade.training.selection import describe_selection
 from mrcascade.training.slices import load_volumes
 
 
@@ -66,6 +69,28 @@ def test_training_and_a_manifest_take_series(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps([{"file": "brain/train"}]))
     with pytest.raises(MRCascadeError, match="holds 3 DICOM series; name the folder of one"):
         load_volumes(tmp_path, 4, (2, 4))
+
+
+def test_the_header_says_whose_series_it_is(tmp_path: Path) -> None:
+    """As a digest: a subject's number is no one's business. One without a number is nobody's, and
+    a BIDS name goes before the header."""
+    for name, patient in (
+        ("a/one", "4711"),
+        ("b/two", "4711"),
+        ("c/three", "4712"),
+        ("d/four", "ANONYMOUS"),
+        ("sub-01/five", "4711"),
+    ):
+        series(tmp_path / name, phantom((2, 16, 24)), PatientID=patient)
+    found = {f.name: f.subject for f in list_data(tmp_path, True, False)}
+    assert found["a/one"] == found["b/two"] == f"patient {digest('4711')}"
+    assert found["c/three"] == f"patient {digest('4712')}"
+    assert (found["d/four"], found["sub-01/five"]) == (None, "sub-01")
+    volumes = load_volumes(tmp_path, 4, (2, 4))
+    assert all(volume.private and len(volume.sha256) == 64 for volume in volumes)
+    splits = {volume.file: volume.split for volume in volumes}
+    assert splits["a/one"] == splits["b/two"]
+    assert "4711" not in json.dumps(describe_selection(volumes, [], TrainConfig()))
 
 
 def test_evaluate_takes_a_folder_of_series(tmp_path: Path) -> None:

@@ -283,7 +283,7 @@ def test_evaluating_training_files_is_remarked_on(
     document["provenance"]["files"] = [NAMES[2], "other.npy"]
     (folder / "prior.json").write_text(json.dumps(document))
     lines = run(replace(job, methods=("mean",), steps=None, prior=folder), tmp_path / "out")
-    assert any("1 of 3 files, such as knee/test/k_x.npy" in line for line in lines)
+    assert any("1 of 3 files (knee) are of subjects" in line for line in lines)
     assert "Careful: 1 of 3 files" in (tmp_path / "out" / "table.md").read_text()
 
 

@@ -15,10 +15,12 @@ from mrcascade.dataset import DataFile
 from mrcascade.evaluation.data import TestFile
 from mrcascade.evaluation.job import Surveyed
 from mrcascade.evaluation.subjects import (
+    Seen,
     describe_subjects,
     notes_on_subjects,
     read_subjects,
 )
+from mrcascade.subjects import digest
 
 SUBJECTS = {
     "brain/test/a_t1.npy": "anna",
@@ -44,22 +46,37 @@ def test_people_are_counted_not_files() -> None:
     assert describe_subjects(SURVEY, SUBJECTS) == "brain 2 (3 files), knee 1 (2 files)"
     known = {"brain/test/a_t1.npy": "anna", "brain/test/a_t2.npy": "anna"}
     assert describe_subjects(SURVEY, known) == (
-        "brain 2 (3 files), knee 2 (2 files); 3 files without a subject in the manifest count as"
-        " one each"
+        "brain 2 (3 files), knee 2 (2 files); 3 files of unknown subjects count as one each"
     )
 
 
+def notes(**provenance: list[str]) -> list[str]:
+    return notes_on_subjects(SURVEY, SUBJECTS, Seen.by([provenance]))
+
+
 def test_one_person_and_people_of_the_training_are_named() -> None:
-    trained = ["knee/train/c_3.npy", "brain/train/d_1.npy"]
-    single, seen = notes_on_subjects(SURVEY, SUBJECTS, trained)
+    single, seen = notes(files=["knee/train/c_3.npy", "brain/train/d_1.npy"])
     assert single.startswith("One subject each: knee.")
-    assert seen.startswith("Careful: 2 of 5 files (knee) are of a person whose other images")
-    (single,) = notes_on_subjects(SURVEY, SUBJECTS, ["brain/train/d_1.npy"])
+    assert seen.startswith("Careful: 2 of 5 files (knee) are of subjects that a prior was trained")
+    assert "same files" not in seen
+    (single,) = notes(files=["brain/train/d_1.npy"])
     assert "knee" in single
-    # Files that were trained on themselves are another note's.
-    assert len(notes_on_subjects(SURVEY, SUBJECTS, ["knee/test/c_1.npy"])) == 2
-    both = ["knee/test/c_1.npy", "knee/test/c_2.npy"]
-    assert len(notes_on_subjects(SURVEY, SUBJECTS, both)) == 1
+    _, seen = notes(files=["knee/test/c_1.npy"])
+    assert "2 of 5 files (knee)" in seen
+    assert "1 of them, such as knee/test/c_1.npy, are the same files" in seen
+
+
+@pytest.mark.parametrize("kind", ["", "validation_"])
+def test_digests_name_people_and_contents_wherever_they_lie(kind: str) -> None:
+    """Of a prior with digests the names of files say nothing: other folders have them too."""
+    known = {f"{kind}contents": ["0" * 16], f"{kind}files": ["brain/test/b_1.npy"]}
+    (single,) = notes(**known)
+    assert single.startswith("One subject each")
+    _, seen = notes(**known, **{f"{kind}subjects": [digest("anna")]})
+    assert "2 of 5 files (brain) are of subjects" in seen
+    _, seen = notes(**{f"{kind}contents": [SURVEY[0].sha256[:16]]})
+    assert "5 of 5 files" in seen  # the survey's files share one hash
+    assert "5 of them" in seen
 
 
 def test_a_manifest_need_not_name_people(tmp_path: Path) -> None:
@@ -92,7 +109,7 @@ def test_an_evaluation_says_whom_it_is_of(
     told = " ".join("".join(capsys.readouterr()).split())
     for text in (told, (output / "table.md").read_text()):
         assert "One subject each: knee." in text
-        assert "Careful: 2 of 4 files (knee) are of a person whose other images" in text
+        assert "Careful: 2 of 4 files (knee) are of subjects that a prior was trained" in text
     assert "**Subjects:** brain 2 (2 files), knee 1 (2 files)" in (output / "table.md").read_text()
     table = json.loads((output / "table.json").read_text())
     groups = {(g["name"], g["method"]): g for g in table["slices"]}

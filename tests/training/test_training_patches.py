@@ -22,9 +22,9 @@ from mrcascade.training.patches import (
     coarser_copies,
     make_batch,
     reduced,
-    slice_weights,
 )
 from mrcascade.training.run import CascadeData
+from mrcascade.training.selection import slice_weights
 from mrcascade.training.slices import Volume
 
 OWN = LevelStatistics(0.0, 0.05, 0.4, 0.3)
@@ -174,6 +174,25 @@ def test_complex_patches_turn_as_a_whole() -> None:
     assert abs(np.mean(angles)) < 4 / np.sqrt(n)
     # Five standard deviations of a fair coin.
     assert abs(np.mean(conjugates) - 0.5) < 5 * 0.5 / np.sqrt(n)
+
+
+def test_numbers_are_drawn_in_the_order_that_older_runs_go_on_with() -> None:
+    """Slice, place, turns, flip, jitter, scale: nothing else draws while no slice is changed."""
+    stacks = [s.stack for s in band_slices([volume()], 1, TINY)]
+    config = replace(TINY, patch=32)
+    found = source(stacks, patch=32).raw(6, np.random.default_rng(4), drawn=1000)
+    rng, expected = np.random.default_rng(4), []
+    while len(expected) < 6:
+        stack = stacks[int(np.searchsorted(np.cumsum([1 / 4] * 4), rng.random()))]
+        i, j = rng.integers(48 - 32 + 1), rng.integers(48 - 32 + 1)
+        patch = stack[..., i : i + 32, j : j + 32]
+        assert np.abs(patch[1:].sum(0)).mean() > 0.06  # none of these is air
+        patch = np.rot90(patch, int(rng.integers(4)), (-2, -1))
+        patch = patch[..., ::-1] if rng.integers(2) else patch
+        jitter = np.exp(rng.uniform(-1, 1) * config.scale_jitter)
+        expected.append(patch * np.float32(jitter))
+        rng.integers(1)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_air_is_avoided() -> None:

@@ -12,6 +12,7 @@ from training_data import smooth_image, volume, volumes
 
 from mrcascade import MRCascadeError
 from mrcascade.cli import main
+from mrcascade.dataset import list_data, read_slices
 from mrcascade.intensity import robust_maximum
 from mrcascade.operators import down_matrix, up_matrix
 from mrcascade.phase import with_simulated_phase
@@ -75,7 +76,7 @@ def test_splits_are_folders(tmp_path: Path) -> None:
     }
 
 
-def test_without_split_folders_every_tenth_file_is_held_out(tmp_path: Path) -> None:
+def test_where_nobody_is_known_every_tenth_file_is_held_out(tmp_path: Path) -> None:
     for i in range(21):
         save(tmp_path, f"{i:02d}.npy", stack(1, 16, i))
     found = {v.file: v.split for v in load_volumes(tmp_path, 4, (2, 4))}
@@ -213,6 +214,34 @@ def test_cache_cuts_the_air_away(tmp_path: Path) -> None:
     assert loaded.slices.shape == expected.shape
     step = float(image.max()) / CACHE_LEVELS
     np.testing.assert_allclose(loaded.slices, expected, atol=step / 2 + 4 * 2.0**-24)
+
+
+def test_an_older_cache_goes_on(tmp_path: Path) -> None:
+    """One that says nothing of subjects: the same volumes, of nobody known."""
+    write_cache(volumes(), tmp_path / "c.npz")
+    with np.load(tmp_path / "c.npz") as file:
+        arrays = dict(file)
+    index = json.loads(arrays["index"].tobytes())
+    for entry in index:
+        for key in ("subject", "sha256", "facts", "private"):
+            del entry[key]
+    arrays["index"] = np.frombuffer(json.dumps(index).encode(), np.uint8)
+    np.savez_compressed(tmp_path / "older.npz", **arrays)
+    new, older = (load_volumes(tmp_path / name, 4, (2, 4)) for name in ("c.npz", "older.npz"))
+    for a, b in zip(new, older, strict=True):
+        np.testing.assert_array_equal(a.slices, b.slices)
+        assert replace(a, slices=b.slices) == b
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["brain/train/fnndsc_adi01_t2w_ax", "limb/val/ibsi_sts014", "spine/val/sct019_mt0", "knee/val"],
+)
+def test_real_images_train_at_their_effective_matrix(data_folder: Path, name: str) -> None:
+    (file,) = [f for f in list_data(data_folder, True, False) if f.name.startswith(name)]
+    _, stack, acquired = read_slices(file)
+    volume = prepare_volume(stack, file.name, "train", (2, 4), acquired.matrix)
+    assert volume.slices.shape[1:] == tuple(file.facts["effective_matrix"])
 
 
 def test_cache_command_leaves_the_test_split_out(tmp_path: Path, capsys) -> None:

@@ -55,6 +55,14 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--levels", metavar="I[,I]", help="train only these levels, 1 being the finest"
     )
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="FIELD=WORD",
+        help="leave out files whose manifest has a word that begins so in this field, such as"
+        " contrast=FLAIR; repeat it for others",
+    )
     options.add_kernel(parser)
     options.add_complex(parser)
     options.add_simulated_phase(parser)
@@ -99,6 +107,7 @@ def run(arguments: argparse.Namespace) -> None:
         "mean_images": arguments.mean_images,
         "start": arguments.start,
         "batch": arguments.batch_size,
+        "exclude": tuple(arguments.exclude),
         **dict(_assignment(text) for text in arguments.set),
     }
     config = TrainConfig(**{k: v for k, v in given.items() if v is not None})

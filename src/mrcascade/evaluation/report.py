@@ -14,7 +14,7 @@ from mrcascade.evaluation.job import Evaluation, Surveyed, factor_text
 from mrcascade.evaluation.ledger import Ledger
 from mrcascade.evaluation.lpips import BACKBONE_FILES, LINEAR_FILES, NETWORK, LPIPSFiles
 from mrcascade.evaluation.methods import find_method
-from mrcascade.evaluation.subjects import Subjects, describe_subjects, notes_on_subjects
+from mrcascade.evaluation.subjects import Seen, Subjects, describe_subjects, notes_on_subjects
 from mrcascade.io import NOTICE
 from mrcascade.prior import CascadePrior
 
@@ -120,14 +120,8 @@ def notes(
             f"The LPIPS column is empty: {BACKBONE_FILES[0]} and {LINEAR_FILES[0]} were not found;"
             " name their folder with --lpips-weights."
         )
-    trained = {file for prior in priors for file in prior.provenance.get("files", ())}
-    seen = [s.file.name for s in survey if s.file.name in trained]
-    if seen:
-        result.append(
-            f"Careful: {len(seen)} of {len(survey)} files, such as {seen[0]}, are among those that"
-            " a prior was trained on."
-        )
-    return result + notes_on_subjects(survey, subjects, trained)
+    seen = Seen.by(prior.provenance for prior in priors)
+    return result + notes_on_subjects(survey, subjects, seen)
 
 
 def _short(digests: str) -> str:

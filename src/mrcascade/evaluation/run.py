@@ -63,7 +63,7 @@ def evaluate(
     files = find_files(job.data, job.split, job.matrices, complex_images=not magnitudes)
     refuse_inputs([output], [path for file in files for path in input_files(file.path)])
     survey = survey_files(files, job, recipes_of(methods, priors, job), weights)
-    subjects = read_subjects(job.data)
+    subjects = read_subjects(job.data, files)
     settings = common_settings(job, survey, weights)
     of_methods = {n: method_settings(m, job, priors.get(n)) for n, m in methods.items()}
     pictures = choose_pictures([(s.file.name, s.file.anatomy, s.numbers) for s in survey])

@@ -3,21 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mrcascade.dataset import read_manifest
+from mrcascade.evaluation.data import TestFile
 from mrcascade.evaluation.job import Surveyed
+from mrcascade.prior_format import seen_images
+from mrcascade.subjects import digest
 
 Subjects = Mapping[str, str]
 
 
-def read_subjects(root: Path) -> dict[str, str]:
-    """Subject of each file of a data folder, by file name, where its manifest has ``subject``."""
-    return {
+@dataclass(frozen=True)
+class Seen:
+    """The images that priors were trained or validated on, as their provenances name them.
+
+    Attributes:
+        files: names of files, relative to the data folder of the training.
+        subjects, contents: digests of subjects and of the bytes of files.
+    """
+
+    files: frozenset[str] = frozenset()
+    subjects: frozenset[str] = frozenset()
+    contents: frozenset[str] = frozenset()
+
+    @classmethod
+    def by(cls, provenances: Iterable[Mapping[str, Any]]) -> Seen:
+        """The images of these provenances. A name counts only where a prior has no digests."""
+        files, subjects, contents = set[str](), set[str](), set[str]()
+        for provenance in provenances:
+            found = seen_images(provenance, "contents")
+            contents |= found
+            subjects |= seen_images(provenance, "subjects")
+            files |= set() if found else seen_images(provenance, "files")
+        return cls(frozenset(files), frozenset(subjects), frozenset(contents))
+
+    def has_file(self, surveyed: Surveyed) -> bool:
+        """Whether an image is one of them."""
+        return surveyed.file.name in self.files or surveyed.sha256[:16] in self.contents
+
+
+def read_subjects(root: Path, files: Iterable[TestFile] = ()) -> dict[str, str]:
+    """Subject of each file of a data folder, by file name, where its manifest has ``subject``, and
+    of each of ``files`` whose subject is known."""
+    told = {
         name: str(facts["subject"])
         for name, facts in read_manifest(root).items()
         if facts.get("subject")
     }
+    return told | {f.name: f.data.subject for f in files if f.data.subject}
 
 
 def subject_of(file: str, subjects: Subjects) -> str:
@@ -37,14 +73,12 @@ def describe_subjects(survey: Sequence[Surveyed], subjects: Subjects) -> str:
         for anatomy, files in _by_anatomy(survey).items()
     )
     unknown = sum(s.file.name not in subjects for s in survey)
-    guess = f"; {unknown} files without a subject in the manifest count as one each"
+    guess = f"; {unknown} files of unknown subjects count as one each"
     return counts + (guess if unknown else "")
 
 
-def notes_on_subjects(
-    survey: Sequence[Surveyed], subjects: Subjects, trained: Iterable[str]
-) -> list[str]:
-    """Anatomies of one subject, and files of subjects in the ``trained`` files of a prior."""
+def notes_on_subjects(survey: Sequence[Surveyed], subjects: Subjects, seen: Seen) -> list[str]:
+    """Anatomies of one subject, and files of the subjects whose images priors have ``seen``."""
     result = []
     single = [a for a, f in _by_anatomy(survey).items() if count_subjects(f, subjects) == 1]
     if single:
@@ -52,15 +86,18 @@ def notes_on_subjects(
             f"One subject each: {', '.join(single)}. Their figures describe that person, and have"
             " no interval between people."
         )
-    trained = set(trained)
-    people = {subjects[file] for file in trained if file in subjects}
-    # Files that are in training themselves have a note of their own.
-    seen = [s for s in survey if subjects.get(s.file.name) in people and s.file.name not in trained]
-    if seen:
-        anatomies = ", ".join(_by_anatomy(seen))
+    people = {subjects[file] for file in seen.files if file in subjects}
+    people |= {person for person in subjects.values() if digest(person) in seen.subjects}
+    same = [s for s in survey if seen.has_file(s)]
+    found = [s for s in survey if seen.has_file(s) or subjects.get(s.file.name) in people]
+    if found:
+        files = ""
+        if same:
+            files = f"; {len(same)} of them, such as {same[0].file.name}, are the same files"
         result.append(
-            f"Careful: {len(seen)} of {len(survey)} files ({anatomies}) are of a person whose other"
-            " images a prior was trained on; how it does on other people, they do not tell."
+            f"Careful: {len(found)} of {len(survey)} files ({', '.join(_by_anatomy(found))}) are of"
+            f" subjects that a prior was trained or validated on{files}. They do not tell how it"
+            " does on other people."
         )
     return result
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mrcascade.contrast import contrast_family
 from mrcascade.evaluation.data import source_names
 from mrcascade.evaluation.job import Surveyed
 from mrcascade.evaluation.ledger import (
@@ -27,6 +28,7 @@ from mrcascade.io import atomic_outputs
 
 RESAMPLES = 2000
 LEVEL = 0.95
+KINDS = ("anatomy", "contrast", "source")  # of groups of slices, each with a table
 
 _POOLED = ("nmse", "ssim_volmax", "residual", "seconds", "nfe", "gflop")
 TITLES = {
@@ -68,7 +70,7 @@ class Estimate:
 class Group:
     """Results of one method on one group of slices (or of files, in the table of volumes).
 
-    ``kind`` is "anatomy" or "source", ``residual`` the largest one, ``seconds``, ``nfe`` and
+    ``kind`` is one of ``KINDS``, ``residual`` the largest one, ``seconds``, ``nfe`` and
     ``gflop`` means per slice, and so is ``spread_skill`` of methods that average samples.
     """
 
@@ -113,18 +115,24 @@ def bootstrap(
 
 
 def summarise(
-    rows: Sequence[Row], metrics: Sequence[str], seed: int = 0, subjects: Subjects | None = None
+    rows: Sequence[Row],
+    metrics: Sequence[str],
+    seed: int = 0,
+    subjects: Subjects | None = None,
+    contrasts: Mapping[str, str] | None = None,
 ) -> list[Group]:
-    """A ``Group`` per anatomy and method, then per source (``anatomy/source``) and method.
+    """A ``Group`` per anatomy and method, then per contrast (``anatomy/contrast``) and method where
+    the contrast of a file is known, then per source (``anatomy/source``) and method.
 
-    ``subjects``: the subject of each file; a file without one counts as a subject.
+    ``subjects``: the subject of each file; a file without one counts as a subject. ``contrasts``:
+    the contrast of each file that has one; the others are ``unknown``.
 
     The same resamples serve every method of a group, since each draws with the same seed.
     """
     methods = list(dict.fromkeys(r["method"] for r in rows))
     result = []
-    for kind in ("anatomy", "source"):
-        names, members = _group_names(rows, kind), dict[str, list[Row]]()
+    for kind in KINDS if contrasts else (KINDS[0], KINDS[-1]):
+        names, members = _group_names(rows, kind, contrasts or {}), dict[str, list[Row]]()
         for row in rows:
             members.setdefault(names[row["anatomy"], row["file"]], []).append(row)
         for name in sorted(members):
@@ -135,11 +143,15 @@ def summarise(
     return result
 
 
-def _group_names(rows: Sequence[Row], kind: str) -> dict[tuple[str, str], str]:
+def _group_names(
+    rows: Sequence[Row], kind: str, contrasts: Mapping[str, str]
+) -> dict[tuple[str, str], str]:
     """The group of every (anatomy, file)."""
     pairs = {(row["anatomy"], row["file"]) for row in rows}
     if kind == "anatomy":
         return {pair: pair[0] for pair in pairs}
+    if kind == "contrast":
+        return {pair: f"{pair[0]}/{contrasts.get(pair[1], 'unknown')}" for pair in pairs}
     anatomies = {anatomy for anatomy, _ in pairs}
     sources = {a: source_names((f for owner, f in pairs if owner == a), a) for a in anatomies}
     return {(anatomy, file): f"{anatomy}/{sources[anatomy][file]}" for anatomy, file in pairs}
@@ -260,7 +272,8 @@ def write_tables(
     rows = [row for row in ledger.rows if row["method"] in order]
     rows.sort(key=lambda row: order[row["method"]])
     pooled = volume_rows(rows, survey)
-    slices = summarise(rows, ledger.metrics, seed, subjects)
+    contrasts = {s.file.name: contrast_family(c) for s in survey if (c := s.file.data.contrast)}
+    slices = summarise(rows, ledger.metrics, seed, subjects, contrasts)
     pooled_groups = summarise(pooled, VOLUME_METRICS, seed, subjects)
     volumes = [g for g in pooled_groups if g.kind == "anatomy"]
     markdown = _markdown(slices, volumes, ledger.metrics, facts, notes)
@@ -290,8 +303,9 @@ def _markdown(
 ) -> str:
     parts = ["# Evaluation", "\n".join(f"- **{k}:** {v}" for k, v in facts.items()), *notes]
     parts += ["## Slices", _HOW]
-    for kind in ("anatomy", "source"):
-        parts += [f"### Per {kind}", _table([g for g in slices if g.kind == kind], metrics)]
+    for kind in KINDS:
+        if chosen := [g for g in slices if g.kind == kind]:
+            parts += [f"### Per {kind}", _table(chosen, metrics)]
     parts += ["## Whole volumes", _VOLUMES_HOW, _table(volumes, VOLUME_METRICS)]
     return "\n\n".join(parts) + "\n"
 

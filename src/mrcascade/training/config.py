@@ -30,6 +30,16 @@ _RANGES = {
     "clean_condition_share": (0.0, 1.0),
     "mean_clean_condition_share": (0.0, 1.0),
     "scale_jitter": (0.0, 10.0),
+    "anatomy_balance": (0.0, 1.0),
+    "contrast_balance": (0.0, 1.0),
+    "contrast_map_share": (0.0, 1.0),
+    "contrast_map_strength": (0.0, 1.0),
+    "bias_field_share": (0.0, 1.0),
+    "bias_field_strength": (0.0, 2.0),
+    "blur_share": (0.0, 1.0),
+    "largest_blur": (0.0, 10.0),
+    "added_noise_share": (0.0, 1.0),
+    "largest_added_noise": (0.0, 1.0),
 }
 
 
@@ -77,6 +87,20 @@ class TrainConfig:
     ema: tuple[float, ...] = (0.05, 0.10)
     precision: str = "float32"
     start: str = ""  # name or folder of the prior whose weights the training begins with
+    exclude: tuple[
+        str, ...
+    ] = ()  # FIELD=WORD of the manifest: files that neither train nor validate
+    anatomy_balance: float = 1.0  # 1 draws anatomies alike, 0 their subjects
+    contrast_balance: float = 0.0  # 1 draws the contrasts of an anatomy alike, 0 its subjects
+    # Shares of the slices shown that are changed at random, and how much (see ``augment``).
+    contrast_map_share: float = 0.0
+    contrast_map_strength: float = 1.0  # of the maps of intensities; 0 keeps the contrast
+    bias_field_share: float = 0.0
+    bias_field_strength: float = 0.3  # the largest gain is exp(this) or less
+    blur_share: float = 0.0
+    largest_blur: float = 0.5  # standard deviation in pixels
+    added_noise_share: float = 0.0
+    largest_added_noise: float = 0.02  # standard deviation, of the robust maximum
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():
@@ -97,6 +121,8 @@ class TrainConfig:
             raise MRCascadeError(
                 f"training setting precision is {self.precision!r}, neither float32 nor bfloat16"
             )
+        for text in self.exclude:
+            check_exclusion(text)
         if self.reduction & (self.reduction - 1):
             raise MRCascadeError(f"training setting reduction is {self.reduction}, no power of 2")
 
@@ -173,3 +199,11 @@ class TrainConfig:
         decay = max(done / self.reference_share, 1.0) ** -0.5
         cooldown = min(1.0, max(1.0 - done, 0.0) / self.cooldown_share)
         return ramp * decay * cooldown
+
+
+def check_exclusion(text: str) -> tuple[str, str]:
+    """Field and word of ``FIELD=WORD``; MRCascadeError for anything else."""
+    field, _, word = text.partition("=")
+    if not field.strip() or not word.strip():
+        raise MRCascadeError(f"--exclude {text}: give FIELD=WORD, such as contrast=FLAIR")
+    return field.strip(), word.strip()

@@ -23,6 +23,7 @@ from mrcascade.training.level import (
     LevelTrainer,
 )
 from mrcascade.training.patches import BandSlice, PatchSource, level_patch
+from mrcascade.training.selection import subject_of
 from mrcascade.training.slices import Volume
 
 TIMED_SECONDS = 4.0  # no stage is timed after these
@@ -43,6 +44,11 @@ def forecast(
     a few steps on random patches, which take some seconds.
     """
     yield f"training data: {_volumes(train)}; to validate: {_volumes(validation)}"
+    if both := {v.subject for v in train if v.subject} & {v.subject for v in validation}:
+        yield (
+            f"careful: {len(both)} subject{'s' * (len(both) > 1)} to train on also validate; the"
+            " folders train and val should hold different people"
+        )
     preset = network_preset(config.network).levels
     with torch.device("meta"):  # counts without weights
         networks = [LevelNetworks(shapes, config.channels) for shapes in preset]
@@ -145,5 +151,8 @@ def _volumes(volumes: Sequence[Volume]) -> str:
     for volume in volumes:
         slices[volume.group] = slices.get(volume.group, 0) + len(volume.slices)
     groups = ", ".join(f"{group} {count}" for group, count in sorted(slices.items()))
-    count = len(volumes)
-    return f"{count} file{'s' * (count > 1)}, {sum(slices.values())} slices ({groups})"
+    count, people = len(volumes), len({subject_of(v) for v in volumes})
+    files = f"{count} file{'s' * (count > 1)}"
+    if any(v.subject for v in volumes):
+        files += f" of {people} subject{'s' * (people > 1)}"
+    return f"{files}, {sum(slices.values())} slices ({groups})"

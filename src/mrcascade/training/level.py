@@ -144,7 +144,7 @@ class LevelTrainer:
         return losses
 
     def _batch(self, count: int, clean_share: float) -> tuple[Tensor, Tensor | None]:
-        raw = self.data.train.raw(count, self.rng)
+        raw = self.data.train.raw(count, self.rng, self.seen)
         largest = largest_condition_error(self.level, self.config)
         error = draw_condition_error(count, largest, clean_share, self.generator)
         batch = self.data.batch(raw, error, self.config, self.generator)
@@ -205,9 +205,11 @@ class LevelTrainer:
         Raises MRCascadeError for a damaged file, other settings and other training data.
         """
         state = read_checkpoint(path)
-        saved, current = json.loads(state["config"]), json.loads(json.dumps(asdict(self.config)))
+        current = json.loads(json.dumps(asdict(self.config)))
+        # An older version had no settings beyond its own, and did what is the default of those.
+        saved = json.loads(json.dumps(asdict(TrainConfig()))) | json.loads(state["config"])
         lengths = ("images", "mean_images")
-        changed = [k for k in current if k not in lengths and saved.get(k) != current[k]]
+        changed = [k for k in current if k not in lengths and saved[k] != current[k]]
         if changed or state["level"] != self.level:
             raise MRCascadeError(
                 f"{path}: made with other settings ({', '.join(changed) or 'level'});"
@@ -217,7 +219,8 @@ class LevelTrainer:
         own = json.loads(state["statistics"])[0]
         if any(not math.isclose(own[k], v, rel_tol=1e-6) for k, v in asdict(self.data.own).items()):
             raise MRCascadeError(
-                f"{path}: made from other training data; use another output folder"
+                f"{path}: made from other training data, or patches drawn in another way; use"
+                " another output folder"
             )
         try:
             self.networks.load_state_dict(state["networks"])

@@ -15,9 +15,16 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.operators import downsampler, upsampler
 from mrcascade.prior_level import LevelStatistics
 from mrcascade.pyramid import LaplacianPyramid
+from mrcascade.training.augment import augmented
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.slices import Volume
 
+# Kernels whose samples lie between pixels: their bands depend on whether the grid begins at an even
+# or an odd pixel. An odd offset changes a tenth of a band's energy per axis, those of the others
+# hardly anything.
+BLOCK_KERNELS = ("area", "bicubic")
+# Patches that are cut, on average, from a slice before it is changed anew.
+PATCHES_PER_CHANGE = 8
 CONTENT = 0.06  # a patch whose mean magnitude is below this is mostly air
 RETRIES = 4
 STATISTICS_PATCHES = 4096
@@ -78,18 +85,63 @@ def _halved(slices: np.ndarray, kernel: str) -> np.ndarray:
 
 def band_slices(volumes: list[Volume], level: int, config: TrainConfig) -> list[BandSlice]:
     """Decompose every slice of ``volumes``; sides below the patch are padded by reflection."""
+    return [
+        band_slice(image / _unit(volume), _factors(volume), level, config)
+        for volume in volumes
+        for image in volume.slices
+    ]
+
+
+def _unit(volume: Volume) -> float:
+    """Robust maximum that the intensities of a volume are stored relative to."""
+    return next(iter(volume.scales.values()))
+
+
+def _factors(volume: Volume) -> tuple[float, ...]:
+    return tuple(_unit(volume) / scale for scale in volume.scales.values())
+
+
+def band_slice(
+    image: np.ndarray, scales: tuple[float, ...], level: int, config: TrainConfig
+) -> BandSlice:
+    """Decompose one slice (H, W) in units of the robust maximum."""
     patch = level_patch(level, config)
-    slices = []
-    for volume in volumes:
-        reference = next(iter(volume.scales.values()))
-        scales = tuple(reference / s for s in volume.scales.values())
-        for image in volume.slices:
-            (x,) = to_channels(image[None] / reference)
-            stack = _level_stack(x, level, config)
-            pad = [(0, max(0, patch - n)) for n in stack.shape[-2:]]
-            stack = np.pad(stack, [(0, 0), (0, 0), *pad], mode="reflect")
-            slices.append(BandSlice(stack, scales))
-    return slices
+    (x,) = to_channels(image[None])
+    stack = _level_stack(x, level, config)
+    pad = [(0, max(0, patch - n)) for n in stack.shape[-2:]]
+    return BandSlice(np.pad(stack, [(0, 0), (0, 0), *pad], mode="reflect"), scales)
+
+
+class ChangedSlices:
+    """The slices of ``volumes`` at a level, changed by `augment.augmented`.
+
+    A change is that of the seed, the slice and a number, so that a run that goes on from a
+    checkpoint sees the same images. The changes of one number are kept, no others.
+    """
+
+    def __init__(self, volumes: list[Volume], level: int, config: TrainConfig) -> None:
+        self.level, self.config = level, config
+        self._places = [(volume, i) for volume in volumes for i in range(len(volume.slices))]
+        self._number = -1
+        self._changed: dict[int, BandSlice | None] = {}
+
+    def at(self, index: int, patch: int) -> BandSlice | None:
+        """Slice ``index`` as it is when ``patch`` patches have been drawn; None if unchanged."""
+        number = patch // (PATCHES_PER_CHANGE * len(self._places))
+        if number != self._number:
+            self._number, self._changed = number, {}
+        if index not in self._changed:
+            self._changed[index] = self._change(index)
+        return self._changed[index]
+
+    def _change(self, index: int) -> BandSlice | None:
+        volume, place = self._places[index]
+        image = volume.slices[place] / _unit(volume)
+        rng = np.random.default_rng([self.config.seed, 3, index, self._number])
+        changed = augmented(image, self.config, rng)
+        if changed is image:
+            return None
+        return band_slice(changed, _factors(volume), self.level, self.config)
 
 
 def _level_stack(x: Tensor, level: int, config: TrainConfig) -> np.ndarray:
@@ -114,26 +166,18 @@ def level_patch(level: int, config: TrainConfig) -> int:
     return config.coarse_patch if level == config.levels else config.patch
 
 
-def slice_weights(volumes: list[Volume]) -> np.ndarray:
-    """Sampling probability of every slice: groups alike, files by the root of their length.
-
-    A long volume of one subject has many similar slices, so it must not drown the others.
-    """
-    weights = []
-    for volume in volumes:
-        count = len(volume.slices)
-        total = sum(np.sqrt(len(v.slices)) for v in volumes if v.group == volume.group)
-        weights += [np.sqrt(count) / total / count] * count
-    array = np.array(weights)
-    return array / array.sum()
-
-
 class PatchSource:
     """Random augmented patches; all randomness comes from the two generators passed in."""
 
     def __init__(
-        self, slices: list[BandSlice], weights: np.ndarray, level: int, config: TrainConfig
+        self,
+        slices: list[BandSlice],
+        weights: np.ndarray,
+        level: int,
+        config: TrainConfig,
+        changed: ChangedSlices | None = None,
     ) -> None:
+        """``weights``: probability of each slice. ``changed``: what is shown in their place."""
         if len(slices) != len(weights):
             raise MRCascadeError("every slice needs a sampling weight")
         self.level = level
@@ -141,18 +185,20 @@ class PatchSource:
         self.patch = level_patch(level, config)
         self._slices = slices
         self._cumulative = np.cumsum(weights)
+        self._changed = changed
+        blocks = config.kernel in BLOCK_KERNELS and level < config.levels
+        self._grid = config.step if blocks else 1
 
-    def raw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+    def raw(self, count: int, rng: np.random.Generator, drawn: int = 0) -> np.ndarray:
         """(count, 3, C, patch, patch) patches with flips, rotations and intensity jitter; of
-        complex images also another phase."""
-        return np.stack([self._one(rng) for _ in range(count)])
+        complex images also another phase. ``drawn`` patches were drawn before."""
+        return np.stack([self._one(rng, drawn + n) for n in range(count)])
 
-    def _one(self, rng: np.random.Generator) -> np.ndarray:
+    def _one(self, rng: np.random.Generator, number: int) -> np.ndarray:
         for _ in range(RETRIES):
             index = int(np.searchsorted(self._cumulative, rng.random() * self._cumulative[-1]))
-            item = self._slices[min(index, len(self._slices) - 1)]
-            h, w = item.stack.shape[-2:]
-            i, j = rng.integers(h - self.patch + 1), rng.integers(w - self.patch + 1)
+            item = self._slice(min(index, len(self._slices) - 1), number)
+            i, j = (self._offset(n, rng) for n in item.stack.shape[-2:])
             patch = item.stack[..., i : i + self.patch, j : j + self.patch]
             coarse = patch[0] if self.level == self.config.levels else patch[1] + patch[2]
             if np.linalg.norm(coarse, axis=0).mean() > CONTENT:
@@ -164,6 +210,14 @@ class PatchSource:
             patch = _with_other_phase(patch, rng.uniform(0, 2 * np.pi), bool(rng.integers(2)))
         jitter = np.exp(rng.uniform(-1, 1) * self.config.scale_jitter)
         return patch * np.float32(item.scales[rng.integers(len(item.scales))] * jitter)
+
+    def _slice(self, index: int, number: int) -> BandSlice:
+        changed = None if self._changed is None else self._changed.at(index, number)
+        return self._slices[index] if changed is None else changed
+
+    def _offset(self, side: int, rng: np.random.Generator) -> int:
+        """Where a patch begins on an axis: at a block of the coarser grid, if there are blocks."""
+        return self._grid * int(rng.integers((side - self.patch) // self._grid + 1))
 
     def statistics(self, rng: np.random.Generator) -> LevelStatistics:
         """Mean and standard deviation of band and condition over random patches."""

@@ -21,6 +21,7 @@ from mrcascade.outputs import only_writer, refuse_inputs
 from mrcascade.prior import CascadePrior, read_prior, write_prior
 from mrcascade.prior_format import PRIOR_FILE, prior_folder, read_document
 from mrcascade.prior_level import LevelSpec, LevelStatistics
+from mrcascade.training.augment import is_on
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.files import PRIOR_FOLDER, begin_run, check_run
 from mrcascade.training.forecast import forecast
@@ -35,14 +36,15 @@ from mrcascade.training.level import (
 )
 from mrcascade.training.log import best_profile, log_file, profile_key, read_log
 from mrcascade.training.patches import (
+    ChangedSlices,
     PatchSource,
     band_slices,
     coarser_copies,
     reduced,
-    slice_weights,
 )
 from mrcascade.training.plot import plot_losses
 from mrcascade.training.progress import StageBar, StageProgress
+from mrcascade.training.selection import describe_selection, slice_weights
 from mrcascade.training.slices import Volume, load_volumes
 from mrcascade.training.snapshots import rebuild_profile
 
@@ -63,22 +65,25 @@ class CascadeData:
         levels = enumerate(start.levels if start else [], start=1)
         self._statistics = {i: level.spec.statistics for i, level in levels}
 
-    def source(self, volumes: list[Volume], level: int) -> PatchSource:
-        """Patches of ``volumes`` on the grid of ``level``."""
-        slices = band_slices(volumes, level, self.config)
-        return PatchSource(slices, slice_weights(volumes), level, self.config)
+    def source(self, volumes: list[Volume], level: int, changing: bool = False) -> PatchSource:
+        """Patches of ``volumes`` on the grid of ``level``; with ``changing`` they are changed at
+        random as ``config`` says."""
+        config = self.config
+        changed = ChangedSlices(volumes, level, config) if changing and is_on(config) else None
+        weights = slice_weights(volumes, config.anatomy_balance, config.contrast_balance)
+        return PatchSource(band_slices(volumes, level, config), weights, level, config, changed)
 
     def statistics(self, level: int, source: PatchSource | None = None) -> LevelStatistics:
         """Statistics of ``level`` over random training patches (the same ones in every run)."""
         if level not in self._statistics:
-            source = source or self.source(self.shown, level)
+            source = source or self.source(self.shown, level, changing=True)
             rng = np.random.default_rng([self.config.seed, level, 1])
             self._statistics[level] = source.statistics(rng)
         return self._statistics[level]
 
     def level(self, level: int) -> LevelData:
         """Everything that training ``level`` reads."""
-        train = self.source(self.shown, level)
+        train = self.source(self.shown, level, changing=True)
         coarser = self.statistics(level + 1) if level < self.config.levels else None
         validation = self.source(self.validation, level) if self.validation else None
         return LevelData(train, validation, self.statistics(level, train), coarser)
@@ -143,7 +148,8 @@ def train_cascade(
     phase_seed = config.seed if simulate_phase else None
     say = say or _silent
     say(f"reading {data}")
-    volumes = load_volumes(data, config.multiple, config.factors, phase_seed, complex_kspace)
+    kind = phase_seed, complex_kspace, config.exclude
+    volumes = load_volumes(data, config.multiple, config.factors, *kind)
     config = replace(config, channels=volumes[0].channels)
     begin, weights = _start(config) if config.start else (None, None)
     volumes = reduced(volumes, config)
@@ -236,7 +242,7 @@ def export(
     folder = output / PRIOR_FOLDER
     provenance = {
         "data": data.name,
-        "files": [v.file for v in cascade.train],
+        **describe_selection(cascade.train, cascade.validation, config),
         "slices": sum(len(v.slices) for v in cascade.train),
         "network": config.network,
         "hardware": hardware(device),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,11 @@ from mrcascade.io import atomic_output
 from mrcascade.noise_estimate import zero_level
 from mrcascade.operators import legal_size
 from mrcascade.phase import with_simulated_phase
+from mrcascade.subjects import is_private, share_of
+from mrcascade.training.selection import without
 
 CACHE_LEVELS = 4095  # 12 bits, above the noise of any of these images
+HELD_OUT = 0.1  # of the subjects validate, where no folder says which files do
 # What reading a foreign or damaged zip archive of arrays raises.
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
@@ -29,8 +32,11 @@ _DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.err
 class Volume:
     """Slices (S, H, W) of one file; ``scales[f]`` is the robust maximum at factor ``f``.
 
-    ``group`` is an anatomy, see ``DataFile``;
+    ``group`` is an anatomy and ``subject`` a person, None where unknown, see ``DataFile``;
     ``simulated`` says that the phase of complex slices is made up (``mrcascade.phase``).
+    ``sha256`` is that of the file, empty where unknown, and ``facts`` are the texts and numbers of
+    its manifest, with the ``contrast`` that its name tells. ``private`` says that its name stays
+    out of what is published (``mrcascade.subjects``).
     """
 
     file: str
@@ -39,6 +45,10 @@ class Volume:
     slices: np.ndarray
     scales: dict[int, float]
     simulated: bool = False
+    subject: str | None = None
+    sha256: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    private: bool = False
 
     @property
     def channels(self) -> int:
@@ -52,14 +62,17 @@ def load_volumes(
     factors: tuple[int, ...],
     phase_seed: int | None = None,
     complex_kspace: bool = False,
+    exclude: Sequence[str] = (),
 ) -> list[Volume]:
     """Training and validation volumes of a folder of images or of a prepared cache (``.npz``), all
     magnitude or all complex.
 
     Sides are Fourier-cropped to what was acquired and centre-cropped to ``multiple``; empty
-    slices are dropped. Files belong to the splits that ``dataset`` knows; where it knows none,
-    every tenth file is validation data. With ``phase_seed`` magnitudes get the simulated phase of
-    that seed and of their file's name; with ``complex_kspace`` k-space gives complex images.
+    slices are dropped. Files belong to the splits that ``dataset`` knows. Where it knows none, a
+    hash of the subject decides, so that a subject lies in one split and stays there when files are
+    added; where no subject is known either, every tenth file is validation data. With
+    ``phase_seed`` magnitudes get the simulated phase of that seed and of their file's name; with
+    ``complex_kspace`` k-space gives complex images. ``exclude`` leaves files out, see `without`.
     """
     if data.suffix == ".npz":
         if complex_kspace:
@@ -75,13 +88,17 @@ def load_volumes(
         volumes = list(_read_cache(data))
     else:
         volumes = list(_read_folder(data, factors, phase_seed, complex_kspace))
+    volumes = without(volumes, exclude, data)
     volumes = [
         replace(v, slices=centre_crop(v.slices, (multiple, multiple)))
         for v in volumes
         if len(v.slices)
     ]
     if not any(v.split == "train" for v in volumes):
-        raise MRCascadeError(f"{data}: no training images found; give a folder with image files")
+        reason = f" ({', '.join(exclude)} left out)" if exclude else ""
+        raise MRCascadeError(
+            f"{data}: no training images found{reason}; give a folder with image files"
+        )
     _check_one_kind(data, volumes)
     return volumes
 
@@ -102,12 +119,24 @@ def _read_folder(
     for file, split in zip(files, _splits(files), strict=True):
         if split == "test":  # not even read
             continue
-        _, stack, acquired = read_slices(file)
+        image, stack, acquired = read_slices(file)
         try:
             volume = prepare_volume(stack, file.name, split, factors, acquired.matrix, phase_seed)
         except MRCascadeError as error:  # too small, or with a phase already
             raise MRCascadeError(f"{file.image}: {error}") from error
-        yield replace(volume, group=file.group)
+        yield replace(
+            volume,
+            group=file.group,
+            subject=file.subject,
+            sha256=image.sha256,
+            facts=_texts(file),
+            private=is_private(file.image),
+        )
+
+
+def _texts(file: DataFile) -> dict[str, str]:
+    told = {k: str(v) for k, v in file.facts.items() if isinstance(v, str | int | float)}
+    return told | ({"contrast": file.contrast} if file.contrast else {})
 
 
 def prepare_volume(
@@ -139,7 +168,11 @@ def _measure(stack: np.ndarray, factor: int) -> np.ndarray:
 def _splits(files: list[DataFile]) -> list[str]:
     if any(file.split for file in files):
         return [file.split or "train" for file in files]
-    return ["val" if i % 10 == 9 else "train" for i in range(len(files))]
+    if not any(file.subject for file in files):
+        return ["val" if i % 10 == 9 else "train" for i in range(len(files))]
+    # A file of nobody known is a subject of its own.
+    shares = (share_of(file.subject or file.name) for file in files)
+    return ["train" if share >= HELD_OUT else "val" for share in shares]
 
 
 def write_cache(volumes: list[Volume], path: Path, check: Callable[[], None] | None = None) -> None:
@@ -157,7 +190,9 @@ def write_cache(volumes: list[Volume], path: Path, check: Callable[[], None] | N
         arrays[f"v{number}"] = np.round(scaled).astype(np.uint16)
         facts = {"file": volume.file, "group": volume.group, "split": volume.split}
         numbers = {"scales": volume.scales, "low": low, "high": high}
-        index.append({**facts, **numbers, "simulated": volume.simulated})
+        origin = {"subject": volume.subject, "sha256": volume.sha256, "private": volume.private}
+        told = {"simulated": volume.simulated, "facts": dict(volume.facts)}
+        index.append({**facts, **numbers, **origin, **told})
     arrays["index"] = np.frombuffer(json.dumps(index).encode(), np.uint8)
     with atomic_output(path, overwrite=True) as temporary:
         np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
@@ -208,4 +243,8 @@ def _read_cache(path: Path) -> Iterator[Volume]:
             slices=slices if slices.ndim == 3 else slices[..., 0] + 1j * slices[..., 1],
             scales={int(k): v for k, v in facts["scales"].items()},
             simulated=facts.get("simulated", False),
+            subject=facts.get("subject"),
+            sha256=facts.get("sha256", ""),
+            facts=facts.get("facts", {}),
+            private=facts.get("private", False),
         )

@@ -113,12 +113,14 @@ class Frame:
 class FileFacts:
     """What is needed of a file. thickness: distance of slices as far as the header knows it, mm.
 
-    acquired: (rows, columns) of the acquired matrix, None where the header does not say.
+    acquired: (rows, columns) of the acquired matrix, None where the header does not say. patient:
+    the PatientID, empty where there is none.
     """
 
     file: DicomFile
     sop_class: str
     instance: str
+    patient: str
     series: str
     number: int | None
     description: str
@@ -202,6 +204,7 @@ def _facts(file: DicomFile, header: Header) -> FileFacts:
         file=file,
         sop_class=text(dataset, "SOPClassUID"),
         instance=text(dataset, "SOPInstanceUID"),
+        patient=text(dataset, "PatientID"),
         series=uid,
         number=series_number,
         description=description,

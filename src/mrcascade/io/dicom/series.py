@@ -46,6 +46,11 @@ class Series:
         return self.files[0].number
 
     @property
+    def patient(self) -> str:
+        """The PatientID; empty where there is none."""
+        return self.files[0].patient
+
+    @property
     def label(self) -> str:
         """``series 5 "t2_tse_tra"``."""
         return _label(self.number, self.files[0].description)

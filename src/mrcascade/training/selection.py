@@ -1,0 +1,167 @@
+"""Which volumes a run shows, how often each, and what the prior says about that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mrcascade.contrast import contrast_family
+from mrcascade.errors import MRCascadeError
+from mrcascade.subjects import digest
+from mrcascade.training.config import TrainConfig, check_exclusion
+
+if TYPE_CHECKING:
+    from mrcascade.training.slices import Volume
+
+_ORDER = "anatomy, subject, contrast, file, slice"
+_OLDER_ORDER = "anatomy, file by the root of its number of slices, slice"
+
+
+def without(volumes: Sequence[Volume], exclude: Sequence[str], data: Path) -> list[Volume]:
+    """The volumes that none of the exclusions ``FIELD=WORD`` names.
+
+    A field is one of the manifest's, ``anatomy``, ``subject`` or ``file``; it names a volume where
+    the word begins a word of its text: ``contrast=T2`` names "T2w TSE" and "T2-weighted". Case does
+    not count. Raises MRCascadeError for an exclusion that names no volume.
+    """
+    for text in exclude:
+        field, word = check_exclusion(text)
+        begins = re.compile(rf"(?<![A-Za-z0-9]){re.escape(word)}(?![0-9])", re.IGNORECASE)
+        kept = [v for v in volumes if not begins.search(_fields(v).get(field, ""))]
+        if len(kept) == len(volumes):
+            known = sorted({_fields(v)[field] for v in volumes if field in _fields(v)})
+            said = f"there are {', '.join(known)}" if known else "no file says it"
+            raise MRCascadeError(f"{data}: --exclude {text} names no file; of {field!r} {said}")
+        volumes = kept
+    return list(volumes)
+
+
+def _fields(volume: Volume) -> dict[str, str]:
+    known = {"anatomy": volume.group, "file": volume.file}
+    return {**volume.facts, **known, **({"subject": volume.subject} if volume.subject else {})}
+
+
+def subject_of(volume: Volume) -> str:
+    """The volume's subject; where it is unknown, the file is one."""
+    return volume.subject or volume.file
+
+
+def family_of(volume: Volume) -> str:
+    """The volume's contrast (`contrast_family`); where it is unknown, the file is one."""
+    contrast = volume.facts.get("contrast")
+    return contrast_family(contrast) if contrast else volume.file
+
+
+def slice_weights(
+    volumes: Sequence[Volume], anatomy_balance: float = 1.0, contrast_balance: float = 0.0
+) -> np.ndarray:
+    """Sampling probability of every slice: a patch is drawn by anatomy, then by subject, then by
+    contrast, file and slice, all alike at each step.
+
+    So a subject with eight echoes counts as one subject, and one with many slices drowns nobody.
+    With an ``anatomy_balance`` below 1 an anatomy's probability follows the number of its subjects
+    to the power of ``1 - anatomy_balance``, so that few people are not shown too often; 0 draws all
+    subjects alike. ``contrast_balance`` multiplies subjects' files by their contrast's probability
+    in the anatomy to the power of minus this: 1 draws all contrasts of an anatomy alike. Where no
+    subject is known, files are drawn by the root of their number of slices, whatever the balances.
+    """
+    if not any(volume.subject for volume in volumes):
+        return _by_file(volumes)
+    keys = [(v.group, subject_of(v), family_of(v), v.file) for v in volumes]
+    people: dict[str, set[str]] = {}
+    for group, subject, *_ in keys:
+        people.setdefault(group, set()).add(subject)
+    weights = np.array([len(people[group]) ** (1 - anatomy_balance) for group, *_ in keys])
+    for depth in range(4):  # anatomies, then subjects, contrasts and files within what holds them
+        members: dict[tuple[str, ...], set[str]] = {}
+        for key in keys:
+            members.setdefault(key[:depth], set()).add(key[depth])
+        weights /= [len(members[key[:depth]]) for key in keys]
+    copies: dict[tuple[str, ...], int] = {}
+    for key in keys:
+        copies[key] = copies.get(key, 0) + 1
+    weights /= [copies[key] for key in keys]
+    weights = _balanced(weights, [(v.group, family_of(v)) for v in volumes], contrast_balance)
+    counts = [len(v.slices) for v in volumes]
+    per_slice = np.repeat(weights / np.array(counts), counts)
+    return per_slice / per_slice.sum()
+
+
+def _balanced(
+    weights: np.ndarray, contrasts: Sequence[tuple[str, str]], strength: float
+) -> np.ndarray:
+    """Weights with rare contrasts raised; anatomies keep their sums."""
+    shares, before, after = (dict[Any, float]() for _ in range(3))
+    for contrast, weight in zip(contrasts, weights, strict=True):
+        shares[contrast] = shares.get(contrast, 0.0) + weight
+    raised = weights * [shares[contrast] ** -strength for contrast in contrasts]
+    for (group, _), old, new in zip(contrasts, weights, raised, strict=True):
+        before[group] = before.get(group, 0.0) + old
+        after[group] = after.get(group, 0.0) + new
+    return np.asarray(raised * [before[group] / after[group] for group, _ in contrasts])
+
+
+def _by_file(volumes: Sequence[Volume]) -> np.ndarray:
+    weights = []
+    for volume in volumes:
+        count = len(volume.slices)
+        total = sum(np.sqrt(len(v.slices)) for v in volumes if v.group == volume.group)
+        weights += [np.sqrt(count) / total / count] * count
+    array = np.array(weights)
+    return array / array.sum()
+
+
+def describe_selection(
+    train: Sequence[Volume], validation: Sequence[Volume], config: TrainConfig
+) -> Mapping[str, Any]:
+    """What the provenance of a prior says about the images it was made with.
+
+    ``files`` and ``validation_files``: names, of private files their hash. ``subjects``,
+    ``contents`` and the same of the validation: digests by which others recognise a subject
+    (`mrcascade.subjects.digest`) and a file (of its bytes). ``sampling``: the order in which a
+    patch is drawn, and per anatomy and contrast the subjects, files, slices and probability.
+    """
+    told: dict[str, Any] = {}
+    for prefix, volumes in (("", train), ("validation_", validation)):
+        told[f"{prefix}files"] = [_public_name(v) for v in volumes]
+        told[f"{prefix}subjects"] = sorted({digest(v.subject) for v in volumes if v.subject})
+        told[f"{prefix}contents"] = sorted({v.sha256[:16] for v in volumes if v.sha256})
+    known = any(v.subject for v in train)
+    told["sampling"] = {
+        "order": _ORDER if known else _OLDER_ORDER,
+        "anatomy_balance": config.anatomy_balance,
+        "contrast_balance": config.contrast_balance,
+        "drawn": _drawn(train, config),
+    }
+    return told
+
+
+def _public_name(volume: Volume) -> str:
+    return f"sha256:{volume.sha256[:16]}" if volume.private else volume.file
+
+
+def _drawn(volumes: Sequence[Volume], config: TrainConfig) -> list[dict[str, Any]]:
+    balances = config.anatomy_balance, config.contrast_balance
+    weights = iter(slice_weights(volumes, *balances))
+    members: dict[tuple[str, str], list[Volume]] = {}
+    shares: dict[tuple[str, str], float] = {}
+    for volume in volumes:
+        contrast = volume.facts.get("contrast")
+        key = volume.group, contrast_family(contrast) if contrast else "unknown"
+        members.setdefault(key, []).append(volume)
+        shares[key] = shares.get(key, 0.0) + sum(next(weights) for _ in volume.slices)
+    return [
+        {
+            "anatomy": group,
+            "contrast": contrast,
+            "subjects": len({subject_of(v) for v in found}),
+            "files": len(found),
+            "slices": sum(len(v.slices) for v in found),
+            "share": round(float(shares[group, contrast]), 4),
+        }
+        for (group, contrast), found in sorted(members.items())
+    ]
