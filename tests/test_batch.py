@@ -113,6 +113,9 @@ def test_resume_refuses_results_of_something_else(
     assert "c_desc-sr2x.json: not a sidecar of this version" in errors[2]
     assert sr(inputs, "--resume", "--mode", "paper", "--steps", "3") == 2
     assert "come from other mode, steps" in capsys.readouterr().err
+    assert sr(inputs, "--resume", "--acquired-matrix", "auto") == 2
+    assert "b.npy: its results in " in (said := capsys.readouterr().err)
+    assert "come from other acquired matrix; add --overwrite" in said
     assert results(output)["a_desc-sr2x.npy"] == whole["a_desc-sr2x.npy"]
     # The results of c are not known as such, so they stay.
     assert sr(inputs, "--resume", "--overwrite") == 1

@@ -15,7 +15,7 @@ from torch import Tensor
 from mrcascade import CascadePrior, MRCascadeError, SeparableOperator, super_resolve
 from mrcascade.evaluation.data import find_files, load_truth, operator_for
 from mrcascade.intensity import robust_maximum
-from mrcascade.noise_estimate import estimate_noise, likelihood
+from mrcascade.noise_estimate import NoiseEstimate, estimate_noise, likelihood
 from mrcascade.noise_estimate.air import rician_spread
 
 SIDE = 128
@@ -154,3 +154,12 @@ def test_real_measurements(data_folder: Path, noise: float, kind: str) -> None:
     assert len(errors) >= len(wanted)
     assert np.quantile(errors, 0.8) < max(0.007, 0.3 * noise)
     assert np.median(errors) < 0.003
+
+
+@pytest.mark.parametrize(
+    ("sigma", "said"),
+    [(0.0, "less than 0.001 %"), (1e-7, "less than 0.001 %"), (1e-4, "0.005 %"), (0.5, "25 %")],
+)
+def test_noise_is_told_with_the_digits_that_it_has(sigma: float, said: str) -> None:
+    found = NoiseEstimate(sigma, "air", certain=True)
+    assert found.describe(2.0) == f"{said} of the maximum (from the air around the body)"

@@ -139,6 +139,20 @@ def test_black_is_zero_but_where_the_image_lies_elsewhere() -> None:
     assert intensity_window(np.zeros((4, 4))) == (0, 1)
 
 
+def test_an_offset_changes_nothing_but_the_numbers(tmp_path: Path) -> None:
+    """Black is the zero level, white lies as far above it as without the offset."""
+    for name, zero in (("plain", 0.0), ("moved", -1024.0)):
+        panels = [Panel("input", textured() + zero), Panel("result", textured() + zero)]
+        write_preview(tmp_path / name, panels, (12, 16), AS_STORED, "title", zero=zero)
+    plain, moved = (imread(tmp_path / name).astype(int) for name in ("plain", "moved"))
+    size = panel_size((48, 64), 1.0)
+    for row in (upper, lower):
+        for column in range(2):
+            difference = row(plain, column, size) - row(moved, column, size)
+            assert np.abs(difference).max() <= 1  # rounding of float32
+    assert (plain != moved).any()  # the numbers of the grey scale
+
+
 @pytest.mark.parametrize("border", [0, preview.BORDER])
 def test_the_detail_is_not_at_the_edge_of_the_field_of_view(
     border: int, monkeypatch: pytest.MonkeyPatch

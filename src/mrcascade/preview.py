@@ -64,11 +64,12 @@ def write_preview(
         zero: intensity of no signal.
     """
     images = [display.turn(_shown(panel.pixels)) for panel in panels]
-    low, high = intensity_window(images[0])
+    # The shares of the image's range that decide count from where there is no signal.
+    low, high = (end + zero for end in intensity_window(images[0] - zero))
     size = panel_size(images[0].shape, display.aspect)
     zoom = magnification(images[0].shape, size)
     small = display.turn(np.empty(measured)).shape
-    window = detail_window(images[1] - zero if zero else images[1], small, size, zoom)
+    window = detail_window(images[1] - zero, small, size, zoom)
     sheet = _Sheet(len(panels), size, any(panel.spread for panel in panels))
     for column, (panel, image) in enumerate(zip(panels, images, strict=True)):
         limits = (0.0, _largest(image)) if panel.spread else (low, high)

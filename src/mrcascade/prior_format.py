@@ -103,7 +103,7 @@ def check_maximum(factor: float, limits: Limits) -> None:
     if factor > limits.maximum_factor:
         raise MRCascadeError(
             f"factor {factor:g} is larger than prior {limits.prior!r} can do"
-            f" ({limits.maximum_factor:g}x)"
+            f" ({limits.maximum_factor:g}x); give a smaller factor, or another prior"
         )
 
 

@@ -309,7 +309,16 @@ MIXTURES = {
         "orient",
     ),
     "spacing": (phantom((1, 12, 10)), {"PixelSpacing": [1, 1]}, "different spacing"),
-    "kind": (phantom((1, 12, 10)), {"ImageType": ["ORIGINAL", "PRIMARY", "P"]}, "OTHER and P"),
+    "kind": (
+        phantom((1, 12, 10)),
+        {"ImageType": ["DERIVED", "PRIMARY", "ADC"]},
+        "images of type ADC and OTHER",
+    ),
+    "part": (
+        phantom((1, 12, 10)),
+        {"ImageType": ["ORIGINAL", "PRIMARY", "P"]},
+        "magnitudes and phases; give the files of one of them",
+    ),
     "no position": (phantom((1, 12, 10)), {"ImagePositionPatient": None}, "position"),
 }
 
@@ -334,7 +343,7 @@ def test_magnitude_and_phase_of_one_enhanced_file(tmp_path: Path) -> None:
         group.MRImageFrameTypeSequence = kind
     del dataset.SharedFunctionalGroupsSequence[0].MRImageFrameTypeSequence
     dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
-    refused(tmp_path / "a.dcm", "mixes images of type OTHER MAGNITUDE and OTHER PHASE")
+    refused(tmp_path / "a.dcm", "mixes magnitudes and phases")
 
 
 def test_phases_alone(tmp_path: Path) -> None:

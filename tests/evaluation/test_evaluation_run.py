@@ -57,8 +57,7 @@ def test_everything_once(
     assert main(arguments(root, output, prior_folder, *options)) == 0
     said = capsys.readouterr().out
     assert "6 slices of 3 files; 0 empty slices left out" in said
-    assert "acquired matrix (3 where nothing says so" in said
-    assert "counts of 3 files)" in said
+    assert "acquired matrix (of 3 files, 3 by the stored matrix, as nothing tells more)" in said
     assert str(output / "table.md") in said
 
     rows, volumes = table(output / "metrics.csv"), table(output / "volumes.csv")

@@ -146,6 +146,8 @@ def test_info(tmp_path: Path, scan: Scan, capsys: pytest.CaptureFixture) -> None
         "stored reconstruction: reconstruction_rss, 3 x 32 x 32",
     ):
         assert part in said
+    with h5py.File(scan.path) as file:
+        assert f"max {file.attrs['max']:.6g}, norm {file.attrs['norm']:.6g}\n" in said
 
 
 def test_info_of_what_gives_no_image(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

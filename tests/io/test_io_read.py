@@ -130,7 +130,7 @@ def test_the_pixels_are_ours_and_the_file_is_untouched(
 def test_missing_folder_and_unreadable(tmp_path: Path) -> None:
     refused(tmp_path / "no.nii.gz", "does not exist", "check the name")
     (tmp_path / "folder.nii").mkdir()
-    refused(tmp_path / "folder.nii", "holds no DICOM image")
+    refused(tmp_path / "folder.nii", "holds no DICOM image", "or name an image file")
     (tmp_path / "loop.nii").symlink_to(tmp_path / "loop.nii")
     refused(tmp_path / "loop.nii", "symbolic links")
     (tmp_path / "file").touch()

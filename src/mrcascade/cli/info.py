@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not path.exists():
         raise MRCascadeError(
             f"{arguments.what}: neither a prior (bundled: {', '.join(bundled_priors()) or 'none'})"
-            " nor an image file"
+            " nor a file; check the name"
         )
     if path.is_dir() and arguments.series is None and (images := _images_in(path)):
         return _list_folder(path, images)

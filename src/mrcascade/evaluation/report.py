@@ -18,12 +18,12 @@ from mrcascade.evaluation.subjects import Seen, Subjects, describe_subjects, not
 from mrcascade.io import NOTICE
 from mrcascade.prior import CascadePrior
 
-# What says how much of a file was acquired, in words.
+# What tells how much of a file was acquired, in words.
 _TOLD_BY = {
-    "table": "told by the table",
+    "table": "by the table",
     "header": "by their header",
     "spectrum": "by the empty border of their k-space",
-    "": "where nothing says so and the stored matrix counts",
+    "": "by the stored matrix, as nothing tells more",
 }
 
 
@@ -52,8 +52,8 @@ def describe_truth(survey: Sequence[Surveyed]) -> str:
     counts = Counter(s.told_by for s in survey)
     told = ", ".join(f"{counts[key]} {words}" for key, words in _TOLD_BY.items() if counts[key])
     return (
-        f"Fourier-cropped to the acquired matrix ({told} of {len(survey)} files), centre-cropped to"
-        " a size that the factor divides"
+        f"Fourier-cropped to the acquired matrix (of {len(survey)} files, {told}), centre-cropped"
+        " to a size that the factor divides"
     )
 
 

@@ -51,7 +51,7 @@ def named_output(image: Input, output: Path, kind: str | None = None) -> str | N
     fitting = [usual] if usual == FOLDER_ENDING else same
     if ending not in fitting:
         other = (
-            " or add --format nifti"
+            ", or add --format nifti"
             if usual == FOLDER_ENDING and ending in (".nii", ".nii.gz")
             else ""
         )

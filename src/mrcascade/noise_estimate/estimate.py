@@ -22,6 +22,8 @@ SHORTEST = 8
 PHASE_PIXELS = 2.0
 # With less air than this in view, what looks like noise may be fine anatomy.
 LITTLE_AIR = 0.03
+# Percent of the maximum; less noise than this is told as such, as its digits mean nothing.
+LEAST_PERCENT = 0.001
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class NoiseEstimate:
     def describe(self, scale: float) -> str:
         """The noise as a share of ``scale``, the robust maximum, and where it is from: "1.2 % of
         the maximum (from the air around the body)"."""
-        return f"{100 * self.sigma / scale:.2g} % of the maximum ({self})"
+        percent = 100 * self.sigma / scale
+        share = f"{percent:.2g}" if percent >= LEAST_PERCENT else f"less than {LEAST_PERCENT:g}"
+        return f"{share} % of the maximum ({self})"
 
     def __str__(self) -> str:
         how = {

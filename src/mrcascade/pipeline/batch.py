@@ -43,6 +43,8 @@ from mrcascade.samplers import same_record
 Status = Literal["done", "skipped", "failed"]
 _RECORD = "Record of mrcascade sr."  # how its description begins
 _RECORD_SECONDS = 60.0  # in which another job has surely written its record
+# Entries of a request whose names do not say what they are.
+_IN_WORDS = {"acquired": "acquired matrix", "deidentify": "de-identification"}
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ class Batch:
         source = source_identity(input_sha256(item.image), self.job)
         try:
             # Older versions wrote the request's keys as the options have them.
-            sidecar = camel_keys(read_json(targets["sidecar"]))
+            sidecar = camel_keys(read_json(targets["sidecar"], TABLE_BYTES))
             before, found = dict(sidecar["Request"]), {key: sidecar[key] for key in source}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise MRCascadeError(
@@ -180,9 +182,8 @@ class Batch:
             different.remove("sampler")
         missing = [t.name for t in targets.values() if not t.exists()]
         if different or missing:
-            reason = (
-                f"come from other {', '.join(different)}" if different else f"lack {missing[0]}"
-            )
+            named = ", ".join(_IN_WORDS.get(key, key) for key in different)
+            reason = f"come from other {named}" if different else f"lack {missing[0]}"
             raise MRCascadeError(
                 f"{item}: its results in {targets['sidecar'].parent} {reason}; add --overwrite or"
                 " choose another folder"

@@ -241,7 +241,9 @@ def _none_found(found: Found, where: str) -> MRCascadeError:
     if found.ignored:
         others = f"{len(found.ignored)} DICOM file{'s' * (len(found.ignored) > 1)} of other kinds"
         return MRCascadeError(f"{where} holds no MR image, only {others}; give an MR series")
-    return MRCascadeError(f"{where} holds no DICOM image; give a folder or archive that does")
+    return MRCascadeError(
+        f"{where} holds no DICOM image; give a folder or archive that does, or name an image file"
+    )
 
 
 def _series(files: tuple[FileFacts, ...]) -> Series:

@@ -68,12 +68,12 @@ def _refuse_mixtures(files: Sequence[FileFacts], frames: Sequence[Frame], where:
     sizes = sorted({(f.format.rows, f.format.columns) for f in files})
     if len(sizes) > 1:
         raise _mixed(where, " and ".join(f"{r} x {c} pixels" for r, c in sizes[:2]))
-    kinds = sorted({frame.kind for frame in frames})
-    if len(kinds) > 1:
-        raise _mixed(where, f"images of type {kinds[0] or 'none'} and {kinds[1]}")
     parts = sorted({frame.part for frame in frames})
     if len(parts) > 1:
         raise _mixed(where, f"{parts[0]} and {parts[1]}")
+    kinds = sorted({frame.kind for frame in frames})
+    if len(kinds) > 1:
+        raise _mixed(where, f"images of type {kinds[0] or 'none'} and {kinds[1]}")
     if parts[0] != MAGNITUDE:
         raise MRCascadeError(
             f"{where} holds {parts[0]}, which by themselves are no image; give the magnitudes, or"

@@ -22,7 +22,8 @@ def describe_fastmri(path: Path) -> tuple[list[str], bool]:
 
 
 def _attributes(file: FastMRI) -> list[str]:
-    said = [f"{name} {file.attributes[name]}" for name in ATTRIBUTES if name in file.attributes]
+    there = [(name, file.attributes[name]) for name in ATTRIBUTES if name in file.attributes]
+    said = [f"{name} {v:.6g}" if isinstance(v, float) else f"{name} {v}" for name, v in there]
     return [f"attributes: {', '.join(said)}"] if said else []
 
 
