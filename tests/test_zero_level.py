@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 from pathlib import Path
 
 import nibabel as nib
@@ -70,6 +71,13 @@ def test_images_that_keep_zero() -> None:
     kept += [masked() + 0.001 * masked().max()]
     kept += [np.pad(rician(), ((16, 0), (0, 0)), constant_values=-2000)]
     assert [zero_level([image]) for image in kept] == [0.0] * len(kept)
+
+
+def test_a_crop_without_air_keeps_zero() -> None:
+    """Deep brain, whose darkest places are ventricles, with values below 0 by interpolation."""
+    path = files("nibabel") / "tests/data/anatomical.nii"
+    voxels = nib.load(str(path)).get_fdata()
+    assert [zero_level(np.moveaxis(voxels, axis, 0)) for axis in range(3)] == [0.0, 0.0, 0.0]
 
 
 def test_an_intensity_goes_back_and_forth() -> None:

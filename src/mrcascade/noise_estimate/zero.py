@@ -16,7 +16,8 @@ from mrcascade.noise_estimate.places import (
     white_noise,
 )
 
-# A background of equal values counts from so many pixels on, or this share of small images.
+# A background of equal values, and air above 0, count from so many pixels on, or this share of small
+# images.
 BACKGROUND, BACKGROUND_SHARE = 300, 0.01
 # A background this near to 0, as a share of the image's range, is 0 for all that follows.
 NEGLIGIBLE = 0.005
@@ -31,6 +32,10 @@ LOW, HIGH, BEYOND = 1e-3, 0.9, 0.2
 # The median of magnitudes of noise lies 1.7 deviations above their low end, that of normal noise
 # 3.1.
 NORMAL = 2.4
+# Hardly anything is darker than no signal above 0: less than this share of the pixels lies below it
+# by more than `BODY` of the image's contrast, which is more than ringing makes. Values below 0 need
+# no such proof, as magnitudes have none.
+DARKER = 0.005
 # Side of the squares in the corners of a slice, as a share of its sides.
 CORNER = 1 / 16
 
@@ -69,17 +74,26 @@ def zero_level(stack: Sequence[np.ndarray] | np.ndarray) -> float:
         return least
     contrast = flat and places.bright - middle > OFFSET * spread
     above = places.dark > BODY * places.bright and places.least > BODY * places.bright
-    if not (high < 0 or (above and contrast)):
+    if not (high < 0 or (above and contrast and air.size >= _enough(slices))):
         return 0.0
-    if middle - low > NORMAL * spread:
-        return middle
-    return max(float(air.min()), low - BEYOND * spread)
+    normal = middle - low > NORMAL * spread
+    found = middle if normal else max(float(air.min()), low - BEYOND * spread)
+    darkest = found - BODY * (places.bright - found)
+    darker = sum(int((image < darkest).sum()) for image in slices)
+    if found > 0 and darker > DARKER * sum(image.size for image in slices):
+        return 0.0
+    return found
 
 
 def _is_background(slices: Sequence[np.ndarray], value: float) -> bool:
     """Whether constant patches have this value."""
     count = sum(int((constant_patches(i) & (i == value)).sum()) for i in slices)
-    return count >= min(BACKGROUND, BACKGROUND_SHARE * sum(image.size for image in slices))
+    return count >= _enough(slices)
+
+
+def _enough(slices: Sequence[np.ndarray]) -> float:
+    """The fewest pixels that tell a value of no signal."""
+    return min(BACKGROUND, BACKGROUND_SHARE * sum(image.size for image in slices))
 
 
 def _noise_around_zero(slices: Sequence[np.ndarray], places: Places) -> bool:
