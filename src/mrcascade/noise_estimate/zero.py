@@ -16,8 +16,8 @@ from mrcascade.noise_estimate.places import (
     white_noise,
 )
 
-# A background of equal values, and air above 0, count from so many pixels on, or this share of small
-# images.
+# A background of equal values, and air above 0, count from so many pixels on, or from this share of
+# small images on.
 BACKGROUND, BACKGROUND_SHARE = 300, 0.01
 # A background this near to 0, as a share of the image's range, is 0 for all that follows.
 NEGLIGIBLE = 0.005
