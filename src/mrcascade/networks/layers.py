@@ -118,16 +118,25 @@ class MPConv(nn.Module):
         self.folded = True
 
     def forward(self, x: Tensor) -> Tensor:
-        w = self.effective_weight().to(x.dtype)
+        w = self.effective_weight()
+        if not self.folded:
+            w = w.to(x.dtype)
         if w.ndim == 2:
             return x @ w.t()
         return F.conv2d(x, w, padding=w.shape[-1] // 2)
 
 
-def fold(network: nn.Module) -> nn.Module:
-    """Weight-folded, channels-last inference form of ``network``, in place (idempotent)."""
+def fold(network: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
+    """Weight-folded, channels-last inference form of ``network``, in place (idempotent).
+
+    ``dtype`` is that of its weights from then on, None for the present one. Autocast would cast
+    wider weights in each evaluation.
+    """
     network.eval().requires_grad_(False)
     for module in network.modules():
         if isinstance(module, MPConv):
             module.fold()
+    if dtype is not None:
+        for parameter in network.parameters():
+            parameter.data = parameter.data.to(dtype)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
