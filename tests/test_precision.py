@@ -1,5 +1,7 @@
 """Which precision the networks run in."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -24,6 +26,21 @@ def test_auto_is_bfloat16_where_the_processor_has_it(instructions: bool) -> None
     assert found == ["float32", "bfloat16", fast]
     prior = CascadePrior.from_pretrained("mr-mini-complex", precision="auto")
     assert {level.precision for level in prior.levels} == {fast}
+
+
+def test_bfloat16_weights_are_stored_as_autocast_would_cast_them(prior_folder: Path) -> None:
+    stored, cast = (
+        CascadePrior.from_pretrained(prior_folder, precision=precision)
+        for precision in ("bfloat16", "float32")
+    )
+    x = torch.randn(2, stored.channels, 24, 24)
+    for a, b in zip(stored.levels, cast.levels, strict=True):
+        assert {p.dtype for p in a.networks.parameters()} == {torch.bfloat16}
+        assert {p.dtype for p in a.networks.buffers()} == {torch.float32}
+        b.precision = "bfloat16"  # whose weights stay in float32
+        seen = [level.condition(x if level.conditional else None) for level in (a, b)]
+        assert torch.equal(*(torch.as_tensor(one.mean()) for one in seen))
+        assert torch.equal(*(one.denoise(x, a.std) for one in seen))
 
 
 def test_other_devices_and_other_names() -> None:

@@ -47,10 +47,11 @@ IMAGES_OUTSIDE = 24
 def image_bytes(prior: CascadePrior, plan: CascadePlan, scores: bool = True) -> int:
     """Peak memory in bytes that one image of a batch takes in a sampler, on the safe side.
 
-    Each level's networks run once on a small image, which tells the largest convolution; that is
-    scaled to the level's area. The attention scores, which grow with the area's square, and the
-    images outside the networks are added. A sampler that follows a gradient keeps what every
-    convolution took and gave. The one level of a multi-grid sampler counts on the finest grid.
+    Each level's networks run once on a small image, which tells the largest convolution, counted
+    in float32; that is scaled to the level's area. The attention scores, which grow with the
+    area's square, and the images outside the networks are added. A sampler that follows a gradient
+    keeps what every convolution took and gave. The one level of a multi-grid sampler counts on the
+    finest grid.
 
     scores: whether to count them; some attentions never hold them all.
     """
@@ -134,13 +135,13 @@ def _network_bytes(
     weight = next(networks.parameters(), None)
     if weight is None:
         return 0.0
-    x = weight.new_zeros(1, networks.channels, _PROBE_SIDE, _PROBE_SIDE)
+    x = weight.new_zeros((1, networks.channels, _PROBE_SIDE, _PROBE_SIDE), dtype=torch.float32)
     condition = torch.cat([x, x[:, :1]], 1) if level.conditional else None
     largest = kept = 0
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal largest, kept
-        size = inputs[0].nbytes + output.nbytes
+        size = 4 * (inputs[0].numel() + output.numel())
         largest, kept = max(largest, size), kept + size
 
     hooks = [
@@ -149,7 +150,7 @@ def _network_bytes(
         if isinstance(module, MPConv | nn.Conv2d)
     ]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), level.autocast():
             mean = networks.conditional_mean(condition)
             networks(x, x.new_ones(1), condition, mean)
     finally:

@@ -165,7 +165,7 @@ class CascadePrior:
         prior, weights = read_prior(name_or_folder)
         for level, state in zip(prior.levels, weights, strict=True):
             level.networks.load_state_dict(state, assign=True)
-            fold(level.networks)
+            fold(level.networks, getattr(torch, precision))
             level.precision = precision
         return prior.to(device)
 

@@ -15,15 +15,16 @@ from mrcascade.evaluation.flops import FlopMeter
 OPERATOR = SeparableOperator.from_kernel("fourier", 4, (64, 96))
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("cascade", "mode", "samples"),
     [(None, "paper", 3), (None, "mean", 1), (SINGLE, "paper", 1), (REGRESSION, "mean", 1)],
 )
 def test_the_count_is_torch_s(
-    tmp_path: Path, prior: CascadePrior, cascade, mode: str, samples: int
+    tmp_path: Path, prior_folder: Path, cascade, mode: str, samples: int, precision: str
 ) -> None:
-    if cascade is not None:
-        prior = CascadePrior.from_pretrained(write_random_prior(tmp_path, cascade=cascade))
+    folder = prior_folder if cascade is None else write_random_prior(tmp_path, cascade=cascade)
+    prior = CascadePrior.from_pretrained(folder, precision=precision)
     y = np.random.default_rng(0).random((2, 16, 24), np.float32)
     steps = 6 if mode == "paper" else None
 

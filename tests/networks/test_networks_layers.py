@@ -6,9 +6,10 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from mrcascade.networks.layers import EPS, MPConv, MPFourier, fold, mp_cat, mp_silu, mp_sum
+from mrcascade.networks.layers import EPS, SILU_GAIN, MPConv, MPFourier, fold, mp_cat, sum_gains
 from mrcascade.networks.layers import normalize as normalise
 
 # Normalising divides by (EPS + norm): weights and features fall short of unit size by this share.
@@ -37,17 +38,16 @@ def test_normalise_takes_the_norm_of_half_precision_in_float32() -> None:
 def test_silu_keeps_unit_variance() -> None:
     x = torch.linspace(-12, 12, 200_001, dtype=torch.float64)
     density = torch.exp(-x.square() / 2) / math.sqrt(2 * math.pi)
-    energy = torch.trapezoid(mp_silu(x).square() * density, x)
+    energy = torch.trapezoid((SILU_GAIN * F.silu(x)).square() * density, x)
     # The paper's constant 0.596 has three digits: its square is off by up to 2 * 0.0005 / 0.596.
     assert abs(energy - 1) < 2 * 0.0005 / 0.596
 
 
 @pytest.mark.parametrize("t", [0.3, 0.5, 0.9])
 def test_sum_keeps_variance_and_blends_by_t(t: float) -> None:
-    one, zero = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
-    a, b = mp_sum(one, zero, t), mp_sum(zero, one, t)  # a linear map: its two coefficients
-    torch.testing.assert_close(a**2 + b**2, one)  # unit variance of independent terms
-    torch.testing.assert_close(b / a, one * t / (1 - t))
+    a, b = sum_gains(t)
+    assert a**2 + b**2 == pytest.approx(1, rel=1e-12)  # unit variance of independent terms
+    assert b / a == pytest.approx(t / (1 - t), rel=1e-12)
 
 
 @pytest.mark.parametrize(("na", "nb"), [(4, 4), (3, 12), (16, 2)])
@@ -110,6 +110,17 @@ def test_gain_scales_and_starts_where_told() -> None:
     x = torch.randn(2, 4, 5, 5)
     torch.testing.assert_close(gained(x), 0.25 * plain(x))
     assert torch.equal(MPConv(4, 3, 3, gain=0.0).eval()(x), torch.zeros(2, 3, 5, 5))
+
+
+@pytest.mark.parametrize("kernel", [0, 3])
+def test_scale_multiplies_the_output_and_is_folded_with_the_weight(kernel: int) -> None:
+    torch.manual_seed(0)
+    plain, scaled = MPConv(4, 3, kernel).eval(), MPConv(4, 3, kernel, scale=1.7).eval()
+    scaled.weight = plain.weight
+    x = torch.randn(2, 4, *[5] * (2 * bool(kernel)))
+    expected = 1.7 * plain(x)
+    torch.testing.assert_close(scaled(x), expected)
+    torch.testing.assert_close(fold(scaled)(x), expected)
 
 
 @pytest.mark.parametrize("kernel", [0, 3])

@@ -8,9 +8,11 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mrcascade.networks import LogVariance, MeanConfig, MeanNetwork, UNet, UNetConfig, fold
+from mrcascade.networks.layers import EPS, MPConv
 from mrcascade.networks.unet import Attention, Block, pad_to_multiple
 
 CONFIG = UNetConfig(8, (1, 2), blocks=1, attention=(1,), stem=2)
@@ -53,9 +55,37 @@ def test_attention_is_dense_cosine_attention(channels: int) -> None:
             q, k, v = (u / (1e-4 + u.square().mean(0).sqrt()) for u in (q, k, v))
             scores = torch.softmax(q.T @ k / math.sqrt(d), dim=1)
             result[n, h * d : (h + 1) * d] = v @ scores.T
-    projected = layer.proj.effective_weight()[:, :, 0, 0] @ result
+    projected = _normalised(layer.proj)[:, :, 0, 0] @ result
     expected = (0.7 * pixels + 0.3 * projected) / math.sqrt(0.7**2 + 0.3**2)
     torch.testing.assert_close(layer(x).flatten(2), expected)
+
+
+@pytest.mark.parametrize("decoder", [False, True])
+def test_a_block_is_that_of_the_paper(decoder: bool) -> None:
+    """Figure 21, with its constants where the paper has them: at the activations."""
+    torch.manual_seed(0)
+    block = Block(6, 8, 5, decoder=decoder, attention=False).eval().double()
+    with torch.no_grad():
+        block.modulation.gain.fill_(0.7)
+    x, embedding = torch.randn(2, 6, 4, 4).double(), torch.randn(2, 5).double()
+
+    def silu(x: Tensor) -> Tensor:
+        return F.silu(x) / 0.596
+
+    def conv(layer: MPConv, x: Tensor) -> Tensor:
+        weight = _normalised(layer)
+        return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+
+    main = conv(block.skip, x)
+    branch = x
+    if not decoder:
+        main = branch = main / (EPS + main.square().mean(1, keepdim=True).sqrt())
+    # The embedding comes without the constant of its SiLU.
+    scale = 1 + 0.7 * (embedding / 0.596) @ _normalised(block.modulation).T
+    branch = conv(block.conv0, silu(branch)) * scale[:, :, None, None]
+    branch = conv(block.conv1, silu(branch))
+    expected = (0.7 * main + 0.3 * branch) / math.sqrt(0.7**2 + 0.3**2)
+    torch.testing.assert_close(block(x, embedding), expected)
 
 
 @pytest.mark.parametrize("decoder", [False, True])
@@ -113,6 +143,13 @@ def test_noise_level_reaches_the_output() -> None:
     network, x = unet(), torch.randn(1, 3, 16, 16)
     with torch.no_grad():
         assert not torch.allclose(network(x, torch.tensor([0.1])), network(x, torch.tensor([0.9])))
+
+
+def _normalised(layer: MPConv) -> Tensor:
+    """Equation 66: a weight of unit length for every output channel."""
+    flat = layer.weight.flatten(1)
+    length = flat.square().mean(1, keepdim=True).sqrt() + EPS
+    return (flat / length / math.sqrt(flat.shape[1])).reshape(layer.weight.shape)
 
 
 def _outputs(x: Tensor) -> dict[str, Tensor]:

@@ -70,3 +70,29 @@ def test_errors() -> None:
         image_seed(-1)
     with pytest.raises(MRCascadeError, match=">= 0"):
         image_seed(0, 2, -1)
+
+
+@pytest.mark.parametrize("threads", [1, 3, 8])
+@pytest.mark.parametrize("shape", [(5, 2, 3, 7), (5, 1, 1, 3), (1, 1, 16, 16)])
+def test_what_threads_draw_ahead_for_a_gpu_is_the_same(
+    monkeypatch: pytest.MonkeyPatch, threads: int, shape: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    plain, ahead, halted = (NoiseSource(range(shape[0])) for _ in range(3))
+    expected = [plain.randn(shape) for _ in range(4)]
+    with torch.inference_mode():  # which threads do not inherit
+        drawn = list(ahead._ahead(3, shape, torch.device("cpu"), torch.float32))
+    assert all(torch.equal(a, b) for a, b in zip(expected, drawn, strict=False))
+    assert len(drawn) == 3
+    assert torch.equal(ahead.randn(shape), expected[3])  # no draw too many
+    first = next(halted._ahead(3, shape, torch.device("cpu"), torch.float64))
+    assert torch.equal(first, expected[0].double())
+
+
+def test_a_draw_that_fails_in_a_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(generators: object, images: object) -> None:
+        raise MemoryError("no more")
+
+    monkeypatch.setattr("mrcascade.samplers.noise._fill", fail)
+    with pytest.raises(MemoryError, match="no more"):
+        next(NoiseSource([0])._ahead(1, (1, *SHAPE), torch.device("cpu"), torch.float32))

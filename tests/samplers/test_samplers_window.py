@@ -10,7 +10,7 @@ from mrcascade.operators import SeparableOperator
 from mrcascade.pyramid import LaplacianPyramid
 from mrcascade.samplers import SamplerSettings, cascade_mean, plan_cascade
 from mrcascade.samplers.orientations import ORIENTATIONS
-from mrcascade.samplers.window import body_window, by_window
+from mrcascade.samplers.window import Window, by_window
 
 MEAN = SamplerSettings("mean", steps=None)
 
@@ -20,6 +20,11 @@ def body(shape: tuple[int, int], window: tuple[int, int, int, int], air: float =
     image = torch.full((1, *shape), air, dtype=torch.float64)
     image[:, top:bottom, left:right] = -1  # the magnitude counts
     return image
+
+
+def body_window(image: Tensor) -> Window:
+    (window,) = by_window(image[None])
+    return window
 
 
 @pytest.mark.parametrize(
@@ -53,7 +58,8 @@ def test_all_of_an_image_where_nothing_stands_out(value: float) -> None:
 
 def test_images_share_windows() -> None:
     a, b = body((96, 96), (40, 50, 40, 50)), body((96, 96), (60, 70, 40, 50))
-    assert by_window(torch.stack([a, b, a])) == {(24, 72, 24, 72): [0, 2], (40, 88, 24, 72): [1]}
+    shared = {(24, 72, 24, 72): [0, 2], (40, 88, 24, 72): [1], (0, 96, 0, 96): [3]}
+    assert by_window(torch.stack([a, b, a, torch.zeros_like(a)])) == shared
 
 
 @dataclass

@@ -61,3 +61,20 @@ def test_a_convolution_is_a_matrix_of_one_row_per_output_channel() -> None:
     Muon([matrix], lr=0.1).step()
     torch.testing.assert_close(convolution.flatten(1), matrix, rtol=0, atol=0)
     assert torch.equal(frozen, start)
+
+
+def test_weights_of_one_shape_move_as_each_does_alone() -> None:
+    generator = torch.Generator().manual_seed(3)
+    shapes = [(4, 3, 3, 3), (6, 2), (4, 3, 3, 3), (4, 3, 3, 3)]
+    together = [torch.nn.Parameter(torch.randn(s, generator=generator)) for s in shapes]
+    alone = [torch.nn.Parameter(weight.detach().clone()) for weight in together]
+    optimizers = [Muon(together, lr=0.1), *(Muon([weight], lr=0.1) for weight in alone)]
+    for _ in range(3):
+        for a, b in zip(together, alone, strict=True):
+            a.grad = torch.randn(a.shape, generator=generator)
+            b.grad = a.grad.clone()
+        together[2].grad = alone[2].grad = None
+        for optimizer in optimizers:
+            optimizer.step()
+    for a, b in zip(together, alone, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)

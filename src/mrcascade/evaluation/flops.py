@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -56,8 +57,10 @@ class FlopMeter:
         key = (id(module), *(tuple(x.shape) for x in inputs))
         if key not in self._known:
             state = dict(module.named_parameters()) | dict(module.named_buffers())
-            weights = {name: torch.empty_like(t, device="meta") for name, t in state.items()}
-            empty = tuple(torch.empty_like(x, device="meta") for x in inputs)
+            # One type, as autocast, which would see to that, leaves tensors without data alone.
+            like = partial(torch.empty_like, dtype=torch.float32, device="meta")
+            weights = {name: like(value) for name, value in state.items()}
+            empty = tuple(like(value) for value in inputs)
             self._counting = True
             try:
                 with torch.no_grad(), FlopCounterMode(display=False) as counter:

@@ -1,6 +1,5 @@
 """NIfTI files written through nibabel: the header that a result has, and its geometry."""
 
-import gzip
 import io
 import itertools
 from collections.abc import Iterable
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mrcascade.io.derivation import NOTICE
+from mrcascade.io.gzip_write import gzip_writer
 
 _LARGEST_NIFTI1_SIZE = 32767
 # NIfTI's "aligned to another file": what an output whose source names no space truly is.
@@ -53,9 +53,7 @@ def encode(
         if path.suffix.lower() != ".gz":
             _write(stream, head, blocks, dtype)
             return
-        # No name and no time in the gzip header, or equal images would differ on disk. Noise in
-        # float32 hardly compresses: a higher level costs minutes and gains little.
-        with gzip.GzipFile("", "wb", compresslevel=1, fileobj=stream, mtime=0) as packed:
+        with gzip_writer(stream) as packed:
             _write(packed, head, blocks, dtype)
 
 
@@ -85,7 +83,7 @@ def with_slice_axis(header: Any, axis: int | None) -> Any:
 def _write(stream: Any, head: bytes, blocks: Iterable[np.ndarray], dtype: np.dtype) -> None:
     stream.write(head)
     for block in blocks:
-        stream.write(np.ascontiguousarray(block, dtype=dtype).data)
+        stream.write(np.ascontiguousarray(block, dtype=dtype).ravel().view(np.uint8).data)
 
 
 def _head(shape: tuple[int, ...], dtype: np.dtype, affine: np.ndarray, source: Any) -> bytes:

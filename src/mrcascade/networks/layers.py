@@ -19,21 +19,25 @@ def normalize(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     return x / (EPS + norm / math.sqrt(elements)).to(x.dtype)
 
 
-def mp_silu(x: Tensor) -> Tensor:
-    """SiLU that keeps a unit-variance input at unit variance (eq. 81)."""
-    return F.silu(x) / 0.596
+#: ``silu(x) * SILU_GAIN`` keeps a unit-variance input at unit variance (eq. 81).
+SILU_GAIN = 1 / 0.596
 
 
-def mp_sum(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """Blend ``a`` towards ``b`` and keep the magnitude of independent terms (eq. 88)."""
-    return torch.lerp(a, b, t) / math.sqrt((1 - t) ** 2 + t**2)
+def sum_gains(t: float) -> tuple[float, float]:
+    """Factors of ``a`` and ``b`` in the sum that blends ``a`` towards ``b`` by the share ``t`` and
+    keeps the magnitude of independent terms (eq. 88)."""
+    size = math.hypot(1 - t, t)
+    return (1 - t) / size, t / size
 
 
 def mp_cat(a: Tensor, b: Tensor, t: float = 0.5) -> Tensor:
     """Concatenate channels so that ``b`` contributes the share ``t`` (eq. 103)."""
-    na, nb = a.shape[1], b.shape[1]
-    scale = math.sqrt((na + nb) / ((1 - t) ** 2 + t**2))
-    return torch.cat([a * (scale / math.sqrt(na) * (1 - t)), b * (scale / math.sqrt(nb) * t)], 1)
+    both, size = a.shape[1] + b.shape[1], (1 - t) ** 2 + t**2
+    terms = []
+    for x, share in ((a, 1 - t), (b, t)):
+        factor = share * math.sqrt(both / x.shape[1] / size)
+        terms.append(x if factor == 1 else x * factor)  # 1 for equal shares of equal channels
+    return torch.cat(terms, 1)
 
 
 def drawn(shape: tuple[int, ...], uniform: bool = False) -> Tensor:
@@ -72,10 +76,18 @@ class MPConv(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int = 0, gain: float | None = None
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 0,
+        gain: float | None = None,
+        scale: float = 1.0,
     ) -> None:
-        """``kernel`` 0 makes a linear layer; ``gain`` adds a learned scalar that starts there."""
+        """``kernel`` 0 makes a linear layer; ``gain`` adds a learned scalar that starts there.
+        ``scale`` is a constant that the input or the output would otherwise be multiplied by,
+        which has far more elements than the weight."""
         super().__init__()
+        self.scale = scale
         shape = (
             (out_channels, in_channels, kernel, kernel) if kernel else (out_channels, in_channels)
         )
@@ -91,7 +103,7 @@ class MPConv(nn.Module):
         if self.training and torch.is_grad_enabled():
             with torch.no_grad():
                 self.weight.copy_(normalize(self.weight, dims))
-        w = normalize(self.weight, dims) / math.sqrt(self.weight[0].numel())
+        w = normalize(self.weight, dims) * (self.scale / math.sqrt(self.weight[0].numel()))
         return w if self.gain is None else w * self.gain
 
     def fold(self) -> None:
@@ -106,16 +118,25 @@ class MPConv(nn.Module):
         self.folded = True
 
     def forward(self, x: Tensor) -> Tensor:
-        w = self.effective_weight().to(x.dtype)
+        w = self.effective_weight()
+        if not self.folded:
+            w = w.to(x.dtype)
         if w.ndim == 2:
             return x @ w.t()
         return F.conv2d(x, w, padding=w.shape[-1] // 2)
 
 
-def fold(network: nn.Module) -> nn.Module:
-    """Weight-folded, channels-last inference form of ``network``, in place (idempotent)."""
+def fold(network: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
+    """Weight-folded, channels-last inference form of ``network``, in place (idempotent).
+
+    ``dtype`` is that of its weights from then on, None for the present one. Autocast would cast
+    wider weights in each evaluation.
+    """
     network.eval().requires_grad_(False)
     for module in network.modules():
         if isinstance(module, MPConv):
             module.fold()
+    if dtype is not None:
+        for parameter in network.parameters():
+            parameter.data = parameter.data.to(dtype)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

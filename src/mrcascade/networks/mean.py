@@ -24,7 +24,7 @@ class ResidualBlock(nn.Module):
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv1(F.relu(self.conv0(x)))
+        return self.conv1(F.relu(self.conv0(x), inplace=True)).add_(x)
 
 
 class MeanNetwork(nn.Module):
@@ -45,5 +45,5 @@ class MeanNetwork(nn.Module):
         h, w = x.shape[-2:]
         x = F.pixel_unshuffle(pad_to_multiple(x, self.config.stem), self.config.stem)
         x = self.head(x.contiguous(memory_format=torch.channels_last))
-        x = self.tail(x + self.body(x))
+        x = self.tail(self.body(x).add_(x))
         return F.pixel_shuffle(x, self.config.stem)[..., :h, :w]

@@ -7,28 +7,30 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mrcascade.networks.config import UNetConfig
-from mrcascade.networks.layers import MPConv, MPFourier, mp_cat, mp_silu, mp_sum, normalize
+from mrcascade.networks.layers import SILU_GAIN, MPConv, MPFourier, mp_cat, normalize, sum_gains
 
 HEAD_CHANNELS = 64
-RESIDUAL_BALANCE = 0.3
+#: Of what a residual branch adds to, and of the branch.
+KEPT, ADDED = sum_gains(0.3)
 CLIP = 256.0
 
 
 class Attention(nn.Module):
-    """Cosine self-attention over all pixels (eq. 33), added to its input by ``mp_sum``."""
+    """Cosine self-attention over all pixels (eq. 33), added to its input."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.heads = max(1, channels // HEAD_CHANNELS)
         self.qkv = MPConv(channels, channels * 3, 1)
-        self.proj = MPConv(channels, channels, 1)
+        self.proj = MPConv(channels, channels, 1, scale=ADDED)
 
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
         qkv = self.qkv(x).reshape(n, self.heads, c // self.heads, 3, h * w)
-        q, k, v = normalize(qkv, (2,)).permute(3, 0, 1, 4, 2).unbind(0)
+        # Fused attention takes contiguous channels only; others take two to four times as long.
+        q, k, v = normalize(qkv, (2,)).permute(3, 0, 1, 4, 2).contiguous().unbind(0)
         y = F.scaled_dot_product_attention(q, k, v)
-        return mp_sum(x, self.proj(y.transpose(2, 3).reshape(n, c, h, w)), RESIDUAL_BALANCE)
+        return self.proj(y.transpose(2, 3).reshape(n, c, h, w)).add_(x, alpha=KEPT)
 
 
 class Block(nn.Module):
@@ -48,27 +50,30 @@ class Block(nn.Module):
         self.decoder = decoder
         self.resample = resample
         self.skip = MPConv(in_channels, out_channels, 1) if in_channels != out_channels else None
-        self.conv0 = MPConv(in_channels if decoder else out_channels, out_channels, 3)
-        self.modulation = MPConv(embedding, out_channels, gain=0.0)
-        self.conv1 = MPConv(out_channels, out_channels, 3)
+        entering = in_channels if decoder else out_channels
+        self.conv0 = MPConv(entering, out_channels, 3, scale=SILU_GAIN)
+        self.modulation = MPConv(embedding, out_channels, gain=0.0, scale=SILU_GAIN)
+        self.conv1 = MPConv(out_channels, out_channels, 3, scale=SILU_GAIN * ADDED)
         self.attention = Attention(out_channels) if attention else None
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         if self.resample == "down":  # the [1, 1] box filter of the paper
             x = F.avg_pool2d(x, 2)
         elif self.resample == "up":
-            # Autocast widens it to float32 on some devices, and `mp_sum` takes equal types.
+            # Autocast widens it to float32 on some devices, and with it all that follows.
             x = F.interpolate(x, scale_factor=2, mode="nearest").to(x.dtype)
         if not self.decoder:
             x = normalize(x if self.skip is None else self.skip(x), (1,))
         scale = 1 + self.modulation(embedding)[:, :, None, None]
-        y = self.conv1(mp_silu(self.conv0(mp_silu(x)) * scale.to(x.dtype)))
+        # In place, where nothing else sees a tensor: fresh memory costs a CPU as much as the sum.
+        y = self.conv0(F.silu(x)).mul_(scale.to(x.dtype))
+        y = self.conv1(F.silu(y, inplace=True))
         if self.decoder and self.skip is not None:
             x = self.skip(x)
-        x = mp_sum(x, y, RESIDUAL_BALANCE)
+        x = y.add_(x, alpha=KEPT)
         if self.attention is not None:
             x = self.attention(x)
-        return x.clamp(-CLIP, CLIP)
+        return x.clamp_(-CLIP, CLIP)
 
 
 class UNet(nn.Module):
@@ -121,7 +126,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
         """``x``: (N, in_channels, H, W); ``c_noise``: (N,); returns (N, out_channels, H, W)."""
         h, w = x.shape[-2:]
-        embedding = mp_silu(self.embed(self.fourier(c_noise)))
+        embedding = F.silu(self.embed(self.fourier(c_noise)))
         x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
         x = pad_to_multiple(x, self.config.multiple)
         if self.config.stem > 1:

@@ -91,18 +91,20 @@ class LinearOperator(ABC):
             )
 
     def _checked_tau(self, tau: float | Tensor, residual: Tensor) -> Tensor:
-        tensor = tau
-        if not isinstance(tensor, Tensor):
-            tensor = torch.tensor(tensor, dtype=torch.float64, device="cpu")
-        lead = residual.shape[:-2]
-        if not _broadcasts_to(tensor.shape, lead):
-            raise MRCascadeError(
-                f"operator '{self.name}': tau of shape {tuple(tensor.shape)} does not broadcast "
-                f"to the leading dimensions {tuple(lead)}"
-            )
-        if not bool(((tensor >= 0) & tensor.isfinite()).all()):
+        dtype, device, lead = residual.dtype.to_real(), residual.device, residual.shape[:-2]
+        if not isinstance(tau, Tensor):
+            # Filled on the device, so that a chain of steps does not wait for a copy in each.
+            valid, tensor = 0 <= tau < math.inf, torch.full((), tau, dtype=dtype, device=device)
+        else:
+            if not _broadcasts_to(tau.shape, lead):
+                raise MRCascadeError(
+                    f"operator '{self.name}': tau of shape {tuple(tau.shape)} does not broadcast "
+                    f"to the leading dimensions {tuple(lead)}"
+                )
+            valid = bool(((tau >= 0) & tau.isfinite()).all())
+            tensor = tau.to(dtype=dtype, device=device)
+        if not valid:
             raise MRCascadeError(f"operator '{self.name}': tau must be finite and >= 0; got {tau}")
-        tensor = tensor.to(device=residual.device, dtype=residual.dtype.to_real())
         return tensor[..., None, None]
 
     def __repr__(self) -> str:

@@ -106,6 +106,7 @@ def diffpir(
         raise MRCascadeError(f"zeta must be in [0, 1]; got {zeta}")
     check_sigmas(sigmas)
     last = len(sigmas) - 1
+    draws = noise.draws(last if zeta > 0 else 0, x.shape, x.device, x.dtype)
     for k, sigma in enumerate(sigmas):
         x0 = denoise(x, sigma)
         if k < last:
@@ -115,9 +116,8 @@ def diffpir(
         if k < last:
             share = zeta * (1 - (sigmas[k + 1] / sigma) ** 2) if ancestral else zeta
             x = x0 + (sigmas[k + 1] * math.sqrt(1 - share) / sigma) * (x - x0)
-            if share > 0:
-                fresh = noise.randn(x.shape, x.device, x.dtype)
-                x = x + (sigmas[k + 1] * math.sqrt(share)) * fresh
+            if zeta > 0:
+                x = x + (sigmas[k + 1] * math.sqrt(share)) * next(draws)
     return x0
 
 

@@ -65,13 +65,14 @@ def dps(
         if callback is not None:
             callback(Progress(level, step, last + 1, sigmas[step], x0))
 
+    draws = noise.draws(last, x.shape, x.device, x.dtype)
     for k, (sigma, following) in enumerate(pairwise(sigmas)):
         x0, gradient = _estimate_and_gradient(denoise, x, sigma, operator, y)
         note(k, x0)
         keep = (following / sigma) ** 2
-        fresh = noise.randn(x.shape, x.device, x.dtype)
         gain = math.hypot(1, _RANGE * sigma) * math.hypot(1, _RANGE * following) / _RANGE
-        x = x0 + keep * (x - x0) + following * math.sqrt(1 - keep) * fresh - scale * gain * gradient
+        x = x0 + keep * (x - x0) + following * math.sqrt(1 - keep) * next(draws)
+        x = x - scale * gain * gradient
     with torch.no_grad():
         x0 = denoise(x, sigmas[-1])
     note(last, x0)

@@ -23,31 +23,31 @@ MULTIPLE = 8
 Window = tuple[int, int, int, int]
 
 
-def body_window(image: Tensor) -> Window:
-    """The rectangle around all that exceeds ``THRESHOLD`` of the magnitude that the
-    ``BRIGHTEST`` part of the pixels reaches, in one image (C, H, W).
-
-    The whole image where nothing stands out, as in a constant one or in noise.
-    """
-    magnitude = torch.linalg.vector_norm(image, dim=0)
-    brighter = int(BRIGHTEST * magnitude.numel())
-    bright = magnitude.flatten().kthvalue(magnitude.numel() - brighter).values
-    body = magnitude > THRESHOLD * bright
-    if not body.any():
-        return (0, image.shape[-2], 0, image.shape[-1])
-    return (*_extent(body.any(dim=1)), *_extent(body.any(dim=0)))
-
-
 def by_window(images: Tensor) -> dict[Window, list[int]]:
-    """The indices of a batch (N, C, H, W), by the window that they share."""
+    """The indices of a batch (N, C, H, W), by the window that they share.
+
+    A window is the rectangle around all that exceeds ``THRESHOLD`` of the magnitude that the
+    ``BRIGHTEST`` part of an image's pixels reaches; the whole image where nothing stands out, as
+    in a constant one or in noise.
+    """
+    height, width = images.shape[-2:]
+    magnitude = torch.linalg.vector_norm(images, dim=1)
+    brighter = int(BRIGHTEST * height * width)
+    bright = magnitude.flatten(1).kthvalue(height * width - brighter, dim=1).values
+    body = magnitude > THRESHOLD * bright[:, None, None]
+    # One copy for the whole batch: each would wait until a GPU has done all it was given.
+    inside = torch.cat([body.any(dim=2), body.any(dim=1)], dim=1).cpu()
     shared: defaultdict[Window, list[int]] = defaultdict(list)
-    for index, image in enumerate(images):
-        shared[body_window(image)].append(index)
+    for index, (rows, columns) in enumerate(zip(*inside.split([height, width], 1), strict=True)):
+        shared[(*_extent(rows), *_extent(columns))].append(index)
     return dict(shared)
 
 
 def _extent(inside: Tensor) -> tuple[int, int]:
-    """First and one past the last True, with margin, rounded outwards within the image."""
+    """First and one past the last True, with margin, rounded outwards within the image; all where
+    none is True."""
     where = inside.nonzero()
+    if not len(where):
+        return 0, inside.numel()
     first, end = int(where[0]) - MARGIN, int(where[-1]) + 1 + MARGIN
     return max(0, first // MULTIPLE * MULTIPLE), min(inside.numel(), -(-end // MULTIPLE) * MULTIPLE)

@@ -6,6 +6,7 @@ matrices only and works in bfloat16, which CPUs without that type emulate slowly
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 import torch
@@ -16,16 +17,17 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic, from the source
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """(R, C) matrix with its singular values brought to between 0.6 and 1.3, where they are above
-    a hundredth of its norm, by a Newton-Schulz iteration with a quintic polynomial."""
+    """(..., R, C) matrices with their singular values brought to between 0.6 and 1.3, where they
+    are above a hundredth of a matrix's norm, by a Newton-Schulz iteration with a quintic
+    polynomial."""
     a, b, c = COEFFICIENTS
-    wide = matrix.shape[0] <= matrix.shape[1]
-    x = matrix if wide else matrix.T
-    x = x / (x.norm() + 1e-7)
+    wide = matrix.shape[-2] <= matrix.shape[-1]
+    x = matrix if wide else matrix.mT
+    x = x / (torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(ITERATIONS):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x if wide else x.T
+    return x if wide else x.mT
 
 
 class Muon(torch.optim.Optimizer):
@@ -41,16 +43,26 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Move every weight that has a gradient."""
+        """Move every weight that has a gradient; those of one shape together, which a GPU does
+        as fast as one of them."""
         for group in self.param_groups:
+            alike: defaultdict[torch.Size, list[Tensor]] = defaultdict(list)
             for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                gradient = weight.grad.flatten(1)
-                state = self.state[weight]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(gradient)
-                momentum = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-                update = orthogonalised(gradient.lerp(momentum, group["momentum"]))
-                scale = 0.2 * max(update.shape) ** 0.5
-                weight.add_(update.reshape(weight.shape), alpha=-group["lr"] * scale)
+                if weight.grad is not None:
+                    alike[weight.shape].append(weight)
+            for weights in alike.values():
+                self._move(weights, group["lr"], group["momentum"])
+
+    def _move(self, weights: list[Tensor], rate: float, kept: float) -> None:
+        gradients = [weight.grad.flatten(1) for weight in weights if weight.grad is not None]
+        momenta = []
+        for weight, gradient in zip(weights, gradients, strict=True):
+            state = self.state[weight]
+            if "momentum" not in state:
+                state["momentum"] = torch.zeros_like(gradient)
+            momenta.append(state["momentum"])
+        torch._foreach_lerp_(momenta, gradients, 1 - kept)
+        update = orthogonalised(torch.stack(gradients).lerp(torch.stack(momenta), kept))
+        scale = 0.2 * max(update.shape[1:]) ** 0.5
+        moves = update.reshape(len(weights), *weights[0].shape).unbind()
+        torch._foreach_add_(weights, moves, alpha=-rate * scale)
