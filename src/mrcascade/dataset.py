@@ -245,7 +245,7 @@ def _split_of_patient(image: Input) -> str | None:
     path = input_path(image)
     if not _is_fastmri(path):
         return None
-    digest = hashlib.sha256(patient_of(path).encode()).digest()
+    digest = hashlib.sha256(patient_of(path).encode("utf-8", "surrogatepass")).digest()
     share = int.from_bytes(digest[:4], "big") / 2**32
     return SPLITS[sum(share >= limit for limit in _SHARES)]
 

@@ -17,7 +17,10 @@ _MOST_ELEMENTS = 2**16
 # That a frame of an enhanced file has beside; Philips describes each by some 200.
 _MOST_PER_FRAME = 2**10
 _LARGEST_LIST = 2**20  # bytes of an element that pydicom takes apart into values
-_LISTS = "AE AS AT CS DA DS DT FD FL IS LO PN SH SL SS SV TM UC UI UL US UV".split()
+_LISTS = (
+    *("AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO"),
+    *("PN", "SH", "SL", "SS", "SV", "TM", "UC", "UI", "UL", "US", "UV"),
+)
 _LEAST_FRAME_BYTES = 2**6  # of the description and the pixels
 _DEEPEST = 64  # sequences inside each other
 _ELEMENT_BYTES = 8  # at least
