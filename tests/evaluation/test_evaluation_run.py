@@ -364,7 +364,7 @@ def test_other_settings_are_refused_unless_overwritten(
 def test_names_that_are_not_utf8(prior_folder: Path, tmp_path: Path) -> None:
     root, output = tmp_path / "in", tmp_path / "out"
     root.mkdir()
-    names = [os.fsdecode(b"caf\xe9.npy"), "\u8133.npy"]
+    names = [os.fsdecode(b"caf\xe9.npy"), "\u8133.npy", "a$\\q$.npy"]
     for name in names:
         np.save(root / name, np.random.default_rng(0).normal(size=(32, 32, 1)) + 100)
     given = arguments(root, output, prior_folder, "--methods", "bicubic")
