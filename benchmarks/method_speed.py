@@ -23,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from common import (
@@ -133,7 +134,8 @@ def counted(method: Method, context: Context) -> dict:
 
     counter = FlopCounterMode(display=False)
     forward = NetworkMeter(counter.get_total_flops)
-    with counter, forward.attached():
+    # torch does not count the fused attention of CPUs.
+    with sdpa_kernel(SDPBackend.MATH), counter, forward.attached():
         result = method.run(replace(context, callback=note))
     assert context.prior is not None  # of the methods of this table
     gradients = method.settings(context.prior).sampler == "dps"

@@ -214,6 +214,31 @@ def test_options_are_refused_in_one_line(capsys: pytest.CaptureFixture) -> None:
         assert line.isprintable()
 
 
+@pytest.mark.parametrize(
+    "arguments", [["info", ""], ["sr", "a.npy", "-o", ""], ["info", "--series="]]
+)
+def test_empty_arguments(arguments: list[str], capsys: pytest.CaptureFixture) -> None:
+    """As of shell variables that are not set: they do not mean the working folder."""
+    more = ["--factor", "2"] * (arguments[0] == "sr")
+    assert main([*arguments, *more]) == 2
+    assert one_line(capsys.readouterr().err).endswith("; check the variable that it is from")
+
+
+def test_a_working_folder_that_is_gone(tmp_path: Path) -> None:
+    script = "import os, sys; os.rmdir(os.getcwd()); import mrcascade.cli as c; sys.exit(c.main())"
+    ended = subprocess.run(
+        [sys.executable, "-c", script, "info"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(faults.__file__).parents[1])},
+    )
+    assert ended.returncode == 2
+    assert one_line(ended.stderr) == (
+        "mrcascade: the working folder is gone; change to one that exists"
+    )
+
+
 # ---- streams ----
 
 

@@ -335,8 +335,7 @@ from mrcascade.io import nifti_write
 
 def half(stream, head, blocks, dtype):
     stream.write(head)
-    stream.write(b"half of the voxels")
-    stream.flush()
+    stream.write(bytes(2**24))
     print("writing", flush=True)
     time.sleep(600)
 

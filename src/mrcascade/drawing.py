@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from mrcascade.io import Display
+from mrcascade.printable import printable
 
 NOTICE = "research software, not for diagnosis"
 FRAME = "yellow"
 _INDENT = 0.02  # of the panel, from its edge to a letter
+
+
+def plain(text: str) -> str:
+    """Return ``text``, with names of files in it, so that matplotlib draws it: printable, and no
+    mathematics between dollar signs."""
+    return "\n".join(printable(row) for row in text.split("\n")).replace("$", r"\$")
 
 
 def label_edges(axes: Any, display: Display, size: float = 9) -> None:

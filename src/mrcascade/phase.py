@@ -30,7 +30,9 @@ def simulated_phase(shape: tuple[int, int, int], name: str, seed: int = 0) -> np
 
     The axes run from -1 to 1, so that the phase belongs to the field of view and not to its matrix.
     """
-    rng = np.random.default_rng([seed, zlib.crc32(name.encode()), *b"phase"])
+    rng = np.random.default_rng(
+        [seed, zlib.crc32(name.encode("utf-8", "surrogatepass")), *b"phase"]
+    )
     axes = np.meshgrid(*(_axis(n) for n in shape), indexing="ij", sparse=True)
     phase = np.full(shape, rng.uniform(-OFFSET, OFFSET))
     for degree, std in POLYNOMIAL_STD.items():

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mrcascade.detail import busiest
-from mrcascade.drawing import NOTICE, frame, label_edges
+from mrcascade.drawing import NOTICE, frame, label_edges, plain
 from mrcascade.intensity import body_of, robust_maximum
 from mrcascade.io import Display
 
@@ -165,7 +165,7 @@ class _Sheet:
         axes = self._axes(self._left(column), HEAD + TITLE, self._panel[1], self._panel[0])
         low, high = limits
         axes.imshow(image, cmap=colours, vmin=low, vmax=high, aspect="auto")
-        axes.set_title(title, fontsize=10)
+        axes.set_title(plain(title), fontsize=10)
         axes.set_axis_off()
         return axes
 
@@ -185,14 +185,14 @@ class _Sheet:
         left = self._width - MARGIN - SCALE - BAR + GAP
         axes = self._axes(left, HEAD + TITLE, BAR, self._panel[0])
         self._figure.colorbar(image, cax=axes, extend="max", extendfrac=0.02)
-        axes.set_ylabel(label, fontsize=9)
+        axes.set_ylabel(plain(label), fontsize=9)
         axes.tick_params(labelsize=8)
 
     def save(self, path: Path, title: str, foot: str) -> None:
         """Write the PNG with a title above and lines below."""
         edge = 10 / self._height
-        self._figure.text(0.5, 1 - edge, title, ha="center", va="top", fontsize=11)
-        self._figure.text(0.5, edge, foot, ha="center", va="bottom", fontsize=8.5)
+        self._figure.text(0.5, 1 - edge, plain(title), ha="center", va="top", fontsize=11)
+        self._figure.text(0.5, edge, plain(foot), ha="center", va="bottom", fontsize=8.5)
         self._figure.savefig(path, dpi=DPI, format="png")
 
     def _left(self, column: int) -> int:

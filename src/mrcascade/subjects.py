@@ -27,13 +27,16 @@ _DIGITS = 16  # of a digest that is published; 64 bits tell any number of subjec
 
 def digest(text: str) -> str:
     """Return 16 hexadecimal digits that tell equal texts apart from others without naming them."""
-    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
 
 
 def share_of(text: str) -> float:
     """Place of a text in [0, 1), uniform and always the same, so that subjects stay in their split
     when others come and go."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
+    return (
+        int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big")
+        / 2**32
+    )
 
 
 def find_subjects(

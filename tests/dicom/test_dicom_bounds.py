@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_series import classic, phantom, series
+from dicom_series import classic, enhanced, phantom, series
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
     RLELossless,
@@ -23,7 +24,7 @@ from pydicom.uid import (
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import read_image
-from mrcascade.io.dicom import archive
+from mrcascade.io.dicom import archive, elements
 from mrcascade.io.dicom.codestream import check_jpeg, check_jpeg_2000, check_run_lengths
 from mrcascade.io.dicom.files import DicomFile
 from mrcascade.io.dicom.header import read_header
@@ -197,3 +198,135 @@ def test_a_list_of_members_without_end(tmp_path: Path, large: bool) -> None:
         file.seek(2**25)
         file.write(end)
     refused(path, "the list alone has 16 MiB")
+
+
+# ---- elements ----
+
+
+def with_elements(elements: bytes, syntax: str | None = None) -> bytes:
+    dataset = classic(phantom((1, 12, 10)))[0]
+    if syntax:
+        dataset.file_meta.TransferSyntaxUID = syntax
+    raw = encoded(dataset)
+    mark = b"\x10\x00\x10\x00" if syntax == ImplicitVRLittleEndian else PATIENT
+    place = raw.index(mark)
+    return raw[:place] + elements + raw[place:]
+
+
+def body_of(raw: bytes) -> int:
+    """Where the dataset begins, after the meta header."""
+    return 144 + struct.unpack("<L", raw[140:144])[0]
+
+
+def empty_elements(count: int) -> bytes:
+    return b"".join(
+        struct.pack("<HH2sH", 9 + 2 * (i >> 15), 0x1000 + (i & 0x7FFF), b"LO", 0)
+        for i in range(count)
+    )
+
+
+ITEM, LAST_ITEM, LAST = (struct.pack("<HHL", 0xFFFE, e, 0) for e in (0xE000, 0xE00D, 0xE0DD))
+SEQUENCE = b"\x09\0\x10\x10SQ\0\0"
+OPEN_SEQUENCE = SEQUENCE + b"\xff" * 4
+OPEN_ITEM = ITEM[:4] + b"\xff" * 4
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        empty_elements(70_000),
+        SEQUENCE + struct.pack("<L", 8 * 70_000) + ITEM * 70_000,
+        OPEN_SEQUENCE + ITEM * 70_000 + LAST,
+        SEQUENCE
+        + struct.pack("<L", 8 * 70_001)
+        + ITEM[:4]
+        + struct.pack("<L", 8 * 70_000)
+        + empty_elements(70_000),
+        b"\x09\0\x10\x10UN\0\0" + b"\xff" * 4 + ITEM * 70_000 + LAST,
+    ],
+)
+def test_elements_without_end(tmp_path: Path, elements: bytes) -> None:
+    (tmp_path / "a.dcm").write_bytes(with_elements(elements))
+    refused(tmp_path / "a.dcm", "more elements than an image needs")
+
+
+def test_elements_without_end_are_found_in_deflated_and_implicit_files(tmp_path: Path) -> None:
+    implicit = b"".join(struct.pack("<HHL", 9, 0x1000 + (i & 0x7FFF), 0) for i in range(70_000))
+    (tmp_path / "a.dcm").write_bytes(with_elements(implicit, ImplicitVRLittleEndian))
+    refused(tmp_path / "a.dcm", "more elements than an image needs")
+    raw = with_elements(empty_elements(70_000))
+    meta = body_of(raw)
+    packer = zlib.compressobj(1, zlib.DEFLATED, -15)
+    dataset = classic(phantom((1, 12, 10)))[0]
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    head = encoded(dataset)
+    packed = head[: body_of(head)] + packer.compress(raw[meta:]) + packer.flush()
+    (tmp_path / "a.dcm").write_bytes(packed)
+    refused(tmp_path / "a.dcm", "more elements than an image needs")
+
+
+def test_sequences_without_bottom(tmp_path: Path) -> None:
+    depth = 40_000
+    nested = (OPEN_SEQUENCE + OPEN_ITEM) * depth + (LAST_ITEM + LAST) * depth
+    (tmp_path / "a.dcm").write_bytes(with_elements(nested))
+    refused(tmp_path / "a.dcm", "nested too deeply")
+
+
+def test_an_element_of_a_million_values(tmp_path: Path) -> None:
+    raw = one_slice()
+    place = raw.index(b"\x08\x00\x08\x00CS")
+    (length,) = struct.unpack("<H", raw[place + 6 : place + 8])
+    values = b"A\\" * 2**20
+    kind = b"\x08\x00\x08\x00UN\0\0" + struct.pack("<L", len(values))
+    (tmp_path / "a.dcm").write_bytes(raw[:place] + kind + values + raw[place + 8 + length :])
+    refused(tmp_path / "a.dcm", "element 0008,0008 has 2 MiB")
+
+
+def test_what_large_headers_rightly_hold(tmp_path: Path) -> None:
+    """A blob, a picture in a sequence, and references to ten thousand images."""
+    reference = b"\x08\0\x55\x11UI\x1a\0" + b"1.2.840.10008.5.1.4.1.1.4\0"
+    item = ITEM[:4] + struct.pack("<L", len(reference)) + reference
+    icon = (
+        b"\xe0\x7f\x10\0OB\0\0"
+        + b"\xff" * 4
+        + ITEM
+        + b"".join(ITEM[:4] + struct.pack("<L", 2**16) + b"\x01" * 2**16 for _ in range(16))
+    )
+    elements = (
+        SEQUENCE
+        + struct.pack("<L", len(item) * 10_000)
+        + item * 10_000
+        + b"\x09\0\x11\x10OB\0\0"
+        + struct.pack("<L", 2**21)
+        + bytes(2**21)
+        + b"\x09\0\x12\x10SQ\0\0"
+        + struct.pack("<L", len(icon) + 16)
+        + ITEM[:4]
+        + struct.pack("<L", len(icon) + 8)
+        + icon
+        + LAST
+    )
+    (tmp_path / "a.dcm").write_bytes(with_elements(elements))
+    (tmp_path / "b.dcm").write_bytes(one_slice())
+    found, plain = read_image(tmp_path / "a.dcm"), read_image(tmp_path / "b.dcm")
+    np.testing.assert_array_equal(found.data, plain.data)
+
+
+@pytest.mark.parametrize("open_items", [False, True])
+def test_a_file_of_many_frames(tmp_path: Path, open_items: bool) -> None:
+    frames = 3_000
+    values = np.arange(frames, dtype=float).reshape(-1, 1, 1) + np.zeros((1, 8, 8))
+    dataset = enhanced(values, "oblique", list(range(frames)))
+    sequence = dataset["PerFrameFunctionalGroupsSequence"]
+    sequence.is_undefined_length = open_items
+    for one in sequence.value:
+        one.is_undefined_length_sequence_item = open_items
+    raw = encoded(dataset)
+    walk = elements._Walk(io.BytesIO(raw), len(raw))
+    walk.to_pixels()
+    assert walk._frames == frames
+    assert walk._elements > 5 * frames
+    (tmp_path / "a.dcm").write_bytes(raw)
+    with (tmp_path / "a.dcm").open("rb") as stream:
+        header = read_header(DicomFile(tmp_path / "a.dcm"), stream)
+    assert len(header.dataset.PerFrameFunctionalGroupsSequence) == frames

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -357,3 +358,19 @@ def test_other_settings_are_refused_unless_overwritten(
     assert 'other settings (kernel "fourier" then, "area" now)' in capsys.readouterr().err
     assert main([*quick, "--kernel", "area", "--overwrite"]) == 0
     assert {r["kernel"] for r in table(tmp_path / "out" / "metrics.csv")} == {"area"}
+
+
+def test_names_that_are_not_utf8(prior_folder: Path, tmp_path: Path) -> None:
+    root, output = tmp_path / "in", tmp_path / "out"
+    root.mkdir()
+    names = [os.fsdecode(b"caf\xe9.npy"), "\u8133.npy", "a$\\q$.npy"]
+    for name in names:
+        np.save(root / name, np.random.default_rng(0).normal(size=(32, 32, 1)) + 100)
+    given = arguments(root, output, prior_folder, "--methods", "bicubic")
+    assert main(given) == 0
+    assert {
+        row.split(b",")[0] for row in (output / "metrics.csv").read_bytes().splitlines()[1:]
+    } == {os.fsencode(name) for name in names}
+    before = (output / "metrics.csv").read_bytes()
+    assert main(given) == 0
+    assert (output / "metrics.csv").read_bytes() == before  # both were found again

@@ -31,8 +31,8 @@ SHORT = SamplerSettings("short", steps=30, zeta=0.3)
 class Silence(NoiseSource):
     """Zeros for noise: an affine sampler then returns the mean of its law."""
 
-    def randn(self, shape, device="cpu", dtype=torch.float32):  # type: ignore[no-untyped-def]
-        return torch.zeros(tuple(shape), device=device, dtype=dtype)
+    def draws(self, count, shape, device="cpu", dtype=torch.float32):  # type: ignore[no-untyped-def]
+        return (torch.zeros(tuple(shape), device=device, dtype=dtype) for _ in range(count))
 
 
 @dataclass

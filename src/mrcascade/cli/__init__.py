@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from mrcascade import __version__
 from mrcascade.cli import cache, evaluate, info, reproduce, simulate, sr, terminal, train
+from mrcascade.errors import MRCascadeError
 from mrcascade.faults import one_line, showing_tracebacks
 from mrcascade.printable import shortened
 from mrcascade.quiet import quiet_libraries
@@ -75,6 +78,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         raise
     with showing_tracebacks(options.debug), quiet_libraries():
         try:
+            _check_start(sys.argv[1:] if arguments is None else arguments)
             return options.run(options) or 0
         except KeyboardInterrupt:
             terminal.problem("interrupted")
@@ -82,6 +86,20 @@ def _run(arguments: Sequence[str] | None) -> int:
         except Exception as error:
             terminal.problem(one_line(error, _subject(options)))
             return 2
+
+
+def _check_start(arguments: Sequence[str]) -> None:
+    """Raise MRCascadeError for what no command can mean, or work in."""
+    for one in arguments:
+        if one == "" or (one.startswith("--") and one.endswith("=")):
+            raise MRCascadeError(
+                f"{f'nothing is given after {one}' if one else 'an argument is empty'}; check the"
+                " variable that it is from"
+            )
+    try:
+        os.getcwd()
+    except OSError as error:  # in it libraries end the process without a word of ours
+        raise MRCascadeError("the working folder is gone; change to one that exists") from error
 
 
 def _subject(options: argparse.Namespace) -> str:

@@ -274,7 +274,9 @@ def operator_for(truth: Truth, kernel: str, factor: Factors) -> SeparableOperato
 
 def file_seed(seed: int, name: str) -> int:
     """A file's own seed, so that results depend neither on the order nor the choice of files."""
-    words = np.random.SeedSequence([seed, zlib.crc32(name.encode())]).generate_state(1)
+    words = np.random.SeedSequence(
+        [seed, zlib.crc32(name.encode("utf-8", "surrogatepass"))]
+    ).generate_state(1)
     return int(words[0])
 
 

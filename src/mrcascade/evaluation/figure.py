@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcascade.drawing import NOTICE, label_edges
+from mrcascade.drawing import NOTICE, label_edges, plain
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import short_name, spread
 from mrcascade.evaluation.ledger import FIGURE_FILE, FIGURE_FOLDER
@@ -226,7 +226,7 @@ def wrapped(name: str) -> str:
 def show(axes: Any, image: np.ndarray, window: float, text: str) -> None:
     """Draw a magnitude image, every pixel as it is; it fills the panel."""
     axes.imshow(image, cmap="gray", vmin=0, vmax=window, interpolation="nearest", aspect="auto")
-    axes.set_title(text, fontsize=8)
+    axes.set_title(plain(text), fontsize=8)
 
 
 def show_error(axes: Any, error: np.ndarray, limit: float, window: float) -> None:

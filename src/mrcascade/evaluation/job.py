@@ -140,7 +140,9 @@ def survey_files(
     for anatomy in dict.fromkeys(s.file.anatomy for s in found):
         members = [s for s in found if s.file.anatomy == anatomy]
         owner = np.repeat(np.arange(len(members)), [len(s.numbers) for s in members])
-        rng = np.random.default_rng([job.seed, zlib.crc32(anatomy.encode())])
+        rng = np.random.default_rng(
+            [job.seed, zlib.crc32(anatomy.encode("utf-8", "surrogatepass"))]
+        )
         count = min(job.anatomy_slices, len(owner))
         chosen = np.isin(np.arange(len(owner)), rng.choice(len(owner), count, replace=False))
         for index, member in enumerate(members):

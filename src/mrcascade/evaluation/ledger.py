@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.files import TABLE_BYTES, read_json, read_text
+from mrcascade.files import TABLE_BYTES, read_bytes, read_json
 from mrcascade.io import atomic_output, make_folder
 from mrcascade.outputs import refuse_no_folder, refuse_strangers
 from mrcascade.samplers import same_record
@@ -45,6 +45,8 @@ _PIXELS = re.compile(rf"{FIGURE_FOLDER}/[0-9]+_[^/]+\.npy")
 FIXED_FILES = (SETTINGS_FILE, SLICES_FILE, VOLUMES_FILE, *TABLE_FILES, FIGURE_FILE)
 
 # A row has some 150 bytes.
+# How bytes of a file's name that are no UTF-8 are written, so that the name is found again.
+_AS_NAMED = "surrogateescape"
 _ROWS_BYTES = 2**28
 
 Row = Mapping[str, Any]
@@ -158,7 +160,8 @@ def _key(row: Row) -> tuple[str, str, int]:
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
     """A CSV table with a row of titles, whole or not at all."""
     with atomic_output(path, overwrite=True) as temporary:
-        temporary.write_text(",".join(columns) + "\n" + _csv(rows, columns))
+        titled = ",".join(columns) + "\n" + _csv(rows, columns)
+        temporary.write_text(titled, encoding="utf-8", errors=_AS_NAMED)
 
 
 def check_files(folder: Path, pixels: Sequence[str] = ()) -> dict[str, Any] | None:
@@ -261,7 +264,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
     """Complete rows: a last line without its end was being written when the process died."""
     if not path.exists():
         return []
-    text = read_text(path, _ROWS_BYTES)
+    text = read_bytes(path, _ROWS_BYTES).decode("utf-8", _AS_NAMED).replace("\r\n", "\n")
     text = text[: text.rfind("\n") + 1]
     reader = csv.DictReader(io.StringIO(text))
     try:
@@ -275,7 +278,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
 
 def _append(path: Path, text: str) -> None:
     try:
-        with path.open("a") as file:
+        with path.open("a", encoding="utf-8", errors=_AS_NAMED) as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -230,7 +230,7 @@ def _run_tasks(
     )
     target = output / PAGE_FILE
     with atomic_output(target, overwrite=True) as temporary:
-        temporary.write_text(page)
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
     return [*written, table, target]
 
 

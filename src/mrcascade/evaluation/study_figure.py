@@ -10,7 +10,7 @@ import numpy as np
 
 from mrcascade.baselines import zero_filled
 from mrcascade.detail import busiest
-from mrcascade.drawing import FRAME, frame, label_edges
+from mrcascade.drawing import FRAME, frame, label_edges, plain
 from mrcascade.evaluation.figure import (
     MEASURED,
     TRUTH,
@@ -93,7 +93,7 @@ def draw_errors(
 
 def _show_difference(axes: Any, image: np.ndarray, limit: float, text: str) -> None:
     axes.imshow(image, cmap="gray", vmin=-limit, vmax=limit, interpolation="nearest", aspect="auto")
-    axes.set_title(text, fontsize=8)
+    axes.set_title(plain(text), fontsize=8)
 
 
 def _enlarge(axes: Any, image: np.ndarray, place: tuple[slice, slice], window: float) -> None:

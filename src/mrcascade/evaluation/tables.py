@@ -288,7 +288,7 @@ def write_tables(
     }
     targets = [ledger.folder / name for name in TABLE_FILES]
     with atomic_outputs(targets, overwrite=True) as (text, data):
-        text.write_text(markdown)
+        text.write_text(markdown, encoding="utf-8", errors="backslashreplace")
         data.write_text(json.dumps(record, indent=1) + "\n")
     write_rows(ledger.folder / VOLUMES_FILE, VOLUME_COLUMNS, pooled)
     return [*targets, ledger.folder / VOLUMES_FILE]

@@ -50,7 +50,7 @@ class Pseudonyms:
 
     def digest(self, text: str) -> str:
         """The replacement of ``text``: 64 hexadecimal digits."""
-        return hmac.new(self._salt, text.encode(), "sha256").hexdigest()
+        return hmac.new(self._salt, text.encode("utf-8", "surrogatepass"), "sha256").hexdigest()
 
     def uid(self, uid: str) -> str:
         """The replacement of a DICOM UID, a UID too."""

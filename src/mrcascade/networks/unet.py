@@ -174,10 +174,13 @@ def gflop(network: nn.Module, *inputs: Tensor) -> float:
     """Cost of one evaluation in 1e9 operations: two for every multiply-add of convolutions,
     linears and attention; the rest is not counted. Works on the "meta" device, without computing.
     """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(*inputs)
+    # torch does not count the fused attention of CPUs.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        with FlopCounterMode(display=False) as counter:
+            network(*inputs)
     return counter.get_total_flops() / 1e9
 
 

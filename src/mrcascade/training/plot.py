@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mrcascade.drawing import plain
 from mrcascade.io import atomic_output
 from mrcascade.training.log import VALIDATION, Record, log_file, read_log
 
@@ -89,7 +90,7 @@ def _validation(axes: Axes, level: int, records: list[Record]) -> None:
 
 
 def _finish(axes: Axes, title: str, quantity: str) -> None:
-    axes.set_title(title, fontsize=11)
+    axes.set_title(plain(title), fontsize=11)
     axes.set_xlabel("training patches / 1000")
     axes.set_ylabel(quantity)
     axes.set_xlim(left=0)

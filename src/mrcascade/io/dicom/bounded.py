@@ -1,7 +1,10 @@
 """What of a DICOM file is read in search of its header: bounded, whatever its elements say."""
 
+import io
 import zlib
 from typing import Any, BinaryIO
+
+from mrcascade.io.dicom.elements import check_elements
 
 # A value above this is passed over. Embedded reports and raw data of the vendors are the largest.
 LARGEST_VALUE = 2**26
@@ -71,11 +74,13 @@ def drop_skipped(dataset: Any, size: int) -> None:
 
 
 def _check_inflated(data: bytes) -> None:
-    """Raise ValueError where a deflated dataset is larger than one that is read at once."""
+    """Raise ValueError where a deflated dataset is larger than one that is read at once, or has
+    more elements than images need."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    total, rest = 0, data
+    content, rest = io.BytesIO(), data
     while rest and not inflater.eof:
-        total += len(inflater.decompress(rest, _PIECE))
+        content.write(inflater.decompress(rest, _PIECE))
         rest = inflater.unconsumed_tail
-        if total > _LARGEST_HEADER:
+        if content.tell() > _LARGEST_HEADER:
             raise ValueError(f"it inflates to more than {_LARGEST_HEADER // 2**20} MiB")
+    check_elements(content, content.tell())

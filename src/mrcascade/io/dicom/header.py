@@ -16,35 +16,23 @@ from typing import Any, BinaryIO
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.dicom.bounded import LARGEST_VALUE, HeaderStream, drop_skipped
+from mrcascade.io.dicom.elements import (
+    EXPLICIT_BIG,
+    LONG_VRS,
+    UNDEFINED_LENGTH,
+    check_elements,
+)
 from mrcascade.io.dicom.files import DicomFile
 
 PIXEL_DATA = (0x7FE0, 0x0010)
-UNDEFINED_LENGTH = 0xFFFFFFFF
 DEFLATED = "1.2.840.10008.1.2.1.99"
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
-EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 NATIVE = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED)
 
 _REASON_LENGTH = 120
 _FIRST_BLOCK = 0x10  # of private elements
 _MOST_AFTER_PIXELS = 10_000  # elements; real files have a padding or a signature
-# Explicit VRs whose length has four bytes (PS3.5 table 7.1-1).
-_LONG_VRS = (
-    b"OB",
-    b"OD",
-    b"OF",
-    b"OL",
-    b"OV",
-    b"OW",
-    b"SQ",
-    b"SV",
-    b"UC",
-    b"UN",
-    b"UR",
-    b"UT",
-    b"UV",
-)
 
 
 @dataclass(frozen=True)
@@ -71,6 +59,7 @@ def read_header(file: DicomFile, stream: BinaryIO) -> Header:
 
     with parsing(file):
         size = stream.seek(0, 2)
+        check_elements(stream, size)
         stream.seek(0)
         # A file that ends within an element is only warned about, and what follows is lost.
         for cut in ("Unexpected end of file", "End of file reached"):
@@ -255,7 +244,7 @@ def check_rest(stream: BinaryIO, position: int, implicit: bool, little: bool) ->
             raise ValueError("what follows its pixels has no end")
         stream.seek(position)
         head = stream.read(12)
-        long = not implicit and head[4:6] in _LONG_VRS
+        long = not implicit and head[4:6] in LONG_VRS
         start, stop, kind = (8, 12, "L") if long else (4, 8, "L") if implicit else (6, 8, "H")
         if len(head) < stop:
             break
