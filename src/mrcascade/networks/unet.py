@@ -178,9 +178,9 @@ def gflop(network: nn.Module, *inputs: Tensor) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     # torch does not count the fused attention of CPUs.
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        with FlopCounterMode(display=False) as counter:
-            network(*inputs)
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        network(*inputs)
     return counter.get_total_flops() / 1e9
 
 
