@@ -138,6 +138,26 @@ def other_network(folder: Path) -> None:
     edit(folder, lambda d: d["levels"][1]["networks"]["unet"].update(channels=16))
 
 
+def replaced_weights(folder: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Weights of level 2 changed, with the right checksum."""
+    path = folder / "level2.safetensors"
+    save_file({name: change(value) for name, value in load_file(path).items()}, path)
+    digest = file_sha256(path)
+    edit(folder, lambda d: d["levels"][1].update(sha256=digest))
+
+
+def weights_with(value: float) -> Damage:
+    def one_changed(weights: torch.Tensor) -> torch.Tensor:
+        weights.view(-1)[-1:] = value
+        return weights
+
+    return lambda folder: replaced_weights(folder, one_changed)
+
+
+def weights_as(kind: torch.dtype) -> Damage:
+    return lambda folder: replaced_weights(folder, lambda weights: weights.to(kind))
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -148,6 +168,11 @@ def other_network(folder: Path) -> None:
         (foreign_weights, "not a safetensors file"),
         (other_shapes, "do not fit"),
         (other_network, "do not fit"),
+        (weights_with(math.nan), "NaN or infinite"),
+        (weights_with(-math.inf), "NaN or infinite"),
+        (weights_as(torch.int8), "no real numbers"),
+        (weights_as(torch.bool), "no real numbers"),
+        (weights_as(torch.complex64), "no real numbers"),
     ],
 )
 def test_damaged_weights_do_not_load(folder: Path, damage: Damage, reason: str) -> None:
@@ -192,6 +217,15 @@ def test_foreign_json_does_not_load(folder: Path, text: str) -> None:
         lambda d: d["levels"][0]["networks"].update(unet=3),
         lambda d: d.update(step=3),
         lambda d: d.update(maximum_factor=1),
+        lambda d: d.update(maximum_factor=2.5),
+        lambda d: d.update(step=2.7),
+        lambda d: d.update(step="2"),
+        lambda d: d.update(channels=True),
+        lambda d: d.update(name=None),
+        lambda d: d.update(name=""),
+        lambda d: d.update(name="n" * 10**6),
+        lambda d: d.update(spectrum="12"),
+        lambda d: d.update(spectrum=[1.0, -1.0]),
         lambda d: d["levels"][0].update(sigma_max=None),
     ],
 )

@@ -193,25 +193,31 @@ def read_prior(name_or_folder: str | Path) -> tuple[CascadePrior, list[dict[str,
 def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tuple[str, str]]]:
     """The prior that a document describes, with networks that have shapes but no weights yet, and
     the name and checksum of each level's weight file."""
-    if not 1 <= len(document["levels"]) <= _MOST_LEVELS or document["channels"] not in (1, 2):
+    channels, step, maximum_factor = (
+        _whole(document, key) for key in ("channels", "step", "maximum_factor")
+    )
+    if not 1 <= len(document["levels"]) <= _MOST_LEVELS or channels not in (1, 2):
         raise ValueError(f"a prior has 1 to {_MOST_LEVELS} levels of 1 or 2 channels")
+    if not isinstance(document["name"], str) or not 1 <= len(document["name"]) <= _LONGEST_NAME:
+        raise ValueError(f"the name must be a text of 1 to {_LONGEST_NAME} characters")
     if not all(isinstance(document[key], dict) for key in ("provenance", "sampling")):
         raise ValueError("provenance and sampling must be objects")
     levels = []
     for entry in document["levels"]:
         spec = _level_spec(entry)
         with torch.device("meta"):
-            levels.append(LevelPrior(spec, LevelNetworks(spec.networks, int(document["channels"]))))
+            levels.append(LevelPrior(spec, LevelNetworks(spec.networks, channels)))
     if document["kernel"] not in KERNELS:
         raise ValueError(f"unknown kernel {document['kernel']!r}")
+    if not isinstance(document["spectrum"], list):
+        raise ValueError("the spectrum must be a list")
     spectrum = [float(v) for v in document["spectrum"]]
     if [level.conditional for level in levels] != [True] * (len(levels) - 1) + [False]:
         raise ValueError("every level but the coarsest must be conditional")
-    step, maximum_factor = int(document["step"]), int(document["maximum_factor"])
     if not 2 <= step <= _LARGEST_STEP or step & (step - 1) or maximum_factor < 2:
         raise ValueError(f"step {step} or maximum factor {maximum_factor} out of range")
-    if not spectrum or not np.isfinite(spectrum).all():
-        raise ValueError("the spectrum must be finite numbers")
+    if not spectrum or not np.isfinite(spectrum).all() or min(spectrum) < 0:
+        raise ValueError("the spectrum must be finite numbers that are not negative")
     files = [(str(entry["file"]), str(entry["sha256"])) for entry in document["levels"]]
     for file, _ in files:
         if Path(file).name != file or len(file) > _LONGEST_NAME:
@@ -219,7 +225,7 @@ def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tupl
     prior = CascadePrior(
         name=document["name"],
         kernel=document["kernel"],
-        channels=int(document["channels"]),
+        channels=channels,
         levels=levels,
         spectrum=spectrum,
         step=step,
@@ -228,6 +234,13 @@ def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tupl
         sampling=dict(document["sampling"]),
     )
     return prior, files
+
+
+def _whole(document: Mapping[str, Any], key: str) -> int:
+    value = document[key]
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{key} {value!r} is no whole number")
+    return value
 
 
 def write_prior(
@@ -322,4 +335,9 @@ def _load_weights(path: Path, digest: str, expected: Mapping[str, Tensor]) -> di
         raise MRCascadeError(f"{path}: not a safetensors file ({error})") from error
     if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in expected.items()}:
         raise MRCascadeError(f"{path}: weights do not fit the networks named in {PRIOR_FILE}")
-    return {k: v.float() for k, v in state.items()}
+    if not all(v.is_floating_point() for v in state.values()):
+        raise MRCascadeError(f"{path}: weights that are no real numbers; fetch the prior again")
+    state = {k: v.float() for k, v in state.items()}
+    if not all(v.isfinite().all() for v in state.values()):
+        raise MRCascadeError(f"{path}: weights that are NaN or infinite; fetch the prior again")
+    return state

@@ -125,6 +125,16 @@ def test_a_value_among_measured_ones_is_no_padding(
     assert f"PixelPaddingValue {value} lies among measured values" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("dark", [3, 500])
+def test_all_slices_tell_whether_a_value_is_padding(tmp_path: Path, dark: int) -> None:
+    """500 is the largest value of one slice, or its only one, and lies among those of others."""
+    pixels = padded(1)
+    pixels[0] = dark
+    pixels[0, 4, 4] = 500
+    folder = write(tmp_path / "s", classic(pixels), 500, "SS")
+    np.testing.assert_array_equal(read_image(folder).data, volume(pixels))
+
+
 @pytest.mark.parametrize("value", [b"\x01\x02\x03\x04", b""])
 def test_a_malformed_value_declares_nothing(tmp_path: Path, value: bytes) -> None:
     datasets = classic(padded(0))

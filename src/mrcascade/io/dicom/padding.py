@@ -99,20 +99,24 @@ def find_padding(
     """
     measured: defaultdict[DicomFile, _Seen] = defaultdict(_Seen)
     padded: defaultdict[DicomFile, _Seen] = defaultdict(_Seen)
+    # Of all files that declare the same: a dark slice alone would not show that a value is wrong.
+    around: dict[Range, _Seen] = {ends: _Seen() for ends in declared.values()}
     for frame, stored in frames:
         rest = stored
         if frame.file in declared:
-            mask = _within(stored, declared[frame.file])
+            ends = declared[frame.file]
+            mask = _within(stored, ends)
             padded[frame.file].add(stored[mask], frame.slope, frame.intercept)
             rest = stored[~mask]
+            around[ends].add(rest, frame.slope, frame.intercept)
         measured[frame.file].add(rest, frame.slope, frame.intercept)
     found = {file: seen for file, seen in padded.items() if seen.count}
-    ranges = {
-        file: declared[file]
+    wrong = {
+        ends
         for file, seen in found.items()
-        if seen.stored[1] < measured[file].stored[0] or seen.stored[0] > measured[file].stored[1]
+        if (ends := declared[file]) and _among(seen, around[ends])
     }
-    wrong = {declared[file] for file in found if file not in ranges}
+    ranges = {file: declared[file] for file in found if declared[file] not in wrong}
     real = [*measured.values(), *(seen for file, seen in found.items() if file not in ranges)]
     lowest, highest = min(s.values[0] for s in real), max(s.values[1] for s in real)
     fill = 0.0 if inverted or not np.isfinite(lowest) else min(lowest, 0.0)
@@ -132,6 +136,11 @@ def find_padding(
             " padding and is ignored"
         )
     return Padding(ranges, fill, highest, about)
+
+
+def _among(padded: _Seen, measured: _Seen) -> bool:
+    """Whether measured values lie on both sides of the padding."""
+    return not (padded.stored[1] < measured.stored[0] or padded.stored[0] > measured.stored[1])
 
 
 def _within(stored: np.ndarray, ends: Range) -> np.ndarray:
