@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shutil
@@ -16,7 +17,7 @@ from mrcascade import CascadePrior, MRCascadeError
 from mrcascade.denoiser import LevelNetworks
 from mrcascade.networks import fold, network_preset
 from mrcascade.prior import read_prior, write_prior
-from mrcascade.prior_format import file_sha256
+from mrcascade.prior_format import Limits, file_sha256, read_document
 from mrcascade.prior_level import LevelSpec
 from tests.conftest import STATISTICS, write_random_prior
 
@@ -218,7 +219,11 @@ def test_foreign_json_does_not_load(folder: Path, text: str) -> None:
         lambda d: d.update(step=3),
         lambda d: d.update(maximum_factor=1),
         lambda d: d.update(maximum_factor=2.5),
+        lambda d: d.update(maximum_factor=math.inf),
+        lambda d: d.update(maximum_factor=10**4000),
         lambda d: d.update(step=2.7),
+        lambda d: d.update(step=math.inf),
+        lambda d: d.update(step=10**4000),
         lambda d: d.update(step="2"),
         lambda d: d.update(channels=True),
         lambda d: d.update(name=None),
@@ -227,11 +232,19 @@ def test_foreign_json_does_not_load(folder: Path, text: str) -> None:
         lambda d: d.update(spectrum="12"),
         lambda d: d.update(spectrum=[1.0, -1.0]),
         lambda d: d["levels"][0].update(sigma_max=None),
+        lambda d: d["levels"][0].update(sigma_max=1e300),
+        lambda d: d["levels"][0].update(sigma_min=1e-320),
+        lambda d: d["levels"][0]["statistics"].update(std=1e-300),
+        lambda d: d["levels"][0]["statistics"].update(std=1e300),
+        lambda d: d["levels"][0]["statistics"].update(mean=-1e300),
+        lambda d: d["levels"][0]["statistics"].update(condition_std=1e-40),
     ],
 )
 def test_json_out_of_range_does_not_load(folder: Path, change: Callable[[dict], object]) -> None:
     edit(folder, change)
     assert_json_error(folder)
+    with contextlib.suppress(MRCascadeError):  # the first look at it
+        Limits.of_document(read_document(folder))
 
 
 def assert_json_error(folder: Path) -> None:
@@ -264,6 +277,26 @@ def test_a_prior_that_cannot_be_written_leaves_the_one_before(
             kernel="fourier",
             channels=1,
             levels=changed,
+            spectrum=[1.0],
+            provenance={},
+            sampling={},
+        )
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e5])
+def test_weights_that_float16_does_not_hold_are_not_written(folder: Path, value: float) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    prior, weights = read_prior(folder)
+    levels = [(level.spec, state) for level, state in zip(prior.levels, weights, strict=True)]
+    next(v for k, v in weights[1].items() if "fourier" not in k).view(-1)[0] = value
+    with pytest.raises(MRCascadeError, match=r"level2\.safetensors: .*diverged"):
+        write_prior(
+            folder,
+            name="n",
+            kernel="fourier",
+            channels=1,
+            levels=levels,
             spectrum=[1.0],
             provenance={},
             sampling={},

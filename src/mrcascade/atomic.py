@@ -20,6 +20,8 @@ from mrcascade.errors import MRCascadeError
 FOLDER_ENDING = ".dicom"
 # A writer that meets one of these has run out of room, whatever else it was doing.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# A writer that failed for want of room left less than this.
+_TRIED_BYTES = 2**16
 # Room for the process number and the suffix below the usual limit of 255 bytes per name.
 _STEM_BYTES = 150
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9]+\.[0-9]+\.tmp((?:\..+)?)", re.DOTALL)
@@ -200,10 +202,26 @@ def _full_disk_is_our_error(targets: Sequence[Path]) -> Iterator[None]:
     """Other OSErrors of the block pass unchanged: they may come from a file that it reads."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
+    except (OSError, RuntimeError) as error:
+        # NumPy and torch do not say why a file took less than it was given.
+        number = getattr(error, "errno", None)
+        full = error if number is not None else _fullness(targets)
+        if not isinstance(full, OSError) or full.errno not in _NO_ROOM:
             raise
-        raise _cannot_write(targets, error) from error
+        raise _cannot_write(targets, full) from error
+
+
+def _fullness(targets: Sequence[Path]) -> OSError | None:
+    """The error that writing beside one of ``targets`` meets now; None where it meets none."""
+    for folder in {target.parent for target in targets}:
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(_TRIED_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            return error
+    return None
 
 
 def _publish(temporaries: Sequence[Path], targets: Sequence[Path], overwrite: bool) -> None:

@@ -30,15 +30,18 @@ from mrcascade.prior_format import (
     PRIOR_FILE,
     SEEN,
     Limits,
+    cascade_shape,
     file_sha256,
     minimum_size,
     prior_folder,
     read_document,
+    whole,
 )
 from mrcascade.prior_level import LevelPrior, LevelSpec, LevelStatistics
 
-_MOST_LEVELS, _LARGEST_STEP = 8, 64
 _LONGEST_NAME = 255
+# Of statistics and noise levels: products and squares of them are float32 numbers.
+_SMALLEST, _LARGEST = 1e-8, 1e8
 # Of a weight file besides the weights, which have 8 bytes at most: its JSON header.
 _LARGEST_WEIGHT, _LARGEST_HEADER = 8, 2**24
 
@@ -193,11 +196,8 @@ def read_prior(name_or_folder: str | Path) -> tuple[CascadePrior, list[dict[str,
 def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tuple[str, str]]]:
     """The prior that a document describes, with networks that have shapes but no weights yet, and
     the name and checksum of each level's weight file."""
-    channels, step, maximum_factor = (
-        _whole(document, key) for key in ("channels", "step", "maximum_factor")
-    )
-    if not 1 <= len(document["levels"]) <= _MOST_LEVELS or channels not in (1, 2):
-        raise ValueError(f"a prior has 1 to {_MOST_LEVELS} levels of 1 or 2 channels")
+    step, maximum_factor, count = cascade_shape(document)
+    channels = whole(document, "channels", 1, 2)
     if not isinstance(document["name"], str) or not 1 <= len(document["name"]) <= _LONGEST_NAME:
         raise ValueError(f"the name must be a text of 1 to {_LONGEST_NAME} characters")
     if not all(isinstance(document[key], dict) for key in ("provenance", "sampling")):
@@ -212,10 +212,8 @@ def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tupl
     if not isinstance(document["spectrum"], list):
         raise ValueError("the spectrum must be a list")
     spectrum = [float(v) for v in document["spectrum"]]
-    if [level.conditional for level in levels] != [True] * (len(levels) - 1) + [False]:
+    if [level.conditional for level in levels] != [True] * (count - 1) + [False]:
         raise ValueError("every level but the coarsest must be conditional")
-    if not 2 <= step <= _LARGEST_STEP or step & (step - 1) or maximum_factor < 2:
-        raise ValueError(f"step {step} or maximum factor {maximum_factor} out of range")
     if not spectrum or not np.isfinite(spectrum).all() or min(spectrum) < 0:
         raise ValueError("the spectrum must be finite numbers that are not negative")
     files = [(str(entry["file"]), str(entry["sha256"])) for entry in document["levels"]]
@@ -236,13 +234,6 @@ def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tupl
     return prior, files
 
 
-def _whole(document: Mapping[str, Any], key: str) -> int:
-    value = document[key]
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{key} {value!r} is no whole number")
-    return value
-
-
 def write_prior(
     folder: Path,
     *,
@@ -258,7 +249,8 @@ def write_prior(
 ) -> None:
     """Write ``prior.json`` and the float16 weights of each level (finest first) to ``folder``.
 
-    All of them appear together, in place of a prior that was there, the JSON last.
+    All of them appear together, in place of a prior that was there, the JSON last. Raises
+    MRCascadeError for weights that float16 does not hold.
     """
     from safetensors.torch import save
 
@@ -269,6 +261,11 @@ def write_prior(
         entries = []
         for file, path, (spec, state) in zip(names, weights, levels, strict=True):
             half = {k: v if "fourier" in k else v.half() for k, v in state.items()}
+            if not all(v.isfinite().all() for v in half.values()):
+                raise MRCascadeError(
+                    f"{folder / file}: weights that are NaN or beyond float16, so that no prior is"
+                    " written: the training diverged; train anew, with a lower learning rate"
+                )
             path.write_bytes(save({k: v.contiguous() for k, v in half.items()}))
             entries.append({"file": file, "sha256": file_sha256(path), **asdict(spec)})
         document = {
@@ -296,8 +293,8 @@ def _level_spec(entry: Mapping[str, Any]) -> LevelSpec:
     values = {key: float(value) for key, value in entry["statistics"].items()}
     statistics = LevelStatistics(**values)
     if (
-        not np.isfinite(list(values.values())).all()
-        or min(statistics.std, statistics.condition_std) <= 0
+        not all(-_LARGEST <= value <= _LARGEST for value in values.values())
+        or min(statistics.std, statistics.condition_std) < _SMALLEST
     ):
         raise ValueError(f"statistics out of range: {values}")
     spec = LevelSpec(
@@ -308,7 +305,9 @@ def _level_spec(entry: Mapping[str, Any]) -> LevelSpec:
         condition_error=float(entry["condition_error"]),
         training=dict(entry["training"]),
     )
-    if not (0 < spec.sigma_min < spec.sigma_max < np.inf and 0 <= spec.condition_error < 1):
+    if not (
+        _SMALLEST <= spec.sigma_min < spec.sigma_max <= _LARGEST and 0 <= spec.condition_error < 1
+    ):
         raise ValueError("noise levels or condition error out of range")
     return spec
 

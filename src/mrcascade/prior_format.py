@@ -14,6 +14,7 @@ from mrcascade.files import open_regular, read_json
 
 FORMAT = 1
 PRIOR_FILE = "prior.json"
+_MOST_LEVELS, _LARGEST_STEP, _LARGEST_FACTOR = 8, 64, 4096
 BUNDLED = Path(__file__).parent / "priors"
 # Lists in the provenance of a prior: the images that trained it and those that validated it, as
 # names or hashes of files, as digests of subjects and as digests of contents.
@@ -74,10 +75,32 @@ class Limits:
     def of_document(cls, document: Mapping[str, Any]) -> Limits | None:
         """Those that a prior's JSON states, None where it is malformed."""
         try:
-            smallest = minimum_size(int(document["step"]), len(document["levels"]))
-            return cls(str(document["name"]), smallest, float(document["maximum_factor"]))
+            step, most, levels = cascade_shape(document)
+            return cls(str(document["name"]), minimum_size(step, levels), most)
         except (KeyError, TypeError, ValueError):
             return None
+
+
+def whole(document: Mapping[str, Any], key: str, least: int, most: int) -> int:
+    """An entry that is a whole number within these bounds; ValueError for any other."""
+    value = document[key]
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ValueError(f"{key} is no whole number from {least} to {most}")
+    return value
+
+
+def cascade_shape(document: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Step, maximum factor and number of levels in a prior's JSON.
+
+    Raises ValueError where they are out of range, KeyError and TypeError where they are not there.
+    """
+    step = whole(document, "step", 2, _LARGEST_STEP)
+    if step & (step - 1):
+        raise ValueError(f"step {step} is no power of 2")
+    most, levels = whole(document, "maximum_factor", 2, _LARGEST_FACTOR), len(document["levels"])
+    if not 1 <= levels <= _MOST_LEVELS:
+        raise ValueError(f"a prior has 1 to {_MOST_LEVELS} levels, and not {levels}")
+    return step, most, levels
 
 
 def minimum_size(step: int, levels: int) -> int:

@@ -178,6 +178,39 @@ except MRCascadeError as error:
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 10000  # the limit was the child's alone
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        "import numpy; numpy.save(path, numpy.zeros(10**5))",
+        "import torch; torch.save(torch.zeros(10**5), path)",
+    ],
+)
+def test_writers_that_do_not_say_that_the_disk_is_full(tmp_path: Path, write: str) -> None:
+    code = f"""
+import resource, sys
+from mrcascade.errors import MRCascadeError
+from mrcascade.io import atomic_output
+resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))
+try:
+    with atomic_output(sys.argv[1]) as path:
+        {write}
+except MRCascadeError as error:
+    print(error)
+"""
+    target = tmp_path / "a.npy"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(target)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"no space left to write {target}")
+    assert names(tmp_path) == []
+
+
+def test_other_errors_of_torch_pass_unchanged(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="shapes"), atomic_output(tmp_path / "a.nii"):
+        raise RuntimeError("shapes do not fit")
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_killed_in_the_middle_of_writing(tmp_path: Path, number: signal.Signals) -> None:
     code = """

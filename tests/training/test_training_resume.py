@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -191,6 +192,36 @@ def test_damaged_checkpoint(data: Path, run: Path, content: bytes | None) -> Non
 def test_foreign_checkpoint(data: Path, run: Path, content: object) -> None:
     torch.save(content, run / "level1.ckpt")
     refused(data, run, reason="not a checkpoint of a level")
+
+
+def test_a_changed_byte_is_found(data: Path, run: Path) -> None:
+    """torch does not compare the checksums of its files."""
+    path = run / "level1.ckpt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    refused(data, run, reason="not a readable checkpoint")
+
+
+@pytest.mark.parametrize(
+    "entry", ["config", "level", "statistics", "networks", "optimizer", "ema", "rng", "generator"]
+)
+@pytest.mark.parametrize("value", [None, "x"])
+def test_entries_of_another_kind(data: Path, run: Path, entry: str, value: object) -> None:
+    stored = checkpoint(run)
+    stored[entry] = value
+    torch.save(stored, run / "level1.ckpt")
+    refused(data, run, reason="not a checkpoint of a level")
+
+
+@pytest.mark.parametrize("entry", ["networks", "ema"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite(data: Path, run: Path, entry: str, value: float) -> None:
+    stored = checkpoint(run)
+    weights = stored["networks"] if entry == "networks" else stored["ema"][-1]
+    next(v for v in weights.values() if v.is_floating_point()).view(-1)[0] = value
+    torch.save(stored, run / "level1.ckpt")
+    refused(data, run, reason="NaN or infinite")
 
 
 def test_checkpoint_of_another_level(data: Path, run: Path) -> None:

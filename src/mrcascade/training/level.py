@@ -21,6 +21,7 @@ from mrcascade.files import check_regular
 from mrcascade.io import atomic_output
 from mrcascade.networks import network_preset
 from mrcascade.prior_level import LevelStatistics
+from mrcascade.training.checkpoint import not_a_checkpoint, read_state
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.ema import PowerEMA
 from mrcascade.training.log import Record, append_record, cut_log, log_file, profile_key
@@ -205,6 +206,12 @@ class LevelTrainer:
         Raises MRCascadeError for a damaged file, other settings and other training data.
         """
         state = read_checkpoint(path)
+        try:
+            self._load(path, state)
+        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise not_a_checkpoint(path) from error
+
+    def _load(self, path: Path, state: dict[str, Any]) -> None:
         current = json.loads(json.dumps(asdict(self.config)))
         # An older version had no settings beyond its own, and did what is the default of those.
         saved = json.loads(json.dumps(asdict(TrainConfig()))) | json.loads(state["config"])
@@ -274,15 +281,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     "older" says whether a version wrote it whose ``images`` were the U-Net's alone.
     """
     check_regular(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch names no type for the many ways in which a file is damaged
-        raise MRCascadeError(
-            f"{path}: not a readable checkpoint; delete it and train anew"
-        ) from error
-    keys = {"config", "level", "statistics", "networks", "optimizer", "ema", "seen", "rng"}
-    if not isinstance(state, dict) or not keys <= state.keys():
-        raise MRCascadeError(f"{path}: not a checkpoint of a level; delete it and train anew")
+    state = read_state(path)
     state["older"] = "stages" not in state
     if state["older"]:
         try:
