@@ -34,6 +34,7 @@ from mrcascade.io import (
     find_below,
     images_below,
     input_path,
+    is_result_name,
     join_pairs,
     patient_of,
     read_image,
@@ -148,7 +149,9 @@ def _named(root: Path, names: Iterable[str], pairs: bool) -> list[Input]:
 
 
 def _found(root: Path, pairs: bool) -> list[Input]:
-    paths, series = images_below(root), _series_below(root)
+    # What `sr` made is no truth, wherever somebody put it.
+    paths = [path for path in images_below(root) if not is_result_name(path)]
+    series = _series_below(root)
     if not paths and not series:
         raise MRCascadeError(
             f"{root}: no image found; give a folder with DICOM series, or files that end in"

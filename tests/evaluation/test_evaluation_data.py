@@ -51,6 +51,11 @@ def test_a_folder_without_splits_is_taken_whole(test_set: TestSet) -> None:
     assert names(root) == {"mine/x.npy": "mine", "y.npy": "data"}
 
 
+def test_results_of_sr_are_no_truth(test_set: TestSet) -> None:
+    root = test_set(("x.npy", "x_desc-sr2x.npy", "x_desc-low2x.npy", "out/x_desc-sr1.5x_std.npy"))
+    assert list(names(root)) == ["x.npy", "x_desc-low2x.npy"]
+
+
 def test_a_manifest_limits_the_files_and_knows_their_matrices(test_set: TestSet) -> None:
     root = test_set(NAMES)
     facts = [{"file": NAMES[0], "effective_matrix": [24, 20], "slice_axis": 1}]
