@@ -210,17 +210,19 @@ def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
     try:
         facts = {str(entry["file"]): dict(entry) for entry in read_json(path, TABLE_BYTES)}
     except (ValueError, KeyError, TypeError) as error:
-        raise MRCascadeError(f"{path}: not a list of objects with a 'file' each") from error
+        raise MRCascadeError(
+            f"{path}: not a list of objects with a 'file' each; repair it"
+        ) from error
     for name, entry in facts.items():
         if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
             raise MRCascadeError(f"{path}: {name!r} lies elsewhere; name files below {root}")
         if entry.get("slice_axis", 2) not in range(-3, 3):
-            raise MRCascadeError(f"{path}: slice_axis of {name} is not 0, 1 or 2")
+            raise MRCascadeError(f"{path}: slice_axis of {name} is not 0, 1 or 2; repair it")
         try:
             as_matrix(entry.get("effective_matrix", (1, 1)))
         except (ValueError, TypeError, OverflowError) as error:
             raise MRCascadeError(
-                f"{path}: effective_matrix of {name} is not two whole numbers"
+                f"{path}: effective_matrix of {name} is not two whole numbers; repair it"
             ) from error
     return facts
 

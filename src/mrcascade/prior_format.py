@@ -58,7 +58,9 @@ def read_document(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise MRCascadeError(f"{path}: cannot be read as JSON; fetch the prior again") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise MRCascadeError(f"{path}: not a mrcascade prior of format {FORMAT}")
+        raise MRCascadeError(
+            f"{path}: not a mrcascade prior of format {FORMAT}; fetch the prior again"
+        )
     return document
 
 
