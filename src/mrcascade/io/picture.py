@@ -83,10 +83,10 @@ def _decoded(content: bytes, path: Path) -> np.ndarray:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             check_directory(content)
-            check_chunks(content)
             with Image.open(io.BytesIO(content), formats=("PNG", "TIFF")) as picture:
                 if picture.width * picture.height > _MOST_PIXELS:
                     raise _too_large(path, f"{picture.height} x {picture.width} pixels")
+                check_chunks(content)
                 pages = _pages(picture)
                 if pages != "1":
                     raise MRCascadeError(

@@ -103,8 +103,8 @@ def _value(name: str, value: Any, where: str) -> str:
     """Entities come without their key, as in pybids, or with it: 01 or ses-01."""
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise MRCascadeError(
-            f"--bids-filter {where}: {name} has {shortened(repr(value))}; give a value, a"
-            " list of values or null"
+            f"--bids-filter {where}: {name} needs a value, a list of values or null;"
+            f" {shortened(repr(value))} is neither"
         )
     short = {long: short for short, long in ENTITIES.items()}
     return str(value).removeprefix(f"{short.get(name, name)}-")
