@@ -19,6 +19,7 @@ import pytest
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import Image, read_image
+from mrcascade.printable import printable
 
 T = TypeVar("T")
 SECONDS = 5  # per file; they take milliseconds
@@ -73,14 +74,22 @@ def read_or_refused(
 
 
 def done_or_refused(
-    work: Callable[[], T], named: tuple[Path, ...], capfd: pytest.CaptureFixture
+    work: Callable[[], T],
+    named: tuple[Path, ...],
+    capfd: pytest.CaptureFixture,
+    escaped: bool = False,
 ) -> T | None:
-    """What work on a damaged file gives, or None after an error that names one of ``named``."""
+    """What work on a damaged file gives, or None after an error that names one of ``named``.
+
+    escaped: the error may quote names out of the file, which the terminal escapes.
+    """
     try:
         with limited_time():
             return work()
     except MRCascadeError as error:
         message = str(error)
+        if escaped:
+            message = printable(message)
         assert message.isprintable(), message
         assert any(str(path) in message for path in named), message
         assert ";" in message, message  # what is wrong; what to do

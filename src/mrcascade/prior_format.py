@@ -78,7 +78,7 @@ class Limits:
         try:
             smallest = minimum_size(int(document["step"]), len(document["levels"]))
             return cls(str(document["name"]), smallest, float(document["maximum_factor"]))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
 
