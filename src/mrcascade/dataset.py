@@ -12,6 +12,7 @@ split its files belong, a patient's number decides, so that all images of a pati
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -41,9 +42,11 @@ from mrcascade.io import (
     to_slices,
 )
 from mrcascade.operators import Factor, down_matrix, legal_size
+from mrcascade.printable import shortened
 from mrcascade.subjects import find_subjects, share_of
 from mrcascade.true_matrix import Acquired, Matrix, narrowed_by_spectrum, stated_matrix
 
+_LONGEST_NAME = 255  # bytes of a file's or folder's name
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "test")
 _SYNONYMS = {"training": "train", "validation": "val"}  # in fastMRI's folders
@@ -214,6 +217,8 @@ def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
             f"{path}: not a list of objects with a 'file' each; repair it"
         ) from error
     for name, entry in facts.items():
+        if not _can_name_a_file(name):
+            raise MRCascadeError(f"{path}: {shortened(repr(name))} is no file's name; repair it")
         if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
             raise MRCascadeError(f"{path}: {name!r} lies elsewhere; name files below {root}")
         if entry.get("slice_axis", 2) not in range(-3, 3):
@@ -225,6 +230,14 @@ def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
                 f"{path}: effective_matrix of {name} is not two whole numbers; repair it"
             ) from error
     return facts
+
+
+def _can_name_a_file(name: str) -> bool:
+    try:
+        parts = [os.fsencode(part) for part in PurePath(name).parts]
+    except UnicodeEncodeError:
+        return False
+    return bool(parts) and "\0" not in name and max(map(len, parts)) <= _LONGEST_NAME
 
 
 def as_matrix(values: Sequence[Any]) -> Matrix:
