@@ -12,6 +12,7 @@ split its files belong, a patient's number decides, so that all images of a pati
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -42,9 +43,11 @@ from mrcascade.io import (
     to_slices,
 )
 from mrcascade.operators import Factor, down_matrix, legal_size
+from mrcascade.printable import shortened
 from mrcascade.subjects import find_subjects, share_of
 from mrcascade.true_matrix import Acquired, Matrix, narrowed_by_spectrum, stated_matrix
 
+_LONGEST_NAME = 255  # bytes of a file's or folder's name
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "test")
 _SYNONYMS = {"training": "train", "validation": "val"}  # in fastMRI's folders
@@ -213,19 +216,31 @@ def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
     try:
         facts = {str(entry["file"]): dict(entry) for entry in read_json(path, TABLE_BYTES)}
     except (ValueError, KeyError, TypeError) as error:
-        raise MRCascadeError(f"{path}: not a list of objects with a 'file' each") from error
+        raise MRCascadeError(
+            f"{path}: not a list of objects with a 'file' each; repair it"
+        ) from error
     for name, entry in facts.items():
+        if not _can_name_a_file(name):
+            raise MRCascadeError(f"{path}: {shortened(repr(name))} is no file's name; repair it")
         if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
             raise MRCascadeError(f"{path}: {name!r} lies elsewhere; name files below {root}")
         if entry.get("slice_axis", 2) not in range(-3, 3):
-            raise MRCascadeError(f"{path}: slice_axis of {name} is not 0, 1 or 2")
+            raise MRCascadeError(f"{path}: slice_axis of {name} is not 0, 1 or 2; repair it")
         try:
             as_matrix(entry.get("effective_matrix", (1, 1)))
         except (ValueError, TypeError, OverflowError) as error:
             raise MRCascadeError(
-                f"{path}: effective_matrix of {name} is not two whole numbers"
+                f"{path}: effective_matrix of {name} is not two whole numbers; repair it"
             ) from error
     return facts
+
+
+def _can_name_a_file(name: str) -> bool:
+    try:
+        parts = [os.fsencode(part) for part in PurePath(name).parts]
+    except UnicodeEncodeError:
+        return False
+    return bool(parts) and "\0" not in name and max(map(len, parts)) <= _LONGEST_NAME
 
 
 def as_matrix(values: Sequence[Any]) -> Matrix:

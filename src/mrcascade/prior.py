@@ -25,6 +25,7 @@ from mrcascade.modes import TUNED_AS
 from mrcascade.networks import LevelConfig, MeanConfig, UNetConfig, fold
 from mrcascade.operators import KERNELS
 from mrcascade.precision import resolve_precision
+from mrcascade.printable import printable, shortened
 from mrcascade.prior_format import (
     FORMAT,
     PRIOR_FILE,
@@ -331,9 +332,14 @@ def _load_weights(path: Path, digest: str, expected: Mapping[str, Tensor]) -> di
     try:
         state = load_file(path)
     except (SafetensorError, ValueError) as error:
-        raise MRCascadeError(f"{path}: not a safetensors file ({error})") from error
+        raise MRCascadeError(
+            f"{path}: not a safetensors file ({shortened(printable(str(error)))});"
+            " fetch the prior again"
+        ) from error
     if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in expected.items()}:
-        raise MRCascadeError(f"{path}: weights do not fit the networks named in {PRIOR_FILE}")
+        raise MRCascadeError(
+            f"{path}: weights do not fit the networks named in {PRIOR_FILE}; fetch the prior again"
+        )
     if not all(v.is_floating_point() for v in state.values()):
         raise MRCascadeError(f"{path}: weights that are no real numbers; fetch the prior again")
     state = {k: v.float() for k, v in state.items()}

@@ -59,7 +59,9 @@ def read_document(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise MRCascadeError(f"{path}: cannot be read as JSON; fetch the prior again") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise MRCascadeError(f"{path}: not a mrcascade prior of format {FORMAT}")
+        raise MRCascadeError(
+            f"{path}: not a mrcascade prior of format {FORMAT}; fetch the prior again"
+        )
     return document
 
 
@@ -77,7 +79,7 @@ class Limits:
         try:
             step, most, levels = cascade_shape(document)
             return cls(str(document["name"]), minimum_size(step, levels), most)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
 

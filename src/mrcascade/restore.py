@@ -25,6 +25,7 @@ from mrcascade.operators import (
     expected_error,
     sampled_error,
 )
+from mrcascade.printable import shortened
 from mrcascade.prior import CascadePrior
 from mrcascade.prior_format import PRIOR_FILE, check_sizes
 from mrcascade.samplers import (
@@ -238,7 +239,7 @@ def _recipe(prior: CascadePrior, mode: str, samples: int) -> SamplerSettings:
     except (MRCascadeError, TypeError, ValueError) as error:  # what was changed is right by itself
         raise MRCascadeError(
             f"prior {prior.name!r}: 'sampling' in its {PRIOR_FILE} has a setting of {name!r}"
-            f" that does not exist or does not fit ({error})"
+            f" that does not exist or does not fit ({shortened(str(error))}); fetch the prior again"
         ) from error
 
 

@@ -91,7 +91,7 @@ def describe_prior(folder: Path) -> list[str]:
                 f" {_network(level['networks'])},"
                 f" {training.get('images', '?')} training patches"
             )
-    except (AttributeError, LookupError, TypeError, ValueError, OSError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise MRCascadeError(
             f"{folder / PRIOR_FILE}: not a complete prior ({reason}); fetch it again"

@@ -206,10 +206,15 @@ def _read_settings(folder: Path) -> dict[str, Any] | None:
         raise MRCascadeError(f"{path}: cannot be read; {remedy}") from error
     parts = document.keys() if isinstance(document, dict) else set()
     if not {"settings", "methods"} <= parts or not all(
-        isinstance(document[part], dict) for part in ("settings", "methods")
+        isinstance(part, dict)
+        for part in (document["settings"], document["methods"], *_values(document["methods"]))
     ):
         raise MRCascadeError(f"{path}: not an evaluation's settings; {remedy}")
     return document
+
+
+def _values(found: Any) -> list[Any]:
+    return list(found.values()) if isinstance(found, dict) else []
 
 
 def _refuse_difference(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -39,6 +39,7 @@ from mrcascade.evaluation.study_page import ALL_FILE, TaskResult, study_page, wr
 from mrcascade.files import parse_json, read_text
 from mrcascade.io import atomic_output, output_folders, remove_leftovers
 from mrcascade.outputs import begin_record, check_record, only_writer, refuse_inputs
+from mrcascade.printable import shortened
 
 FigureKind = Literal["difference", "errors"]
 PAGE_FILE = "results.md"
@@ -115,9 +116,9 @@ def read_study(name_or_file: str) -> Study:
             ) from error
     try:
         return _from_document(parse_json(text))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise MRCascadeError(f"{name_or_file}: not a study ({reason})") from error
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        reason = shortened(" ".join(str(error).split()))
+        raise MRCascadeError(f"{name_or_file}: not a study ({reason}); repair it") from error
 
 
 def _from_document(document: dict[str, Any]) -> Study:

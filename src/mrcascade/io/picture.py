@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.png import SIGNATURE, check_chunks
 from mrcascade.io.raw import RawPixels
 from mrcascade.io.stream import InputStream
 from mrcascade.io.tiff import check_directory
@@ -23,7 +24,7 @@ _MOST_PIXELS = 2**26
 _MOST_BYTES = 4 * _MOST_PIXELS + 2**20
 _COUNTED_PAGES = 100
 # Signature, length of the first chunk, its kind, columns and rows (PNG specification, 5.2, 11.2.2).
-_PNG, _PNG_HEAD = b"\x89PNG\r\n\x1a\n", struct.Struct(">12s4sLL")
+_PNG_HEAD = struct.Struct(">12s4sLL")
 _LARGEST_PNG_PIXEL = 8  # bytes: four channels of 16 bits
 _BESIDE_PNG = 2**24  # texts, colour profile
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
@@ -61,7 +62,7 @@ def _content(stream: InputStream) -> bytes:
     """All of a file whose size fits the picture that its first bytes announce."""
     head = stream.read(_PNG_HEAD.size)
     most = _MOST_BYTES
-    if head.startswith(_PNG) and len(head) == _PNG_HEAD.size:
+    if head.startswith(SIGNATURE) and len(head) == _PNG_HEAD.size:
         _, kind, columns, rows = _PNG_HEAD.unpack(head)
         if kind != b"IHDR":
             raise _damaged(stream.path)
@@ -85,6 +86,7 @@ def _decoded(content: bytes, path: Path) -> np.ndarray:
             with Image.open(io.BytesIO(content), formats=("PNG", "TIFF")) as picture:
                 if picture.width * picture.height > _MOST_PIXELS:
                     raise _too_large(path, f"{picture.height} x {picture.width} pixels")
+                check_chunks(content)
                 pages = _pages(picture)
                 if pages != "1":
                     raise MRCascadeError(

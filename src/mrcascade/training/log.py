@@ -23,11 +23,26 @@ def read_log(log: Path) -> list[Record]:
     """Records of a log, oldest first, without a last line that a kill cut short."""
     if not log.exists():
         return []
-    text = read_text(log, TABLE_BYTES)
     try:
-        return [parse_json(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        text = read_text(log, TABLE_BYTES)
+        records = [parse_json(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        if not all(map(_is_record, records)):
+            raise ValueError("not what append_record writes")
+        return records
     except ValueError as error:
         raise MRCascadeError(f"{log}: not a log of a level; move it away") from error
+
+
+def _is_record(found: Any) -> bool:
+    """Whether it holds numbers, or numbers by name, and the count of images among them."""
+    if not isinstance(found, dict) or not _is_number(found.get("images")):
+        return False
+    groups = [v.values() if isinstance(v, dict) else (v,) for v in found.values()]
+    return all(_is_number(value) for group in groups for value in group)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def append_record(log: Path, record: Record) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.bids.document import read_object
 from mrcascade.io.bids.entities import COUNTED, ENTITIES
+from mrcascade.printable import shortened
 
 KEYS = (*ENTITIES.values(), "suffix", "datatype", "extension")
 # What is taken unless the filter says otherwise: no phase, no real and imaginary parts.
@@ -92,7 +93,8 @@ def _key(name: str, where: str) -> str:
     key = ENTITIES.get(name, name)
     if key not in KEYS:
         raise MRCascadeError(
-            f"--bids-filter {where}: no entity is called {name!r}; known are {', '.join(KEYS)}"
+            f"--bids-filter {where}: no entity is called {shortened(name)!r}; known are"
+            f" {', '.join(KEYS)}"
         )
     return key
 
@@ -101,7 +103,8 @@ def _value(name: str, value: Any, where: str) -> str:
     """Entities come without their key, as in pybids, or with it: 01 or ses-01."""
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise MRCascadeError(
-            f"--bids-filter {where}: {name} needs a value, a list of values or null, not {value!r}"
+            f"--bids-filter {where}: {name} needs a value, a list of values or null;"
+            f" {shortened(repr(value))} is neither"
         )
     short = {long: short for short, long in ENTITIES.items()}
     return str(value).removeprefix(f"{short.get(name, name)}-")

@@ -4,7 +4,6 @@ import os
 import struct
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -36,7 +35,8 @@ def member_names(path: Path) -> list[str]:
 
     Raises zipfile.BadZipFile where it is damaged, OSError where it cannot be read.
     """
-    entries = [e for e in _archive(path).infolist() if not e.is_dir()]
+    with _damage_told():
+        entries = [e for e in _archive(path).infolist() if not e.is_dir()]
     if any(e.flag_bits & 1 for e in entries):
         raise MRCascadeError(f"{path} is encrypted; unpack it first")
     return [e.filename for e in entries]
@@ -46,11 +46,9 @@ def member_names(path: Path) -> list[str]:
 def open_member(path: Path, name: str) -> Iterator[BinaryIO]:
     """The content of a member, seekable; errors as of `member_names`, and MRCascadeError while it
     is read."""
-    archive = _archive(path)
-    try:
+    with _damage_told():
+        archive = _archive(path)
         size, content = archive.getinfo(name).file_size, archive.open(name)
-    except (KeyError, RuntimeError) as error:  # no such member, or an encrypted one
-        raise zipfile.BadZipFile(str(error)) from error
     with content, tempfile.SpooledTemporaryFile(_UNPACKED_IN_MEMORY) as copy:
         yield _Unpacking(path, content, copy, size)  # type: ignore[misc]
 
@@ -83,14 +81,23 @@ class _Unpacking:
         self._copy.seek(self._unpacked)
         while self._unpacked < stop:
             with reading(self._path):
-                try:
+                with _damage_told():
                     part = self._content.read(min(_PIECE, stop - self._unpacked))
-                except (zlib.error, EOFError) as error:
-                    raise zipfile.BadZipFile(str(error)) from error
                 if not part:
                     raise zipfile.BadZipFile("a member ends early")
             self._copy.write(part)
             self._unpacked += len(part)
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    """Turn what zipfile raises into BadZipFile, but for the errors that `reading` knows."""
+    try:
+        yield
+    except (MRCascadeError, OSError, NotImplementedError):
+        raise
+    except Exception as error:  # whatever: neither zipfile nor its decoders promise which
+        raise zipfile.BadZipFile(str(error)) from error
 
 
 def _archive(path: Path) -> zipfile.ZipFile:

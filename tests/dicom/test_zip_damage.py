@@ -1,0 +1,62 @@
+"""Damaged zip archives of a DICOM series: one clear line, or the whole series.
+
+Every member has a checksum, so that damage of it can always be noticed.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom_series import phantom, series
+from tests.damage import cut, damaged_files, flipped, overwritten, read_or_refused
+
+pytestmark = pytest.mark.slow
+
+STORAGE = {"stored": zipfile.ZIP_STORED, "deflated": zipfile.ZIP_DEFLATED, "LZMA": zipfile.ZIP_LZMA}
+PER_SEED = -(-damaged_files(400) // len(STORAGE))
+MARKS = (b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06")
+NUMBERS = (0, 1, 2, 8, 12, 14, 99, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
+
+
+def record(raw: bytearray, rng: np.random.Generator) -> bytes:
+    """A field of the archive's own records has another value."""
+    found = [i for i in range(len(raw) - 4) if bytes(raw[i : i + 4]) in MARKS]
+    for _ in range(rng.integers(1, 3)):
+        place, size = int(rng.choice(found)) + int(rng.integers(60)), int(rng.choice((1, 2, 4)))
+        place = min(place, len(raw) - size)
+        raw[place : place + size] = struct.pack("<L", rng.choice(NUMBERS))[:size]
+    return bytes(raw)
+
+
+DAMAGES = (cut, flipped, overwritten, record)
+
+
+@pytest.mark.parametrize("storage", STORAGE)
+@pytest.mark.filterwarnings("error")
+def test_damaged_archive(tmp_path: Path, storage: str, capfd: pytest.CaptureFixture) -> None:
+    folder = series(tmp_path / "series", phantom((3, 12, 10)))
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", STORAGE[storage]) as packed:
+        for path in sorted(folder.iterdir()):
+            packed.write(path, path.name)
+    raw, path = stream.getvalue(), tmp_path / "in" / "a.zip"
+    path.parent.mkdir()
+    path.write_bytes(raw)
+    whole = read_or_refused(path, capfd)
+    assert whole is not None
+    found = {False: 0, True: 0}
+    for number in range(PER_SEED):
+        path.write_bytes(
+            DAMAGES[number % len(DAMAGES)](bytearray(raw), np.random.default_rng(number))
+        )
+        image = read_or_refused(path, capfd)
+        found[image is None] += 1
+        if image is not None:
+            np.testing.assert_array_equal(image.data, whole.data)
+            np.testing.assert_array_equal(image.affine, whole.affine)
+    assert min(found.values()) > PER_SEED / 20
