@@ -84,6 +84,7 @@ def full_images() -> list[tuple[str, np.ndarray]]:
     return [(name, stack[:: max(1, len(stack) // 6)]) for name, stack in found]
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.parametrize("splits", [("train",), ("val", "test")])
 def test_every_real_image_is_told_right(splits: tuple[str, ...]) -> None:

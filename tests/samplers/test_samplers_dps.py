@@ -73,13 +73,9 @@ def test_chain_is_that_of_the_original_variables(scale: float) -> None:
     assert np.abs(result - expected).max() < 1e-11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("scale", "bias", "spread"),
-    [
-        (1.0, 0.12, 0.94),
-        pytest.param(4.0, 0.17, 0.94, marks=pytest.mark.slow),
-        pytest.param(16.0, 0.17, 0.94, marks=pytest.mark.slow),
-    ],
+    ("scale", "bias", "spread"), [(1.0, 0.12, 0.94), (4.0, 0.17, 0.94), (16.0, 0.17, 0.94)]
 )
 def test_distance_to_the_posterior(scale: float, bias: float, spread: float) -> None:
     """Finding, for T = 200 and noise-free 2x data that the result is projected onto: rms bias over
