@@ -254,6 +254,11 @@ def assert_json_error(folder: Path) -> None:
     assert "\n" not in str(error.value)
 
 
+def write_levels(folder: Path, levels: list) -> None:
+    facts = {"name": "n", "kernel": "fourier", "channels": 1, "spectrum": [1.0]}
+    write_prior(folder, levels=levels, provenance={}, sampling={}, **facts)
+
+
 def test_a_prior_that_cannot_be_written_leaves_the_one_before(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,16 +276,7 @@ def test_a_prior_that_cannot_be_written_leaves_the_one_before(
 
     monkeypatch.setattr("safetensors.torch.save", failing)
     with pytest.raises(OSError, match="no more"):
-        write_prior(
-            folder,
-            name="n",
-            kernel="fourier",
-            channels=1,
-            levels=changed,
-            spectrum=[1.0],
-            provenance={},
-            sampling={},
-        )
+        write_levels(folder, changed)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -291,16 +287,7 @@ def test_weights_that_float16_does_not_hold_are_not_written(folder: Path, value:
     levels = [(level.spec, state) for level, state in zip(prior.levels, weights, strict=True)]
     next(v for k, v in weights[1].items() if "fourier" not in k).view(-1)[0] = value
     with pytest.raises(MRCascadeError, match=r"level2\.safetensors: .*diverged"):
-        write_prior(
-            folder,
-            name="n",
-            kernel="fourier",
-            channels=1,
-            levels=levels,
-            spectrum=[1.0],
-            provenance={},
-            sampling={},
-        )
+        write_levels(folder, levels)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 

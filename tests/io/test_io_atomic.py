@@ -151,6 +151,16 @@ def test_other_errors_of_the_block_pass_unchanged(tmp_path: Path) -> None:
         (tmp_path / "some other input").read_bytes()
 
 
+def run_out_of_room(code: str, target: Path) -> None:
+    """A program that writes ``target`` without room for it says so and leaves nothing."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(target)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"no space left to write {target}")
+    assert names(target.parent) == []
+
+
 def test_a_real_size_limit_while_writing_an_image(tmp_path: Path) -> None:
     """A file-size limit of the process: the system itself refuses to write on."""
     code = """
@@ -168,13 +178,7 @@ try:
 except MRCascadeError as error:
     print(error)
 """
-    target = tmp_path / "a.nii.gz"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(target)], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"no space left to write {target}")
-    assert names(tmp_path) == []
+    run_out_of_room(code, tmp_path / "a.nii.gz")
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 10000  # the limit was the child's alone
 
 
@@ -197,13 +201,7 @@ try:
 except MRCascadeError as error:
     print(error)
 """
-    target = tmp_path / "a.npy"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(target)], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"no space left to write {target}")
-    assert names(tmp_path) == []
+    run_out_of_room(code, tmp_path / "a.npy")
 
 
 def test_other_errors_of_torch_pass_unchanged(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from tests.damage import cut, damaged_files, read_or_refused
+from tests.damage import cut, damaged_files, flipped, read_or_refused
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import Image, write_image
@@ -62,13 +62,6 @@ PACKED = {
     "gzip": gzip.compress(PLAIN["NIfTI-1"], mtime=0),
     "members": b"".join(gzip.compress(PLAIN["NIfTI-1"][a:b]) for a, b in ((0, 500), (500, None))),
 }
-
-
-def flipped(raw: bytearray, rng: np.random.Generator) -> bytes:
-    end = len(raw) if rng.integers(2) else min(len(raw), 352)  # all of it, or the header
-    for _ in range(rng.integers(1, 9)):
-        raw[rng.integers(end)] ^= 1 << rng.integers(8)
-    return bytes(raw)
 
 
 def field(raw: bytearray, rng: np.random.Generator) -> bytes:
