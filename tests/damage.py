@@ -22,6 +22,7 @@ from mrcascade.io import Image, read_image
 from mrcascade.printable import printable
 
 T = TypeVar("T")
+Damage = Callable[[bytearray, np.random.Generator], bytes]
 SECONDS = 5  # per file; they take milliseconds
 
 
@@ -71,6 +72,31 @@ def read_or_refused(
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
     return image
+
+
+def outcomes(
+    raw: bytes,
+    path: Path,
+    damages: tuple[Damage, ...],
+    files: int,
+    capfd: pytest.CaptureFixture,
+    check: Callable[[Image, Image, Damage], None],
+) -> dict[bool, int]:
+    """How many files were refused and how many read, each of these checked against the whole."""
+    path.parent.mkdir()
+    path.write_bytes(raw)
+    whole = read_or_refused(path, capfd)
+    assert whole is not None
+    found = {False: 0, True: 0}
+    for place in range(files):
+        damage = damages[place % len(damages)]
+        path.write_bytes(damage(bytearray(raw), np.random.default_rng(place)))
+        image = read_or_refused(path, capfd)
+        found[image is None] += 1
+        if image is not None:
+            check(image, whole, damage)
+            capfd.readouterr()  # what other readers say
+    return found
 
 
 def done_or_refused(

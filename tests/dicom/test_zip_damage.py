@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dicom_series import phantom, series
-from tests.damage import cut, damaged_files, flipped, overwritten, read_or_refused
+from tests.damage import Damage, cut, damaged_files, flipped, outcomes, overwritten
+
+from mrcascade.io import Image
 
 pytestmark = pytest.mark.slow
 
@@ -45,18 +47,10 @@ def test_damaged_archive(tmp_path: Path, storage: str, capfd: pytest.CaptureFixt
         for path in sorted(folder.iterdir()):
             packed.write(path, path.name)
     raw, path = stream.getvalue(), tmp_path / "in" / "a.zip"
-    path.parent.mkdir()
-    path.write_bytes(raw)
-    whole = read_or_refused(path, capfd)
-    assert whole is not None
-    found = {False: 0, True: 0}
-    for number in range(PER_SEED):
-        path.write_bytes(
-            DAMAGES[number % len(DAMAGES)](bytearray(raw), np.random.default_rng(number))
-        )
-        image = read_or_refused(path, capfd)
-        found[image is None] += 1
-        if image is not None:
-            np.testing.assert_array_equal(image.data, whole.data)
-            np.testing.assert_array_equal(image.affine, whole.affine)
+
+    def check(image: Image, whole: Image, damage: Damage) -> None:
+        np.testing.assert_array_equal(image.data, whole.data)
+        np.testing.assert_array_equal(image.affine, whole.affine)
+
+    found = outcomes(raw, path, DAMAGES, PER_SEED, capfd, check)
     assert min(found.values()) > PER_SEED / 20

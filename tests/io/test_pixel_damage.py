@@ -10,7 +10,6 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image as Picture
 from PIL import PngImagePlugin
-from tests.damage import cut, damaged_files, flipped, overwritten, read_or_refused
+from tests.damage import Damage, cut, damaged_files, flipped, outcomes, overwritten
 
 from mrcascade.io import Image
 
@@ -27,7 +26,6 @@ sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
 FILES = damaged_files(800)
 LENGTHS = (0, 1, 2, 3, 8, 17, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0xFFFFFFFF)
-Damage = Callable[[bytearray, np.random.Generator], bytes]
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -160,34 +158,6 @@ def by_pillow(path: Path) -> np.ndarray | None:
                 return np.asarray(picture)
         except Exception:  # whatever: Pillow does not promise which
             return None
-
-
-# ---- the same of all ----
-
-
-def outcomes(
-    raw: bytes,
-    path: Path,
-    damages: tuple[Damage, ...],
-    files: int,
-    capfd: pytest.CaptureFixture,
-    check: Callable[[Image, Image, Damage], None],
-) -> dict[bool, int]:
-    """How many files were refused and how many read, each of these checked against the whole."""
-    path.parent.mkdir()
-    path.write_bytes(raw)
-    whole = read_or_refused(path, capfd)
-    assert whole is not None
-    found = {False: 0, True: 0}
-    for place in range(files):
-        damage = damages[place % len(damages)]
-        path.write_bytes(damage(bytearray(raw), np.random.default_rng(place)))
-        image = read_or_refused(path, capfd)
-        found[image is None] += 1
-        if image is not None:
-            check(image, whole, damage)
-            capfd.readouterr()  # what other readers say
-    return found
 
 
 def per_seed(seeds: dict[str, bytes]) -> int:
