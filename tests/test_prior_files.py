@@ -195,7 +195,7 @@ def test_foreign_json_does_not_load(folder: Path, text: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda d: d.update(format=2),
+        lambda d: d.update(format=3),
         lambda d: d.update(kernel="lanczos"),
         lambda d: d.update(levels=[]),
         lambda d: d.update(levels={"a": 1}),

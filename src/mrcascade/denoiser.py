@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from mrcascade.networks import LevelConfig, LogVariance, MeanNetwork, UNet
 
+#: Maps that say how well data know a band: their shares of its three parts, and their noise.
+KNOWLEDGE = 4
+
 
 class LevelNetworks(nn.Module):
     """U-Net, regression branch (conditional levels) and loss uncertainty of one level.
@@ -23,20 +26,34 @@ class LevelNetworks(nn.Module):
 
     Channels of a condition: the coarser image brought to this grid (``channels``), then one map
     that holds ``condition_error``, the share ``t`` in [0, 1) of the coarser band that is unknown.
+    With ``config.data`` follow the ``channels`` and ``KNOWLEDGE`` maps of ``known_channels``, and
+    the branch predicts what the band has beyond the estimate that stands in them.
     """
 
     def __init__(self, config: LevelConfig, channels: int) -> None:
         super().__init__()
         self.channels = channels
-        conditional = config.mean is not None
-        extra = 2 * channels + 1 if conditional else 0
-        self.unet = UNet(config.unet, channels + extra, channels) if config.unet else None
-        self.mean = MeanNetwork(config.mean, channels + 1, channels) if config.mean else None
+        self.data = config.data
+        #: Of a condition, 0 for an unconditional level.
+        self.condition_channels = 0
+        if config.mean is not None:
+            known = channels + KNOWLEDGE if config.data else 0
+            self.condition_channels = channels + 1 + known
+        width = self.condition_channels
+        unet_inputs = channels + (width + channels if width else 0)
+        self.unet = UNet(config.unet, unet_inputs, channels) if config.unet else None
+        self.mean = MeanNetwork(config.mean, width, channels) if config.mean else None
         self.log_variance = LogVariance() if config.unet else None
 
     def conditional_mean(self, condition: Tensor | None) -> Tensor | None:
-        """(N, channels + 1, H, W) condition -> (N, channels, H, W); None where unconditional."""
-        return None if self.mean is None or condition is None else self.mean(condition)
+        """(N, condition_channels, H, W) condition -> (N, channels, H, W); None where
+        unconditional."""
+        if self.mean is None or condition is None:
+            return None
+        mean: Tensor = self.mean(condition)
+        if self.data:
+            mean = mean + condition[:, self.channels + 1 : 2 * self.channels + 1]
+        return mean
 
     def forward(
         self, x: Tensor, sigma: Tensor, condition: Tensor | None, mean: Tensor | None
@@ -61,10 +78,32 @@ def noise_label(sigma: Tensor) -> Tensor:
     return sigma.log() / 4
 
 
-def condition_channels(coarse: Tensor, error: Tensor | float) -> Tensor:
-    """Append the map of the condition error (scalar or (N,)) to the standardised coarse image."""
+def condition_channels(
+    coarse: Tensor, error: Tensor | float, known: Tensor | None = None
+) -> Tensor:
+    """Append the map of the condition error (scalar or (N,)) to the standardised coarse image,
+    and perhaps what data know of the band, of ``known_channels``."""
     level = torch.as_tensor(error, dtype=coarse.dtype, device=coarse.device)
-    return torch.cat([coarse, level.reshape(-1, 1, 1, 1).expand_as(coarse[:, :1])], 1)
+    channels = [coarse, level.reshape(-1, 1, 1, 1).expand_as(coarse[:, :1])]
+    return torch.cat(channels if known is None else [*channels, known], 1)
+
+
+def known_channels(band: Tensor, numbers: Tensor) -> Tensor:
+    """What data know of a band, (N, C + KNOWLEDGE, H, W).
+
+    ``band`` (N, C, H, W) is its best linear estimate from the data, standardised, and ``numbers``
+    ((N, KNOWLEDGE) or (KNOWLEDGE,)) become constant maps: the known shares of the band's parts
+    that are fine along the row index, the column index and both (``operators.band``), then
+    the share that noise has of what is measured. All are zero where nothing is known.
+    """
+    maps = numbers.to(band).reshape(-1, KNOWLEDGE, 1, 1)
+    return torch.cat([band, maps.expand(len(band), -1, *band.shape[-2:])], 1)
+
+
+def nothing_known(like: Tensor) -> Tensor:
+    """The maps of ``known_channels`` for a band of the shape of ``like``, of which data know
+    nothing."""
+    return known_channels(torch.zeros_like(like), like.new_zeros(KNOWLEDGE))
 
 
 def diffusion_loss(

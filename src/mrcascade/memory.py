@@ -136,7 +136,8 @@ def _network_bytes(
     if weight is None:
         return 0.0
     x = weight.new_zeros((1, networks.channels, _PROBE_SIDE, _PROBE_SIDE), dtype=torch.float32)
-    condition = torch.cat([x, x[:, :1]], 1) if level.conditional else None
+    width = networks.condition_channels
+    condition = x[:, :1].expand(-1, width, -1, -1) if level.conditional else None
     largest = kept = 0
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

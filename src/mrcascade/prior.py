@@ -289,7 +289,9 @@ def _level_spec(entry: Mapping[str, Any]) -> LevelSpec:
     if unet is not None:
         unet = {**unet, **{key: tuple(unet[key]) for key in ("multipliers", "attention")}}
     networks = LevelConfig(
-        None if unet is None else UNetConfig(**unet), None if mean is None else MeanConfig(**mean)
+        None if unet is None else UNetConfig(**unet),
+        None if mean is None else MeanConfig(**mean),
+        data=entry["networks"].get("data", False),  # format 1 has no such levels
     )
     values = {key: float(value) for key, value in entry["statistics"].items()}
     statistics = LevelStatistics(**values)

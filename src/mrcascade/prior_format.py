@@ -12,7 +12,8 @@ from typing import Any
 from mrcascade.errors import MRCascadeError
 from mrcascade.files import open_regular, read_json
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)  # in format 1 no level's condition holds data
 PRIOR_FILE = "prior.json"
 _MOST_LEVELS, _LARGEST_STEP, _LARGEST_FACTOR = 8, 64, 4096
 BUNDLED = Path(__file__).parent / "priors"
@@ -58,9 +59,10 @@ def read_document(folder: Path) -> dict[str, Any]:
         document = read_json(path)
     except (OSError, ValueError) as error:
         raise MRCascadeError(f"{path}: cannot be read as JSON; fetch the prior again") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    if not isinstance(document, dict) or document.get("format") not in READABLE:
+        formats = " or ".join(map(str, READABLE))
         raise MRCascadeError(
-            f"{path}: not a mrcascade prior of format {FORMAT}; fetch the prior again"
+            f"{path}: not a mrcascade prior of format {formats}; fetch the prior again"
         )
     return document
 

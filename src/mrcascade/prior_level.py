@@ -9,7 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mrcascade.denoiser import LevelNetworks, condition_channels
+from mrcascade.denoiser import (
+    LevelNetworks,
+    condition_channels,
+    known_channels,
+    nothing_known,
+)
 from mrcascade.networks import LevelConfig
 
 
@@ -40,6 +45,15 @@ class LevelSpec:
     sigma_max: float = 80.0
     condition_error: float = 0.0
     training: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class KnownBand:
+    """What data know of a band: their best linear estimate (N, C, H, W), in image units, and the
+    ``numbers`` of `mrcascade.denoiser.known_channels`."""
+
+    band: Tensor
+    numbers: tuple[float, ...]
 
 
 class ConditionedLevel:
@@ -105,19 +119,34 @@ class LevelPrior:
     def conditional(self) -> bool:
         return self.spec.networks.mean is not None
 
-    def condition(self, coarse: Tensor | None, error: float = 0.0) -> ConditionedLevel:
+    @property
+    def informed(self) -> bool:
+        """Whether the condition takes what data know of the band."""
+        return self.spec.networks.data
+
+    def condition(
+        self, coarse: Tensor | None, error: float = 0.0, known: KnownBand | None = None
+    ) -> ConditionedLevel:
         """Fix the condition: the coarser image on this level's grid, (N, C, H, W).
 
         ``error`` is the share ``t`` in [0, 1) of the next coarser band that the image lacks
         (0 for a sample, larger for a mean), at most what the training showed; the unconditional
-        level takes None.
+        level takes None. ``known`` is what data know of the band, for an informed level alone;
+        None where that is nothing.
         """
         if (coarse is not None) != self.conditional:
             raise ValueError("a condition is given exactly where the level is conditional")
         if coarse is None:
             return ConditionedLevel(self, None)
+        if known is not None and not self.informed:
+            raise ValueError("data are given to informed levels alone")
         stats = self.spec.statistics
         standard = (coarse - stats.condition_mean) / stats.condition_std
         with torch.no_grad():
             error = min(error, self.spec.condition_error)
-            return ConditionedLevel(self, condition_channels(standard, error))
+            channels = None
+            if self.informed and known is None:
+                channels = nothing_known(coarse)
+            elif known is not None:
+                channels = known_channels(known.band / stats.std, coarse.new_tensor(known.numbers))
+            return ConditionedLevel(self, condition_channels(standard, error, channels))

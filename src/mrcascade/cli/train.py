@@ -83,7 +83,8 @@ def add_parser(subparsers: Any) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="any other number of the training configuration, such as rate=0.01",
+        help="any other number or switch of the training configuration, such as rate=0.01 or"
+        " data_condition=false",
     )
     parser.set_defaults(run=run)
 
@@ -148,9 +149,14 @@ def _assignment(text: str) -> tuple[str, float | int]:
 
     key, _, value = text.partition("=")
     numeric = {f.name: f.default for f in fields(TrainConfig) if isinstance(f.default, int | float)}
+    switches = {"true": True, "false": False}
     del numeric["channels"]  # the data decide
     if key not in numeric:
         raise MRCascadeError(f"--set {text}: known are {', '.join(numeric)}")
+    if isinstance(numeric[key], bool):
+        if value not in switches:
+            raise MRCascadeError(f"--set {text}: {value!r} is neither true nor false")
+        return key, switches[value]
     try:
         return key, int(value) if isinstance(numeric[key], int) else float(value)
     except ValueError:

@@ -64,10 +64,16 @@ class MeanConfig:
 @dataclass(frozen=True)
 class LevelConfig:
     """Networks of one level; ``mean`` is None for the unconditional coarsest level, ``unet``
-    where a level is only regressed or only given."""
+    where a level is only regressed or only given. With ``data`` the condition holds what the
+    measurement says of the band. ValueError for that at a level without a condition."""
 
     unet: UNetConfig | None
     mean: MeanConfig | None = None
+    data: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.data, bool) or (self.data and self.mean is None):
+            raise ValueError(f"data {self.data!r} does not fit a level with mean {self.mean}")
 
 
 @dataclass(frozen=True)

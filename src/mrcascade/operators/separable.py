@@ -89,6 +89,12 @@ class SeparableOperator(LinearOperator):
         smallest = 0.0 if tall else float(rows.min() * cols.min())
         return smallest, float(rows.max() * cols.max())
 
+    @property
+    def right_factors(self) -> tuple[tuple[Matrix, Matrix], tuple[Matrix, Matrix]]:
+        """Singular values (r,) and right singular vectors (n, r) of ``rows`` and of ``cols``."""
+        rows, cols = self._decomposed()
+        return (rows.s, rows.v), (cols.s, cols.v)
+
     def _apply(self, x: Tensor) -> Tensor:
         return _sandwich(*self._cast_matrices(x), x)
 
@@ -99,7 +105,7 @@ class SeparableOperator(LinearOperator):
     def _correction(self, residual: Tensor, tau: Tensor) -> Tensor:
         spectral = self._cast_svds(residual)
         coefficients = _sandwich(spectral.u_rows_t, spectral.u_cols_t, residual)
-        coefficients = coefficients * _gain(spectral.s, tau).to(tau.dtype)
+        coefficients = coefficients * spectral_gain(spectral.s, tau).to(tau.dtype)
         return _sandwich(spectral.v_rows, spectral.v_cols, coefficients)
 
     def _cast_matrices(self, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -242,7 +248,7 @@ def _sandwich(rows: Tensor | None, cols: Tensor | None, x: Tensor) -> Tensor:
     return product.to(x.dtype)
 
 
-def _gain(s: Tensor, tau: Tensor) -> Tensor:
+def spectral_gain(s: Tensor, tau: Tensor) -> Tensor:
     """S / (S^2 + tau); where tau = 0 the pseudo-inverse of S. Shape (..., r_rows, r_cols)."""
     vanishing = (tau == 0) & (s <= _ZERO_SINGULAR_VALUE * s.max())
-    return torch.where(vanishing, 0.0, s / torch.where(vanishing, 1.0, s**2 + tau))
+    return (s / (s**2 + tau).masked_fill(vanishing, 1.0)).masked_fill(vanishing, 0.0)

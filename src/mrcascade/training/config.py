@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.networks import network_preset
+from mrcascade.networks import LevelConfig, network_preset
 
 STAGES = ("regression branch", "U-Net")  # of a level's training, in their order
 MEAN_SHARE = 0.5  # of a level's patches, for its regression branch by default
@@ -40,7 +40,11 @@ _RANGES = {
     "largest_blur": (0.0, 10.0),
     "added_noise_share": (0.0, 1.0),
     "largest_added_noise": (0.0, 1.0),
+    "measurement_noise_share": (0.0, 1.0),
+    "largest_measurement_noise": (0.0, 1.0),
 }
+# Of a batch, by what is known of its bands; the others are measured along both axes.
+_MEASURED_SHARES = ("own_kernel_share", "noise_only_share", "one_axis_share")
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,13 @@ class TrainConfig:
     largest_blur: float = 0.5  # standard deviation in pixels
     added_noise_share: float = 0.0
     largest_added_noise: float = 0.02  # standard deviation, of the robust maximum
+    # Whether the conditions hold what data know of the band, and of which data (`measurements`).
+    data_condition: bool = True
+    own_kernel_share: float = 0.4  # by the prior's kernel in plane, which tell nothing of the band
+    noise_only_share: float = 0.1  # on the level's own grid, at the coarser levels
+    one_axis_share: float = 0.3
+    measurement_noise_share: float = 0.5  # of the measurements along one axis or both
+    largest_measurement_noise: float = 0.05  # standard deviation, of the robust maximum
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():
@@ -120,6 +131,12 @@ class TrainConfig:
         if self.precision not in ("float32", "bfloat16"):  # a run keeps to one, wherever it goes on
             raise MRCascadeError(
                 f"training setting precision is {self.precision!r}, neither float32 nor bfloat16"
+            )
+        shares = [getattr(self, name) for name in _MEASURED_SHARES]
+        if min(shares) < 0 or sum(shares) > 1 + 1e-9:
+            raise MRCascadeError(
+                f"training settings {', '.join(_MEASURED_SHARES)} must be at least 0 and add up to"
+                f" at most 1; they are {', '.join(f'{share:g}' for share in shares)}"
             )
         for text in self.exclude:
             check_exclusion(text)
@@ -149,6 +166,14 @@ class TrainConfig:
         given = self.mean_images
         branch = int(self.images * MEAN_SHARE) if given is None else given
         return branch, self.images - branch
+
+    @property
+    def networks(self) -> tuple[LevelConfig, ...]:
+        """Networks of the levels, finest first."""
+        return tuple(
+            replace(level, data=self.data_condition and level.mean is not None)
+            for level in network_preset(self.network).levels
+        )
 
     @property
     def levels(self) -> int:

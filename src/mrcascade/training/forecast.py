@@ -12,16 +12,16 @@ import torch
 
 from mrcascade.denoiser import LevelNetworks
 from mrcascade.duration import rounded
-from mrcascade.networks import network_preset
 from mrcascade.prior_level import LevelStatistics
 from mrcascade.training.config import STAGES, TrainConfig
 from mrcascade.training.level import (
     VALIDATION_PATCHES,
     VALIDATION_SIGMAS,
     VALIDATIONS,
-    LevelData,
     LevelTrainer,
 )
+from mrcascade.training.level_data import LevelData
+from mrcascade.training.measurements import Measurements
 from mrcascade.training.patches import BandSlice, PatchSource, level_patch
 from mrcascade.training.selection import subject_of
 from mrcascade.training.slices import Volume
@@ -49,7 +49,7 @@ def forecast(
             f"careful: {len(both)} subject{'s' * (len(both) > 1)} to train on also validate; the"
             " folders train and val should hold different people"
         )
-    preset = network_preset(config.network).levels
+    preset = config.networks
     with torch.device("meta"):  # counts without weights
         networks = [LevelNetworks(shapes, config.channels) for shapes in preset]
     weights = [sum(p.numel() for p in level.parameters()) for level in networks]
@@ -136,7 +136,9 @@ def _random_data(level: int, config: TrainConfig) -> LevelData:
     pixels = np.random.default_rng(0).standard_normal((3, config.channels, size, size), np.float32)
     source = PatchSource([BandSlice(pixels, (1.0,))], np.ones(1), level, config)
     statistics = LevelStatistics(0.0, 1.0, 0.0, 1.0)
-    return LevelData(source, None, statistics, statistics if level < config.levels else None)
+    measurements = Measurements(level, size, config) if config.networks[level - 1].data else None
+    coarser = statistics if level < config.levels else None
+    return LevelData(source, None, statistics, coarser, measurements)
 
 
 def _left(stages: tuple[int, int], done: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,14 @@ from mrcascade.denoiser import LevelNetworks, diffusion_loss
 from mrcascade.errors import MRCascadeError
 from mrcascade.files import check_regular
 from mrcascade.io import atomic_output
-from mrcascade.networks import network_preset
-from mrcascade.prior_level import LevelStatistics
 from mrcascade.training.checkpoint import not_a_checkpoint, read_state
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.ema import PowerEMA
+from mrcascade.training.level_data import LevelData
 from mrcascade.training.log import Record, append_record, cut_log, log_file, profile_key
+from mrcascade.training.measurements import Measured
 from mrcascade.training.muon import Muon
 from mrcascade.training.noise import draw_condition_error, draw_sigma
-from mrcascade.training.patches import Batch, PatchSource, make_batch
 from mrcascade.training.snapshots import drop_snapshots, save_snapshot
 
 VALIDATION_SIGMAS = (0.05, 0.2, 0.8, 3.0, 12.0, 80.0)
@@ -35,21 +34,6 @@ VALIDATION_PATCHES = 48
 VALIDATIONS = 12  # per run
 SNAPSHOTS = 8  # of the averaged weights, per run
 MEAN_ADAM_SHARE = 1 / 3  # of Muon's rate, for the branch's biases, first and last convolution
-
-
-@dataclass(frozen=True)
-class LevelData:
-    """What one level trains on: patch sources and the statistics that standardise them."""
-
-    train: PatchSource
-    validation: PatchSource | None
-    own: LevelStatistics
-    coarser: LevelStatistics | None
-
-    def batch(
-        self, raw: np.ndarray, error: Tensor, config: TrainConfig, generator: torch.Generator
-    ) -> Batch:
-        return make_batch(raw, error, self.own, self.coarser, config, generator)
 
 
 def largest_condition_error(level: int, config: TrainConfig) -> float:
@@ -75,13 +59,12 @@ class LevelTrainer:
         start: Mapping[str, Tensor] | None = None,
     ) -> None:
         """``start`` holds weights to start from, instead of random ones."""
-        preset = network_preset(config.network).levels
         self.level, self.config, self.data = level, config, data
         self.device = torch.device(device)
         # Layers draw from the global generator, on the default device.
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.manual_seed(config.seed * 1000 + level)
-            networks = LevelNetworks(preset[level - 1], config.channels)
+            networks = LevelNetworks(config.networks[level - 1], config.channels)
         if start is not None:
             networks.load_state_dict(start)
         self.networks = networks.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -289,6 +272,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         except (TypeError, ValueError, LookupError) as error:
             raise MRCascadeError(f"{path}: made by another version; train anew") from error
         state["config"], state["stages"] = older
+    # Versions that did not know the setting had conditions without data.
+    state["config"] = json.dumps({"data_condition": False, **json.loads(state["config"])})
     return state
 
 
@@ -300,30 +285,45 @@ def validate(
 
     One figure per noise level ("s0.05", ...), and for conditional levels the regression branch's
     ("mean"), with exact conditions; "mean_degraded" at the middle of the condition error's range.
+    Data tell nothing of these bands; where conditions hold data, "mean_one_axis" is that of 4x
+    along one axis and "mean_noisy" that of the band with noise of 1 %.
     """
     assert data.validation is not None
     device = next(networks.parameters()).device
     networks.eval()
     raw = data.validation.raw(VALIDATION_PATCHES, np.random.default_rng(0))
 
-    def pair(t: float) -> tuple[Tensor, Tensor | None, torch.Generator]:
+    kinds = data.measurements
+    own_kernel = None if kinds is None else kinds.own_kernel(len(raw))
+
+    def pair(
+        t: float, measured: Measured | None = own_kernel
+    ) -> tuple[Tensor, Tensor | None, torch.Generator]:
         generator = torch.Generator().manual_seed(0)
-        batch = data.batch(raw, torch.full((len(raw),), t, device="cpu"), config, generator)
+        error = torch.full((len(raw),), t, device="cpu")
+        batch = data.batch(raw, error, config, generator, measured)
         condition = None if batch.condition is None else batch.condition.to(device)
         return batch.band.to(device), condition, generator
 
     band, condition, generator = pair(0.0)
     noise = torch.randn(band.shape, generator=generator, device="cpu").to(device)
     mean = networks.conditional_mean(condition)
-    estimates = {} if mean is None else {"mean": mean}
+    estimates: dict[str, Tensor | None] = {} if mean is None else {"mean": mean}
     for s in VALIDATION_SIGMAS if networks.unet is not None else ():
         sigma = band.new_full((len(band),), s)
         estimates[f"s{s:g}"] = networks(band + s * noise, sigma, condition, mean)
     if networks.mean is not None:
         _, degraded, _ = pair(largest_condition_error(level, config) / 2)
-        estimates["mean_degraded"] = networks.mean(degraded)
+        estimates["mean_degraded"] = networks.conditional_mean(degraded)
+        if kinds is not None:
+            _, one_axis, _ = pair(0.0, kinds.one_axis(len(raw)))
+            _, noisy, _ = pair(0.0, kinds.noisy(len(raw)))
+            estimates["mean_one_axis"] = networks.conditional_mean(one_axis)
+            estimates["mean_noisy"] = networks.conditional_mean(noisy)
     energy = band.square().mean()
-    return {k: float((v - band).square().mean() / energy) for k, v in estimates.items()}
+    return {
+        k: float((v - band).square().mean() / energy) for k, v in estimates.items() if v is not None
+    }
 
 
 def train_level(

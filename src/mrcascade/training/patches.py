@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,7 +46,8 @@ class BandSlice:
 
 @dataclass(frozen=True)
 class Batch:
-    """Standardised training pair: band (N, C, H, W) and condition (N, C + 1, H, W) or None."""
+    """Standardised training pair: band (N, C, H, W) and condition (N, C + 1, H, W), with what
+    data know of the band more, or None."""
 
     band: Tensor
     condition: Tensor | None
@@ -250,6 +252,7 @@ def make_batch(
     coarser: LevelStatistics | None,
     config: TrainConfig,
     generator: torch.Generator,
+    known: Callable[[Tensor], Tensor] | None = None,
 ) -> Batch:
     """Standardise patches and degrade their conditions by the error levels ``error`` (N,).
 
@@ -261,6 +264,8 @@ def make_batch(
     of the band's energy that is missing, and ``t`` is told to the networks.
 
     ``coarser`` holds the next coarser level's statistics, None for the unconditional level.
+    ``known`` makes what the condition says of the data from what the image has beyond the coarser
+    one (N, C, h, w); None for a condition without.
     """
     patches = torch.from_numpy(np.ascontiguousarray(raw))
     band = (patches[:, 0] - own.mean) / own.std
@@ -274,5 +279,6 @@ def make_batch(
     deviation = coarser.std * t / (1 - t**2).sqrt()
     noisy = patches[:, 2] - coarser.mean + deviation * noise
     condition = patches[:, 1] + coarser.mean + (1 - t**2) * noisy
+    data = None if known is None else known(patches.sum(1) - condition)
     condition = (condition - own.condition_mean) / own.condition_std
-    return Batch(band, condition_channels(condition, error))
+    return Batch(band, condition_channels(condition, error, data))

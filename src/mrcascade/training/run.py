@@ -16,7 +16,6 @@ from mrcascade.denoiser import LevelNetworks
 from mrcascade.devices import hardware
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import output_folders, remove_leftovers
-from mrcascade.networks import network_preset
 from mrcascade.outputs import only_writer, refuse_inputs
 from mrcascade.prior import CascadePrior, read_prior, write_prior
 from mrcascade.prior_format import PRIOR_FILE, prior_folder, read_document
@@ -26,7 +25,6 @@ from mrcascade.training.config import TrainConfig
 from mrcascade.training.files import PRIOR_FOLDER, begin_run, check_run
 from mrcascade.training.forecast import forecast
 from mrcascade.training.level import (
-    LevelData,
     LevelTrainer,
     checkpoint_file,
     largest_condition_error,
@@ -34,12 +32,15 @@ from mrcascade.training.level import (
     train_level,
     validate,
 )
+from mrcascade.training.level_data import LevelData
 from mrcascade.training.log import best_profile, log_file, profile_key, read_log
+from mrcascade.training.measurements import Measurements
 from mrcascade.training.patches import (
     ChangedSlices,
     PatchSource,
     band_slices,
     coarser_copies,
+    level_patch,
     reduced,
 )
 from mrcascade.training.plot import plot_losses
@@ -86,7 +87,11 @@ class CascadeData:
         train = self.source(self.shown, level, changing=True)
         coarser = self.statistics(level + 1) if level < self.config.levels else None
         validation = self.source(self.validation, level) if self.validation else None
-        return LevelData(train, validation, self.statistics(level, train), coarser)
+        measurements = None
+        if self.config.networks[level - 1].data:
+            measurements = Measurements(level, level_patch(level, self.config), self.config)
+        own = self.statistics(level, train)
+        return LevelData(train, validation, own, coarser, measurements)
 
     def spectrum(self) -> list[float]:
         """Radial power spectral density of the training slices (of complex ones, the mean of that
@@ -188,10 +193,11 @@ def _start(config: TrainConfig) -> tuple[CascadePrior, list[dict[str, Tensor]]]:
     """The prior to start from, which must be of the kind that ``config`` trains."""
     found, weights = read_prior(config.start)
     shapes = tuple(level.spec.networks for level in found.levels)
-    if shapes != network_preset(config.network).levels or found.channels != config.channels:
+    if shapes != config.networks or found.channels != config.channels:
+        without = "" if config.data_condition else ", conditioned without data,"
         raise MRCascadeError(
             f"{config.start}: not made of {config.network!r} networks for {config.channels}"
-            " channel(s), so the training cannot start from it"
+            f" channel(s){without} so the training cannot start from it"
         )
     if found.kernel != config.kernel:
         raise MRCascadeError(
@@ -293,7 +299,7 @@ def _trained_level(
         weights = {**state["networks"], **rebuild_profile(output, level, ema_std)}
         figures = _validated(weights, level, saved, cascade, device)
     spec = LevelSpec(
-        networks=network_preset(config.network).levels[level - 1],
+        networks=saved.networks[level - 1],
         statistics=LevelStatistics(**json.loads(state["statistics"])[0]),
         condition_error=largest_condition_error(level, saved) if level < saved.levels else 0.0,
         training={
@@ -314,7 +320,7 @@ def _saved_config(checkpoint: Path, state: dict[str, Any], config: TrainConfig) 
         saved = TrainConfig.from_json(state["config"])
     except (TypeError, ValueError) as error:
         raise MRCascadeError(f"{checkpoint}: made by another version; train anew") from error
-    for key in ("network", "kernel", "channels", "reduction"):
+    for key in ("network", "kernel", "channels", "reduction", "data_condition"):
         if getattr(saved, key) != getattr(config, key):
             raise MRCascadeError(
                 f"{checkpoint}: made with {key} {getattr(saved, key)!r}, but this run has"
@@ -328,7 +334,7 @@ def _validated(
 ) -> dict[str, float] | None:
     if not cascade.validation:
         return None
-    networks = LevelNetworks(network_preset(config.network).levels[level - 1], config.channels)
+    networks = LevelNetworks(config.networks[level - 1], config.channels)
     networks.load_state_dict(weights)
     figures = validate(networks.to(device), cascade.level(level), level, config)
     return {k: round(v, 5) for k, v in figures.items()}

@@ -1,0 +1,186 @@
+"""Random measurements of training patches: what data say of a band besides the coarser image.
+
+A patch is measured as if it were a whole image, axis by axis, so that a measurement of N patches
+is a few small matrix products. The matrices of every axis are decomposed once per run.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrcascade.denoiser import known_channels
+from mrcascade.operators import KERNELS, down_matrix, up_matrix
+from mrcascade.operators.band import NOTHING, BandAxis, band_shares, noise_share
+from mrcascade.operators.kernels import Matrix
+from mrcascade.operators.profile import profile_matrix
+from mrcascade.operators.separable import spectral_gain
+from mrcascade.training.config import TrainConfig
+
+# Factors per axis of the full-resolution grid, and how often each is drawn: most scans have a
+# whole one. Slices whose profile is a box are those of kernel "area".
+FACTORS = {1.5: 1.0, 1.75: 1.0, 2: 4.0, 2.5: 1.0, 3: 2.0, 3.5: 1.0, 4: 4.0, 5: 1.0, 6: 1.0}
+OWN_WEIGHT = 3.0  # of the prior's kernel
+PROFILE_WEIGHT = 3.0  # of Gaussian slice profiles; of each other kernel 1
+LOWEST_NOISE = 1 / 50  # of the largest
+VALIDATED_NOISE = 0.01  # of the robust maximum
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How each of N patches is measured: axes by their number in ``Measurements.axes``, (N,), and
+    the noise's standard deviation (N,) in units of the robust maximum."""
+
+    rows: Tensor
+    cols: Tensor
+    sigma: Tensor
+
+
+class Measurements:
+    """The measurements that patches of one level are shown with.
+
+    Level i sees the measurement ``A up...up`` of its own grid, as a sampler's level does.
+    ``axes[0]`` is the full-resolution grid itself and ``axes[1]`` the level's own one; then come
+    those of the prior's own kernel that tell nothing of the band, and then all others.
+    """
+
+    def __init__(self, level: int, side: int, config: TrainConfig) -> None:
+        """``side``: of the patches, in pixels of the level's grid."""
+        self.config, self.level = config, level
+        low = up_matrix(config.kernel, side, -(-side // config.step)) @ down_matrix(
+            config.kernel, side, -(-side // config.step)
+        )
+        full = side * config.step ** (level - 1)
+        lift = up_matrix(config.kernel, full, side)
+        largest = round(math.log(max(config.factors), config.step))
+        steps = range(1, max(1, largest - (level - 1)) + 1)
+        own = [down_matrix(config.kernel, side, side // config.step**k) for k in steps]
+        foreign = [(m @ lift, w) for m, w in _foreign(full, config.kernel)]
+        matrices = [lift, np.eye(side), *own, *(m for m, _ in foreign)]
+        self.axes = [_decomposed(matrix, low) for matrix in matrices]
+        self._own = 2, 2 + len(own)
+        self._weights = torch.tensor([w for _, w in foreign], device="cpu")
+        # Where 4x along one axis by the prior's kernel stands, for validation.
+        self._four = self._own[1] + list(FACTORS).index(4)
+        stacked = zip(*(_padded(axis, low) for axis in self.axes), strict=True)
+        s, v, shares, low_v = (torch.tensor(np.stack(a), device="cpu") for a in stacked)
+        self._s, self._v, self._low_v = s.float(), v.float(), low_v.float()
+        self._low = shares  # in float64, so that nothing known is told from little
+
+    def draw(self, count: int, generator: torch.Generator) -> Measured:
+        """Random measurements by the shares of the configuration."""
+        config = self.config
+
+        def uniform() -> Tensor:
+            return torch.rand(count, generator=generator, device="cpu")
+
+        def noise() -> Tensor:
+            return config.largest_measurement_noise * LOWEST_NOISE ** uniform()
+
+        pairs = torch.multinomial(
+            self._weights, 2 * count, replacement=True, generator=generator
+        ).view(2, count)
+        rows, cols = self._own[1] + pairs
+        rows = rows.where(uniform() < 0.5, cols)
+        sigma = noise() * (uniform() < config.measurement_noise_share)
+        kind, turned = uniform(), uniform() < 0.5
+        up_to_noise = config.own_kernel_share + config.noise_only_share
+        one = kind < up_to_noise + config.one_axis_share
+        rows, cols = rows.masked_fill(one & turned, 0), cols.masked_fill(one & ~turned, 0)
+        if self.level > 1:  # only noise is nothing to restore at level 1
+            grid = kind < up_to_noise
+            rows, cols = rows.masked_fill(grid, 1), cols.masked_fill(grid, 1)
+            sigma = noise().where(grid, sigma)
+        own = kind < config.own_kernel_share
+        steps = torch.randint(*self._own, (count,), generator=generator, device="cpu")
+        rows, cols = steps.where(own, rows), steps.where(own, cols)
+        return Measured(rows, cols, sigma.masked_fill(own, 0.0))
+
+    def own_kernel(self, count: int) -> Measured:
+        """2x (at coarser levels 4x and more) by the prior's own kernel, without noise."""
+        return self._same(count, self._own[0], self._own[0], 0.0)
+
+    def one_axis(self, count: int) -> Measured:
+        """4x along one axis by the prior's own kernel, rows and columns in turn, without noise."""
+        turned = torch.arange(count, device="cpu") % 2 == 0
+        both = self._same(count, self._four, self._four, 0.0)
+        rows, cols = both.rows.masked_fill(turned, 0), both.cols.masked_fill(~turned, 0)
+        return Measured(rows, cols, both.sigma)
+
+    def noisy(self, count: int) -> Measured:
+        """The level's own grid with noise of ``VALIDATED_NOISE``."""
+        return self._same(count, 1, 1, VALIDATED_NOISE)
+
+    def _same(self, count: int, rows: int, cols: int, sigma: float) -> Measured:
+        return Measured(
+            torch.full((count,), rows, device="cpu"),
+            torch.full((count,), cols, device="cpu"),
+            torch.full((count,), sigma, device="cpu"),
+        )
+
+    def channels(
+        self, rest: Tensor, measured: Measured, std: float, generator: torch.Generator
+    ) -> Tensor:
+        """What the condition says of the data, (N, C + KNOWLEDGE, h, w), see `known_channels`.
+
+        Args:
+            rest: (N, C, h, w) what the image has beyond the coarser one that the condition holds.
+            std: standard deviation of the band, in the units of ``rest``.
+        """
+        rows, cols = measured.rows, measured.cols
+        s = self._s[rows][:, :, None] * self._s[cols][:, None, :]
+        gain = spectral_gain(s, ((measured.sigma / std) ** 2)[:, None, None])
+        noise = torch.randn(rest.shape, generator=generator, device="cpu")
+        v_rows, v_cols = self._v[rows][:, None], self._v[cols][:, None]
+        seen = s[:, None] * (v_rows.mT @ rest @ v_cols)
+        seen = gain[:, None] * (seen + measured.sigma[:, None, None, None] * noise)
+        low_rows, low_cols = self._low_v[rows][:, None], self._low_v[cols][:, None]
+        band = v_rows @ seen @ v_cols.mT - low_rows @ seen @ low_cols.mT
+        one = self.axes[0]
+        shares = band_shares(
+            (gain * s).double(),
+            self._low[rows],
+            self._low[cols],
+            (one.size, one.size),
+            (one.low_size, one.low_size),
+        )
+        level = noise_share(measured.sigma, std)
+        numbers = torch.cat([shares.float(), level[:, None]], 1)
+        known = (shares.abs().amax(1) > NOTHING)[:, None]
+        return known_channels(
+            band * (known[:, :, None, None] / std), numbers.masked_fill(~known, 0.0)
+        )
+
+
+def _foreign(full: int, kernel: str) -> list[tuple[Matrix, float]]:
+    """Matrices of one axis of ``full`` samples and their weights: those of ``kernel`` first, in the
+    order of ``FACTORS``."""
+    found = []
+    for name in (kernel, *(k for k in KERNELS if k != kernel), "profile"):
+        weight = {kernel: OWN_WEIGHT, "profile": PROFILE_WEIGHT}.get(name, 1.0)
+        for factor, often in FACTORS.items():
+            samples = max(1, round(full / factor))
+            matrix = (
+                profile_matrix(full, samples)
+                if name == "profile"
+                else down_matrix(name, full, samples)
+            )
+            found.append((matrix, weight * often))
+    return found
+
+
+def _decomposed(matrix: Matrix, low: Matrix) -> BandAxis:
+    _, s, vt = np.linalg.svd(matrix, full_matrices=False)
+    return BandAxis.of(s, vt.T, low)
+
+
+def _padded(axis: BandAxis, low: Matrix) -> tuple[Matrix, Matrix, Matrix, Matrix]:
+    """s, v, low and P v of an axis, with as many singular values as samples."""
+    missing = axis.size - len(axis.s)
+    s, share = (np.pad(values, (0, missing)) for values in (axis.s, axis.low))
+    v = np.pad(axis.v, ((0, 0), (0, missing)))
+    return s, v, share, low @ v
