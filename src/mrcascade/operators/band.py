@@ -14,6 +14,7 @@ band: ``(1 - P_rows) (x) P_cols``, ``P_rows (x) (1 - P_cols)``, ``(1 - P_rows) (
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from mrcascade.operators.kernels import Matrix
 
 #: Shares below this are rounding errors: nothing of the band is known.
 NOTHING = 1e-6
+
+Noise = TypeVar("Noise", float, Tensor)
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def whole_share(
     return (weight.sum((-2, -1)) - coarse) / dimension
 
 
-def noise_share[T: (float, Tensor)](sigma: T, std: float) -> T:
+def noise_share(sigma: Noise, std: float) -> Noise:
     """``sigma / sqrt(sigma^2 + std^2)`` in [0, 1): noise of a measured sample of the band, whose
     standard deviation is ``std``, as a share of all that is measured."""
     ratio = sigma / std
