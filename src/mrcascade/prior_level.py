@@ -16,6 +16,7 @@ from mrcascade.denoiser import (
     nothing_known,
 )
 from mrcascade.networks import LevelConfig
+from mrcascade.operators.band import KnownBand
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,6 @@ class LevelSpec:
     sigma_max: float = 80.0
     condition_error: float = 0.0
     training: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class KnownBand:
-    """What data know of a band: their best linear estimate (N, C, H, W), in image units, and the
-    ``numbers`` of `mrcascade.denoiser.known_channels`."""
-
-    band: Tensor
-    numbers: tuple[float, ...]
 
 
 class ConditionedLevel:
@@ -136,10 +128,10 @@ class LevelPrior:
         """
         if (coarse is not None) != self.conditional:
             raise ValueError("a condition is given exactly where the level is conditional")
-        if coarse is None:
-            return ConditionedLevel(self, None)
         if known is not None and not self.informed:
             raise ValueError("data are given to informed levels alone")
+        if coarse is None:
+            return ConditionedLevel(self, None)
         stats = self.spec.statistics
         standard = (coarse - stats.condition_mean) / stats.condition_std
         with torch.no_grad():

@@ -95,6 +95,7 @@ class GaussianLevel:
     std: float
     sigma_max: float = 20.0
     sigma_min: float = 0.002
+    informed = False
 
     def condition(self, coarse: Tensor | None, error: float) -> GaussianConditioned:
         assert (coarse is None) == (self.slope is None)

@@ -29,6 +29,7 @@ class GridGaussian:
     std: float
     sigma_max: float = 20.0
     sigma_min: float = 0.002
+    informed = False
     seen: list[Shape] = field(default_factory=list)
 
     def condition(self, coarse: Tensor | None, error: float) -> "GridGaussian":

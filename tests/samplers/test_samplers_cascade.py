@@ -94,6 +94,7 @@ class Watched:
     def __init__(self, level, conditions=None, inputs=None):  # type: ignore[no-untyped-def]
         self.level, self.std = level, level.std
         self.sigma_max, self.sigma_min = level.sigma_max, level.sigma_min
+        self.informed = False
         self.conditions = [] if conditions is None else conditions
         self.inputs = [] if inputs is None else inputs
 
@@ -114,6 +115,7 @@ class Pixelwise:
     """A level without any sum over a batch, so that no rounding depends on its size."""
 
     std, sigma_max, sigma_min = 0.2, 5.0, 0.01
+    informed = False
 
     def condition(self, c, error):  # type: ignore[no-untyped-def]
         self.offset = 0.1 if c is None else 0.1 * c

@@ -197,6 +197,7 @@ def test_condition_error_is_told_where_the_coarser_band_was_guessed() -> None:
         def __init__(self, level):  # type: ignore[no-untyped-def]
             self.level, self.std = level, level.std
             self.sigma_max, self.sigma_min = level.sigma_max, level.sigma_min
+            self.informed = False
 
         def condition(self, c, error):  # type: ignore[no-untyped-def]
             seen.append((c is None, error))

@@ -221,6 +221,7 @@ class Pixelwise:
     """A denoiser without any sum over a batch, so that no rounding depends on its size."""
 
     std, sigma_max, sigma_min = 0.2, 5.0, 0.01
+    informed = False
 
     def condition(self, c, error):  # type: ignore[no-untyped-def]
         return self

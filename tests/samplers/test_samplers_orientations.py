@@ -30,6 +30,7 @@ class _Level:
     std: float = 1.0
     sigma_max: float = 80.0
     sigma_min: float = 0.01
+    informed = False
     contexts: list[Tensor | None] = field(default_factory=list)
 
     def condition(self, coarse: Tensor | None, error: float) -> "_Conditioned":

@@ -69,6 +69,7 @@ class _Ramp:
     std: float = 1.0
     sigma_max: float = 80.0
     sigma_min: float = 0.01
+    informed = False
     seen: list[Tensor] = field(default_factory=list)
 
     def condition(self, coarse: Tensor | None, error: float) -> "_Conditioned":

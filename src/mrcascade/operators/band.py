@@ -29,6 +29,19 @@ Noise = TypeVar("Noise", float, Tensor)
 
 
 @dataclass(frozen=True)
+class KnownBand:
+    """What data know of a band.
+
+    Attributes:
+        band: (N, C, H, W) its best linear estimate, in image units.
+        numbers: its ``band_shares``, then its ``noise_share``.
+    """
+
+    band: Tensor
+    numbers: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class BandAxis:
     """One axis of a measurement, seen from a band.
 
@@ -47,8 +60,10 @@ class BandAxis:
     low_size: float
 
     @classmethod
-    def of(cls, s: Matrix, v: Matrix, p: Matrix) -> BandAxis:
-        """From the singular values and vectors of a matrix, and P (n, n)."""
+    def of(cls, s: Matrix, v: Matrix, p: Matrix | None) -> BandAxis:
+        """From the singular values and vectors of a matrix, and P (n, n), None for zero."""
+        if p is None:
+            return cls(s, v, np.zeros(len(s)), len(v), 0.0)
         low = np.einsum("ia,ia->a", v, p @ v)
         return cls(s, v, low, len(p), float(np.trace(p)))
 

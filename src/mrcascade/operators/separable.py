@@ -47,7 +47,7 @@ class SeparableOperator(LinearOperator):
             (self.rows.shape[0], self.cols.shape[0]),
             name,
         )
-        self._exact_svds: tuple[_SVD, _SVD] | None = None
+        self._exact_svds: tuple[SVD, SVD] | None = None
         self._matrices: dict[_Key, tuple[Tensor | None, Tensor | None]] = {}
         self._svds: dict[_Key, _Spectral] = {}
 
@@ -90,10 +90,9 @@ class SeparableOperator(LinearOperator):
         return smallest, float(rows.max() * cols.max())
 
     @property
-    def right_factors(self) -> tuple[tuple[Matrix, Matrix], tuple[Matrix, Matrix]]:
-        """Singular values (r,) and right singular vectors (n, r) of ``rows`` and of ``cols``."""
-        rows, cols = self._decomposed()
-        return (rows.s, rows.v), (cols.s, cols.v)
+    def svds(self) -> "tuple[SVD, SVD]":
+        """Thin factors of ``rows`` and of ``cols``, in float64; not to be changed."""
+        return self._decomposed()
 
     def _apply(self, x: Tensor) -> Tensor:
         return _sandwich(*self._cast_matrices(x), x)
@@ -122,7 +121,7 @@ class SeparableOperator(LinearOperator):
                 self._svds[key] = _spectral(*self._decomposed(), key)
         return self._svds[key]
 
-    def _decomposed(self) -> "tuple[_SVD, _SVD]":
+    def _decomposed(self) -> "tuple[SVD, SVD]":
         if self._exact_svds is None:
             self._exact_svds = _svd(self.rows), _svd(self.cols)
         return self._exact_svds
@@ -150,7 +149,7 @@ def upsampler(kernel: str, out_shape: Shape, in_shape: Shape) -> SeparableOperat
 # ---- matrices and tensors ----
 
 
-class _SVD(NamedTuple):
+class SVD(NamedTuple):
     """Thin factors of one matrix: u (m, r), s (r,), v (n, r)."""
 
     u: Matrix
@@ -190,17 +189,17 @@ def _is_identity(matrix: Matrix) -> bool:
     return matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.eye(len(matrix)))
 
 
-def _svd(matrix: Matrix) -> _SVD:
+def _svd(matrix: Matrix) -> SVD:
     if _is_identity(matrix):
-        return _SVD(matrix, np.ones(len(matrix)), matrix)
+        return SVD(matrix, np.ones(len(matrix)), matrix)
     if (factors := _of_orthogonal_rows(matrix)) is not None:
         return factors
     u, s, vt = np.linalg.svd(matrix, full_matrices=False)
     s[s <= max(matrix.shape) * np.finfo(np.float64).eps * s[0]] = 0.0  # zero but for rounding
-    return _SVD(u, s, vt.T)
+    return SVD(u, s, vt.T)
 
 
-def _of_orthogonal_rows(matrix: Matrix) -> _SVD | None:
+def _of_orthogonal_rows(matrix: Matrix) -> SVD | None:
     """Where the rows are orthogonal and of one length, as those of the Fourier kernel are, they
     are the right factor but for that length; long sides take minutes otherwise."""
     if matrix.shape[0] > matrix.shape[1]:
@@ -211,10 +210,10 @@ def _of_orthogonal_rows(matrix: Matrix) -> _SVD | None:
     away -= length**2 * identity
     if not length or np.abs(away, out=away).max() > _ROUNDING * length**2:
         return None
-    return _SVD(identity, np.full(len(matrix), length), matrix.T / length)
+    return SVD(identity, np.full(len(matrix), length), matrix.T / length)
 
 
-def _spectral(rows: _SVD, cols: _SVD, key: _Key) -> _Spectral:
+def _spectral(rows: SVD, cols: SVD, key: _Key) -> _Spectral:
     return _Spectral(
         u_rows_t=_cast(rows.u.T, key),
         u_cols_t=_cast(cols.u.T, key),

@@ -7,7 +7,14 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.samplers.diffpir import Callback, diffpir
 from mrcascade.samplers.dps import dps
 from mrcascade.samplers.inputs import check_levels, check_sampler, check_seeds, check_shape
-from mrcascade.samplers.level import CascadeResult, ChainDenoiser, LevelPrior, LevelProblem, Prior
+from mrcascade.samplers.level import (
+    CascadeResult,
+    ChainDenoiser,
+    LevelPrior,
+    LevelProblem,
+    Prior,
+    condition_error,
+)
 from mrcascade.samplers.noise import NoiseSource
 from mrcascade.samplers.plan import CascadePlan, LevelTask
 from mrcascade.samplers.schedule import karras_sigmas
@@ -55,16 +62,19 @@ def cascade_sample(
             continue
         problem = LevelProblem.at(plan, task, y, image)
         level = prior.levels[task.level - 1]
-        error = plan.condition_error(task.level)
+        error = condition_error(prior, plan, task.level)
         orientations = plan.settings.orientations_at(task.level)
-        denoise = ChainDenoiser(level, problem.context, error, orientations)
+        # Other chains meet the data in steps of their own, which would count them twice.
+        informed = plan.settings.sampler == "diffpir" and not problem.observed
+        known = problem.known(level) if informed else None
+        denoise = ChainDenoiser(level, problem.context, error, orientations, known)
         last = _last_sigma(level, plan.settings, task)
         from_data = plan.settings.start_at_data and problem.observed
         if from_data and task.data.sigma > last:
             image = _diffuse_back(problem, denoise, last, noise, callback)
         else:
             sigmas = level_sigmas(level, plan.settings, task)
-            image = _sample_level(problem, denoise, sigmas, noise, callback)
+            image = _sample_level(problem, denoise, sigmas, noise, callback, known is not None)
         evaluations[task.level] = denoise.calls
     assert image is not None  # a pyramid has at least one level
     return CascadeResult(image, evaluations, plan.steps_nominal)
@@ -76,6 +86,7 @@ def _sample_level(
     sigmas: tuple[float, ...],
     noise: NoiseSource,
     callback: Callback | None,
+    informed: bool,
 ) -> Tensor:
     settings, y = problem.plan.settings, problem.target
     shape = (*y.shape[:2], *problem.task.data.operator.in_shape)
@@ -103,7 +114,7 @@ def _sample_level(
             denoise,
             start,
             sigmas,
-            problem.data_step(settings),
+            problem.known_step() if informed else problem.data_step(settings),
             zeta=settings.zeta,
             noise=noise,
             callback=callback,

@@ -1,12 +1,15 @@
 """One level of a cascade with its coarser image fixed, shared by samples and means."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
+from mrcascade.operators.band import KnownBand
 from mrcascade.samplers.diffpir import DataStep, proximal_step
+from mrcascade.samplers.known import turned
 from mrcascade.samplers.orientations import ORIENTATIONS, Orientation
 from mrcascade.samplers.plan import CascadePlan, LevelTask
 from mrcascade.settings import SamplerSettings
@@ -37,10 +40,17 @@ class LevelPrior(Protocol):
     def sigma_min(self) -> float:
         """Smallest noise level that the denoiser knows."""
 
-    def condition(self, coarse: Tensor | None, error: float, /) -> ConditionedLevel:
+    @property
+    def informed(self) -> bool:
+        """Whether the condition takes what data know of the band."""
+
+    def condition(
+        self, coarse: Tensor | None, error: float, known: KnownBand | None = None, /
+    ) -> ConditionedLevel:
         """Fix up(coarser image), (N, C, H, W), or None at the coarsest level.
 
         ``error`` is the share of the next coarser band, in [0, 1), that the image lacks.
+        ``known`` is given to informed levels alone, where something is known.
         """
 
 
@@ -53,24 +63,48 @@ class Prior(Protocol):
 
 
 def condition_turned(
-    level: LevelPrior, context: Tensor | None, error: float, turn: Orientation
+    level: LevelPrior,
+    context: Tensor | None,
+    error: float,
+    turn: Orientation,
+    known: KnownBand | None = None,
 ) -> ConditionedLevel:
     """Fix the condition of a level that sees the image in another orientation."""
-    return level.condition(None if context is None else turn.apply(context), error)
+    context = None if context is None else turn.apply(context)
+    if known is None:
+        return level.condition(context, error)
+    return level.condition(context, error, turned(known, turn))
+
+
+def condition_error(prior: Prior, plan: CascadePlan, level: int) -> float:
+    """The error that a level's condition is told: the settings' ``condition_error`` for a coarser
+    band of which data know nothing, less for the part that they know. A level without data in its
+    condition is told what ``CascadePlan.condition_error`` says."""
+    if level == plan.pyramid.levels or not prior.levels[level - 1].informed:
+        return plan.condition_error(level)
+    share = plan.tasks[level].view.share(prior.levels[level].std)
+    if share is None:
+        return plan.condition_error(level)
+    return plan.settings.condition_error * math.sqrt(1 - share)
 
 
 class ChainDenoiser:
     """The denoiser of one chain: a level with its condition fixed, which sees the image in the
     first ``orientations`` of ``ORIENTATIONS`` in turn. ``calls`` counts its evaluations.
 
-    Arguments but the last as ``LevelPrior.condition``.
+    Arguments but ``orientations`` as ``LevelPrior.condition``.
     """
 
     def __init__(
-        self, level: LevelPrior, context: Tensor | None, error: float, orientations: int
+        self,
+        level: LevelPrior,
+        context: Tensor | None,
+        error: float,
+        orientations: int,
+        known: KnownBand | None = None,
     ) -> None:
         self._turns = ORIENTATIONS[:orientations]
-        self._conditioned = [condition_turned(level, context, error, t) for t in self._turns]
+        self._conditioned = [condition_turned(level, context, error, t, known) for t in self._turns]
         self.calls = 0
 
     def mean(self) -> Tensor:
@@ -128,6 +162,13 @@ class LevelProblem:
         """Whether the target is the image itself, with white noise where the data are noisy."""
         return self.plan.grid is not None and self.task.level >= self.plan.grid
 
+    def known(self, level: LevelPrior) -> KnownBand | None:
+        """What the data know of the band; None where that is nothing, and for a level whose
+        condition does not take it."""
+        if not level.informed or self.context is None:
+            return None
+        return self.task.view.band(self.context, self.target, level.std)
+
     def image(self, band: Tensor) -> Tensor:
         """u = x_(i) + c."""
         return band if self.context is None else band + self.context
@@ -158,6 +199,20 @@ class LevelProblem:
             return self.constrain(self.band(proximal(self.image(band), sigma)))
 
         return step
+
+    def known_step(self) -> DataStep:
+        """The data step for a denoiser that has the data in its condition: nothing is left to do
+        but to meet exact data."""
+        exact = self.task.view.sigma == 0 and self.plan.settings.project
+
+        def step(band: Tensor, sigma: float) -> Tensor:
+            return self.constrain(self.projected(band) if exact else band)
+
+        return step
+
+    def projected(self, band: Tensor) -> Tensor:
+        """The closest band whose image meets the target."""
+        return self.band(self.task.data.operator.project(self.image(band), self.target))
 
     def finish(self, band: Tensor) -> Tensor:
         """The image rebuilt at this level: constrained, then projected onto exact data (unless

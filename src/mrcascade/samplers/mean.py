@@ -5,6 +5,7 @@ conditional mean, the estimate of the best PSNR.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mrcascade.operators import SeparableOperator, downsampler, upsampler
+from mrcascade.operators.band import KnownBand
 from mrcascade.pyramid import LaplacianPyramid
 from mrcascade.samplers.comparison import noise_gain
 from mrcascade.samplers.diffpir import Callback, Progress
@@ -22,6 +24,7 @@ from mrcascade.samplers.level import (
     LevelPrior,
     LevelProblem,
     Prior,
+    condition_error,
     condition_turned,
 )
 from mrcascade.samplers.noise import NoiseSource
@@ -46,6 +49,8 @@ def cascade_mean(
       at the noise level that it has (``band_gain``).
     * Finer than y, same kernel: the conditional mean, which y informs through its condition.
     * Any other operator: the conditional mean, then a data step with tau = sigma_i^2 / std_i^2.
+    * Where an informed prior's condition holds what the data know of the band, on any grid: the
+      conditional mean, which is then that given the data too; exact data are met.
     * The coarsest level, where it is finer than y or the operator is of another kind: the
       minimum-norm image of y, brought to its grid, denoised once if y is noisy.
 
@@ -67,7 +72,8 @@ def cascade_mean(
             continue
         level = prior.levels[task.level - 1]
         problem = LevelProblem.at(plan, task, y, image)
-        averaged = _Averaged(problem, level, callback)
+        error = condition_error(prior, plan, task.level)
+        averaged = _Averaged(problem, level, error, callback)
         image = problem.finish(_estimate(problem, level, y, averaged))
         evaluations[task.level] = averaged.evaluations
     assert image is not None  # a pyramid has at least one level
@@ -95,21 +101,27 @@ def band_gain(pyramid: LaplacianPyramid, level: int) -> float:
 class _Averaged:
     """Estimates of one level, averaged over the orientations that the settings ask for."""
 
-    def __init__(self, problem: LevelProblem, level: LevelPrior, callback: Callback | None) -> None:
-        self._problem, self._level, self._callback = problem, level, callback
+    def __init__(
+        self, problem: LevelProblem, level: LevelPrior, error: float, callback: Callback | None
+    ) -> None:
+        self._problem, self._level, self._error = problem, level, error
+        self._callback = callback
+        self.known = problem.known(level)
         self.evaluations = 0
 
     def conditional_mean(self) -> Tensor:
-        """E[band | coarser image]; zero, the mean of a band, outside the body's window."""
-        context = self._problem.context
+        """E[band | coarser image, data]; outside the body's window the linear estimate from the
+        data, which is zero, the mean of a band, where they know nothing."""
+        context, known = self._problem.context, self.known
         assert context is not None  # only levels with a coarser one have a conditional mean
         shared = by_window(context)
 
         def estimate(turn: Orientation) -> Tensor:
-            band = torch.zeros_like(context)
+            band = torch.zeros_like(context) if known is None else known.band.clone()
             for (top, bottom, left, right), images in shared.items():
                 inside = (images, slice(None), slice(top, bottom), slice(left, right))
-                band[inside] = turn.undo(self._conditioned(context[inside], turn).mean())
+                here = None if known is None else replace(known, band=known.band[inside])
+                band[inside] = turn.undo(self._conditioned(context[inside], turn, here).mean())
             return band
 
         return self._over_orientations(estimate, self._level.sigma_max)
@@ -123,9 +135,10 @@ class _Averaged:
 
         return self._over_orientations(estimate, sigma)
 
-    def _conditioned(self, context: Tensor | None, turn: Orientation) -> ConditionedLevel:
-        error = self._problem.plan.condition_error(self._problem.task.level)
-        return condition_turned(self._level, context, error, turn)
+    def _conditioned(
+        self, context: Tensor | None, turn: Orientation, known: KnownBand | None = None
+    ) -> ConditionedLevel:
+        return condition_turned(self._level, context, self._error, turn, known)
 
     def _over_orientations(self, estimate: Callable[[Orientation], Tensor], sigma: float) -> Tensor:
         task = self._problem.task
@@ -148,6 +161,9 @@ def _estimate(problem: LevelProblem, level: LevelPrior, y: Tensor, averaged: _Av
         seen = (problem.target, task.data.sigma) if problem.observed else _first_look(plan, y)
         image, sigma = seen
         return averaged.denoised(image, sigma) if sigma > 0 else image
+    if averaged.known is not None:
+        band = averaged.conditional_mean()
+        return problem.known_step()(band, 0.0)
     if problem.observed:
         sigma = task.data.sigma * band_gain(plan.pyramid, task.level)
         noisy = problem.target - _low_part(plan.pyramid, problem.target, task.level)

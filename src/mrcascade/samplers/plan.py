@@ -1,13 +1,13 @@
 """Which levels of a cascade take part, what each compares with, and how many steps it gets."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.operators import LinearOperator, downsampler, upsampler
+from mrcascade.operators import LinearOperator, SeparableOperator, downsampler, upsampler
 from mrcascade.pyramid import LaplacianPyramid
 from mrcascade.samplers.comparison import (
     SAME_MATRIX,
@@ -17,6 +17,7 @@ from mrcascade.samplers.comparison import (
     measurement_level,
     same_kernel,
 )
+from mrcascade.samplers.known import BandView
 from mrcascade.samplers.schedule import split_steps
 from mrcascade.settings import SamplerSettings
 
@@ -28,12 +29,14 @@ class LevelTask:
     Attributes:
         level: i; 1 is the finest.
         data: what the level compares its image with.
+        view: what the data know of the level's band.
         steps: nominal steps, 0 for a level that takes no part.
         sampled: whether a chain runs. Otherwise ``data`` fixes the image exactly.
     """
 
     level: int
     data: Comparison
+    view: BandView = field(compare=False)
     steps: int
     sampled: bool
 
@@ -124,9 +127,18 @@ def plan_cascade(
     # A mean has one evaluation per level whatever the shares of a chain's steps.
     shares = None if settings.steps is None else {i: settings.step_share_at(i) for i in sharing}
     steps = split_steps(total, sharing, sampled, shares)
+    foreign = None
+    if grid is None and isinstance(operator, SeparableOperator):
+        foreign = operator, sigma_y, missing
     return CascadePlan(
         tasks=tuple(
-            LevelTask(level, data, steps.get(level, 0), level in sampled)
+            LevelTask(
+                level,
+                data,
+                BandView(pyramid, level, data, foreign),
+                steps.get(level, 0),
+                level in sampled,
+            )
             for level, data in enumerate(
                 _comparisons(pyramid, operator, sigma_y, grid, settings, missing), start=1
             )

@@ -1,0 +1,243 @@
+"""What conditions tell of data while a cascade trains, against dense matrices."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from training_data import TINY, cache, quick
+
+from mrcascade.denoiser import KNOWLEDGE
+from mrcascade.errors import MRCascadeError
+from mrcascade.operators import SeparableOperator, down_matrix, up_matrix
+from mrcascade.prior import CascadePrior
+from mrcascade.prior_format import read_document
+from mrcascade.samplers import SamplerSettings, plan_cascade
+from mrcascade.training.config import TrainConfig
+from mrcascade.training.level import LevelTrainer, checkpoint_file, validate
+from mrcascade.training.measurements import FACTORS, Measured, Measurements
+from mrcascade.training.run import CascadeData, train_cascade
+from mrcascade.training.slices import load_volumes
+
+SIDE, STD = 16, 0.04
+CONFIG = TrainConfig(patch=SIDE, coarse_patch=SIDE)
+
+
+def random(count: int, generator: torch.Generator, side: int = SIDE) -> torch.Tensor:
+    return STD * torch.randn((count, 1, side, side), generator=generator)
+
+
+def chosen(rows: list[int], cols: list[int], sigma: float) -> Measured:
+    return Measured(torch.tensor(rows), torch.tensor(cols), torch.full((len(rows),), sigma))
+
+
+@pytest.mark.parametrize("level", [1, 2])
+@pytest.mark.parametrize("kernel", ["fourier", "area"])
+def test_channels_are_those_of_dense_matrices(kernel: str, level: int) -> None:
+    measurements = Measurements(level, SIDE, replace(CONFIG, kernel=kernel))
+    generator = torch.Generator().manual_seed(0)
+    pairs = torch.randint(len(measurements.axes), (2, 20), generator=generator).tolist()
+    rest = random(20, generator)
+    found = measurements.channels(rest, chosen(*pairs, 0.0), STD, generator).double().numpy()
+    low = up_matrix(kernel, SIDE, SIDE // 2) @ down_matrix(kernel, SIDE, SIDE // 2)
+    one = np.eye(SIDE)
+    for channels, image, row, col in zip(found, rest.double().numpy(), *pairs, strict=True):
+        known = [a.v[:, a.s > 1e-9] for a in (measurements.axes[row], measurements.axes[col])]
+        k_rows, k_cols = (v @ v.T for v in known)
+        estimate = k_rows @ image[0] @ k_cols
+        expected = (estimate - low @ estimate @ low.T) / STD
+        shares = []
+        for rows, cols in ((one - low, low), (low, one - low), (one - low, one - low)):
+            shares.append(np.trace(k_rows @ rows) * np.trace(k_cols @ cols))
+            shares[-1] /= np.trace(rows) * np.trace(cols)
+        if max(map(abs, shares)) < 1e-6:
+            expected = 0 * expected
+        np.testing.assert_allclose(channels[0], expected, atol=2e-3)
+        np.testing.assert_allclose(channels[1:4].mean((1, 2)), shares, atol=1e-4)
+        assert (channels[1:] == channels[1:, :1, :1]).all()
+        assert not channels[4].any()  # no noise
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_axes_are_those_of_a_sampler(level: int) -> None:
+    """An image as large as a patch, measured at full resolution: the same band and numbers."""
+    measurements = Measurements(level, SIDE, CONFIG)
+    full, generator = SIDE * 2 ** (level - 1), torch.Generator().manual_seed(0)
+    factors = list(FACTORS)
+    for factor in (1.5, 2, 4):
+        # Along the columns, by the prior's kernel, which comes first; after the grids and the
+        # prior's own measurements in plane.
+        own = 2 if level == 1 else 1
+        index = 2 + own + factors.index(factor)
+        for sigma in (0.0, 0.02):
+            rows = down_matrix("fourier", full, round(full / factor))
+            operator = SeparableOperator(rows, np.eye(full), "one axis")
+            settings = SamplerSettings("mean", steps=None)
+            plan = plan_cascade(
+                "fourier", 3, operator, sigma, settings, missing=lambda full, coarse: 0.0
+            )
+            view = plan.tasks[level - 1].view
+            rest = random(1, generator)
+            measured = chosen([index], [0], sigma)
+            found = measurements.channels(rest, measured, STD, generator)
+            numbers = view.numbers(STD)
+            assert numbers is not None
+            np.testing.assert_allclose(found[0, 1:, 0, 0].numpy(), numbers, atol=1e-6)
+            if sigma == 0:
+                y = plan.tasks[level - 1].data.operator(rest)
+                known = view.band(torch.zeros_like(rest), y, STD)
+                assert known is not None
+                torch.testing.assert_close(found[:, :1], known.band / STD, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("level", "factor"), [(1, 2), (1, 4), (2, 4)])
+def test_the_own_kernel_in_plane_tells_nothing(level: int, factor: int) -> None:
+    measurements = Measurements(level, 64, TrainConfig())
+    generator = torch.Generator().manual_seed(0)
+    index = 2 + {2: 0, 4: 1}[factor] - (level - 1)
+    rest = random(3, generator, 64)
+    found = measurements.channels(rest, chosen([index] * 3, [index] * 3, 0.0), STD, generator)
+    assert found.shape == (3, 1 + KNOWLEDGE, 64, 64)
+    assert not found.any()
+    # Its rows are those of the sampler's operator.
+    matrix = down_matrix("fourier", 64, 64 // (factor // 2 ** (level - 1)))
+    v = measurements.axes[index].v
+    np.testing.assert_allclose(v @ v.T, np.linalg.pinv(matrix) @ matrix, atol=1e-9)
+
+
+@pytest.mark.parametrize("kernel", ["fourier", "gaussian"])
+def test_estimates_of_white_bands_are_the_best_linear_ones(kernel: str) -> None:
+    """So the error of an estimate does not correlate with it, whatever the noise."""
+    measurements = Measurements(2, SIDE, replace(CONFIG, kernel=kernel))
+    generator = torch.Generator().manual_seed(0)
+    count = 4000
+    measured = measurements.draw(count, generator)
+    rest = random(count, generator)
+    found = measurements.channels(rest, measured, STD, generator)
+    estimate, knows = found[:, 0], found[:, 1:4].amax(1)[:, 0, 0] > 0
+    low = torch.tensor(up_matrix(kernel, SIDE, SIDE // 2) @ down_matrix(kernel, SIDE, SIDE // 2))
+    band = rest[:, 0].double() / STD
+    band = band - low @ band @ low.T
+    slope = (estimate.double() * band)[knows].mean() / (estimate.double() ** 2)[knows].mean()
+    assert float(slope) == pytest.approx(1, abs=0.01)
+    assert 0.05 < float((estimate**2).mean() / (band**2).mean()) < 0.9
+    assert not estimate[~knows].any()
+
+
+def test_shares_of_draws_are_those_of_the_configuration() -> None:
+    config = replace(CONFIG, own_kernel_share=0.3, noise_only_share=0.2, one_axis_share=0.4)
+    count, generator = 20_000, torch.Generator().manual_seed(0)
+    for level in (1, 2):
+        measurements = Measurements(level, SIDE, config)
+        drawn = measurements.draw(count, generator)
+        first = 2 + (2 if level == 1 else 1)
+        own = (drawn.rows >= 2) & (drawn.rows < first)
+        assert torch.equal(own, (drawn.cols >= 2) & (drawn.cols < first))
+        grid = (drawn.rows == 1) & (drawn.cols == 1)
+        one = (drawn.rows == 0) ^ (drawn.cols == 0)
+        both = (drawn.rows >= first) & (drawn.cols >= first)
+        for kind, share in ((own, 0.3), (grid, 0.2 * (level - 1)), (both, 0.1)):
+            assert float(kind.float().mean()) == pytest.approx(share, abs=0.015)
+        assert bool((own | grid | one | both).all())
+        assert not drawn.sigma[own].any()
+        assert bool((drawn.sigma[grid] > 0).all())
+        assert float(drawn.sigma.max()) <= config.largest_measurement_noise
+        noisy = float((drawn.sigma[one | both] > 0).float().mean())
+        assert noisy == pytest.approx(config.measurement_noise_share, abs=0.02)
+        assert set(drawn.rows[both].tolist()) == set(range(first, len(measurements.axes)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"own_kernel_share": 0.8, "one_axis_share": 0.3}, "add up to at most 1"),
+        ({"noise_only_share": -0.1}, "at least 0"),
+        ({"largest_measurement_noise": 2.0}, "largest_measurement_noise is 2.0"),
+    ],
+)
+def test_shares_that_cannot_be_are_refused(changes: dict[str, float], reason: str) -> None:
+    with pytest.raises(MRCascadeError, match=reason):
+        replace(TINY, **changes)
+
+
+# ---- training ----
+
+
+def test_a_trained_prior_uses_data(tmp_path: Path) -> None:
+    """A few steps; the prior says so, and another condition makes another mean."""
+    with quick():
+        folder = train_cascade(cache(tmp_path / "slices.npz"), tmp_path / "run", TINY)
+    assert folder is not None
+    document = read_document(folder)
+    assert [level["networks"]["data"] for level in document["levels"]] == [True, True, False]
+    settings = document["levels"][0]["training"]["config"]
+    assert settings["data_condition"]
+    assert settings["own_kernel_share"] == TINY.own_kernel_share
+    assert {"mean", "mean_one_axis", "mean_noisy"} <= set(
+        document["levels"][1]["training"]["validation"]
+    )
+    prior = CascadePrior.from_pretrained(folder)
+    assert [level.informed for level in prior.levels] == [True, True, False]
+    operator = SeparableOperator.from_kernel("fourier", (2, 1), (32, 32))
+    plan = plan_cascade(
+        "fourier",
+        3,
+        operator,
+        0.0,
+        SamplerSettings("mean", steps=None),
+        missing=lambda full, coarse: 0.0,
+    )
+    level = prior.levels[0]
+    coarse = torch.rand((1, 1, 32, 32), generator=torch.Generator().manual_seed(0))
+    known = plan.tasks[0].view.band(coarse, operator(coarse + 0.1 * coarse.roll(1, -1)), level.std)
+    assert known is not None
+    informed, plain = level.condition(coarse, 0.0, known), level.condition(coarse)
+    # What the branch adds to the linear estimate depends on the data too.
+    added = informed.mean() - known.band
+    assert float((added - plain.mean()).abs().max()) > 1e-5
+    x = torch.randn((1, 1, 32, 32), generator=torch.Generator().manual_seed(1))
+    difference = informed.denoise(x, 1.0) - plain.denoise(x, 1.0)
+    assert float(difference.abs().max()) > 1e-5
+    with pytest.raises(ValueError, match="informed"):
+        prior.levels[2].condition(None, 0.0, known)
+
+
+def test_before_training_the_mean_is_the_linear_estimate(tmp_path: Path) -> None:
+    config = replace(TINY, images=64, mean_images=48)
+    with quick():
+        data = CascadeData(
+            load_volumes(cache(tmp_path / "x.npz"), config.multiple, config.factors), config
+        )
+        trainer = LevelTrainer(1, config, data.level(1), "cpu")
+        figures = validate(trainer.networks, trainer.data, 1, config)
+    # With the kernel fourier nothing is known in plane, and a part along one axis.
+    assert figures["mean"] == figures["mean_degraded"] == 1
+    assert figures["mean_one_axis"] < 0.95
+    assert figures["mean_noisy"] < 0.2
+    head = trainer.networks.mean.head.weight
+    assert head.shape[1] == 4 * (2 + 1 + KNOWLEDGE)  # behind the stem
+    for _ in range(3):  # of the branch, whose last layer is zero at first
+        trainer.step()
+    assert bool((head.grad.abs().amax((0, 2, 3)) > 0).all())
+
+
+def test_conditions_without_data_stay_as_they_were(tmp_path: Path) -> None:
+    """Of a run of an older version, whose checkpoint does not know the setting."""
+    config = replace(TINY, images=32, mean_images=16, data_condition=False)
+    path = cache(tmp_path / "x.npz")
+    with quick():
+        folder = train_cascade(path, tmp_path / "run", config)
+        assert folder is not None
+        document = read_document(folder)
+        assert not any(level["networks"]["data"] for level in document["levels"])
+        file = checkpoint_file(tmp_path / "run", 1)
+        state = torch.load(file, weights_only=True)
+        state["config"] = state["config"].replace('"data_condition": false, ', "")
+        assert "data_condition" not in state["config"]
+        torch.save(state, file)
+        train_cascade(path, tmp_path / "run", config, resume=True)
+        with pytest.raises(MRCascadeError, match=r"other settings \(data_condition\)"):
+            train_cascade(path, tmp_path / "run", replace(config, data_condition=True), resume=True)
