@@ -29,7 +29,7 @@ from mrcascade.evaluation.data import (
     measure,
     operator_for,
 )
-from mrcascade.intensity import body_of
+from mrcascade.arrays.intensity import body_of
 from mrcascade.restore import resolve_settings
 
 INTERVALS = (0.5, 0.9)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mrcascade.denoiser import LevelNetworks
+from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.errors import MRCascadeError
 
 

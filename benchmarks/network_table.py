@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from mrcascade.denoiser import LevelNetworks
+from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.networks import NETWORKS, LevelConfig, fold, gflop, parameter_count
 
 OUTPUT_SIDE = 256

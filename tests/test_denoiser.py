@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mrcascade.denoiser import (
+from mrcascade.prior.denoiser import (
     LevelNetworks,
     condition_channels,
     diffusion_loss,

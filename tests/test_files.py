@@ -13,7 +13,7 @@ import pytest
 
 from mrcascade.cli import main
 from mrcascade.errors import MRCascadeError
-from mrcascade.files import open_regular, parse_json, read_bytes, read_json, read_text
+from mrcascade.storage.files import open_regular, parse_json, read_bytes, read_json, read_text
 from mrcascade.io import open_source
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.phase import (
+from mrcascade.arrays.phase import (
     HIGHEST_FREQUENCY,
     POLYNOMIAL_STD,
     WAVE_STD,

@@ -23,7 +23,7 @@ from mrcascade.evaluation.data import (
     source_names,
     spread,
 )
-from mrcascade.intensity import robust_maximum
+from mrcascade.arrays.intensity import robust_maximum
 from mrcascade.operators import upsampler
 
 NAMES = ("brain/test/a01_x.npy", "brain/train/b.npy", "knee/test/c02.npy")

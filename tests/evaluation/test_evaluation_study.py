@@ -15,7 +15,7 @@ from skimage.io import imread
 from tests.conftest import REGRESSION, SINGLE, write_random_prior
 
 from mrcascade.cli import main
-from mrcascade.detail import busiest
+from mrcascade.pictures.detail import busiest
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.figure import Canvas, method_title, show, title_lines
 from mrcascade.evaluation.ledger import METRICS

@@ -12,9 +12,9 @@ import torch
 
 from mrcascade import MRCascadeError, memory
 from mrcascade.cli import main, options
-from mrcascade.devices import device_facts, tf32
-from mrcascade.pipeline import speed
-from mrcascade.precision import computes_in_bfloat16
+from mrcascade.devices.facts import device_facts, tf32
+from mrcascade.jobs import speed
+from mrcascade.devices.precision import computes_in_bfloat16
 
 SECOND = torch.device("cuda", 1)
 

@@ -16,8 +16,8 @@ from mrcascade.operators import (
     LinearOperator,
     SeparableOperator,
 )
-from mrcascade.pyramid import LaplacianPyramid
-from mrcascade.samplers import (
+from mrcascade.operators.pyramid import LaplacianPyramid
+from mrcascade.sampling import (
     CascadePlan,
     NoiseSource,
     SamplerSettings,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mrcascade.operators import LinearOperator, downsampler, upsampler
-from mrcascade.pyramid import LaplacianPyramid
+from mrcascade.operators.pyramid import LaplacianPyramid
 
 Array = np.ndarray
 

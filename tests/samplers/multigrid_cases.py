@@ -13,8 +13,8 @@ from gaussian_prior import Array, condition_on, dense, image_gaussian, shrinkage
 from torch import Tensor
 
 from mrcascade.operators import SeparableOperator, downsampler, upsampler
-from mrcascade.pyramid import LaplacianPyramid
-from mrcascade.samplers import CascadePlan, SamplerSettings, plan_cascade
+from mrcascade.operators.pyramid import LaplacianPyramid
+from mrcascade.sampling import CascadePlan, SamplerSettings, plan_cascade
 
 Shape = tuple[int, int]
 MISSING = [0.0, 0.03, 0.06]

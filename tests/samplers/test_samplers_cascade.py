@@ -26,7 +26,7 @@ from mrcascade.operators import (
     CallableOperator,
     SeparableOperator,
 )
-from mrcascade.samplers import (
+from mrcascade.sampling import (
     NoiseSource,
     Progress,
     SamplerSettings,

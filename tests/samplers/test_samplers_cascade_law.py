@@ -34,7 +34,7 @@ from mrcascade.operators import (
     IdentityOperator,
     downsampler,
 )
-from mrcascade.samplers import (
+from mrcascade.sampling import (
     CascadePlan,
     NoiseSource,
     SamplerSettings,

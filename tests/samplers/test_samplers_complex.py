@@ -22,8 +22,8 @@ from gaussian_prior import (
 from torch import Tensor
 
 from mrcascade.operators import KERNELS, SeparableOperator, downsampler
-from mrcascade.pyramid import LaplacianPyramid
-from mrcascade.samplers import (
+from mrcascade.operators.pyramid import LaplacianPyramid
+from mrcascade.sampling import (
     CascadePlan,
     NoiseSource,
     SamplerSettings,

@@ -11,8 +11,8 @@ from gaussian_prior import GaussianPrior, condition_on, dense, stationary_gaussi
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import KERNELS, SeparableOperator
-from mrcascade.pyramid import LaplacianPyramid
-from mrcascade.samplers import (
+from mrcascade.operators.pyramid import LaplacianPyramid
+from mrcascade.sampling import (
     CascadeResult,
     NoiseSource,
     SamplerSettings,

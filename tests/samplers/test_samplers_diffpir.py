@@ -35,7 +35,7 @@ from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import IdentityOperator, SeparableOperator
-from mrcascade.samplers import NoiseSource, Progress, diffpir, karras_sigmas, proximal_step
+from mrcascade.sampling import NoiseSource, Progress, diffpir, karras_sigmas, proximal_step
 
 SHAPE = (8, 8)
 MEAN, COV = image_gaussian(SHAPE, 1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import SeparableOperator
-from mrcascade.samplers import NoiseSource, Progress, cascade_sample, dps, karras_sigmas
+from mrcascade.sampling import NoiseSource, Progress, cascade_sample, dps, karras_sigmas
 
 SHAPE = (8, 8)
 MEAN, COV = image_gaussian(SHAPE, 1)

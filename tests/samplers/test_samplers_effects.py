@@ -13,7 +13,7 @@ import torch
 from tests.conftest import SINGLE, write_random_prior
 
 from mrcascade import CascadePrior, MRCascadeError, SamplerSettings, SeparableOperator
-from mrcascade.effects import EFFECTS
+from mrcascade.recipes.effects import EFFECTS
 from mrcascade.restore import Restoration, super_resolve
 
 #: Another value for every setting that is not a number of steps.

@@ -21,11 +21,11 @@ from mrcascade.operators import (
 )
 from mrcascade.operators.band import KnownBand
 from mrcascade.operators.profile import profile_matrix
-from mrcascade.pyramid import LaplacianPyramid
-from mrcascade.samplers import CascadePlan, SamplerSettings, cascade_mean, plan_cascade
-from mrcascade.samplers.known import turned
-from mrcascade.samplers.level import LevelProblem, condition_error
-from mrcascade.samplers.orientations import ORIENTATIONS
+from mrcascade.operators.pyramid import LaplacianPyramid
+from mrcascade.sampling import CascadePlan, SamplerSettings, cascade_mean, plan_cascade
+from mrcascade.sampling.known import turned
+from mrcascade.sampling.level import LevelProblem, condition_error
+from mrcascade.sampling.orientations import ORIENTATIONS
 
 SHAPE = (16, 12)
 MEAN = SamplerSettings("mean", steps=None)

@@ -16,8 +16,8 @@ from gaussian_prior import (
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import KERNELS, CallableOperator, SeparableOperator
-from mrcascade.pyramid import LaplacianPyramid
-from mrcascade.samplers import (
+from mrcascade.operators.pyramid import LaplacianPyramid
+from mrcascade.sampling import (
     CascadeResult,
     NoiseSource,
     Progress,
@@ -25,8 +25,8 @@ from mrcascade.samplers import (
     cascade_mean,
     plan_cascade,
 )
-from mrcascade.samplers.comparison import noise_gain
-from mrcascade.samplers.mean import band_gain
+from mrcascade.sampling.comparison import noise_gain
+from mrcascade.sampling.mean import band_gain
 
 SHAPE = (8, 8)
 MEAN = SamplerSettings("mean", steps=None)

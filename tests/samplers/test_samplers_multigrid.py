@@ -12,7 +12,7 @@ from multigrid_cases import START, GridCase, GridPrior, GridProblem
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import SeparableOperator
-from mrcascade.samplers import (
+from mrcascade.sampling import (
     NoiseSource,
     Progress,
     SamplerSettings,

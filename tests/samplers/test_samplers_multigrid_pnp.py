@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import CallableOperator, SeparableOperator, squared_norm
-from mrcascade.samplers import (
+from mrcascade.sampling import (
     NoiseSource,
     Progress,
     SamplerSettings,

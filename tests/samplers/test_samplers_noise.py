@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.samplers import NoiseSource, image_seed
+from mrcascade.sampling import NoiseSource, image_seed
 
 SHAPE = (2, 5, 7)
 
@@ -93,6 +93,6 @@ def test_a_draw_that_fails_in_a_thread_is_raised(monkeypatch: pytest.MonkeyPatch
     def fail(generators: object, images: object) -> None:
         raise MemoryError("no more")
 
-    monkeypatch.setattr("mrcascade.samplers.noise._fill", fail)
+    monkeypatch.setattr("mrcascade.sampling.noise._fill", fail)
     with pytest.raises(MemoryError, match="no more"):
         next(NoiseSource([0])._ahead(1, (1, *SHAPE), torch.device("cpu"), torch.float32))

@@ -7,9 +7,9 @@ from cascade_cases import SHAPE, SHORT
 from torch import Tensor
 
 from mrcascade.operators import SeparableOperator
-from mrcascade.samplers import NoiseSource, cascade_sample, plan_cascade
-from mrcascade.samplers.level import ChainDenoiser
-from mrcascade.samplers.orientations import ORIENTATIONS
+from mrcascade.sampling import NoiseSource, cascade_sample, plan_cascade
+from mrcascade.sampling.level import ChainDenoiser
+from mrcascade.sampling.orientations import ORIENTATIONS
 
 
 def test_every_orientation_is_another_and_can_be_undone() -> None:

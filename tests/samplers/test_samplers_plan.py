@@ -20,7 +20,7 @@ from mrcascade.operators import (
     downsampler,
     upsampler,
 )
-from mrcascade.samplers import CascadePlan, SamplerSettings, measurement_level, plan_cascade
+from mrcascade.sampling import CascadePlan, SamplerSettings, measurement_level, plan_cascade
 
 SHAPE = (16, 16)
 PAPER = SamplerSettings("paper", steps=200)

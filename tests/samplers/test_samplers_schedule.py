@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.samplers import RECIPES, SamplerSettings, karras_sigmas, split_steps
+from mrcascade.sampling import RECIPES, SamplerSettings, karras_sigmas, split_steps
 
 
 def test_karras_against_its_formula() -> None:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from mrcascade.operators import SeparableOperator
-from mrcascade.pyramid import LaplacianPyramid
-from mrcascade.samplers import SamplerSettings, cascade_mean, plan_cascade
-from mrcascade.samplers.orientations import ORIENTATIONS
-from mrcascade.samplers.window import Window, by_window
+from mrcascade.operators.pyramid import LaplacianPyramid
+from mrcascade.sampling import SamplerSettings, cascade_mean, plan_cascade
+from mrcascade.sampling.orientations import ORIENTATIONS
+from mrcascade.sampling.window import Window, by_window
 
 MEAN = SamplerSettings("mean", steps=None)
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from training_data import TINY, cache, quick
 
-from mrcascade.denoiser import KNOWLEDGE
+from mrcascade.prior.denoiser import KNOWLEDGE
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import SeparableOperator, down_matrix, up_matrix
-from mrcascade.prior import CascadePrior
-from mrcascade.prior_format import read_document
-from mrcascade.samplers import SamplerSettings, plan_cascade
+from mrcascade.prior.cascade import CascadePrior
+from mrcascade.prior.format import read_document
+from mrcascade.sampling import SamplerSettings, plan_cascade
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.level import LevelTrainer, checkpoint_file, validate
 from mrcascade.training.measurements import FACTORS, Measured, Measurements

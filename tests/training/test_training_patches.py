@@ -11,9 +11,9 @@ import torch
 from training_data import TINY, volume, volumes
 
 from mrcascade.operators import downsampler, upsampler
-from mrcascade.phase import with_simulated_phase
-from mrcascade.prior_level import LevelStatistics
-from mrcascade.pyramid import LaplacianPyramid
+from mrcascade.arrays.phase import with_simulated_phase
+from mrcascade.prior.level import LevelStatistics
+from mrcascade.operators.pyramid import LaplacianPyramid
 from mrcascade.training import patches as patches_module
 from mrcascade.training.patches import (
     BandSlice,

@@ -13,7 +13,7 @@ from training_data import TINY, volume
 
 from mrcascade import MRCascadeError
 from mrcascade.cli import main
-from mrcascade.subjects import digest
+from mrcascade.data.subjects import digest
 from mrcascade.training.forecast import forecast
 from mrcascade.training.run import train_cascade
 from mrcascade.training.selection import describe_selection, slice_weights, without

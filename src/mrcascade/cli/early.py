@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.factors import as_fraction, check_factor
-from mrcascade.prior_format import Limits, check_maximum, prior_folder, read_document
+from mrcascade.arrays.factors import as_fraction, check_factor
+from mrcascade.prior.format import Limits, check_maximum, prior_folder, read_document
 
 if TYPE_CHECKING:
     from mrcascade.io import Planes, Source

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mrcascade.baselines import zero_filled
-from mrcascade.detail import busiest
-from mrcascade.drawing import FRAME, frame, label_edges, plain
+from mrcascade.pictures.detail import busiest
+from mrcascade.pictures.drawing import FRAME, frame, label_edges, plain
 from mrcascade.evaluation.figure import (
     MEASURED,
     TRUTH,

@@ -1,6 +1,6 @@
 """Files: `Image` (pixels, geometry, provenance), `Source` (the same, unread), the formats."""
 
-from mrcascade.atomic import (
+from mrcascade.storage.atomic import (
     atomic_output,
     atomic_outputs,
     check_target,

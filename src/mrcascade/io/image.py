@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcascade.atomic import FOLDER_ENDING, atomic_output
+from mrcascade.storage.atomic import FOLDER_ENDING, atomic_output
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import nifti_write, npy, picture
 from mrcascade.io.affine_precision import check_precision

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.files import UnusableFileError
+from mrcascade.storage.files import UnusableFileError
 from mrcascade.io.bids import inherited_metadata
 from mrcascade.io.blocks import Axes
 

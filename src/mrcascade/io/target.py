@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mrcascade.atomic import FOLDER_ENDING
+from mrcascade.storage.atomic import FOLDER_ENDING
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.image import result_ending
 from mrcascade.io.names import stem

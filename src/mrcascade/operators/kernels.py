@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.factors import check_side
+from mrcascade.arrays.factors import check_side
 
 KERNELS: tuple[str, ...] = ("fourier", "area", "bicubic", "gaussian")
 

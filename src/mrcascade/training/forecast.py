@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from mrcascade.denoiser import LevelNetworks
-from mrcascade.duration import rounded
-from mrcascade.prior_level import LevelStatistics
+from mrcascade.prior.denoiser import LevelNetworks
+from mrcascade.messages.duration import rounded
+from mrcascade.prior.level import LevelStatistics
 from mrcascade.training.config import STAGES, TrainConfig
 from mrcascade.training.level import (
     VALIDATION_PATCHES,

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mrcascade.denoiser import LevelNetworks, diffusion_loss
+from mrcascade.prior.denoiser import LevelNetworks, diffusion_loss
 from mrcascade.errors import MRCascadeError
-from mrcascade.files import check_regular
+from mrcascade.storage.files import check_regular
 from mrcascade.io import atomic_output
 from mrcascade.training.checkpoint import not_a_checkpoint, read_state
 from mrcascade.training.config import TrainConfig

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrcascade.prior_level import LevelStatistics
+from mrcascade.prior.level import LevelStatistics
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.measurements import Measured, Measurements
 from mrcascade.training.patches import Batch, PatchSource, make_batch

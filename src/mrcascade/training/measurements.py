@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrcascade.denoiser import known_channels
+from mrcascade.prior.denoiser import known_channels
 from mrcascade.operators import KERNELS, down_matrix, up_matrix
 from mrcascade.operators.band import NOTHING, BandAxis, band_shares, noise_share
 from mrcascade.operators.kernels import Matrix

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrcascade.channels import to_channels
-from mrcascade.dataset import fourier_crop
-from mrcascade.denoiser import condition_channels
+from mrcascade.arrays.channels import to_channels
+from mrcascade.data.folder import fourier_crop
+from mrcascade.prior.denoiser import condition_channels
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import downsampler, upsampler
-from mrcascade.prior_level import LevelStatistics
-from mrcascade.pyramid import LaplacianPyramid
+from mrcascade.prior.level import LevelStatistics
+from mrcascade.operators.pyramid import LaplacianPyramid
 from mrcascade.training.augment import augmented
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.slices import Volume

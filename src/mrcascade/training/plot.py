@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mrcascade.drawing import plain
+from mrcascade.pictures.drawing import plain
 from mrcascade.io import atomic_output
 from mrcascade.training.log import VALIDATION, Record, log_file, read_log
 

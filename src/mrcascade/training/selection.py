@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrcascade.contrast import contrast_family
+from mrcascade.data.contrast import contrast_family
 from mrcascade.errors import MRCascadeError
-from mrcascade.subjects import digest
+from mrcascade.data.subjects import digest
 from mrcascade.training.config import TrainConfig, check_exclusion
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def describe_selection(
 
     ``files`` and ``validation_files``: names, of private files their hash. ``subjects``,
     ``contents`` and the same of the validation: digests by which others recognise a subject
-    (`mrcascade.subjects.digest`) and a file (of its bytes). ``sampling``: the order in which a
+    (`mrcascade.data.subjects.digest`) and a file (of its bytes). ``sampling``: the order in which a
     patch is drawn, and per anatomy and contrast the subjects, files, slices and probability.
     """
     told: dict[str, Any] = {}

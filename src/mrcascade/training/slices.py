@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcascade.dataset import EMPTY, DataFile, centre_crop, fourier_crop, list_data, read_slices
+from mrcascade.data.folder import EMPTY, DataFile, centre_crop, fourier_crop, list_data, read_slices
 from mrcascade.errors import MRCascadeError
-from mrcascade.files import open_regular, parse_json
-from mrcascade.intensity import robust_maximum
+from mrcascade.storage.files import open_regular, parse_json
+from mrcascade.arrays.intensity import robust_maximum
 from mrcascade.io import atomic_output
-from mrcascade.noise_estimate import zero_level
+from mrcascade.measurement.noise import zero_level
 from mrcascade.operators import legal_size
-from mrcascade.phase import with_simulated_phase
-from mrcascade.subjects import is_private, share_of
+from mrcascade.arrays.phase import with_simulated_phase
+from mrcascade.data.subjects import is_private, share_of
 from mrcascade.training.selection import without
 
 CACHE_LEVELS = 4095  # 12 bits, above the noise of any of these images
@@ -33,10 +33,10 @@ class Volume:
     """Slices (S, H, W) of one file; ``scales[f]`` is the robust maximum at factor ``f``.
 
     ``group`` is an anatomy and ``subject`` a person, None where unknown, see ``DataFile``;
-    ``simulated`` says that the phase of complex slices is made up (``mrcascade.phase``).
+    ``simulated`` says that the phase of complex slices is made up (``mrcascade.arrays.phase``).
     ``sha256`` is that of the file, empty where unknown, and ``facts`` are the texts and numbers of
     its manifest, with the ``contrast`` that its name tells. ``private`` says that its name stays
-    out of what is published (``mrcascade.subjects``).
+    out of what is published (``mrcascade.data.subjects``).
     """
 
     file: str

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.files import check_regular
+from mrcascade.storage.files import check_regular
 from mrcascade.io import atomic_output
 from mrcascade.training.ema import PowerEMA, synthesize
 

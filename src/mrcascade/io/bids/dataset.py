@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.files import read_text
+from mrcascade.storage.files import read_text
 from mrcascade.io.bids.document import read_object
 from mrcascade.io.bids.entities import parse_name
 from mrcascade.io.bids.selection import Selection

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from mrcascade.files import open_regular
+from mrcascade.storage.files import open_regular
 from mrcascade.io.dicom.archive import member_names, open_member
 from mrcascade.io.names import is_result_name
 from mrcascade.io.stream import reading

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from mrcascade.atomic import FOLDER_ENDING
+from mrcascade.storage.atomic import FOLDER_ENDING
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.dicom.copies import without_copies
 from mrcascade.io.dicom.files import ENDINGS, ZIP_ENDING, DicomFile, dicom_files, strangers

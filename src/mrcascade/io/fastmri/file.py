@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.files import open_regular
+from mrcascade.storage.files import open_regular
 from mrcascade.io.fastmri.filters import check_chunks, check_filters
 from mrcascade.io.fastmri.header import LARGEST_HEADER, Header, parse_header
 from mrcascade.io.fastmri.kspace import Matrix, Sampling, sampling_of
