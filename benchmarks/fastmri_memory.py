@@ -22,7 +22,7 @@ import numpy as np
 
 from memory import random_prior
 from mrcascade import CascadePrior
-from mrcascade.pipeline import SuperResolution, super_resolve_file
+from mrcascade.jobs import SuperResolution, super_resolve_file
 
 
 def main() -> None:

@@ -20,10 +20,10 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from mrcascade.denoiser import LevelNetworks
 from mrcascade.networks import network_preset
-from mrcascade.prior import write_prior
-from mrcascade.prior_level import LevelSpec, LevelStatistics
+from mrcascade.prior.cascade import write_prior
+from mrcascade.prior.denoiser import LevelNetworks
+from mrcascade.prior.level import LevelSpec, LevelStatistics
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ from mrcascade.evaluation.job import (
 )
 from mrcascade.evaluation.lpips import LPIPS, find_weights
 from mrcascade.operators import KERNELS
-from mrcascade.prior_format import prior_folder, read_document
+from mrcascade.prior.format import prior_folder, read_document
 
 HEADER = (
     "| anatomy | kernel | noise | method | slices | PSNR (dB) | lost (dB) | LPIPS | lost |\n"

@@ -16,10 +16,10 @@ import numpy as np
 
 from common import names, run, table_row
 from mrcascade import CascadePrior
-from mrcascade.channels import from_channels, to_channels
+from mrcascade.arrays.channels import from_channels, to_channels
 from mrcascade.evaluation.job import Evaluation, checked_methods, load_priors
 from mrcascade.restore import make_plan
-from mrcascade.samplers import NoiseSource, SamplerSettings, cascade_sample, image_seed, keep_detail
+from mrcascade.sampling import NoiseSource, SamplerSettings, cascade_sample, image_seed, keep_detail
 from val_slices import Case, case_options, load_cases, load_lpips, scores
 
 

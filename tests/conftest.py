@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mrcascade.denoiser import LevelNetworks
 from mrcascade.networks import CascadeConfig, LevelConfig, network_preset
-from mrcascade.prior import CascadePrior, write_prior
-from mrcascade.prior_level import LevelSpec, LevelStatistics
+from mrcascade.prior.cascade import CascadePrior, write_prior
+from mrcascade.prior.denoiser import LevelNetworks
+from mrcascade.prior.level import LevelSpec, LevelStatistics
 
 ROOT = Path(__file__).resolve().parents[1]
 # Statistics of the size that real images have, in units of the robust maximum.

@@ -19,7 +19,7 @@ import pytest
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import Image, read_image
-from mrcascade.printable import printable
+from mrcascade.messages.printable import printable
 
 T = TypeVar("T")
 Damage = Callable[[bytearray, np.random.Generator], bytes]

@@ -226,7 +226,7 @@ def test_an_output_folder_that_cannot_be_written(
     def denied(*_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("mrcascade.atomic.tempfile.TemporaryFile", denied)
+    monkeypatch.setattr("mrcascade.storage.atomic.tempfile.TemporaryFile", denied)
     assert main([*arguments, str(tmp_path / "out")]) == 2
     message = capsys.readouterr().err
     assert f"cannot write {tmp_path / 'out'}: permission denied; choose another" in message

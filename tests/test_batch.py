@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from mrcascade.cli import main
-from mrcascade.pipeline import sr as sr_module
+from mrcascade.jobs import sr as sr_module
 from tests.conftest import take_name
 
 FILES = ("a.npy", "b.npy", "c.npy")

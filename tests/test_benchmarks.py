@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from mrcascade import CascadePrior, SeparableOperator, super_resolve
-from mrcascade.denoiser import LevelNetworks
 from mrcascade.evaluation.data import Measurement
 from mrcascade.evaluation.methods import METHODS, Context
-from mrcascade.samplers import RECIPES, NoiseSource, dps
+from mrcascade.prior.denoiser import LevelNetworks
+from mrcascade.sampling import RECIPES, NoiseSource, dps
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SIDE, STEPS = 32, 3

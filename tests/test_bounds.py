@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-import mrcascade.memory
-from mrcascade.dataset import read_manifest
+import mrcascade.jobs.memory
+from mrcascade.data.folder import read_manifest
 from mrcascade.errors import MRCascadeError
-from mrcascade.memory import check_memory, image_bytes
+from mrcascade.jobs.memory import check_memory, image_bytes
 from mrcascade.operators import SeparableOperator
-from mrcascade.prior import CascadePrior, read_prior
+from mrcascade.prior.cascade import CascadePrior, read_prior
+from mrcascade.recipes.settings import RECIPES
 from mrcascade.restore import make_plan
-from mrcascade.settings import RECIPES
 from mrcascade.training.config import TrainConfig
 
 
@@ -90,8 +90,8 @@ def test_results_beyond_all_memory(prior: CascadePrior, monkeypatch: pytest.Monk
     plan = make_plan(prior, operator, 0.0, RECIPES["mean"])
     needed = image_bytes(prior, plan, scores=False)
     assert needed <= image_bytes(prior, plan)
-    monkeypatch.setattr(mrcascade.memory, "whole_memory", lambda device: float(needed))
+    monkeypatch.setattr(mrcascade.jobs.memory, "whole_memory", lambda device: float(needed))
     check_memory(prior, plan)
-    monkeypatch.setattr(mrcascade.memory, "whole_memory", lambda device: needed - 1.0)
+    monkeypatch.setattr(mrcascade.jobs.memory, "whole_memory", lambda device: needed - 1.0)
     with pytest.raises(MRCascadeError, match="a result of 64 x 64 pixels needs"):
         check_memory(prior, plan)

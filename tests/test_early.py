@@ -13,11 +13,11 @@ import pytest
 from mrcascade.cli import build_parser, main
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import choose_axes, open_source
-from mrcascade.modes import MODES
-from mrcascade.prior import CascadePrior
-from mrcascade.prior_format import bundled_priors
+from mrcascade.prior.cascade import CascadePrior
+from mrcascade.prior.format import bundled_priors
+from mrcascade.recipes.modes import MODES
+from mrcascade.recipes.settings import read_mode
 from mrcascade.restore import resolve_settings
-from mrcascade.settings import read_mode
 
 RNG = np.random.default_rng(5)
 

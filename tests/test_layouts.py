@@ -96,7 +96,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("tables", "study_page"):
         interval = f"mrcascade.evaluation.{module}.bootstrap"
         monkeypatch.setattr(interval, lambda values, *_: np.stack([values.mean(0)] * 2))
-    monkeypatch.setattr("mrcascade.pipeline.result.draw_preview", lambda place, *_: save(0, place))
+    monkeypatch.setattr("mrcascade.jobs.result.draw_preview", lambda place, *_: save(0, place))
     monkeypatch.setattr(patches, "STATISTICS_PATCHES", 8)
     monkeypatch.setattr(level, "VALIDATION_PATCHES", 1)
     monkeypatch.setattr(training_run, "forecast", lambda *_: [])

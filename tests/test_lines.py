@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrcascade import faults
 from mrcascade.cli import main, terminal
 from mrcascade.errors import MRCascadeError
-from mrcascade.pipeline import sr as sr_module
-from mrcascade.printable import printable
+from mrcascade.jobs import sr as sr_module
+from mrcascade.messages import faults
+from mrcascade.messages.printable import printable
 
 RNG = np.random.default_rng(5)
 EVIL = "\x1b[31mx\n\x1b]0;pwn\x07\u202e\u2028\x9b\x00"
@@ -293,7 +293,7 @@ def test_libraries_are_quiet(
     debug: bool, image: Path, tmp_path: Path, prior_folder: Path, prior: object
 ) -> None:
     script = (
-        "import sys; from tests.test_lines import noisy; from mrcascade.pipeline import sr;"
+        "import sys; from tests.test_lines import noisy; from mrcascade.jobs import sr;"
         " sr.open_source = noisy; from mrcascade.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     arguments = ["sr", image, "-o", tmp_path / "out", "--factor", "2", "--prior", prior_folder]

@@ -20,9 +20,9 @@ from mrcascade import (
     super_resolve,
 )
 from mrcascade.cli import main
-from mrcascade.modes import COMPARED, MODES, TUNED_AS, default_mode
-from mrcascade.pipeline.common import SuperResolution, sr_request
-from mrcascade.prior_format import BUNDLED, PRIOR_FILE, bundled_priors, prior_folder, read_document
+from mrcascade.jobs.common import SuperResolution, sr_request
+from mrcascade.prior.format import BUNDLED, PRIOR_FILE, bundled_priors, prior_folder, read_document
+from mrcascade.recipes.modes import COMPARED, MODES, TUNED_AS, default_mode
 from mrcascade.restore import resolve_settings
 
 T = {"balanced": 200, "sample": 48, "paper": 200, "dps": 200, "multigrid": 200}
@@ -128,7 +128,7 @@ def test_a_prior_may_be_named(
     for named in (prior_folder, str(prior_folder)):
         assert np.array_equal(super_resolve(y, operator, named, noise=0.0).mean, expected)
     shutil.copytree(prior_folder, tmp_path / "bundled")
-    monkeypatch.setattr("mrcascade.prior_format.BUNDLED", tmp_path)
+    monkeypatch.setattr("mrcascade.prior.format.BUNDLED", tmp_path)
     assert np.array_equal(super_resolve(y, operator, "bundled", noise=0.0).mean, expected)
     (tmp_path / "bundled" / "level1.safetensors").unlink()  # what was read is kept
     assert np.array_equal(super_resolve(y, operator, "bundled", noise=0.0).mean, expected)

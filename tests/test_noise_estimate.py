@@ -13,10 +13,10 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from mrcascade import CascadePrior, MRCascadeError, SeparableOperator, super_resolve
+from mrcascade.arrays.intensity import robust_maximum
 from mrcascade.evaluation.data import find_files, load_truth, operator_for
-from mrcascade.intensity import robust_maximum
-from mrcascade.noise_estimate import NoiseEstimate, estimate_noise, likelihood
-from mrcascade.noise_estimate.air import rician_spread
+from mrcascade.measurement.noise import NoiseEstimate, estimate_noise, likelihood
+from mrcascade.measurement.noise.air import rician_spread
 
 SIDE = 128
 

@@ -12,16 +12,16 @@ import torch
 
 from mrcascade import CascadePrior, MRCascadeError
 from mrcascade.io import read_image
-from mrcascade.operators import SeparableOperator
-from mrcascade.pipeline import (
+from mrcascade.jobs import (
     Simulation,
     SuperResolution,
     factor_label,
     simulate_file,
     super_resolve_file,
 )
-from mrcascade.pipeline.common import input_seed
-from mrcascade.samplers import SamplerSettings
+from mrcascade.jobs.common import input_seed
+from mrcascade.operators import SeparableOperator
+from mrcascade.sampling import SamplerSettings
 
 AFFINE = np.array(
     [[-0.5, 0.02, 0.1, 80.0], [0.01, 0.6, -0.3, -70.0], [0.03, 0.05, 3.0, 20.0], [0, 0, 0, 1]]

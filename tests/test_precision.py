@@ -7,7 +7,7 @@ import torch
 
 from mrcascade import CascadePrior, MRCascadeError
 from mrcascade.cli import options
-from mrcascade.precision import PRECISIONS, computes_in_bfloat16, resolve_precision
+from mrcascade.devices.precision import PRECISIONS, computes_in_bfloat16, resolve_precision
 
 
 @pytest.fixture(params=[False, True])

@@ -12,14 +12,14 @@ import pytest
 import torch
 from skimage.io import imread
 
-from mrcascade import preview
+from mrcascade.arrays.intensity import Intensity
 from mrcascade.baselines import bicubic, interpolated
-from mrcascade.intensity import Intensity
 from mrcascade.io import AS_STORED, Display, SliceStore, StackOrder
+from mrcascade.jobs import SuperResolution, super_resolve_file
+from mrcascade.jobs.preview import shown_slice
 from mrcascade.operators import SeparableOperator
-from mrcascade.pipeline import SuperResolution, super_resolve_file
-from mrcascade.pipeline.preview import shown_slice
-from mrcascade.preview import (
+from mrcascade.pictures import preview
+from mrcascade.pictures.preview import (
     Panel,
     detail_window,
     intensity_window,
@@ -27,7 +27,7 @@ from mrcascade.preview import (
     panel_size,
     write_preview,
 )
-from mrcascade.prior import CascadePrior
+from mrcascade.prior.cascade import CascadePrior
 
 UPSIDE_DOWN = Display(((1, 1), (0, -1)), "R", "L", "A", "P")
 TOP = preview.HEAD + preview.TITLE
@@ -213,7 +213,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
         calls.append(arguments)
         write_preview(*arguments)
 
-    monkeypatch.setattr("mrcascade.pipeline.preview.write_preview", note)
+    monkeypatch.setattr("mrcascade.jobs.preview.write_preview", note)
     return calls
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import KERNELS, SeparableOperator, downsampler, upsampler
-from mrcascade.pyramid import LaplacianPyramid
+from mrcascade.operators.pyramid import LaplacianPyramid
 
 # Each level adds what it subtracted: a few roundings of values of order one per level.
 EXACT = 20 * torch.finfo(torch.float64).eps

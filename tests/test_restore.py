@@ -19,11 +19,11 @@ from mrcascade import (
     SeparableOperator,
     super_resolve,
 )
-from mrcascade.intensity import robust_maximum
+from mrcascade.arrays.intensity import robust_maximum
+from mrcascade.jobs import expected_evaluations
 from mrcascade.operators import CallableOperator
-from mrcascade.pipeline import expected_evaluations
 from mrcascade.restore import make_plan, relative_residual, resolve_settings
-from mrcascade.samplers import RECIPES, Progress
+from mrcascade.sampling import RECIPES, Progress
 from tests.conftest import write_random_prior
 
 # Outputs of a network on other batch sizes differ by the rounding of float32 sums; a chain of few

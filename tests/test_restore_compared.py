@@ -15,10 +15,10 @@ from mrcascade import (
     SeparableOperator,
     super_resolve,
 )
-from mrcascade.memory import image_bytes
-from mrcascade.pipeline import expected_evaluations
+from mrcascade.jobs import expected_evaluations
+from mrcascade.jobs.memory import image_bytes
 from mrcascade.restore import make_plan
-from mrcascade.samplers import RECIPES
+from mrcascade.sampling import RECIPES
 from tests.conftest import SINGLE, write_random_prior
 from tests.test_restore import FLOAT_TOLERANCE, measure, phantom, restore_exact
 

@@ -13,7 +13,7 @@ import pytest
 
 from mrcascade import CascadePrior
 from mrcascade.cli.info import describe_prior
-from mrcascade.dataset import list_data, read_slices
+from mrcascade.data.folder import list_data, read_slices
 from mrcascade.evaluation.data import read_matrices
 from mrcascade.evaluation.ledger import SETTINGS_FILE, Ledger
 from mrcascade.evaluation.study import read_study
@@ -26,14 +26,15 @@ from mrcascade.io import (
     parse_selection,
     write_bids_root,
 )
+from mrcascade.jobs.batch import Batch, Part
+from mrcascade.jobs.common import Item, SuperResolution, sr_targets
+from mrcascade.jobs.inputs import check_dataset, find_inputs
+from mrcascade.jobs.sr import super_resolve_file
 from mrcascade.operators import SeparableOperator
-from mrcascade.outputs import check_record, claim_result
-from mrcascade.pipeline.batch import Batch, Part
-from mrcascade.pipeline.common import Item, SuperResolution, sr_targets
-from mrcascade.pipeline.inputs import check_dataset, find_inputs
-from mrcascade.pipeline.sr import super_resolve_file
-from mrcascade.prior_format import Limits, file_sha256, read_document
+from mrcascade.prior.format import Limits, read_document
 from mrcascade.restore import resolve_settings, super_resolve
+from mrcascade.storage.digest import file_sha256
+from mrcascade.storage.outputs import check_record, claim_result
 from mrcascade.training.log import cut_log
 from tests.bids.bids_dataset import dataset, volume, write_json
 from tests.damage import (

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from mrcascade.jobs import expected_evaluations, speed
+from mrcascade.jobs.speed import Cost, LevelSpeed, cache_file, slice_seconds, speed_of
 from mrcascade.operators import SeparableOperator
-from mrcascade.pipeline import expected_evaluations, speed
-from mrcascade.pipeline.speed import Cost, LevelSpeed, cache_file, slice_seconds, speed_of
-from mrcascade.prior import CascadePrior
+from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import make_plan, resolve_settings
-from mrcascade.samplers import SamplerSettings
+from mrcascade.sampling import SamplerSettings
 from tests.conftest import REGRESSION, SINGLE, write_random_prior
 
 

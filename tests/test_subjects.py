@@ -8,9 +8,9 @@ from pathlib import Path, PurePath
 import numpy as np
 import pytest
 
-from mrcascade.contrast import contrast_family, contrast_of
-from mrcascade.dataset import list_data
-from mrcascade.subjects import digest, share_of
+from mrcascade.data.contrast import contrast_family, contrast_of
+from mrcascade.data.folder import list_data
+from mrcascade.data.subjects import digest, share_of
 
 
 def subjects(root: Path, *names: str) -> dict[str, str | None]:

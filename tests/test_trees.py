@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mrcascade.cli import main
-from mrcascade.pipeline import find_inputs
+from mrcascade.jobs import find_inputs
 from tests.conftest import take_name
 
 Sr = Callable[..., int]

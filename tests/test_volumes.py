@@ -21,14 +21,14 @@ from PIL import Image as Picture
 from mrcascade import CascadePrior, super_resolve
 from mrcascade.cli import main
 from mrcascade.io import camel_keys, choose_axes, read_image, to_slices
-from mrcascade.memory import fitting_batch, image_bytes
-from mrcascade.noise_estimate import MOST_SLICES, slices_for_noise
+from mrcascade.jobs import SuperResolution, super_resolve_file
+from mrcascade.jobs.common import input_seed
+from mrcascade.jobs.memory import fitting_batch, image_bytes
+from mrcascade.jobs.sr import slices_per_chunk
+from mrcascade.measurement.noise import MOST_SLICES, slices_for_noise
 from mrcascade.operators import SeparableOperator
-from mrcascade.pipeline import SuperResolution, super_resolve_file
-from mrcascade.pipeline.common import input_seed
-from mrcascade.pipeline.sr import slices_per_chunk
 from mrcascade.restore import make_plan, resolve_settings
-from mrcascade.samplers import SamplerSettings
+from mrcascade.sampling import SamplerSettings
 from tests.conftest import SINGLE, write_random_prior
 
 AFFINE = np.array(
@@ -304,7 +304,7 @@ def test_batches_shrink_to_fit(
     settings = resolve_settings(prior, "mean")
     need, more = (image_bytes(prior, make_plan(prior, o, 0.0, settings)) for o in (operator, large))
     assert more == pytest.approx(4 * need, rel=0.1)  # all but the attention grows with the area
-    monkeypatch.setattr("mrcascade.memory.CPU_BYTES", int(2.5 * need))
+    monkeypatch.setattr("mrcascade.jobs.memory.CPU_BYTES", int(2.5 * need))
     cpu = torch.device("cpu")
     assert [fitting_batch(n, need, cpu) for n in (1, 2, 8)] == [1, 2, 2]
     assert fitting_batch(8, 100 * need, cpu) == 1

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from mrcascade import CascadePrior, MRCascadeError, SeparableOperator, super_resolve
+from mrcascade.arrays.intensity import Intensity, robust_maximum
 from mrcascade.cli import main
-from mrcascade.intensity import Intensity, robust_maximum
-from mrcascade.noise_estimate import estimate_noise, zero_level
+from mrcascade.measurement.noise import estimate_noise, zero_level
 from mrcascade.operators import KERNELS
 
 SIDE = 64

@@ -12,12 +12,12 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "CallableOperator": "mrcascade.operators",
-    "CascadePrior": "mrcascade.prior",
-    "LaplacianPyramid": "mrcascade.pyramid",
+    "CascadePrior": "mrcascade.prior.cascade",
+    "LaplacianPyramid": "mrcascade.operators.pyramid",
     "MRCascadeError": "mrcascade.errors",
-    "RECIPES": "mrcascade.samplers",
+    "RECIPES": "mrcascade.sampling",
     "Restoration": "mrcascade.restore",
-    "SamplerSettings": "mrcascade.samplers",
+    "SamplerSettings": "mrcascade.sampling",
     "SeparableOperator": "mrcascade.operators",
     "super_resolve": "mrcascade.restore",
 }

@@ -11,24 +11,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from mrcascade.border import NO_MARGINS, Margins, find_margins
-from mrcascade.channels import from_channels, to_channels
+from mrcascade.arrays.channels import from_channels, to_channels
 from mrcascade.errors import MRCascadeError
-from mrcascade.exactness import check_exact
-from mrcascade.measured_intensity import measured_intensity
-from mrcascade.modes import default_mode
-from mrcascade.named_prior import as_prior
-from mrcascade.noise_estimate import estimate_noise, slices_for_noise
+from mrcascade.measurement.border import NO_MARGINS, Margins, find_margins
+from mrcascade.measurement.exactness import check_exact
+from mrcascade.measurement.intensity import measured_intensity
+from mrcascade.measurement.noise import estimate_noise, slices_for_noise
+from mrcascade.messages.printable import shortened
 from mrcascade.operators import (
     LinearOperator,
     SeparableOperator,
     expected_error,
     sampled_error,
 )
-from mrcascade.printable import shortened
-from mrcascade.prior import CascadePrior
-from mrcascade.prior_format import PRIOR_FILE, check_sizes
-from mrcascade.samplers import (
+from mrcascade.prior.cascade import CascadePrior
+from mrcascade.prior.format import PRIOR_FILE, check_sizes
+from mrcascade.prior.named import as_prior
+from mrcascade.recipes.modes import default_mode
+from mrcascade.recipes.settings import read_mode
+from mrcascade.sampling import (
     RECIPES,
     CascadePlan,
     NoiseSource,
@@ -39,7 +40,6 @@ from mrcascade.samplers import (
     reconstruct,
     single_scale,
 )
-from mrcascade.settings import read_mode
 
 Callback = Callable[[Progress], None]
 # What is wrong with a measurement of so many channels, and what to do.

@@ -18,7 +18,7 @@ from mrcascade.io import (
     parse_selection,
 )
 from mrcascade.io.bids.entities import ENTITIES, parse_name
-from mrcascade.pipeline import find_inputs
+from mrcascade.jobs import find_inputs
 
 
 def taken(root: Path, folder: str = "", text: str | None = None) -> list[str]:

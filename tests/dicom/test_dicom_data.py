@@ -11,10 +11,10 @@ import pytest
 from dicom_series import annotated, phantom, series
 
 from mrcascade.cli import main
-from mrcascade.dataset import list_data, read_slices
+from mrcascade.data.folder import list_data, read_slices
+from mrcascade.data.subjects import digest
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import find_files, load_truth
-from mrcascade.subjects import digest
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.selection import describe_selection
 from mrcascade.training.slices import load_volumes

@@ -16,7 +16,7 @@ import pytest
 from dicom_series import annotated, enhanced, phantom, read_all, series
 
 from mrcascade.io import Pseudonyms, dicom_files, find_series, input_sha256
-from mrcascade.pipeline.common import input_seed
+from mrcascade.jobs.common import input_seed
 
 SHAPE = (3, 16, 18)  # slices, rows, columns
 SAMPLES = ("--mode", "paper", "--steps", "6", "--samples", "2")

@@ -32,9 +32,9 @@ from mrcascade.cli import main
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import Derivation, Display, display_of, read_image, write_image
 from mrcascade.io.dicom.storage import storage_for
+from mrcascade.jobs import SuperResolution, super_resolve_file
 from mrcascade.operators import SeparableOperator
-from mrcascade.pipeline import SuperResolution, super_resolve_file
-from mrcascade.prior import CascadePrior
+from mrcascade.prior.cascade import CascadePrior
 
 SHAPE = (3, 16, 18)  # slices, rows, columns
 SAMPLES = ("--mode", "paper", "--steps", "6", "--samples", "2")
@@ -338,7 +338,7 @@ def test_preview_has_the_shape_of_the_patient(tmp_path: Path, sr: Callable) -> N
     folder = series(tmp_path / "s", phantom(SHAPE))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "mrcascade.pipeline.preview.write_preview", lambda *a: (drawn.append(a), a[0].touch())
+            "mrcascade.jobs.preview.write_preview", lambda *a: (drawn.append(a), a[0].touch())
         )
         assert sr(folder) == 0
     _, panels, measured, display, title, unit, zero = drawn[0]

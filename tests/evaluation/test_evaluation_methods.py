@@ -11,7 +11,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.methods import METHODS, Context, choose_methods, find_method
 from mrcascade.evaluation.metrics import psnr
 from mrcascade.operators import KERNELS, SeparableOperator
-from mrcascade.prior import CascadePrior
+from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import super_resolve
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mrcascade.dataset import DataFile
+from mrcascade.data.folder import DataFile
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import TestFile
 from mrcascade.evaluation.job import Surveyed
@@ -27,7 +27,7 @@ from mrcascade.evaluation.tables import (
     volume_rows,
     write_tables,
 )
-from mrcascade.outputs import only_writer
+from mrcascade.storage.outputs import only_writer
 
 RESAMPLES = 8_000
 # The Monte-Carlo error of a 2.5 % quantile from B draws of a normal is

@@ -11,7 +11,7 @@ import pytest
 from fastmri_files import multicoil
 
 from mrcascade.cli import main
-from mrcascade.dataset import list_data, read_slices
+from mrcascade.data.folder import list_data, read_slices
 from mrcascade.evaluation.data import find_files, load_truth
 from mrcascade.training.slices import load_volumes
 

@@ -20,13 +20,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mrcascade import CascadePrior, SeparableOperator
-from mrcascade.denoiser import LevelNetworks, diffusion_loss
 from mrcascade.evaluation.warm_up import WarmUp
-from mrcascade.memory import image_bytes
+from mrcascade.jobs.memory import image_bytes
 from mrcascade.networks import network_preset
 from mrcascade.operators import separable
+from mrcascade.prior.denoiser import LevelNetworks, diffusion_loss
 from mrcascade.restore import make_plan, resolve_settings
-from mrcascade.samplers import NoiseSource, reconstruct
+from mrcascade.sampling import NoiseSource, reconstruct
 
 SIDE = 32
 STEPS = 6
@@ -142,8 +142,8 @@ def fake_cuda() -> Iterator[None]:
 
 def without_values() -> None:
     """What asks for values goes on as if each were true, as there are none."""
-    import mrcascade.samplers.mean as mean
-    import mrcascade.samplers.noise as noise
+    import mrcascade.sampling.mean as mean
+    import mrcascade.sampling.noise as noise
 
     noise._fill = lambda generators, images: None  # from several threads, which the mode forbids
     Tensor.__bool__ = lambda self: True

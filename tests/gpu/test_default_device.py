@@ -11,7 +11,7 @@ import torch
 from tests.conftest import SINGLE, write_random_prior
 
 from mrcascade import SeparableOperator, super_resolve
-from mrcascade.noise_estimate import estimate_noise
+from mrcascade.measurement.noise import estimate_noise
 from mrcascade.operators import CallableOperator, squared_norm
 
 

@@ -13,11 +13,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mrcascade import CascadePrior, MRCascadeError, SeparableOperator, restore, super_resolve
 from mrcascade.cli import main
-from mrcascade.exactness import EXACT, check_exact
+from mrcascade.measurement.exactness import EXACT, check_exact
 from mrcascade.operators import KERNELS, CallableOperator, products
 from mrcascade.operators.products import product_dtype
 from mrcascade.restore import relative_residual
-from mrcascade.samplers import SamplerSettings
+from mrcascade.sampling import SamplerSettings
 
 SIDE = 32
 SHORT = SamplerSettings("short", steps=9)

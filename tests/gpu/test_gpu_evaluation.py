@@ -17,7 +17,7 @@ from mrcascade.evaluation import run as run_module
 from mrcascade.evaluation.job import Evaluation
 from mrcascade.evaluation.run import evaluate
 from mrcascade.evaluation.warm_up import WarmUp
-from mrcascade.prior_level import LevelPrior
+from mrcascade.prior.level import LevelPrior
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrcascade.intensity import RobustMaximum, robust_maximum
+from mrcascade.arrays.intensity import RobustMaximum, robust_maximum
 from mrcascade.io import SliceStore, StackOrder, file_blocks, to_slices
 from mrcascade.io.blocks import Block
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from training_data import TINY, assert_same, checkpoint, volume, volumes
 
-from mrcascade.intensity import robust_maximum
-from mrcascade.phase import with_simulated_phase
+from mrcascade.arrays.intensity import robust_maximum
+from mrcascade.arrays.phase import with_simulated_phase
 from mrcascade.training import level as level_module
 from mrcascade.training import patches as patches_module
 from mrcascade.training.augment import (

@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 from mrcascade import __version__
 from mrcascade.cli import cache, evaluate, info, reproduce, simulate, sr, terminal, train
 from mrcascade.errors import MRCascadeError
-from mrcascade.faults import one_line, showing_tracebacks
-from mrcascade.printable import shortened
-from mrcascade.quiet import quiet_libraries
+from mrcascade.messages.faults import one_line, showing_tracebacks
+from mrcascade.messages.printable import shortened
+from mrcascade.messages.quiet import quiet_libraries
 
 COMMANDS = (sr, simulate, evaluate, reproduce, train, cache, info)
 _CLOSED_PIPE = 141  # what shells report of a command that SIGPIPE ended

@@ -10,7 +10,7 @@ from mrcascade.cli import options, terminal
 from mrcascade.errors import MRCascadeError
 
 if TYPE_CHECKING:
-    from mrcascade.outputs import Claim
+    from mrcascade.storage.outputs import Claim
 
 
 def add_parser(subparsers: Any) -> None:
@@ -28,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from mrcascade.io import output_folders, remove_leftovers
-    from mrcascade.outputs import claim, only_writer
+    from mrcascade.storage.outputs import claim, only_writer
     from mrcascade.training.slices import is_cache, load_volumes, write_cache
 
     if arguments.output.suffix != ".npz":

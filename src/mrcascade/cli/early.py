@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mrcascade.arrays.factors import as_fraction, check_factor
 from mrcascade.errors import MRCascadeError
-from mrcascade.factors import as_fraction, check_factor
-from mrcascade.prior_format import Limits, check_maximum, prior_folder, read_document
+from mrcascade.prior.format import Limits, check_maximum, prior_folder, read_document
 
 if TYPE_CHECKING:
     from mrcascade.io import Planes, Source

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from mrcascade.cli import options, terminal
 from mrcascade.errors import MRCascadeError
-from mrcascade.prior_format import (
+from mrcascade.prior.format import (
     BUNDLED,
     PRIOR_FILE,
     bundled_priors,
-    file_sha256,
     prior_folder,
     read_document,
 )
+from mrcascade.storage.digest import file_sha256
 
 if TYPE_CHECKING:
-    from mrcascade.intensity import Intensity
+    from mrcascade.arrays.intensity import Intensity
     from mrcascade.io import Found, Input, Planes, SliceStore, Source
 
 
@@ -206,10 +206,10 @@ def _voxel_size(source: Source) -> list[str]:
 
 def _of_pixels(source: Source, planes: Planes) -> list[str]:
     """Lines about what the slices themselves tell, which are read for that."""
-    from mrcascade.intensity import RobustMaximum
+    from mrcascade.arrays.intensity import RobustMaximum
     from mrcascade.io import SliceStore, StackOrder
-    from mrcascade.pipeline.acquired import acquired_by_header, acquired_by_pixels
-    from mrcascade.pipeline.intensity import intensity_of
+    from mrcascade.jobs.acquired import acquired_by_header, acquired_by_pixels
+    from mrcascade.jobs.intensity import intensity_of
 
     maximum = RobustMaximum(math.prod(source.shape))
     order = StackOrder(source.shape, source.layout, planes.axes)
@@ -231,7 +231,7 @@ def _of_pixels(source: Source, planes: Planes) -> list[str]:
 
 def _noise(slices: SliceStore, intensity: Intensity) -> str:
     """What ``sr`` would estimate, or why it cannot."""
-    from mrcascade.noise_estimate import estimate_noise, slices_for_noise
+    from mrcascade.measurement.noise import estimate_noise, slices_for_noise
 
     try:
         chosen = (slices.read(i, i + 1)[0] for i in slices_for_noise(len(slices)))

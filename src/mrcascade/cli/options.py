@@ -223,7 +223,7 @@ def add_precision(
 def resolve_precision(asked: str | None, device: str) -> str:
     """What the networks run in, by default bfloat16 on a GPU that has it; says so where that will
     be slow."""
-    from mrcascade.precision import computes_in_bfloat16, resolve_precision
+    from mrcascade.devices.precision import computes_in_bfloat16, resolve_precision
 
     if asked is None:
         asked = "auto" if device.startswith("cuda") else "float32"

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from mrcascade.cli import terminal
-from mrcascade.duration import clock
+from mrcascade.messages.duration import clock
 
 # Between two lines: a log of ten minutes gets 20 of them, one of ten hours about 100.
 LINE_SECONDS = 30.0

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mrcascade.arrays.factors import factor_label
 from mrcascade.cli import early, options, terminal
-from mrcascade.factors import factor_label
 
 
 def add_parser(subparsers: Any) -> None:
@@ -29,13 +29,13 @@ def run(arguments: argparse.Namespace) -> None:
     early.check_factors(arguments.factor)
     made, kind = f"low{factor_label(arguments.factor)}", arguments.format
     early.check_output(arguments.output, [arguments.input], made, kind, arguments.overwrite)
-    from mrcascade.sizes import check_reduction
+    from mrcascade.data.sizes import check_reduction
 
     with early.header_of(arguments.input, arguments.axes) as found:
         if found:
             check_reduction(*found, arguments.factor)
     from mrcascade.io import format_of, only_series, pair_of
-    from mrcascade.pipeline import Simulation, simulate_file
+    from mrcascade.jobs import Simulation, simulate_file
 
     job = Simulation(
         factor=arguments.factor,

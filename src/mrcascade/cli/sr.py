@@ -10,19 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mrcascade.arrays.factors import factor_label
 from mrcascade.cli import early, options, terminal
 from mrcascade.cli.progress import ProgressBar
-from mrcascade.duration import rounded
 from mrcascade.errors import MRCascadeError
-from mrcascade.factors import factor_label
-from mrcascade.faults import naming
-from mrcascade.modes import MODES, default_mode
-from mrcascade.settings import read_mode
+from mrcascade.messages.duration import rounded
+from mrcascade.messages.faults import naming
+from mrcascade.recipes.modes import MODES, default_mode
+from mrcascade.recipes.settings import read_mode
 
 if TYPE_CHECKING:
     from mrcascade.io import Pseudonyms
-    from mrcascade.pipeline import Batch, Done, Item, SlicesDone
-    from mrcascade.pipeline.common import Report
+    from mrcascade.jobs import Batch, Done, Item, SlicesDone
+    from mrcascade.jobs.common import Report
 
 
 def add_parser(subparsers: Any) -> None:
@@ -108,7 +108,7 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     _refuse_early(arguments)
     from mrcascade.io import check_one_result
-    from mrcascade.pipeline import (
+    from mrcascade.jobs import (
         Batch,
         Part,
         SuperResolution,
@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_names,
         find_inputs,
     )
-    from mrcascade.prior import CascadePrior
+    from mrcascade.prior.cascade import CascadePrior
 
     job = SuperResolution(
         factor=arguments.factor,
@@ -164,7 +164,7 @@ def _refuse_early(arguments: argparse.Namespace) -> None:
     early.check_output(arguments.output, arguments.inputs, made, arguments.format, overwrite)
     if len(arguments.inputs) > 1:  # each fails by itself
         return
-    from mrcascade.sizes import check_enlargement
+    from mrcascade.data.sizes import check_enlargement
 
     with early.header_of(arguments.inputs[0], arguments.axes) as found:
         if found and limits and arguments.acquired_matrix is None:
@@ -299,7 +299,7 @@ def _report(results: Sequence[Done]) -> int:
 
 
 def _estimating(batch: Batch) -> Callable[[Item], None]:
-    from mrcascade.pipeline import Estimator
+    from mrcascade.jobs import Estimator
 
     estimator = Estimator(batch.prior, batch.job)
 

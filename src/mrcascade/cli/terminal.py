@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from mrcascade.printable import printable
+from mrcascade.messages.printable import printable
 
 
 class OutputError(BaseException):

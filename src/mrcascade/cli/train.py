@@ -11,7 +11,7 @@ from typing import Any
 from mrcascade.cli import early, options, terminal
 from mrcascade.cli.progress import ProgressBar
 from mrcascade.errors import MRCascadeError
-from mrcascade.prior_format import prior_folder
+from mrcascade.prior.format import prior_folder
 
 
 def add_parser(subparsers: Any) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from mrcascade.prior import CascadePrior
+from mrcascade.prior.cascade import CascadePrior
 
 
 @dataclass

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from mrcascade.baselines import bicubic, zero_filled
-from mrcascade.border import NO_MARGINS, Margins
 from mrcascade.errors import MRCascadeError
+from mrcascade.measurement.border import NO_MARGINS, Margins
 from mrcascade.operators import LinearOperator
-from mrcascade.prior import CascadePrior
+from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import resolve_settings, super_resolve
-from mrcascade.samplers import RECIPES, Progress, SamplerSettings, parse_changes
+from mrcascade.sampling import RECIPES, Progress, SamplerSettings, parse_changes
 
 CASCADE = "cascade"
 

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 
 from mrcascade import __version__
-from mrcascade.devices import tf32
+from mrcascade.devices.facts import tf32
 from mrcascade.evaluation.job import Evaluation, Surveyed, factor_text
 from mrcascade.evaluation.ledger import Ledger
 from mrcascade.evaluation.lpips import BACKBONE_FILES, LINEAR_FILES, NETWORK, LPIPSFiles
 from mrcascade.evaluation.methods import find_method
 from mrcascade.evaluation.subjects import Seen, Subjects, describe_subjects, notes_on_subjects
 from mrcascade.io import NOTICE
-from mrcascade.prior import CascadePrior
+from mrcascade.prior.cascade import CascadePrior
 
 # What tells how much of a file was acquired, in words.
 _TOLD_BY = {

@@ -36,7 +36,7 @@ from mrcascade.evaluation.subjects import read_subjects
 from mrcascade.evaluation.tables import write_tables
 from mrcascade.evaluation.workers import run_in_workers
 from mrcascade.io import input_files, remove_leftovers
-from mrcascade.outputs import only_writer, refuse_inputs
+from mrcascade.storage.outputs import only_writer, refuse_inputs
 
 
 def evaluate(

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mrcascade.dataset import read_manifest
+from mrcascade.data.folder import read_manifest
+from mrcascade.data.subjects import digest
 from mrcascade.evaluation.data import TestFile
 from mrcascade.evaluation.job import Surveyed
-from mrcascade.prior_format import seen_images
-from mrcascade.subjects import digest
+from mrcascade.prior.format import seen_images
 
 Subjects = Mapping[str, str]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcascade.contrast import contrast_family
+from mrcascade.data.contrast import contrast_family
 from mrcascade.evaluation.data import source_names
 from mrcascade.evaluation.job import Surveyed
 from mrcascade.evaluation.ledger import (

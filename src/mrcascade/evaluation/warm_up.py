@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from mrcascade.devices import synchronize
+from mrcascade.devices.facts import synchronize
 from mrcascade.operators import SeparableOperator
-from mrcascade.prior import CascadePrior
+from mrcascade.prior.cascade import CascadePrior
 
 
 class WarmUp:

@@ -16,8 +16,8 @@ from mrcascade.evaluation.bench import Bench, Scored, Unit
 from mrcascade.evaluation.figure import Picture
 from mrcascade.evaluation.job import Evaluation, Surveyed, checked_methods, load_priors
 from mrcascade.evaluation.lpips import LPIPS, find_weights
-from mrcascade.faults import one_line
-from mrcascade.quiet import quiet_process
+from mrcascade.messages.faults import one_line
+from mrcascade.messages.quiet import quiet_process
 
 _bench: Bench | MRCascadeError  # of a worker process, made when it starts
 

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.files import read_bytes
+from mrcascade.storage.files import read_bytes
 
 _SALT_BYTES = 32
 _FEWEST_BYTES = 16  # a shorter secret could be found by trying

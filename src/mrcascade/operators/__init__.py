@@ -1,6 +1,6 @@
 """Linear measurement operators: kernels, separable operators, operators given as functions."""
 
-from mrcascade.factors import Factor, as_fraction, legal_size
+from mrcascade.arrays.factors import Factor, as_fraction, legal_size
 from mrcascade.operators.base import LinearOperator
 from mrcascade.operators.iterative import CallableOperator
 from mrcascade.operators.kernels import KERNELS, down_matrix, up_matrix

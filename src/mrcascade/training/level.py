@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mrcascade.denoiser import LevelNetworks, diffusion_loss
 from mrcascade.errors import MRCascadeError
-from mrcascade.files import check_regular
 from mrcascade.io import atomic_output
 from mrcascade.networks import network_preset
-from mrcascade.prior_level import LevelStatistics
+from mrcascade.prior.denoiser import LevelNetworks, diffusion_loss
+from mrcascade.prior.level import LevelStatistics
+from mrcascade.storage.files import check_regular
 from mrcascade.training.checkpoint import not_a_checkpoint, read_state
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.ema import PowerEMA

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from mrcascade.duration import clock
+from mrcascade.messages.duration import clock
 from mrcascade.training.config import STAGES
 from mrcascade.training.level import LevelTrainer
 

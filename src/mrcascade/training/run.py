@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mrcascade.denoiser import LevelNetworks
-from mrcascade.devices import hardware
+from mrcascade.devices.facts import hardware
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import output_folders, remove_leftovers
 from mrcascade.networks import network_preset
-from mrcascade.outputs import only_writer, refuse_inputs
-from mrcascade.prior import CascadePrior, read_prior, write_prior
-from mrcascade.prior_format import PRIOR_FILE, prior_folder, read_document
-from mrcascade.prior_level import LevelSpec, LevelStatistics
+from mrcascade.prior.cascade import CascadePrior, read_prior, write_prior
+from mrcascade.prior.denoiser import LevelNetworks
+from mrcascade.prior.format import PRIOR_FILE, prior_folder, read_document
+from mrcascade.prior.level import LevelSpec, LevelStatistics
+from mrcascade.storage.outputs import only_writer, refuse_inputs
 from mrcascade.training.augment import is_on
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.files import PRIOR_FOLDER, begin_run, check_run
@@ -45,8 +45,9 @@ from mrcascade.training.patches import (
 from mrcascade.training.plot import plot_losses
 from mrcascade.training.progress import StageBar, StageProgress
 from mrcascade.training.selection import describe_selection, slice_weights
-from mrcascade.training.slices import Volume, load_volumes
+from mrcascade.training.slices import load_volumes
 from mrcascade.training.snapshots import rebuild_profile
+from mrcascade.training.volume import Volume
 
 SPECTRUM_BINS = 48
 
@@ -131,7 +132,7 @@ def train_cascade(
     ``say`` gets one line per fact; with it, what is to come is told, and timed for some seconds,
     before it begins. ``progress(stage, patches, done)`` makes the callback (patches done since,
     text) of a stage. With
-    ``simulate_phase`` magnitudes become complex images (``mrcascade.phase``), with
+    ``simulate_phase`` magnitudes become complex images (``mrcascade.arrays.phase``), with
     ``complex_kspace`` k-space gives complex images; the number of channels is that of the data,
     whatever ``config`` says. Returns the prior's folder, or None
     while some level has not been trained to the end of its run.

@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from mrcascade.contrast import contrast_family
+from mrcascade.data.contrast import contrast_family
+from mrcascade.data.subjects import digest
 from mrcascade.errors import MRCascadeError
-from mrcascade.subjects import digest
 from mrcascade.training.config import TrainConfig, check_exclusion
-
-if TYPE_CHECKING:
-    from mrcascade.training.slices import Volume
+from mrcascade.training.volume import Volume
 
 _ORDER = "anatomy, subject, contrast, file, slice"
 _OLDER_ORDER = "anatomy, file by the root of its number of slices, slice"
@@ -122,7 +120,7 @@ def describe_selection(
 
     ``files`` and ``validation_files``: names, of private files their hash. ``subjects``,
     ``contents`` and the same of the validation: digests by which others recognise a subject
-    (`mrcascade.subjects.digest`) and a file (of its bytes). ``sampling``: the order in which a
+    (`mrcascade.data.subjects.digest`) and a file (of its bytes). ``sampling``: the order in which a
     patch is drawn, and per anatomy and contrast the subjects, files, slices and probability.
     """
     told: dict[str, Any] = {}

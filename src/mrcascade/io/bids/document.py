@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.files import read_json
+from mrcascade.storage.files import read_json
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.bids.document import read_object
 from mrcascade.io.bids.entities import COUNTED, ENTITIES
-from mrcascade.printable import shortened
+from mrcascade.messages.printable import shortened
 
 KEYS = (*ENTITIES.values(), "suffix", "datatype", "extension")
 # What is taken unless the filter says otherwise: no phase, no real and imaginary parts.

@@ -1,0 +1,293 @@
+"""What training and evaluation share about a folder of images: layout, manifest, true resolution.
+
+The usual layout is ``ROOT/<group>/<split>/files``; any other folder works as well. A DICOM series
+counts as a file that lies where its folder lies. A ``manifest.json`` in ROOT, a list of objects
+with a ``file`` each, may say what the image files do not: ``slice_axis`` and ``effective_matrix``,
+the in-plane matrix that was really acquired.
+
+fastMRI's own folders, such as ``multicoil_train``, are splits too. Where nothing says to which
+split its files belong, a patient's number decides, so that all images of a patient lie in one.
+``mrcascade.data.subjects`` says whose image a file is, ``mrcascade.data.contrast`` what its
+contrast is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+
+from mrcascade.data.contrast import contrast_of
+from mrcascade.data.subjects import find_subjects, share_of
+from mrcascade.errors import MRCascadeError
+from mrcascade.io import (
+    SUFFIXES,
+    Axes,
+    Image,
+    Input,
+    Series,
+    choose_planes,
+    find_below,
+    images_below,
+    input_path,
+    is_result_name,
+    join_pairs,
+    patient_of,
+    read_image,
+    refuse_phase,
+    to_slices,
+)
+from mrcascade.measurement.acquired import Acquired, Matrix, narrowed_by_spectrum, stated_matrix
+from mrcascade.messages.faults import naming
+from mrcascade.messages.printable import shortened
+from mrcascade.storage.files import TABLE_BYTES, check_regular, read_json
+
+_LONGEST_NAME = 255  # bytes of a file's or folder's name
+MANIFEST = "manifest.json"
+SPLITS = ("train", "val", "test")
+_SYNONYMS = {"training": "train", "validation": "val"}  # in fastMRI's folders
+_ANATOMIES = ("brain", "knee", "prostate")
+# A knee of fastMRI, whose file name is a number alone.
+_KNEE = re.compile(r"file1\d{6}")
+_SHARES = (0.8, 0.9)  # of patients: up to the first train, up to the second val, the rest test
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """An image of a data folder.
+
+    Attributes:
+        image: the file, a pair of magnitude and phase, or a DICOM series.
+        name: relative to the folder, with slashes; of a pair, that of the magnitude; of a series,
+            that of its folder.
+        group: the first folder in the name that is no split, an anatomy in the usual layout; of
+            fastMRI's files without one, what their name says; else the data folder's name.
+        split: train, val or test; None where no file has one.
+        complex_valued: whether k-space gives its complex image.
+        facts: of the manifest.
+        subject: whose image it is; None where nothing says, see ``find_subjects``.
+    """
+
+    image: Input
+    name: str
+    group: str
+    split: str | None
+    complex_valued: bool
+    facts: dict[str, Any]
+    subject: str | None = None
+
+    @property
+    def contrast(self) -> str:
+        """As the manifest or the file's name says, empty where neither does."""
+        return contrast_of(PurePath(self.name), self.facts)
+
+    @property
+    def axes(self) -> Axes | None:
+        """In-plane axes, if the manifest names the file; None leaves them to the geometry, and to
+        a DICOM series its own planes, with its rows first."""
+        if not self.facts or isinstance(self.image, Series):
+            return None
+        first, second = (a for a in range(3) if a != self.facts.get("slice_axis", 2) % 3)
+        return first, second
+
+    @property
+    def matrix(self) -> Matrix | None:
+        """(rows, columns) that were acquired, if the manifest says."""
+        told = self.facts.get("effective_matrix")
+        return None if told is None else as_matrix(told)
+
+
+def list_data(root: Path, pairs: bool, complex_kspace: bool) -> list[DataFile]:
+    """The images below a folder in the order of their names, or those that its manifest names.
+
+    pairs: magnitude and phase files side by side are one complex image; else phases are passed
+    over. complex_kspace: k-space gives complex images, else magnitudes. Raises MRCascadeError
+    where there is no image, where several DICOM series share a folder, and for a damaged DICOM
+    file beside none.
+    """
+    manifest = read_manifest(root)
+    images = _named(root, manifest, pairs) if manifest else _found(root, pairs)
+    if not images:
+        raise MRCascadeError(
+            f"{root}: every image in it is a phase without its magnitude; put the _part-mag files"
+            " beside them"
+        )
+    images.sort(key=input_path)
+    names = [_relative(image, root) for image in images]
+    # The folder of a series may itself be that of a split.
+    inside = (n / "*" if isinstance(i, Series) else n for i, n in zip(images, names, strict=True))
+    splits = [split_of(name) for name in inside]
+    if not any(splits):
+        splits = [_split_of_patient(image) for image in images]
+    facts = [manifest.get(name.as_posix(), {}) for name in names]
+    subjects = find_subjects(images, names, [_folders(name) for name in names], facts)
+    return [
+        DataFile(
+            image, name.as_posix(), _group_of(name, root), split, complex_kspace, told, subject
+        )
+        for image, name, split, told, subject in zip(
+            images, names, splits, facts, subjects, strict=True
+        )
+    ]
+
+
+def _named(root: Path, names: Iterable[str], pairs: bool) -> list[Input]:
+    paths = [root / name for name in names]
+    series: list[Series] = []
+    for folder in (path for path in paths if path.is_dir()):
+        found = _series_below(folder)
+        if len(found) != 1:
+            raise MRCascadeError(
+                f"{root / MANIFEST} names {folder}, which holds {len(found)} DICOM series; name the"
+                " folder of one"
+            )
+        series += found
+    return [*join_pairs([path for path in paths if not path.is_dir()], pairs), *series]
+
+
+def _found(root: Path, pairs: bool) -> list[Input]:
+    # What `sr` made is no truth, wherever somebody put it.
+    paths = [path for path in images_below(root) if not is_result_name(path)]
+    series = _series_below(root)
+    if not paths and not series:
+        raise MRCascadeError(
+            f"{root}: no image found; give a folder with DICOM series, or files that end in"
+            f" {', '.join(SUFFIXES)}"
+        )
+    return [*join_pairs(paths, pairs), *series]
+
+
+def _series_below(folder: Path) -> list[Series]:
+    found = find_below(folder, tuple(SUFFIXES))
+    for unusable in (*found.damaged, *found.unusable):
+        raise unusable.error
+    for series in found.series:
+        if series.shares_path:
+            raise MRCascadeError(
+                f"{series.path} holds several DICOM series, such as {series.label}; give each a"
+                " folder of its own"
+            )
+    return list(found.series)
+
+
+def _relative(image: Input, root: Path) -> PurePath:
+    """A series that fills the whole data folder has that folder's name."""
+    path = input_path(image)
+    return path.relative_to(root) if path != root else PurePath(root.resolve().name)
+
+
+def read_slices(file: DataFile, matrix: Matrix | None = None) -> tuple[Image, np.ndarray, Acquired]:
+    """The image, its slices (S, H, W), and how much of (H, W) was acquired.
+
+    matrix: what a table says, else the manifest's counts. Without either, what the file states
+    counts, or less where its spectrum is clearly narrower, as `true_matrix` has it.
+    Raises MRCascadeError as `read_image` does, and for a phase by itself.
+    """
+    with naming(str(input_path(file.image))):
+        refuse_phase(file.image)
+        image = read_image(file.image, file.complex_valued)
+    axes = choose_planes(image, file.axes, MANIFEST).axes
+    stack = to_slices(image, axes)
+    stored = stack.shape[1], stack.shape[2]
+    told = matrix or file.matrix
+    if told is not None:
+        rows, columns = (min(m, n) for m, n in zip(told, stored, strict=True))
+        return image, stack, Acquired(stored, (rows, columns), "a table")
+    stated = stated_matrix(stored, axes, image.acquired, "its header")
+    return image, stack, narrowed_by_spectrum(stated, len(stack), lambda i: stack[i])
+
+
+def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
+    """Facts per file of ``root / manifest.json``, by the file's relative name; {} without one.
+
+    Raises MRCascadeError where it is not a list of objects with a ``file`` each, and for facts
+    that are none.
+    """
+    path = root / MANIFEST
+    check_regular(path)
+    if not path.is_file():
+        return {}
+    try:
+        facts = {str(entry["file"]): dict(entry) for entry in read_json(path, TABLE_BYTES)}
+    except (ValueError, KeyError, TypeError) as error:
+        raise MRCascadeError(
+            f"{path}: not a list of objects with a 'file' each; repair it"
+        ) from error
+    for name, entry in facts.items():
+        if not _can_name_a_file(name):
+            raise MRCascadeError(f"{path}: {shortened(repr(name))} is no file's name; repair it")
+        if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+            raise MRCascadeError(f"{path}: {name!r} lies elsewhere; name files below {root}")
+        if entry.get("slice_axis", 2) not in range(-3, 3):
+            raise MRCascadeError(f"{path}: slice_axis of {name} is not 0, 1 or 2; repair it")
+        try:
+            as_matrix(entry.get("effective_matrix", (1, 1)))
+        except (ValueError, TypeError, OverflowError) as error:
+            raise MRCascadeError(
+                f"{path}: effective_matrix of {name} is not two whole numbers; repair it"
+            ) from error
+    return facts
+
+
+def _can_name_a_file(name: str) -> bool:
+    try:
+        parts = [os.fsencode(part) for part in PurePath(name).parts]
+    except UnicodeEncodeError:
+        return False
+    return bool(parts) and "\0" not in name and max(map(len, parts)) <= _LONGEST_NAME
+
+
+def as_matrix(values: Sequence[Any]) -> Matrix:
+    """(rows, columns) of two numbers or words; ValueError or TypeError for anything else."""
+    try:
+        rows, columns = (int(v) for v in values)
+    except OverflowError as error:
+        raise ValueError(f"{values} is not a matrix") from error
+    if min(rows, columns) < 1:
+        raise ValueError(f"{rows}x{columns} is not a matrix")
+    return rows, columns
+
+
+def split_of(name: PurePath) -> str | None:
+    """The split whose folder a relative file name lies in, if any."""
+    return next((split for part in name.parts[:-1] if (split := _split_named(part, name))), None)
+
+
+def _split_named(folder: str, file: PurePath) -> str | None:
+    if folder in SPLITS or not _is_fastmri(file):
+        return folder if folder in SPLITS else None
+    words = [_SYNONYMS.get(word, word) for word in re.split(r"[_-]", folder.lower())]
+    return next((word for word in words if word in SPLITS), None)
+
+
+def _split_of_patient(image: Input) -> str | None:
+    """By a hash of the patient, so that files that are added leave the others where they are."""
+    path = input_path(image)
+    if not _is_fastmri(path):
+        return None
+    share = share_of(patient_of(path))
+    return SPLITS[sum(share >= limit for limit in _SHARES)]
+
+
+def _folders(name: PurePath) -> list[str]:
+    """The folders in a relative file name that are no split."""
+    return [part for part in name.parts[:-1] if _split_named(part, name) is None]
+
+
+def _group_of(name: PurePath, root: Path) -> str:
+    folders = _folders(name)
+    if folders or not _is_fastmri(name):
+        return folders[0] if folders else root.resolve().name
+    if _KNEE.match(name.stem):
+        return "knee"
+    named = (anatomy for anatomy in _ANATOMIES if anatomy in name.stem.lower())
+    return next(named, root.resolve().name)
+
+
+def _is_fastmri(path: PurePath) -> bool:
+    return SUFFIXES.get(path.suffix.lower()) == "fastmri"

@@ -1,0 +1,63 @@
+"""Interpolated inputs: how many of the stored pixels were acquired, and cropping to those."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mrcascade.arrays.intensity import Intensity, RobustMaximum
+from mrcascade.errors import MRCascadeError
+from mrcascade.io import Axes, SliceStore, Source
+from mrcascade.measurement.acquired import Acquired, Matrix, narrowed_by_spectrum, stated_matrix
+from mrcascade.operators.crop import fourier_crop
+
+BY_HAND = "--acquired-matrix"
+
+
+def acquired_by_header(source: Source, axes: Axes, wanted: str | Matrix | None) -> Acquired:
+    """What the option or the file says, before any pixel is read.
+
+    wanted: the option ``--acquired-matrix``. Raises MRCascadeError where it asks for more than is
+    stored.
+    """
+    rows, columns = (source.shape[a] for a in axes)
+    stored = rows, columns
+    if wanted is not None and not isinstance(wanted, str):
+        if wanted[0] > rows or wanted[1] > columns:
+            raise MRCascadeError(
+                f"{source.source}: acquired matrix {wanted[0]},{wanted[1]} is larger than the"
+                f" stored {rows},{columns}; give one that is not, or auto"
+            )
+        return Acquired(stored, wanted, BY_HAND)
+    return stated_matrix(stored, axes, source.acquired, source.acquired_by)
+
+
+def acquired_by_pixels(measured: SliceStore, stated: Acquired) -> Acquired:
+    """What was stated, or less where the spectra of the slices are clearly narrower. A matrix given
+    by hand stays."""
+    if stated.evidence == BY_HAND:
+        return stated
+    return narrowed_by_spectrum(stated, len(measured), lambda i: measured.read(i, i + 1)[0])
+
+
+def crop_to_acquired(
+    measured: SliceStore, matrix: Sequence[int], folder: Path, stack: ExitStack, zero: float = 0.0
+) -> tuple[SliceStore, Intensity]:
+    """The slices at their acquired matrix, in a new store, and their intensity.
+
+    zero: of the slices; the crop keeps constants, so that it stays the value of no signal."""
+    order = measured.order
+    sizes = dict(zip(order.axes, matrix, strict=True))
+    shape = tuple(sizes.get(axis, n) for axis, n in enumerate(order.shape))
+    store = stack.enter_context(SliceStore(folder, replace(order, shape=shape), measured.dtype))
+    maximum = RobustMaximum(math.prod(shape))
+    for number in range(len(measured)):
+        cropped = fourier_crop(measured.read(number, number + 1), matrix)
+        store.write(number, np.asarray(cropped, measured.dtype))
+        maximum.add(cropped - zero if zero else cropped)
+    return store, Intensity(maximum.value(), zero)

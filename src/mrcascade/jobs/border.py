@@ -1,0 +1,77 @@
+"""Volumes whose field of view was cut: margins of a stored volume, and results that keep them."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mrcascade.arrays.intensity import Intensity
+from mrcascade.io import Axes, SliceStore
+from mrcascade.measurement.border import Margins, find_margins
+from mrcascade.measurement.noise import slices_for_noise
+from mrcascade.operators import SeparableOperator
+from mrcascade.restore import Restoration, relative_residual
+
+
+def margins_of(measured: SliceStore, operator: SeparableOperator, scale: float) -> Margins:
+    """What `find_margins` finds in a volume; it looks at the slices that tell the noise."""
+    chosen = slices_for_noise(len(measured))
+    return find_margins((measured.read(i, i + 1)[0] for i in chosen), operator, scale)
+
+
+def describe_margins(margins: Margins, axes: Axes) -> str:
+    """Say along which axes of the image the field of view was cut, and what is done about it."""
+    pairs = zip(axes, (margins.rows, margins.columns), strict=True)
+    parts = [f"axis {axis} by {sum(pair)} samples" for axis, pair in pairs if any(pair)]
+    return (
+        f"the field of view cuts the anatomy; extended smoothly along {' and '.join(parts)},"
+        " restored, and cropped"
+    )
+
+
+class ExtendedStore:
+    """A volume of results and, where it has margins, the same slices with them.
+
+    Data consistency holds on the extended grid, so that the residual needs the margins.
+    """
+
+    def __init__(
+        self,
+        store: SliceStore,
+        operator: SeparableOperator,
+        margins: Margins,
+        folder: Path,
+        stack: ExitStack,
+    ) -> None:
+        """store: of the results without margins. operator: of these. The extended slices lie in a
+        store in `folder`, which `stack` closes."""
+        self.store = store
+        self._margins, self._operator = margins, margins.operator(operator)
+        self._inside = (slice(None), *margins.inside(operator))
+        self._extended: SliceStore | None = None
+        if margins:
+            order = store.order
+            sides = dict(zip(order.axes, self._operator.in_shape, strict=True))
+            shape = tuple(sides.get(axis, n) for axis, n in enumerate(order.shape))
+            extended = SliceStore(folder, replace(order, shape=shape), store.dtype)
+            self._extended = stack.enter_context(extended)
+
+    def write(self, start: int, result: Restoration) -> None:
+        """Keep the extended slices of a restoration, from number `start` on."""
+        if self._extended is not None and result.extended is not None:
+            self._extended.write(start, result.extended)
+
+    def residual(
+        self, number: int, seen: np.ndarray, measured: np.ndarray, intensity: Intensity
+    ) -> np.ndarray:
+        """The relative residual of slice `number` (1, H, W), were it `seen` within its margins."""
+        if self._extended is not None:
+            whole = self._extended.read(number, number + 1)
+            whole = whole.astype(np.result_type(whole, seen))
+            whole[self._inside] = seen
+            seen = whole
+        seen, measured = intensity.above_zero(seen), intensity.above_zero(measured)
+        return relative_residual(seen, measured, self._operator, self._margins)

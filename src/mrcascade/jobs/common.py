@@ -1,0 +1,208 @@
+"""What the jobs on files share: factors, names of outputs, what ``sr`` was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mrcascade.arrays.factors import enlarged, factor_label
+from mrcascade.errors import MRCascadeError
+from mrcascade.io import (
+    Dataset,
+    Image,
+    Input,
+    Pair,
+    Pseudonyms,
+    Series,
+    Source,
+    beside,
+    derived_name,
+    format_of,
+    input_files,
+    named_output,
+    result_ending,
+    volume_seconds,
+    with_part,
+)
+from mrcascade.operators import SeparableOperator
+from mrcascade.prior.cascade import CascadePrior
+from mrcascade.restore import resolve_settings
+from mrcascade.sampling import SamplerSettings, image_seed
+from mrcascade.storage.outputs import Claim, claim_result
+
+IMAGES = ("result", "sample")  # outputs that are images, and not maps of something else
+# What follows the key of an output that is the phase of another, or its JSON file.
+PHASE, SIDECAR = "_phase", "_sidecar"
+Factors = tuple[float, float]
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class SuperResolution:
+    """What ``sr`` was asked for; the fields are the command's options.
+
+    ``batch_size`` is an upper bound: batches shrink to what fits in memory; None asks for 4 on a
+    CPU and for all that fit on a GPU. ``format``: of the
+    results, "nifti" or "dicom"; None keeps the input's. ``acquired``: the acquired matrix (rows,
+    columns) or "auto"; None only warns. ``deidentify``: what replaces the patient's identity in
+    headers, sidecar and names of outputs (DICOM alone); None keeps it.
+    """
+
+    factor: Factors
+    kernel: str = "fourier"
+    noise: float | None = None  # fraction of the robust maximum; None estimates it
+    mode: str | SamplerSettings | None = None  # None: `default_mode`
+    steps: int | None = None
+    samples: int = 1
+    seed: int = 0
+    axes: str | None = None
+    batch_size: int | None = 1
+    overwrite: bool = False
+    format: str | None = None
+    acquired: str | tuple[int, int] | None = None
+    deidentify: Pseudonyms | None = None
+
+
+def sr_request(prior: CascadePrior, job: SuperResolution) -> dict[str, Any]:
+    """All that the results of ``sr`` depend on besides the input, as JSON holds it; batches and
+    devices change rounding alone."""
+    settings = resolve_settings(prior, job.mode, job.steps, job.samples)
+    mode = job.mode if isinstance(job.mode, str) else settings.name
+    request = asdict(replace(job, mode=mode, deidentify=None))  # whose salt is a secret
+    for key in ("batch_size", "overwrite"):
+        del request[key]
+    request["deidentify"] = job.deidentify is not None
+    return {
+        **request,
+        "prior": prior.digest,
+        "precision": prior.levels[0].precision,
+        "sampler": settings.record(job.samples),
+    }
+
+
+def input_seed(seed: int, digest: str) -> int:
+    """The seed of an input's random numbers, from a run's and from the SHA-256 of its bytes.
+
+    With one seed for all, two scans would get the same noise, and their samples details that look
+    alike: reproducible from visit to visit, although nobody measured them.
+    """
+    return image_seed(seed, int(digest[:16], 16))
+
+
+def timing_facts(image: Image | Source, target: Path) -> dict[str, float]:
+    """`RepetitionTime` as BIDS has it, the time from one volume to the next (s), for a time series
+    of DICOM whose result is NIfTI and so loses its header."""
+    seconds = volume_seconds(image) if format_of(target) == "nifti" else None
+    return {} if seconds is None else {"RepetitionTime": seconds}
+
+
+def operator_for(shape: Sequence[int], kernel: str, factor: Factors) -> SeparableOperator:
+    """The measurement operator whose output has ``shape``; its input is `enlarged`."""
+    return SeparableOperator.from_kernel(kernel, factor, enlarged(shape, factor))
+
+
+@dataclass(frozen=True)
+class Item:
+    """An input of a job; its results go into ``folder``, relative to the output folder.
+
+    dataset: the BIDS dataset that it belongs to; its results then belong to a derivative one.
+    """
+
+    image: Input
+    folder: Path = Path()
+    dataset: Dataset | None = None
+
+    def __str__(self) -> str:
+        return str(self.image)
+
+    @property
+    def name(self) -> str:
+        """What tells it from the other inputs of a job: name, and folder where it has one."""
+        return (self.folder / self.image.name).as_posix()
+
+
+def sr_targets(item: Item, output: Path, job: SuperResolution) -> dict[str, Path]:
+    """The files that ``sr`` makes of an input, by what they hold; the sidecar comes last.
+
+    ``output`` is a folder, or the name of the result, beside which the others lie.
+
+    Of a pair, "result" and "sample" are magnitudes; their phases and the JSON files of these are
+    named after them (`PHASE`, `SIDECAR`).
+
+    In a BIDS derivative the preview lies with the subject's figures, and every image has a JSON
+    file: ``sample_sidecar`` and ``std_sidecar`` are those of the others.
+
+    Raises MRCascadeError where its name has no format, or ``job.format`` cannot be made of it.
+    """
+    named = output_name(item.image, job.deidentify)
+    folder = output if job.deidentify else output / item.folder  # whose name may be a patient's
+    kinds = _descriptions_and_endings(item, job)
+    if (ending := named_output(item.image, output, job.format)) is not None:
+        return _beside(item, output, ending, kinds)
+    magnitude = named.magnitude if isinstance(named, Pair) else named
+    targets = {k: folder / derived_name(magnitude, d, e) for k, (d, e) in kinds.items()}
+    if isinstance(named, Pair):
+        targets = _phases(targets) | targets
+    if item.dataset:
+        subject = output / item.folder.parts[0]
+        targets["preview"] = subject / "figures" / targets["preview"].name
+    return targets
+
+
+def claim_targets(item: Item, output: Path, job: SuperResolution, overwrite: bool) -> Claim:
+    """Claim the files that ``sr`` makes of an input, see `claim_result`."""
+    targets = sr_targets(item, output, job)
+    others = sr_targets(item, output, replace(job, samples=2)).values()
+    inputs = input_files(item.image)
+    return claim_result(list(targets.values()), targets["sidecar"], inputs, overwrite, others)
+
+
+def _beside(
+    item: Item, result: Path, ending: str, kinds: dict[str, tuple[str, str]]
+) -> dict[str, Path]:
+    if item.dataset:
+        raise MRCascadeError(
+            f"{result}: the results of a BIDS dataset form a dataset; give the name of a folder"
+        )
+    targets = {"result": result}
+    for key in kinds:
+        if key in ("sample", "std"):
+            targets[key] = beside(result, key, ending)
+    targets |= {"preview": beside(result, "", ".png"), "sidecar": beside(result, "", ".json")}
+    return (_phases(targets) | targets) if isinstance(item.image, Pair) else targets
+
+
+def _descriptions_and_endings(item: Item, job: SuperResolution) -> dict[str, tuple[str, str]]:
+    label = f"sr{factor_label(job.factor)}"
+    ending = result_ending(item.image, job.format)
+    others = ("sample", "std") if job.samples > 1 else ()
+    kinds = {"result": (label, ending)} | {key: (label + key, ending) for key in others}
+    kinds["preview"] = (label, ".png")
+    if item.dataset:
+        kinds |= {key + SIDECAR: (label + key, ".json") for key in others}
+    return kinds | {"sidecar": (label, ".json")}
+
+
+def _phases(targets: dict[str, Path]) -> dict[str, Path]:
+    """The phases of the images, each with a JSON file that names its unit."""
+    phases = {key + PHASE: with_part(targets[key], "phase") for key in IMAGES if key in targets}
+    units = {key + SIDECAR: beside(path, "", ".json") for key, path in phases.items()}
+    return phases | units
+
+
+def output_name(image: Input, pseudonyms: Pseudonyms | None) -> Input:
+    """What outputs are named after: the input, or something that does not tell who it is.
+
+    Raises MRCascadeError where an input that is no DICOM shall be de-identified.
+    """
+    if pseudonyms is None:
+        return image
+    if format_of(image) != "dicom":
+        raise MRCascadeError(
+            f"{image}: only DICOM holds a patient's identity; leave --deidentify out"
+        )
+    if not isinstance(image, Series):
+        return image
+    return replace(image, name=pseudonyms.name(image.uid))

@@ -1,0 +1,235 @@
+"""Which images a job works on: names, folders, archives and lists become one list of inputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.io import (
+    ALL_SERIES,
+    SUFFIXES,
+    Found,
+    Input,
+    Selection,
+    Series,
+    check_bids_output,
+    choose_series,
+    dicom_files,
+    find_below,
+    find_dataset,
+    find_series,
+    format_of,
+    images_below,
+    input_files,
+    input_path,
+    is_result_name,
+    join_pairs,
+    list_images,
+    pair_of,
+    parse_selection,
+)
+from mrcascade.jobs.common import Item, Report, SuperResolution, sr_targets
+from mrcascade.storage.files import TABLE_BYTES, read_text
+from mrcascade.storage.outputs import refuse_inputs
+
+LIST_ENDING = ".txt"
+
+
+def find_inputs(
+    named: Sequence[Path],
+    series: str | None = None,
+    bids_filter: str | None = None,
+    channels: int = 1,
+    note: Report = lambda line: None,
+) -> list[Item]:
+    """The images that ``named`` stands for, each once, in the order given.
+
+    A BIDS dataset, or a folder of its subjects, stands for the images that ``bids_filter`` chooses
+    (`parse_selection`). Any other folder stands for every image and DICOM series below it, but for
+    results of ``sr``; an archive for the DICOM series in it; single DICOM files, wherever they are
+    named, for the series they form; a ``.txt`` file for the paths in its lines, relative to the
+    list's own folder (blank lines and lines that start with # are passed over); anything else for
+    itself. ``series`` chooses among the DICOM series of each, as `choose_series` does. For a prior
+    of two ``channels`` magnitude and phase files that lie side by side are one complex image,
+    whichever is named; for another one, phase files in folders are passed over.
+
+    Files of a series that cannot be read stand for themselves, so that they fail as such; ``note``
+    is told what else is left out.
+
+    Results keep the sub-folders that their inputs have below a named folder, or below the root of
+    a BIDS dataset; what is named itself has none.
+
+    Raises MRCascadeError for a folder without images, for a list that is missing, not text or
+    empty, where several series share a folder and none is chosen, for a filter without a BIDS
+    dataset, and for a BIDS dataset beside other inputs.
+    """
+    selection = parse_selection(bids_filter)
+    found: dict[object, Item] = {}
+    single: dict[str, Path] = {}  # DICOM files
+    for path in _listed(named):
+        if os.path.isdir(path):  # False where it cannot be looked up: it fails by itself
+            items = _in_dataset(path, selection, channels) if series is None else []
+            images = [] if items else _in_folder(path, series, channels, note)
+            items += [_mirrored(image, path) for image in images]
+        elif path.suffix.lower() == ".zip":
+            items = [Item(one) for one in _series_of([path], series, note)]
+        elif _is_single_dicom(path):
+            single.setdefault(os.path.abspath(path), path)
+            continue
+        else:
+            items = [Item(path if channels < 2 else pair_of(path) or path)]
+        found |= {_key(item): item for item in items if _key(item) not in found}
+    if single:
+        items = [Item(one) for one in _series_of(list(single.values()), series, note)]
+        found |= {_key(item): item for item in items}
+    _check_datasets(list(found.values()), bids_filter)
+    return list(found.values())
+
+
+def check_dataset(items: Sequence[Item], output: Path) -> None:
+    """Raise MRCascadeError where the results of a BIDS dataset would join those of another."""
+    for dataset in {item.dataset for item in items if item.dataset}:
+        check_bids_output(dataset, output)
+
+
+def check_names(items: Sequence[Item], output: Path, job: SuperResolution) -> None:
+    """Raise MRCascadeError where two inputs would write the same file in ``output``, and where one
+    would write over another.
+
+    What fails by itself, such as a name without a known format, is passed over.
+    """
+    makers: dict[Path, Item] = {}
+    for item in items:
+        try:
+            targets = sr_targets(item, output, job)
+        except (MRCascadeError, OSError):
+            continue
+        for target in targets.values():
+            if target in makers:
+                raise MRCascadeError(
+                    f"{makers[target]} and {item} would both write {target};"
+                    " restore them into different folders"
+                )
+            makers[target] = item
+    refuse_inputs(makers, [path for item in items for path in input_files(item.image)])
+
+
+def _in_dataset(folder: Path, selection: Selection, channels: int) -> list[Item]:
+    dataset = find_dataset(folder)
+    if dataset is None:
+        return []
+    paths = dataset.images(folder, selection)
+    images = join_pairs(paths, complex_images=True) if channels == 2 else paths
+    return [Item(image, dataset.inside(input_path(image)).parent, dataset) for image in images]
+
+
+def _check_datasets(items: Sequence[Item], bids_filter: str | None) -> None:
+    roots = {item.dataset and os.path.abspath(item.dataset.root) for item in items}
+    if roots <= {None}:
+        if bids_filter is not None:
+            raise MRCascadeError(
+                f"--bids-filter {bids_filter}: no input is a BIDS dataset, a folder with"
+                " dataset_description.json at its root; leave the option out"
+            )
+        return
+    if len(roots) > 1:
+        names = " and ".join(sorted(root or "other inputs" for root in roots))
+        raise MRCascadeError(
+            f"the results of a BIDS dataset form a dataset of their own; give {names} one by one,"
+            " each with its own output folder"
+        )
+
+
+def _mirrored(image: Input, folder: Path) -> Item:
+    """A series that fills the whole folder has no sub-folder."""
+    path = input_path(image)
+    return Item(image, Path() if path == folder else path.parent.relative_to(folder))
+
+
+def _key(item: Item) -> object:
+    image = item.image
+    if isinstance(image, Series):
+        return image.path, image.uid
+    return os.path.abspath(input_path(image))
+
+
+def _listed(named: Sequence[Path]) -> list[Path]:
+    return [
+        path
+        for name in named
+        for path in (_in_list(name) if name.suffix.lower() == LIST_ENDING else [name])
+    ]
+
+
+def _is_single_dicom(path: Path) -> bool:
+    try:
+        return format_of(path) == "dicom"
+    except (MRCascadeError, OSError):
+        return False  # whatever opens it will say what is wrong
+
+
+def _in_folder(folder: Path, series: str | None, channels: int, note: Report) -> list[Input]:
+    found = find_below(folder, tuple(SUFFIXES))
+    if found.nothing and series is None:
+        images = _to_restore(list_images(folder), channels)
+        if not images:
+            raise MRCascadeError(
+                f"{folder}: every image in it is a result of sr, or a phase without its magnitude;"
+                " name one to restore it once more"
+            )
+        return images
+    images = []
+    if series is None:
+        images += _to_restore(images_below(folder), channels)
+    if found.series or not images:
+        images += choose_series(found, series, str(folder))
+    return images + _damaged_or_noted(found, series, note)
+
+
+def _damaged_or_noted(found: Found, series: str | None, note: Report) -> list[Input]:
+    """The damaged files, which fail by themselves while the rest goes on. Those that cannot be
+    named as inputs, or stand beside a chosen series, are noted like everything left out."""
+    fail: list[Input] = []
+    for one in found.damaged:
+        every = series is None or series.lower() == ALL_SERIES
+        if every and not one.file.member:
+            fail.append(one.file.path)
+        else:
+            note(f"left out: {one.error}")
+    for line in found.notes():
+        note(line)
+    return fail
+
+
+def _to_restore(paths: Sequence[Path], channels: int) -> list[Input]:
+    fresh = [path for path in paths if not is_result_name(path)]
+    return list(join_pairs(fresh, complex_images=channels == 2))
+
+
+def _series_of(paths: Sequence[Path], series: str | None, note: Report) -> list[Input]:
+    if len(paths) == 1:
+        found, where = find_below(paths[0], tuple(SUFFIXES)), str(paths[0])
+    else:
+        files = [file for path in paths for file in dicom_files(path, tuple(SUFFIXES))]
+        found, where = find_series(files), f"{paths[0]} and {len(paths) - 1} more"
+    chosen: list[Input] = list(choose_series(found, series, where))
+    return chosen + _damaged_or_noted(found, series, note)
+
+
+def _in_list(path: Path) -> list[Path]:
+    try:
+        lines = [line.strip() for line in read_text(path, TABLE_BYTES, "utf-8-sig").splitlines()]
+    except FileNotFoundError as error:
+        raise MRCascadeError(f"{path} does not exist; check the name") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise MRCascadeError(
+            f"{path}: not a readable list; write one path per line as UTF-8 text"
+        ) from error
+    names = [line for line in lines if line and not line.startswith("#")]
+    if any("\0" in name for name in names):
+        raise MRCascadeError(f"{path}: not a list; write one path per line as UTF-8 text")
+    if not names:
+        raise MRCascadeError(f"{path} names no file; write one path per line")
+    return [path.parent / name for name in names]

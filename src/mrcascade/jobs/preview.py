@@ -1,0 +1,86 @@
+"""Which slice the preview of a result shows, and what its titles say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from mrcascade.arrays.intensity import EMPTY, Intensity
+from mrcascade.baselines import interpolated
+from mrcascade.io import Display, SliceStore, StackOrder
+from mrcascade.jobs.common import SuperResolution, factor_label
+from mrcascade.operators import LinearOperator
+from mrcascade.pictures.preview import Panel, write_preview
+from mrcascade.recipes.modes import default_mode
+
+ARBITRARY_UNIT = "a.u."
+# What BIDS metadata say of intensities without a unit.
+_NO_UNIT = ("", "arbitrary", "a.u.")
+
+
+def shown_slice(measured: SliceStore, intensity: Intensity) -> int:
+    """Return the number of the middle one of the slices that are not air.
+
+    intensity: of the volume; a slice whose mean magnitude is below ``EMPTY`` of its robust maximum
+    is air.
+    """
+    slices = (intensity.above_zero(measured.read(i, i + 1)) for i in range(len(measured)))
+    means = [float(np.abs(one).mean()) for one in slices]
+    filled = np.flatnonzero(np.array(means) > EMPTY * intensity.scale)
+    return int(filled[len(filled) // 2]) if len(filled) else len(measured) // 2
+
+
+def draw_preview(
+    path: Path,
+    job: SuperResolution,
+    operator: LinearOperator,
+    measured: SliceStore,
+    stores: Mapping[str, SliceStore],
+    intensity: Intensity,
+    display: Display,
+    plane: str,
+    unit: str = ARBITRARY_UNIT,
+) -> None:
+    """Write the preview of a result.
+
+    measured, stores: slices of the measurement, and of what was made of it, by "result", "sample"
+    and "std". intensity: of the measurement. display, plane: how the slices are drawn,
+    and the name of their plane. unit: of the intensities.
+    """
+    number = shown_slice(measured, intensity)
+    low = measured.read(number, number + 1)
+    pixels = {key: store.read(number, number + 1)[0] for key, store in stores.items()}
+    kind = "zero-filled" if job.kernel == "fourier" else "bicubic"
+    (h, w), (rows, columns) = (display.turn(p).shape for p in (low[0], pixels["result"]))
+    result = "result" if job.samples == 1 else f"result, mean of {job.samples} samples"
+    titles = {
+        "result": f"{result}: {rows} x {columns}",
+        "sample": "one of the samples",
+        "std": f"standard deviation of {job.samples} samples",
+    }
+    filled = interpolated(low, operator, job.kernel)[0]
+    panels = [Panel(f"input, {kind}: {h} x {w}", filled)]
+    panels += [Panel(titles[k], pixels[k], k == "std") for k in titles if k in pixels]
+    title = f"{_request(job)}\n{_place(measured.order, number, plane)}"
+    unit = ARBITRARY_UNIT if unit in _NO_UNIT else unit
+    write_preview(path, panels, low.shape[1:], display, title, unit, intensity.zero)
+
+
+def _request(job: SuperResolution) -> str:
+    asked = default_mode(job.samples) if job.mode is None else job.mode
+    name, _, changes = (asked if isinstance(asked, str) else asked.name).partition(":")
+    mode = f"{name} with changed settings" if changes else name
+    steps = "" if job.steps is None else f", {job.steps} steps"
+    return f"Super-resolved {factor_label(job.factor)} ({job.kernel}), mode {mode}{steps}"
+
+
+def _place(order: StackOrder, number: int, plane: str) -> str:
+    """Name a slice of a stack: "axial slice 5 of 9"; in a fourth dimension also its volume."""
+    counts = [order.shape[axis] for axis in order.outer]
+    index = np.unravel_index(number, counts) if counts else ()
+    names = ["volume", "slice"] if len(counts) == 2 else ["slice"] * len(counts)
+    parts = [f"{n} {i + 1} of {c}" for n, i, c in zip(names, index, counts, strict=True)]
+    known = [] if plane == "unknown" else [plane]
+    return " ".join([*known, ", ".join(reversed(parts)) or "slice"])

@@ -1,0 +1,198 @@
+"""How fast a prior's networks are on this machine: measured once, kept in the user's cache."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mrcascade.devices.facts import synchronize
+from mrcascade.errors import MRCascadeError
+from mrcascade.prior.cascade import CascadePrior
+from mrcascade.prior.level import LevelPrior
+from mrcascade.sampling import CascadePlan, finest_mean
+from mrcascade.storage.files import read_json
+
+# Sides of the images that are timed: the smaller one tells what an evaluation costs however few
+# the pixels are, both together what each pixel adds.
+_SIDES = (32, 128)
+# The quickest of so many evaluations counts, as other programs disturb some.
+_TIMED = 3
+# Priors and devices that the cache remembers.
+_KEPT = 64
+# A step that follows a gradient passes through the network forwards and backwards, which costs
+# twice the forward pass again.
+_WITH_GRADIENT = 3
+# Data steps, pyramids and projections, as a share of what the networks take.
+_BESIDE_NETWORKS = 0.1
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one evaluation of a network on one image: ``fixed`` + pixels x ``per_pixel``."""
+
+    fixed: float
+    per_pixel: float
+
+    def seconds(self, shape: tuple[int, int]) -> float:
+        """For an image of this shape."""
+        return self.fixed + math.prod(shape) * self.per_pixel
+
+
+@dataclass(frozen=True)
+class LevelSpeed:
+    """Costs at one level: of its denoiser, and of its condition with the regression branch."""
+
+    denoiser: Cost
+    condition: Cost
+
+
+def speed_of(prior: CascadePrior) -> list[LevelSpeed]:
+    """Costs of each level, finest first, as measured on this machine before, or now.
+
+    What is measured goes to `cache_file`; one that cannot be read or written is passed over.
+    """
+    key = _key(prior)
+    known = _read()
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        found = [LevelSpeed(*(_cost(pair) for pair in level)) for level in known[key]]
+        if len(found) == len(prior.levels):
+            return found
+    measured = [_measured(level, prior) for level in prior.levels]
+    costs = [[(c.fixed, c.per_pixel) for c in (s.denoiser, s.condition)] for s in measured]
+    others = [(k, v) for k, v in known.items() if k != key]
+    _write(dict([*others[-_KEPT + 1 :], (key, costs)]))
+    return measured
+
+
+def slice_seconds(plan: CascadePlan, speed: list[LevelSpeed]) -> float:
+    """Seconds of one slice, or of one sample of it, at these costs."""
+    settings = plan.settings
+    total = 0.0
+    for task in plan.tasks:
+        level = speed[min(task.level, len(speed)) - 1]  # grids run the prior's only level
+        shape = plan.pyramid.shapes[task.level - 1]
+        denoiser, condition = (c.seconds(shape) for c in (level.denoiser, level.condition))
+        turns = settings.orientations_at(task.level)
+        if settings.steps is not None and task.sampled:
+            gradient = _WITH_GRADIENT if settings.sampler == "dps" else 1
+            total += turns * condition + gradient * task.steps * denoiser
+        if _takes_mean(plan, task.level):
+            observed = plan.grid is not None and task.level >= plan.grid
+            coarsest = task.level == len(plan.tasks)
+            total += turns * (condition + (denoiser if observed or coarsest else 0.0))
+    return total * (1 + _BESIDE_NETWORKS)
+
+
+def cache_file() -> Path | None:
+    """Where the costs are kept: ``mrcascade/speed.json`` in the user's cache folder, which is
+    $XDG_CACHE_HOME, %LOCALAPPDATA% on Windows, or ~/.cache; None without a home."""
+    named = os.environ.get("XDG_CACHE_HOME")
+    if not named and sys.platform == "win32":
+        named = os.environ.get("LOCALAPPDATA")
+    try:
+        return (Path(named) if named else Path.home() / ".cache") / "mrcascade" / "speed.json"
+    except RuntimeError:
+        return None
+
+
+def _takes_mean(plan: CascadePlan, level: int) -> bool:
+    finest = finest_mean(plan) if plan.settings.steps is not None else 1
+    return finest is not None and level >= finest and not plan.determined(level)
+
+
+def _key(prior: CascadePrior) -> str:
+    """What the costs depend on."""
+    device = prior.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    facts = [
+        platform.node(),
+        platform.machine(),
+        name,
+        os.cpu_count(),
+        str(device),
+        torch.get_num_threads(),
+        torch.__version__,
+        prior.digest,
+        prior.levels[0].precision,
+        _SIDES,
+    ]
+    return sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def _cost(pair: Any) -> Cost:
+    """Raises ValueError or TypeError for what is no pair of sensible numbers."""
+    fixed, per_pixel = (float(value) for value in pair)
+    if not (0 <= fixed < math.inf and 0 <= per_pixel < math.inf):
+        raise ValueError(f"{pair} are no costs")
+    return Cost(fixed, per_pixel)
+
+
+def _read() -> dict[str, Any]:
+    path = cache_file()
+    try:
+        document = read_json(path) if path else {}
+    except (OSError, ValueError, MRCascadeError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _write(document: dict[str, Any]) -> None:
+    path = cache_file()
+    if path is None:
+        return
+    with contextlib.suppress(OSError):  # a cache that cannot be kept only costs time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "w") as stream:
+                json.dump(document, stream)
+            os.replace(temporary, path)
+        except OSError:
+            os.unlink(temporary)
+            raise
+
+
+def _measured(level: LevelPrior, prior: CascadePrior) -> LevelSpeed:
+    images = [torch.full((1, prior.channels, n, n), 0.5, device=prior.device) for n in _SIDES]
+    contexts = [image if level.conditional else None for image in images]
+    with torch.no_grad():
+        condition = [_seconds(partial(level.condition, c), prior.device) for c in contexts]
+        denoiser = [
+            _seconds(partial(level.condition(c).denoise, x, level.std), prior.device)
+            for c, x in zip(contexts, images, strict=True)
+        ]
+    return LevelSpeed(_line(denoiser), _line(condition))
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Of the quickest of several runs after one that prepares."""
+    work()
+    best = math.inf
+    for _ in range(_TIMED):
+        synchronize(device)  # a GPU may still be at what came before
+        started = time.perf_counter()
+        work()
+        synchronize(device)
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def _line(seconds: list[float]) -> Cost:
+    """The cost through two measurements; never one that falls with the number of pixels."""
+    few, many = (side**2 for side in _SIDES)
+    slope = max(0.0, (seconds[1] - seconds[0]) / (many - few))
+    return Cost(max(0.0, seconds[0] - few * slope), slope)

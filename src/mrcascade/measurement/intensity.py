@@ -1,0 +1,45 @@
+"""The intensity of a measurement in memory: what is known of it, else what the measurement says."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mrcascade.arrays.intensity import Intensity, robust_maximum
+from mrcascade.errors import MRCascadeError
+from mrcascade.measurement.noise import zero_level
+from mrcascade.operators import LinearOperator
+
+CONSTANT = 1e-4  # by how much an operator that keeps constants may change them
+
+
+def measured_intensity(
+    stack: np.ndarray, operator: LinearOperator, scale: float | None, zero: float | None
+) -> Intensity:
+    """Intensity of slices (S, h, w) that ``operator`` measured.
+
+    A zero level of the measurement is that of the image where the operator keeps constants, as the
+    kernels do; elsewhere it is taken for 0.
+
+    Args:
+        scale: robust maximum, where it is known.
+        zero: zero level, where it is known; with ``scale`` alone, 0.
+
+    Raises MRCascadeError for a zero level other than 0 that the operator does not keep.
+    """
+    if zero is None:
+        zero = zero_level(stack) if scale is None else 0.0
+        zero = zero if zero and _keeps_constants(operator) else 0.0
+    elif zero and not _keeps_constants(operator):
+        raise MRCascadeError(
+            f"{operator.name} changes constants, so that its measurements have no zero level of"
+            f" {zero:g}; subtract what it makes of such an image from them"
+        )
+    if scale is None:
+        scale = robust_maximum(stack - zero if zero else stack)
+    return Intensity(scale, zero)
+
+
+def _keeps_constants(operator: LinearOperator) -> bool:
+    constant = operator(torch.ones((1, *operator.in_shape), dtype=torch.float64))
+    return bool((constant - 1).abs().max() < CONSTANT)

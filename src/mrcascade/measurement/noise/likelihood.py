@@ -1,0 +1,75 @@
+"""The noise level at which a measured image is most likely under a learned prior."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrcascade.prior.level import LevelPrior
+from mrcascade.prior.named import as_prior
+
+# Fractions of the maximum that are tried: the first, then up or down by the ratio to the last.
+FIRST, RATIO = 0.01, 1.6
+LARGEST, SMALLEST = 0.3, 0.0008
+# Step of the finite difference that takes the denoiser's divergence, in units of the noise.
+PROBE = 0.1
+TINY = 1e-9
+#: The prior whose coarsest level stands for what images look like, at any resolution. It models
+#: whole images, unlike finer levels. One judge for all: noise belongs to the image, whichever
+#: prior restores it.
+JUDGE = "mr-small"
+
+
+def most_likely_noise(slices: Sequence[np.ndarray], usable: Sequence[np.ndarray]) -> float:
+    """Noise standard deviation of real slices (H, W) with 0 for no signal and 1 for the maximum;
+    0 where even the smallest noise level is too large.
+
+    Let p_s be the density of clean images with noise of standard deviation s. By the heat
+    equation and Tweedie's formula
+
+        d log p_s(y) / d log s = ||y - D||^2 / s^2 - (N - div D),    D = D(y; s),
+
+    with the denoiser D of the prior's coarsest level. Both sides are sums over pixels, so that
+    pixels which were not measured can be left out. The divergence is Hutchinson's estimate with
+    one probe of random signs. Where the derivative falls through zero, the likelihood is largest:
+    anatomy that the prior knows does not count as noise.
+
+    Args:
+        usable: (H, W) per slice, the pixels that count.
+    """
+    images = [torch.from_numpy(image.astype(np.float32))[None, None] for image in slices]
+    level = as_prior(JUDGE).levels[-1]
+    masks = [torch.from_numpy(np.asarray(mask)) for mask in usable]
+    sigma, excess = FIRST, _excess(images, masks, level, FIRST)
+    rising = excess > 0  # the noise is larger than what was tried
+    while SMALLEST < sigma < LARGEST:
+        last, before = sigma, excess
+        sigma = last * RATIO if rising else last / RATIO
+        excess = _excess(images, masks, level, sigma)
+        if (excess > 0) != rising:
+            return float(last * (sigma / last) ** (before / (before - excess)))
+    return LARGEST if rising else 0.0
+
+
+@torch.no_grad()
+def _excess(
+    images: Sequence[Tensor], masks: Sequence[Tensor], level: LevelPrior, sigma: float
+) -> float:
+    """log of ||y - D||^2 over sigma^2 (N - div D), which has the sign of the derivative. In log
+    sigma it is a line of slope -2 where images are known exactly, and flatter where they vary."""
+    conditioned = level.condition(None, 0.0)
+    signs = torch.Generator().manual_seed(0)
+    removed, free = 0.0, 0.0
+    for image, mask in zip(images, masks, strict=True):
+        probe = torch.randint(2, image.shape, generator=signs, device="cpu") * 2.0 - 1.0
+        step = PROBE * sigma
+        here, there = conditioned.denoise(torch.cat([image, image + step * probe]), sigma).chunk(2)
+        divergence = probe * (there - here) / step
+        removed += float((image - here).square()[:, :, mask].sum()) / sigma**2
+        free += float((1 - divergence)[:, :, mask].sum())
+    # A probe may find more divergence than there are pixels where hardly anything is removed.
+    return math.log(max(removed, TINY) / max(free, TINY))

@@ -1,0 +1,51 @@
+"""Samplers: plain functions of a denoiser or prior, an operator, a schedule and a generator."""
+
+from mrcascade.recipes.settings import RECIPES, SamplerSettings, parse_changes, same_record
+from mrcascade.sampling.cascade import cascade_sample, level_sigmas
+from mrcascade.sampling.comparison import Comparison, MissingError, measurement_level
+from mrcascade.sampling.detail import finest_mean, keep_detail
+from mrcascade.sampling.diffpir import Progress, diffpir, proximal_step
+from mrcascade.sampling.dps import dps
+from mrcascade.sampling.inputs import single_scale
+from mrcascade.sampling.level import CascadeResult, ConditionedLevel, LevelPrior, Prior
+from mrcascade.sampling.mean import cascade_mean
+from mrcascade.sampling.multigrid import multigrid_sample
+from mrcascade.sampling.multigrid_pnp import multigrid_pnp
+from mrcascade.sampling.noise import NoiseSource, image_seed
+from mrcascade.sampling.plan import CascadePlan, LevelTask, plan_cascade
+from mrcascade.sampling.reconstruct import reconstruct
+from mrcascade.sampling.schedule import karras_sigmas, split_steps
+
+__all__ = [
+    "RECIPES",
+    "CascadePlan",
+    "CascadeResult",
+    "Comparison",
+    "ConditionedLevel",
+    "LevelPrior",
+    "LevelTask",
+    "MissingError",
+    "NoiseSource",
+    "Prior",
+    "Progress",
+    "SamplerSettings",
+    "cascade_mean",
+    "cascade_sample",
+    "diffpir",
+    "dps",
+    "finest_mean",
+    "image_seed",
+    "karras_sigmas",
+    "keep_detail",
+    "level_sigmas",
+    "measurement_level",
+    "multigrid_pnp",
+    "multigrid_sample",
+    "parse_changes",
+    "plan_cascade",
+    "proximal_step",
+    "reconstruct",
+    "same_record",
+    "single_scale",
+    "split_steps",
+]

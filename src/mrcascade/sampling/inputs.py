@@ -1,0 +1,53 @@
+"""What the samplers ask of their inputs; each check raises MRCascadeError."""
+
+from torch import Tensor
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.recipes.settings import Sampler
+from mrcascade.sampling.level import LevelPrior, Prior
+from mrcascade.sampling.noise import NoiseSource
+from mrcascade.sampling.plan import CascadePlan
+
+
+def check_levels(prior: Prior, plan: CascadePlan) -> None:
+    """The prior of a cascade has as many levels as its plan."""
+    if len(prior.levels) != len(plan.tasks):
+        raise MRCascadeError(
+            f"the plan is for {len(plan.tasks)} levels and the prior has {len(prior.levels)}"
+        )
+
+
+def single_scale(prior: Prior) -> LevelPrior:
+    """The one level of a prior of whole images, which the multi-grid samplers need."""
+    if len(prior.levels) != 1:
+        raise MRCascadeError(
+            f"multi-grid sampling needs a prior of one level, the whole image; this one has "
+            f"{len(prior.levels)} (see the bundled mr-small-baselines/single-scale)"
+        )
+    return prior.levels[0]
+
+
+def check_shape(plan: CascadePlan, y: Tensor) -> None:
+    """The measurement is what the plan's operator gives."""
+    rows, columns = plan.operator.out_shape
+    if y.ndim != 4 or y.shape[-2:] != (rows, columns):
+        raise MRCascadeError(
+            f"measurement of {plan.operator.name}: expected (images, channels, {rows}, {columns}),"
+            f" got {tuple(y.shape)}"
+        )
+
+
+def check_seeds(noise: NoiseSource, y: Tensor) -> None:
+    """One generator per image."""
+    if len(noise) != y.shape[0]:
+        raise MRCascadeError(f"{y.shape[0]} images need as many seeds; got {len(noise)}")
+
+
+def check_sampler(plan: CascadePlan, *known: Sampler) -> None:
+    """The plan was made for the sampler that runs."""
+    asked = plan.settings.sampler
+    if asked not in known:
+        raise MRCascadeError(
+            f"settings '{plan.settings.name}' ask for the sampler '{asked}'; this one is for "
+            f"{', '.join(known)} (``reconstruct`` takes any)"
+        )

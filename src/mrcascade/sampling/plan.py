@@ -1,0 +1,220 @@
+"""Which levels of a cascade take part, what each compares with, and how many steps it gets."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.operators import LinearOperator, downsampler, upsampler
+from mrcascade.operators.pyramid import LaplacianPyramid
+from mrcascade.recipes.settings import SamplerSettings
+from mrcascade.sampling.comparison import (
+    SAME_MATRIX,
+    Comparison,
+    MissingError,
+    composed,
+    measurement_level,
+    same_kernel,
+)
+from mrcascade.sampling.schedule import split_steps
+
+
+@dataclass(frozen=True)
+class LevelTask:
+    """One level's part of a plan.
+
+    Attributes:
+        level: i; 1 is the finest.
+        data: what the level compares its image with.
+        steps: nominal steps, 0 for a level that takes no part.
+        sampled: whether a chain runs. Otherwise ``data`` fixes the image exactly.
+    """
+
+    level: int
+    data: Comparison
+    steps: int
+    sampled: bool
+
+
+@dataclass(frozen=True)
+class CascadePlan:
+    """A cascade's levels for one operator, noise level and settings.
+
+    Attributes:
+        tasks: index 0 is level 1, the finest.
+        pyramid: grids, down and up of the prior's kernel.
+        operator: H, which measures the full-resolution image.
+        sigma_y: standard deviation of the noise of y, in image units.
+        grid: the level on whose grid y lies; None for an operator of another kind. It exceeds
+            the number of levels where y is coarser than all of them.
+        band_constraint: whether down(x_(i)) = 0 is imposed on the bands.
+        steps_nominal: T.
+        settings: as given.
+    """
+
+    tasks: tuple[LevelTask, ...]
+    pyramid: LaplacianPyramid
+    operator: LinearOperator
+    sigma_y: float
+    grid: int | None
+    band_constraint: bool
+    steps_nominal: int
+    settings: SamplerSettings
+
+    def determined(self, level: int) -> bool:
+        """Whether noise-free data fix the image rebuilt at this level completely."""
+        return _determined(self.grid, self.sigma_y, level)
+
+    def condition_error(self, level: int) -> float:
+        """The settings' ``condition_error`` where the next coarser band was guessed, that is
+        where its grid has more samples than y; 0 where y informs it."""
+        if level == self.pyramid.levels:
+            return 0.0
+        guessed = math.prod(self.pyramid.shapes[level]) > math.prod(self.operator.out_shape)
+        return self.settings.condition_error if guessed else 0.0
+
+
+def plan_cascade(
+    kernel: str,
+    levels: int,
+    operator: LinearOperator,
+    sigma_y: float,
+    settings: SamplerSettings,
+    *,
+    step: int = 2,
+    missing: MissingError | None = None,
+    coarsest: int | None = None,
+) -> CascadePlan:
+    """Plan a cascade of ``levels`` bands of ``kernel`` for y = H x + noise.
+
+    T is shared by all levels, as ``step_shares`` says, with one exception: where noise-free data
+    of the prior's kernel fix a level finer than L, only the levels finer than that one take part
+    (the paper's table 1: 2x with the level-1 model alone). A level that takes part but is
+    determined has no chain unless the settings switch that off; its steps go to nobody unless
+    they are to be redistributed.
+
+    The band constraint is imposed by default where ``down(up(z)) = z`` and y is of the prior's
+    kernel. y then says nothing about the bands finer than its grid, which noisy data would pull
+    at all the same: the constraint keeps what coarser levels decided. Any other operator sees
+    all bands at once; its coarser levels worked with an approximate H, and finer ones must be
+    free to correct them.
+
+    Args:
+        kernel: of the prior's pyramid.
+        levels: L of the prior.
+        operator: H; its input is the full-resolution grid.
+        sigma_y: standard deviation of the noise in y, in image units, >= 0.
+        step: of the prior's pyramid.
+        missing: see ``MissingError``; needed for operators of another kind and L > 1.
+        coarsest: coarsest level that takes part, to depart from the rule above.
+
+    Raises MRCascadeError for settings that do not fit the operator or the prior.
+    """
+    _check(levels, sigma_y, settings)
+    pyramid = LaplacianPyramid(kernel, operator.in_shape, levels, step)
+    grid = measurement_level(operator, kernel, step)
+    last = _coarsest(levels, grid, sigma_y, coarsest)
+    taking_part = list(range(1, last + 1))
+    skipped = settings.skip_determined
+    sampled = [i for i in taking_part if not (skipped and _determined(grid, sigma_y, i))]
+    sharing = sampled if settings.redistribute else taking_part
+    total = len(sharing) if settings.steps is None else settings.steps
+    # A mean has one evaluation per level whatever the shares of a chain's steps.
+    shares = None if settings.steps is None else {i: settings.step_share_at(i) for i in sharing}
+    steps = split_steps(total, sharing, sampled, shares)
+    return CascadePlan(
+        tasks=tuple(
+            LevelTask(level, data, steps.get(level, 0), level in sampled)
+            for level, data in enumerate(
+                _comparisons(pyramid, operator, sigma_y, grid, settings, missing), start=1
+            )
+        ),
+        pyramid=pyramid,
+        operator=operator,
+        sigma_y=sigma_y,
+        grid=grid,
+        band_constraint=_band_constraint(pyramid, grid, settings),
+        steps_nominal=total,
+        settings=settings,
+    )
+
+
+def _check(levels: int, sigma_y: float, settings: SamplerSettings) -> None:
+    if not 0 <= sigma_y < math.inf:
+        raise MRCascadeError(f"the noise level of the measurement must be >= 0; got {sigma_y}")
+    for name in ("sigma_start", "sigma_min", "pnp_sigma"):
+        values = getattr(settings, name)
+        if values is not None and len(values) != levels:
+            raise MRCascadeError(
+                f"settings '{settings.name}': {name} needs one value for each of the {levels} "
+                f"levels; got {len(values)}"
+            )
+
+
+def _comparisons(
+    pyramid: LaplacianPyramid,
+    operator: LinearOperator,
+    sigma_y: float,
+    grid: int | None,
+    settings: SamplerSettings,
+    missing: MissingError | None,
+) -> list[Comparison]:
+    if grid is not None:
+        return same_kernel(pyramid, operator, sigma_y, grid, settings.consistency)
+    if settings.consistency == "cascade":
+        raise MRCascadeError(
+            f"consistency 'cascade' needs a measurement by 2x steps of the prior's kernel "
+            f"'{pyramid.kernel}'; use consistency 'measurement' for operator '{operator.name}'"
+        )
+    return composed(pyramid, operator, sigma_y, missing)
+
+
+def _determined(grid: int | None, sigma_y: float, level: int) -> bool:
+    return grid is not None and sigma_y == 0 and level >= grid
+
+
+def _coarsest(levels: int, grid: int | None, sigma_y: float, asked: int | None) -> int:
+    """The coarsest level that takes part."""
+    if _determined(grid, sigma_y, 1):
+        raise MRCascadeError(
+            "the noise-free measurement is the full-resolution image itself; nothing to do"
+        )
+    if asked is None:
+        # Where y fixes level L itself and no finer one, L still counts: the paper splits T by 3
+        # in its 4x task (table 2).
+        return grid - 1 if grid is not None and sigma_y == 0 and grid < levels else levels
+    if not 1 <= asked <= levels:
+        raise MRCascadeError(f"the coarsest level must be in 1 to {levels}; got {asked}")
+    if asked < levels and not _determined(grid, sigma_y, asked + 1):
+        raise MRCascadeError(
+            f"level {asked} cannot be the coarsest to take part: the measurement does not fix "
+            f"the image at level {asked + 1}"
+        )
+    return asked
+
+
+def _band_constraint(
+    pyramid: LaplacianPyramid, grid: int | None, settings: SamplerSettings
+) -> bool:
+    if settings.band_constraint is False:
+        return False
+    possible = grid is not None and _keeps_coarse_images(pyramid)
+    if settings.band_constraint and not possible:
+        raise MRCascadeError(
+            f"settings '{settings.name}': the band constraint needs a kernel with "
+            f"down(up(z)) = z (fourier) and a measurement by 2x steps of that kernel"
+        )
+    return possible
+
+
+def _keeps_coarse_images(pyramid: LaplacianPyramid) -> bool:
+    """Whether down(up(z)) = z on every grid of the pyramid."""
+    for fine, coarse in pairwise(pyramid.shapes):
+        there = upsampler(pyramid.kernel, fine, coarse)
+        and_back = downsampler(pyramid.kernel, fine, coarse).compose(there)
+        for matrix in (and_back.rows, and_back.cols):
+            if not np.allclose(matrix, np.eye(len(matrix)), rtol=0, atol=SAME_MATRIX):
+                return False
+    return True

@@ -1,0 +1,101 @@
+"""Cascades on Gaussian images, shared by the tests of the cascade."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from gaussian_prior import (
+    GaussianPrior,
+    dense,
+    image_gaussian,
+)
+from torch import Tensor
+
+from mrcascade.operators import (
+    KERNELS,
+    LinearOperator,
+    SeparableOperator,
+)
+from mrcascade.operators.pyramid import LaplacianPyramid
+from mrcascade.sampling import (
+    CascadePlan,
+    NoiseSource,
+    SamplerSettings,
+    plan_cascade,
+)
+
+SHAPE = (8, 8)
+SHORT = SamplerSettings("short", steps=30, zeta=0.3)
+
+
+class Silence(NoiseSource):
+    """Zeros for noise: an affine sampler then returns the mean of its law."""
+
+    def draws(self, count, shape, device="cpu", dtype=torch.float32):  # type: ignore[no-untyped-def]
+        return (torch.zeros(tuple(shape), device=device, dtype=dtype) for _ in range(count))
+
+
+@dataclass
+class Case:
+    kernel: str
+    factor: int
+    sigma_y: float
+    levels: int = 3
+    settings: SamplerSettings = SHORT
+
+    def build(self, draws: int = 1) -> tuple[GaussianPrior, CascadePlan, Tensor]:
+        """Prior, plan, and one measurement repeated over the channels."""
+        operator = SeparableOperator.from_kernel(self.kernel, self.factor, SHAPE)
+        plan = plan_cascade(self.kernel, self.levels, operator, self.sigma_y, self.settings)
+        prior, y = prior_and_measurement(plan.pyramid, operator, self.sigma_y)
+        return prior, plan, y.expand(1, draws, *operator.out_shape)
+
+
+def prior_and_measurement(
+    pyramid: LaplacianPyramid, operator: LinearOperator, sigma_y: float
+) -> tuple[GaussianPrior, Tensor]:
+    mean, cov = image_gaussian(pyramid.shapes[0], 4)
+    rng = np.random.default_rng(5)
+    y = dense(operator) @ rng.multivariate_normal(mean, cov)
+    y = y + sigma_y * rng.standard_normal(len(y))
+    prior = GaussianPrior(mean, cov, pyramid)
+    return prior, torch.tensor(y).reshape(1, 1, *operator.out_shape)
+
+
+CASES = [
+    Case("fourier", 4, 0.0),
+    Case("fourier", 4, 0.0, settings=replace(SHORT, skip_determined=False)),
+    Case("fourier", 4, 0.05),
+    Case("fourier", 2, 0.0),
+    Case("fourier", 2, 0.05),
+    Case("fourier", 4, 0.0, levels=2),
+    Case("fourier", 4, 0.05, levels=2),
+    Case("fourier", 2, 0.05, levels=1),
+    Case("fourier", 1, 0.1),
+    Case("fourier", 4, 0.0, settings=replace(SHORT, consistency="cascade")),
+    Case("fourier", 4, 0.05, settings=replace(SHORT, consistency="cascade")),
+    Case("fourier", 4, 0.05, levels=2, settings=replace(SHORT, consistency="cascade")),
+    *(
+        Case(kernel, factor, sigma_y, settings=replace(SHORT, consistency=consistency))
+        for kernel in KERNELS[1:]
+        for factor, sigma_y in ((4, 0.0), (2, 0.05))
+        for consistency in ("measurement", "cascade")
+    ),
+]
+
+
+def label(case: Case) -> str:
+    changes = "" if case.settings.skip_determined else "-noskip"
+    return (
+        f"{case.kernel}-{case.factor}x-{case.sigma_y}-L{case.levels}-{case.settings.consistency}"
+        f"{changes}"
+    )
+
+
+OTHER_OPERATORS = {
+    "3x": SeparableOperator.from_kernel("fourier", 3, (12, 12)),
+    "1.5x": SeparableOperator.from_kernel("fourier", 1.5, (12, 12)),
+    "one axis": SeparableOperator.from_kernel("fourier", (2, 1), (12, 12)),
+    "area": SeparableOperator.from_kernel("area", 2, (12, 12)),
+    "area 4x3": SeparableOperator.from_kernel("area", (4, 3), (12, 12)),
+}
