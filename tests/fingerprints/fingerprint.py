@@ -23,8 +23,9 @@ import pydicom
 from PIL import Image
 
 VECTORS = 4
-# Relative L2 error that another order of sums may make; see `tests/fingerprints/__init__.py`.
-ROUNDING = 2e-5
+# Relative L2 error that another order of sums may make, and relative error of a number in a
+# sidecar: estimates of noise amplify rounding. See `tests/fingerprints/__init__.py`.
+ROUNDING, ESTIMATE = 2e-5, 2e-4
 _DEVIATIONS = 5  # a normal number exceeds so many standard deviations once in two million times
 # What differs from run to run, or from one version or machine to another, and prose.
 _PASSING = {
@@ -237,4 +238,4 @@ def _same(place: str, old: Any, new: Any) -> bool:
         return _same_exactly(old, new)
     # Residuals are relative to the measurement, and of exact results they are rounding alone.
     least = ROUNDING if "residual" in place.lower() else 0.0
-    return math.isclose(old, new, rel_tol=ROUNDING, abs_tol=least) or _same_exactly(old, new)
+    return math.isclose(old, new, rel_tol=ESTIMATE, abs_tol=least) or _same_exactly(old, new)
