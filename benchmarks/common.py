@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.errors import MRCascadeError
+from mrcascade.prior.denoiser import LevelNetworks
 
 
 def numbers(text: str) -> list[float]:

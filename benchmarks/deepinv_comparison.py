@@ -30,11 +30,11 @@ from common import NetworkMeter, names, run, table_row, write_json
 from deepinv_adapter import NOTES, Denoise, as_physics, import_deepinv, matched_weights
 from mrcascade import CascadePrior, SeparableOperator, super_resolve
 from mrcascade.arrays.channels import to_channels
-from mrcascade.data.folder import centre_crop
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import Truth, find_files, load_truth, measure, operator_for
 from mrcascade.evaluation.metrics import slice_metrics
 from mrcascade.operators import KERNELS
+from mrcascade.operators.crop import centre_crop
 from mrcascade.restore import make_plan, relative_residual, resolve_settings
 from mrcascade.sampling import (
     NoiseSource,

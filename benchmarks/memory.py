@@ -20,9 +20,9 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.networks import network_preset
 from mrcascade.prior.cascade import write_prior
+from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.level import LevelSpec, LevelStatistics
 
 

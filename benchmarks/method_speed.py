@@ -35,10 +35,10 @@ from common import (
     write_json,
 )
 from mrcascade import SeparableOperator
+from mrcascade.arrays.intensity import robust_maximum
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.job import Evaluation, averaged_samples, load_priors, prior_folders
 from mrcascade.evaluation.methods import METHODS, Context, Method, choose_methods
-from mrcascade.arrays.intensity import robust_maximum
 from mrcascade.sampling import Progress
 
 KERNEL = "fourier"

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import torch
 
-from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.networks import NETWORKS, LevelConfig, fold, gflop, parameter_count
+from mrcascade.prior.denoiser import LevelNetworks
 
 OUTPUT_SIDE = 256
 

@@ -21,11 +21,11 @@ from skimage.restoration import estimate_sigma
 
 from common import names, numbers, run
 from mrcascade import CascadePrior, super_resolve
+from mrcascade.arrays.intensity import robust_maximum
+from mrcascade.arrays.phase import with_simulated_phase
 from mrcascade.evaluation.data import file_seed, find_files, load_truth, operator_for
 from mrcascade.evaluation.metrics import psnr
-from mrcascade.arrays.intensity import robust_maximum
 from mrcascade.measurement.noise import estimate_noise
-from mrcascade.arrays.phase import with_simulated_phase
 
 KINDS = ("normal", "rician", "complex")
 POINTS, SHARE = 0.7, 0.3

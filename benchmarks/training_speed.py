@@ -16,7 +16,7 @@ import torch
 from mrcascade.training.config import STAGES, TrainConfig
 from mrcascade.training.level import LevelTrainer
 from mrcascade.training.run import CascadeData
-from mrcascade.training.slices import Volume
+from mrcascade.training.volume import Volume
 
 STEPS = 8
 

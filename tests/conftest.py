@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.networks import CascadeConfig, LevelConfig, network_preset
 from mrcascade.prior.cascade import CascadePrior, write_prior
+from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.level import LevelSpec, LevelStatistics
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from mrcascade import CascadePrior, SeparableOperator, super_resolve
-from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.evaluation.data import Measurement
 from mrcascade.evaluation.methods import METHODS, Context
+from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.sampling import RECIPES, NoiseSource, dps
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"

@@ -12,14 +12,15 @@ import pytest
 import torch
 
 from mrcascade import CascadePrior, MRCascadeError, SamplerSettings, SeparableOperator
-from mrcascade.measurement.border import MARGIN, NO_MARGINS, Margins, find_margins
-from mrcascade.data.folder import centre_crop, fourier_crop, list_data, read_slices
-from mrcascade.evaluation.methods import METHODS, Context
 from mrcascade.arrays.intensity import robust_maximum
+from mrcascade.data.folder import list_data, read_slices
+from mrcascade.evaluation.methods import METHODS, Context
 from mrcascade.io import read_image
-from mrcascade.operators import KERNELS, CallableOperator
 from mrcascade.jobs import SuperResolution, super_resolve_file
 from mrcascade.jobs.common import input_seed
+from mrcascade.measurement.border import MARGIN, NO_MARGINS, Margins, find_margins
+from mrcascade.operators import KERNELS, CallableOperator
+from mrcascade.operators.crop import centre_crop, fourier_crop
 from mrcascade.restore import make_plan, relative_residual, resolve_settings, super_resolve
 from tests.conftest import write_random_prior
 

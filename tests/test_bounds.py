@@ -15,8 +15,8 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.jobs.memory import check_memory, image_bytes
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior.cascade import CascadePrior, read_prior
-from mrcascade.restore import make_plan
 from mrcascade.recipes.settings import RECIPES
+from mrcascade.restore import make_plan
 from mrcascade.training.config import TrainConfig
 
 

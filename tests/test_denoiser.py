@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mrcascade.networks import network_preset
 from mrcascade.prior.denoiser import (
     LevelNetworks,
     condition_channels,
     diffusion_loss,
     noise_label,
 )
-from mrcascade.networks import network_preset
 
 CONDITIONAL, UNCONDITIONAL = network_preset("tiny").levels[0], network_preset("tiny").levels[2]
 SIGMAS = torch.tensor([0.002, 0.05, 0.7, 3.0, 80.0], dtype=torch.float64)

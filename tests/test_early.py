@@ -13,11 +13,11 @@ import pytest
 from mrcascade.cli import build_parser, main
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import choose_axes, open_source
-from mrcascade.recipes.modes import MODES
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.format import bundled_priors
-from mrcascade.restore import resolve_settings
+from mrcascade.recipes.modes import MODES
 from mrcascade.recipes.settings import read_mode
+from mrcascade.restore import resolve_settings
 
 RNG = np.random.default_rng(5)
 

@@ -13,8 +13,8 @@ import pytest
 
 from mrcascade.cli import main
 from mrcascade.errors import MRCascadeError
-from mrcascade.storage.files import open_regular, parse_json, read_bytes, read_json, read_text
 from mrcascade.io import open_source
+from mrcascade.storage.files import open_regular, parse_json, read_bytes, read_json, read_text
 
 
 def named_pipe(path: Path) -> Path:

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrcascade import faults
 from mrcascade.cli import main, terminal
 from mrcascade.errors import MRCascadeError
 from mrcascade.jobs import sr as sr_module
+from mrcascade.messages import faults
 from mrcascade.messages.printable import printable
 
 RNG = np.random.default_rng(5)

@@ -20,9 +20,9 @@ from mrcascade import (
     super_resolve,
 )
 from mrcascade.cli import main
-from mrcascade.recipes.modes import COMPARED, MODES, TUNED_AS, default_mode
 from mrcascade.jobs.common import SuperResolution, sr_request
 from mrcascade.prior.format import BUNDLED, PRIOR_FILE, bundled_priors, prior_folder, read_document
+from mrcascade.recipes.modes import COMPARED, MODES, TUNED_AS, default_mode
 from mrcascade.restore import resolve_settings
 
 T = {"balanced": 200, "sample": 48, "paper": 200, "dps": 200, "multigrid": 200}

@@ -13,8 +13,8 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from mrcascade import CascadePrior, MRCascadeError, SeparableOperator, super_resolve
-from mrcascade.evaluation.data import find_files, load_truth, operator_for
 from mrcascade.arrays.intensity import robust_maximum
+from mrcascade.evaluation.data import find_files, load_truth, operator_for
 from mrcascade.measurement.noise import NoiseEstimate, estimate_noise, likelihood
 from mrcascade.measurement.noise.air import rician_spread
 

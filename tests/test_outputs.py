@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrcascade.storage.atomic import atomic_outputs, remove_leftovers
 from mrcascade.cli import main
 from mrcascade.errors import MRCascadeError
+from mrcascade.storage.atomic import atomic_outputs, remove_leftovers
 from mrcascade.storage.outputs import Claim, claim_result, only_writer, read_record, refuse_inputs
 from tests.conftest import take_name
 from tests.dicom.dicom_series import phantom, series
@@ -176,7 +176,7 @@ def test_what_changed_meanwhile_is_not_replaced(tmp_path: Path) -> None:
 
 _KILLED = """
 import os, sys
-from mrcascade import atomic
+from mrcascade.storage import atomic
 from mrcascade.cli import main
 
 calls, replace = [], os.replace

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrcascade.errors import MRCascadeError
 from mrcascade.arrays.phase import (
     HIGHEST_FREQUENCY,
     POLYNOMIAL_STD,
@@ -14,6 +13,7 @@ from mrcascade.arrays.phase import (
     simulated_phase,
     with_simulated_phase,
 )
+from mrcascade.errors import MRCascadeError
 
 SHAPE = (3, 32, 24)
 

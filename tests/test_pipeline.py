@@ -12,7 +12,6 @@ import torch
 
 from mrcascade import CascadePrior, MRCascadeError
 from mrcascade.io import read_image
-from mrcascade.operators import SeparableOperator
 from mrcascade.jobs import (
     Simulation,
     SuperResolution,
@@ -21,6 +20,7 @@ from mrcascade.jobs import (
     super_resolve_file,
 )
 from mrcascade.jobs.common import input_seed
+from mrcascade.operators import SeparableOperator
 from mrcascade.sampling import SamplerSettings
 
 AFFINE = np.array(

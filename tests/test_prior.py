@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from mrcascade import CascadePrior, MRCascadeError
-from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.networks import fold, network_preset
+from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.level import LevelPrior, LevelSpec, LevelStatistics
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.run import SPECTRUM_BINS, CascadeData
-from mrcascade.training.slices import Volume
+from mrcascade.training.volume import Volume
 from tests.conftest import SINGLE, write_random_prior
 
 # ---- units ----

@@ -12,8 +12,8 @@ import pytest
 from mrcascade import CascadePrior
 from mrcascade.cli import main, progress
 from mrcascade.cli.progress import ProgressBar
-from mrcascade.messages.duration import clock, rounded
 from mrcascade.jobs import SuperResolution, super_resolve_file
+from mrcascade.messages.duration import clock, rounded
 
 
 class Clock:

@@ -20,8 +20,8 @@ from mrcascade import (
     super_resolve,
 )
 from mrcascade.arrays.intensity import robust_maximum
-from mrcascade.operators import CallableOperator
 from mrcascade.jobs import expected_evaluations
+from mrcascade.operators import CallableOperator
 from mrcascade.restore import make_plan, relative_residual, resolve_settings
 from mrcascade.sampling import RECIPES, Progress
 from tests.conftest import write_random_prior

@@ -15,8 +15,8 @@ from mrcascade import (
     SeparableOperator,
     super_resolve,
 )
-from mrcascade.jobs.memory import image_bytes
 from mrcascade.jobs import expected_evaluations
+from mrcascade.jobs.memory import image_bytes
 from mrcascade.restore import make_plan
 from mrcascade.sampling import RECIPES
 from tests.conftest import SINGLE, write_random_prior

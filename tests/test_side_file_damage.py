@@ -26,14 +26,15 @@ from mrcascade.io import (
     parse_selection,
     write_bids_root,
 )
-from mrcascade.operators import SeparableOperator
-from mrcascade.storage.outputs import check_record, claim_result
 from mrcascade.jobs.batch import Batch, Part
 from mrcascade.jobs.common import Item, SuperResolution, sr_targets
 from mrcascade.jobs.inputs import check_dataset, find_inputs
 from mrcascade.jobs.sr import super_resolve_file
-from mrcascade.prior.format import Limits, file_sha256, read_document
+from mrcascade.operators import SeparableOperator
+from mrcascade.prior.format import Limits, read_document
 from mrcascade.restore import resolve_settings, super_resolve
+from mrcascade.storage.digest import file_sha256
+from mrcascade.storage.outputs import check_record, claim_result
 from mrcascade.training.log import cut_log
 from tests.bids.bids_dataset import dataset, volume, write_json
 from tests.damage import (

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mrcascade.operators import SeparableOperator
 from mrcascade.jobs import expected_evaluations, speed
 from mrcascade.jobs.speed import Cost, LevelSpeed, cache_file, slice_seconds, speed_of
+from mrcascade.operators import SeparableOperator
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import make_plan, resolve_settings
 from mrcascade.sampling import SamplerSettings

@@ -21,12 +21,12 @@ from PIL import Image as Picture
 from mrcascade import CascadePrior, super_resolve
 from mrcascade.cli import main
 from mrcascade.io import camel_keys, choose_axes, read_image, to_slices
-from mrcascade.jobs.memory import fitting_batch, image_bytes
-from mrcascade.measurement.noise import MOST_SLICES, slices_for_noise
-from mrcascade.operators import SeparableOperator
 from mrcascade.jobs import SuperResolution, super_resolve_file
 from mrcascade.jobs.common import input_seed
+from mrcascade.jobs.memory import fitting_batch, image_bytes
 from mrcascade.jobs.sr import slices_per_chunk
+from mrcascade.measurement.noise import MOST_SLICES, slices_for_noise
+from mrcascade.operators import SeparableOperator
 from mrcascade.restore import make_plan, resolve_settings
 from mrcascade.sampling import SamplerSettings
 from tests.conftest import SINGLE, write_random_prior

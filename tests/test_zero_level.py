@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from mrcascade import CascadePrior, MRCascadeError, SeparableOperator, super_resolve
-from mrcascade.cli import main
 from mrcascade.arrays.intensity import Intensity, robust_maximum
+from mrcascade.cli import main
 from mrcascade.measurement.noise import estimate_noise, zero_level
 from mrcascade.operators import KERNELS
 

@@ -11,23 +11,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from mrcascade.measurement.border import NO_MARGINS, Margins, find_margins
 from mrcascade.arrays.channels import from_channels, to_channels
 from mrcascade.errors import MRCascadeError
+from mrcascade.measurement.border import NO_MARGINS, Margins, find_margins
 from mrcascade.measurement.exactness import check_exact
 from mrcascade.measurement.intensity import measured_intensity
-from mrcascade.recipes.modes import default_mode
-from mrcascade.prior.named import as_prior
 from mrcascade.measurement.noise import estimate_noise, slices_for_noise
+from mrcascade.messages.printable import shortened
 from mrcascade.operators import (
     LinearOperator,
     SeparableOperator,
     expected_error,
     sampled_error,
 )
-from mrcascade.messages.printable import shortened
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.format import PRIOR_FILE, check_sizes
+from mrcascade.prior.named import as_prior
+from mrcascade.recipes.modes import default_mode
+from mrcascade.recipes.settings import read_mode
 from mrcascade.sampling import (
     RECIPES,
     CascadePlan,
@@ -39,7 +40,6 @@ from mrcascade.sampling import (
     reconstruct,
     single_scale,
 )
-from mrcascade.recipes.settings import read_mode
 
 Callback = Callable[[Progress], None]
 # What is wrong with a measurement of so many channels, and what to do.

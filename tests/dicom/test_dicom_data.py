@@ -12,9 +12,9 @@ from dicom_series import annotated, phantom, series
 
 from mrcascade.cli import main
 from mrcascade.data.folder import list_data, read_slices
+from mrcascade.data.subjects import digest
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import find_files, load_truth
-from mrcascade.data.subjects import digest
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.selection import describe_selection
 from mrcascade.training.slices import load_volumes

@@ -32,8 +32,8 @@ from mrcascade.cli import main
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import Derivation, Display, display_of, read_image, write_image
 from mrcascade.io.dicom.storage import storage_for
-from mrcascade.operators import SeparableOperator
 from mrcascade.jobs import SuperResolution, super_resolve_file
+from mrcascade.operators import SeparableOperator
 from mrcascade.prior.cascade import CascadePrior
 
 SHAPE = (3, 16, 18)  # slices, rows, columns

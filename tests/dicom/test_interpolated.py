@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from dicom_series import SPACING, phantom, series
 
-from mrcascade.measurement.spectrum import SHORTEST, matrix_with_signal
-from mrcascade.data.folder import fourier_crop
 from mrcascade.evaluation.data import find_files, load_truth
 from mrcascade.io import SliceStore, StackOrder, open_source, read_image, to_slices
-from mrcascade.measurement.noise import slices_for_noise
 from mrcascade.jobs.acquired import crop_to_acquired
+from mrcascade.measurement.noise import slices_for_noise
+from mrcascade.measurement.spectrum import SHORTEST, matrix_with_signal
+from mrcascade.operators.crop import fourier_crop
 from mrcascade.training.slices import load_volumes
 
 ROOT = Path(__file__).resolve().parents[2]

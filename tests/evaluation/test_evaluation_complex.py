@@ -12,11 +12,11 @@ import pytest
 import torch
 from tests.conftest import write_random_prior
 
+from mrcascade.arrays.phase import with_simulated_phase
 from mrcascade.cli import main
 from mrcascade.evaluation.ledger import COMPLEX_METRICS, SLICE_COLUMNS
 from mrcascade.evaluation.metrics import complex_metrics
 from mrcascade.operators import SeparableOperator
-from mrcascade.arrays.phase import with_simulated_phase
 
 NAMES = ("brain/test/s1_x.npy", "brain/test/s2_x.npy")
 TestSet = Callable[..., Path]

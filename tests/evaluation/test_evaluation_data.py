@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mrcascade.arrays.intensity import robust_maximum
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import (
     TestFile,
@@ -23,7 +24,6 @@ from mrcascade.evaluation.data import (
     source_names,
     spread,
 )
-from mrcascade.arrays.intensity import robust_maximum
 from mrcascade.operators import upsampler
 
 NAMES = ("brain/test/a01_x.npy", "brain/train/b.npy", "knee/test/c02.npy")

@@ -12,6 +12,7 @@ from tests.conftest import write_random_prior
 
 from mrcascade.cli import main
 from mrcascade.data.folder import DataFile
+from mrcascade.data.subjects import digest
 from mrcascade.evaluation.data import TestFile
 from mrcascade.evaluation.job import Surveyed
 from mrcascade.evaluation.subjects import (
@@ -20,7 +21,6 @@ from mrcascade.evaluation.subjects import (
     notes_on_subjects,
     read_subjects,
 )
-from mrcascade.data.subjects import digest
 
 SUBJECTS = {
     "brain/test/a_t1.npy": "anna",

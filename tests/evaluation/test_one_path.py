@@ -14,8 +14,8 @@ from mrcascade.evaluation.bench import Bench, Unit
 from mrcascade.evaluation.data import find_files, load_truth, measure, operator_for
 from mrcascade.evaluation.job import Evaluation, load_priors, survey_files
 from mrcascade.evaluation.methods import choose_methods
-from mrcascade.recipes.modes import MODES
 from mrcascade.jobs import sr
+from mrcascade.recipes.modes import MODES
 
 SEED, STEPS, NOISE = 5, 6, 0.02
 

@@ -20,11 +20,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mrcascade import CascadePrior, SeparableOperator
-from mrcascade.prior.denoiser import LevelNetworks, diffusion_loss
 from mrcascade.evaluation.warm_up import WarmUp
 from mrcascade.jobs.memory import image_bytes
 from mrcascade.networks import network_preset
 from mrcascade.operators import separable
+from mrcascade.prior.denoiser import LevelNetworks, diffusion_loss
 from mrcascade.restore import make_plan, resolve_settings
 from mrcascade.sampling import NoiseSource, reconstruct
 

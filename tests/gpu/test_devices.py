@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from mrcascade import MRCascadeError, memory
+from mrcascade import MRCascadeError
 from mrcascade.cli import main, options
 from mrcascade.devices.facts import device_facts, tf32
-from mrcascade.jobs import speed
 from mrcascade.devices.precision import computes_in_bfloat16
+from mrcascade.jobs import memory, speed
 
 SECOND = torch.device("cuda", 1)
 

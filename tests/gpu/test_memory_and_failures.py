@@ -16,9 +16,9 @@ from mrcascade.devices.failures import device_errors_of, device_failed, lacks_me
 from mrcascade.evaluation import methods
 from mrcascade.evaluation.job import Evaluation
 from mrcascade.evaluation.run import evaluate
-from mrcascade.jobs.memory import CPU_BATCH, GPU_BYTES, Batches, default_batch, fitting_batch
 from mrcascade.jobs import SuperResolution, super_resolve_file
 from mrcascade.jobs import sr as sr_module
+from mrcascade.jobs.memory import CPU_BATCH, GPU_BYTES, Batches, default_batch, fitting_batch
 from mrcascade.prior.cascade import CascadePrior
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 1)

@@ -35,7 +35,7 @@ def test_four_fold_operator_is_two_two_fold_operators(kernel: str) -> None:
     torch.testing.assert_close(chain(x), second(first(x)), rtol=0, atol=EXACT)
 
 
-def test_samplers_hold_the_kernel_matrices() -> None:
+def test_sampling_hold_the_kernel_matrices() -> None:
     down, up = downsampler("bicubic", (9, 8), (6, 4)), upsampler("gaussian", (9, 8), (6, 4))
     np.testing.assert_array_equal(down.rows, down_matrix("bicubic", 9, 6))
     np.testing.assert_array_equal(down.cols, down_matrix("bicubic", 8, 4))

@@ -13,8 +13,8 @@ import pytest
 from training_data import TINY, cache, quick, smooth_image
 
 from mrcascade import CascadePrior, MRCascadeError
-from mrcascade.cli import main
 from mrcascade.arrays.phase import with_simulated_phase
+from mrcascade.cli import main
 from mrcascade.training import run as run_module
 from mrcascade.training.run import CascadeData
 from mrcascade.training.slices import load_volumes

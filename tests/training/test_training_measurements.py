@@ -10,10 +10,10 @@ import pytest
 import torch
 from training_data import TINY, cache, quick
 
-from mrcascade.prior.denoiser import KNOWLEDGE
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import SeparableOperator, down_matrix, up_matrix
 from mrcascade.prior.cascade import CascadePrior
+from mrcascade.prior.denoiser import KNOWLEDGE
 from mrcascade.prior.format import read_document
 from mrcascade.sampling import SamplerSettings, plan_cascade
 from mrcascade.training.config import TrainConfig

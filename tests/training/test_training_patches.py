@@ -10,10 +10,10 @@ import pytest
 import torch
 from training_data import TINY, volume, volumes
 
-from mrcascade.operators import downsampler, upsampler
 from mrcascade.arrays.phase import with_simulated_phase
-from mrcascade.prior.level import LevelStatistics
+from mrcascade.operators import downsampler, upsampler
 from mrcascade.operators.pyramid import LaplacianPyramid
+from mrcascade.prior.level import LevelStatistics
 from mrcascade.training import patches as patches_module
 from mrcascade.training.patches import (
     BandSlice,
@@ -25,7 +25,7 @@ from mrcascade.training.patches import (
 )
 from mrcascade.training.run import CascadeData
 from mrcascade.training.selection import slice_weights
-from mrcascade.training.slices import Volume
+from mrcascade.training.volume import Volume
 
 OWN = LevelStatistics(0.0, 0.05, 0.4, 0.3)
 COARSER = LevelStatistics(0.0, 0.2)

@@ -17,7 +17,8 @@ from mrcascade.data.subjects import digest
 from mrcascade.training.forecast import forecast
 from mrcascade.training.run import train_cascade
 from mrcascade.training.selection import describe_selection, slice_weights, without
-from mrcascade.training.slices import Volume, load_volumes, write_cache
+from mrcascade.training.slices import load_volumes, write_cache
+from mrcascade.training.volume import Volume
 
 
 def one(file: str, subject: str | None, slices: int = 1, contrast: str = "") -> Volume:

@@ -11,18 +11,18 @@ import pytest
 from training_data import smooth_image, volume, volumes
 
 from mrcascade import MRCascadeError
+from mrcascade.arrays.intensity import robust_maximum
+from mrcascade.arrays.phase import with_simulated_phase
 from mrcascade.cli import main
 from mrcascade.data.folder import list_data, read_slices
-from mrcascade.arrays.intensity import robust_maximum
 from mrcascade.operators import down_matrix, up_matrix
-from mrcascade.arrays.phase import with_simulated_phase
 from mrcascade.training.slices import (
     CACHE_LEVELS,
-    Volume,
     load_volumes,
     prepare_volume,
     write_cache,
 )
+from mrcascade.training.volume import Volume
 
 
 def save(root: Path, name: str, array: np.ndarray) -> Path:

@@ -16,7 +16,8 @@ from mrcascade.training import level, patches
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.level import LevelTrainer
 from mrcascade.training.run import CascadeData
-from mrcascade.training.slices import Volume, load_volumes, write_cache
+from mrcascade.training.slices import load_volumes, write_cache
+from mrcascade.training.volume import Volume
 
 TINY = TrainConfig(
     network="tiny",

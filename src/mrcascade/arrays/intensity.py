@@ -16,6 +16,7 @@ import numpy as np
 
 QUANTILE = 0.999
 BODY = 0.1  # of the robust maximum; what lies below it is air
+EMPTY = 0.02  # a slice whose mean magnitude is below this share of the robust maximum is air
 
 
 @dataclass(frozen=True)

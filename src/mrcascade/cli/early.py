@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mrcascade.errors import MRCascadeError
 from mrcascade.arrays.factors import as_fraction, check_factor
+from mrcascade.errors import MRCascadeError
 from mrcascade.prior.format import Limits, check_maximum, prior_folder, read_document
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from mrcascade.prior.format import (
     BUNDLED,
     PRIOR_FILE,
     bundled_priors,
-    file_sha256,
     prior_folder,
     read_document,
 )
+from mrcascade.storage.digest import file_sha256
 
 if TYPE_CHECKING:
     from mrcascade.arrays.intensity import Intensity

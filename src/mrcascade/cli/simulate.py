@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mrcascade.cli import early, options, terminal
 from mrcascade.arrays.factors import factor_label
+from mrcascade.cli import early, options, terminal
 
 
 def add_parser(subparsers: Any) -> None:

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mrcascade.arrays.factors import factor_label
 from mrcascade.cli import early, options, terminal
 from mrcascade.cli.progress import ProgressBar
-from mrcascade.messages.duration import rounded
 from mrcascade.errors import MRCascadeError
-from mrcascade.arrays.factors import factor_label
+from mrcascade.messages.duration import rounded
 from mrcascade.messages.faults import naming
 from mrcascade.recipes.modes import MODES, default_mode
 from mrcascade.recipes.settings import read_mode

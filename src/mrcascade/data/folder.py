@@ -7,7 +7,8 @@ the in-plane matrix that was really acquired.
 
 fastMRI's own folders, such as ``multicoil_train``, are splits too. Where nothing says to which
 split its files belong, a patient's number decides, so that all images of a patient lie in one.
-``mrcascade.data.subjects`` says whose image a file is, ``mrcascade.data.contrast`` what its contrast is.
+``mrcascade.data.subjects`` says whose image a file is, ``mrcascade.data.contrast`` what its
+contrast is.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ from typing import Any
 import numpy as np
 
 from mrcascade.data.contrast import contrast_of
+from mrcascade.data.subjects import find_subjects, share_of
 from mrcascade.errors import MRCascadeError
-from mrcascade.messages.faults import naming
-from mrcascade.storage.files import TABLE_BYTES, check_regular, read_json
 from mrcascade.io import (
     SUFFIXES,
     Axes,
@@ -42,10 +42,10 @@ from mrcascade.io import (
     refuse_phase,
     to_slices,
 )
-from mrcascade.operators import Factor, down_matrix, legal_size
-from mrcascade.messages.printable import shortened
-from mrcascade.data.subjects import find_subjects, share_of
 from mrcascade.measurement.acquired import Acquired, Matrix, narrowed_by_spectrum, stated_matrix
+from mrcascade.messages.faults import naming
+from mrcascade.messages.printable import shortened
+from mrcascade.storage.files import TABLE_BYTES, check_regular, read_json
 
 _LONGEST_NAME = 255  # bytes of a file's or folder's name
 MANIFEST = "manifest.json"
@@ -55,7 +55,6 @@ _ANATOMIES = ("brain", "knee", "prostate")
 # A knee of fastMRI, whose file name is a number alone.
 _KNEE = re.compile(r"file1\d{6}")
 _SHARES = (0.8, 0.9)  # of patients: up to the first train, up to the second val, the rest test
-EMPTY = 0.02  # a slice whose mean magnitude is below this share of the maximum is air
 
 
 @dataclass(frozen=True)
@@ -292,26 +291,3 @@ def _group_of(name: PurePath, root: Path) -> str:
 
 def _is_fastmri(path: PurePath) -> bool:
     return SUFFIXES.get(path.suffix.lower()) == "fastmri"
-
-
-def fourier_crop(stack: np.ndarray, matrix: Sequence[int]) -> np.ndarray:
-    """Keep the centre of k-space of (S, H, W), ``matrix`` samples per axis; constants stay."""
-    rows, cols = (min(m, n) for m, n in zip(matrix, stack.shape[1:], strict=True))
-    if (rows, cols) == stack.shape[1:]:
-        return stack
-    a = down_matrix("fourier", stack.shape[1], rows).astype(np.float32)
-    b = down_matrix("fourier", stack.shape[2], cols).astype(np.float32)
-    return np.einsum("ij,sjk,lk->sil", a, stack, b, optimize=True)
-
-
-def centre_crop(stack: np.ndarray, factors: Sequence[Factor]) -> np.ndarray:
-    """Centre of (S, H, W) with the largest sides that the (row, column) factors divide.
-
-    Raises MRCascadeError where a side is smaller than that.
-    """
-    window = []
-    for n, factor in zip(stack.shape[1:], factors, strict=True):
-        size = legal_size(n, factor)
-        start = (n - size) // 2
-        window.append(slice(start, start + size))
-    return stack[:, window[0], window[1]]

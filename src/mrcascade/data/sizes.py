@@ -6,8 +6,8 @@ Free of torch, so that a command refuses at once.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from mrcascade.errors import MRCascadeError
 from mrcascade.arrays.factors import check_side, coarse_size, enlarged, legal_size
+from mrcascade.errors import MRCascadeError
 from mrcascade.io import Planes, Source, with_planes
 from mrcascade.prior.format import Limits, check_sizes
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from mrcascade.arrays.intensity import body_of
 from mrcascade.baselines import zero_filled
-from mrcascade.devices.failures import device_errors_of
 from mrcascade.devices.facts import hardware
+from mrcascade.devices.failures import device_errors_of
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import (
     Measurement,
@@ -32,9 +33,8 @@ from mrcascade.evaluation.lpips import LPIPS
 from mrcascade.evaluation.methods import Context, Method, Reconstruction
 from mrcascade.evaluation.metrics import complex_metrics, slice_metrics, spread_skill
 from mrcascade.evaluation.warm_up import WarmUp
-from mrcascade.messages.faults import naming
-from mrcascade.arrays.intensity import body_of
 from mrcascade.jobs.memory import Batches
+from mrcascade.messages.faults import naming
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import relative_residual

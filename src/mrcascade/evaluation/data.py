@@ -14,26 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from mrcascade.measurement.border import NO_MARGINS, Margins, find_margins
-from mrcascade.data.folder import (
-    EMPTY,
-    MANIFEST,
-    DataFile,
-    Matrix,
-    as_matrix,
-    centre_crop,
-    fourier_crop,
-    list_data,
-    read_slices,
-)
+from mrcascade.arrays.intensity import EMPTY, robust_maximum
+from mrcascade.arrays.phase import with_simulated_phase
+from mrcascade.data.folder import MANIFEST, DataFile, Matrix, as_matrix, list_data, read_slices
 from mrcascade.errors import MRCascadeError
-from mrcascade.storage.files import TABLE_BYTES, parse_json, read_text
-from mrcascade.arrays.intensity import robust_maximum
 from mrcascade.io import SUFFIXES, Image, Input, choose_planes, plane_steps, with_planes
+from mrcascade.measurement.acquired import Acquired
+from mrcascade.measurement.border import NO_MARGINS, Margins, find_margins
 from mrcascade.measurement.noise import estimate_noise, slices_for_noise, zero_level
 from mrcascade.operators import LinearOperator, SeparableOperator, gaussian_noise
-from mrcascade.arrays.phase import with_simulated_phase
-from mrcascade.measurement.acquired import Acquired
+from mrcascade.operators.crop import centre_crop, fourier_crop
+from mrcascade.storage.files import TABLE_BYTES, parse_json, read_text
 
 Factors = tuple[float, float]
 # A subject's number at the end of a word, with its hyphen; not the contrast in "brainT2" or "t1".

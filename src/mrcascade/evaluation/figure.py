@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from mrcascade.pictures.drawing import NOTICE, label_edges, plain
+from mrcascade.arrays.intensity import robust_maximum
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import short_name, spread
 from mrcascade.evaluation.ledger import FIGURE_FILE, FIGURE_FOLDER
 from mrcascade.evaluation.metrics import comparable, largest_magnitude, psnr
-from mrcascade.storage.files import check_regular
-from mrcascade.arrays.intensity import robust_maximum
 from mrcascade.io import AS_STORED, Display, atomic_output, radiological
+from mrcascade.pictures.drawing import NOTICE, label_edges, plain
+from mrcascade.storage.files import check_regular
 
 SLICES = 4
 TRUTH, MEASURED = "truth", "measured"

@@ -10,19 +10,19 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mrcascade.arrays.factors import check_factor
+from mrcascade.devices.precision import resolve_precision
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import Factors, TestFile, load_truth, operator_for
 from mrcascade.evaluation.lpips import MINIMUM_SIZE, LPIPSFiles
 from mrcascade.evaluation.methods import CASCADE, Method, choose_methods
 from mrcascade.evaluation.metrics import SSIM_WINDOW, comparable
-from mrcascade.arrays.factors import check_factor
+from mrcascade.measurement.acquired import Matrix
 from mrcascade.messages.faults import naming
-from mrcascade.devices.precision import resolve_precision
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.format import check_maximum, prior_folder
 from mrcascade.restore import check_measurement, make_plan
 from mrcascade.sampling import SamplerSettings
-from mrcascade.measurement.acquired import Matrix
 
 #: Whether methods are told the noise of a measurement, or estimate it as ``sr`` does.
 NoiseHandling = Literal["estimated", "known"]

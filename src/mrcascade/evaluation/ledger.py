@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.storage.files import TABLE_BYTES, read_bytes, read_json
 from mrcascade.io import atomic_output, make_folder
-from mrcascade.storage.outputs import refuse_no_folder, refuse_strangers
 from mrcascade.sampling import same_record
+from mrcascade.storage.files import TABLE_BYTES, read_bytes, read_json
+from mrcascade.storage.outputs import refuse_no_folder, refuse_strangers
 
 METRICS = ("psnr_slice", "psnr_volmax", "ssim_slice", "ssim_volmax", "nmse", "lpips")
 COMPLEX_METRICS = ("nmse_complex", "phase_error")  # columns of evaluations of complex images

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.storage.digest import file_sha256
 from mrcascade.storage.files import check_regular
-from mrcascade.prior.format import file_sha256
 
 NETWORK = "AlexNet, LPIPS v0.1"
 VARIABLE = "MRCASCADE_LPIPS"

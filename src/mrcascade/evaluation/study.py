@@ -36,10 +36,10 @@ from mrcascade.evaluation.methods import METHODS
 from mrcascade.evaluation.run import evaluate
 from mrcascade.evaluation.study_figure import draw_difference, draw_errors
 from mrcascade.evaluation.study_page import ALL_FILE, TaskResult, study_page, write_all_rows
-from mrcascade.storage.files import parse_json, read_text
 from mrcascade.io import atomic_output, output_folders, remove_leftovers
-from mrcascade.storage.outputs import begin_record, check_record, only_writer, refuse_inputs
 from mrcascade.messages.printable import shortened
+from mrcascade.storage.files import parse_json, read_text
+from mrcascade.storage.outputs import begin_record, check_record, only_writer, refuse_inputs
 
 FigureKind = Literal["difference", "errors"]
 PAGE_FILE = "results.md"

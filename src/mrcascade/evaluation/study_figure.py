@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 
 from mrcascade.baselines import zero_filled
-from mrcascade.pictures.detail import busiest
-from mrcascade.pictures.drawing import FRAME, frame, label_edges, plain
 from mrcascade.evaluation.figure import (
     MEASURED,
     TRUTH,
@@ -30,6 +28,8 @@ from mrcascade.evaluation.figure import (
 from mrcascade.evaluation.job import Evaluation
 from mrcascade.evaluation.metrics import comparable
 from mrcascade.operators import SeparableOperator
+from mrcascade.pictures.detail import busiest
+from mrcascade.pictures.drawing import FRAME, frame, label_edges, plain
 
 _DETAIL = 5  # an enlarged detail shows this part of the sides
 _INSET = 0.45  # of the panel, covered by the enlarged detail

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mrcascade.data.folder import read_manifest
+from mrcascade.data.subjects import digest
 from mrcascade.evaluation.data import TestFile
 from mrcascade.evaluation.job import Surveyed
 from mrcascade.prior.format import seen_images
-from mrcascade.data.subjects import digest
 
 Subjects = Mapping[str, str]
 

@@ -1,13 +1,5 @@
 """Files: `Image` (pixels, geometry, provenance), `Source` (the same, unread), the formats."""
 
-from mrcascade.storage.atomic import (
-    atomic_output,
-    atomic_outputs,
-    check_target,
-    make_folder,
-    output_folders,
-    remove_leftovers,
-)
 from mrcascade.io.bids import (
     Dataset,
     Selection,
@@ -76,6 +68,14 @@ from mrcascade.io.target import (
     check_one_result,
     ending_of,
     named_output,
+)
+from mrcascade.storage.atomic import (
+    atomic_output,
+    atomic_outputs,
+    check_target,
+    make_folder,
+    output_folders,
+    remove_leftovers,
 )
 
 __all__ = [

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from mrcascade.storage.atomic import FOLDER_ENDING, atomic_output
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import nifti_write, npy, picture
 from mrcascade.io.affine_precision import check_precision
@@ -27,6 +26,7 @@ from mrcascade.io.source import (
     spacing_of,
 )
 from mrcascade.io.walk import files_below
+from mrcascade.storage.atomic import FOLDER_ENDING, atomic_output
 
 
 @dataclass(frozen=True, eq=False)

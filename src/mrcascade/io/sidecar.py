@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.storage.files import UnusableFileError
 from mrcascade.io.bids import inherited_metadata
 from mrcascade.io.blocks import Axes
+from mrcascade.storage.files import UnusableFileError
 
 _AXES = {"i": 0, "j": 1, "k": 2}
 # Cosine above which a direction of DICOM images counts as lying along an axis of the array.

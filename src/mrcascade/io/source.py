@@ -8,9 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcascade.storage.atomic import FOLDER_ENDING
 from mrcascade.errors import MRCascadeError
-from mrcascade.storage.files import check_regular
 from mrcascade.io import fastmri, nifti, npy, picture
 from mrcascade.io.blocks import Block, file_blocks
 from mrcascade.io.dicom import Series, choose_series, find_below, is_dicom_name
@@ -19,6 +17,8 @@ from mrcascade.io.pair import Pair, combined_digest, is_phase, open_pair
 from mrcascade.io.raw import RawPixels
 from mrcascade.io.stream import bytes_sha256, open_stream
 from mrcascade.messages.quiet import quiet_decoders
+from mrcascade.storage.atomic import FOLDER_ENDING
+from mrcascade.storage.files import check_regular
 
 Input = Path | Series | Pair
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.storage.files import open_regular
 from mrcascade.io.gzip_members import GZIP_MAGIC, GzipMembers
 from mrcascade.io.walk import is_dangling
-from mrcascade.prior.format import file_sha256
+from mrcascade.storage.digest import file_sha256
+from mrcascade.storage.files import open_regular
 
 # Deflate cannot pack more than 1032 bytes into one (zlib's technical notes).
 _LARGEST_GZIP_RATIO = 1032

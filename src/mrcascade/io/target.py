@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from mrcascade.storage.atomic import FOLDER_ENDING
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.image import result_ending
 from mrcascade.io.names import stem
 from mrcascade.io.pair import Pair, with_part
 from mrcascade.io.source import SUFFIXES, Input, format_of
+from mrcascade.storage.atomic import FOLDER_ENDING
 
 # Endings of image files that no result has by itself.
 _OTHER_ENDINGS = (".dcm", ".ima", ".mgz", ".mha", ".nrrd", ".jpg", ".jpeg")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcascade.data.folder import fourier_crop
-from mrcascade.errors import MRCascadeError
 from mrcascade.arrays.intensity import Intensity, RobustMaximum
+from mrcascade.errors import MRCascadeError
 from mrcascade.io import Axes, SliceStore, Source
 from mrcascade.measurement.acquired import Acquired, Matrix, narrowed_by_spectrum, stated_matrix
+from mrcascade.operators.crop import fourier_crop
 
 BY_HAND = "--acquired-matrix"
 

@@ -13,8 +13,6 @@ from typing import Any, Literal
 from mrcascade import __version__
 from mrcascade.devices.failures import device_errors_of
 from mrcascade.errors import MRCascadeError
-from mrcascade.messages.faults import naming
-from mrcascade.storage.files import TABLE_BYTES, read_json
 from mrcascade.io import (
     NOTICE,
     atomic_output,
@@ -26,7 +24,6 @@ from mrcascade.io import (
     write_bids_root,
     write_document,
 )
-from mrcascade.storage.outputs import only_writer
 from mrcascade.jobs.common import (
     Item,
     Report,
@@ -37,8 +34,11 @@ from mrcascade.jobs.common import (
 from mrcascade.jobs.progress import SlicesDone
 from mrcascade.jobs.result import source_identity
 from mrcascade.jobs.sr import checked_item, super_resolve_file
+from mrcascade.messages.faults import naming
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.sampling import same_record
+from mrcascade.storage.files import TABLE_BYTES, read_json
+from mrcascade.storage.outputs import only_writer
 
 Status = Literal["done", "skipped", "failed"]
 _RECORD = "Record of mrcascade sr."  # how its description begins

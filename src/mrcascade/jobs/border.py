@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcascade.measurement.border import Margins, find_margins
 from mrcascade.arrays.intensity import Intensity
 from mrcascade.io import Axes, SliceStore
+from mrcascade.measurement.border import Margins, find_margins
 from mrcascade.measurement.noise import slices_for_noise
 from mrcascade.operators import SeparableOperator
 from mrcascade.restore import Restoration, relative_residual

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mrcascade.errors import MRCascadeError
 from mrcascade.arrays.factors import enlarged, factor_label
+from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
     Dataset,
     Image,
@@ -27,10 +27,10 @@ from mrcascade.io import (
     with_part,
 )
 from mrcascade.operators import SeparableOperator
-from mrcascade.storage.outputs import Claim, claim_result
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import resolve_settings
 from mrcascade.sampling import SamplerSettings, image_seed
+from mrcascade.storage.outputs import Claim, claim_result
 
 IMAGES = ("result", "sample")  # outputs that are images, and not maps of something else
 # What follows the key of an output that is the phase of another, or its JSON file.

@@ -6,11 +6,10 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from mrcascade.messages.duration import rounded
 from mrcascade.io import choose_planes, describe_planes, format_of, open_source
-from mrcascade.jobs.memory import default_batch, fitting_batch, image_bytes
 from mrcascade.jobs.acquired import acquired_by_header
 from mrcascade.jobs.common import Item, SuperResolution, claim_targets, sr_targets
+from mrcascade.jobs.memory import default_batch, fitting_batch, image_bytes
 from mrcascade.jobs.progress import expected_evaluations
 from mrcascade.jobs.speed import slice_seconds, speed_of
 from mrcascade.jobs.sr import (
@@ -20,6 +19,7 @@ from mrcascade.jobs.sr import (
     geometry_of,
     slices_per_chunk,
 )
+from mrcascade.messages.duration import rounded
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import make_plan
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.storage.files import TABLE_BYTES, read_text
 from mrcascade.io import (
     ALL_SERIES,
     SUFFIXES,
@@ -31,8 +30,9 @@ from mrcascade.io import (
     pair_of,
     parse_selection,
 )
-from mrcascade.storage.outputs import refuse_inputs
 from mrcascade.jobs.common import Item, Report, SuperResolution, sr_targets
+from mrcascade.storage.files import TABLE_BYTES, read_text
+from mrcascade.storage.outputs import refuse_inputs
 
 LIST_ENDING = ".txt"
 

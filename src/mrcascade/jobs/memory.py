@@ -9,8 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from mrcascade.devices.failures import lacks_memory, no_memory
 from mrcascade.devices.facts import free_bytes, release_cache, whole_memory
+from mrcascade.devices.failures import lacks_memory, no_memory
 from mrcascade.errors import MRCascadeError
 from mrcascade.networks import UNetConfig
 from mrcascade.networks.layers import MPConv

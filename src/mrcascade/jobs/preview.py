@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from mrcascade.arrays.intensity import EMPTY, Intensity
 from mrcascade.baselines import interpolated
-from mrcascade.data.folder import EMPTY
-from mrcascade.arrays.intensity import Intensity
 from mrcascade.io import Display, SliceStore, StackOrder
-from mrcascade.recipes.modes import default_mode
-from mrcascade.operators import LinearOperator
 from mrcascade.jobs.common import SuperResolution, factor_label
+from mrcascade.operators import LinearOperator
 from mrcascade.pictures.preview import Panel, write_preview
+from mrcascade.recipes.modes import default_mode
 
 ARBITRARY_UNIT = "a.u."
 # What BIDS metadata say of intensities without a unit.

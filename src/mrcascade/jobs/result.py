@@ -12,10 +12,9 @@ import numpy as np
 import torch
 
 from mrcascade import __version__
-from mrcascade.data.folder import EMPTY
-from mrcascade.devices.facts import device_facts
 from mrcascade.arrays.factors import factor_label
-from mrcascade.arrays.intensity import Intensity
+from mrcascade.arrays.intensity import EMPTY, Intensity
+from mrcascade.devices.facts import device_facts
 from mrcascade.io import (
     NOTICE,
     RADIANS,
@@ -40,8 +39,6 @@ from mrcascade.io import (
     write_blocks_into,
     write_document,
 )
-from mrcascade.operators import SeparableOperator
-from mrcascade.storage.outputs import Claim, file_counts
 from mrcascade.jobs.border import ExtendedStore
 from mrcascade.jobs.common import (
     PHASE,
@@ -52,9 +49,11 @@ from mrcascade.jobs.common import (
     timing_facts,
 )
 from mrcascade.jobs.preview import ARBITRARY_UNIT, draw_preview
+from mrcascade.measurement.acquired import Acquired
+from mrcascade.operators import SeparableOperator
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import Restoration
-from mrcascade.measurement.acquired import Acquired
+from mrcascade.storage.outputs import Claim, file_counts
 
 
 @dataclass(frozen=True)

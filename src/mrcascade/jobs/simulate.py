@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from mrcascade import __version__
-from mrcascade.errors import MRCascadeError
 from mrcascade.arrays.factors import check_factor, factor_label
 from mrcascade.arrays.intensity import Intensity, robust_maximum
+from mrcascade.data.sizes import check_reduction
+from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
     NOTICE,
     RADIANS,
@@ -47,16 +48,15 @@ from mrcascade.io import (
     write_document,
     write_image_into,
 )
-from mrcascade.measurement.noise import zero_level
-from mrcascade.operators import SeparableOperator, gaussian_noise, legal_size
-from mrcascade.storage.outputs import FILES, Claim, claim_result, file_counts, only_writer
 from mrcascade.jobs.common import (
     Factors,
     Report,
     input_seed,
     timing_facts,
 )
-from mrcascade.data.sizes import check_reduction
+from mrcascade.measurement.noise import zero_level
+from mrcascade.operators import SeparableOperator, gaussian_noise, legal_size
+from mrcascade.storage.outputs import FILES, Claim, claim_result, file_counts, only_writer
 
 
 @dataclass(frozen=True)

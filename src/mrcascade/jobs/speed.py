@@ -21,10 +21,10 @@ import torch
 
 from mrcascade.devices.facts import synchronize
 from mrcascade.errors import MRCascadeError
-from mrcascade.storage.files import read_json
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.level import LevelPrior
 from mrcascade.sampling import CascadePlan, finest_mean
+from mrcascade.storage.files import read_json
 
 # Sides of the images that are timed: the smaller one tells what an evaluation costs however few
 # the pixels are, both together what each pixel adds.

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcascade.measurement.border import Margins
-from mrcascade.errors import MRCascadeError
 from mrcascade.arrays.factors import check_factor
-from mrcascade.messages.faults import naming
 from mrcascade.arrays.intensity import Intensity, RobustMaximum
+from mrcascade.data.sizes import check_enlargement
+from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
     Axes,
     Input,
@@ -37,10 +36,6 @@ from mrcascade.io import (
     refuse_phase,
     resampled_affine,
 )
-from mrcascade.jobs.memory import Batches, check_memory, default_batch, fitting_batch, image_bytes
-from mrcascade.measurement.noise import estimate_noise, slices_for_noise
-from mrcascade.operators import SeparableOperator
-from mrcascade.storage.outputs import only_writer
 from mrcascade.jobs.acquired import (
     Matrix,
     acquired_by_header,
@@ -59,6 +54,7 @@ from mrcascade.jobs.common import (
     sr_targets,
 )
 from mrcascade.jobs.intensity import describe_zero, intensity_of
+from mrcascade.jobs.memory import Batches, check_memory, default_batch, fitting_batch, image_bytes
 from mrcascade.jobs.progress import SliceProgress, SlicesDone
 from mrcascade.jobs.result import (
     Geometry,
@@ -70,6 +66,11 @@ from mrcascade.jobs.result import (
     sidecar_of,
     stored_residual,
 )
+from mrcascade.measurement.acquired import Acquired
+from mrcascade.measurement.border import Margins
+from mrcascade.measurement.noise import estimate_noise, slices_for_noise
+from mrcascade.messages.faults import naming
+from mrcascade.operators import SeparableOperator
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import (
     Restoration,
@@ -79,8 +80,7 @@ from mrcascade.restore import (
     super_resolve,
 )
 from mrcascade.sampling import CascadePlan, SamplerSettings
-from mrcascade.data.sizes import check_enlargement
-from mrcascade.measurement.acquired import Acquired
+from mrcascade.storage.outputs import only_writer
 
 
 def check_job(prior: CascadePrior, job: SuperResolution) -> SamplerSettings:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mrcascade.measurement.spectrum import matrix_with_signal
 from mrcascade.io import Axes
 from mrcascade.measurement.noise import slices_for_noise
+from mrcascade.measurement.spectrum import matrix_with_signal
 
 # A spectrum narrower than this share of what was stated contradicts it. Edges are found to some
 # 8 %, so that a smaller difference says nothing.

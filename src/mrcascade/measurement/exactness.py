@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mrcascade.data.folder import EMPTY
+from mrcascade.arrays.intensity import EMPTY
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import LinearOperator, SeparableOperator
 

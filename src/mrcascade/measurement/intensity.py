@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mrcascade.errors import MRCascadeError
 from mrcascade.arrays.intensity import Intensity, robust_maximum
+from mrcascade.errors import MRCascadeError
 from mrcascade.measurement.noise import zero_level
 from mrcascade.operators import LinearOperator
 

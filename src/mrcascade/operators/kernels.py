@@ -30,8 +30,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcascade.errors import MRCascadeError
 from mrcascade.arrays.factors import check_side
+from mrcascade.errors import MRCascadeError
 
 KERNELS: tuple[str, ...] = ("fourier", "area", "bicubic", "gaussian")
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrcascade.errors import MRCascadeError
 from mrcascade.arrays.factors import Factor, coarse_size, factor_pair
+from mrcascade.errors import MRCascadeError
 from mrcascade.operators.base import LinearOperator, Shape
 from mrcascade.operators.kernels import Matrix, down_matrix, up_matrix
 from mrcascade.operators.products import product_dtype

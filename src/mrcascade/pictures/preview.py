@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from mrcascade.pictures.detail import busiest
-from mrcascade.pictures.drawing import NOTICE, frame, label_edges, plain
 from mrcascade.arrays.intensity import body_of, robust_maximum
 from mrcascade.io import Display
+from mrcascade.pictures.detail import busiest
+from mrcascade.pictures.drawing import NOTICE, frame, label_edges, plain
 
 DPI = 100
 PANEL = 384  # pixels of the picture along the longer side of a panel

@@ -18,27 +18,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrcascade.storage.atomic import atomic_outputs, make_folder
-from mrcascade.prior.denoiser import LevelNetworks
+from mrcascade.devices.precision import resolve_precision
 from mrcascade.errors import MRCascadeError
-from mrcascade.recipes.modes import TUNED_AS
+from mrcascade.messages.printable import printable, shortened
 from mrcascade.networks import LevelConfig, MeanConfig, UNetConfig, fold
 from mrcascade.operators import KERNELS
-from mrcascade.devices.precision import resolve_precision
-from mrcascade.messages.printable import printable, shortened
+from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.format import (
     FORMAT,
     PRIOR_FILE,
     SEEN,
     Limits,
     cascade_shape,
-    file_sha256,
     minimum_size,
     prior_folder,
     read_document,
     whole,
 )
 from mrcascade.prior.level import LevelPrior, LevelSpec, LevelStatistics
+from mrcascade.recipes.modes import TUNED_AS
+from mrcascade.storage.atomic import atomic_outputs, make_folder
+from mrcascade.storage.digest import file_sha256
 
 _LONGEST_NAME = 255
 # Of statistics and noise levels: products and squares of them are float32 numbers.

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.storage.files import open_regular, read_json
+from mrcascade.storage.files import read_json
 
 FORMAT = 2
 READABLE = (1, 2)  # in format 1 no level's condition holds data
 PRIOR_FILE = "prior.json"
 _MOST_LEVELS, _LARGEST_STEP, _LARGEST_FACTOR = 8, 64, 4096
-BUNDLED = Path(__file__).parent / "priors"
+BUNDLED = Path(__file__).parents[1] / "weights"
 # Lists in the provenance of a prior: the images that trained it and those that validated it, as
 # names or hashes of files, as digests of subjects and as digests of contents.
 SEEN = tuple(
@@ -132,9 +131,3 @@ def check_maximum(factor: float, limits: Limits) -> None:
             f"factor {factor:g} is larger than prior {limits.prior!r} can do"
             f" ({limits.maximum_factor:g}x); give a smaller factor, or another prior"
         )
-
-
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

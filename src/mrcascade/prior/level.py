@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mrcascade.networks import LevelConfig
+from mrcascade.operators.band import KnownBand
 from mrcascade.prior.denoiser import (
     LevelNetworks,
     condition_channels,
     known_channels,
     nothing_known,
 )
-from mrcascade.networks import LevelConfig
-from mrcascade.operators.band import KnownBand
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Which settings have an effect on a result, by what computes it.
 
-``tests/samplers/test_samplers_effects.py`` changes each setting of each kind and compares bits.
+``tests/sampling/test_sampling_effects.py`` changes each setting of each kind and compares bits.
 """
 
 _LEVELS = ("consistency", "band_constraint", "condition_error")  # of a cascade

@@ -1,6 +1,6 @@
 """Names of the modes and one line about each; free of torch, so that the command answers at once.
 
-What each mode computes stands in ``samplers.RECIPES``, which has the same names.
+What each mode computes stands in ``recipes.settings.RECIPES``, which has the same names.
 """
 
 from mrcascade.errors import MRCascadeError

@@ -6,10 +6,10 @@ from dataclasses import dataclass, fields, replace
 from textwrap import indent
 from typing import Any, Literal, get_args
 
-from mrcascade.recipes.effects import EFFECTS
 from mrcascade.errors import MRCascadeError
-from mrcascade.storage.files import parse_json
+from mrcascade.recipes.effects import EFFECTS
 from mrcascade.recipes.modes import about_modes, check_mode
+from mrcascade.storage.files import parse_json
 
 # Of steps, which are a few hundred; more would only fill the memory.
 LARGEST_COUNT = 100_000

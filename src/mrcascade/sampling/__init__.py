@@ -1,5 +1,6 @@
 """Samplers: plain functions of a denoiser or prior, an operator, a schedule and a generator."""
 
+from mrcascade.recipes.settings import RECIPES, SamplerSettings, parse_changes, same_record
 from mrcascade.sampling.cascade import cascade_sample, level_sigmas
 from mrcascade.sampling.comparison import Comparison, MissingError, measurement_level
 from mrcascade.sampling.detail import finest_mean, keep_detail
@@ -14,7 +15,6 @@ from mrcascade.sampling.noise import NoiseSource, image_seed
 from mrcascade.sampling.plan import CascadePlan, LevelTask, plan_cascade
 from mrcascade.sampling.reconstruct import reconstruct
 from mrcascade.sampling.schedule import karras_sigmas, split_steps
-from mrcascade.recipes.settings import RECIPES, SamplerSettings, parse_changes, same_record
 
 __all__ = [
     "RECIPES",

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.recipes.settings import SamplerSettings
 from mrcascade.sampling.diffpir import Callback, diffpir
 from mrcascade.sampling.dps import dps
 from mrcascade.sampling.inputs import check_levels, check_sampler, check_seeds, check_shape
@@ -18,7 +19,6 @@ from mrcascade.sampling.level import (
 from mrcascade.sampling.noise import NoiseSource
 from mrcascade.sampling.plan import CascadePlan, LevelTask
 from mrcascade.sampling.schedule import karras_sigmas
-from mrcascade.recipes.settings import SamplerSettings
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 On a Gaussian prior, where everything is known in closed form, DiffPIR does not sample the
 posterior: its spread is too small, and with noisy data its mean is biased.
-``tests/samplers/test_samplers_diffpir.py`` holds this implementation to the exact affine recursion
+``tests/sampling/test_sampling_diffpir.py`` holds this implementation to the exact affine recursion
 of the algorithm and records the distance.
 """
 

@@ -1,7 +1,7 @@
 """DPS: unconditional sampling, pulled towards the data by a gradient (Chung et al. 2022).
 
 On a Gaussian prior the unnormalised gradient would make DPS an affine recursion; the norm that its
-authors take instead makes it nonlinear, so that ``tests/samplers/test_samplers_dps.py`` checks it
+authors take instead makes it nonlinear, so that ``tests/sampling/test_sampling_dps.py`` checks it
 step by step, and records from draws how far it is from the posterior: at noise-free 2x with
 T = 200 the mean is off by 0.17 posterior standard deviations, and the spread is 0.94 of the
 posterior's.

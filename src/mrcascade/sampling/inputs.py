@@ -3,10 +3,10 @@
 from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.recipes.settings import Sampler
 from mrcascade.sampling.level import LevelPrior, Prior
 from mrcascade.sampling.noise import NoiseSource
 from mrcascade.sampling.plan import CascadePlan
-from mrcascade.recipes.settings import Sampler
 
 
 def check_levels(prior: Prior, plan: CascadePlan) -> None:

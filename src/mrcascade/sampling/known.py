@@ -25,8 +25,8 @@ from mrcascade.operators.band import (
     whole_share,
 )
 from mrcascade.operators.kernels import Matrix
-from mrcascade.operators.separable import SVD, spectral_gain
 from mrcascade.operators.pyramid import LaplacianPyramid
+from mrcascade.operators.separable import SVD, spectral_gain
 from mrcascade.sampling.comparison import Comparison, MissingError
 from mrcascade.sampling.orientations import Orientation
 

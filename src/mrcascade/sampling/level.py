@@ -8,11 +8,11 @@ from typing import Protocol
 from torch import Tensor
 
 from mrcascade.operators.band import KnownBand
+from mrcascade.recipes.settings import SamplerSettings
 from mrcascade.sampling.diffpir import DataStep, proximal_step
 from mrcascade.sampling.known import turned
 from mrcascade.sampling.orientations import ORIENTATIONS, Orientation
 from mrcascade.sampling.plan import CascadePlan, LevelTask
-from mrcascade.recipes.settings import SamplerSettings
 
 
 class ConditionedLevel(Protocol):

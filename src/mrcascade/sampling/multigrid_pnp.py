@@ -4,7 +4,7 @@ Laurent et al. 2025. A prior of one level is used on every grid: on a coarser on
 sees images that it was not trained on, whose structures are smaller in pixels. Laurent et al.
 publish no super-resolution; what is left open is said at ``multigrid_pnp``.
 
-On a Gaussian prior D is linear, so that ``tests/samplers/test_samplers_multigrid.py`` checks the
+On a Gaussian prior D is linear, so that ``tests/sampling/test_sampling_multigrid.py`` checks the
 iterates exactly.
 """
 

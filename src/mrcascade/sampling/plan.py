@@ -9,6 +9,7 @@ import numpy as np
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import LinearOperator, SeparableOperator, downsampler, upsampler
 from mrcascade.operators.pyramid import LaplacianPyramid
+from mrcascade.recipes.settings import SamplerSettings
 from mrcascade.sampling.comparison import (
     SAME_MATRIX,
     Comparison,
@@ -19,7 +20,6 @@ from mrcascade.sampling.comparison import (
 )
 from mrcascade.sampling.known import BandView
 from mrcascade.sampling.schedule import split_steps
-from mrcascade.recipes.settings import SamplerSettings
 
 
 @dataclass(frozen=True)

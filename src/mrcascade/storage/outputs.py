@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mrcascade import __version__
+from mrcascade.errors import MRCascadeError
 from mrcascade.storage.atomic import (
     FOLDER_ENDING,
     atomic_output,
@@ -25,7 +26,6 @@ from mrcascade.storage.atomic import (
     make_folder,
     remove,
 )
-from mrcascade.errors import MRCascadeError
 from mrcascade.storage.files import TABLE_BYTES, UnusableFileError, read_json
 
 SOFTWARE = "mrcascade"

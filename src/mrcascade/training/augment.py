@@ -1,9 +1,10 @@
 """Random changes of training images that a scanner could have made: another contrast, a bias field,
 blur and noise.
 
-Images are in units of the robust maximum, 0 standing for no signal (``mrcascade.arrays.intensity``).
-Of a complex image the magnitude is changed and the phase kept, but for noise, which is complex.
-Each change takes a strength and is the identity, bit by bit, at strength 0.
+Images are in units of the robust maximum, 0 standing for no signal
+(``mrcascade.arrays.intensity``). Of a complex image the magnitude is changed and the phase kept,
+but for noise, which is complex. Each change takes a strength and is the identity, bit by bit, at
+strength 0.
 """
 
 from __future__ import annotations

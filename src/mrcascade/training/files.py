@@ -8,9 +8,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from mrcascade.prior.format import PRIOR_FILE, read_document
 from mrcascade.storage.atomic import left_targets, remove_leftovers
 from mrcascade.storage.outputs import begin_record, check_record, refuse_strangers
-from mrcascade.prior.format import PRIOR_FILE, read_document
 from mrcascade.training.level import checkpoint_file, read_checkpoint
 from mrcascade.training.log import log_file
 from mrcascade.training.plot import PLOT_FILE

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.messages.duration import rounded
+from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.level import LevelStatistics
 from mrcascade.training.config import STAGES, TrainConfig
 from mrcascade.training.level import (
@@ -24,7 +24,7 @@ from mrcascade.training.level_data import LevelData
 from mrcascade.training.measurements import Measurements
 from mrcascade.training.patches import BandSlice, PatchSource, level_patch
 from mrcascade.training.selection import subject_of
-from mrcascade.training.slices import Volume
+from mrcascade.training.volume import Volume
 
 TIMED_SECONDS = 4.0  # no stage is timed after these
 FORWARD_SHARE = 1 / 3  # of a step, the rest being the gradient

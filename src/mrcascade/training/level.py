@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mrcascade.prior.denoiser import LevelNetworks, diffusion_loss
 from mrcascade.errors import MRCascadeError
-from mrcascade.storage.files import check_regular
 from mrcascade.io import atomic_output
+from mrcascade.prior.denoiser import LevelNetworks, diffusion_loss
+from mrcascade.storage.files import check_regular
 from mrcascade.training.checkpoint import not_a_checkpoint, read_state
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.ema import PowerEMA

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.storage.files import TABLE_BYTES, parse_json, read_text
 from mrcascade.io import atomic_output
+from mrcascade.storage.files import TABLE_BYTES, parse_json, read_text
 
 VALIDATION = "val_ema"  # and the profile's relative std: the key of a profile's figures
 Record = dict[str, Any]

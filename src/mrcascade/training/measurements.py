@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrcascade.prior.denoiser import known_channels
 from mrcascade.operators import KERNELS, down_matrix, up_matrix
 from mrcascade.operators.band import NOTHING, BandAxis, band_shares, noise_share
 from mrcascade.operators.kernels import Matrix
 from mrcascade.operators.profile import profile_matrix
 from mrcascade.operators.separable import spectral_gain
+from mrcascade.prior.denoiser import known_channels
 from mrcascade.training.config import TrainConfig
 
 # Factors per axis of the full-resolution grid, and how often each is drawn: most scans have a

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from mrcascade.arrays.channels import to_channels
-from mrcascade.data.folder import fourier_crop
-from mrcascade.prior.denoiser import condition_channels
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import downsampler, upsampler
-from mrcascade.prior.level import LevelStatistics
+from mrcascade.operators.crop import fourier_crop
 from mrcascade.operators.pyramid import LaplacianPyramid
+from mrcascade.prior.denoiser import condition_channels
+from mrcascade.prior.level import LevelStatistics
 from mrcascade.training.augment import augmented
 from mrcascade.training.config import TrainConfig
-from mrcascade.training.slices import Volume
+from mrcascade.training.volume import Volume
 
 # Kernels whose samples lie between pixels: their bands depend on whether the grid begins at an even
 # or an odd pixel. An odd offset changes a tenth of a band's energy per axis, those of the others

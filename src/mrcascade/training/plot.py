@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mrcascade.pictures.drawing import plain
 from mrcascade.io import atomic_output
+from mrcascade.pictures.drawing import plain
 from mrcascade.training.log import VALIDATION, Record, log_file, read_log
 
 if TYPE_CHECKING:

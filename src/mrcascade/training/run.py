@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.devices.facts import hardware
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import output_folders, remove_leftovers
-from mrcascade.storage.outputs import only_writer, refuse_inputs
 from mrcascade.prior.cascade import CascadePrior, read_prior, write_prior
+from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.format import PRIOR_FILE, prior_folder, read_document
 from mrcascade.prior.level import LevelSpec, LevelStatistics
+from mrcascade.storage.outputs import only_writer, refuse_inputs
 from mrcascade.training.augment import is_on
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.files import PRIOR_FOLDER, begin_run, check_run
@@ -46,8 +46,9 @@ from mrcascade.training.patches import (
 from mrcascade.training.plot import plot_losses
 from mrcascade.training.progress import StageBar, StageProgress
 from mrcascade.training.selection import describe_selection, slice_weights
-from mrcascade.training.slices import Volume, load_volumes
+from mrcascade.training.slices import load_volumes
 from mrcascade.training.snapshots import rebuild_profile
+from mrcascade.training.volume import Volume
 
 SPECTRUM_BINS = 48
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mrcascade.data.contrast import contrast_family
-from mrcascade.errors import MRCascadeError
 from mrcascade.data.subjects import digest
+from mrcascade.errors import MRCascadeError
 from mrcascade.training.config import TrainConfig, check_exclusion
-
-if TYPE_CHECKING:
-    from mrcascade.training.slices import Volume
+from mrcascade.training.volume import Volume
 
 _ORDER = "anatomy, subject, contrast, file, slice"
 _OLDER_ORDER = "anatomy, file by the root of its number of slices, slice"

@@ -5,55 +5,29 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from mrcascade.data.folder import EMPTY, DataFile, centre_crop, fourier_crop, list_data, read_slices
+from mrcascade.arrays.intensity import EMPTY, robust_maximum
+from mrcascade.arrays.phase import with_simulated_phase
+from mrcascade.data.folder import DataFile, list_data, read_slices
+from mrcascade.data.subjects import is_private, share_of
 from mrcascade.errors import MRCascadeError
-from mrcascade.storage.files import open_regular, parse_json
-from mrcascade.arrays.intensity import robust_maximum
 from mrcascade.io import atomic_output
 from mrcascade.measurement.noise import zero_level
 from mrcascade.operators import legal_size
-from mrcascade.arrays.phase import with_simulated_phase
-from mrcascade.data.subjects import is_private, share_of
+from mrcascade.operators.crop import centre_crop, fourier_crop
+from mrcascade.storage.files import open_regular, parse_json
 from mrcascade.training.selection import without
+from mrcascade.training.volume import Volume
 
 CACHE_LEVELS = 4095  # 12 bits, above the noise of any of these images
 HELD_OUT = 0.1  # of the subjects validate, where no folder says which files do
 # What reading a foreign or damaged zip archive of arrays raises.
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
-
-
-@dataclass(frozen=True)
-class Volume:
-    """Slices (S, H, W) of one file; ``scales[f]`` is the robust maximum at factor ``f``.
-
-    ``group`` is an anatomy and ``subject`` a person, None where unknown, see ``DataFile``;
-    ``simulated`` says that the phase of complex slices is made up (``mrcascade.arrays.phase``).
-    ``sha256`` is that of the file, empty where unknown, and ``facts`` are the texts and numbers of
-    its manifest, with the ``contrast`` that its name tells. ``private`` says that its name stays
-    out of what is published (``mrcascade.data.subjects``).
-    """
-
-    file: str
-    group: str
-    split: str
-    slices: np.ndarray
-    scales: dict[int, float]
-    simulated: bool = False
-    subject: str | None = None
-    sha256: str = ""
-    facts: Mapping[str, str] = field(default_factory=dict)
-    private: bool = False
-
-    @property
-    def channels(self) -> int:
-        """2 for complex slices, else 1."""
-        return 2 if np.iscomplexobj(self.slices) else 1
 
 
 def load_volumes(

@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.storage.files import check_regular
 from mrcascade.io import atomic_output
+from mrcascade.storage.files import check_regular
 from mrcascade.training.ema import PowerEMA, synthesize
 
 _SNAPSHOT = re.compile(r"level[0-9]+-snapshot-([0-9]+)\.safetensors")

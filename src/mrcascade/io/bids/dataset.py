@@ -10,11 +10,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.storage.files import read_text
 from mrcascade.io.bids.document import read_object
 from mrcascade.io.bids.entities import parse_name
 from mrcascade.io.bids.selection import Selection
 from mrcascade.io.names import is_result_name
+from mrcascade.storage.files import read_text
 
 DESCRIPTION = "dataset_description.json"
 IGNORED = ".bidsignore"

@@ -9,11 +9,11 @@ from typing import Any
 from urllib.parse import quote
 
 from mrcascade import __version__
-from mrcascade.storage.atomic import atomic_outputs
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.bids.dataset import DESCRIPTION, IGNORED, Dataset
 from mrcascade.io.bids.document import read_object
 from mrcascade.io.bids.metadata import link_name
+from mrcascade.storage.atomic import atomic_outputs
 
 _NAME = "mrcascade"
 _VERSION = "1.10.0"  # of BIDS

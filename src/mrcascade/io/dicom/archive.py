@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.storage.files import check_regular, open_regular
 from mrcascade.io.stream import reading
+from mrcascade.storage.files import check_regular, open_regular
 
 # Of the list of all members, which is held whole: 100,000 of them with names of 100 characters.
 _LARGEST_DIRECTORY = 2**24

@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from mrcascade.storage.files import open_regular
 from mrcascade.io.dicom.archive import member_names, open_member
 from mrcascade.io.names import is_result_name
 from mrcascade.io.stream import reading
 from mrcascade.io.walk import files_below, is_dangling
+from mrcascade.storage.files import open_regular
 
 # Names that mean DICOM even where the preamble is missing, as in files from before Part 10.
 ENDINGS = (".dcm", ".ima")

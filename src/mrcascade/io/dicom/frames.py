@@ -29,7 +29,7 @@ from mrcascade.io.dicom.header import (
 )
 from mrcascade.io.dicom.marks import Marks, classic_marks, enhanced_marks
 from mrcascade.io.dicom.mosaic import is_mosaic
-from mrcascade.io.dicom.padding import Range, padding_range
+from mrcascade.io.dicom.padding_range import Range, padding_range
 from mrcascade.io.dicom.parts import part_of
 from mrcascade.io.dicom.timing import Timing, timing_of
 

@@ -10,38 +10,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mrcascade.io.dicom.files import DicomFile
-from mrcascade.io.dicom.header import told
-
-if TYPE_CHECKING:  # frames.py asks for the range of a header
-    from mrcascade.io.dicom.frames import Frame
-
-_WORD = 2**16
-Range = tuple[int, int]
-
-
-def padding_range(dataset: Any, signed: bool) -> Range | None:
-    """The stored values, both inclusive, that a header declares as padding; None where it declares
-    none, or nothing that is a whole number.
-
-    Both elements are 16 bits whose sign is that of the pixels (``signed``), whatever type the file
-    gives them.
-    """
-    value = told(dataset, "PixelPaddingValue")
-    if value is None:
-        return None
-    limit = told(dataset, "PixelPaddingRangeLimit") or value
-    ends = [float(end[0]) for end in (value, limit)]
-    if not all(end.is_integer() and -_WORD < end < _WORD for end in ends):
-        return None
-    words = [int(end) % _WORD for end in ends]
-    if signed:
-        words = [word - _WORD if word >= _WORD // 2 else word for word in words]
-    return min(words), max(words)
+from mrcascade.io.dicom.frames import Frame
+from mrcascade.io.dicom.padding_range import Range
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from mrcascade.storage.atomic import FOLDER_ENDING
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.dicom.copies import without_copies
 from mrcascade.io.dicom.files import ENDINGS, ZIP_ENDING, DicomFile, dicom_files, strangers
 from mrcascade.io.dicom.frames import FileFacts, Unusable, read_facts
 from mrcascade.io.dicom.header import DamagedFileError
 from mrcascade.io.dicom.stack import Stack, stack_of
+from mrcascade.storage.atomic import FOLDER_ENDING
 
 ALL_SERIES = "all"
 _NAMED_IN_MESSAGES = 8

@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.storage.files import open_regular
 from mrcascade.io.fastmri.filters import check_chunks, check_filters
 from mrcascade.io.fastmri.header import LARGEST_HEADER, Header, parse_header
 from mrcascade.io.fastmri.kspace import Matrix, Sampling, sampling_of
 from mrcascade.io.stream import reading
+from mrcascade.storage.files import open_regular
 
 MAPS = ("coil_sens_maps", "sensitivity_maps", "sens_maps")
 ATTRIBUTES = ("acquisition", "patient_id", "max", "norm")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mrcascade.errors import MRCascadeError
 from mrcascade.arrays.intensity import robust_maximum
+from mrcascade.errors import MRCascadeError
 from mrcascade.measurement.noise.air import survey_air
 from mrcascade.measurement.noise.likelihood import most_likely_noise
 from mrcascade.measurement.noise.zero import zero_level

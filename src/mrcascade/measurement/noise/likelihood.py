@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrcascade.prior.named import as_prior
 from mrcascade.prior.level import LevelPrior
+from mrcascade.prior.named import as_prior
 
 # Fractions of the maximum that are tried: the first, then up or down by the ratio to the last.
 FIRST, RATIO = 0.01, 1.6

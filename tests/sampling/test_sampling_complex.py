@@ -122,7 +122,7 @@ def expected_law(prior: GaussianPrior, plan: CascadePlan, y: Array) -> tuple[Arr
 
 
 def test_samples_have_the_law_of_their_algorithm() -> None:
-    """Mean as in test_samplers_cascade_law, covariance within five standard errors."""
+    """Mean as in test_sampling_cascade_law, covariance within five standard errors."""
     prior, plan, y, _ = setup(complex_covariance(), "fourier", 2, 0.05, 2, SHORT)
     mean, cov = expected_law(prior, plan, y[0].flatten().numpy())
     result = cascade_sample(prior, plan, y[:1], Silence([0]))
@@ -150,7 +150,7 @@ def test_a_global_phase_of_the_data_is_one_of_the_result() -> None:
 
 def test_dps_measures_the_distance_over_both_parts() -> None:
     """The parts one above the other are a real image of twice the rows, whose operator acts on
-    each half; DPS on it is checked in test_samplers_dps."""
+    each half; DPS on it is checked in test_sampling_dps."""
     cov = circular(complex_covariance())
     operator = SeparableOperator.from_kernel("area", 2, SHAPE)
     tall = SeparableOperator(np.kron(np.eye(2), operator.rows), operator.cols)
@@ -166,5 +166,5 @@ def test_dps_measures_the_distance_over_both_parts() -> None:
         results.append(
             dps(denoise, begin, sigmas, h, h(image), scale=0.3, noise=NoiseSource([1])).flatten()
         )
-    # As in test_samplers_dps.
+    # As in test_sampling_dps.
     assert float((results[0] - results[1]).abs().max()) < 1e-11

@@ -119,7 +119,7 @@ def test_mean_of_the_law(case: GridCase) -> None:
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[3], CASES[6], CASES[9]], ids=str)
 def test_law_of_many_samples(case: GridCase) -> None:
-    """Empirical mean and covariance within five standard errors; see test_samplers_diffpir."""
+    """Empirical mean and covariance within five standard errors; see test_sampling_diffpir."""
     n = 2000
     problem = case.build()
     y = problem.y.expand(1, n, *problem.operator.out_shape)  # samples are channels of one image
@@ -149,7 +149,7 @@ def test_law_of_many_samples(case: GridCase) -> None:
 def test_distance_to_the_posterior(
     operator: str, sigma_y: float, true_laws: bool, bias: float, spread: float
 ) -> None:
-    """Finding, for T = 200 and one measurement; from the exact law. See test_samplers_cascade_law
+    """Finding, for T = 200 and one measurement; from the exact law. See test_sampling_cascade_law
     for bias and spread, which a cascade has at 0.00 to 0.08 and 0.90 to 0.92.
 
     The noise of a restart hides what a coarser grid got wrong only in part. That grid is wrong

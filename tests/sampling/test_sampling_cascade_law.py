@@ -156,7 +156,7 @@ def test_mean_of_the_law(case: Case) -> None:
     ids=label,
 )
 def test_law_of_many_samples(case: Case) -> None:
-    """Empirical mean and covariance within five standard errors; see test_samplers_diffpir."""
+    """Empirical mean and covariance within five standard errors; see test_sampling_diffpir."""
     n = 2000
     prior, plan, y = case.build(draws=n)
     x = cascade_sample(prior, plan, y, NoiseSource([0])).image.reshape(n, -1).numpy()

@@ -1,0 +1,1 @@
+"""Images as arrays: intensities, channels, factors and sizes, phase."""

@@ -1,0 +1,1 @@
+"""Folders of images: layout, manifest, subjects, contrasts, sizes."""

@@ -1,0 +1,1 @@
+"""What a measurement says of itself: intensity, noise, acquired matrix, cut borders."""
