@@ -8,12 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.conftest import write_random_prior
 from training_data import TINY, cache, quick
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.networks import CascadeConfig
 from mrcascade.operators import SeparableOperator, down_matrix, up_matrix
 from mrcascade.prior.cascade import CascadePrior
-from mrcascade.prior.denoiser import KNOWLEDGE
+from mrcascade.prior.denoiser import (
+    KNOWLEDGE,
+    LevelNetworks,
+    condition_channels,
+    known_channels,
+    nothing_known,
+)
 from mrcascade.prior.format import read_document
 from mrcascade.sampling import SamplerSettings, plan_cascade
 from mrcascade.training.config import TrainConfig
@@ -21,6 +29,7 @@ from mrcascade.training.level import LevelTrainer, checkpoint_file, validate
 from mrcascade.training.measurements import FACTORS, Measured, Measurements
 from mrcascade.training.run import CascadeData, train_cascade
 from mrcascade.training.slices import load_volumes
+from mrcascade.training.start import start_of
 
 SIDE, STD = 16, 0.04
 CONFIG = TrainConfig(patch=SIDE, coarse_patch=SIDE)
@@ -222,6 +231,50 @@ def test_before_training_the_mean_is_the_linear_estimate(tmp_path: Path) -> None
     for _ in range(3):  # of the branch, whose last layer is zero at first
         trainer.step()
     assert bool((head.grad.abs().amax((0, 2, 3)) > 0).all())
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_start_without_data_is_kept_where_nothing_is_known(tmp_path: Path, channels: int) -> None:
+    """The new inputs begin with weights of zero, so that the estimate of the data is added."""
+    folder = write_random_prior(tmp_path / "old", channels)
+    config = replace(TINY, channels=channels, start=str(folder))
+    _, weights = start_of(config)
+    plain, old = start_of(replace(config, data_condition=False))
+    generator = torch.Generator().manual_seed(0)
+    for index in (0, 1, 2):
+        wide = LevelNetworks(config.networks[index], channels).eval()
+        wide.load_state_dict(weights[index])
+        narrow = plain.levels[index].networks
+        narrow.load_state_dict(old[index], assign=True)
+        narrow.eval()
+        x = torch.randn((2, channels, 16, 16), generator=generator)
+        sigma = torch.tensor([0.3, 2.0])
+        if index == 2:
+            torch.testing.assert_close(wide(x, sigma, None, None), narrow(x, sigma, None, None))
+            continue
+        coarse, band = torch.randn((2, 2, channels, 16, 16), generator=generator)
+        condition = condition_channels(coarse, 0.2)
+        nothing = condition_channels(coarse, 0.2, nothing_known(coarse))
+        mean = narrow.conditional_mean(condition)
+        torch.testing.assert_close(wide.conditional_mean(nothing), mean)
+        known = known_channels(band, torch.tensor([0.3, 0.2, 0.1, 0.4]))
+        informed = condition_channels(coarse, 0.2, known)
+        torch.testing.assert_close(wide.conditional_mean(informed), mean + band)
+        expected = narrow(x, sigma, condition, mean)
+        for data in (nothing, informed):
+            torch.testing.assert_close(wide(x, sigma, data, mean), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_start_with_data_needs_them_in_the_run(tmp_path: Path) -> None:
+    shapes = CascadeConfig(TINY.networks)
+    folder = write_random_prior(tmp_path / "informed", cascade=shapes)
+    _, weights = start_of(replace(TINY, start=str(folder)))
+    for level, state in zip(TINY.networks, weights, strict=True):
+        LevelNetworks(level, 1).load_state_dict(state)
+    with pytest.raises(MRCascadeError, match="data_condition is false"):
+        start_of(replace(TINY, start=str(folder), data_condition=False))
+    with pytest.raises(MRCascadeError, match="channel"):
+        start_of(replace(TINY, start=str(folder), channels=2))
 
 
 def test_conditions_without_data_stay_as_they_were(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from mrcascade.devices.facts import hardware
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import output_folders, remove_leftovers
-from mrcascade.prior.cascade import CascadePrior, read_prior, write_prior
+from mrcascade.prior.cascade import CascadePrior, write_prior
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.format import PRIOR_FILE, prior_folder, read_document
 from mrcascade.prior.level import LevelSpec, LevelStatistics
@@ -48,6 +48,7 @@ from mrcascade.training.progress import StageBar, StageProgress
 from mrcascade.training.selection import describe_selection, slice_weights
 from mrcascade.training.slices import load_volumes
 from mrcascade.training.snapshots import rebuild_profile
+from mrcascade.training.start import start_of
 from mrcascade.training.volume import Volume
 
 SPECTRUM_BINS = 48
@@ -157,7 +158,7 @@ def train_cascade(
     kind = phase_seed, complex_kspace, config.exclude
     volumes = load_volumes(data, config.multiple, config.factors, *kind)
     config = replace(config, channels=volumes[0].channels)
-    begin, weights = _start(config) if config.start else (None, None)
+    begin, weights = start_of(config) if config.start else (None, None)
     volumes = reduced(volumes, config)
     cascade = CascadeData(volumes, config, begin)
     with ExitStack() as stack:
@@ -188,23 +189,6 @@ def train_cascade(
     return export(
         output, config, cascade, data, name or output.name, sampling, device=device, ema_std=ema_std
     )
-
-
-def _start(config: TrainConfig) -> tuple[CascadePrior, list[dict[str, Tensor]]]:
-    """The prior to start from, which must be of the kind that ``config`` trains."""
-    found, weights = read_prior(config.start)
-    shapes = tuple(level.spec.networks for level in found.levels)
-    if shapes != config.networks or found.channels != config.channels:
-        without = "" if config.data_condition else ", conditioned without data,"
-        raise MRCascadeError(
-            f"{config.start}: not made of {config.network!r} networks for {config.channels}"
-            f" channel(s){without} so the training cannot start from it"
-        )
-    if found.kernel != config.kernel:
-        raise MRCascadeError(
-            f"{config.start}: made for kernel {found.kernel!r}, but this run has {config.kernel!r}"
-        )
-    return found, weights
 
 
 def _ended(checkpoint: Path, config: TrainConfig) -> bool:
