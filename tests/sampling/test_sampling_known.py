@@ -22,8 +22,16 @@ from mrcascade.operators import (
 from mrcascade.operators.band import KnownBand
 from mrcascade.operators.profile import profile_matrix
 from mrcascade.operators.pyramid import LaplacianPyramid
-from mrcascade.sampling import CascadePlan, SamplerSettings, cascade_mean, plan_cascade
-from mrcascade.sampling.known import turned
+from mrcascade.sampling import (
+    CascadePlan,
+    NoiseSource,
+    Progress,
+    SamplerSettings,
+    cascade_mean,
+    cascade_sample,
+    plan_cascade,
+)
+from mrcascade.sampling.known import turned, within
 from mrcascade.sampling.level import LevelProblem, condition_error
 from mrcascade.sampling.orientations import ORIENTATIONS
 
@@ -108,6 +116,9 @@ def test_band_and_numbers_are_those_of_dense_matrices(
     rest = target.flatten(2).numpy() - context.flatten(2).numpy() @ a.T
     band = torch.tensor(rest @ (fine @ inverse).T).reshape(context.shape)
     torch.testing.assert_close(known.band, band, atol=1e-8, rtol=1e-6)
+    other = torch.tensor(rng.standard_normal(context.shape))
+    left = other.flatten(2).numpy() @ (np.eye(a.shape[1]) - fine @ inverse @ a).T
+    np.testing.assert_allclose(known.unknown(other).flatten(2).numpy(), left, atol=1e-8)
     whole = np.trace(inverse @ a @ fine) / np.trace(fine)
     assert task.view.share(STD) == pytest.approx(min(max(whole, 0), 1), abs=1e-9)
 
@@ -169,7 +180,7 @@ def test_noise_of_a_coarse_level_is_that_of_the_components_that_it_makes() -> No
 
 def test_numbers_turn_with_the_image() -> None:
     band = torch.arange(12.0).reshape(1, 1, 3, 4)
-    known = KnownBand(band, (0.1, 0.2, 0.3, 0.4))
+    known = KnownBand(band, (0.1, 0.2, 0.3, 0.4), lambda m: m * torch.arange(12.0).view(3, 4))
     assert turned(None, ORIENTATIONS[0]) is None
     for turn in ORIENTATIONS:
         found = turned(known, turn)
@@ -177,6 +188,28 @@ def test_numbers_turn_with_the_image() -> None:
         assert torch.equal(turn.undo(found.band), band)
         expected = (0.2, 0.1, 0.3, 0.4) if turn.transposed else known.numbers
         assert found.numbers == expected
+        other = band.flip(-1) + 1
+        torch.testing.assert_close(
+            turn.undo(found.unknown(turn.apply(other))), known.unknown(other)
+        )
+
+
+def test_a_part_of_the_images_is_a_band_that_is_zero_elsewhere() -> None:
+    plan = planned(OPERATORS["thick slices"](), 0.1)
+    rng = np.random.default_rng(0)
+    context, whole = torch.tensor(rng.standard_normal((2, 3, 1, *SHAPE)))
+    target = torch.tensor(rng.standard_normal((3, 1, *plan.operator.out_shape)))
+    known = plan.tasks[0].view.band(context, target, STD)
+    assert within(None, ([0], slice(None), slice(None), slice(None))) is None
+    inside = ([2, 0], slice(None), slice(4, 12), slice(0, 8))
+    part = within(known, inside)
+    assert known is not None
+    assert part is not None
+    assert torch.equal(part.band, known.band[inside])
+    embedded = torch.zeros_like(whole)
+    embedded[inside] = whole[inside]
+    assert part.numbers == known.numbers
+    torch.testing.assert_close(part.unknown(whole[inside]), known.unknown(embedded)[inside])
 
 
 # ---- cascades of priors whose regression is exact ----
@@ -305,3 +338,65 @@ def test_condition_error_is_the_share_that_data_leave_open(factor: int) -> None:
     )
     # Of level 2's band, 3/4 of the grid, the low rows and high columns are known: 1/4 of it.
     assert condition_error(informed, one_axis, 1) == pytest.approx(0.4 * np.sqrt(2 / 3))
+
+
+# ---- chains ----
+
+
+class Constant:
+    """A level whose denoiser returns the same band whatever it sees."""
+
+    std, sigma_max, sigma_min = STD, 5.0, 0.01
+
+    def __init__(self, informed: bool) -> None:
+        self.informed = informed
+        self.seen: list[KnownBand | None] = []
+
+    def condition(
+        self, coarse: Tensor | None, error: float, known: KnownBand | None = None
+    ) -> Constant:
+        self.seen.append(known)
+        return self
+
+    def mean(self) -> Tensor:
+        return torch.tensor(0.0, dtype=torch.float64)
+
+    def denoise(self, x: Tensor, sigma: float) -> Tensor:
+        return 0 * x + 0.1  # DPS asks for a gradient
+
+
+def chain(
+    operator: SeparableOperator, sigma: float, **settings: object
+) -> tuple[list[Constant], list[Progress], Tensor, Tensor]:
+    """Levels, what a callback saw at level 1, the measurement and the result."""
+    recipe = SamplerSettings("short", steps=9, **settings)
+    plan = plan_cascade("fourier", 3, operator, sigma, recipe, missing=no_error)
+    levels = [Constant(informed=i < 3) for i in (1, 2, 3)]
+    y = operator(torch.tensor(np.random.default_rng(0).standard_normal((1, 1, *SHAPE))))
+    seen: list[Progress] = []
+    result = cascade_sample(Prior(*levels), plan, y, NoiseSource([0]), callback=seen.append)
+    return levels, [p for p in seen if p.level == 1], y, result.image
+
+
+def test_chains_of_informed_levels_do_not_count_the_data_twice() -> None:
+    levels, seen, _, _ = chain(OPERATORS["one axis"](), 0.1)
+    assert [level.seen[0] is not None for level in levels] == [True, True, False]
+    assert len(seen) == 3
+    for progress in seen:  # the denoiser's estimate, whatever y says
+        torch.testing.assert_close(progress.denoised, torch.full_like(progress.denoised, 0.1))
+
+
+def test_chains_of_informed_levels_meet_exact_data() -> None:
+    operator = OPERATORS["one axis"]()
+    _, seen, y, image = chain(operator, 0.0)
+    torch.testing.assert_close(operator(image), y)
+    assert float((seen[0].denoised - 0.1).abs().max()) > 0.1
+
+
+@pytest.mark.parametrize("sampler", ["diffpir", "dps"])
+def test_chains_that_use_data_themselves_have_no_other(sampler: str) -> None:
+    """Data on a level's grid are a state of its chain, or a term of each of its steps; DPS follows
+    their gradient."""
+    operator = OPERATORS["own kernel" if sampler == "diffpir" else "one axis"]()
+    levels, _, _, _ = chain(operator, 0.1, sampler=sampler)
+    assert all(level.seen and level.seen[0] is None for level in levels)

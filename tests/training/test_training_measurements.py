@@ -50,10 +50,13 @@ def test_channels_are_those_of_dense_matrices(kernel: str, level: int) -> None:
     generator = torch.Generator().manual_seed(0)
     pairs = torch.randint(len(measurements.axes), (2, 20), generator=generator).tolist()
     rest = random(20, generator)
-    found = measurements.channels(rest, chosen(*pairs, 0.0), STD, generator).double().numpy()
+    found, unknown = measurements.known(rest, chosen(*pairs, 0.0), STD, generator)
+    left = unknown(rest).double().numpy()
+    found = found.double().numpy()
     low = up_matrix(kernel, SIDE, SIDE // 2) @ down_matrix(kernel, SIDE, SIDE // 2)
     one = np.eye(SIDE)
-    for channels, image, row, col in zip(found, rest.double().numpy(), *pairs, strict=True):
+    images = rest.double().numpy()
+    for channels, image, open_, row, col in zip(found, images, left, *pairs, strict=True):
         known = [a.v[:, a.s > 1e-9] for a in (measurements.axes[row], measurements.axes[col])]
         k_rows, k_cols = (v @ v.T for v in known)
         estimate = k_rows @ image[0] @ k_cols
@@ -65,6 +68,7 @@ def test_channels_are_those_of_dense_matrices(kernel: str, level: int) -> None:
         if max(map(abs, shares)) < 1e-6:
             expected = 0 * expected
         np.testing.assert_allclose(channels[0], expected, atol=2e-3)
+        np.testing.assert_allclose(open_[0], image[0] - expected * STD, atol=2e-3 * STD)
         np.testing.assert_allclose(channels[1:4].mean((1, 2)), shares, atol=1e-4)
         assert (channels[1:] == channels[1:, :1, :1]).all()
         assert not channels[4].any()  # no noise
@@ -91,7 +95,7 @@ def test_axes_are_those_of_a_sampler(level: int) -> None:
             view = plan.tasks[level - 1].view
             rest = random(1, generator)
             measured = chosen([index], [0], sigma)
-            found = measurements.channels(rest, measured, STD, generator)
+            found, _ = measurements.known(rest, measured, STD, generator)
             numbers = view.numbers(STD)
             assert numbers is not None
             np.testing.assert_allclose(found[0, 1:, 0, 0].numpy(), numbers, atol=1e-6)
@@ -108,7 +112,8 @@ def test_the_own_kernel_in_plane_tells_nothing(level: int, factor: int) -> None:
     generator = torch.Generator().manual_seed(0)
     index = 2 + {2: 0, 4: 1}[factor] - (level - 1)
     rest = random(3, generator, 64)
-    found = measurements.channels(rest, chosen([index] * 3, [index] * 3, 0.0), STD, generator)
+    found, unknown = measurements.known(rest, chosen([index] * 3, [index] * 3, 0.0), STD, generator)
+    assert torch.equal(unknown(rest), rest)
     assert found.shape == (3, 1 + KNOWLEDGE, 64, 64)
     assert not found.any()
     # Its rows are those of the sampler's operator.
@@ -125,7 +130,7 @@ def test_estimates_of_white_bands_are_the_best_linear_ones(kernel: str) -> None:
     count = 4000
     measured = measurements.draw(count, generator)
     rest = random(count, generator)
-    found = measurements.channels(rest, measured, STD, generator)
+    found, _ = measurements.known(rest, measured, STD, generator)
     estimate, knows = found[:, 0], found[:, 1:4].amax(1)[:, 0, 0] > 0
     low = torch.tensor(up_matrix(kernel, SIDE, SIDE // 2) @ down_matrix(kernel, SIDE, SIDE // 2))
     band = rest[:, 0].double() / STD
@@ -206,7 +211,7 @@ def test_a_trained_prior_uses_data(tmp_path: Path) -> None:
     informed, plain = level.condition(coarse, 0.0, known), level.condition(coarse)
     # What the branch adds to the linear estimate depends on the data too.
     added = informed.mean() - known.band
-    assert float((added - plain.mean()).abs().max()) > 1e-5
+    assert float((added - known.unknown(plain.mean())).abs().max()) > 1e-5
     x = torch.randn((1, 1, 32, 32), generator=torch.Generator().manual_seed(1))
     difference = informed.denoise(x, 1.0) - plain.denoise(x, 1.0)
     assert float(difference.abs().max()) > 1e-5
@@ -235,7 +240,7 @@ def test_before_training_the_mean_is_the_linear_estimate(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_start_without_data_is_kept_where_nothing_is_known(tmp_path: Path, channels: int) -> None:
-    """The new inputs begin with weights of zero, so that the estimate of the data is added."""
+    """The new inputs begin with weights of zero, so that the mean is the old one after a step."""
     folder = write_random_prior(tmp_path / "old", channels)
     config = replace(TINY, channels=channels, start=str(folder))
     _, weights = start_of(config)
@@ -259,7 +264,8 @@ def test_a_start_without_data_is_kept_where_nothing_is_known(tmp_path: Path, cha
         torch.testing.assert_close(wide.conditional_mean(nothing), mean)
         known = known_channels(band, torch.tensor([0.3, 0.2, 0.1, 0.4]))
         informed = condition_channels(coarse, 0.2, known)
-        torch.testing.assert_close(wide.conditional_mean(informed), mean + band)
+        stepped = wide.conditional_mean(informed, lambda m: 0.3 * m)
+        torch.testing.assert_close(stepped, 0.3 * mean + band)
         expected = narrow(x, sigma, condition, mean)
         for data in (nothing, informed):
             torch.testing.assert_close(wide(x, sigma, data, mean), expected, atol=1e-4, rtol=1e-4)

@@ -13,6 +13,7 @@ band: ``(1 - P_rows) (x) P_cols``, ``P_rows (x) (1 - P_cols)``, ``(1 - P_rows) (
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -35,10 +36,13 @@ class KnownBand:
     Attributes:
         band: (N, C, H, W) its best linear estimate, in image units.
         numbers: its ``band_shares``, then its ``noise_share``.
+        unknown: what the data leave open of a band m of this shape, m less the estimate from
+            ``A m``; linear, float32 or more. ``band + unknown(m)`` is m after a data step.
     """
 
     band: Tensor
     numbers: tuple[float, ...]
+    unknown: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ image units.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -27,7 +29,8 @@ class LevelNetworks(nn.Module):
     Channels of a condition: the coarser image brought to this grid (``channels``), then one map
     that holds ``condition_error``, the share ``t`` in [0, 1) of the coarser band that is unknown.
     With ``config.data`` follow the ``channels`` and ``KNOWLEDGE`` maps of ``known_channels``, and
-    the branch predicts what the band has beyond the estimate that stands in them.
+    the branch's prediction takes a data step: what the data know of it is replaced by the estimate
+    that stands in these maps.
     """
 
     def __init__(self, config: LevelConfig, channels: int) -> None:
@@ -45,15 +48,17 @@ class LevelNetworks(nn.Module):
         self.mean = MeanNetwork(config.mean, width, channels) if config.mean else None
         self.log_variance = LogVariance() if config.unet else None
 
-    def conditional_mean(self, condition: Tensor | None) -> Tensor | None:
+    def conditional_mean(
+        self, condition: Tensor | None, unknown: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor | None:
         """(N, condition_channels, H, W) condition -> (N, channels, H, W); None where
-        unconditional."""
+        unconditional. ``unknown`` as in ``KnownBand``, None where nothing is known."""
         if self.mean is None or condition is None:
             return None
         mean: Tensor = self.mean(condition)
-        if self.data:
-            mean = mean + condition[:, self.channels + 1 : 2 * self.channels + 1]
-        return mean
+        if unknown is None:
+            return mean
+        return unknown(mean.float()) + condition[:, self.channels + 1 : 2 * self.channels + 1]
 
     def forward(
         self, x: Tensor, sigma: Tensor, condition: Tensor | None, mean: Tensor | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,11 +51,16 @@ class LevelSpec:
 class ConditionedLevel:
     """A level with its condition fixed; the regression branch has run once. Image units."""
 
-    def __init__(self, level: LevelPrior, condition: Tensor | None) -> None:
+    def __init__(
+        self,
+        level: LevelPrior,
+        condition: Tensor | None,
+        unknown: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         self._level = level
         self._condition = condition
         with torch.no_grad(), level.autocast():
-            mean = level.networks.conditional_mean(condition)
+            mean = level.networks.conditional_mean(condition, unknown)
         self._mean = None if mean is None else mean.float()
 
     def mean(self) -> Tensor:
@@ -136,9 +141,9 @@ class LevelPrior:
         standard = (coarse - stats.condition_mean) / stats.condition_std
         with torch.no_grad():
             error = min(error, self.spec.condition_error)
-            channels = None
-            if self.informed and known is None:
-                channels = nothing_known(coarse)
-            elif known is not None:
+            if known is not None:
                 channels = known_channels(known.band / stats.std, coarse.new_tensor(known.numbers))
-            return ConditionedLevel(self, condition_channels(standard, error, channels))
+                condition = condition_channels(standard, error, channels)
+                return ConditionedLevel(self, condition, known.unknown)
+            nothing = nothing_known(coarse) if self.informed else None
+            return ConditionedLevel(self, condition_channels(standard, error, nothing))

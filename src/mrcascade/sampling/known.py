@@ -8,7 +8,6 @@ grid, along one axis or of another kernel know a part.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -29,6 +28,9 @@ from mrcascade.operators.pyramid import LaplacianPyramid
 from mrcascade.operators.separable import SVD, spectral_gain
 from mrcascade.sampling.comparison import Comparison, MissingError
 from mrcascade.sampling.orientations import Orientation
+
+#: Images, channels, rows and columns.
+Index = tuple[list[int], slice, slice, slice]
 
 _EXACT = 1e-6  # noise below this, in units of the robust maximum, is a rounding error
 
@@ -91,11 +93,18 @@ class BandView:
         numbers = self.numbers(std)
         if numbers is None:
             return None
-        operator = self._data.operator
-        rest = target - operator(context)
-        estimate = operator.prox(torch.zeros_like(context), rest, (self.sigma / std) ** 2)
-        coarse = self._pyramid.up(self._pyramid.down(estimate, self._level), self._level)
-        return KnownBand(estimate - coarse, numbers)
+        operator, pyramid, level = self._data.operator, self._pyramid, self._level
+        tau = (self.sigma / std) ** 2
+
+        def estimate(measured: Tensor) -> Tensor:
+            start = measured.new_zeros((*measured.shape[:-2], *operator.in_shape))
+            image = operator.prox(start, measured, tau)
+            return image - pyramid.up(pyramid.down(image, level), level)
+
+        def unknown(band: Tensor) -> Tensor:
+            return band - estimate(operator(band))
+
+        return KnownBand(estimate(target - operator(context)), numbers, unknown)
 
     @cached_property
     def _axes(self) -> tuple[BandAxis, BandAxis] | None:
@@ -162,4 +171,21 @@ def turned(known: KnownBand | None, turn: Orientation) -> KnownBand | None:
         return None
     rows, cols, both, noise = known.numbers
     numbers = (cols, rows, both, noise) if turn.transposed else known.numbers
-    return replace(known, band=turn.apply(known.band), numbers=numbers)
+
+    def unknown(band: Tensor) -> Tensor:
+        return turn.apply(known.unknown(turn.undo(band)))
+
+    return KnownBand(turn.apply(known.band), numbers, unknown)
+
+
+def within(known: KnownBand | None, inside: Index) -> KnownBand | None:
+    """The same of a part of the images, beyond which the band is zero but for what is known."""
+    if known is None:
+        return None
+
+    def unknown(band: Tensor) -> Tensor:
+        whole = torch.zeros_like(known.band)
+        whole[inside] = band
+        return known.unknown(whole)[inside]
+
+    return KnownBand(known.band[inside], known.numbers, unknown)

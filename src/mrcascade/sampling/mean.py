@@ -5,7 +5,6 @@ conditional mean, the estimate of the best PSNR.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +17,7 @@ from mrcascade.operators.pyramid import LaplacianPyramid
 from mrcascade.sampling.comparison import noise_gain
 from mrcascade.sampling.diffpir import Callback, Progress
 from mrcascade.sampling.inputs import check_levels, check_shape
+from mrcascade.sampling.known import within
 from mrcascade.sampling.level import (
     CascadeResult,
     ConditionedLevel,
@@ -120,8 +120,8 @@ class _Averaged:
             band = torch.zeros_like(context) if known is None else known.band.clone()
             for (top, bottom, left, right), images in shared.items():
                 inside = (images, slice(None), slice(top, bottom), slice(left, right))
-                here = None if known is None else replace(known, band=known.band[inside])
-                band[inside] = turn.undo(self._conditioned(context[inside], turn, here).mean())
+                here = self._conditioned(context[inside], turn, within(known, inside))
+                band[inside] = turn.undo(here.mean())
             return band
 
         return self._over_orientations(estimate, self._level.sigma_max)

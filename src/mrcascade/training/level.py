@@ -27,6 +27,7 @@ from mrcascade.training.log import Record, append_record, cut_log, log_file, pro
 from mrcascade.training.measurements import Measured
 from mrcascade.training.muon import Muon
 from mrcascade.training.noise import draw_condition_error, draw_sigma
+from mrcascade.training.patches import Batch
 from mrcascade.training.snapshots import drop_snapshots, save_snapshot
 
 VALIDATION_SIGMAS = (0.05, 0.2, 0.8, 3.0, 12.0, 80.0)
@@ -127,34 +128,33 @@ class LevelTrainer:
         self.seconds += time.perf_counter() - started
         return losses
 
-    def _batch(self, count: int, clean_share: float) -> tuple[Tensor, Tensor | None]:
+    def _batch(self, count: int, clean_share: float) -> Batch:
         raw = self.data.train.raw(count, self.rng, self.seen)
         largest = largest_condition_error(self.level, self.config)
         error = draw_condition_error(count, largest, clean_share, self.generator)
-        batch = self.data.batch(raw, error, self.config, self.generator)
-        condition = None if batch.condition is None else batch.condition.to(self.device)
-        return batch.band.to(self.device), condition
+        return self.data.batch(raw, error, self.config, self.generator).to(self.device)
 
     def _autocast(self) -> torch.autocast:
         enabled = self.config.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def _regression_loss(self, count: int) -> tuple[Tensor, dict[str, float]]:
-        band, condition = self._batch(count, self.config.mean_clean_condition_share)
+        batch = self._batch(count, self.config.mean_clean_condition_share)
         with self._autocast():
-            mean = self.networks.conditional_mean(condition)
+            mean = self.networks.conditional_mean(batch.condition, batch.unknown)
         assert mean is not None
-        loss = (mean.float() - band).square().mean()
+        loss = (mean.float() - batch.band).square().mean()
         return loss, {"regression": float(loss.detach())}
 
     def _diffusion_loss(self, count: int) -> tuple[Tensor, dict[str, float]]:
         config = self.config
-        band, condition = self._batch(count, config.clean_condition_share)
+        batch = self._batch(count, config.clean_condition_share)
+        band, condition = batch.band, batch.condition
         sigma = draw_sigma(count, config, self.generator).to(self.device)
         noise = torch.randn(band.shape, generator=self.generator, device="cpu").to(self.device)
         with self._autocast():
             with torch.no_grad():
-                mean = self.networks.conditional_mean(condition)
+                mean = self.networks.conditional_mean(condition, batch.unknown)
             noisy = band + sigma[:, None, None, None] * noise
             denoised = self.networks(noisy, sigma, condition, mean).float()
         loss, error = diffusion_loss(self.networks, denoised, band, sigma)
@@ -294,32 +294,30 @@ def validate(
     raw = data.validation.raw(VALIDATION_PATCHES, np.random.default_rng(0))
 
     kinds = data.measurements
-    own_kernel = None if kinds is None else kinds.own_kernel(len(raw))
+    generator = torch.Generator()
 
-    def pair(
-        t: float, measured: Measured | None = own_kernel
-    ) -> tuple[Tensor, Tensor | None, torch.Generator]:
-        generator = torch.Generator().manual_seed(0)
+    def pairs(t: float, measured: Measured | None) -> Batch:
+        generator.manual_seed(0)
         error = torch.full((len(raw),), t, device="cpu")
-        batch = data.batch(raw, error, config, generator, measured)
-        condition = None if batch.condition is None else batch.condition.to(device)
-        return batch.band.to(device), condition, generator
+        return data.batch(raw, error, config, generator, measured).to(device)
 
-    band, condition, generator = pair(0.0)
+    def mean(batch: Batch) -> Tensor | None:
+        return networks.conditional_mean(batch.condition, batch.unknown)
+
+    nothing = None if kinds is None else kinds.own_kernel(len(raw))
+    exact = pairs(0.0, nothing)
+    band, regressed = exact.band, mean(exact)
     noise = torch.randn(band.shape, generator=generator, device="cpu").to(device)
-    mean = networks.conditional_mean(condition)
-    estimates: dict[str, Tensor | None] = {} if mean is None else {"mean": mean}
+    estimates: dict[str, Tensor | None] = {} if regressed is None else {"mean": regressed}
     for s in VALIDATION_SIGMAS if networks.unet is not None else ():
         sigma = band.new_full((len(band),), s)
-        estimates[f"s{s:g}"] = networks(band + s * noise, sigma, condition, mean)
+        estimates[f"s{s:g}"] = networks(band + s * noise, sigma, exact.condition, regressed)
     if networks.mean is not None:
-        _, degraded, _ = pair(largest_condition_error(level, config) / 2)
-        estimates["mean_degraded"] = networks.conditional_mean(degraded)
+        degraded = pairs(largest_condition_error(level, config) / 2, nothing)
+        estimates["mean_degraded"] = mean(degraded)
         if kinds is not None:
-            _, one_axis, _ = pair(0.0, kinds.one_axis(len(raw)))
-            _, noisy, _ = pair(0.0, kinds.noisy(len(raw)))
-            estimates["mean_one_axis"] = networks.conditional_mean(one_axis)
-            estimates["mean_noisy"] = networks.conditional_mean(noisy)
+            estimates["mean_one_axis"] = mean(pairs(0.0, kinds.one_axis(len(raw))))
+            estimates["mean_noisy"] = mean(pairs(0.0, kinds.noisy(len(raw))))
     energy = band.square().mean()
     return {
         k: float((v - band).square().mean() / energy) for k, v in estimates.items() if v is not None

@@ -38,7 +38,7 @@ class LevelData:
         known = None
         if self.measurements is not None:
             known = partial(
-                self.measurements.channels,
+                self.measurements.known,
                 measured=measured or self.measurements.draw(len(raw), generator),
                 std=self.own.std,
                 generator=generator,

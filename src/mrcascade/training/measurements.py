@@ -40,6 +40,35 @@ class Measured:
     sigma: Tensor
 
 
+@dataclass(frozen=True)
+class Unknown:
+    """What the data of N patches leave open of a band, ``m - B V G V^T m`` with ``B = 1 - P``.
+
+    weight: G, (N, 1, r, r). v_rows, v_cols, low_rows, low_cols: V and P V of both axes, (N, 1, n,
+    r). All are of the device of the bands.
+    """
+
+    weight: Tensor
+    v_rows: Tensor
+    v_cols: Tensor
+    low_rows: Tensor
+    low_cols: Tensor
+
+    def __call__(self, band: Tensor) -> Tensor:
+        """Of bands (N, C, n, n), float32; gradients pass."""
+        with torch.autocast(band.device.type, enabled=False):
+            return band - self.estimate(band)
+
+    def estimate(self, band: Tensor, noise: Tensor | float = 0.0) -> Tensor:
+        """``B V (G V^T m + noise)``."""
+        seen = self.weight * (self.v_rows.mT @ band @ self.v_cols) + noise
+        return self.v_rows @ seen @ self.v_cols.mT - self.low_rows @ seen @ self.low_cols.mT
+
+    def to(self, device: torch.device) -> Unknown:
+        tensors = (self.weight, self.v_rows, self.v_cols, self.low_rows, self.low_cols)
+        return Unknown(*(tensor.to(device) for tensor in tensors))
+
+
 class Measurements:
     """The measurements that patches of one level are shown with.
 
@@ -122,10 +151,11 @@ class Measurements:
             torch.full((count,), sigma, device="cpu"),
         )
 
-    def channels(
+    def known(
         self, rest: Tensor, measured: Measured, std: float, generator: torch.Generator
-    ) -> Tensor:
-        """What the condition says of the data, (N, C + KNOWLEDGE, h, w), see `known_channels`.
+    ) -> tuple[Tensor, Unknown]:
+        """What the condition says of the data, (N, C + KNOWLEDGE, h, w), see `known_channels`, and
+        what they leave open of a band.
 
         Args:
             rest: (N, C, h, w) what the image has beyond the coarser one that the condition holds.
@@ -134,26 +164,25 @@ class Measurements:
         rows, cols = measured.rows, measured.cols
         s = self._s[rows][:, :, None] * self._s[cols][:, None, :]
         gain = spectral_gain(s, ((measured.sigma / std) ** 2)[:, None, None])
-        noise = torch.randn(rest.shape, generator=generator, device="cpu")
-        v_rows, v_cols = self._v[rows][:, None], self._v[cols][:, None]
-        seen = s[:, None] * (v_rows.mT @ rest @ v_cols)
-        seen = gain[:, None] * (seen + measured.sigma[:, None, None, None] * noise)
-        low_rows, low_cols = self._low_v[rows][:, None], self._low_v[cols][:, None]
-        band = v_rows @ seen @ v_cols.mT - low_rows @ seen @ low_cols.mT
+        weight = gain * s
         one = self.axes[0]
         shares = band_shares(
-            (gain * s).double(),
+            weight.double(),
             self._low[rows],
             self._low[cols],
             (one.size, one.size),
             (one.low_size, one.low_size),
         )
-        level = noise_share(measured.sigma, std)
-        numbers = torch.cat([shares.float(), level[:, None]], 1)
-        known = (shares.abs().amax(1) > NOTHING)[:, None]
-        return known_channels(
-            band * (known[:, :, None, None] / std), numbers.masked_fill(~known, 0.0)
+        known = (shares.abs().amax(1) > NOTHING)[:, None, None]
+        matrices = [m[i][:, None] for m in (self._v, self._low_v) for i in (rows, cols)]
+        unknown = Unknown((weight * known)[:, None], *matrices)
+        noise = torch.randn(rest.shape, generator=generator, device="cpu")
+        noise = noise * (gain * known * measured.sigma[:, None, None])[:, None]
+        numbers = torch.cat([shares.float(), noise_share(measured.sigma, std)[:, None]], 1)
+        channels = known_channels(
+            unknown.estimate(rest, noise) / std, numbers.masked_fill(~known[:, 0], 0.0)
         )
+        return channels, unknown
 
 
 def _foreign(full: int, kernel: str) -> list[tuple[Matrix, float]]:

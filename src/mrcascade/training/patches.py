@@ -18,6 +18,7 @@ from mrcascade.prior.denoiser import condition_channels
 from mrcascade.prior.level import LevelStatistics
 from mrcascade.training.augment import augmented
 from mrcascade.training.config import TrainConfig
+from mrcascade.training.measurements import Unknown
 from mrcascade.training.volume import Volume
 
 # Kernels whose samples lie between pixels: their bands depend on whether the grid begins at an even
@@ -47,10 +48,17 @@ class BandSlice:
 @dataclass(frozen=True)
 class Batch:
     """Standardised training pair: band (N, C, H, W) and condition (N, C + 1, H, W), with what
-    data know of the band more, or None."""
+    data know of the band more, or None. ``unknown`` is what they leave open of a band, None where
+    the condition holds no data."""
 
     band: Tensor
     condition: Tensor | None
+    unknown: Unknown | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        condition = None if self.condition is None else self.condition.to(device)
+        unknown = None if self.unknown is None else self.unknown.to(device)
+        return Batch(self.band.to(device), condition, unknown)
 
 
 def coarser_copies(volumes: list[Volume], config: TrainConfig) -> list[Volume]:
@@ -252,7 +260,7 @@ def make_batch(
     coarser: LevelStatistics | None,
     config: TrainConfig,
     generator: torch.Generator,
-    known: Callable[[Tensor], Tensor] | None = None,
+    known: Callable[[Tensor], tuple[Tensor, Unknown]] | None = None,
 ) -> Batch:
     """Standardise patches and degrade their conditions by the error levels ``error`` (N,).
 
@@ -264,8 +272,8 @@ def make_batch(
     of the band's energy that is missing, and ``t`` is told to the networks.
 
     ``coarser`` holds the next coarser level's statistics, None for the unconditional level.
-    ``known`` makes what the condition says of the data from what the image has beyond the coarser
-    one (N, C, h, w); None for a condition without.
+    ``known`` makes what the condition says of the data, and what they leave open, from what the
+    image has beyond the coarser one (N, C, h, w); None for a condition without.
     """
     patches = torch.from_numpy(np.ascontiguousarray(raw))
     band = (patches[:, 0] - own.mean) / own.std
@@ -279,6 +287,6 @@ def make_batch(
     deviation = coarser.std * t / (1 - t**2).sqrt()
     noisy = patches[:, 2] - coarser.mean + deviation * noise
     condition = patches[:, 1] + coarser.mean + (1 - t**2) * noisy
-    data = None if known is None else known(patches.sum(1) - condition)
+    data, unknown = (None, None) if known is None else known(patches.sum(1) - condition)
     condition = (condition - own.condition_mean) / own.condition_std
-    return Batch(band, condition_channels(condition, error, data))
+    return Batch(band, condition_channels(condition, error, data), unknown)
