@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +55,7 @@ def test_help_and_errors_list_the_modes(prior: CascadePrior, capsys: pytest.Capt
         resolve_settings(prior, "foo")
     assert str(error.value) == (
         "unknown mode 'foo': choose one of mean, balanced, sample, paper"
-        " (for comparison: dps, multigrid, multigrid-pnp)"
+        f" (for comparison: {', '.join(COMPARED)})"
     )
 
 
@@ -169,7 +169,10 @@ def test_results_of_an_earlier_version_count_as_done(
     sidecar = tmp_path / "out" / "a_desc-sr2x.json"
     assert main(command) == 0
     document = json.loads(sidecar.read_text())
-    document["Request"]["sampler"] = asdict(RECIPES["mean"]) | {"gone": 1}
+    document["Request"]["sampler"] = {
+        **RECIPES["mean"].record(1),
+        **{"sampler": "diffpir", "zeta": 0.3, "redistribute": False, "gone": 1},
+    }
     sidecar.write_text(json.dumps(document))
     assert main([*command, "--resume"]) == 0
     assert "already done" in capsys.readouterr().out

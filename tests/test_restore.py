@@ -199,8 +199,8 @@ def test_complex_images_need_a_complex_prior(prior: CascadePrior, tmp_path: Path
         ({"mode": "paper:project=False"}, "project must be true or false; got 'False'"),
         ({"mode": "paper:band_constraint=off"}, "band_constraint must be true, false or null"),
         (
-            {"mode": "multigrid-pnp:pnp_corrections=1.5"},
-            "pnp_corrections must be a whole number",
+            {"mode": "multigrid-pnp:grids=1.5"},
+            "grids must be a whole number",
         ),
         ({"mode": "paper:rho=0.001"}, "rho must be 0.1 or more; got 0.001"),
         ({"mode": "mean", "steps": 5}, "drop --steps"),

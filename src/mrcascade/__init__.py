@@ -16,6 +16,7 @@ _PUBLIC = {
     "LaplacianPyramid": "mrcascade.operators.pyramid",
     "MRCascadeError": "mrcascade.errors",
     "RECIPES": "mrcascade.sampling",
+    "Recipe": "mrcascade.sampling",
     "Restoration": "mrcascade.restore",
     "SamplerSettings": "mrcascade.sampling",
     "SeparableOperator": "mrcascade.operators",

@@ -110,7 +110,7 @@ class Method:
         assert self.recipe is not None  # asked for methods with a prior only
         steps, samples = steps if self.sampled else None, samples if self.averaged else 1
         settings = resolve_settings(prior, self.recipe, steps, samples)
-        return replace(settings, **self.overrides)
+        return settings.changed(**self.overrides)
 
     def run(self, context: Context) -> Reconstruction:
         """Restore the slices."""
@@ -166,7 +166,7 @@ METHODS: dict[str, Method] = {
         "single-scale",
     ),
     "multigrid-pnp": Method(
-        f"Multi-Grid PnP, deterministic: plug-and-play steps, coarse corrections; {_COARSE}",
+        f"Multi-Grid PnP, deterministic: plug-and-play steps from grid to grid; {_COARSE}",
         "multigrid-pnp",
         "single-scale",
     ),
