@@ -220,7 +220,7 @@ def test_another_guidance_brings_its_own_options() -> None:
     }
     with pytest.raises(MRCascadeError, match=r"guidance must be one of proximal, projection, "):
         RECIPES["paper"].changed(guidance="magic")
-    with pytest.raises(MRCascadeError, match="here: guidance=.1. is of the wrong kind"):
+    with pytest.raises(MRCascadeError, match=r"here: guidance=\[1\] is of the wrong kind"):
         parse_changes("here", RECIPES["paper"], ["guidance=[1]"])
     with pytest.raises(MRCascadeError, match="here: guidance has no effect here"):
         parse_changes("here", RECIPES["mean"], ["guidance=none"])

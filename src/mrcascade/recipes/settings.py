@@ -43,6 +43,8 @@ def parse_changes(named: str, recipe: Recipe, changes: Sequence[str]) -> dict[st
                 known = ", ".join(recipe.tunable)
                 raise MRCascadeError(f"{named}: {fault}; the settings are {known}")
         recipe.changed(**values)
+    except MRCascadeError:  # says more than the next line could
+        raise
     except (TypeError, ValueError) as error:
         raise MRCascadeError(f"{named}: {', '.join(changes)} is of the wrong kind") from error
     return values
