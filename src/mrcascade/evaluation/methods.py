@@ -13,6 +13,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.measurement.border import NO_MARGINS, Margins
 from mrcascade.operators import LinearOperator
 from mrcascade.prior.cascade import CascadePrior
+from mrcascade.recipes.modes import COMPARED
 from mrcascade.restore import resolve_settings, super_resolve
 from mrcascade.sampling import RECIPES, Progress, SamplerSettings, parse_changes
 
@@ -190,6 +191,12 @@ METHODS: dict[str, Method] = {
         CASCADE,
         averaged=True,
     ),
+}
+# Modes for comparison that no line above names run the evaluation's own cascade.
+METHODS |= {
+    name: Method(about.partition(";")[0], name, CASCADE)
+    for name, about in COMPARED.items()
+    if name not in METHODS
 }
 
 
