@@ -5,7 +5,8 @@ from __future__ import annotations
 import doctest
 import itertools
 import json
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from tests.conftest import SINGLE, write_random_prior
 from mrcascade import CascadePrior, MRCascadeError, SeparableOperator
 from mrcascade.recipes import recipe as recipe_module
 from mrcascade.recipes.guidance import GUIDANCE
-from mrcascade.recipes.options import flat
+from mrcascade.recipes.options import flat, share
 from mrcascade.recipes.recipe import KINDS, RECIPES, Recipe
+from mrcascade.recipes.samplers.sampler import Sampler, Step
 from mrcascade.recipes.settings import parse_changes
 from mrcascade.recipes.traversals import Cascade, Chains, Mean
 from mrcascade.restore import Restoration, super_resolve
@@ -154,6 +156,30 @@ def test_an_option_without_effect_is_no_part_of_what_runs(base: str, name: str) 
         parse_changes("here", recipe, [f"{name}=1"])
     with pytest.raises(AttributeError, match=f"no option '{name}'"):
         getattr(recipe, name) if name not in ("grids", "spread") else recipe.__getattr__(name)
+
+
+@dataclass(frozen=True)
+class Resting(Sampler):
+    """Leaves the estimate without noise."""
+
+    name: ClassVar = "resting"
+    draws: ClassVar = False  # type: ignore[assignment]
+    weight: float = share(1.0)
+
+    def chain(self) -> Step:
+        return lambda x, x0, sigma, following, fresh: self.weight * x0
+
+
+def test_a_sampler_that_no_table_has(prior: CascadePrior) -> None:
+    recipe = Recipe("own", Cascade(sampler=Resting(), observed=None), steps=6, weight=0.5)
+    assert recipe.run.sampler == Resting(0.5)
+    assert {"weight", "lam"} <= set(recipe.tunable)
+    record = recipe.record(1)
+    assert (record["sampler"], record["weight"], record["guidance"]) == ("resting", 0.5, "proximal")
+    assert repr(recipe).startswith("Recipe('own', Cascade(sampler=Resting(weight=0.5), ")
+    result = restored(prior, recipe, (4, 0.0))
+    assert result.residual.max() < 1e-5
+    assert result.settings["sampler"] == "resting"
 
 
 def test_the_spread_counts_for_several_samples_only() -> None:
