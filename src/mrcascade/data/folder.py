@@ -229,7 +229,7 @@ def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
         ) from error
     for name, entry in facts.items():
         if not _can_name_a_file(name):
-            raise MRCascadeError(f"{path}: {shortened(repr(name))} is no file's name; repair it")
+            raise MRCascadeError(f"{path}: {shortened(repr(name))} is not a file name; repair it")
         if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
             raise MRCascadeError(f"{path}: {name!r} lies elsewhere; name files below {root}")
         if entry.get("slice_axis", 2) not in range(-3, 3):

@@ -17,7 +17,7 @@ _LARGEST_STEM = 64
 def _check_whole(name: str, value: object, most: int, least: int = 1) -> None:
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole or not least <= value <= most:  # type: ignore[operator]
-        raise ValueError(f"{name} {value!r} is no whole number from {least} to {most}")
+        raise ValueError(f"{name} {value!r} is not a whole number from {least} to {most}")
 
 
 @dataclass(frozen=True)

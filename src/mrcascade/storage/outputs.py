@@ -251,7 +251,7 @@ def refuse_strangers(
 def refuse_no_folder(path: Path) -> None:
     """Raise MRCascadeError where ``path`` exists and is not a folder."""
     if os.path.lexists(path) and not path.is_dir():
-        raise MRCascadeError(f"{path} is no folder; move it away or choose another folder")
+        raise MRCascadeError(f"{path} is not a folder; move it away or choose another folder")
 
 
 def check_record(folder: Path, record: str, names: Iterable[str]) -> list[str]:
