@@ -1,4 +1,4 @@
-"""One line of printable text for whatever goes wrong, and nothing of other libraries beside it."""
+"""One line of printable text for any error, and no output of other libraries beside it."""
 
 from __future__ import annotations
 

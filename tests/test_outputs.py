@@ -1,4 +1,4 @@
-"""What outputs may replace, who may write them at a time, and what a killed process leaves."""
+"""Outputs: what they may replace, one writer at a time, and leftovers of killed processes."""
 
 from __future__ import annotations
 

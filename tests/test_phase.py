@@ -1,4 +1,4 @@
-"""The simulated phase: its statistics by its formula, its determinism, its smoothness."""
+"""The simulated phase: statistics by its formula, determinism, smoothness."""
 
 from __future__ import annotations
 

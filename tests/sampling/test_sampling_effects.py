@@ -1,4 +1,4 @@
-"""Which settings have an effect: each of them changed, for each kind of reconstruction."""
+"""Effect of every setting: each is changed, for each kind of reconstruction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From files to training slices: splits, true resolution, scales, the cache."""
+"""From files to training slices: splits, acquired matrix, intensity scales, the cache."""
 
 from __future__ import annotations
 
