@@ -1,8 +1,8 @@
 """DiffPIR against the exact affine recursion of its own algorithm, on a Gaussian prior.
 
 On a Gaussian prior each step is affine, so the law of the result is Gaussian and known. It is *not*
-the posterior: the early steps leave a bias of the mean. More fresh noise (``zeta``) reduces the bias
-and shrinks the spread, as ``test_distance_to_the_posterior`` states.
+the posterior: the early steps leave a bias of the mean. More fresh noise (``zeta``) reduces the
+bias and shrinks the spread, as ``test_distance_to_the_posterior`` states.
 """
 
 import itertools
