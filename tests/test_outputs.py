@@ -170,7 +170,7 @@ def test_what_changed_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     ):
         claim = Claim(paths)
         change()
-        with pytest.raises(MRCascadeError, match="was written by something else meanwhile"):
+        with pytest.raises(MRCascadeError, match="was written by another process meanwhile"):
             claim.check()
 
 

@@ -64,5 +64,5 @@ def test_variance_is_that_of_its_terms() -> None:
 
 
 def test_complex_images_are_refused() -> None:
-    with pytest.raises(MRCascadeError, match="complex image, whose phase is known"):
+    with pytest.raises(MRCascadeError, match="complex and has a phase already"):
         with_simulated_phase(np.ones(SHAPE, np.complex64), "x")

@@ -62,8 +62,8 @@ def check_side(fine: int, coarse: int) -> None:
     if fine * coarse > _LARGEST_MATRIX:
         raise MRCascadeError(
             f"a side of {fine} pixels over one of {coarse} needs a matrix of"
-            f" {fine * coarse / 2**27:.0f} GiB, and 1 GiB is the most; cut the image into parts,"
-            " and check that its axes are the right ones"
+            f" {fine * coarse / 2**27:.0f} GiB, more than the limit of 1 GiB; cut the image into"
+            " parts, and check that its axes are the right ones"
         )
 
 

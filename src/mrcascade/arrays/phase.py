@@ -59,7 +59,7 @@ def with_simulated_phase(stack: np.ndarray, name: str, seed: int = 0) -> np.ndar
     Raises MRCascadeError for complex slices, which have a phase already.
     """
     if np.iscomplexobj(stack):
-        raise MRCascadeError("a complex image, whose phase is known; drop --simulate-phase")
+        raise MRCascadeError("the image is complex and has a phase already; drop --simulate-phase")
     slices, rows, cols = stack.shape
     phase = simulated_phase((slices, rows, cols), name, seed)
     return (stack * np.exp(1j * phase)).astype(np.complex64)

@@ -1,4 +1,8 @@
-"""The ``mrcascade`` command: one file per subcommand."""
+"""The ``mrcascade`` command.
+
+Each subcommand is a module with two functions: ``add_parser`` declares its arguments and ``run``
+does its work, which returns an exit code or None for 0.
+"""
 
 from __future__ import annotations
 

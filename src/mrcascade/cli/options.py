@@ -1,4 +1,8 @@
-"""Options that several commands share, with one name, meaning and help text each."""
+"""Options that several commands share, with one name, meaning and help text each.
+
+A function ``add_...`` adds an option to a command's parser, and ``resolve_...`` turns a given value
+into the one that is used. The other functions parse a value and raise ArgumentTypeError.
+"""
 
 from __future__ import annotations
 
@@ -108,6 +112,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 
 
 def add_series(parser: argparse.ArgumentParser, several: bool) -> None:
+    """Add ``--series``. ``several`` allows ``all``."""
     parser.add_argument(
         "--series",
         metavar="NUMBER|UID" + "|all" * several,
@@ -144,6 +149,7 @@ def add_kernel(parser: argparse.ArgumentParser) -> None:
 
 
 def add_noise(parser: argparse.ArgumentParser, default: float | None, extra: str) -> None:
+    """Add ``--noise``. ``extra`` ends its help text."""
     parser.add_argument(
         "--noise",
         type=_fraction,
@@ -202,6 +208,7 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 
 
 def add_complex(parser: argparse.ArgumentParser, also: str = "") -> None:
+    """Add ``--complex``. ``also`` names further inputs in its help text."""
     parser.add_argument(
         "--complex",
         action="store_true",
@@ -226,6 +233,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_precision(
     parser: argparse.ArgumentParser, default: str = "auto on a GPU, else float32"
 ) -> None:
+    """Add ``--precision``. ``default`` is named in its help text."""
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
@@ -246,8 +254,8 @@ def resolve_precision(asked: str | None, device: str) -> str:
 
     if asked == "bfloat16" and not computes_in_bfloat16(device):
         terminal.note(
-            f"{device} has no instructions for bfloat16, which makes it much slower than float32;"
-            " --precision auto takes it only where it is faster"
+            f"{device} has no instructions for bfloat16, so it is much slower there than float32;"
+            " --precision auto uses it only where it is faster"
         )
     return resolve_precision(asked, device)
 

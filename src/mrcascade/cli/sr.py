@@ -186,8 +186,8 @@ def _check_salt(arguments: argparse.Namespace) -> None:
     if salt is None and arguments.deidentify and (arguments.resume or arguments.num_parts > 1):
         option = "--resume" if arguments.resume else "--num-parts"
         raise MRCascadeError(
-            f"--deidentify with {option} needs --salt-file FILE, or no run finds the names that"
-            " another one gives; the file is made where it is missing"
+            f"--deidentify with {option} needs --salt-file FILE, as runs with different secrets"
+            " give different names; the file is made if missing"
         )
 
 

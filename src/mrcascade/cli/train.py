@@ -127,9 +127,7 @@ def run(arguments: argparse.Namespace) -> None:
             complex_kspace=arguments.complex,
         )
     if folder is None:
-        terminal.line(
-            "some levels are not trained to their end yet; the prior is written when all are"
-        )
+        terminal.line("some levels are not fully trained yet; the prior is written when all are")
     else:
         terminal.line(str(folder))
 

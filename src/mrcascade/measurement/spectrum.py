@@ -47,7 +47,8 @@ def matrix_with_signal(slices: Iterable[np.ndarray]) -> tuple[int, int]:
 
     Smoothing that leaves nothing at the border of k-space, such as a Gaussian of a pixel or more,
     looks like zero filling. The smaller matrix holds the whole image in either case. Axes below
-    64 pixels are not judged, nor are edges below 0.22 or above 0.885 of the Nyquist frequency.
+    `SHORTEST` pixels are not judged, nor are edges below `FIRST` or above `LAST` of the Nyquist
+    frequency.
 
     Args:
         slices: (H, W) each, real or complex, of one volume.

@@ -52,7 +52,7 @@ class UNetConfig:
 
     @property
     def multiple(self) -> int:
-        """Number of which the network pads image sides to a multiple."""
+        """Unit of the sides inside the network: it pads images to a multiple of it."""
         return self.stem * 2 ** (len(self.multipliers) - 1)
 
 

@@ -81,7 +81,7 @@ class Claim:
         for target, before in self._before.items():
             if _state(target) != before:
                 raise MRCascadeError(
-                    f"{target} was written by something else meanwhile, and stays; choose another"
+                    f"{target} was written by another process meanwhile and stays; choose another"
                     " folder"
                 )
 

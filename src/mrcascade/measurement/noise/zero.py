@@ -42,11 +42,11 @@ CORNER = 1 / 16
 def zero_level(stack: Sequence[np.ndarray] | np.ndarray) -> float:
     """Return the value of no signal in a volume.
 
-    It is 0 unless the image shows another value in one of two ways: masked air, a background of
-    one value that nothing falls below; or air that lies far from 0, all on one side. Magnitudes of
-    noise begin at the value of no signal, normal noise is centred on it. A background of zeros, or
-    noise that begins or is centred at 0, shows that 0 is the value. Values below it then have a
-    meaning, as in phase-sensitive images. Complex images always have 0.
+    It is 0 unless the image shows another value in one of two ways. Masked air is a background of
+    one value that nothing falls below. Other air may lie far from 0, all on one side: magnitudes
+    of noise begin at the value of no signal, and normal noise is centred on it. A background of
+    zeros, or noise that begins or is centred at 0, shows that 0 is the value. Values below it then
+    have a meaning, as in phase-sensitive images. Complex images always have 0.
 
     Args:
         stack: slices (H, W) of one volume, of which `slices_for_noise` are read.
