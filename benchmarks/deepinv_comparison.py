@@ -305,7 +305,7 @@ def slice_psnr(problem: Problem, image: Tensor) -> float:
 
 
 def distance(a: Tensor, b: Tensor) -> dict[str, float]:
-    """Return the distances of two images in units of the robust maximum."""
+    """In units of the robust maximum."""
     difference = (a - b).double()
     return {"rms": float(difference.square().mean().sqrt()), "max": float(difference.abs().max())}
 
@@ -325,7 +325,7 @@ def report(sampler: str, rows: Sequence[dict], images: dict[str, Tensor]) -> lis
     print(f"\n{sampler}\n\n{HEADER}")
     for row in rows:
         projected = "-" if row["projected"] is None else f"{row['projected']:.2f}"
-        # Where a gradient is taken, only the forward passes are timed.
+        # Where a gradient is taken, the clock sees the forward passes alone.
         outside = f"{row['ms_outside']:.1f}" if sampler == "DiffPIR" else "-"
         cells = [row["run"], f"{row['psnr']:.2f}", projected, f"{row['residual']:.1e}"]
         cells += [row["evaluations"], f"{row['ms']:.1f}", outside, f"{row['time_ratio']:.3f}"]

@@ -1,4 +1,4 @@
-"""Effect of every setting: each is changed, for each kind of reconstruction."""
+"""Which settings have an effect: each of them changed, for each kind of reconstruction."""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ def add_parser(subparsers: Any) -> None:
         "--methods",
         default="zero-fill,bicubic,mean,paper",
         metavar="NAME[,NAME]",
-        help="methods to compare: zero-fill, bicubic, regression, diffpir, dps, multigrid,"
-        " multigrid-pnp, cascade-2level, paper, sample, balanced, mean, posterior-mean; settings"
-        " may follow a name, as in paper:zeta=0.5; default: %(default)s",
+        help="of zero-fill, bicubic, regression, diffpir, dps, multigrid, multigrid-pnp,"
+        " cascade-2level, paper, sample, balanced, mean, posterior-mean; settings may follow, as in"
+        " paper:zeta=0.5; default: %(default)s",
     )
     options.add_factor(parser)
     options.add_kernel(parser)

@@ -182,7 +182,7 @@ def _note(found: Found) -> None:
 
 
 def describe_image(image: Input) -> list[str]:
-    """Return lines about an image: size and planes by its header, then facts from its pixels."""
+    """Lines about an image: size and planes by its header, then what its pixels tell."""
     from mrcascade.io import choose_planes, describe_planes, open_source
 
     with open_source(image) as source:

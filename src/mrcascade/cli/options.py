@@ -27,7 +27,7 @@ GPU_UNIT = 64
 
 
 def factor_pair(text: str) -> tuple[float, float]:
-    """Parse (row, column) factors: ``4`` -> (4, 4); ``2,1`` -> (2, 1)."""
+    """``4`` -> (4, 4); ``2,1`` -> (2, 1), rows first."""
     parts = text.split(",")
     try:
         values = [float(p) for p in parts]
@@ -41,7 +41,7 @@ def factor_pair(text: str) -> tuple[float, float]:
 
 
 def acquired_matrix(text: str) -> str | tuple[int, int]:
-    """Parse ``auto``, or rows and columns such as ``256,210``."""
+    """``auto``, or ``256,210``: rows and columns."""
     if text == "auto":
         return text
     parts = text.split(",")
@@ -202,9 +202,7 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--seed", type=whole, default=0, metavar="N", help="seed of random numbers; default: 0"
-    )
+    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="default: 0")
 
 
 def add_complex(parser: argparse.ArgumentParser, also: str = "") -> None:
@@ -243,10 +241,8 @@ def add_precision(
 
 
 def resolve_precision(asked: str | None, device: str) -> str:
-    """Return the precision of the networks; by default bfloat16 on a GPU that is fast with it.
-
-    Writes a note where the choice makes the networks slow.
-    """
+    """What the networks run in, by default bfloat16 on a GPU that has it; says so where that will
+    be slow."""
     from mrcascade.devices.precision import computes_in_bfloat16, resolve_precision
 
     if asked is None:
@@ -294,7 +290,7 @@ def resolve_workers(given: int | None, device: str) -> int:
 
 
 def positive(text: str) -> int:
-    """Parse a whole number of at least 1."""
+    """A whole number of at least 1."""
     value = whole(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not 1 or more")
@@ -320,7 +316,7 @@ def axes(text: str) -> str:
 
 
 def whole(text: str) -> int:
-    """Parse a whole number of at least 0 that fits 64 bits."""
+    """A whole number of at least 0 that 64 bits hold."""
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
     return _up_to(int(text.lstrip("0")[:_DIGITS] or "0"), _LARGEST_WHOLE)

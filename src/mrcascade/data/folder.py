@@ -86,11 +86,8 @@ class DataFile:
 
     @property
     def axes(self) -> Axes | None:
-        """In-plane axes of a file in the manifest.
-
-        None without a manifest, where the geometry decides, and for a DICOM series, which has
-        planes of its own.
-        """
+        """In-plane axes, if the manifest names the file; None leaves them to the geometry, and to
+        a DICOM series its own planes, with its rows first."""
         if not self.facts or isinstance(self.image, Series):
             return None
         first, second = (a for a in range(3) if a != self.facts.get("slice_axis", 2) % 3)
@@ -125,7 +122,7 @@ def list_data(root: Path, pairs: bool, complex_kspace: bool) -> list[DataFile]:
         )
     images.sort(key=input_path)
     names = [_relative(image, root) for image in images]
-    # The folder of a series may itself be a split.
+    # The folder of a series may itself be that of a split.
     inside = (n / "*" if isinstance(i, Series) else n for i, n in zip(images, names, strict=True))
     splits = [split_of(name) for name in inside]
     if not any(splits):
@@ -157,7 +154,7 @@ def _named(root: Path, names: Iterable[str], pairs: bool) -> list[Input]:
 
 
 def _found(root: Path, pairs: bool) -> list[Input]:
-    # A result of `sr` is no ground truth, wherever it lies.
+    # What `sr` made is no truth, wherever somebody put it.
     paths = [path for path in images_below(root) if not is_result_name(path)]
     series = _series_below(root)
     if not paths and not series:
@@ -182,10 +179,7 @@ def _series_below(folder: Path) -> list[Series]:
 
 
 def _relative(image: Input, root: Path) -> PurePath:
-    """Return an image's path in the data folder.
-
-    A series that is the whole data folder gets that folder's name.
-    """
+    """A series that fills the whole data folder has that folder's name."""
     path = input_path(image)
     return path.relative_to(root) if path != root else PurePath(root.resolve().name)
 
@@ -275,10 +269,7 @@ def _split_named(folder: str, file: PurePath) -> str | None:
 
 
 def _split_of_patient(image: Input) -> str | None:
-    """Return the split of a fastMRI file by a hash of its patient; None for other files.
-
-    Adding files leaves the others in their splits.
-    """
+    """By a hash of the patient, so that files that are added leave the others where they are."""
     path = input_path(image)
     if not _is_fastmri(path):
         return None

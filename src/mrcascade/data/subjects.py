@@ -70,7 +70,7 @@ def find_subjects(
 
 
 def is_private(image: Input) -> bool:
-    """Return whether an image's format tends to name patients in headers and folders."""
+    """Whether the image is of a format whose headers and folders tend to name patients."""
     return isinstance(image, Series) or _is_fastmri(image)
 
 
@@ -86,10 +86,10 @@ def _of_bids(name: PurePath) -> str | None:
 def _of_header(image: Input) -> str | None:
     patient = ""
     if isinstance(image, Series):
-        # An ID without a number, such as ANONYMOUS, may stand for several patients.
+        # One without a number, such as ANONYMOUS, is everybody's.
         patient = image.patient if re.search("[1-9]", image.patient) else ""
     elif _is_fastmri(image):
-        with suppress(MRCascadeError):  # a damaged file is reported when it is read
+        with suppress(MRCascadeError):  # a damaged file, which is told of when it is read
             patient = patient_of(input_path(image))
     return f"patient {digest(patient)}" if patient else None
 
