@@ -25,7 +25,7 @@ from mrcascade.prior.format import BUNDLED, PRIOR_FILE, bundled_priors, prior_fo
 from mrcascade.recipes.modes import COMPARED, MODES, TUNED_AS, default_mode
 from mrcascade.restore import resolve_settings
 
-T = {"balanced": 200, "sample": 48, "paper": 200, "dps": 200, "multigrid": 200}
+T = {"balanced": 200, "sample": 48, "paper": 200, "dps": 200, "multigrid": 200, "multistep": 24}
 
 
 def measured(side: int = 32) -> tuple[np.ndarray, SeparableOperator]:

@@ -47,6 +47,7 @@ CHANGES: dict[str, Any] = {
     "grids": 2,
     "pnp_sigma": (0.3, 0.4, 0.5),
     "pnp_step": 0.5,
+    "eta": 0.5,
 }
 #: Recipes with different options: those of the modes, and each sampler with each guidance.
 BASES: dict[str, Recipe] = {"mean": Recipe("base", steps=None)}

@@ -12,6 +12,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.recipes.guidance import Gradient
 from mrcascade.recipes.options import Schedule
 from mrcascade.recipes.samplers.ancestral import Ancestral
+from mrcascade.recipes.samplers.multistep import Multistep
 from mrcascade.recipes.traversals import Cascade, Mean, Multigrid, MultigridPnP, Traversal
 
 
@@ -63,6 +64,12 @@ TABLE: dict[str, Mode] = {
         "Multi-Grid PnP, deterministic form, for priors of one level; T = 200",
         MultigridPnP(),
         compared=True,
+    ),
+    "multistep": Mode(
+        "posterior sample by DPM-Solver++ 2M, of second order; T = 24",
+        Cascade(sampler=Multistep(), schedule=Schedule(24)),
+        compared=True,
+        tuned_as="paper",
     ),
 }
 #: Lines of the modes for users, and of those in ``mrcascade evaluate`` that users compare with.
