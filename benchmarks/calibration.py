@@ -22,7 +22,6 @@ from scipy.stats import t as student
 from common import numbers
 from mrcascade import CascadePrior, super_resolve
 from mrcascade.arrays.intensity import body_of
-from mrcascade.baselines import zero_filled
 from mrcascade.evaluation.data import (
     file_seed,
     find_files,
@@ -30,6 +29,7 @@ from mrcascade.evaluation.data import (
     measure,
     operator_for,
 )
+from mrcascade.operators.baselines import zero_filled
 from mrcascade.restore import resolve_settings
 
 INTERVALS = (0.5, 0.9)

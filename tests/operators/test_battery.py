@@ -5,6 +5,7 @@ correct float64 evaluations differ by less than 1000 units of rounding (about 2e
 linear system is solved, the bound is multiplied by its condition number.
 """
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -75,7 +76,7 @@ CASES: dict[str, Callable[[], LinearOperator]] = {
 }
 CASES |= {
     f"{kernel}-{factor}x-of-{prior}-up": lambda k=kernel, p=prior, f=factor: composed(k, p, f)
-    for kernel, prior in zip(KERNELS, (*KERNELS[1:], KERNELS[0]), strict=True)
+    for kernel, prior in itertools.pairwise([*KERNELS, next(iter(KERNELS))])
     for factor in (2, 4, 1.5)
 }
 CASES |= {f"{kernel}-up": lambda k=kernel: upsampler(k, (9, 8), (5, 4)) for kernel in KERNELS}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 from mrcascade.cli import terminal
 from mrcascade.errors import MRCascadeError
 
 DEFAULT_PRIOR = "mr-small"
-KERNELS = ("fourier", "area", "bicubic", "gaussian")
 # Of steps, samples, batches and parts of a job; more would only fill the memory.
 LARGEST_COUNT = 100_000
 _LARGEST_WHOLE = 2**63 - 1  # what a seed can be
@@ -20,6 +20,15 @@ PRECISIONS = ("float32", "bfloat16", "auto")
 CPU_BATCH = 4
 # Slices that a GPU evaluates together: large enough to keep it busy, few to lose to a kill.
 GPU_UNIT = 64
+
+
+class _KernelNames:
+    """Names of the kernels, for the parser: their table is imported when it asks for them."""
+
+    def __iter__(self) -> Iterator[str]:
+        from mrcascade.operators.kernels import KERNELS
+
+        return iter(KERNELS)
 
 
 def factor_pair(text: str) -> tuple[float, float]:
@@ -131,9 +140,11 @@ def add_factor(parser: argparse.ArgumentParser) -> None:
 def add_kernel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kernel",
-        choices=KERNELS,
+        choices=_KernelNames(),
         default="fourier",
-        help="how the low-resolution image came about (default: fourier, a smaller k-space)",
+        metavar="KERNEL",
+        help="how the low-resolution image came about: %(choices)s (default: fourier, a smaller"
+        " k-space)",
     )
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from mrcascade.arrays.intensity import body_of
-from mrcascade.baselines import zero_filled
 from mrcascade.devices.facts import hardware
 from mrcascade.devices.failures import device_errors_of
 from mrcascade.errors import MRCascadeError
@@ -36,6 +35,7 @@ from mrcascade.evaluation.warm_up import WarmUp
 from mrcascade.jobs.memory import Batches
 from mrcascade.messages.faults import naming
 from mrcascade.operators import SeparableOperator
+from mrcascade.operators.baselines import zero_filled
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import relative_residual
 from mrcascade.sampling import Progress

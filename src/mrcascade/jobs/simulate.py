@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mrcascade import __version__
-from mrcascade.arrays.factors import check_factor, factor_label
+from mrcascade.arrays.factors import check_factor, factor_label, legal_size
 from mrcascade.arrays.intensity import Intensity, robust_maximum
 from mrcascade.data.sizes import check_reduction
 from mrcascade.errors import MRCascadeError
@@ -55,7 +55,7 @@ from mrcascade.jobs.common import (
     timing_facts,
 )
 from mrcascade.measurement.noise import zero_level
-from mrcascade.operators import SeparableOperator, gaussian_noise, legal_size
+from mrcascade.operators import SeparableOperator, gaussian_noise
 from mrcascade.storage.outputs import FILES, Claim, claim_result, file_counts, only_writer
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.operators import downsampler, upsampler
+from mrcascade.operators.separable import downsampler, upsampler
 
 Shape = tuple[int, int]
 
