@@ -91,6 +91,8 @@ def describe_prior(folder: Path) -> list[str]:
                 f" {_network(level['networks'])},"
                 f" {training.get('images', '?')} training patches"
             )
+    except MRCascadeError:
+        raise
     except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise MRCascadeError(

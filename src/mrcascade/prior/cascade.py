@@ -181,6 +181,8 @@ def read_prior(name_or_folder: str | Path) -> tuple[CascadePrior, list[dict[str,
     document = read_document(folder)
     try:
         prior, files = _from_document(document)
+    except MRCascadeError:
+        raise
     except _MALFORMED as error:
         reason = " ".join(repr(error).split())[:200]
         raise MRCascadeError(
@@ -261,7 +263,7 @@ def write_prior(
     with atomic_outputs(targets, overwrite=True) as (*weights, described):
         entries = []
         for file, path, (spec, state) in zip(names, weights, levels, strict=True):
-            half = {k: v if "fourier" in k else v.half() for k, v in state.items()}
+            half = _stored(spec, channels, state)
             if not all(v.isfinite().all() for v in half.values()):
                 raise MRCascadeError(
                     f"{folder / file}: weights that are NaN or beyond float16, so that no prior is"
@@ -282,6 +284,14 @@ def write_prior(
             "provenance": dict(provenance),
         }
         described.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _stored(spec: LevelSpec, channels: int, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Trained weights in float16. Constants (the frequencies and phases of Fourier features) keep
+    float32: a phase of several turns would lose digits that no training could make up for."""
+    with torch.device("meta"):
+        constants = {name for name, _ in LevelNetworks(spec.networks, channels).named_buffers()}
+    return {k: v if k in constants else v.half() for k, v in state.items()}
 
 
 def _level_spec(entry: Mapping[str, Any]) -> LevelSpec:

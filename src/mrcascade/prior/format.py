@@ -55,6 +55,8 @@ def read_document(folder: Path) -> dict[str, Any]:
     path = folder / PRIOR_FILE
     try:
         document = read_json(path)
+    except MRCascadeError:
+        raise
     except (OSError, ValueError) as error:
         raise MRCascadeError(f"{path}: cannot be read as JSON; fetch the prior again") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:

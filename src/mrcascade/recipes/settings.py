@@ -286,6 +286,8 @@ def parse_changes(named: str, recipe: SamplerSettings, changes: Sequence[str]) -
         values[key] = _value(text)
     try:
         replace(recipe, **values)
+    except MRCascadeError:
+        raise
     except (TypeError, ValueError) as error:
         raise MRCascadeError(f"{named}: {', '.join(changes)} is of the wrong kind") from error
     return values
