@@ -27,7 +27,7 @@ from mrcascade.evaluation.data import (
     find_files,
     load_truth,
     measure,
-    operator_for,
+    truth_operator,
 )
 from mrcascade.operators.baselines import zero_filled
 from mrcascade.restore import resolve_settings
@@ -87,7 +87,7 @@ def of_file(file, factor, noise, prior, settings, options) -> np.ndarray:
     units of the squared intensity scale."""
     factors = (factor, factor)
     truth = load_truth(file, factors, options.max_slices)
-    operator = operator_for(truth, "fourier", factors)
+    operator = truth_operator(truth, "fourier", factors)
     low = measure(truth, operator, noise, file_seed(0, file.name), options.told)
     k = options.samples
     result = super_resolve(

@@ -71,6 +71,14 @@ class Restoration:
             (`find_margins`); else None.
 
     Images have the dimensions of the measurement they were made from: (H, W) for one slice.
+
+    Example:
+        >>> import numpy as np
+        >>> import mrcascade
+        >>> image = np.random.default_rng(0).random((32, 32))
+        >>> low, operator = mrcascade.simulate(image, 2)
+        >>> mrcascade.super_resolve(low, operator, "mr-small", noise=0.0, mode="mean")
+        Restoration(mean, sample: float64 (32, 32), mode 'mean', residual ..., ... s)
     """
 
     mean: np.ndarray
@@ -81,6 +89,15 @@ class Restoration:
     seconds: float
     settings: dict[str, Any]
     extended: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        known = {"mean": self.mean, "sample": self.sample, "std": self.std}
+        held = ", ".join(key for key, image in known.items() if image is not None)
+        return (
+            f"Restoration({held}: {self.mean.dtype} {self.mean.shape},"
+            f" mode {self.settings.get('name')!r}, residual {np.fmax.reduce(self.residual):.1e},"
+            f" {sum(self.evaluations.values())} evaluations, {self.seconds:.2f} s)"
+        )
 
 
 def super_resolve(
@@ -135,6 +152,15 @@ def super_resolve(
 
     Raises MRCascadeError where measurement, operator, prior and settings do not fit together, and
     where the device misses noise-free data (`check_exact`).
+
+    Example:
+        >>> import numpy as np
+        >>> import mrcascade
+        >>> low = np.random.default_rng(0).random((16, 16))
+        >>> operator = mrcascade.SeparableOperator.from_kernel("fourier", 2, (32, 32))
+        >>> result = mrcascade.super_resolve(low, operator, "mr-small", noise=0.0, mode="mean")
+        >>> result.mean.shape, bool(np.allclose(operator @ result.mean, low, atol=1e-5))
+        ((32, 32), True)
     """
     started = time.perf_counter()
     _check_arguments(measurement, operator)

@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         batch_size=options.resolve_batch_size(arguments.batch_size, device),
         device=device,
-        precision=options.resolve_precision(arguments.precision, device),
+        precision=options.choose_precision(arguments.precision, device),
         max_slices=arguments.max_slices,
         anatomy_slices=arguments.anatomy_slices,
         workers=options.resolve_workers(arguments.workers, device),

@@ -31,7 +31,7 @@ class _KernelNames:
         return iter(KERNELS)
 
 
-def factor_pair(text: str) -> tuple[float, float]:
+def parse_factor(text: str) -> tuple[float, float]:
     """``4`` -> (4, 4); ``2,1`` -> (2, 1), rows first."""
     parts = text.split(",")
     try:
@@ -45,7 +45,7 @@ def factor_pair(text: str) -> tuple[float, float]:
     return values[0], values[-1]
 
 
-def acquired_matrix(text: str) -> str | tuple[int, int]:
+def parse_matrix(text: str) -> str | tuple[int, int]:
     """``auto``, or ``256,210``: rows and columns."""
     if text == "auto":
         return text
@@ -130,7 +130,7 @@ def add_format(parser: argparse.ArgumentParser) -> None:
 def add_factor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--factor",
-        type=factor_pair,
+        type=parse_factor,
         required=True,
         metavar="F[,F]",
         help="in-plane factor, or two (rows,columns)",
@@ -195,7 +195,7 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="default: 0")
+    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default: 0")
 
 
 def add_complex(parser: argparse.ArgumentParser, also: str = "") -> None:
@@ -231,7 +231,7 @@ def add_precision(
     )
 
 
-def resolve_precision(asked: str | None, device: str) -> str:
+def choose_precision(asked: str | None, device: str) -> str:
     """What the networks run in, by default bfloat16 on a GPU that has it; says so where that will
     be slow."""
     from mrcascade.devices.precision import computes_in_bfloat16, resolve_precision
@@ -279,7 +279,7 @@ def resolve_workers(given: int | None, device: str) -> int:
 
 def positive(text: str) -> int:
     """A whole number of at least 1."""
-    value = whole(text)
+    value = whole_number(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not 1 or more")
     return value
@@ -303,7 +303,7 @@ def axes(text: str) -> str:
     return text
 
 
-def whole(text: str) -> int:
+def whole_number(text: str) -> int:
     """A whole number of at least 0 that 64 bits hold."""
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")

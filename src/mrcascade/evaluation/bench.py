@@ -22,8 +22,8 @@ from mrcascade.evaluation.data import (
     file_seed,
     load_truth,
     measure,
-    operator_for,
     short_name,
+    truth_operator,
 )
 from mrcascade.evaluation.figure import MEASURED, STEPS, TRUTH, Picture
 from mrcascade.evaluation.flops import FlopMeter
@@ -149,7 +149,7 @@ class Bench:
             surveyed, job = self._survey[name], self._job
             truth = load_truth(surveyed.file, job.factor, phase_seed=job.phase_seed)
             truth = replace(truth, kept=surveyed.numbers)
-            operator = operator_for(truth, job.kernel, job.factor)
+            operator = truth_operator(truth, job.kernel, job.factor)
             seed = file_seed(job.seed, name)
             try:
                 known = job.noise_handling == "known"

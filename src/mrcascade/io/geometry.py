@@ -89,6 +89,15 @@ def resampled_affine(
       "voxel" (the centre of voxel 0 stays, as of "fourier"): t' = t.
     Where "area" is given for a "fourier" grid, the image lies (f - 1)/(2f) input voxels off.
     Raises MRCascadeError for an unknown kernel.
+
+    Example:
+        >>> import numpy as np
+        >>> import mrcascade
+        >>> low = np.diag([2.0, 2.0, 5.0, 1.0])
+        >>> mrcascade.resampled_affine(low, (0, 1), "fourier", (32, 32), (64, 64)).diagonal()
+        array([1., 1., 5., 1.])
+        >>> mrcascade.resampled_affine(low, (0, 1), "area", (32, 32), (64, 64))[:3, 3]
+        array([-0.5, -0.5,  0. ])
     """
     step = np.ones(3)  # 1/f per axis, the size of an output voxel in input voxels
     step[list(axes)] = np.divide(shape_in, shape_out)

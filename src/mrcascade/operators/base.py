@@ -38,7 +38,7 @@ class LinearOperator(ABC):
         >>> y.shape, (A.H @ y).shape
         ((2, 2), (4, 4))
         >>> A @ A.H
-        SeparableOperator('area 2x of (area 2x)^H', (2, 2) -> (2, 2))
+        SeparableOperator('area 2x of adjoint of area 2x', (2, 2) -> (2, 2))
     """
 
     def __init__(self, in_shape: Shape, out_shape: Shape, name: str) -> None:
@@ -190,7 +190,7 @@ class _Adjoint(LinearOperator):
 
 def adjoint_name(operator: LinearOperator) -> str:
     """The name of an operator's adjoint."""
-    return f"({operator.name})^H"
+    return f"adjoint of {operator.name}"
 
 
 def _as_shape(shape: Shape, what: str, name: str) -> Shape:

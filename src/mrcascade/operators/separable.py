@@ -43,7 +43,7 @@ class SeparableOperator(LinearOperator):
         >>> from mrcascade import SeparableOperator
         >>> H = SeparableOperator.from_kernel("fourier", (2, 1), (8, 6))
         >>> H
-        SeparableOperator('fourier 2x1x', (8, 6) -> (4, 6))
+        SeparableOperator('fourier 2x1', (8, 6) -> (4, 6))
         >>> y = H @ np.ones((5, 8, 6))
         >>> y.shape, bool(np.allclose(y, 1))
         ((5, 4, 6), True)
@@ -145,7 +145,13 @@ class SeparableOperator(LinearOperator):
 
 
 class IdentityOperator(SeparableOperator):
-    """The image is its own measurement: H = I on images ``(..., *shape)``."""
+    """The image is its own measurement: H = I on images ``(..., *shape)``.
+
+    Example:
+        >>> from mrcascade import IdentityOperator
+        >>> IdentityOperator((3, 2))
+        IdentityOperator('identity', (3, 2) -> (3, 2))
+    """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__(np.eye(shape[0]), np.eye(shape[1]), "identity")

@@ -33,7 +33,7 @@ from mrcascade.prior.format import (
     minimum_size,
     prior_folder,
     read_document,
-    whole,
+    whole_entry,
 )
 from mrcascade.prior.level import LevelPrior, LevelSpec, LevelStatistics
 from mrcascade.recipes.modes import TUNED_AS
@@ -59,6 +59,14 @@ class CascadePrior:
     ``spectrum`` is the radial power spectral density of the training images: density
     (intensity^2 per (cycle/pixel)^2) in equal bins of the frequency radius from 0 to sqrt(1/2).
     ``digest`` is the SHA-256 of the ``prior.json`` that it was read from.
+
+    Example:
+        >>> from mrcascade import CascadePrior
+        >>> prior = CascadePrior.from_pretrained("mr-small")
+        >>> prior
+        CascadePrior('mr-small', magnitude, kernel 'fourier', 3 levels, factors up to 4, on cpu)
+        >>> prior.minimum_size
+        32
     """
 
     name: str
@@ -71,6 +79,13 @@ class CascadePrior:
     provenance: dict[str, Any] = field(default_factory=dict)
     sampling: dict[str, Any] = field(default_factory=dict)
     digest: str = ""
+
+    def __repr__(self) -> str:
+        kind = "complex" if self.channels == 2 else "magnitude"
+        return (
+            f"CascadePrior({self.name!r}, {kind}, kernel {self.kernel!r},"
+            f" {len(self.levels)} levels, factors up to {self.maximum_factor:g}, on {self.device})"
+        )
 
     @property
     def minimum_size(self) -> int:
@@ -200,7 +215,7 @@ def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tupl
     """The prior that a document describes, with networks that have shapes but no weights yet, and
     the name and checksum of each level's weight file."""
     step, maximum_factor, count = cascade_shape(document)
-    channels = whole(document, "channels", 1, 2)
+    channels = whole_entry(document, "channels", 1, 2)
     if not isinstance(document["name"], str) or not 1 <= len(document["name"]) <= _LONGEST_NAME:
         raise ValueError(f"the name must be a text of 1 to {_LONGEST_NAME} characters")
     if not all(isinstance(document[key], dict) for key in ("provenance", "sampling")):

@@ -84,6 +84,12 @@ class SamplerSettings:
 
     Raises MRCascadeError for values out of range, and for values other than the default of
     settings without effect.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from mrcascade import RECIPES
+        >>> replace(RECIPES["paper"], steps=60).steps
+        60
     """
 
     name: str
