@@ -25,7 +25,7 @@ STEPS = "--steps 4"
 KERNELS = ("fourier", "area", "bicubic", "gaussian")
 FACTORS = ("2", "4", "1.5", "2,1")
 NOISES = ("0", "0.02", "estimated")
-PRIORS = resources.files("mrcascade") / "priors"
+PRIORS = resources.files("mrcascade") / "weights"
 SINGLE = PRIORS / "mr-small-baselines" / "single-scale"
 MODES = {
     "mean": "--mode mean",
