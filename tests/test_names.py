@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections import defaultdict
 
-from conftest import ROOT
+from tests.conftest import ROOT
 
 SOURCE = ROOT / "src" / "mrcascade"
 # A command's module has these two, and a format's codec has those: one interface each.
