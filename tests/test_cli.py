@@ -45,6 +45,15 @@ def test_help_and_info_do_not_import_torch(arguments: list[str]) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def test_help_imports_no_numpy() -> None:
+    code = (
+        "import sys\nfrom mrcascade.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "assert 'numpy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
 def test_sr_and_simulate(
     tmp_path: Path, low: Path, prior_folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
