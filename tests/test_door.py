@@ -17,7 +17,7 @@ import pytest
 import mrcascade
 import mrcascade.operators
 from mrcascade.jobs import Simulation, SuperResolution, simulate_file, super_resolve_file
-from mrcascade.jobs.options import Options
+from mrcascade.jobs.one_file import Options
 from mrcascade.messages.deprecation import with_former_names
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import make_plan, resolve_settings

@@ -2,7 +2,7 @@ from .errors import MRCascadeError
 from .io.geometry import resampled_affine
 from .io.image import Image, read_image
 from .io.save import write_image
-from .jobs.sr import super_resolve_file
+from .jobs.one_file import super_resolve_file
 from .measurement.simulate import simulate
 from .operators.base import LinearOperator
 from .operators.iterative import CallableOperator

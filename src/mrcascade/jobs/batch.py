@@ -33,7 +33,7 @@ from mrcascade.jobs.common import (
 )
 from mrcascade.jobs.progress import SlicesDone
 from mrcascade.jobs.result import source_identity
-from mrcascade.jobs.sr import checked_item, super_resolve_file
+from mrcascade.jobs.sr import checked_item, restore_file
 from mrcascade.messages.faults import naming
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.sampling import same_record
@@ -138,7 +138,7 @@ class Batch:
             say("already done")
             return "skipped", list(sr_targets(item, self.output, self.job).values())
         with device_errors_of(item, self.prior.device):
-            return "done", super_resolve_file(
+            return "done", restore_file(
                 item, self.output, self.prior, job, say=say, progress=progress
             )
 

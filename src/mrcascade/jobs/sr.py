@@ -7,12 +7,10 @@ vanish with the process. Results get their names when all are whole.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack, cast, overload
 
 import numpy as np
 
@@ -22,7 +20,6 @@ from mrcascade.data.sizes import check_enlargement
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
     Axes,
-    Input,
     SliceStore,
     Source,
     StackOrder,
@@ -57,8 +54,7 @@ from mrcascade.jobs.common import (
 )
 from mrcascade.jobs.intensity import describe_zero, intensity_of
 from mrcascade.jobs.memory import Batches, check_memory, default_batch, fitting_batch, image_bytes
-from mrcascade.jobs.options import Options, item_of, job_of
-from mrcascade.jobs.progress import SliceProgress, SlicesDone, silent, unseen
+from mrcascade.jobs.progress import SliceProgress, SlicesDone
 from mrcascade.jobs.result import (
     Geometry,
     Outcome,
@@ -75,7 +71,6 @@ from mrcascade.measurement.noise import estimate_noise, slices_for_noise
 from mrcascade.messages.faults import naming
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior.cascade import CascadePrior
-from mrcascade.prior.named import as_prior
 from mrcascade.restore import (
     Restoration,
     check_measurement,
@@ -93,80 +88,18 @@ def check_job(prior: CascadePrior, job: SuperResolution) -> SamplerSettings:
     return resolve_settings(prior, job.mode, job.steps, job.samples)
 
 
-@overload
-def super_resolve_file(
-    image: Input | Item | str | os.PathLike[str],
-    output: str | os.PathLike[str],
-    prior: CascadePrior | str | Path,
+def restore_file(
+    item: Item,
+    output: Path,
+    prior: CascadePrior,
     job: SuperResolution,
     *,
-    say: Report = silent,
-    progress: Callable[[int], SlicesDone] = unseen,
-) -> list[Path]: ...
-
-
-@overload
-def super_resolve_file(
-    image: Input | Item | str | os.PathLike[str],
-    output: str | os.PathLike[str],
-    prior: CascadePrior | str | Path = "mr-small",
-    *,
-    say: Report = silent,
-    progress: Callable[[int], SlicesDone] = unseen,
-    **options: Unpack[Options],
-) -> list[Path]: ...
-
-
-def super_resolve_file(
-    image: Input | Item | str | os.PathLike[str],
-    output: str | os.PathLike[str],
-    prior: CascadePrior | str | Path = "mr-small",
-    job: SuperResolution | None = None,
-    *,
-    say: Report = silent,
-    progress: Callable[[int], SlicesDone] = unseen,
-    **options: Any,
+    say: Report,
+    progress: Callable[[int], SlicesDone],
 ) -> list[Path]:
-    """Super-resolve one image file or DICOM series, as ``mrcascade sr`` does.
-
-    Writes the result (mean of the samples), with more than one sample also the first sample and
-    the standard deviation map, a preview and, last, a JSON sidecar. All appear together. Memory
-    does not grow with the number of slices.
-
-    Args:
-        image: name of a file or of a DICOM folder, or an input that a job found.
-        output: folder, made where it is missing, or the name of the result. An `Item` names a
-            folder below it.
-        prior: on the device that does the work, or the name of a bundled prior (`list_priors`) or a
-            prior's folder, for the CPU.
-        job: everything else, instead of keywords.
-        say: gets one line per decision, such as ``print``.
-        progress: called with the number of slices; returns a function that hears how many of them
-            are done.
-        options: ``factor`` (one number or (rows, columns)), and any of ``kernel``, ``noise``,
-            ``mode``, ``steps``, ``samples``, ``seed``, ``axes``, ``batch_size``, ``overwrite``,
-            ``format`` and ``acquired``, as the options of the command.
-
-    Returns the files written, the result first and the sidecar last.
-
-    Raises MRCascadeError where the image cannot be read or restored, or outputs exist already.
-
-    Example:
-        >>> import numpy as np
-        >>> import mrcascade
-        >>> np.save("low.npy", np.random.default_rng(0).random((16, 16)))
-        >>> written = mrcascade.super_resolve_file("low.npy", "out", factor=2, mode="mean")
-        >>> [path.name for path in written]
-        ['low_desc-sr2x.npy', 'low_desc-sr2x.png', 'low_desc-sr2x.json']
-        >>> mrcascade.read_image(written[0]).shape
-        (32, 32)
-    """
-    if job is not None and options:
-        raise TypeError(f"give a job or keywords, and not both: {', '.join(options)}")
-    prior, output = as_prior(prior), Path(output)
-    job = job_of(cast(Options, options)) if job is None else job
+    """The work of `super_resolve_file` on one of the files of a job."""
     settings = check_job(prior, job)
-    item = checked_item(item_of(image, prior.channels))
+    item = checked_item(item)
     path = input_path(item.image)
     targets = sr_targets(item, output, job)
     folder = targets["result"].parent
