@@ -65,7 +65,7 @@ def test_measured_anew_for_another(
 def test_a_damaged_cache_is_measured_over(
     content: str, cache: Path, prior: CascadePrior, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = speed._key(prior)
+    key = speed._key(prior, 1)
     cache.parent.mkdir(parents=True)
     cache.write_text(content.replace("KEY", key))
     cost = LevelSpeed(Cost(1.0, 2.0), Cost(3.0, 4.0))
@@ -90,7 +90,7 @@ def test_the_cache_forgets_the_oldest(
     cache.write_text(json.dumps({str(number): [] for number in range(100)}))
     monkeypatch.setattr(speed, "_measured", lambda *_: LevelSpeed(Cost(0, 0), Cost(0, 0)))
     speed_of(prior)
-    assert list(json.loads(cache.read_text())) == [*map(str, range(37, 100)), speed._key(prior)]
+    assert list(json.loads(cache.read_text())) == [*map(str, range(37, 100)), speed._key(prior, 1)]
 
 
 # ---- what one slice takes ----

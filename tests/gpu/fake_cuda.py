@@ -142,6 +142,7 @@ def fake_cuda() -> Iterator[None]:
 
 def without_values() -> None:
     """What asks for values goes on as if each were true, as there are none."""
+    import mrcascade.jobs.memory as memory
     import mrcascade.sampling.mean as mean
     import mrcascade.sampling.noise as noise
 
@@ -151,6 +152,7 @@ def without_values() -> None:
     torch.autograd.grad = lambda output, x: (torch.zeros_like(x),)
     mean.by_window = lambda images: {(0, *images.shape[-2:-1], 0, images.shape[-1]): [0, 1]}
     torch.cuda.synchronize = lambda device=None: None
+    memory.computes_in_bfloat16 = lambda device: True
     # torch.autocast asks whether there is a GPU, and its driver whether it computes in bfloat16.
     torch.cuda.amp.common.amp_definitely_not_available = lambda: False
     torch.cuda.is_bf16_supported = lambda including_emulation=True: True

@@ -220,6 +220,17 @@ def add_precision(
     )
 
 
+def add_compile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--compile",
+        choices=("on", "off"),
+        default="off",
+        help="run the U-Nets through torch.compile: a minute or more per image size once, for"
+        " quicker steps; where it fails they run as they are; default: %(default)s, as nobody has"
+        " measured on a GPU from which length on it pays",
+    )
+
+
 def resolve_precision(asked: str | None, device: str) -> str:
     """What the networks run in, by default bfloat16 on a GPU that has it; says so where that will
     be slow."""
