@@ -2,7 +2,9 @@
 
 Compilation fuses the pointwise work between convolutions, which else reads and writes every
 activation once per operation. It takes a minute or more for each shape of the input, and its
-result differs from the plain network's by rounding.
+result differs from the plain network's by rounding. On CPUs it hardly pays: 0.9 of the time in
+float32, about the same time in bfloat16 (network small, 128 x 128, one core). On GPUs it has not
+been measured.
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ _MOST_OF_ALL = 256
 # some 100 launches of 5 to 10 us against 2 ms of work, by arithmetic for an H200; not measured. A
 # CUDA graph launches all at once, and keeps the memory of its activations, which is little here.
 SMALL_BATCH = 2**20
+# Of the norm of the first result of each shape, between code and plain network; more is a fault.
+# Rounding makes 2e-7 in float32 and 3e-3 in bfloat16 (network small, 128 x 128, a CPU).
+LARGEST_DIFFERENCE = 0.05
 _CODE_FOLDER = "TORCHINDUCTOR_CACHE_DIR"  # environment variable of torch
 
 Forward = Callable[[Tensor, Tensor], Tensor]
@@ -88,7 +93,8 @@ class Compiler:
 
 class CompiledForward:
     """The forward pass of a network as compiled code, or as it is: where a gradient is followed,
-    in `plain_networks`, for further shapes than ``MOST_SHAPES``, and after a failure.
+    in `plain_networks`, for further shapes than ``MOST_SHAPES``, and after a failure. Code whose
+    first result is not that of the plain network counts as one.
 
     A batch that is somewhat smaller than one whose code is there is filled up to that, as the last
     one of a volume is: half of the work at most is lost, and no minutes to compilation.
@@ -131,7 +137,7 @@ class CompiledForward:
         return min((n for n in known if len(x) <= n <= 2 * len(x)), default=len(x))
 
     def _run(self, shape: tuple[int, ...], x: Tensor, c_noise: Tensor) -> Tensor:
-        graphs = x.is_cuda and x.shape[0] * x.shape[-2] * x.shape[-1] <= SMALL_BATCH
+        graphs = _wants_graphs(x)
         if graphs not in self._compiled:
             self._compiled[graphs] = self._function(graphs)
         function = self._compiled[graphs]
@@ -144,6 +150,7 @@ class CompiledForward:
                 started = time.perf_counter()
                 with _room_for_code():
                     result = function(x, c_noise)
+                _check(result, self._plain(x, c_noise))
                 self._compiler.seconds += time.perf_counter() - started
                 self._shapes[shape] = True
             # The next replay of a CUDA graph writes its result to the same memory.
@@ -153,6 +160,17 @@ class CompiledForward:
         backend = self._compiler.backend
         mode = "reduce-overhead" if graphs and backend == "inductor" else None
         return torch.compile(self._plain, fullgraph=True, dynamic=False, backend=backend, mode=mode)
+
+
+def _wants_graphs(x: Tensor) -> bool:
+    return x.is_cuda and x.shape[0] * x.shape[-2] * x.shape[-1] <= SMALL_BATCH
+
+
+def _check(result: Tensor, expected: Tensor) -> None:
+    """Raise RuntimeError for code that computes something else."""
+    error, size = (torch.linalg.vector_norm(v.float()) for v in (result - expected, expected))
+    if not error <= LARGEST_DIFFERENCE * size:  # also where it is NaN
+        raise RuntimeError(f"its code is off by {float(error / size):.1e} of the result's norm")
 
 
 def _filled(values: Tensor, size: int) -> Tensor:
