@@ -239,12 +239,11 @@ def test_what_the_device_raises_is_raised(network: UNet, monkeypatch: pytest.Mon
 def test_few_shapes_are_compiled(network: UNet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch's own bound, which is lower here, counts all networks of a class together."""
     monkeypatch.setattr(compiled, "MOST_SHAPES", 2)
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
     backend = Counting()
     compiler = Compiler(backend)
     compiler.compile(network)
-    for side in range(SIDE, SIDE + 4):
-        for _ in range(2):
+    with torch._dynamo.config.patch(recompile_limit=1):
+        for side in (SIDE, SIDE, SIDE + 1, SIDE + 1, SIDE + 2, SIDE + 3):
             x, labels = images(1, side)
             assert torch.equal(network(x, labels), network.forward._plain(x, labels))
     assert compiler.failure is None

@@ -210,8 +210,8 @@ class LevelTrainer:
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint; settings must be those it was made with, except for the
-        microbatch and the length of a stage that has not ended. A run that was begun by a version whose ``images``
-        were the U-Net's alone goes on with the lengths that it was begun with.
+        microbatch and the length of a stage that has not ended. A run that was begun by a version
+        whose ``images`` were the U-Net's alone goes on with the lengths that it was begun with.
 
         Raises MRCascadeError for a damaged file, other settings and other training data.
         """
