@@ -225,9 +225,9 @@ def add_compile(parser: argparse.ArgumentParser) -> None:
         "--compile",
         choices=("on", "off"),
         default="off",
-        help="run the U-Nets through torch.compile: a minute or more per image size once, for"
-        " quicker steps; where it fails they run as they are; default: %(default)s, as nobody has"
-        " measured on a GPU from which length on it pays",
+        help="run the U-Nets through torch.compile: a minute or more once per image size, for"
+        " quicker steps; where that fails they run as they are; default: %(default)s, as it has not"
+        " been measured on GPUs",
     )
 
 
