@@ -80,6 +80,7 @@ def add_parser(subparsers: Any) -> None:
     options.add_batch_size(parser, "as many as its memory holds")
     options.add_device(parser)
     options.add_precision(parser)
+    options.add_compile(parser)
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -138,6 +139,8 @@ def run(arguments: argparse.Namespace) -> int:
     device = options.resolve_device(arguments.device)
     precision = options.choose_precision(arguments.precision, device)
     prior = CascadePrior.from_pretrained(arguments.prior, device, precision)
+    if arguments.compile == "on":
+        prior.compile()
     check_job(prior, job)
     if job.mode is None and job.samples > 1:
         terminal.line(
