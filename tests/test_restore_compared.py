@@ -11,7 +11,7 @@ import pytest
 from mrcascade import (
     CascadePrior,
     MRCascadeError,
-    SamplerSettings,
+    Recipe,
     SeparableOperator,
     super_resolve,
 )
@@ -26,7 +26,7 @@ from tests.test_restore import FLOAT_TOLERANCE, measure, phantom, restore_exact
 def test_dps(prior: CascadePrior, tmp_path: Path) -> None:
     y, operator = measure(phantom(1))
     single = CascadePrior.from_pretrained(write_random_prior(tmp_path, cascade=SINGLE))
-    settings = SamplerSettings("dps", steps=9, sampler="dps")
+    settings = Recipe("dps", steps=9, sampler="dps")
     result = restore_exact(y, operator, single, mode=settings)
     assert result.evaluations == {1: 9}
     assert result.residual.max() < 1e-5  # the final projection

@@ -29,7 +29,7 @@ from mrcascade.operators import (
 from mrcascade.sampling import (
     NoiseSource,
     Progress,
-    SamplerSettings,
+    Recipe,
     cascade_mean,
     cascade_sample,
     karras_sigmas,
@@ -234,7 +234,7 @@ def test_skipping_a_determined_level_is_exact() -> None:
 def test_without_the_final_projection(change: dict) -> None:
     """The plain chain of the publications: its result is the last denoised image, which meets
     noise-free data only as far as the denoiser lets it."""
-    settings = SamplerSettings("short", steps=30, **change)
+    settings = Recipe("short", steps=30, **change)
     prior, plan, y = Case("fourier", 4, 0.0, levels=1, settings=settings).build()
     plain = replace(plan, settings=replace(settings, project=False))
     seen: list[Progress] = []
@@ -286,7 +286,7 @@ def test_errors() -> None:
         cascade_sample(prior, plan, y, NoiseSource([0, 1]))
     with pytest.raises(MRCascadeError, match=r"expected \(images, channels, "):
         cascade_sample(prior, plan, y[0], NoiseSource([0]))
-    mean = plan_cascade("fourier", 3, plan.operator, 0.05, SamplerSettings("mean", steps=None))
+    mean = plan_cascade("fourier", 3, plan.operator, 0.05, Recipe("mean", steps=None))
     with pytest.raises(MRCascadeError, match="'mean' ask for mean, which"):
         cascade_sample(prior, mean, y, NoiseSource([0]))
     prior.levels.pop()

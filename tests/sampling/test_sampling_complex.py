@@ -27,7 +27,7 @@ from mrcascade.recipes.samplers.ancestral import Ancestral
 from mrcascade.sampling import (
     CascadePlan,
     NoiseSource,
-    SamplerSettings,
+    Recipe,
     cascade_mean,
     cascade_sample,
     karras_sigmas,
@@ -37,8 +37,8 @@ from mrcascade.sampling import (
 )
 
 SHAPE = (8, 8)
-MEAN = SamplerSettings("mean", steps=None)
-SHORT = SamplerSettings("short", steps=10, zeta=0.3)
+MEAN = Recipe("mean", steps=None)
+SHORT = Recipe("short", steps=10, zeta=0.3)
 
 
 def complex_covariance(seed: int = 2) -> Array:
@@ -69,7 +69,7 @@ def parts(x: Array, shape: tuple[int, int]) -> Tensor:
 
 
 def setup(
-    cov: Array, kernel: str, factor: int, sigma_y: float, levels: int, settings: SamplerSettings
+    cov: Array, kernel: str, factor: int, sigma_y: float, levels: int, settings: Recipe
 ) -> tuple[GaussianPrior, CascadePlan, Tensor, Tensor]:
     """Prior, plan, two measurements and their posterior means."""
     operator = SeparableOperator.from_kernel(kernel, factor, SHAPE)

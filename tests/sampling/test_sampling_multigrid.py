@@ -15,7 +15,7 @@ from mrcascade.operators import SeparableOperator
 from mrcascade.sampling import (
     NoiseSource,
     Progress,
-    SamplerSettings,
+    Recipe,
     cascade_sample,
     karras_sigmas,
     multigrid_pnp,
@@ -24,7 +24,7 @@ from mrcascade.sampling import (
     reconstruct,
 )
 
-SHORT = SamplerSettings("short", steps=32, sampler="multigrid")
+SHORT = Recipe("short", steps=32, sampler="multigrid")
 PNP = {"sampler": "multigrid-pnp"}
 LEVELS = replace(SHORT, sigma_start=(0.5, 3.0, 30.0), sigma_min=(0.02, 0.03, 0.04))
 

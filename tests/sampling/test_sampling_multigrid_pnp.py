@@ -14,14 +14,14 @@ from mrcascade.operators import CallableOperator, SeparableOperator, squared_nor
 from mrcascade.sampling import (
     NoiseSource,
     Progress,
-    SamplerSettings,
+    Recipe,
     multigrid_pnp,
     multigrid_sample,
     plan_cascade,
     reconstruct,
 )
 
-SHORT = SamplerSettings("short", steps=32, sampler="multigrid-pnp")
+SHORT = Recipe("short", steps=32, sampler="multigrid-pnp")
 LEVELS = replace(SHORT, pnp_sigma=(0.1, 2.0, 0.3), pnp_step=1.7)
 
 CASES = [

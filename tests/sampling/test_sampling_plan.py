@@ -20,16 +20,16 @@ from mrcascade.operators import (
     downsampler,
     upsampler,
 )
-from mrcascade.sampling import CascadePlan, SamplerSettings, measurement_level, plan_cascade
+from mrcascade.sampling import CascadePlan, Recipe, measurement_level, plan_cascade
 
 SHAPE = (16, 16)
-PAPER = SamplerSettings("paper", steps=200)
+PAPER = Recipe("paper", steps=200)
 
 
 def plan(
     factor: int | tuple[int, int],
     sigma_y: float,
-    settings: SamplerSettings = PAPER,
+    settings: Recipe = PAPER,
     *,
     kernel: str = "fourier",
     measured: str | None = None,
@@ -98,7 +98,7 @@ def test_another_kind_of_operator_uses_all_levels() -> None:
 
 
 def test_mean_has_one_step_for_each_level_that_takes_part() -> None:
-    mean = SamplerSettings("mean", steps=None)
+    mean = Recipe("mean", steps=None)
     assert plan(4, 0.0, mean).steps_nominal == 3
     assert steps(plan(4, 0.0, mean)) == [1, 1, 1]
     assert plan(2, 0.0, mean).steps_nominal == 1
@@ -239,7 +239,8 @@ def test_measurement_level(kernel: str) -> None:
     fourfold = SeparableOperator.from_kernel(kernel, 4, SHAPE)
     assert measurement_level(fourfold, kernel, step=4) == 2
     assert measurement_level(SeparableOperator.from_kernel(kernel, 2, SHAPE), kernel, 4) is None
-    other = KERNELS[(KERNELS.index(kernel) + 1) % len(KERNELS)]
+    names = list(KERNELS)
+    other = names[(names.index(kernel) + 1) % len(names)]
     assert measurement_level(SeparableOperator.from_kernel(other, 2, SHAPE), kernel) is None
 
 

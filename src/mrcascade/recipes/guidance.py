@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mrcascade.recipes.options import Options, not_negative, positive
+from mrcascade.recipes.options import OptionSet, above_zero, not_negative
 
 
 @dataclass(frozen=True)
-class Guidance(Options):
+class Guidance(OptionSet):
     """Base of the kinds of data consistency; ``name`` is what recipes call one."""
 
     name: ClassVar[str]
@@ -29,7 +29,7 @@ class Proximal(Guidance):
     """
 
     name: ClassVar = "proximal"
-    lam: float = positive(1.0)
+    lam: float = above_zero(1.0)
     noise_floor: float = not_negative(0.0)
 
 

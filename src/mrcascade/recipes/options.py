@@ -19,7 +19,7 @@ LARGEST_COUNT = 100_000
 _RULE = "rule"
 
 Consistency = Literal["measurement", "cascade"]
-Part = TypeVar("Part", bound="Options")
+Part = TypeVar("Part", bound="OptionSet")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def share(default: float, *, by_level: bool = False) -> Any:
     return option(default, "in [0, 1]", lambda value: 0 <= value <= 1, by_level=by_level)
 
 
-def positive(default: float, *, by_level: bool = False) -> Any:
+def above_zero(default: float, *, by_level: bool = False) -> Any:
     """An option above 0."""
     return option(default, "> 0", lambda value: 0 < value < math.inf, by_level=by_level)
 
@@ -104,8 +104,8 @@ def orientations() -> Any:
 
 
 @dataclass(frozen=True)
-class Options:
-    """Base of all classes of options. Raises MRCascadeError for values out of range."""
+class OptionSet:
+    """Base of all sets of options. Raises MRCascadeError for values out of range."""
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -115,7 +115,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Levels(Options):
+class Levels(OptionSet):
     """How the levels of a cascade depend on each other.
 
     Attributes:
@@ -140,7 +140,7 @@ class Levels(Options):
 
 
 @dataclass(frozen=True)
-class Schedule(Options):
+class Schedule(OptionSet):
     """How the steps are shared out.
 
     Attributes:
@@ -153,7 +153,7 @@ class Schedule(Options):
 
     steps: int = count(200, 1, LARGEST_COUNT)
     skip_determined: bool = switch(True)
-    step_shares: float | tuple[float, ...] = positive(1.0, by_level=True)
+    step_shares: float | tuple[float, ...] = above_zero(1.0, by_level=True)
 
     def share_at(self, level: int) -> float:
         """``step_shares`` of one level, 1 the finest."""
@@ -161,7 +161,7 @@ class Schedule(Options):
 
 
 @dataclass(frozen=True)
-class NoiseLevels(Options):
+class NoiseLevels(OptionSet):
     """Noise levels of the chain of each level (see ``karras_sigmas``).
 
     Attributes:
@@ -185,7 +185,7 @@ class NoiseLevels(Options):
 
 
 @dataclass(frozen=True)
-class Observed(Options):
+class Observed(OptionSet):
     """How a level on y's grid, or coarser, takes noisy data.
 
     Attributes:
@@ -215,14 +215,14 @@ def at_level(level: int, given: float | tuple[float, ...]) -> float:
     return values[min(level, len(values)) - 1]
 
 
-def flat(part: Options) -> dict[str, Any]:
+def flat(part: OptionSet) -> dict[str, Any]:
     """All options of a part and of the parts in it, by name."""
     values: dict[str, Any] = {}
     for each in fields(part):
         value = getattr(part, each.name)
         if _RULE in each.metadata:
             values[each.name] = value
-        elif isinstance(value, Options):
+        elif isinstance(value, OptionSet):
             values |= flat(value)
     return values
 
@@ -234,6 +234,6 @@ def with_flat(part: Part, values: Mapping[str, Any]) -> Part:
         value = getattr(part, each.name)
         if _RULE in each.metadata:
             return values.get(each.name, value)
-        return with_flat(value, values) if isinstance(value, Options) else value
+        return with_flat(value, values) if isinstance(value, OptionSet) else value
 
     return replace(part, **{each.name: changed(each) for each in fields(part)})

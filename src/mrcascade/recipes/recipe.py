@@ -14,7 +14,7 @@ from mrcascade.recipes.options import (
     Levels,
     NoiseLevels,
     Observed,
-    Options,
+    OptionSet,
     Schedule,
     at_level,
     by_level,
@@ -260,7 +260,7 @@ def _place(name: str) -> int:
     return _ORDER.index(name) if name in _ORDER else len(_ORDER)
 
 
-def _described(part: type[Options]) -> str:
+def _described(part: type[OptionSet]) -> str:
     """The title of a class of options and its attributes."""
     title, _, rest = cleandoc(part.__doc__ or "").partition("\n")
     _, _, attributes = rest.partition("Attributes:\n")
@@ -268,7 +268,7 @@ def _described(part: type[Options]) -> str:
 
 
 _SAMPLERS = {type(run.sampler): None for run in KINDS.values() if isinstance(run, Chains)}
-_PARTS: tuple[type[Options], ...] = (
+_PARTS: tuple[type[OptionSet], ...] = (
     *(Schedule, NoiseLevels, Levels, Observed, Chains, Cascade, Mean, Multigrid, MultigridPnP),
     *_SAMPLERS,
     *map(type, GUIDANCE.values()),

@@ -12,12 +12,12 @@ from mrcascade.recipes.options import (
     Levels,
     NoiseLevels,
     Observed,
-    Options,
+    OptionSet,
     Schedule,
+    above_zero,
     count,
     option,
     orientations,
-    positive,
     positive_numbers,
     share,
     switch,
@@ -29,7 +29,7 @@ _MOST_GRIDS = 32  # each is half as large as the one before
 
 
 @dataclass(frozen=True)
-class Mean(Options):
+class Mean(OptionSet):
     """The conditional mean of each level, from coarse to fine; nothing is random.
 
     Attributes:
@@ -49,7 +49,7 @@ class Mean(Options):
 
 
 @dataclass(frozen=True)
-class Chains(Options):
+class Chains(OptionSet):
     """What traversals with a chain per level or grid have in common.
 
     Attributes:
@@ -70,7 +70,7 @@ class Chains(Options):
     noise_levels: NoiseLevels = field(default=NoiseLevels())
     orientations: int | tuple[int, ...] = orientations()
     project: bool = switch(True)
-    spread: float = positive(1.0)
+    spread: float = above_zero(1.0)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Multigrid(Chains):
 
 
 @dataclass(frozen=True)
-class MultigridPnP(Options):
+class MultigridPnP(OptionSet):
     """Plug-and-play steps on each grid, for a prior of one level; nothing is random.
 
     Attributes:

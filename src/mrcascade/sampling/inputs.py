@@ -5,12 +5,12 @@ from typing import TypeVar
 from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.recipes.options import Options
+from mrcascade.recipes.options import OptionSet
 from mrcascade.sampling.level import BandPrior, Prior
 from mrcascade.sampling.noise import NoiseSource
 from mrcascade.sampling.plan import CascadePlan
 
-Run = TypeVar("Run", bound=Options)
+Run = TypeVar("Run", bound=OptionSet)
 
 
 def check_levels(prior: Prior, plan: CascadePlan) -> None:

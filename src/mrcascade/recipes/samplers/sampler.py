@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from mrcascade.recipes.options import Options
+from mrcascade.recipes.options import OptionSet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +18,7 @@ Step = Callable[["Tensor", "Tensor", float, float, "Tensor | None"], "Tensor"]
 
 
 @dataclass(frozen=True)
-class Sampler(Options):
+class Sampler(OptionSet):
     """Base of the samplers, which know neither the network nor the data.
 
     ``name`` is what recipes call one.
