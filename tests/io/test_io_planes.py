@@ -10,6 +10,7 @@ import pytest
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
+    FORMATS,
     Image,
     Planes,
     choose_axes,
@@ -175,7 +176,7 @@ def test_errors_name_the_planes(image_of: Callable, ramp: Callable) -> None:
 
 def test_a_header_that_names_the_slices(image_of: Callable, ramp: Callable) -> None:
     def named(header: nib.Nifti1Header | None, axis: int | None) -> tuple[int | None, ...]:
-        image = with_slice_axis(image_of(ramp(4, 5, 6), np.eye(4), header), axis)
+        image = with_slice_axis(image_of(ramp(4, 5, 6), np.eye(4), header), axis, FORMATS["nifti"])
         return image.header.get_dim_info()
 
     old = nib.Nifti1Header()

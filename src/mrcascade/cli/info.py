@@ -118,19 +118,17 @@ def describe_input(path: Path, series: str | None) -> list[str]:
     """Lines about an image file or about what DICOM series there are."""
     from mrcascade.io import (
         ALL_SERIES,
-        SUFFIXES,
         choose_series,
-        describe_fastmri,
+        codec_of,
         find_below,
         format_of,
     )
 
-    if format_of(path) == "fastmri":
-        lines, gives_image = describe_fastmri(path)
-        return [*describe_image(path), *lines] if gives_image else [f"{path}: fastmri", *lines]
-    if format_of(path) != "dicom":
-        return describe_image(path)
-    found = find_below(path, tuple(SUFFIXES))
+    record = format_of(path)
+    if not record.folder:
+        lines, gives_image = codec_of(record).describe(path)
+        return [*(describe_image(path) if gives_image else [f"{path}: {record.name}"]), *lines]
+    found = find_below(path)
     chosen = choose_series(found, series or ALL_SERIES, str(path))
     _note(found)
     if len(chosen) == 1:
@@ -148,7 +146,6 @@ def _images_in(folder: Path) -> list[Path]:
 def _list_folder(folder: Path, images: list[Path]) -> int:
     """Print one line per image, then per DICOM series, by their headers; 1 where one is damaged."""
     from mrcascade.io import (
-        SUFFIXES,
         choose_planes,
         describe_planes,
         find_below,
@@ -166,7 +163,7 @@ def _list_folder(folder: Path, images: list[Path]) -> int:
         except MRCascadeError as error:
             terminal.problem(str(error))
             code = 1
-    found = find_below(folder, tuple(SUFFIXES))
+    found = find_below(folder)
     for series in found.series:
         terminal.line(series.describe())
     _note(found)

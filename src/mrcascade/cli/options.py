@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mrcascade.cli import terminal
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.formats import requestable_formats
 
 DEFAULT_PRIOR = "mr-small"
 KERNELS = ("fourier", "area", "bicubic", "gaussian")
@@ -113,7 +114,7 @@ def add_series(parser: argparse.ArgumentParser, several: bool) -> None:
 def add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
-        choices=("nifti", "dicom"),
+        choices=requestable_formats(),
         help="of the results (default: the input's; dicom needs a DICOM input)",
     )
 

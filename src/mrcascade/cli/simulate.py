@@ -8,11 +8,12 @@ from typing import Any
 
 from mrcascade.arrays.factors import factor_label
 from mrcascade.cli import early, options, terminal
+from mrcascade.io.formats import formats_in_words
 
 
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("simulate", help="make a low-resolution measurement of an image")
-    parser.add_argument("input", type=Path, help="DICOM, NIfTI, fastMRI, .npy, grey PNG or TIFF")
+    parser.add_argument("input", type=Path, help=formats_in_words())
     options.add_output(parser, "the measurement and its sidecar", file=True)
     options.add_factor(parser)
     options.add_kernel(parser)
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
         complex=arguments.complex,
     )
     source = arguments.input
-    if format_of(source) == "dicom":
+    if format_of(source).folder:
         source = only_series(source, arguments.series, terminal.note)
     elif job.complex:
         source = pair_of(source) or source

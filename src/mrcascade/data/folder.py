@@ -26,13 +26,15 @@ from mrcascade.data.contrast import contrast_of
 from mrcascade.data.subjects import find_subjects, share_of
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
-    SUFFIXES,
+    FORMATS,
     Axes,
     Image,
     Input,
     Series,
     choose_planes,
+    file_endings,
     find_below,
+    format_by_ending,
     images_below,
     input_path,
     is_result_name,
@@ -157,13 +159,13 @@ def _found(root: Path, pairs: bool) -> list[Input]:
     if not paths and not series:
         raise MRCascadeError(
             f"{root}: no image found; give a folder with DICOM series, or files that end in"
-            f" {', '.join(SUFFIXES)}"
+            f" {', '.join(file_endings())}"
         )
     return [*join_pairs(paths, pairs), *series]
 
 
 def _series_below(folder: Path) -> list[Series]:
-    found = find_below(folder, tuple(SUFFIXES))
+    found = find_below(folder)
     for unusable in (*found.damaged, *found.unusable):
         raise unusable.error
     for series in found.series:
@@ -290,4 +292,4 @@ def _group_of(name: PurePath, root: Path) -> str:
 
 
 def _is_fastmri(path: PurePath) -> bool:
-    return SUFFIXES.get(path.suffix.lower()) == "fastmri"
+    return format_by_ending(path) is FORMATS["fastmri"]

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import SUFFIXES, Input, Series, input_path, patient_of
+from mrcascade.io import FORMATS, Input, Series, format_by_ending, input_path, patient_of
 
 # The entity that begins the name of a BIDS file and of its folder.
 _BIDS = re.compile(r"(?:^|_)(sub-[A-Za-z0-9]+)(?=_|$|\.)")
@@ -99,4 +99,4 @@ def _of_folder(folders: Sequence[str], passed_over: set[str]) -> str | None:
 
 
 def _is_fastmri(image: Input) -> bool:
-    return SUFFIXES.get(input_path(image).suffix.lower()) == "fastmri"
+    return format_by_ending(input_path(image)) is FORMATS["fastmri"]

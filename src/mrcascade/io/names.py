@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import Protocol
 
+from mrcascade.io.formats import file_endings
+
 _DESC = re.compile(r"_desc-[A-Za-z0-9+]+(?=_|$)")
 _RES = re.compile(r"_res-[A-Za-z0-9+]+(?=_|$)")
 _RESULT = re.compile(r"_desc-sr[0-9]")
@@ -19,9 +21,10 @@ class Named(Protocol):
 
 
 def stem(source: Named) -> str:
-    """Name of a file without its format's ending (".nii.gz" counts as one)."""
+    """Name of a file without its format's ending, such as ".nii.gz"."""
     name = source.name
-    for ending in (".nii.gz", source.suffix if isinstance(source, Path) else ""):
+    compound = [ending for ending in file_endings() if ending.count(".") > 1]
+    for ending in (*compound, source.suffix if isinstance(source, Path) else ""):
         if ending and name.lower().endswith(ending.lower()):
             return name[: len(name) - len(ending)]
     return name

@@ -4,13 +4,23 @@ nibabel is imported when a file is touched, so that `import mrcascade.io` stays 
 """
 
 import math
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from mrcascade.errors import MRCascadeError
+from mrcascade.io import nifti_write
+from mrcascade.io.affine_precision import check_precision
+from mrcascade.io.blocks import Axes
+from mrcascade.io.codec import Codec, Grid, NewPixels
+from mrcascade.io.derivation import Derivation
+from mrcascade.io.formats import FORMATS
 from mrcascade.io.nifti_header import LARGEST_HEADER, Facts, read_header, truncated
 from mrcascade.io.raw import RawPixels
 from mrcascade.io.sidecar_matrix import acquired_sizes
-from mrcascade.io.stream import InputStream
+from mrcascade.io.stream import InputStream, open_stream
 
 _SKIP_BYTES = 2**20
 
@@ -72,15 +82,59 @@ class _Reader:
         return data
 
 
-def slice_axis(header: object | None) -> tuple[int, str] | None:
-    """The axis that the slices follow by a NIfTI header, and the fields that say so.
+class _NIfTI(Codec):
+    def open(self, path: Path, stack: ExitStack, complex_valued: bool) -> RawPixels:
+        return open_pixels(stack.enter_context(open_stream(path)))
 
-    `dim_info` names it; without that, the slice numbers of the timing fit the length of one axis.
-    """
+    def check(
+        self,
+        image: Grid,
+        path: Path,
+        derivation: Derivation | None,
+        axes: Axes | None,
+        headers: bool,
+    ) -> None:
+        if image.off_grid:
+            raise MRCascadeError(f"{image.source}{image.off_grid}")
+        if image.affine is None:
+            raise MRCascadeError(
+                f"{path} needs a geometry that {image.source} does not have; write .npy instead"
+            )
+        check_precision(image.affine, image.shape, image.source)
+
+    def write(self, new: NewPixels, path: Path) -> None:
+        assert new.affine is not None  # check saw to it
+        blocks = new.blocks(FORMATS["nifti"].layout(len(new.shape)))
+        header = _continued(new.image)
+        nifti_write.encode(blocks, new.shape, new.dtype, new.affine, header, path)
+
+    def slice_axis(self, header: object | None) -> tuple[int, str] | None:
+        """`dim_info` names it; without that, the slice numbers of the timing fit the length of one
+        axis."""
+        return _slice_axis(header) if _is_nifti(header) else None
+
+    def with_slice_axis(self, image: Grid, axis: int | None) -> object | None:
+        header: object = nifti_write.with_slice_axis(_continued(image), axis)
+        return header
+
+
+CODEC = _NIfTI()
+
+
+def _is_nifti(header: object | None) -> bool:
     import nibabel as nib
 
-    if not isinstance(header, nib.Nifti1Header):  # which a NIfTI-2 header is, too
-        return None
+    return isinstance(header, nib.Nifti1Header)  # which a NIfTI-2 header is, too
+
+
+def _continued(image: Grid) -> Any:
+    """The header that a NIfTI file made of an image continues."""
+    if _is_nifti(image.header):
+        return image.header
+    return nifti_write.new_header(image.volume_seconds)
+
+
+def _slice_axis(header: Any) -> tuple[int, str] | None:
     axis = header.get_dim_info()[2]
     shape = header.get_data_shape()[:3]
     if axis is not None:

@@ -17,13 +17,13 @@ import numpy as np
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import nifti
 from mrcascade.io.blocks import BLOCK_VOXELS
+from mrcascade.io.formats import FORMATS
 from mrcascade.io.nifti_write import agree
 from mrcascade.io.raw import RawPixels
 from mrcascade.io.sidecar import stated_units
 from mrcascade.io.stream import open_stream
 
 _PART = re.compile(r"_part-(mag|phase)(?=[_.])")
-_ENDINGS = (".nii", ".nii.gz")
 RADIANS, ARBITRARY = "rad", "arbitrary"
 
 
@@ -93,7 +93,7 @@ def join_pairs(paths: Iterable[Path], complex_images: bool) -> list[Path | Pair]
 
 def _part(path: Path) -> str | None:
     found = _PART.search(path.name)
-    return found[1] if found and path.name.lower().endswith(_ENDINGS) else None
+    return found[1] if found and path.name.lower().endswith(FORMATS["nifti"].endings) else None
 
 
 def open_pair(pair: Pair, stack: ExitStack) -> RawPixels:

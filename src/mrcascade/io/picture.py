@@ -6,16 +6,20 @@ Pillow is imported when a file is touched, so that `import mrcascade.io` stays q
 import io
 import struct
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.blocks import file_blocks
+from mrcascade.io.codec import Codec, NewPixels
 from mrcascade.io.png import SIGNATURE, check_chunks
 from mrcascade.io.raw import RawPixels
-from mrcascade.io.stream import InputStream
+from mrcascade.io.stream import InputStream, open_stream
 from mrcascade.io.tiff import check_directory
+from mrcascade.messages.quiet import quiet_decoders
 
 _GREY = ("L", "I;16", "I;16B", "I;16L", "I;16N", "F")
 _COLOUR = {"P": "palette", "PA": "palette", "1": "black-and-white"}
@@ -49,13 +53,25 @@ def open_pixels(stream: InputStream) -> RawPixels:
     return RawPixels(pixels.shape, (0, 1), False, read, stream.finish)
 
 
-def encode(data: np.ndarray, path: Path) -> None:
-    """Write (rows, columns) float32 as a TIFF file."""
-    from PIL import Image
+class _Picture(Codec):
+    def open(self, path: Path, stack: ExitStack, complex_valued: bool) -> RawPixels:
+        stream = stack.enter_context(open_stream(path))
+        with quiet_decoders():  # libtiff
+            return open_pixels(stream)
 
-    picture = Image.fromarray(np.ascontiguousarray(data, dtype=np.float32))
-    with path.open("wb") as stream:
-        picture.save(stream, format="TIFF")
+    def write(self, new: NewPixels, path: Path) -> None:
+        """A TIFF file of (rows, columns) float32, whose pixels are held whole."""
+        from PIL import Image
+
+        whole = np.empty(new.shape, np.float32)
+        layout = tuple(range(len(new.shape)))
+        for block, values in zip(file_blocks(new.shape), new.blocks(layout), strict=True):
+            whole[block] = values
+        with path.open("wb") as stream:
+            Image.fromarray(whole).save(stream, format="TIFF")
+
+
+CODEC = _Picture()
 
 
 def _content(stream: InputStream) -> bytes:

@@ -1,62 +1,45 @@
-"""Image files read from front to back, block by block, and the table of formats behind them."""
+"""Image files read from front to back, block by block."""
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import fastmri, nifti, npy, picture
 from mrcascade.io.blocks import Block, file_blocks
-from mrcascade.io.dicom import Series, choose_series, find_below, is_dicom_name
+from mrcascade.io.codec import codec_of, count_non_finite, refuse_non_finite
+from mrcascade.io.dicom import Series, only_series
 from mrcascade.io.dicom.pixels import open_pixels, series_sha256
+from mrcascade.io.formats import FORMATS, Format, file_endings, format_by_ending
 from mrcascade.io.pair import Pair, combined_digest, is_phase, open_pair
 from mrcascade.io.raw import RawPixels
-from mrcascade.io.stream import bytes_sha256, open_stream
-from mrcascade.messages.quiet import quiet_decoders
-from mrcascade.storage.atomic import FOLDER_ENDING
+from mrcascade.io.stream import bytes_sha256
 from mrcascade.storage.files import check_regular
 
 Input = Path | Series | Pair
 
-# The formats of single files: file name ending -> name of the format. The other one, "dicom", has
-# folders, archives, and files whose names say nothing; folders that we write end in FOLDER_ENDING.
-SUFFIXES = {
-    ".nii.gz": "nifti",
-    ".nii": "nifti",
-    ".npy": "npy",
-    ".png": "png",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".h5": "fastmri",
-}
-_OPENERS = {
-    "nifti": nifti.open_pixels,
-    "npy": npy.open_pixels,
-    "png": picture.open_pixels,
-    "tiff": picture.open_pixels,
-}
 
-
-def format_of(image: Input) -> str:
-    """A value of `SUFFIXES`, by the ending of the name, or "dicom"; MRCascadeError if neither."""
+def format_of(image: Input) -> Format:
+    """The format of an input, by the ending of a name or else by the content; MRCascadeError where
+    it has none."""
     if isinstance(image, Series):
-        return "dicom"
+        return FORMATS["dicom"]
     if isinstance(image, Pair):
-        return "nifti"
-    name = image.name.lower()
-    for suffix, kind in SUFFIXES.items():
-        if name.endswith(suffix) and not image.is_dir():
-            return kind
-    if name.endswith(FOLDER_ENDING) or is_dicom_name(image):
-        return "dicom"
+        return FORMATS["nifti"]
+    found = None if image.is_dir() else format_by_ending(image)
+    if found is not None:
+        return found
+    folders = [one for one in FORMATS.values() if one.folder]
+    for one in folders:
+        if image.name.lower().endswith(one.endings) or codec_of(one).recognises(image):
+            return one
     check_regular(image)
+    supported = (*(one.called for one in folders), *file_endings())
     raise MRCascadeError(
-        f"{image} has no supported ending; supported are DICOM, {', '.join(SUFFIXES)}: convert it"
-        " first"
+        f"{image} has no supported ending; supported are {', '.join(supported)}: convert it first"
     )
 
 
@@ -64,11 +47,11 @@ class Source:
     """An image file whose header has been read and whose pixels have not; see `open_source`.
 
     source: the file (of a pair, the magnitude). files: all that were read, but for a series, whose
-    header knows them. format: as `format_of` says. shape: 2-D to 4-D, axis order of the file.
+    header knows them. format: the name of its `Format`. shape: 2-D to 4-D, axis order of the file.
     layout: the axes from the slowest to the fastest in the file. dtype: of the blocks, float32 or
-    complex64. affine, header: as in `Image`. acquired, acquired_by, origin, note: as in
-    `RawPixels`. sha256: of the file (of a series: of its files one after the other; of a pair: of
-    the hashes of both), once all blocks were read.
+    complex64. affine, header: as in `Image`. acquired, acquired_by, origin, note, off_grid,
+    volume_seconds: as in `RawPixels`. sha256: of the file (of a series: of its files one after the
+    other; of a pair: of the hashes of both), once all blocks were read.
     """
 
     def __init__(self, path: Path, kind: str, raw: RawPixels, phase: Path | None = None) -> None:
@@ -77,7 +60,8 @@ class Source:
         self.shape, self.layout = raw.shape, raw.layout
         self.affine, self.header = raw.affine, raw.header
         self.acquired, self.acquired_by = raw.acquired, raw.acquired_by
-        self.origin = raw.origin
+        self.origin, self.off_grid = raw.origin, raw.off_grid
+        self.volume_seconds = raw.volume_seconds
         self.dtype = np.dtype(np.complex64 if raw.complex else np.float32)
         self._raw = raw
         self._sha256: str | None = None
@@ -136,22 +120,14 @@ def open_source(
         if not isinstance(image, Series):
             image = Path(image)
         kind = format_of(image)
-        if kind == "dicom":
-            image = image if isinstance(image, Series) else only_series(image)
-            path = image.path
-            raw = stack.enter_context(open_pixels(image))
-        elif kind == "fastmri":
-            assert isinstance(image, Path)
-            path = image
-            raw = stack.enter_context(fastmri.open_pixels(path, complex_valued))
+        if kind.folder and not isinstance(image, Series):
+            image = only_series(image)
+        if isinstance(image, Series):
+            path, raw = image.path, stack.enter_context(open_pixels(image))
         else:
-            assert isinstance(image, Path)  # a series is of the kind "dicom"
-            path = image
-            stream = stack.enter_context(open_stream(path))
-            with quiet_decoders():  # libtiff
-                raw = _OPENERS[kind](stream)
+            path, raw = image, codec_of(kind).open(image, stack, complex_valued)
         _check_shape(path, raw.shape)
-        yield Source(path, kind, raw)
+        yield Source(path, kind.name, raw)
 
 
 def input_sha256(image: Input) -> str:
@@ -184,25 +160,6 @@ def refuse_phase(image: Input) -> None:
         )
 
 
-def only_series(
-    path: Path, selector: str | None = None, note: Callable[[str], None] | None = None
-) -> Series:
-    """The series in a folder, archive or file; MRCascadeError where there are none or several.
-
-    selector: a series number or UID that chooses one. note: is told what is left out.
-    """
-    found = find_below(path, tuple(SUFFIXES))
-    chosen = choose_series(found, selector, str(path))
-    if len(chosen) > 1:
-        raise MRCascadeError(
-            f"{path} holds {len(chosen)} series; choose one, such as {chosen[0].label}"
-        )
-    if note is not None:
-        for line in found.notes():
-            note(line)
-    return chosen[0]
-
-
 def _check_shape(path: Path, shape: tuple[int, ...]) -> None:
     dimensions = len(shape)
     if not 2 <= dimensions <= 4:
@@ -220,20 +177,6 @@ def spacing_of(shape: tuple[int, ...], affine: np.ndarray | None) -> tuple[float
     if affine is None:
         return (1.0,) * axes
     return tuple(float(s) for s in np.linalg.norm(affine[:3, :axes], axis=0))
-
-
-def count_non_finite(values: np.ndarray) -> int:
-    """How many values are NaN or infinite."""
-    if values.dtype.kind not in "fc":
-        return 0
-    return values.size - int(np.count_nonzero(np.isfinite(values)))
-
-
-def refuse_non_finite(bad: int, found: str, remedy: str) -> None:
-    """Raise MRCascadeError "`found` 3 NaN or infinite voxels; `remedy` ..." unless bad is 0."""
-    if bad:
-        voxels = "1 NaN or infinite voxel" if bad == 1 else f"{bad} NaN or infinite voxels"
-        raise MRCascadeError(f"{found} {voxels}; {remedy} and try again")
 
 
 class _ValueCheck:

@@ -20,10 +20,10 @@ from mrcascade.io import (
     beside,
     derived_name,
     format_of,
+    format_to_write,
     input_files,
     named_output,
     result_ending,
-    volume_seconds,
     with_part,
 )
 from mrcascade.operators import SeparableOperator
@@ -93,8 +93,9 @@ def input_seed(seed: int, digest: str) -> int:
 
 def timing_facts(image: Image | Source, target: Path) -> dict[str, float]:
     """`RepetitionTime` as BIDS has it, the time from one volume to the next (s), for a time series
-    of DICOM whose result is NIfTI and so loses its header."""
-    seconds = volume_seconds(image) if format_of(target) == "nifti" else None
+    whose result has another format and so loses its header."""
+    same = format_to_write(target).name == image.format
+    seconds = None if same else image.volume_seconds
     return {} if seconds is None else {"RepetitionTime": seconds}
 
 
@@ -199,7 +200,7 @@ def output_name(image: Input, pseudonyms: Pseudonyms | None) -> Input:
     """
     if pseudonyms is None:
         return image
-    if format_of(image) != "dicom":
+    if not format_of(image).pseudonyms:
         raise MRCascadeError(
             f"{image}: only DICOM holds a patient's identity; leave --deidentify out"
         )

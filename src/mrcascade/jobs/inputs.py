@@ -9,7 +9,6 @@ from pathlib import Path
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
     ALL_SERIES,
-    SUFFIXES,
     Found,
     Input,
     Selection,
@@ -165,13 +164,13 @@ def _listed(named: Sequence[Path]) -> list[Path]:
 
 def _is_single_dicom(path: Path) -> bool:
     try:
-        return format_of(path) == "dicom"
+        return format_of(path).folder
     except (MRCascadeError, OSError):
         return False  # whatever opens it will say what is wrong
 
 
 def _in_folder(folder: Path, series: str | None, channels: int, note: Report) -> list[Input]:
-    found = find_below(folder, tuple(SUFFIXES))
+    found = find_below(folder)
     if found.nothing and series is None:
         images = _to_restore(list_images(folder), channels)
         if not images:
@@ -210,9 +209,9 @@ def _to_restore(paths: Sequence[Path], channels: int) -> list[Input]:
 
 def _series_of(paths: Sequence[Path], series: str | None, note: Report) -> list[Input]:
     if len(paths) == 1:
-        found, where = find_below(paths[0], tuple(SUFFIXES)), str(paths[0])
+        found, where = find_below(paths[0]), str(paths[0])
     else:
-        files = [file for path in paths for file in dicom_files(path, tuple(SUFFIXES))]
+        files = [file for path in paths for file in dicom_files(path)]
         found, where = find_series(files), f"{paths[0]} and {len(paths) - 1} more"
     chosen: list[Input] = list(choose_series(found, series, where))
     return chosen + _damaged_or_noted(found, series, note)

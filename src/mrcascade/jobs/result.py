@@ -27,7 +27,6 @@ from mrcascade.io import (
     as_stored,
     atomic_outputs,
     display_of,
-    format_of,
     identity_of,
     inherited_metadata,
     input_files,
@@ -105,10 +104,10 @@ def stored_residual(
     intensity: Intensity,
 ) -> float:
     """The largest relative residual of the slices as a reader of the output will see them."""
-    worst, kind = 0.0, format_of(targets["result"])
+    worst = 0.0
     for number in range(len(measured)):
         seen = result.store.read(number, number + 1)
-        seen = as_stored(source, kind, seen, number, result.store.extremes)
+        seen = as_stored(source, targets["result"], seen, number, result.store.extremes)
         if f"result{PHASE}" in targets:
             seen = np.abs(seen) * np.exp(1j * np.angle(seen))  # which rounds
         piece = measured.read(number, number + 1)

@@ -29,7 +29,7 @@ from mrcascade.io import (
     choose_planes,
     derived_name,
     describe_planes,
-    format_of,
+    format_to_write,
     from_slices,
     identity_of,
     input_files,
@@ -145,8 +145,7 @@ def _measure(
     text = f"simulated measurement, {operator.name}"
     made = Derivation(label, text, intensity.window, identity=identity_of(sidecar))
     result = image.with_data(from_slices(low, image, axes), affine)
-    if format_of(targets[0]) == "nifti":  # which can say itself what its slices are
-        result = with_slice_axis(result, _across(image, axes))
+    result = with_slice_axis(result, _across(image, axes), format_to_write(targets[0]))
     in_order = [targets[0], *targets[2:], targets[1]]  # the sidecar means that all are there
     with atomic_outputs(in_order, job.overwrite) as temporaries:
         data, *phase, notes = temporaries

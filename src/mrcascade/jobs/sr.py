@@ -198,7 +198,7 @@ def checked_item(item: Item) -> Item:
     """With the only series of a path that means DICOM; any other input as it is. MRCascadeError for
     a phase by itself."""
     refuse_phase(item.image)
-    if isinstance(item.image, Path) and format_of(item.image) == "dicom":
+    if isinstance(item.image, Path) and format_of(item.image).folder:
         return replace(item, image=only_series(item.image))
     return item
 

@@ -1,7 +1,7 @@
 """DICOM series: which files belong together, and which series was meant."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -137,10 +137,10 @@ def _named_files(files: Sequence[DicomFile]) -> str:
     return f"{len(files)} file{'s' * (len(files) != 1)}{where} ({', '.join(listed)}{also})"
 
 
-def find_below(path: Path, others: Sequence[str]) -> Found:
+def find_below(path: Path) -> Found:
     """The series among `dicom_files`, and what else might have been one of their files."""
-    files = dicom_files(path, others)
-    unknown = strangers(path, others, files) if files else []
+    files = dicom_files(path)
+    unknown = strangers(path, files) if files else []
     return replace(find_series(files), strangers=tuple(unknown))
 
 
@@ -205,6 +205,25 @@ def choose_series(found: Found, selector: str | None, where: str) -> list[Series
                     f" with --series {ALL_SERIES}: {_listed(beside)}"
                 )
     return list(found.series)
+
+
+def only_series(
+    path: Path, selector: str | None = None, note: Callable[[str], None] | None = None
+) -> Series:
+    """The series in a folder, archive or file; MRCascadeError where there are none or several.
+
+    selector: a series number or UID that chooses one. note: is told what is left out.
+    """
+    found = find_below(path)
+    chosen = choose_series(found, selector, str(path))
+    if len(chosen) > 1:
+        raise MRCascadeError(
+            f"{path} holds {len(chosen)} series; choose one, such as {chosen[0].label}"
+        )
+    if note is not None:
+        for line in found.notes():
+            note(line)
+    return chosen[0]
 
 
 def _selected(series: Sequence[Series], selector: str, where: str) -> Series:
