@@ -14,8 +14,7 @@ from toy_format import TOY, read_toy, write_toy
 import mrcascade.io
 from mrcascade import MRCascadeError
 from mrcascade.cli import main
-from mrcascade.io import FORMATS, Image, read_image, result_ending, write_image
-from mrcascade.io.codec import codec_of
+from mrcascade.io import FORMATS, Image, codec_of, read_image, result_ending, write_image
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import Codec, NewPixels
+from mrcascade.io import Codec, ImageFile, NewPixels
 from mrcascade.io.formats import Format
 from mrcascade.io.raw import RawPixels
 from mrcascade.io.stream import open_stream
@@ -16,14 +16,14 @@ TOY = Format("toy", called="toy", endings=(".toy",), codec="toy_format", request
 
 
 class _Toy(Codec):
-    def open(self, path: Path, stack: ExitStack, complex_valued: bool) -> RawPixels:
-        stream = stack.enter_context(open_stream(path))
+    def open(self, file: ImageFile, stack: ExitStack, complex_valued: bool) -> RawPixels:
+        stream = stack.enter_context(open_stream(file.path))
         head = b""
         while not head.endswith(b"\n"):
             head += stream.read(1)
         word, *sides = head.split()
         if word != b"toy":
-            raise MRCascadeError(f"{path} is no toy file; save it again")
+            raise MRCascadeError(f"{file} is no toy file; save it again")
         shape = tuple(map(int, sides))
 
         def read(count: int) -> np.ndarray:
@@ -32,10 +32,10 @@ class _Toy(Codec):
         return RawPixels(shape, tuple(range(len(shape))), False, read, stream.finish)
 
     def write(self, new: NewPixels, path: Path) -> None:
-        with path.open("wb") as file:
-            file.write(f"toy {' '.join(map(str, new.shape))}\n".encode())
+        with path.open("wb") as stream:
+            stream.write(f"toy {' '.join(map(str, new.shape))}\n".encode())
             for block in new.blocks(TOY.layout(len(new.shape))):
-                file.write(np.ascontiguousarray(block, "<f4").tobytes())
+                stream.write(np.ascontiguousarray(block, "<f4").tobytes())
 
 
 CODEC = _Toy()

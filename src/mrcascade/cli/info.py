@@ -23,7 +23,7 @@ from mrcascade.storage.digest import file_sha256
 
 if TYPE_CHECKING:
     from mrcascade.arrays.intensity import Intensity
-    from mrcascade.io import Found, Input, Planes, SliceStore, Source
+    from mrcascade.io import Found, Named, Planes, SliceStore, Source
 
 
 def add_parser(subparsers: Any) -> None:
@@ -178,7 +178,7 @@ def _note(found: Found) -> None:
         terminal.note(line)
 
 
-def describe_image(image: Input) -> list[str]:
+def describe_image(image: Named) -> list[str]:
     """Lines about an image: size and planes by its header, then what its pixels tell."""
     from mrcascade.io import choose_planes, describe_planes, open_source
 

@@ -12,7 +12,6 @@ from mrcascade.io.bids import (
     write_bids_root,
 )
 from mrcascade.io.blocks import Axes, Block, SliceStore, StackOrder, file_blocks
-from mrcascade.io.codec import Codec, Grid, NewPixels, codec_of
 from mrcascade.io.derivation import NOTICE, Derivation, identity_of
 from mrcascade.io.dicom import (
     ALL_SERIES,
@@ -26,7 +25,7 @@ from mrcascade.io.dicom import (
 )
 from mrcascade.io.display import AS_STORED, Display, display_of, plane_steps, radiological
 from mrcascade.io.document import camel_case, camel_keys, write_document
-from mrcascade.io.fastmri import patient_of
+from mrcascade.io.file import Codec, ImageFile, Named, SingleFile, codec_of, format_of, image_file
 from mrcascade.io.formats import (
     FORMATS,
     Format,
@@ -58,19 +57,18 @@ from mrcascade.io.image import (
     write_image_into,
 )
 from mrcascade.io.names import derived_name, is_result_name
-from mrcascade.io.pair import RADIANS, Pair, join_pairs, pair_of, with_part
+from mrcascade.io.new_pixels import Grid, NewPixels
+from mrcascade.io.pair import (
+    RADIANS,
+    MagnitudePhase,
+    join_pairs,
+    pair_of,
+    refuse_phase,
+    with_part,
+)
 from mrcascade.io.planes import Planes, choose_axes, choose_planes, describe_planes, with_planes
 from mrcascade.io.pseudonym import Pseudonyms
-from mrcascade.io.source import (
-    Input,
-    Source,
-    format_of,
-    input_files,
-    input_path,
-    input_sha256,
-    open_source,
-    refuse_phase,
-)
+from mrcascade.io.source import Source, open_source
 from mrcascade.io.target import (
     beside,
     check_folder_name,
@@ -103,13 +101,15 @@ __all__ = [
     "Found",
     "Grid",
     "Image",
-    "Input",
+    "ImageFile",
+    "MagnitudePhase",
+    "Named",
     "NewPixels",
-    "Pair",
     "Planes",
     "Pseudonyms",
     "Selection",
     "Series",
+    "SingleFile",
     "SliceStore",
     "Source",
     "StackOrder",
@@ -145,11 +145,9 @@ __all__ = [
     "formats_in_words",
     "from_slices",
     "identity_of",
+    "image_file",
     "images_below",
     "inherited_metadata",
-    "input_files",
-    "input_path",
-    "input_sha256",
     "is_result_name",
     "join_pairs",
     "kept_metadata",
@@ -162,7 +160,6 @@ __all__ = [
     "output_layout",
     "pair_of",
     "parse_selection",
-    "patient_of",
     "plane_name",
     "plane_steps",
     "radiological",

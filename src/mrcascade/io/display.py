@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mrcascade.io.blocks import Axes
-from mrcascade.io.codec import Grid
 from mrcascade.io.formats import format_named
+from mrcascade.io.new_pixels import Grid
 
 # Letters of the ends of the world axes, by RAS axis: where the coordinate is large, and small.
 _LARGE, _SMALL = "RAS", "LPI"

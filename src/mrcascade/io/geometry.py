@@ -3,9 +3,9 @@
 import numpy as np
 
 from mrcascade.io.blocks import Axes, StackOrder
-from mrcascade.io.codec import Grid
 from mrcascade.io.formats import format_named
 from mrcascade.io.image import Image
+from mrcascade.io.new_pixels import Grid
 
 # Kernels by what they keep in place: the edges of the field of view, or the centre of voxel 0.
 EDGE_KERNELS = ("area", "bicubic")

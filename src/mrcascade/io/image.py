@@ -9,8 +9,8 @@ import numpy as np
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.blocks import Axes, Block
-from mrcascade.io.codec import Grid, NewPixels, codec_of, count_non_finite, refuse_non_finite
 from mrcascade.io.derivation import Derivation
+from mrcascade.io.file import Named, codec_of, image_file
 from mrcascade.io.formats import (
     Format,
     file_endings,
@@ -18,7 +18,8 @@ from mrcascade.io.formats import (
     format_named,
     format_to_write,
 )
-from mrcascade.io.source import Input, format_of, open_source, spacing_of
+from mrcascade.io.new_pixels import Grid, NewPixels, count_non_finite, refuse_non_finite
+from mrcascade.io.source import open_source, spacing_of
 from mrcascade.io.walk import files_below
 from mrcascade.storage.atomic import atomic_output
 
@@ -60,9 +61,8 @@ class Image:
         return replace(self, data=data, affine=affine)
 
 
-def read_image(path: Input | str | os.PathLike[str], complex_valued: bool = False) -> Image:
-    """Read an image file, pair or DICOM series; the ending of a name picks the format
-    (`format_of`).
+def read_image(path: Named, complex_valued: bool = False) -> Image:
+    """Read an `ImageFile`, or a path whose name or content picks the format (`format_of`).
 
     Any real type becomes float32 (after the file's own scaling) and any complex one complex64;
     complex_valued: as for `open_source`.
@@ -196,19 +196,19 @@ def output_layout(path: Path, ndim: int) -> tuple[int, ...]:
     return format_to_write(path).layout(ndim)
 
 
-def result_format(image: Input, kind: str | None = None) -> Format:
+def result_format(image: Named, kind: str | None = None) -> Format:
     """The format of results that are made from an input, or that of the name `kind`.
 
     Raises MRCascadeError where DICOM is asked for and the input is none.
     """
-    own = format_of(image)
+    own = image_file(image).format
     found = format_named(kind or own.results or own.name)
     if found.own_only and own is not found:
         raise MRCascadeError(f"{image}{found.own_only}")
     return found
 
 
-def result_ending(image: Input, kind: str | None = None) -> str:
+def result_ending(image: Named, kind: str | None = None) -> str:
     """The ending of results that are made from an input; otherwise as `result_format`."""
     return result_format(image, kind).endings[0]
 

@@ -14,9 +14,10 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.io import nifti_write
 from mrcascade.io.affine_precision import check_precision
 from mrcascade.io.blocks import Axes
-from mrcascade.io.codec import Codec, Grid, NewPixels
 from mrcascade.io.derivation import Derivation
+from mrcascade.io.file import Codec, ImageFile
 from mrcascade.io.formats import FORMATS
+from mrcascade.io.new_pixels import Grid, NewPixels
 from mrcascade.io.nifti_header import LARGEST_HEADER, Facts, read_header, truncated
 from mrcascade.io.raw import RawPixels
 from mrcascade.io.sidecar_matrix import acquired_sizes
@@ -83,8 +84,8 @@ class _Reader:
 
 
 class _NIfTI(Codec):
-    def open(self, path: Path, stack: ExitStack, complex_valued: bool) -> RawPixels:
-        return open_pixels(stack.enter_context(open_stream(path)))
+    def open(self, file: ImageFile, stack: ExitStack, complex_valued: bool) -> RawPixels:
+        return open_pixels(stack.enter_context(open_stream(file.path)))
 
     def check(
         self,

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io.codec import Codec, NewPixels
+from mrcascade.io.file import Codec, ImageFile
+from mrcascade.io.new_pixels import NewPixels
 from mrcascade.io.raw import RawPixels
 from mrcascade.io.stream import InputStream, open_stream
 
@@ -45,8 +46,8 @@ def open_pixels(stream: InputStream) -> RawPixels:
 
 
 class _Npy(Codec):
-    def open(self, path: Path, stack: ExitStack, complex_valued: bool) -> RawPixels:
-        return open_pixels(stack.enter_context(open_stream(path)))
+    def open(self, file: ImageFile, stack: ExitStack, complex_valued: bool) -> RawPixels:
+        return open_pixels(stack.enter_context(open_stream(file.path)))
 
     def write(self, new: NewPixels, path: Path) -> None:
         with path.open("wb") as stream:

@@ -14,7 +14,8 @@ import numpy as np
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.blocks import file_blocks
-from mrcascade.io.codec import Codec, NewPixels
+from mrcascade.io.file import Codec, ImageFile
+from mrcascade.io.new_pixels import NewPixels
 from mrcascade.io.png import SIGNATURE, check_chunks
 from mrcascade.io.raw import RawPixels
 from mrcascade.io.stream import InputStream, open_stream
@@ -54,8 +55,8 @@ def open_pixels(stream: InputStream) -> RawPixels:
 
 
 class _Picture(Codec):
-    def open(self, path: Path, stack: ExitStack, complex_valued: bool) -> RawPixels:
-        stream = stack.enter_context(open_stream(path))
+    def open(self, file: ImageFile, stack: ExitStack, complex_valued: bool) -> RawPixels:
+        stream = stack.enter_context(open_stream(file.path))
         with quiet_decoders():  # libtiff
             return open_pixels(stream)
 

@@ -8,9 +8,10 @@ import numpy as np
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import sidecar
 from mrcascade.io.blocks import Axes
-from mrcascade.io.codec import Grid, codec_of
+from mrcascade.io.file import codec_of
 from mrcascade.io.formats import format_named
 from mrcascade.io.geometry import plane_name
+from mrcascade.io.new_pixels import Grid
 
 # Voxel sizes that differ by less than this count as equal.
 SPACING_TOLERANCE = 0.10

@@ -1,7 +1,6 @@
 """Image files read from front to back, block by block."""
 
 import math
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,53 +9,23 @@ import numpy as np
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.blocks import Block, file_blocks
-from mrcascade.io.codec import codec_of, count_non_finite, refuse_non_finite
-from mrcascade.io.dicom import Series, only_series
-from mrcascade.io.dicom.pixels import open_pixels, series_sha256
-from mrcascade.io.formats import FORMATS, Format, file_endings, format_by_ending
-from mrcascade.io.pair import Pair, combined_digest, is_phase, open_pair
+from mrcascade.io.file import ImageFile, Named, image_file
+from mrcascade.io.new_pixels import count_non_finite, refuse_non_finite
 from mrcascade.io.raw import RawPixels
-from mrcascade.io.stream import bytes_sha256
-from mrcascade.storage.files import check_regular
-
-Input = Path | Series | Pair
-
-
-def format_of(image: Input) -> Format:
-    """The format of an input, by the ending of a name or else by the content; MRCascadeError where
-    it has none."""
-    if isinstance(image, Series):
-        return FORMATS["dicom"]
-    if isinstance(image, Pair):
-        return FORMATS["nifti"]
-    found = None if image.is_dir() else format_by_ending(image)
-    if found is not None:
-        return found
-    folders = [one for one in FORMATS.values() if one.folder]
-    for one in folders:
-        if image.name.lower().endswith(one.endings) or codec_of(one).recognises(image):
-            return one
-    check_regular(image)
-    supported = (*(one.called for one in folders), *file_endings())
-    raise MRCascadeError(
-        f"{image} has no supported ending; supported are {', '.join(supported)}: convert it first"
-    )
 
 
 class Source:
     """An image file whose header has been read and whose pixels have not; see `open_source`.
 
-    source: the file (of a pair, the magnitude). files: all that were read, but for a series, whose
-    header knows them. format: the name of its `Format`. shape: 2-D to 4-D, axis order of the file.
-    layout: the axes from the slowest to the fastest in the file. dtype: of the blocks, float32 or
-    complex64. affine, header: as in `Image`. acquired, acquired_by, origin, note, off_grid,
-    volume_seconds: as in `RawPixels`. sha256: of the file (of a series: of its files one after the
-    other; of a pair: of the hashes of both), once all blocks were read.
+    file: where it lies. source: its path. format: the name of its `Format`. shape: 2-D to 4-D, axis
+    order of the file. layout: the axes from the slowest to the fastest in the file. dtype: of the
+    blocks, float32 or complex64. affine, header: as in `Image`. acquired, acquired_by, origin,
+    note, off_grid, volume_seconds: as in `RawPixels`. sha256: of the file (of a series: of its
+    files one after the other; of a pair: of the hashes of both), once all blocks were read.
     """
 
-    def __init__(self, path: Path, kind: str, raw: RawPixels, phase: Path | None = None) -> None:
-        self.source, self.format = path, kind
-        self.files = [path] if phase is None else [path, phase]
+    def __init__(self, file: ImageFile, raw: RawPixels) -> None:
+        self.file, self.source, self.format = file, file.path, file.format.name
         self.shape, self.layout = raw.shape, raw.layout
         self.affine, self.header = raw.affine, raw.header
         self.acquired, self.acquired_by = raw.acquired, raw.acquired_by
@@ -97,11 +66,9 @@ class Source:
 
 
 @contextmanager
-def open_source(
-    image: Input | str | os.PathLike[str], complex_valued: bool = False
-) -> Iterator[Source]:
-    """Open an image: a DICOM series, a pair of magnitude and phase, or a file or folder whose name
-    picks the format (`format_of`).
+def open_source(image: Named, complex_valued: bool = False) -> Iterator[Source]:
+    """Open an image: an `ImageFile`, or a path whose name or content picks the format
+    (`format_of`).
 
     complex_valued: which image is made of k-space, the complex one or the magnitude; files that
     hold an image give that.
@@ -112,52 +79,10 @@ def open_source(
     only the pixels tell, `Source.blocks` raises.
     """
     with ExitStack() as stack:
-        if isinstance(image, Pair):
-            raw = open_pair(image, stack)
-            _check_shape(image.magnitude, raw.shape)
-            yield Source(image.magnitude, "nifti", raw, image.phase)
-            return
-        if not isinstance(image, Series):
-            image = Path(image)
-        kind = format_of(image)
-        if kind.folder and not isinstance(image, Series):
-            image = only_series(image)
-        if isinstance(image, Series):
-            path, raw = image.path, stack.enter_context(open_pixels(image))
-        else:
-            path, raw = image, codec_of(kind).open(image, stack, complex_valued)
-        _check_shape(path, raw.shape)
-        yield Source(path, kind.name, raw)
-
-
-def input_sha256(image: Input) -> str:
-    """What `Source.sha256` is once the input was read, from its bytes alone."""
-    if isinstance(image, Series):
-        return series_sha256(image)
-    if isinstance(image, Pair):
-        return combined_digest(input_sha256(image.magnitude), input_sha256(image.phase))
-    return bytes_sha256(image)
-
-
-def input_path(image: Input) -> Path:
-    """Where an input lies, of a pair the magnitude."""
-    if isinstance(image, Pair):
-        return image.magnitude
-    return image.path if isinstance(image, Series) else image
-
-
-def input_files(image: Input) -> list[Path]:
-    """The files of an input: both of a pair, else the file, or where a series lies."""
-    return [image.magnitude, image.phase] if isinstance(image, Pair) else [input_path(image)]
-
-
-def refuse_phase(image: Input) -> None:
-    """Raise MRCascadeError for a phase by itself, which is no image that could be enlarged."""
-    if isinstance(image, Path) and is_phase(image):
-        raise MRCascadeError(
-            f"{image} is the phase of a complex image, which means nothing without its magnitude;"
-            " put the _part-mag file beside it and use a complex prior, or name that file alone"
-        )
+        file = image_file(image).resolved()
+        raw = file.open(stack, complex_valued)
+        _check_shape(file.path, raw.shape)
+        yield Source(file, raw)
 
 
 def _check_shape(path: Path, shape: tuple[int, ...]) -> None:

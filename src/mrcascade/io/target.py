@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.file import Named, image_file
 from mrcascade.io.formats import FORMATS
 from mrcascade.io.image import result_format
 from mrcascade.io.names import stem
-from mrcascade.io.pair import Pair, with_part
-from mrcascade.io.source import Input, format_of
+from mrcascade.io.pair import with_part
 
 # Endings of image files that no result has by itself.
 _OTHER_ENDINGS = (".dcm", ".ima", ".mgz", ".mha", ".nrrd", ".jpg", ".jpeg")
@@ -38,7 +38,7 @@ def check_folder_name(output: Path) -> None:
         raise MRCascadeError(f"{output} is the name of a file; give the name of a folder")
 
 
-def named_output(image: Input, output: Path, kind: str | None = None) -> str | None:
+def named_output(image: Named, output: Path, kind: str | None = None) -> str | None:
     """The ending of the result of an input where ``output`` names its file; None for a folder.
 
     kind: of the result, as for `result_format`. Raises MRCascadeError where the ending is not one
@@ -51,12 +51,13 @@ def named_output(image: Input, output: Path, kind: str | None = None) -> str | N
     if ending not in usual.endings:
         asked = (f for f in FORMATS.values() if usual.folder and f.requestable)
         name = next((f.name for f in asked if ending in f.endings), "")
+        made = kind or image_file(image).format.name
         raise MRCascadeError(
-            f"{output}: the result of {image} is {kind or format_of(image).name}; give a name that"
-            f" ends in {' or '.join(usual.endings)}, or a folder"
+            f"{output}: the result of {image} is {made}; give a name that ends"
+            f" in {' or '.join(usual.endings)}, or a folder"
             f"{name and f', or add --format {name}'}"
         )
-    if isinstance(image, Pair) and with_part(output, "phase") == output:
+    if image_file(image).paired and with_part(output, "phase") == output:
         raise MRCascadeError(
             f"{output}: magnitude and phase of {image} are two files; give a name with _part-mag,"
             " or a folder"

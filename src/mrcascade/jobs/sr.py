@@ -20,16 +20,14 @@ from mrcascade.data.sizes import check_enlargement
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
     Axes,
-    Input,
+    Named,
     SliceStore,
     Source,
     StackOrder,
     check_writable,
     choose_planes,
     describe_planes,
-    format_of,
-    input_path,
-    only_series,
+    image_file,
     open_source,
     output_folders,
     output_layout,
@@ -90,7 +88,7 @@ def check_job(prior: CascadePrior, job: SuperResolution) -> SamplerSettings:
 
 
 def super_resolve_file(
-    image: Input | Item,
+    image: Named | Item,
     output: Path,
     prior: CascadePrior,
     job: SuperResolution,
@@ -107,8 +105,8 @@ def super_resolve_file(
     ``progress(slices)`` makes what hears how many slices are done.
     """
     settings = check_job(prior, job)
-    item = checked_item(image if isinstance(image, Item) else Item(image))
-    path = input_path(item.image)
+    item = checked_item(image if isinstance(image, Item) else Item(image_file(image)))
+    path = item.image.path
     targets = sr_targets(item, output, job)
     folder = targets["result"].parent
     claim_targets(item, output, job, job.overwrite)
@@ -198,9 +196,7 @@ def checked_item(item: Item) -> Item:
     """With the only series of a path that means DICOM; any other input as it is. MRCascadeError for
     a phase by itself."""
     refuse_phase(item.image)
-    if isinstance(item.image, Path) and format_of(item.image).folder:
-        return replace(item, image=only_series(item.image))
-    return item
+    return replace(item, image=item.image.resolved())
 
 
 def check_result(source: Source, axes: Axes, target: Path, job: SuperResolution) -> None:

@@ -7,20 +7,27 @@ import numpy as np
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.blocks import Axes
-from mrcascade.io.codec import Codec, Grid, NewPixels
 from mrcascade.io.derivation import Derivation, check_derivation
 from mrcascade.io.dicom import write
 from mrcascade.io.dicom.files import is_dicom_name
-from mrcascade.io.dicom.pixels import open_pixels
+from mrcascade.io.dicom.pixels import open_pixels, series_sha256
 from mrcascade.io.dicom.series import Series, only_series
 from mrcascade.io.dicom.storage import storage_for
+from mrcascade.io.file import Codec, ImageFile
 from mrcascade.io.formats import FORMATS
+from mrcascade.io.new_pixels import Grid, NewPixels
 from mrcascade.io.raw import RawPixels
 
 
 class _DICOM(Codec):
-    def open(self, path: Path, stack: ExitStack, complex_valued: bool) -> RawPixels:
-        return stack.enter_context(open_pixels(only_series(path)))
+    def open(self, file: ImageFile, stack: ExitStack, complex_valued: bool) -> RawPixels:
+        return stack.enter_context(open_pixels(_series_of(file)))
+
+    def resolve(self, file: ImageFile) -> ImageFile:
+        return _series_of(file)
+
+    def digest(self, file: ImageFile) -> str:
+        return series_sha256(_series_of(file))
 
     def recognises(self, path: Path) -> bool:
         return is_dicom_name(path)
@@ -71,6 +78,10 @@ class _DICOM(Codec):
 
 
 CODEC = _DICOM()
+
+
+def _series_of(file: ImageFile) -> Series:
+    return file if isinstance(file, Series) else only_series(file.path)
 
 
 def _series(image: Grid) -> Series:

@@ -1,10 +1,12 @@
 """DICOM series: which files belong together, and which series was meant."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.dicom.copies import without_copies
@@ -12,6 +14,9 @@ from mrcascade.io.dicom.files import ENDINGS, ZIP_ENDING, DicomFile, dicom_files
 from mrcascade.io.dicom.frames import FileFacts, Unusable, read_facts
 from mrcascade.io.dicom.header import DamagedFileError
 from mrcascade.io.dicom.stack import Stack, stack_of
+from mrcascade.io.file import ImageFile
+from mrcascade.io.formats import FORMATS, Format
+from mrcascade.io.pseudonym import Pseudonyms
 from mrcascade.storage.atomic import FOLDER_ENDING
 
 ALL_SERIES = "all"
@@ -19,23 +24,52 @@ _NAMED_IN_MESSAGES = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Series:
-    """The files of one DICOM series: an input, as an image file is one.
+class Series(ImageFile):
+    """The files of one DICOM series.
 
-    path: the folder or archive that holds them all, or the only file. name: results are named
-    after it. files: in the order in which they were found. shares_path: with other series. damage:
-    of a file of the series, or beside them that could be one of them, so that the series cannot be
-    trusted.
+    path: the folder or archive that holds them all, or the only file. title: its name. files: in
+    the order in which they were found. shares_path: with other series. damage: of a file of the
+    series, or beside them that could be one of them, so that the series cannot be trusted.
     """
 
     path: Path
-    name: str
+    title: str
     files: tuple[FileFacts, ...]
     shares_path: bool = False
     damage: MRCascadeError | None = None
+    fills_folder: ClassVar[bool] = True
 
     def __str__(self) -> str:
         return f"{self.path} ({self.label})" if self.shares_path else str(self.path)
+
+    @property
+    def name(self) -> str:
+        return self.title
+
+    @property
+    def suffix(self) -> str:
+        """None: `title` has no ending."""
+        return ""
+
+    @property
+    def format(self) -> Format:
+        return FORMATS["dicom"]
+
+    @property
+    def file_names(self) -> list[str]:
+        return list(dict.fromkeys(frame.file.name for frame in self.stack.frames))
+
+    @property
+    def key(self) -> tuple[Path, str]:
+        return self.path, self.uid
+
+    @property
+    def person(self) -> str:
+        """Empty where the PatientID has no number in it: ANONYMOUS is everybody's."""
+        return self.patient if re.search("[1-9]", self.patient) else ""
+
+    def under_pseudonym(self, pseudonyms: Pseudonyms) -> "Series":
+        return replace(self, title=pseudonyms.name(self.uid))
 
     @property
     def uid(self) -> str:
@@ -287,7 +321,7 @@ def _could_be_of(unusable: Unusable, series: Series) -> bool:
 def _numbered(series: Series) -> Series:
     label = series.uid.rsplit(".", 1)[-1] if series.number is None else str(series.number)
     name = f"{series.name}_{label}" if label else series.name
-    return replace(series, name=name, shares_path=True)
+    return replace(series, title=name, shares_path=True)
 
 
 def _home(files: Sequence[DicomFile]) -> Path:
