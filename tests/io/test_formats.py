@@ -95,7 +95,7 @@ def test_an_unknown_format_is_an_error_and_nothing_is_written(tmp_path: Path) ->
         with pytest.raises(MRCascadeError, match=r"no supported ending; supported are .*npy"):
             write_image(image, tmp_path / name)
     assert not list(tmp_path.iterdir())
-    with pytest.raises(MRCascadeError, match="no file format is called 'mgz'; known are dicom"):
+    with pytest.raises(MRCascadeError, match="no file format is called 'mgz'; known are nifti"):
         result_ending(tmp_path / "a.npy", "mgz")
 
 

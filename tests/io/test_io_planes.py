@@ -202,7 +202,7 @@ def test_a_measurement_of_a_real_scan_has_its_planes(
             shapes = [[n * low[axis] for axis in axes] for n in (factor, 1)]
             affine = resampled_affine(source.affine, axes, "fourier", *map(tuple, shapes))
             left = [a for a in range(3) if a not in axes and low[a] > 1]
-            header = nifti_write.with_slice_axis(source.header, left[0] if left else None)
+            header = nifti_write.header_with_slice_axis(source.header, left[0] if left else None)
         voxels = np.broadcast_to(np.float32(0), low)
         path = sidecar(tmp_path, InPlaneAxes=list(axes), InPlaneMatrix=shapes[1])
         for where, head in ((path, None), (Path("b.nii"), header), (Path("b.nii"), None)):

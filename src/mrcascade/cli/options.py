@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mrcascade.cli import terminal
 from mrcascade.errors import MRCascadeError
-from mrcascade.io.formats import requestable_formats
+from mrcascade.io.formats import FORMATS, requestable_formats
 
 DEFAULT_PRIOR = "mr-small"
 KERNELS = ("fourier", "area", "bicubic", "gaussian")
@@ -112,10 +112,11 @@ def add_series(parser: argparse.ArgumentParser, several: bool) -> None:
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
+    bound = [f"; {one.name} needs a {one.called} input" for one in FORMATS.values() if one.own_only]
     parser.add_argument(
         "--format",
         choices=requestable_formats(),
-        help="of the results (default: the input's; dicom needs a DICOM input)",
+        help=f"of the results (default: the input's{''.join(bound)})",
     )
 
 

@@ -25,9 +25,10 @@ class Format:
         codec: module that holds the format's `CODEC`; it is imported when a file is touched.
         results: name of the format of its results, where that is another one.
         requestable: whether ``--format`` may name it, for results of any format.
-        read_only: why nothing is written in it, after the name of the file; empty where it is.
-        own_only: why results of other formats cannot be written in it, after the name of the input;
-            empty where they can.
+        read_only: why no such file is written, in words that follow the name of the file; empty
+            where it can be.
+        own_only: why only its own images have results in it, in words that follow the name of an
+            input of another format; empty where all can.
         folder: whether an image is a folder, an archive or files known by their content
             (`Codec.recognises`); its endings then are those of the folders that are written.
         last_axis_fastest: order of the values in a file that is written.
@@ -35,8 +36,8 @@ class Format:
         geometry: whether it says where the voxels lie; results with an affine need that.
         oriented: whether its affine is a place in the patient; else it knows distances alone.
         complex: whether it holds complex values.
-        plane: (rows, columns) of the images that it stores one by one; None where the slices of its
-            volumes are not known by the format.
+        plane: array axes (rows, columns) of the images that it stores one by one; None where the
+            format does not tell the planes of a volume.
         sidecars: whether the JSON file of the image's name tells of it.
         quick: whether its header is read at once, without decoding pixels.
         private: whether its headers and folders tend to name patients.
@@ -70,22 +71,6 @@ class Format:
 
 
 _TABLE = (
-    Format(
-        "dicom",
-        called="DICOM",
-        endings=(FOLDER_ENDING,),
-        codec="mrcascade.io.dicom.codec",
-        requestable=True,
-        own_only=" is no DICOM series, and only from one can a DICOM series be made: patient, study"
-        " and scanner are unknown; leave --format out, or give the series",
-        folder=True,
-        last_axis_fastest=False,
-        geometry=True,
-        plane=(1, 0),
-        sidecars=False,
-        private=True,
-        pseudonyms=True,
-    ),
     Format(
         "nifti",
         called="NIfTI",
@@ -126,6 +111,22 @@ _TABLE = (
         plane=(0, 1),
         quick=False,
         private=True,
+    ),
+    Format(
+        "dicom",
+        called="DICOM",
+        endings=(FOLDER_ENDING,),
+        codec="mrcascade.io.dicom.codec",
+        requestable=True,
+        own_only=" is no DICOM series, and only from one can a DICOM series be made: patient, study"
+        " and scanner are unknown; leave --format out, or give the series",
+        folder=True,
+        last_axis_fastest=False,
+        geometry=True,
+        plane=(1, 0),
+        sidecars=False,
+        private=True,
+        pseudonyms=True,
     ),
 )
 FORMATS = {record.name: record for record in _TABLE}

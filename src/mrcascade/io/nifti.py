@@ -18,7 +18,7 @@ from mrcascade.io.derivation import Derivation
 from mrcascade.io.file import Codec, ImageFile
 from mrcascade.io.formats import FORMATS
 from mrcascade.io.new_pixels import Grid, NewPixels
-from mrcascade.io.nifti_header import LARGEST_HEADER, Facts, read_header, truncated
+from mrcascade.io.nifti_header import LARGEST_HEADER, Facts, read_nifti_header, truncated
 from mrcascade.io.raw import RawPixels
 from mrcascade.io.sidecar_matrix import acquired_sizes
 from mrcascade.io.stream import InputStream, open_stream
@@ -26,16 +26,16 @@ from mrcascade.io.stream import InputStream, open_stream
 _SKIP_BYTES = 2**20
 
 
-def open_pixels(stream: InputStream) -> RawPixels:
+def open_nifti(stream: InputStream) -> RawPixels:
     """The pixels of a NIfTI stream, compressed or not, ready to be read from front to back.
 
     Values are scaled by the file's slope and intercept. Affine: voxel index -> RAS mm, from the
     sform if it is coded, else the qform, else the voxel sizes. Raises MRCascadeError for a header
-    that cannot be used and for values that are no signal (`read_header`).
+    that cannot be used and for values that are no signal (`read_nifti_header`).
     """
     path = stream.path
     head = stream.read(LARGEST_HEADER)
-    facts = read_header(head, path)
+    facts = read_nifti_header(head, path)
     needed = facts.offset + math.prod(facts.shape) * facts.dtype.itemsize
     if stream.most < needed:  # now, because a damaged header can ask for more than any disk holds
         raise truncated(path, len(head) if stream.packed else stream.most, needed)
@@ -85,7 +85,7 @@ class _Reader:
 
 class _NIfTI(Codec):
     def open(self, file: ImageFile, stack: ExitStack, complex_valued: bool) -> RawPixels:
-        return open_pixels(stack.enter_context(open_stream(file.path)))
+        return open_nifti(stack.enter_context(open_stream(file.path)))
 
     def check(
         self,
@@ -107,7 +107,7 @@ class _NIfTI(Codec):
         assert new.affine is not None  # check saw to it
         blocks = new.blocks(FORMATS["nifti"].layout(len(new.shape)))
         header = _continued(new.image)
-        nifti_write.encode(blocks, new.shape, new.dtype, new.affine, header, path)
+        nifti_write.write_nifti(blocks, new.shape, new.dtype, new.affine, header, path)
 
     def slice_axis(self, header: object | None) -> tuple[int, str] | None:
         """`dim_info` names it; without that, the slice numbers of the timing fit the length of one
@@ -115,7 +115,7 @@ class _NIfTI(Codec):
         return _slice_axis(header) if _is_nifti(header) else None
 
     def with_slice_axis(self, image: Grid, axis: int | None) -> object | None:
-        header: object = nifti_write.with_slice_axis(_continued(image), axis)
+        header: object = nifti_write.header_with_slice_axis(_continued(image), axis)
         return header
 
 

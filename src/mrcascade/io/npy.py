@@ -18,7 +18,7 @@ _MAGIC = b"\x93NUMPY"
 _LARGEST_HEADER = 10_000
 
 
-def open_pixels(stream: InputStream) -> RawPixels:
+def _open_pixels(stream: InputStream) -> RawPixels:
     """The array of an `.npy` stream, in the type and axis order of the file.
 
     Pickled content is never unpickled. Raises MRCascadeError for anything that is not a whole,
@@ -47,7 +47,7 @@ def open_pixels(stream: InputStream) -> RawPixels:
 
 class _Npy(Codec):
     def open(self, file: ImageFile, stack: ExitStack, complex_valued: bool) -> RawPixels:
-        return open_pixels(stack.enter_context(open_stream(file.path)))
+        return _open_pixels(stack.enter_context(open_stream(file.path)))
 
     def write(self, new: NewPixels, path: Path) -> None:
         with path.open("wb") as stream:

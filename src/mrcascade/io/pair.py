@@ -125,8 +125,7 @@ def _open_pair(pair: MagnitudePhase, stack: ExitStack) -> RawPixels:
     together, and where it is not known what the phase's numbers mean.
     """
     magnitude, phase = (
-        nifti.open_pixels(stack.enter_context(open_stream(path)))
-        for path in (pair.path, pair.phase)
+        nifti.open_nifti(stack.enter_context(open_stream(path))) for path in (pair.path, pair.phase)
     )
     _check_alike(pair, magnitude, phase)
     scale, offset = phase_scale(pair.phase)
@@ -207,7 +206,7 @@ def _range(path: Path) -> tuple[float, float]:
     """The smallest and largest finite value of a file."""
     low, high = math.inf, -math.inf
     with open_stream(path) as stream:
-        raw = nifti.open_pixels(stream)
+        raw = nifti.open_nifti(stream)
         left = math.prod(raw.shape)
         while left > 0:
             values = raw.read(min(left, BLOCK_VOXELS))

@@ -16,7 +16,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.io.blocks import file_blocks
 from mrcascade.io.file import Codec, ImageFile
 from mrcascade.io.new_pixels import NewPixels
-from mrcascade.io.png import SIGNATURE, check_chunks
+from mrcascade.io.png import SIGNATURE, check_checksums
 from mrcascade.io.raw import RawPixels
 from mrcascade.io.stream import InputStream, open_stream
 from mrcascade.io.tiff import check_directory
@@ -35,7 +35,7 @@ _BESIDE_PNG = 2**24  # texts, colour profile
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 
 
-def open_pixels(stream: InputStream) -> RawPixels:
+def _open_pixels(stream: InputStream) -> RawPixels:
     """The (rows, columns) of a grey picture: 8 or 16 bits, or float32 (TIFF).
 
     An opaque alpha channel is dropped. Raises MRCascadeError for colour, palettes, transparency,
@@ -58,7 +58,7 @@ class _Picture(Codec):
     def open(self, file: ImageFile, stack: ExitStack, complex_valued: bool) -> RawPixels:
         stream = stack.enter_context(open_stream(file.path))
         with quiet_decoders():  # libtiff
-            return open_pixels(stream)
+            return _open_pixels(stream)
 
     def write(self, new: NewPixels, path: Path) -> None:
         """A TIFF file of (rows, columns) float32, whose pixels are held whole."""
@@ -103,7 +103,7 @@ def _decoded(content: bytes, path: Path) -> np.ndarray:
             with Image.open(io.BytesIO(content), formats=("PNG", "TIFF")) as picture:
                 if picture.width * picture.height > _MOST_PIXELS:
                     raise _too_large(path, f"{picture.height} x {picture.width} pixels")
-                check_chunks(content)
+                check_checksums(content)
                 pages = _pages(picture)
                 if pages != "1":
                     raise MRCascadeError(

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from mrcascade.io.fastmri.describe import describe_fastmri
 from mrcascade.io.fastmri.file import patient_of
-from mrcascade.io.fastmri.pixels import open_pixels
+from mrcascade.io.fastmri.pixels import open_images
 from mrcascade.io.file import Codec, ImageFile
 from mrcascade.io.raw import RawPixels
 
 
 class _FastMRI(Codec):
     def open(self, file: ImageFile, stack: ExitStack, complex_valued: bool) -> RawPixels:
-        return stack.enter_context(open_pixels(file.path, complex_valued))
+        return stack.enter_context(open_images(file.path, complex_valued))
 
     def patient(self, path: Path) -> str:
         return patient_of(path)
