@@ -1,10 +1,13 @@
 """The table of formats: a new one is a record and a module, and no format writes for another."""
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +17,22 @@ from toy_format import TOY, read_toy, write_toy
 import mrcascade.io
 from mrcascade import MRCascadeError
 from mrcascade.cli import main
-from mrcascade.io import FORMATS, Image, codec_of, read_image, result_ending, write_image
+from mrcascade.io import (
+    FORMATS,
+    Image,
+    codec_of,
+    read_image,
+    register_format,
+    result_ending,
+    write_image,
+)
 
 
 @pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(FORMATS, "toy", TOY)
+def toy() -> Iterator[None]:
+    register_format(TOY)
+    yield
+    del FORMATS["toy"]
 
 
 def disc(*shape: int) -> np.ndarray:
@@ -97,6 +110,22 @@ def test_an_unknown_format_is_an_error_and_nothing_is_written(tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
     with pytest.raises(MRCascadeError, match="no file format is called 'mgz'; known are nifti"):
         result_ending(tmp_path / "a.npy", "mgz")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"name": "npy"}, "'npy' is in the table already"),
+        ({"endings": (".toy", ".tif")}, "'.tif' is in the table already"),
+        ({"endings": ("toy",)}, "'toy': write it with a dot"),
+        ({"endings": (".Toy",)}, "'.Toy': write it with a dot and in lower case"),
+    ],
+)
+def test_a_format_takes_nothing_from_another(change: dict[str, Any], told: str) -> None:
+    before = dict(FORMATS)
+    with pytest.raises(MRCascadeError, match=re.escape(told)):
+        register_format(replace(TOY, **change))
+    assert before == FORMATS
 
 
 def test_no_format_drops_a_phase(tmp_path: Path) -> None:

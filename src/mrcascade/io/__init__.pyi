@@ -34,6 +34,7 @@ from mrcascade.io.formats import (
     format_named,
     format_to_write,
     formats_in_words,
+    register_format,
 )
 from mrcascade.io.geometry import (
     from_slices,
@@ -165,6 +166,7 @@ __all__ = [
     "radiological",
     "read_image",
     "refuse_phase",
+    "register_format",
     "remove_leftovers",
     "resampled_affine",
     "result_ending",

@@ -132,6 +132,22 @@ _TABLE = (
 FORMATS = {record.name: record for record in _TABLE}
 
 
+def register_format(record: Format) -> Format:
+    """Add a format to the table, so that all commands of this process know it.
+
+    Returns the record. Raises MRCascadeError where its name or one of its endings is taken, or an
+    ending has no dot or capital letters.
+    """
+    taken = [e for one in FORMATS.values() for e in one.endings if e in record.endings]
+    if record.name in FORMATS or taken:
+        raise MRCascadeError(f"the format {(taken or [record.name])[0]!r} is in the table already")
+    for ending in record.endings:
+        if not ending.startswith(".") or ending != ending.lower():
+            raise MRCascadeError(f"ending {ending!r}: write it with a dot and in lower case")
+    FORMATS[record.name] = record
+    return record
+
+
 def format_named(name: str) -> Format:
     """The record of a format; MRCascadeError where the table has none of that name."""
     try:
