@@ -7,6 +7,7 @@ into the one that is used. The other functions parse a value and raise ArgumentT
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 from mrcascade.cli import terminal
@@ -14,7 +15,6 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.io.formats import FORMATS, requestable_formats
 
 DEFAULT_PRIOR = "mr-small"
-KERNELS = ("fourier", "area", "bicubic", "gaussian")
 # Of steps, samples, batches and parts of a job; more would only fill the memory.
 LARGEST_COUNT = 100_000
 _LARGEST_WHOLE = 2**63 - 1  # what a seed can be
@@ -27,7 +27,16 @@ CPU_BATCH = 4
 GPU_UNIT = 64
 
 
-def factor_pair(text: str) -> tuple[float, float]:
+class _KernelNames:
+    """Names of the kernels, for the parser: their table is imported when it asks for them."""
+
+    def __iter__(self) -> Iterator[str]:
+        from mrcascade.operators.kernels import KERNELS
+
+        return iter(KERNELS)
+
+
+def parse_factor(text: str) -> tuple[float, float]:
     """``4`` -> (4, 4); ``2,1`` -> (2, 1), rows first."""
     parts = text.split(",")
     try:
@@ -41,7 +50,7 @@ def factor_pair(text: str) -> tuple[float, float]:
     return values[0], values[-1]
 
 
-def acquired_matrix(text: str) -> str | tuple[int, int]:
+def parse_matrix(text: str) -> str | tuple[int, int]:
     """``auto``, or ``256,210``: rows and columns."""
     if text == "auto":
         return text
@@ -134,7 +143,7 @@ def add_format(parser: argparse.ArgumentParser) -> None:
 def add_factor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--factor",
-        type=factor_pair,
+        type=parse_factor,
         required=True,
         metavar="F[,F]",
         help="in-plane factor, or two (rows,columns)",
@@ -144,9 +153,11 @@ def add_factor(parser: argparse.ArgumentParser) -> None:
 def add_kernel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kernel",
-        choices=KERNELS,
+        choices=_KernelNames(),
         default="fourier",
-        help="how the low-resolution image came about (default: fourier, a smaller k-space)",
+        metavar="KERNEL",
+        help="how the low-resolution image came about: %(choices)s (default: fourier, a smaller"
+        " k-space)",
     )
 
 
@@ -204,7 +215,7 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="default: 0")
+    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default: 0")
 
 
 def add_complex(parser: argparse.ArgumentParser, also: str = "") -> None:
@@ -242,7 +253,18 @@ def add_precision(
     )
 
 
-def resolve_precision(asked: str | None, device: str) -> str:
+def add_compile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--compile",
+        choices=("on", "off"),
+        default="off",
+        help="run the U-Nets through torch.compile: a minute or more once per image size, for"
+        " quicker steps; where that fails they run as they are; default: %(default)s, as it has not"
+        " been measured on GPUs",
+    )
+
+
+def choose_precision(asked: str | None, device: str) -> str:
     """What the networks run in, by default bfloat16 on a GPU that has it; says so where that will
     be slow."""
     from mrcascade.devices.precision import computes_in_bfloat16, resolve_precision
@@ -293,7 +315,7 @@ def resolve_workers(given: int | None, device: str) -> int:
 
 def positive(text: str) -> int:
     """A whole number of at least 1."""
-    value = whole(text)
+    value = whole_number(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not 1 or more")
     return value
@@ -317,7 +339,7 @@ def axes(text: str) -> str:
     return text
 
 
-def whole(text: str) -> int:
+def whole_number(text: str) -> int:
     """A whole number of at least 0 that 64 bits hold."""
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")

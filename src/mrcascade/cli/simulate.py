@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     with early.header_of(arguments.input, arguments.axes) as found:
         if found:
             check_reduction(*found, arguments.factor)
-    from mrcascade.io import format_of, only_series, pair_of
+    from mrcascade.io import ImageFile, named_image, only_series
     from mrcascade.jobs import Simulation, simulate_file
 
     job = Simulation(
@@ -48,10 +48,8 @@ def run(arguments: argparse.Namespace) -> None:
         format=arguments.format,
         complex=arguments.complex,
     )
-    source = arguments.input
-    if format_of(source).folder:
-        source = only_series(source, arguments.series, terminal.note)
-    elif job.complex:
-        source = pair_of(source) or source
+    source: ImageFile = named_image(arguments.input, pairs=job.complex)
+    if source.format.folder:
+        source = only_series(arguments.input, arguments.series, terminal.note)
     for path in simulate_file(source, arguments.output, job, say=terminal.line):
         terminal.line(str(path))

@@ -61,7 +61,7 @@ def add_parser(subparsers: Any) -> None:
     options.add_format(parser)
     parser.add_argument(
         "--acquired-matrix",
-        type=options.acquired_matrix,
+        type=options.parse_matrix,
         metavar="ROWS,COLS|auto",
         help="crop k-space to this matrix first, as the stored pixels are interpolated; auto: by"
         " the header, a JSON sidecar and the spectrum (default: only warn)",
@@ -82,6 +82,7 @@ def add_parser(subparsers: Any) -> None:
     options.add_batch_size(parser, "as many as its memory holds")
     options.add_device(parser)
     options.add_precision(parser)
+    options.add_compile(parser)
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -96,7 +97,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--part-id",
-        type=options.whole,
+        type=options.whole_number,
         default=0,
         metavar="I",
         help="number of this job, from 0 to N - 1; default: %(default)s",
@@ -138,8 +139,10 @@ def run(arguments: argparse.Namespace) -> int:
     part = Part(arguments.part_id, arguments.num_parts)
     _check_salt(arguments)
     device = options.resolve_device(arguments.device)
-    precision = options.resolve_precision(arguments.precision, device)
+    precision = options.choose_precision(arguments.precision, device)
     prior = CascadePrior.from_pretrained(arguments.prior, device, precision)
+    if arguments.compile == "on":
+        prior.compile()
     check_job(prior, job)
     if job.mode is None and job.samples > 1:
         terminal.line(

@@ -54,7 +54,6 @@ from mrcascade.io.image import (
     result_format,
     with_slice_axis,
     write_blocks_into,
-    write_image,
     write_image_into,
 )
 from mrcascade.io.names import derived_name, is_result_name
@@ -63,12 +62,14 @@ from mrcascade.io.pair import (
     RADIANS,
     MagnitudePhase,
     join_pairs,
+    named_image,
     pair_of,
     refuse_phase,
     with_part,
 )
 from mrcascade.io.planes import Planes, choose_axes, choose_planes, describe_planes, with_planes
 from mrcascade.io.pseudonym import Pseudonyms
+from mrcascade.io.save import write_image
 from mrcascade.io.source import Source, open_source
 from mrcascade.io.target import (
     beside,
@@ -154,6 +155,7 @@ __all__ = [
     "kept_metadata",
     "list_images",
     "make_folder",
+    "named_image",
     "named_output",
     "only_series",
     "open_source",

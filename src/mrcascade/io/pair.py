@@ -18,7 +18,7 @@ import numpy as np
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import nifti
 from mrcascade.io.blocks import BLOCK_VOXELS
-from mrcascade.io.file import ImageFile, image_file
+from mrcascade.io.file import ImageFile, Named, image_file
 from mrcascade.io.formats import FORMATS, Format
 from mrcascade.io.nifti_write import agree
 from mrcascade.io.raw import RawPixels
@@ -99,6 +99,13 @@ def pair_of(path: Path) -> MagnitudePhase | None:
         return None
     pair = MagnitudePhase(with_part(path, "mag"), with_part(path, "phase"))
     return pair if pair.path.is_file() and pair.phase.is_file() else None
+
+
+def named_image(named: Named, pairs: bool) -> ImageFile:
+    """The image that is named; with ``pairs`` a path of one part stands for both of the pair."""
+    image = image_file(named)
+    pair = pair_of(image.path) if pairs and image is not named else None
+    return pair or image
 
 
 def with_part(path: Path, part: str) -> Path:

@@ -24,7 +24,7 @@ from mrcascade.io import (
     is_result_name,
     join_pairs,
     list_images,
-    pair_of,
+    named_image,
     parse_selection,
 )
 from mrcascade.jobs.common import Item, Report, SuperResolution, sr_targets
@@ -76,7 +76,7 @@ def find_inputs(
             single.setdefault(os.path.abspath(path), path)
             continue
         else:
-            items = [Item((pair_of(path) if channels == 2 else None) or image_file(path))]
+            items = [Item(named_image(path, pairs=channels == 2))]
         found |= {item.image.key: item for item in items if item.image.key not in found}
     if single:
         items = [Item(one) for one in _series_of(list(single.values()), series, note)]

@@ -20,14 +20,12 @@ from mrcascade.data.sizes import check_enlargement
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
     Axes,
-    Named,
     SliceStore,
     Source,
     StackOrder,
     check_writable,
     choose_planes,
     describe_planes,
-    image_file,
     open_source,
     output_folders,
     output_layout,
@@ -87,8 +85,8 @@ def check_job(prior: CascadePrior, job: SuperResolution) -> SamplerSettings:
     return resolve_settings(prior, job.mode, job.steps, job.samples)
 
 
-def super_resolve_file(
-    image: Named | Item,
+def restore_file(
+    item: Item,
     output: Path,
     prior: CascadePrior,
     job: SuperResolution,
@@ -96,16 +94,9 @@ def super_resolve_file(
     say: Report,
     progress: Callable[[int], SlicesDone],
 ) -> list[Path]:
-    """Super-resolve one image file or DICOM series into the folder ``output``, or the folder below
-    it that an `Item` names; returns the files written.
-
-    Writes the result (mean of the samples), with more than one sample also the first sample and
-    the standard deviation map, a preview and, last, a JSON sidecar. All appear together. Memory
-    does not grow with the number of slices. ``say`` gets one line per decision;
-    ``progress(slices)`` makes what hears how many slices are done.
-    """
+    """The work of `super_resolve_file` on one of the files of a job."""
     settings = check_job(prior, job)
-    item = checked_item(image if isinstance(image, Item) else Item(image_file(image)))
+    item = checked_item(item)
     path = item.image.path
     targets = sr_targets(item, output, job)
     folder = targets["result"].parent
@@ -155,7 +146,7 @@ def super_resolve_file(
             counted,
         )
         extended = ExtendedStore(stores["result"], geometry.operator, margins, folder, stack)
-        outcome = Outcome(intensity)
+        outcome = Outcome(intensity, prior.compiler)
         for start, stop in _chunks(len(measured), batch, job.samples):
             piece = measured.read(start, stop)
             result = restorer.chunk(piece, start)
@@ -163,6 +154,8 @@ def super_resolve_file(
             extended.write(start, result)
             outcome.add(result, piece)
             counted.tell(stop)
+        if prior.compiler and (failure := prior.compiler.news()):
+            say(failure)
         stored = stored_residual(source, extended, targets, measured, intensity)
         sidecar = sidecar_of(source, axes, job, prior, outcome, targets)
         sidecar |= {"ResidualStored": stored, "NoiseOrigin": origin}
