@@ -19,7 +19,6 @@ from mrcascade.io import (
     camel_case,
     camel_keys,
     ending_of,
-    input_sha256,
     remove_leftovers,
     write_bids_root,
     write_document,
@@ -162,7 +161,7 @@ class Batch:
 
     def _check_finished(self, item: Item, targets: dict[str, Path]) -> None:
         """Raise MRCascadeError unless the results are those that the job would make."""
-        source = source_identity(input_sha256(item.image), self.job)
+        source = source_identity(item.image.digest(), self.job)
         try:
             # Older versions wrote the request's keys as the options have them.
             sidecar = camel_keys(read_json(targets["sidecar"], TABLE_BYTES))

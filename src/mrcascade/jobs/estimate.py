@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from mrcascade.io import choose_planes, describe_planes, format_of, open_source
+from mrcascade.io import choose_planes, describe_planes, open_source
 from mrcascade.jobs.acquired import acquired_by_header
 from mrcascade.jobs.common import Item, SuperResolution, claim_targets, sr_targets
 from mrcascade.jobs.memory import default_batch, fitting_batch, image_bytes
@@ -105,7 +105,7 @@ class Estimator:
         seconds = slice_seconds(plan, self._speed(together), together) * slices * job.samples
         in_hand = slices_per_chunk(batch, job.samples) * plane * MOMENT_BYTES * size // 4
         images = size + (size + 4 if job.samples > 1 else 0)  # bytes per voxel of the results
-        packed = format_of(targets["result"]) == "nifti"
+        packed = targets["result"].suffix.lower() == ".gz"
         written = math.prod(result_shape) * images
         packing = written / GZIP_BYTES_PER_SECOND if packed else 0.0
         return Estimate(

@@ -21,16 +21,13 @@ from mrcascade.io import (
     Axes,
     Block,
     Derivation,
-    Series,
     SliceStore,
     Source,
     as_stored,
     atomic_outputs,
     display_of,
-    format_of,
     identity_of,
     inherited_metadata,
-    input_files,
     kept_metadata,
     plane_name,
     remove_leftovers,
@@ -114,10 +111,10 @@ def stored_residual(
     intensity: Intensity,
 ) -> float:
     """The largest relative residual of the slices as a reader of the output will see them."""
-    worst, kind = 0.0, format_of(targets["result"])
+    worst = 0.0
     for number in range(len(measured)):
         seen = result.store.read(number, number + 1)
-        seen = as_stored(source, kind, seen, number, result.store.extremes)
+        seen = as_stored(source, targets["result"], seen, number, result.store.extremes)
         if f"result{PHASE}" in targets:
             seen = np.abs(seen) * np.exp(1j * np.angle(seen))  # which rounds
         piece = measured.read(number, number + 1)
@@ -222,7 +219,7 @@ def sidecar_of(
 ) -> dict[str, Any]:
     return {
         "Description": f"Super-resolved {factor_label(job.factor)} in plane. {NOTICE}",
-        "Sources": _source_names(source, job),
+        "Sources": source.file.file_names if job.deidentify is None else [],
         **source_identity(source.sha256, job),
         **({"SourceImage": source.origin} if source.origin else {}),
         "Resolution": f"in-plane matrix enlarged by {job.factor[0]:g} x {job.factor[1]:g}",
@@ -277,22 +274,12 @@ def bids_metadata(item: Item, axes: Axes) -> dict[str, Any]:
     A raw image that does not say is taken for one of the whole head: BIDS asks derivatives.
     Raises MRCascadeError where the source's metadata are damaged.
     """
-    dataset, image = item.dataset, item.image
-    if dataset is None or isinstance(image, Series):
+    dataset, paths = item.dataset, item.image.paths
+    if dataset is None:
         return {}
-    paths = input_files(image)
     raw = {"SkullStripped": False} if dataset.kind == "raw" else {}
     kept = kept_metadata(inherited_metadata(paths[0]), axes)
     return {**raw, **kept, "Sources": [source_uri(dataset, path) for path in paths]}
-
-
-def _source_names(source: Source, job: SuperResolution) -> list[str]:
-    """Names of the files that were read, those of a series in the order of its slices."""
-    if job.deidentify is not None:
-        return []
-    if not isinstance(source.header, Series):
-        return [file.name for file in source.files]
-    return list(dict.fromkeys(frame.file.name for frame in source.header.stack.frames))
 
 
 def acquired_facts(acquired: Acquired, job: SuperResolution) -> dict[str, Any]:

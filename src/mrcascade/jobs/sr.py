@@ -26,9 +26,6 @@ from mrcascade.io import (
     check_writable,
     choose_planes,
     describe_planes,
-    format_of,
-    input_path,
-    only_series,
     open_source,
     output_folders,
     output_layout,
@@ -100,7 +97,7 @@ def restore_file(
     """The work of `super_resolve_file` on one of the files of a job."""
     settings = check_job(prior, job)
     item = checked_item(item)
-    path = input_path(item.image)
+    path = item.image.path
     targets = sr_targets(item, output, job)
     folder = targets["result"].parent
     claim_targets(item, output, job, job.overwrite)
@@ -192,9 +189,7 @@ def checked_item(item: Item) -> Item:
     """With the only series of a path that means DICOM; any other input as it is. MRCascadeError for
     a phase by itself."""
     refuse_phase(item.image)
-    if isinstance(item.image, Path) and format_of(item.image) == "dicom":
-        return replace(item, image=only_series(item.image))
-    return item
+    return replace(item, image=item.image.resolved())
 
 
 def check_result(source: Source, axes: Axes, target: Path, job: SuperResolution) -> None:
