@@ -123,7 +123,7 @@ def test_a_filter_of_json(
     ("text", "message"),
     [
         ("T2w", "neither a JSON file nor key=value"),
-        ("contrast=T2w", "no entity is called 'contrast'; known are subject, session"),
+        ("contrast=T2w", "no entity is called 'contrast'; known are subject, template, session"),
         ("suffix=", "suffix needs a value"),
         ("suffix=T2w,session", "session needs a value"),
     ],
