@@ -50,6 +50,7 @@ from mrcascade.jobs.common import (
 )
 from mrcascade.jobs.preview import ARBITRARY_UNIT, draw_preview
 from mrcascade.measurement.acquired import Acquired
+from mrcascade.networks.compiled import Compiler
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import Restoration
@@ -76,9 +77,10 @@ class Outcome:
 
     last: Restoration
 
-    def __init__(self, intensity: Intensity) -> None:
-        """intensity: of the volume."""
-        self._intensity = intensity
+    def __init__(self, intensity: Intensity, compiler: Compiler | None = None) -> None:
+        """intensity: of the volume. compiler: of the networks, which counts from now on."""
+        self._intensity, self._compiler = intensity, compiler
+        self._compiled_before = compiler.evaluations if compiler else 0
         self.residual = self.seconds = 0.0
 
     def add(self, result: Restoration, measured: np.ndarray) -> None:
@@ -86,6 +88,13 @@ class Outcome:
         self.last = result
         self.residual = largest(result.residual, measured, self._intensity, self.residual)
         self.seconds += result.seconds
+
+    @property
+    def compiled(self) -> bool | None:
+        """Whether networks ran as compiled code; None where they were not to."""
+        if self._compiler is None:
+            return None
+        return self._compiler.evaluations > self._compiled_before
 
 
 def largest(
@@ -229,6 +238,7 @@ def sidecar_of(
         "Request": sr_request(prior, job),
         **device_facts(prior.device),
         "Precision": prior.levels[0].precision,
+        **({} if outcome.compiled is None else {"Compiled": outcome.compiled}),
         "Software": [
             {"Name": "mrcascade", "Version": __version__},
             {"Name": "torch", "Version": torch.__version__},

@@ -157,7 +157,7 @@ def super_resolve_file(
             counted,
         )
         extended = ExtendedStore(stores["result"], geometry.operator, margins, folder, stack)
-        outcome = Outcome(intensity)
+        outcome = Outcome(intensity, prior.compiler)
         for start, stop in _chunks(len(measured), batch, job.samples):
             piece = measured.read(start, stop)
             result = restorer.chunk(piece, start)
@@ -165,6 +165,8 @@ def super_resolve_file(
             extended.write(start, result)
             outcome.add(result, piece)
             counted.tell(stop)
+        if prior.compiler and (failure := prior.compiler.news()):
+            say(failure)
         stored = stored_residual(source, extended, targets, measured, intensity)
         sidecar = sidecar_of(source, axes, job, prior, outcome, targets)
         sidecar |= {"ResidualStored": stored, "NoiseOrigin": origin}
