@@ -15,7 +15,7 @@ from itertools import product
 
 from common import numbers
 from mrcascade import CascadePrior, super_resolve
-from mrcascade.baselines import zero_filled
+from mrcascade.operators.baselines import zero_filled
 from mrcascade.restore import resolve_settings
 from val_slices import case_options, load_cases, load_lpips, scores
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from mrcascade.arrays.intensity import body_of
-from mrcascade.baselines import zero_filled
 from mrcascade.devices.facts import hardware, release_cache
 from mrcascade.devices.failures import DeviceError, device_errors_of, still_answers
 from mrcascade.errors import MRCascadeError
@@ -23,8 +22,8 @@ from mrcascade.evaluation.data import (
     file_seed,
     load_truth,
     measure,
-    operator_for,
     short_name,
+    truth_operator,
 )
 from mrcascade.evaluation.figure import MEASURED, STEPS, TRUTH, Picture
 from mrcascade.evaluation.flops import FlopMeter
@@ -37,6 +36,7 @@ from mrcascade.jobs.memory import Batches
 from mrcascade.messages.faults import naming
 from mrcascade.networks.compiled import Compiler
 from mrcascade.operators import SeparableOperator
+from mrcascade.operators.baselines import zero_filled
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import relative_residual
 from mrcascade.sampling import Progress
@@ -182,7 +182,7 @@ class Bench:
             surveyed, job = self._survey[name], self._job
             truth = load_truth(surveyed.file, job.factor, phase_seed=job.phase_seed)
             truth = replace(truth, kept=surveyed.numbers)
-            operator = operator_for(truth, job.kernel, job.factor)
+            operator = truth_operator(truth, job.kernel, job.factor)
             seed = file_seed(job.seed, name)
             try:
                 known = job.noise_handling == "known"

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mrcascade.baselines import bicubic, zero_filled
 from mrcascade.errors import MRCascadeError
 from mrcascade.measurement.border import NO_MARGINS, Margins
 from mrcascade.operators import LinearOperator
+from mrcascade.operators.baselines import bicubic, zero_filled
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import resolve_settings, super_resolve
 from mrcascade.sampling import RECIPES, Progress, SamplerSettings, parse_changes

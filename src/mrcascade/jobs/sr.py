@@ -20,7 +20,6 @@ from mrcascade.data.sizes import check_enlargement
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
     Axes,
-    Input,
     SliceStore,
     Source,
     StackOrder,
@@ -89,8 +88,8 @@ def check_job(prior: CascadePrior, job: SuperResolution) -> SamplerSettings:
     return resolve_settings(prior, job.mode, job.steps, job.samples)
 
 
-def super_resolve_file(
-    image: Input | Item,
+def restore_file(
+    item: Item,
     output: Path,
     prior: CascadePrior,
     job: SuperResolution,
@@ -98,16 +97,9 @@ def super_resolve_file(
     say: Report,
     progress: Callable[[int], SlicesDone],
 ) -> list[Path]:
-    """Super-resolve one image file or DICOM series into the folder ``output``, or the folder below
-    it that an `Item` names; returns the files written.
-
-    Writes the result (mean of the samples), with more than one sample also the first sample and
-    the standard deviation map, a preview and, last, a JSON sidecar. All appear together. Memory
-    does not grow with the number of slices. ``say`` gets one line per decision;
-    ``progress(slices)`` makes what hears how many slices are done.
-    """
+    """The work of `super_resolve_file` on one of the files of a job."""
     settings = check_job(prior, job)
-    item = checked_item(image if isinstance(image, Item) else Item(image))
+    item = checked_item(item)
     path = input_path(item.image)
     targets = sr_targets(item, output, job)
     folder = targets["result"].parent
