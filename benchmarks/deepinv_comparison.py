@@ -1,14 +1,14 @@
-"""DiffPIR and DPS of the library deepinv beside ours: same denoiser, same data, taking turns.
+"""Comparison of DiffPIR and DPS with those of the library deepinv: same denoiser, same data.
 
     python benchmarks/deepinv_comparison.py --steps 100 --repeats 3
     python benchmarks/deepinv_comparison.py --data DATA --kernel area --factor 4 --noise 0.01
 
-deepinv (checked with 0.5.0) is called through its public classes and attributes, with our
-single-scale prior as its denoiser and our operator, exact proximal step included, as its physics.
-Each sampler runs in both libraries as it comes and once more with all that can be made equal:
-noise levels, start, random numbers, step sizes, clamping. What then differs is rounding, which
-bfloat16 magnifies. Below the tables stand the differences that no setting removes. Without --data,
-a slice that the package dipy brings along; with it, one slice per anatomy.
+deepinv (checked with 0.5.0) is called through its public classes and attributes. Its denoiser is
+our single-scale prior; its physics is our operator with its exact proximal step. Each sampler runs
+in both libraries, first as published, then with all equal that can be made equal: noise levels,
+start, random numbers, step sizes, clamping. The rest is rounding, which bfloat16 magnifies. The
+differences that no setting removes are printed below the tables. The runs take turns. The image is
+a slice from the package dipy, or with --data one slice per anatomy.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import argparse
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -26,38 +26,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common import NetworkMeter, names, run, table_row, write_json
+from common import NetworkMeter, names, run, write_json
 from deepinv_adapter import NOTES, Denoise, as_physics, import_deepinv, matched_weights
+from deepinv_report import OURS, report
 from mrcascade import CascadePrior, SeparableOperator, super_resolve
 from mrcascade.arrays.channels import to_channels
 from mrcascade.errors import MRCascadeError
-from mrcascade.evaluation.data import Truth, find_files, load_truth, measure, operator_for
+from mrcascade.evaluation.data import Truth, find_files, load_truth, measure, truth_operator
 from mrcascade.evaluation.metrics import slice_metrics
 from mrcascade.operators import KERNELS
 from mrcascade.operators.crop import centre_crop
+from mrcascade.recipes.samplers.ancestral import Ancestral
+from mrcascade.recipes.samplers.diffpir import DiffPIR
 from mrcascade.restore import make_plan, relative_residual, resolve_settings
 from mrcascade.sampling import (
     NoiseSource,
-    SamplerSettings,
-    diffpir,
-    dps,
+    Recipe,
     level_sigmas,
     proximal_step,
+    run_chain,
+    with_data_step,
+    with_gradient,
 )
 
 LONGEST = 400  # above about 500 steps deepinv's DiffPIR repeats noise levels
-HEADER = (
-    "| run | PSNR (dB) | projected (dB) | residual | evaluations | ms per evaluation"
-    " | outside the networks (ms) | time / ours |\n"
-    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
-)
-OURS = "ours"
+
+
 # ---- what is compared ----
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A measurement ``y`` (1, 1, h, w) in units of its robust maximum, and how to restore it."""
+    """Measurement ``y`` (1, 1, h, w) in units of its robust maximum, and how to restore it."""
 
     truth: Truth
     operator: SeparableOperator
@@ -70,20 +70,20 @@ class Problem:
     weight: float | None
     seed: int
 
-    def recipe(self, mode: str) -> SamplerSettings:
+    def recipe(self, mode: str) -> Recipe:
         settings = resolve_settings(self.prior, mode, self.steps)
-        return replace(settings, zeta=self.zeta) if "zeta" in settings.tunable else settings
+        return settings.changed(zeta=self.zeta) if "zeta" in settings.tunable else settings
 
     def sigmas(self, mode: str) -> tuple[float, ...]:
-        """The noise levels of our chain."""
+        """Return the noise levels of our chain."""
         settings = self.recipe(mode)
         plan = make_plan(self.prior, self.operator, self.sigma_y, settings)
-        return level_sigmas(self.prior.levels[0], settings, plan.tasks[0])
+        return level_sigmas(self.prior.levels[0], settings.run.noise_levels, plan.tasks[0])
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Images (1, 1, H, W) by name of the row, all of one chain, and what it cost."""
+    """Images (1, 1, H, W) of one chain by name of the row, and the chain's cost."""
 
     images: dict[str, Tensor]
     evaluations: int
@@ -125,7 +125,7 @@ def diffpir_runs(deepinv: ModuleType, problem: Problem) -> Runs:
         denoise = Denoise(problem.prior)
         torch.manual_seed(problem.seed)
         image = theirs_model(denoise)(problem.y, physics, x_init=start)
-        assert denoise.last is not None  # it has been called
+        assert denoise.last is not None  # as it was called
         images = {"deepinv": image, "deepinv, its dropped estimate": denoise.last.clamp(0, 1)}
         return Outcome(images, denoise.calls)
 
@@ -135,13 +135,13 @@ def diffpir_runs(deepinv: ModuleType, problem: Problem) -> Runs:
         sigmas = (model.sigmas[model.seq] / 2).tolist()  # deepinv's are those of [-1, 1]
         noise = NoiseSource([problem.seed])
         spread = (sigmas[0] ** 2 - problem.sigma_y**2) ** 0.5
-        image = diffpir(
-            denoise,
+        step = proximal_step(problem.operator, problem.y, problem.sigma_y, lam)
+        image = run_chain(
+            with_data_step(denoise, step),
+            DiffPIR(problem.zeta),
             start + spread * noise.randn(start.shape),
             sigmas,
-            proximal_step(problem.operator, problem.y, problem.sigma_y, lam),
-            zeta=problem.zeta,
-            noise=noise,
+            noise,
         )
         return Outcome({row: image}, denoise.calls)
 
@@ -192,14 +192,12 @@ def dps_runs(deepinv: ModuleType, problem: Problem) -> Runs:
         denoise = Denoise(problem.prior, lambda x, s: x.clamp(-1, 1) if s > sigmas[-1] else x)
         noise = NoiseSource([problem.seed])
         shape = (1, 1, *problem.operator.in_shape)
-        image = dps(
-            denoise,
+        image = run_chain(
+            with_gradient(denoise, problem.operator, problem.y, scale),
+            Ancestral(),
             0.5 + sigmas[0] * noise.randn(shape),  # deepinv's start: zero on [-1, 1]
             sigmas,
-            problem.operator,
-            problem.y,
-            scale=scale,
-            noise=noise,
+            noise,
         )
         return Outcome({row: image}, denoise.calls)
 
@@ -216,8 +214,10 @@ def dps_runs(deepinv: ModuleType, problem: Problem) -> Runs:
 
 
 def vp_times(problem: Problem, deepinv: ModuleType) -> Tensor:
-    """As many equal steps of deepinv's variance-preserving time as T, down to 0, from the largest
-    noise level that the denoiser knows: deepinv's default start is beyond it."""
+    """Return T + 1 equidistant times of deepinv's variance-preserving process, down to 0.
+
+    They start at the largest noise level that the denoiser knows; deepinv's default is beyond it.
+    """
     sde = deepinv.sampling.VariancePreservingDiffusion()
     grid = torch.linspace(0, 1, 10001, dtype=torch.float64)
     known = sde.sigma_t(grid) <= 2 * problem.prior.levels[0].sigma_max
@@ -225,8 +225,10 @@ def vp_times(problem: Problem, deepinv: ModuleType) -> Tensor:
 
 
 def total_weight(problem: Problem, deepinv: ModuleType, scale: float) -> float:
-    """The constant weight for which deepinv's factors on the gradient, over all steps, add up to
-    those of the original: scale for each, of the norm on [-1, 1]."""
+    """Return the constant weight that gives deepinv's gradient the same sum of factors as ours.
+
+    Our factor is ``scale`` in each step, for the norm on [-1, 1].
+    """
     sde = deepinv.sampling.VariancePreservingDiffusion()
     times = vp_times(problem, deepinv)
     sigma, shrink = sde.sigma_t(times), sde.scale_t(times)
@@ -238,7 +240,7 @@ def total_weight(problem: Problem, deepinv: ModuleType, scale: float) -> float:
 
 
 def truths(data: Path | None, split: str, factor: tuple[float, float]) -> dict[str, Truth]:
-    """A slice per anatomy: the middle one of its first file."""
+    """Return one slice per anatomy, the middle one of its first file."""
     if data is None:
         try:
             from importlib.resources import files
@@ -258,7 +260,7 @@ def truths(data: Path | None, split: str, factor: tuple[float, float]) -> dict[s
 
 
 def compared(runs: Runs, problem: Problem, repeats: int) -> tuple[list[dict], dict[str, Tensor]]:
-    """A row per image, and the images; the runs take turns in each repeat."""
+    """Return a row per image, and the images. The runs take turns in each repeat."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     outside: dict[str, list[float]] = {name: [] for name in runs}
     outcomes: dict[str, Outcome] = {}
@@ -300,41 +302,6 @@ def slice_psnr(problem: Problem, image: Tensor) -> float:
     return slice_metrics(truth, image[0, 0].numpy() * problem.scale, maximum)["psnr_slice"]
 
 
-def distance(a: Tensor, b: Tensor) -> dict[str, float]:
-    """In units of the robust maximum."""
-    difference = (a - b).double()
-    return {"rms": float(difference.square().mean().sqrt()), "max": float(difference.abs().max())}
-
-
-PAIRS = {
-    "DiffPIR": [
-        ("ours, deepinv's levels and clamp", "deepinv, its dropped estimate"),
-        ("ours, deepinv's levels", "ours, deepinv's levels and clamp"),
-        ("deepinv", "deepinv, its dropped estimate"),
-        (OURS, "deepinv"),
-    ],
-    "DPS": [("ours, deepinv's start and clip", "deepinv, our levels and step sizes")],
-}
-
-
-def report(sampler: str, rows: Sequence[dict], images: dict[str, Tensor]) -> list[dict]:
-    print(f"\n{sampler}\n\n{HEADER}")
-    for row in rows:
-        projected = "-" if row["projected"] is None else f"{row['projected']:.2f}"
-        # Where a gradient is taken, the clock sees the forward passes alone.
-        outside = f"{row['ms_outside']:.1f}" if sampler == "DiffPIR" else "-"
-        cells = [row["run"], f"{row['psnr']:.2f}", projected, f"{row['residual']:.1e}"]
-        cells += [row["evaluations"], f"{row['ms']:.1f}", outside, f"{row['time_ratio']:.3f}"]
-        print(table_row(cells))
-    print("\n| difference (robust maximum = 1) | rms | largest |\n| --- | ---: | ---: |")
-    distances = []
-    for a, b in PAIRS[sampler]:
-        distances.append({"a": a, "b": b, **distance(images[a], images[b])})
-        rms, largest = distances[-1]["rms"], distances[-1]["max"]
-        print(table_row([f"{a} - {b}", f"{rms:.1e}", f"{largest:.1e}"]), flush=True)
-    return distances
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="default: a slice of the package dipy")
@@ -342,9 +309,11 @@ def main() -> None:
     parser.add_argument("--prior", default="mr-small-baselines/single-scale")
     parser.add_argument("--kernel", default="fourier", choices=sorted(KERNELS))
     parser.add_argument("--factor", type=float, default=4.0)
-    parser.add_argument("--noise", type=float, default=0.0, help="of the measurement, see evaluate")
+    parser.add_argument(
+        "--noise", type=float, default=0.0, help="of the measurement, as in evaluate"
+    )
     parser.add_argument("--steps", type=int, default=100, help="T")
-    parser.add_argument("--zeta", type=float, help="of DiffPIR in both; default: the prior's")
+    parser.add_argument("--zeta", type=float, help="zeta of DiffPIR in both; default: the prior's")
     parser.add_argument("--weight", type=float, help="of deepinv's DPS; default: 1 and ours in sum")
     parser.add_argument("--samplers", type=names, default=list(NOTES))
     parser.add_argument("--repeats", type=int, default=3)
@@ -372,7 +341,7 @@ def main() -> None:
     print(f"median of {options.repeats} repeats in turns; PSNR with the slice's maximum")
     results = []
     for anatomy, truth in truths(options.data, options.split, factor).items():
-        operator = operator_for(truth, options.kernel, factor)
+        operator = truth_operator(truth, options.kernel, factor)
         low = measure(truth, operator, options.noise, options.seed, True)
         problem = Problem(
             truth=truth,

@@ -1,4 +1,4 @@
-"""Slices on which settings are chosen, measured once, and the scores of what is made of them."""
+"""Validation slices on which settings are chosen, and the scores of images restored from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mrcascade.evaluation.data import (
     find_files,
     load_truth,
     measure,
-    operator_for,
+    truth_operator,
 )
 from mrcascade.evaluation.job import Evaluation, survey_files
 from mrcascade.evaluation.lpips import LPIPS, find_weights
@@ -36,12 +36,14 @@ class Case:
 
 
 def case_options(parser: argparse.ArgumentParser) -> None:
-    """The options that `load_cases` and `load_lpips` read."""
+    """Add the options that `load_cases` and `load_lpips` read."""
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", default="val")
     parser.add_argument("--factor", type=int, default=4)
     parser.add_argument("--max-slices", type=int, default=1, help="slices per file")
-    parser.add_argument("--anatomy-slices", type=int, help="instead: so many, as evaluate draws")
+    parser.add_argument(
+        "--anatomy-slices", type=int, help="slices per anatomy instead, as in evaluate"
+    )
     parser.add_argument("--lpips-weights", type=Path, required=True)
 
 
@@ -57,7 +59,7 @@ def load_cases(options: argparse.Namespace) -> list[Case]:
     cases = []
     for found in survey_files(find_files(job.data, job.split), job, (), None):
         truth = replace(load_truth(found.file, job.factor), kept=found.numbers)
-        operator = operator_for(truth, job.kernel, job.factor)
+        operator = truth_operator(truth, job.kernel, job.factor)
         seed = file_seed(job.seed, found.file.name)
         low = measure(truth, operator, job.noise, seed, True)
         case = Case(found.file.anatomy, truth.kept.tolist(), truth.slices, low, operator, seed)
@@ -72,7 +74,7 @@ def load_lpips(options: argparse.Namespace) -> LPIPS:
 def scores(
     cases: Sequence[Case], restored: Iterable[np.ndarray], lpips: LPIPS
 ) -> dict[str, np.ndarray]:
-    """Means over an anatomy's slices of PSNR (slice maximum, dB) and LPIPS."""
+    """Return means over an anatomy's slices of PSNR (dB; range: slice maximum) and LPIPS."""
     rows: dict[str, list] = {}
     for case, images in zip(cases, restored, strict=True):
         values = zip(case.truth, images, lpips.slices(case.truth, images), strict=True)

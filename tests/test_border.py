@@ -1,4 +1,4 @@
-"""Fields of view that were cut in the image: what is found, what changes and what must not."""
+"""Fields of view that were cut in the image: detection, effect, and what must not change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from mrcascade import CascadePrior, MRCascadeError, SamplerSettings, SeparableOperator
+from mrcascade import CascadePrior, MRCascadeError, Recipe, SeparableOperator
 from mrcascade.arrays.intensity import robust_maximum
 from mrcascade.data.folder import list_data, read_slices
 from mrcascade.evaluation.methods import METHODS, Context
@@ -24,7 +24,7 @@ from mrcascade.operators.crop import centre_crop, fourier_crop
 from mrcascade.restore import make_plan, relative_residual, resolve_settings, super_resolve
 from tests.conftest import write_random_prior
 
-SHORT = SamplerSettings("short", steps=6)
+SHORT = Recipe("short", steps=6)
 SIDES = (48, 56)
 STRIP = 16
 

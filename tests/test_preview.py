@@ -1,4 +1,4 @@
-"""The preview: what it shows where, pixel by pixel, and which slice it takes."""
+"""The preview: its content pixel by pixel, and the choice of the slice."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import torch
 from skimage.io import imread
 
 from mrcascade.arrays.intensity import Intensity
-from mrcascade.baselines import bicubic, interpolated
 from mrcascade.io import AS_STORED, Display, SliceStore, StackOrder
 from mrcascade.jobs import SuperResolution, super_resolve_file
 from mrcascade.jobs.preview import shown_slice
 from mrcascade.operators import SeparableOperator
+from mrcascade.operators.baselines import bicubic, interpolated
 from mrcascade.pictures import preview
 from mrcascade.pictures.preview import (
     Panel,
@@ -29,6 +29,7 @@ from mrcascade.pictures.preview import (
 )
 from mrcascade.prior.cascade import CascadePrior
 
+pytestmark = pytest.mark.preview
 UPSIDE_DOWN = Display(((1, 1), (0, -1)), "R", "L", "A", "P")
 TOP = preview.HEAD + preview.TITLE
 

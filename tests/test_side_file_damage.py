@@ -1,4 +1,4 @@
-"""Damaged priors and JSON files beside images and results: one clear line, or a right result."""
+"""Damaged priors and JSON files give one clear line, or a right result."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from mrcascade.evaluation.study import read_study
 from mrcascade.io import (
     choose_planes,
     find_dataset,
+    image_file,
     inherited_metadata,
     kept_metadata,
     open_source,
     parse_selection,
     write_bids_root,
 )
+from mrcascade.jobs import super_resolve_file
 from mrcascade.jobs.batch import Batch, Part
 from mrcascade.jobs.common import Item, SuperResolution, sr_targets
 from mrcascade.jobs.inputs import check_dataset, find_inputs
-from mrcascade.jobs.sr import super_resolve_file
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior.format import Limits, read_document
 from mrcascade.restore import resolve_settings, super_resolve
@@ -274,7 +275,7 @@ def of_study(tmp_path: Path) -> Case:
 
 
 def of_result(tmp_path: Path, prior: CascadePrior) -> Case:
-    item, out = Item(volume(tmp_path / "scan.nii")), tmp_path / "out"
+    item, out = Item(image_file(volume(tmp_path / "scan.nii"))), tmp_path / "out"
     super_resolve_file(item, out, prior, JOB, say=lambda _: None, progress=lambda _: lambda _: None)
     batch = Batch([item], out, prior, JOB, resume=True)
     targets = sr_targets(item, out, JOB)
@@ -282,14 +283,14 @@ def of_result(tmp_path: Path, prior: CascadePrior) -> Case:
 
     def work() -> bool:
         assert batch.to_do(item) is None  # it is finished, and with the same settings
-        claim_result(list(targets.values()), path, [item.image], overwrite=True)
+        claim_result(list(targets.values()), path, [item.image.path], overwrite=True)
         return True
 
     return path, json.loads(path.read_text()), work
 
 
 def of_batch(tmp_path: Path, prior: CascadePrior) -> Case:
-    item, out = Item(volume(tmp_path / "scan.nii")), tmp_path / "out"
+    item, out = Item(image_file(volume(tmp_path / "scan.nii"))), tmp_path / "out"
     out.mkdir()
     batch = Batch([item], out, prior, JOB, Part(0, 2))
     path = out / batch.part.record_name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,7 @@ from mrcascade.measurement.exactness import check_exact
 from mrcascade.measurement.intensity import measured_intensity
 from mrcascade.measurement.noise import estimate_noise, slices_for_noise
 from mrcascade.messages.printable import shortened
-from mrcascade.operators import (
-    LinearOperator,
-    SeparableOperator,
-    expected_error,
-    sampled_error,
-)
+from mrcascade.operators import LinearOperator, SeparableOperator, expected_error, sampled_error
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.format import PRIOR_FILE, check_sizes
 from mrcascade.prior.named import as_prior
@@ -61,8 +56,7 @@ class Restoration:
         std: (S, H, W) standard deviation over the samples (K - 1) times the settings'
             ``spread``, None for one sample.
         residual: (S,) ``||y - H mean|| / ||y||`` of values above the zero level, NaN where nothing
-            was measured. Of slices with
-            margins (``extended``), H is that of the larger grid and y the measurement alone.
+            was measured. For slices with margins (``extended``), H is that of the larger grid.
         evaluations: network evaluations per slice and sample, by level.
         seconds: wall time.
         settings: everything that the result depends on besides prior and measurement; of the
@@ -71,6 +65,12 @@ class Restoration:
             (`find_margins`); else None.
 
     Images have the dimensions of the measurement they were made from: (H, W) for one slice.
+
+    Example:
+        >>> import numpy as np, mrcascade
+        >>> low, H = mrcascade.simulate(np.random.default_rng(0).random((32, 32)), 2)
+        >>> mrcascade.super_resolve(low, H, "mr-small", noise=0.0, mode="mean")
+        Restoration(float64 (32, 32), mode 'mean', K = 1, residual ..., ... s)
     """
 
     mean: np.ndarray
@@ -81,6 +81,11 @@ class Restoration:
     seconds: float
     settings: dict[str, Any]
     extended: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        what = f"mode {self.settings.get('name')!r}, K = {self.settings.get('samples')}"
+        fit = f"residual {np.fmax.reduce(self.residual):.1e}, {self.seconds:.2f} s"
+        return f"Restoration({self.mean.dtype} {self.mean.shape}, {what}, {fit})"
 
 
 def super_resolve(
@@ -111,10 +116,9 @@ def super_resolve(
             prior's folder, for the CPU.
         noise: sigma_y as a fraction of the measurement's robust maximum (above ``zero``); 0 for
             noise-free data, which every result then meets exactly (but for settings with
-            ``project`` off); None estimates it from the measurement (`estimate_noise`), as the
-            command does.
+            ``project`` off); None estimates it as the command does (`estimate_noise`).
         mode: "mean", "balanced", "sample" or "paper" (``RECIPES``, a line about each in
-            `SamplerSettings`), perhaps with settings after it ("sample:zeta=0.1", see
+            `Recipe`), perhaps with settings after it ("sample:zeta=0.1", see
             `resolve_settings`), or settings of one's own; by default "mean", and "sample" for
             several samples.
         steps: T instead of the recipe's.
@@ -135,6 +139,12 @@ def super_resolve(
 
     Raises MRCascadeError where measurement, operator, prior and settings do not fit together, and
     where the device misses noise-free data (`check_exact`).
+
+    Example:
+        >>> import numpy as np, mrcascade
+        >>> low, H = mrcascade.simulate(np.random.default_rng(0).random((32, 32)), 2)
+        >>> mrcascade.super_resolve(low, H, "mr-small", noise=0.0, mode="mean").mean.shape
+        (32, 32)
     """
     started = time.perf_counter()
     _check_arguments(measurement, operator)
@@ -218,14 +228,14 @@ def resolve_settings(
         raise MRCascadeError(
             f"prior {prior.name!r} is a regression network and has no samples; use mode 'mean'"
         )
-    if settings.multigrid:
+    if settings.grids is not None:
         single_scale(prior)
     check_samples(samples, settings)
     if steps is None:
         return settings
     if settings.steps is None:
         raise MRCascadeError(f"mode {settings.name!r} has no chain of steps; drop --steps")
-    return replace(settings, steps=steps)
+    return settings.changed(steps=steps)
 
 
 def _recipe(prior: CascadePrior, mode: str, samples: int) -> SamplerSettings:
@@ -235,7 +245,8 @@ def _recipe(prior: CascadePrior, mode: str, samples: int) -> SamplerSettings:
     spreading = samples > 1 and "observed_zeta" in RECIPES[name].tunable
     full = {"observed_zeta": 1.0} if spreading else {}
     try:
-        return replace(RECIPES[name], **{**full, **prior.tuned(name), **changed})
+        tuned = RECIPES[name].changed(**{**full, **prior.tuned(name)})
+        return tuned.changed(**changed)
     except (MRCascadeError, TypeError, ValueError) as error:  # what was changed is right by itself
         raise MRCascadeError(
             f"prior {prior.name!r}: 'sampling' in its {PRIOR_FILE} has a setting of {name!r}"
@@ -277,14 +288,14 @@ def make_plan(
 
     plan = plan_cascade(
         prior.kernel,
-        settings.grids if settings.multigrid else len(prior.levels),
+        settings.grids or len(prior.levels),
         operator,
         noise,
         settings,
         step=prior.step,
         missing=missing,
     )
-    if settings.multigrid:
+    if settings.grids is not None:
         _check_grids(plan, prior)
     return plan
 

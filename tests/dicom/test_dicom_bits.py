@@ -1,4 +1,4 @@
-"""The same work gives the same bits, UIDs and all, and other work gives other UIDs."""
+"""Equal work gives equal bits and UIDs; other work gives other UIDs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dicom_series import enhanced, phantom, read_all, series
 
 from mrcascade.cli import main
 
+pytestmark = pytest.mark.preview
 SHAPE = (3, 16, 18)
 
 

@@ -1,4 +1,4 @@
-"""Which device, in which precision and batches, and what a sidecar says of it."""
+"""Choice of device, precision and batch size, and their entries in a sidecar."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_bfloat16_is_asked_of_the_device_itself(two_gpus: None) -> None:
 
 
 def test_defaults_of_the_command(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    resolve = options.resolve_precision
+    resolve = options.choose_precision
     assert [resolve(None, d) for d in ("cpu", "cuda", "cuda:1")] == [
         "float32",
         "float32",

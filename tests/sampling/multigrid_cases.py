@@ -1,7 +1,7 @@
 """Multi-grid problems on Gaussian images, written out with dense matrices.
 
-The prior is a Gaussian for each grid: the true law of the coarser images, or another one, as the
-denoiser of a single-scale prior need not fit the coarser grids. Nothing here looks at a plan.
+Each grid has a Gaussian prior: the true law of the coarser images, or another one, as the denoiser
+of a single-scale prior need not fit coarser grids. Nothing here uses a plan.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mrcascade.operators import SeparableOperator, downsampler, upsampler
 from mrcascade.operators.pyramid import LaplacianPyramid
-from mrcascade.sampling import CascadePlan, SamplerSettings, plan_cascade
+from mrcascade.sampling import CascadePlan, Recipe, plan_cascade
 
 Shape = tuple[int, int]
 MISSING = [0.0, 0.03, 0.06]
@@ -77,7 +77,7 @@ class GridCase:
 
     operator: str
     sigma_y: float
-    settings: SamplerSettings
+    settings: Recipe
     steps: tuple[int, int, int]
     true_laws: bool = False
 

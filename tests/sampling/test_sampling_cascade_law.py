@@ -1,8 +1,8 @@
 """The cascade against the exact law of its own algorithm on Gaussian images.
 
-Every step of every level is affine on a Gaussian prior, so that mean and covariance of the result
-are known. ``expected_law`` computes them with dense matrices, from the method's description and
-not from the plan.
+Every step of every level is affine on a Gaussian prior, so mean and covariance of the result are
+known. ``expected_law`` computes them with dense matrices from the method's description, not from
+the plan.
 """
 
 from dataclasses import replace
@@ -37,7 +37,7 @@ from mrcascade.operators import (
 from mrcascade.sampling import (
     CascadePlan,
     NoiseSource,
-    SamplerSettings,
+    Recipe,
     cascade_sample,
     karras_sigmas,
     plan_cascade,
@@ -130,7 +130,7 @@ def expected_law(case: Case, prior: GaussianPrior, plan: CascadePlan, y: Array) 
     return mean, cov
 
 
-def rho(settings: SamplerSettings, level: int) -> float:
+def rho(settings: Recipe, level: int) -> float:
     return settings.rho[level - 1] if isinstance(settings.rho, tuple) else settings.rho
 
 

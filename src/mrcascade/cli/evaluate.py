@@ -1,4 +1,4 @@
-"""``mrcascade evaluate``: measure known images, restore them by several methods, compare."""
+"""``mrcascade evaluate``: compare methods on simulated measurements of known images."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from mrcascade.cli import early, options, terminal
 from mrcascade.cli.progress import ProgressBar
+from mrcascade.recipes.modes import COMPARED, MODES
 
 
 def add_parser(subparsers: Any) -> None:
@@ -15,7 +16,7 @@ def add_parser(subparsers: Any) -> None:
         "evaluate",
         help="compare methods on images whose truth is known",
         description="Measure every image of a test set, restore it by each method and compare with"
-        " the truth. An interrupted evaluation goes on when the command is repeated.",
+        " the truth. Repeat the command to continue an interrupted evaluation.",
     )
     options.add_data(parser)
     parser.add_argument(
@@ -25,9 +26,9 @@ def add_parser(subparsers: Any) -> None:
         "--methods",
         default="zero-fill,bicubic,mean,paper",
         metavar="NAME[,NAME]",
-        help="of zero-fill, bicubic, regression, diffpir, dps, multigrid, multigrid-pnp,"
-        " cascade-2level, paper, sample, balanced, mean, posterior-mean; settings may follow, as in"
-        " paper:zeta=0.5; default: %(default)s",
+        help="methods to compare: zero-fill, bicubic, regression, diffpir, cascade-2level,"
+        f" posterior-mean and the modes {', '.join(MODES | COMPARED)}; settings may follow a name,"
+        " as in paper:zeta=0.5; default: %(default)s",
     )
     options.add_factor(parser)
     options.add_kernel(parser)
@@ -36,31 +37,34 @@ def add_parser(subparsers: Any) -> None:
         "--noise-handling",
         choices=("estimated", "known"),
         default="estimated",
-        help="whether methods estimate the noise from the measurement, as sr does, or are told it;"
-        " default: %(default)s",
+        help="whether methods estimate the noise, as sr does, or get its true value; default:"
+        " %(default)s",
     )
     options.add_prior(parser)
     parser.add_argument(
         "--baselines",
         default="mr-small-baselines",
         metavar="NAME|DIR",
-        help="priors of the methods that are compared with the cascade; default: %(default)s",
+        help="priors that the methods other than the cascade use; default: %(default)s",
     )
-    options.add_sampling(parser, "of sample that posterior-mean averages; default: 8", default=None)
+    options.add_sampling(
+        parser, "posterior samples that posterior-mean averages; default: 8", default=None
+    )
     options.add_batch_size(parser, options.GPU_UNIT)
     options.add_device(parser)
     options.add_precision(parser)
+    options.add_compile(parser)
     parser.add_argument(
         "--max-slices",
         type=options.positive,
         metavar="N",
-        help="per file, evenly spread (default: all)",
+        help="slices per file, evenly spread (default: all)",
     )
     parser.add_argument(
         "--anatomy-slices",
         type=options.positive,
         metavar="N",
-        help="per anatomy, drawn by the seed (default: all)",
+        help="slices per anatomy, drawn with the seed (default: all)",
     )
     options.add_simulated_phase(parser)
     options.add_workers(parser)
@@ -69,12 +73,12 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> int:
     early.check_data(arguments.data)
     early.check_factors(arguments.factor)
     early.check_folder(arguments.output)
     from mrcascade.evaluation.job import Evaluation
-    from mrcascade.evaluation.run import evaluate
+    from mrcascade.evaluation.run import Unfinished, evaluate
 
     device = options.resolve_device(arguments.device)
     job = Evaluation(
@@ -92,7 +96,8 @@ def run(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         batch_size=options.resolve_batch_size(arguments.batch_size, device),
         device=device,
-        precision=options.resolve_precision(arguments.precision, device),
+        precision=options.choose_precision(arguments.precision, device),
+        compile=arguments.compile == "on",
         max_slices=arguments.max_slices,
         anatomy_slices=arguments.anatomy_slices,
         workers=options.resolve_workers(arguments.workers, device),
@@ -101,7 +106,15 @@ def run(arguments: argparse.Namespace) -> None:
         lpips_weights=arguments.lpips_weights,
         overwrite=arguments.overwrite,
     )
+    unfinished: Unfinished | None = None
     with closing(ProgressBar()) as bar:
-        written = evaluate(job, arguments.output, say=bar.say, progress=bar.counting)
+        try:
+            written = evaluate(job, arguments.output, say=bar.say, progress=bar.counting)
+        except Unfinished as error:
+            unfinished, written = error, list(error.written)
     for path in written:
         terminal.line(str(path))
+    if unfinished is None:
+        return 0
+    terminal.problem(str(unfinished))
+    return 1

@@ -1,4 +1,4 @@
-"""``mrcascade info``: what a prior or an image is, at once."""
+"""``mrcascade info``: describe a prior, an image, a folder of images or DICOM series."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.prior.format import (
     BUNDLED,
     PRIOR_FILE,
-    bundled_priors,
+    list_priors,
     prior_folder,
     read_document,
 )
@@ -23,7 +23,7 @@ from mrcascade.storage.digest import file_sha256
 
 if TYPE_CHECKING:
     from mrcascade.arrays.intensity import Intensity
-    from mrcascade.io import Found, Input, Planes, SliceStore, Source
+    from mrcascade.io import Found, Named, Planes, SliceStore, Source
 
 
 def add_parser(subparsers: Any) -> None:
@@ -43,16 +43,16 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.what is None:
-        for name in bundled_priors():
+        for name in list_priors():
             default = " (default)" * (name == options.DEFAULT_PRIOR)
             terminal.line(describe_prior(prior_folder(name))[0] + default)
         return 0
     path = Path(arguments.what)
-    if arguments.what in bundled_priors() or os.path.isfile(path / PRIOR_FILE):
+    if arguments.what in list_priors() or os.path.isfile(path / PRIOR_FILE):
         return _print(describe_prior(prior_folder(arguments.what)))
     if not path.exists():
         raise MRCascadeError(
-            f"{arguments.what}: neither a prior (bundled: {', '.join(bundled_priors()) or 'none'})"
+            f"{arguments.what}: neither a prior (bundled: {', '.join(list_priors()) or 'none'})"
             " nor a file; check the name"
         )
     if path.is_dir() and arguments.series is None and (images := _images_in(path)):
@@ -67,7 +67,7 @@ def _print(lines: Iterable[str]) -> int:
 
 
 def describe_prior(folder: Path) -> list[str]:
-    """Lines about a prior, from its JSON alone."""
+    """Return lines about a prior, from its JSON alone."""
     document = read_document(folder)
     try:
         levels, provenance = document["levels"], document["provenance"]
@@ -91,6 +91,8 @@ def describe_prior(folder: Path) -> list[str]:
                 f" {_network(level['networks'])},"
                 f" {training.get('images', '?')} training patches"
             )
+    except MRCascadeError:
+        raise
     except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise MRCascadeError(
@@ -100,7 +102,7 @@ def describe_prior(folder: Path) -> list[str]:
 
 
 def _name_of(folder: Path, document: dict[str, Any]) -> str:
-    """The name that ``--prior`` takes, of a bundled prior with its folder; else its own."""
+    """Return the name that ``--prior`` takes for a bundled prior; for another, its own name."""
     place, bundled = folder.resolve(), BUNDLED.resolve()
     if place.is_relative_to(bundled):
         return place.relative_to(bundled).as_posix()
@@ -115,22 +117,20 @@ def _network(networks: dict[str, Any]) -> str:
 
 
 def describe_input(path: Path, series: str | None) -> list[str]:
-    """Lines about an image file or about what DICOM series there are."""
+    """Return lines about an image file, or about the DICOM series below a path."""
     from mrcascade.io import (
         ALL_SERIES,
-        SUFFIXES,
         choose_series,
-        describe_fastmri,
+        codec_of,
         find_below,
         format_of,
     )
 
-    if format_of(path) == "fastmri":
-        lines, gives_image = describe_fastmri(path)
-        return [*describe_image(path), *lines] if gives_image else [f"{path}: fastmri", *lines]
-    if format_of(path) != "dicom":
-        return describe_image(path)
-    found = find_below(path, tuple(SUFFIXES))
+    record = format_of(path)
+    if not record.folder:
+        lines, gives_image = codec_of(record).describe(path)
+        return [*(describe_image(path) if gives_image else [f"{path}: {record.name}"]), *lines]
+    found = find_below(path)
     chosen = choose_series(found, series or ALL_SERIES, str(path))
     _note(found)
     if len(chosen) == 1:
@@ -139,16 +139,15 @@ def describe_input(path: Path, series: str | None) -> list[str]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    """The image files below a folder, other than DICOM."""
+    """Return the image files below a folder, without DICOM files."""
     from mrcascade.io import images_below
 
     return images_below(folder)
 
 
 def _list_folder(folder: Path, images: list[Path]) -> int:
-    """Print one line per image, then per DICOM series, by their headers; 1 where one is damaged."""
+    """Print a line per image, then one per DICOM series. Returns 1 where one is damaged, else 0."""
     from mrcascade.io import (
-        SUFFIXES,
         choose_planes,
         describe_planes,
         find_below,
@@ -166,7 +165,7 @@ def _list_folder(folder: Path, images: list[Path]) -> int:
         except MRCascadeError as error:
             terminal.problem(str(error))
             code = 1
-    found = find_below(folder, tuple(SUFFIXES))
+    found = find_below(folder)
     for series in found.series:
         terminal.line(series.describe())
     _note(found)
@@ -174,15 +173,15 @@ def _list_folder(folder: Path, images: list[Path]) -> int:
 
 
 def _note(found: Found) -> None:
-    """Say which files are in no series that was found, and why."""
+    """Print which files belong to no series, and why."""
     for one in found.damaged:
         terminal.problem(str(one.error))
     for line in found.notes():
         terminal.note(line)
 
 
-def describe_image(image: Input) -> list[str]:
-    """Lines about an image: size and planes by its header, then what its pixels tell."""
+def describe_image(image: Named) -> list[str]:
+    """Return lines about an image: size and planes by its header, then facts from its pixels."""
     from mrcascade.io import choose_planes, describe_planes, open_source
 
     with open_source(image) as source:
@@ -198,14 +197,14 @@ def describe_image(image: Input) -> list[str]:
 
 
 def _voxel_size(source: Source) -> list[str]:
-    """One text, or none without a geometry."""
+    """Return the voxel size as a list of one text, empty without a geometry."""
     if source.affine is None:
         return []
     return [" x ".join(f"{size:.4g}" for size in source.spacing) + " mm"]
 
 
 def _of_pixels(source: Source, planes: Planes) -> list[str]:
-    """Lines about what the slices themselves tell, which are read for that."""
+    """Return lines with intensity, acquired matrix and noise, estimated from the pixels."""
     from mrcascade.arrays.intensity import RobustMaximum
     from mrcascade.io import SliceStore, StackOrder
     from mrcascade.jobs.acquired import acquired_by_header, acquired_by_pixels
@@ -230,7 +229,7 @@ def _of_pixels(source: Source, planes: Planes) -> list[str]:
 
 
 def _noise(slices: SliceStore, intensity: Intensity) -> str:
-    """What ``sr`` would estimate, or why it cannot."""
+    """Return the noise that ``sr`` would estimate, or why it cannot, in words."""
     from mrcascade.measurement.noise import estimate_noise, slices_for_noise
 
     try:

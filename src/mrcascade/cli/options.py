@@ -1,19 +1,24 @@
-"""Options that several commands share: one name, one meaning, one help text."""
+"""Options that several commands share, with one name, meaning and help text each.
+
+A function ``add_...`` adds an option to a command's parser, and ``resolve_...`` turns a given value
+into the one that is used. The other functions parse a value and raise ArgumentTypeError.
+"""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 from mrcascade.cli import terminal
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.formats import FORMATS, requestable_formats
 
 DEFAULT_PRIOR = "mr-small"
-KERNELS = ("fourier", "area", "bicubic", "gaussian")
-# Of steps, samples, batches and parts of a job; more would only fill the memory.
+# Largest number of steps, samples, batches and parts of a job; more would only fill the memory.
 LARGEST_COUNT = 100_000
 _LARGEST_WHOLE = 2**63 - 1  # what a seed can be
-_DIGITS = 20  # so many are always more
+_DIGITS = 20  # a number with more digits exceeds every limit
 _MOST_WORKERS = 256  # processes, each with its own networks
 _LONGEST_SIDE = 2**16
 PRECISIONS = ("float32", "bfloat16", "auto")
@@ -22,8 +27,17 @@ CPU_BATCH = 4
 GPU_UNIT = 64
 
 
-def factor_pair(text: str) -> tuple[float, float]:
-    """``4`` -> (4, 4); ``2,1`` -> (2, 1), rows first."""
+class _KernelNames:
+    """Names of the kernels, for the parser: their table is imported when it asks for them."""
+
+    def __iter__(self) -> Iterator[str]:
+        from mrcascade.operators.kernels import KERNELS
+
+        return iter(KERNELS)
+
+
+def parse_factor(text: str) -> tuple[float, float]:
+    """Parse (row, column) factors: ``4`` -> (4, 4); ``2,1`` -> (2, 1)."""
     parts = text.split(",")
     try:
         values = [float(p) for p in parts]
@@ -36,8 +50,8 @@ def factor_pair(text: str) -> tuple[float, float]:
     return values[0], values[-1]
 
 
-def acquired_matrix(text: str) -> str | tuple[int, int]:
-    """``auto``, or ``256,210``: rows and columns."""
+def parse_matrix(text: str) -> str | tuple[int, int]:
+    """Parse ``auto``, or rows and columns such as ``256,210``."""
     if text == "auto":
         return text
     parts = text.split(",")
@@ -51,7 +65,13 @@ def acquired_matrix(text: str) -> str | tuple[int, int]:
 
 
 def add_output(parser: argparse.ArgumentParser, what: str, file: bool = False) -> None:
-    """``-o``; ``file``: whether it may also name the result of one input."""
+    """Add ``--output`` and ``--overwrite``.
+
+    Args:
+        parser: the command's parser.
+        what: what the output folder holds, for the help text.
+        file: whether the output may also be the file name of one input's result.
+    """
     name = "; for one input also the name of the result, such as t2_sr.nii.gz" * file
     parser.add_argument(
         "-o",
@@ -65,7 +85,7 @@ def add_output(parser: argparse.ArgumentParser, what: str, file: bool = False) -
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
-    """``--data`` of commands that need images whose truth is known."""
+    """Add ``--data``, the folder of known images."""
     parser.add_argument(
         "--data",
         type=Path,
@@ -76,7 +96,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def add_test_files(parser: argparse.ArgumentParser) -> None:
-    """What an evaluation may need besides images."""
+    """Add the files that an evaluation may need besides images."""
     parser.add_argument(
         "--effective-matrix",
         type=Path,
@@ -97,11 +117,12 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         type=workers,
         metavar="N",
         help="processes that share the work, each on its part of the CPU or its own GPU;"
-        " default: one per GPU, on a CPU one",
+        " default: one per GPU, or one on a CPU",
     )
 
 
 def add_series(parser: argparse.ArgumentParser, several: bool) -> None:
+    """Add ``--series``. ``several`` allows ``all``."""
     parser.add_argument(
         "--series",
         metavar="NUMBER|UID" + "|all" * several,
@@ -111,17 +132,18 @@ def add_series(parser: argparse.ArgumentParser, several: bool) -> None:
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
+    bound = [f"; {one.name} needs a {one.called} input" for one in FORMATS.values() if one.own_only]
     parser.add_argument(
         "--format",
-        choices=("nifti", "dicom"),
-        help="of the results (default: the input's; dicom needs a DICOM input)",
+        choices=requestable_formats(),
+        help=f"of the results (default: the input's{''.join(bound)})",
     )
 
 
 def add_factor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--factor",
-        type=factor_pair,
+        type=parse_factor,
         required=True,
         metavar="F[,F]",
         help="in-plane factor, or two (rows,columns)",
@@ -131,13 +153,16 @@ def add_factor(parser: argparse.ArgumentParser) -> None:
 def add_kernel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kernel",
-        choices=KERNELS,
+        choices=_KernelNames(),
         default="fourier",
-        help="how the low-resolution image came about (default: fourier, a smaller k-space)",
+        metavar="KERNEL",
+        help="how the low-resolution image was made: %(choices)s (default: fourier, a smaller"
+        " k-space)",
     )
 
 
 def add_noise(parser: argparse.ArgumentParser, default: float | None, extra: str) -> None:
+    """Add ``--noise``. ``extra`` ends its help text."""
     parser.add_argument(
         "--noise",
         type=_fraction,
@@ -150,26 +175,32 @@ def add_noise(parser: argparse.ArgumentParser, default: float | None, extra: str
 
 def add_prior(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--prior", default=DEFAULT_PRIOR, metavar="NAME|DIR", help="default: %(default)s"
+        "--prior",
+        default=DEFAULT_PRIOR,
+        metavar="NAME|DIR",
+        help="bundled prior or prior folder; default: %(default)s",
     )
 
 
 def add_sampling(
     parser: argparse.ArgumentParser, samples_help: str, default: int | None = 1
 ) -> None:
-    """``--steps``, ``--samples`` and ``--seed`` of commands that draw."""
-    parser.add_argument("--steps", type=bounded, metavar="T", help="instead of the recipe's")
+    """Add ``--steps``, ``--samples`` and ``--seed``."""
+    parser.add_argument(
+        "--steps", type=bounded, metavar="T", help="sampling steps (default: the mode's)"
+    )
     parser.add_argument("--samples", type=bounded, default=default, metavar="K", help=samples_help)
     add_seed(parser)
 
 
 def add_batch_size(parser: argparse.ArgumentParser, on_gpu: str | int) -> None:
-    """``on_gpu``: the default there, a number or in words."""
+    """Add ``--batch-size``. ``on_gpu`` is its default on a GPU, a number or words."""
     parser.add_argument(
         "--batch-size",
         type=bounded,
         metavar="N",
-        help=f"slices or samples at once, at most (default: {CPU_BATCH}, on a GPU {on_gpu})",
+        help="largest number of slices or samples at once"
+        f" (default: {CPU_BATCH}, on a GPU {on_gpu})",
     )
 
 
@@ -184,14 +215,21 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="default: 0")
+    parser.add_argument(
+        "--seed",
+        type=whole_number,
+        default=0,
+        metavar="N",
+        help="seed of random numbers; default: 0",
+    )
 
 
 def add_complex(parser: argparse.ArgumentParser, also: str = "") -> None:
+    """Add ``--complex``. ``also`` names further inputs in its help text."""
     parser.add_argument(
         "--complex",
         action="store_true",
-        help=f"take complex images of k-space (fastMRI){also} instead of magnitudes",
+        help=f"read k-space (fastMRI){also} as complex images, not as magnitudes",
     )
 
 
@@ -199,7 +237,7 @@ def add_simulated_phase(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--simulate-phase",
         action="store_true",
-        help="make complex images of magnitudes, with a smooth phase that the seed decides",
+        help="turn magnitude images into complex ones, with a smooth phase drawn with the seed",
     )
 
 
@@ -212,17 +250,31 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_precision(
     parser: argparse.ArgumentParser, default: str = "auto on a GPU, else float32"
 ) -> None:
+    """Add ``--precision``. ``default`` is named in its help text."""
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
-        help="of the networks; bfloat16 is faster on GPUs and on CPUs with AVX-512 BF16 or AMX,"
-        f" and auto takes it there only (default: {default})",
+        help="precision of the networks; bfloat16 is faster on GPUs and on CPUs with AVX-512 BF16"
+        f" or AMX, and auto uses it only there (default: {default})",
     )
 
 
-def resolve_precision(asked: str | None, device: str) -> str:
-    """What the networks run in, by default bfloat16 on a GPU that has it; says so where that will
-    be slow."""
+def add_compile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--compile",
+        choices=("on", "off"),
+        default="off",
+        help="run the U-Nets through torch.compile: a minute or more once per image size, for"
+        " quicker steps; where that fails they run as they are; default: %(default)s, as it has not"
+        " been measured on GPUs",
+    )
+
+
+def choose_precision(asked: str | None, device: str) -> str:
+    """Return the precision of the networks; by default bfloat16 on a GPU that is fast with it.
+
+    Writes a note where the choice makes the networks slow.
+    """
     from mrcascade.devices.precision import computes_in_bfloat16, resolve_precision
 
     if asked is None:
@@ -230,70 +282,73 @@ def resolve_precision(asked: str | None, device: str) -> str:
 
     if asked == "bfloat16" and not computes_in_bfloat16(device):
         terminal.note(
-            f"{device} has no instructions for bfloat16, which makes it much slower than float32;"
-            " --precision auto takes it only where it is faster"
+            f"{device} has no instructions for bfloat16, so it is much slower there than float32;"
+            " --precision auto uses it only where it is faster"
         )
     return resolve_precision(asked, device)
 
 
 def resolve_batch_size(given: int | None, device: str) -> int:
-    """Slices per unit of an evaluation's work; on a GPU more, which larger batches keep busier."""
+    """Return the slices per unit of an evaluation; a GPU needs more to be busy."""
     return given or (GPU_UNIT if device.startswith("cuda") else CPU_BATCH)
 
 
 def resolve_device(name: str) -> str:
-    """``auto`` -> cuda where it works, else cpu; unknown or absent devices are an error."""
+    """Return the device's name; ``auto`` gives cuda where it works, else cpu.
+
+    Raises MRCascadeError for devices that cannot be used here.
+    """
     import torch
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        if device.type == "cuda":  # without opening it: the work may be that of other processes
+        if device.type == "cuda":  # not opened here, as other processes may do the work
             if not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
                 raise RuntimeError("there is no such GPU")
         else:
-            torch.zeros(1, device=device).cpu()  # which the device "meta" cannot
+            torch.zeros(1, device=device).cpu()  # fails on the device "meta"
     except Exception as error:  # a backend that is not installed may fail in any way
         raise MRCascadeError(f"--device {name}: not usable here; try --device cpu") from error
     return name
 
 
 def resolve_workers(given: int | None, device: str) -> int:
-    """As many processes as there are GPUs to work on, unless a number is given."""
+    """Return the number of processes: as given, else one per GPU, or one on a CPU."""
     import torch
 
     return given or (torch.cuda.device_count() if device == "cuda" else 1)
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1."""
-    value = whole(text)
+    """Parse a whole number of at least 1."""
+    value = whole_number(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not 1 or more")
     return value
 
 
 def bounded(text: str) -> int:
-    """A whole number of at least 1 that a computation can come to the end of."""
+    """Parse a whole number from 1 to `LARGEST_COUNT`."""
     return _up_to(positive(text), LARGEST_COUNT)
 
 
 def workers(text: str) -> int:
-    """A number of processes that one machine can run."""
+    """Parse a number of processes that one machine can run."""
     return _up_to(positive(text), _MOST_WORKERS)
 
 
 def axes(text: str) -> str:
-    """Two different axis numbers, such as ``0,2``."""
+    """Parse two different axis numbers, such as ``0,2``; return them as given."""
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 2 or parts[0] == parts[1] or not set(parts) <= set("012"):
         raise argparse.ArgumentTypeError(f"{text!r} is not two of the axes 0, 1 and 2, such as 0,2")
     return text
 
 
-def whole(text: str) -> int:
-    """A whole number of at least 0 that 64 bits hold."""
+def whole_number(text: str) -> int:
+    """Parse a whole number of at least 0 that fits 64 bits."""
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
     return _up_to(int(text.lstrip("0")[:_DIGITS] or "0"), _LARGEST_WHOLE)

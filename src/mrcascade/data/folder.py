@@ -1,14 +1,12 @@
-"""What training and evaluation share about a folder of images: layout, manifest, true resolution.
+"""Folders of images for training and evaluation: layout, manifest, acquired matrix.
 
 The usual layout is ``ROOT/<group>/<split>/files``; any other folder works as well. A DICOM series
-counts as a file that lies where its folder lies. A ``manifest.json`` in ROOT, a list of objects
-with a ``file`` each, may say what the image files do not: ``slice_axis`` and ``effective_matrix``,
-the in-plane matrix that was really acquired.
+counts as one file at the place of its folder. A ``manifest.json`` in ROOT may state facts that the
+files lack. It is a list of objects, each with a ``file``; the facts are ``slice_axis``,
+``effective_matrix`` (the in-plane matrix that was acquired), ``contrast`` and ``subject``.
 
-fastMRI's own folders, such as ``multicoil_train``, are splits too. Where nothing says to which
-split its files belong, a patient's number decides, so that all images of a patient lie in one.
-``mrcascade.data.subjects`` says whose image a file is, ``mrcascade.data.contrast`` what its
-contrast is.
+fastMRI's own folders, such as ``multicoil_train``, are splits too. Other fastMRI files are split by
+a hash of the patient, so that all images of a patient are in one split.
 """
 
 from __future__ import annotations
@@ -26,18 +24,18 @@ from mrcascade.data.contrast import contrast_of
 from mrcascade.data.subjects import find_subjects, share_of
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
-    SUFFIXES,
+    FORMATS,
     Axes,
     Image,
-    Input,
+    ImageFile,
     Series,
     choose_planes,
+    file_endings,
     find_below,
+    format_by_ending,
     images_below,
-    input_path,
     is_result_name,
     join_pairs,
-    patient_of,
     read_image,
     refuse_phase,
     to_slices,
@@ -47,14 +45,14 @@ from mrcascade.messages.faults import naming
 from mrcascade.messages.printable import shortened
 from mrcascade.storage.files import TABLE_BYTES, check_regular, read_json
 
-_LONGEST_NAME = 255  # bytes of a file's or folder's name
+_LONGEST_NAME = 255  # bytes of a file or folder name
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "test")
-_SYNONYMS = {"training": "train", "validation": "val"}  # in fastMRI's folders
+_SYNONYMS = {"training": "train", "validation": "val"}  # in names of fastMRI's folders
 _ANATOMIES = ("brain", "knee", "prostate")
-# A knee of fastMRI, whose file name is a number alone.
+# fastMRI's knee files have only a number in their names.
 _KNEE = re.compile(r"file1\d{6}")
-_SHARES = (0.8, 0.9)  # of patients: up to the first train, up to the second val, the rest test
+_SHARES = (0.8, 0.9)  # where the shares of patients for train and for val end; the rest is test
 
 
 @dataclass(frozen=True)
@@ -63,17 +61,17 @@ class DataFile:
 
     Attributes:
         image: the file, a pair of magnitude and phase, or a DICOM series.
-        name: relative to the folder, with slashes; of a pair, that of the magnitude; of a series,
-            that of its folder.
-        group: the first folder in the name that is no split, an anatomy in the usual layout; of
-            fastMRI's files without one, what their name says; else the data folder's name.
+        name: path relative to the data folder, with slashes. A pair has the name of its magnitude,
+            a series that of its folder.
+        group: first folder in the name that is not a split; in the usual layout the anatomy.
+            fastMRI files without one have the anatomy in their name, others the data folder's name.
         split: train, val or test; None where no file has one.
-        complex_valued: whether k-space gives its complex image.
-        facts: of the manifest.
-        subject: whose image it is; None where nothing says, see ``find_subjects``.
+        complex_valued: whether k-space gives a complex image rather than its magnitude.
+        facts: the manifest's entry for the file.
+        subject: name of the subject; None where it is not known (``find_subjects``).
     """
 
-    image: Input
+    image: ImageFile
     name: str
     group: str
     split: str | None
@@ -83,32 +81,40 @@ class DataFile:
 
     @property
     def contrast(self) -> str:
-        """As the manifest or the file's name says, empty where neither does."""
+        """Contrast by the manifest or the file name, empty where neither says."""
         return contrast_of(PurePath(self.name), self.facts)
 
     @property
     def axes(self) -> Axes | None:
-        """In-plane axes, if the manifest names the file; None leaves them to the geometry, and to
-        a DICOM series its own planes, with its rows first."""
-        if not self.facts or isinstance(self.image, Series):
+        """In-plane axes of a file in the manifest.
+
+        None without a manifest, where the geometry decides, and for a DICOM series, which has
+        planes of its own.
+        """
+        if not self.facts or self.image.fills_folder:
             return None
         first, second = (a for a in range(3) if a != self.facts.get("slice_axis", 2) % 3)
         return first, second
 
     @property
     def matrix(self) -> Matrix | None:
-        """(rows, columns) that were acquired, if the manifest says."""
+        """Acquired matrix (rows, columns) by the manifest, None where it does not say."""
         told = self.facts.get("effective_matrix")
         return None if told is None else as_matrix(told)
 
 
 def list_data(root: Path, pairs: bool, complex_kspace: bool) -> list[DataFile]:
-    """The images below a folder in the order of their names, or those that its manifest names.
+    """Return the images below a folder, or those that its manifest names, sorted by path.
 
-    pairs: magnitude and phase files side by side are one complex image; else phases are passed
-    over. complex_kspace: k-space gives complex images, else magnitudes. Raises MRCascadeError
-    where there is no image, where several DICOM series share a folder, and for a damaged DICOM
-    file beside none.
+    Args:
+        root: the data folder.
+        pairs: whether magnitude and phase files side by side are one complex image. Otherwise
+            phase files are ignored.
+        complex_kspace: whether k-space gives complex images rather than magnitudes.
+
+    Raises:
+        MRCascadeError: there is no image, several DICOM series share a folder, a DICOM file is
+            damaged, or the manifest is not valid.
     """
     manifest = read_manifest(root)
     images = _named(root, manifest, pairs) if manifest else _found(root, pairs)
@@ -117,10 +123,10 @@ def list_data(root: Path, pairs: bool, complex_kspace: bool) -> list[DataFile]:
             f"{root}: every image in it is a phase without its magnitude; put the _part-mag files"
             " beside them"
         )
-    images.sort(key=input_path)
+    images.sort(key=lambda image: image.path)
     names = [_relative(image, root) for image in images]
-    # The folder of a series may itself be that of a split.
-    inside = (n / "*" if isinstance(i, Series) else n for i, n in zip(images, names, strict=True))
+    # The folder of a series may itself be a split.
+    inside = (n / "*" if i.fills_folder else n for i, n in zip(images, names, strict=True))
     splits = [split_of(name) for name in inside]
     if not any(splits):
         splits = [_split_of_patient(image) for image in images]
@@ -136,7 +142,7 @@ def list_data(root: Path, pairs: bool, complex_kspace: bool) -> list[DataFile]:
     ]
 
 
-def _named(root: Path, names: Iterable[str], pairs: bool) -> list[Input]:
+def _named(root: Path, names: Iterable[str], pairs: bool) -> list[ImageFile]:
     paths = [root / name for name in names]
     series: list[Series] = []
     for folder in (path for path in paths if path.is_dir()):
@@ -150,20 +156,20 @@ def _named(root: Path, names: Iterable[str], pairs: bool) -> list[Input]:
     return [*join_pairs([path for path in paths if not path.is_dir()], pairs), *series]
 
 
-def _found(root: Path, pairs: bool) -> list[Input]:
-    # What `sr` made is no truth, wherever somebody put it.
+def _found(root: Path, pairs: bool) -> list[ImageFile]:
+    # A result of `sr` is no ground truth, wherever it lies.
     paths = [path for path in images_below(root) if not is_result_name(path)]
     series = _series_below(root)
     if not paths and not series:
         raise MRCascadeError(
             f"{root}: no image found; give a folder with DICOM series, or files that end in"
-            f" {', '.join(SUFFIXES)}"
+            f" {', '.join(file_endings())}"
         )
     return [*join_pairs(paths, pairs), *series]
 
 
 def _series_below(folder: Path) -> list[Series]:
-    found = find_below(folder, tuple(SUFFIXES))
+    found = find_below(folder)
     for unusable in (*found.damaged, *found.unusable):
         raise unusable.error
     for series in found.series:
@@ -175,9 +181,12 @@ def _series_below(folder: Path) -> list[Series]:
     return list(found.series)
 
 
-def _relative(image: Input, root: Path) -> PurePath:
-    """A series that fills the whole data folder has that folder's name."""
-    path = input_path(image)
+def _relative(image: ImageFile, root: Path) -> PurePath:
+    """Return an image's path in the data folder.
+
+    A series that is the whole data folder gets that folder's name.
+    """
+    path = image.path
     return path.relative_to(root) if path != root else PurePath(root.resolve().name)
 
 
@@ -185,10 +194,10 @@ def read_slices(file: DataFile, matrix: Matrix | None = None) -> tuple[Image, np
     """The image, its slices (S, H, W), and how much of (H, W) was acquired.
 
     matrix: what a table says, else the manifest's counts. Without either, what the file states
-    counts, or less where its spectrum is clearly narrower, as `true_matrix` has it.
+    counts, or less where its spectrum is clearly narrower, as `narrowed_by_spectrum` decides.
     Raises MRCascadeError as `read_image` does, and for a phase by itself.
     """
-    with naming(str(input_path(file.image))):
+    with naming(str(file.image.path)):
         refuse_phase(file.image)
         image = read_image(file.image, file.complex_valued)
     axes = choose_planes(image, file.axes, MANIFEST).axes
@@ -203,10 +212,10 @@ def read_slices(file: DataFile, matrix: Matrix | None = None) -> tuple[Image, np
 
 
 def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
-    """Facts per file of ``root / manifest.json``, by the file's relative name; {} without one.
+    """Return the facts of ``root / manifest.json`` by relative file name; {} without a manifest.
 
-    Raises MRCascadeError where it is not a list of objects with a ``file`` each, and for facts
-    that are none.
+    Raises MRCascadeError where it is not a list of objects with a ``file`` each, where a name
+    leads out of ``root``, and where ``slice_axis`` or ``effective_matrix`` is not valid.
     """
     path = root / MANIFEST
     check_regular(path)
@@ -214,13 +223,15 @@ def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
         return {}
     try:
         facts = {str(entry["file"]): dict(entry) for entry in read_json(path, TABLE_BYTES)}
+    except MRCascadeError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise MRCascadeError(
             f"{path}: not a list of objects with a 'file' each; repair it"
         ) from error
     for name, entry in facts.items():
         if not _can_name_a_file(name):
-            raise MRCascadeError(f"{path}: {shortened(repr(name))} is no file's name; repair it")
+            raise MRCascadeError(f"{path}: {shortened(repr(name))} is not a file name; repair it")
         if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
             raise MRCascadeError(f"{path}: {name!r} lies elsewhere; name files below {root}")
         if entry.get("slice_axis", 2) not in range(-3, 3):
@@ -243,7 +254,7 @@ def _can_name_a_file(name: str) -> bool:
 
 
 def as_matrix(values: Sequence[Any]) -> Matrix:
-    """(rows, columns) of two numbers or words; ValueError or TypeError for anything else."""
+    """Return (rows, columns) of two numbers or words. Raises ValueError or TypeError for others."""
     try:
         rows, columns = (int(v) for v in values)
     except OverflowError as error:
@@ -254,7 +265,7 @@ def as_matrix(values: Sequence[Any]) -> Matrix:
 
 
 def split_of(name: PurePath) -> str | None:
-    """The split whose folder a relative file name lies in, if any."""
+    """Return the split whose folder contains a file, None without one."""
     return next((split for part in name.parts[:-1] if (split := _split_named(part, name))), None)
 
 
@@ -265,17 +276,19 @@ def _split_named(folder: str, file: PurePath) -> str | None:
     return next((word for word in words if word in SPLITS), None)
 
 
-def _split_of_patient(image: Input) -> str | None:
-    """By a hash of the patient, so that files that are added leave the others where they are."""
-    path = input_path(image)
-    if not _is_fastmri(path):
+def _split_of_patient(image: ImageFile) -> str | None:
+    """Return the split of a fastMRI file by a hash of its patient; None for other files.
+
+    Adding files leaves the others in their splits.
+    """
+    if not _is_fastmri(image.path):
         return None
-    share = share_of(patient_of(path))
+    share = share_of(image.person)
     return SPLITS[sum(share >= limit for limit in _SHARES)]
 
 
 def _folders(name: PurePath) -> list[str]:
-    """The folders in a relative file name that are no split."""
+    """Return the folders in a relative file name that are not splits."""
     return [part for part in name.parts[:-1] if _split_named(part, name) is None]
 
 
@@ -290,4 +303,4 @@ def _group_of(name: PurePath, root: Path) -> str:
 
 
 def _is_fastmri(path: PurePath) -> bool:
-    return SUFFIXES.get(path.suffix.lower()) == "fastmri"
+    return format_by_ending(path) is FORMATS["fastmri"]

@@ -18,7 +18,7 @@ from mrcascade.arrays.intensity import EMPTY, robust_maximum
 from mrcascade.arrays.phase import with_simulated_phase
 from mrcascade.data.folder import MANIFEST, DataFile, Matrix, as_matrix, list_data, read_slices
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import SUFFIXES, Image, Input, choose_planes, plane_steps, with_planes
+from mrcascade.io import Image, ImageFile, choose_planes, file_endings, plane_steps, with_planes
 from mrcascade.measurement.acquired import Acquired
 from mrcascade.measurement.border import NO_MARGINS, Margins, find_margins
 from mrcascade.measurement.noise import estimate_noise, slices_for_noise, zero_level
@@ -41,7 +41,7 @@ class TestFile:
     matrix: Matrix | None
 
     @property
-    def path(self) -> Input:
+    def path(self) -> ImageFile:
         return self.data.image
 
     @property
@@ -188,7 +188,7 @@ def source_names(names: Iterable[str], anatomy: str) -> dict[str, str]:
 def short_name(name: str) -> str:
     """The file's name without folders and ending."""
     last = PurePosixPath(name).name
-    ending = next((e for e in SUFFIXES if last.lower().endswith(e)), "")
+    ending = next((e for e in file_endings() if last.lower().endswith(e)), "")
     return last[: len(last) - len(ending)]
 
 
@@ -258,7 +258,7 @@ def spread(numbers: np.ndarray, count: int) -> np.ndarray:
     return numbers[((np.arange(count) + 0.5) * len(numbers) / count).astype(int)]
 
 
-def operator_for(truth: Truth, kernel: str, factor: Factors) -> SeparableOperator:
+def truth_operator(truth: Truth, kernel: str, factor: Factors) -> SeparableOperator:
     """H for images of the truth's size."""
     return SeparableOperator.from_kernel(kernel, factor, truth.stack.shape[1:])
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from mrcascade.baselines import bicubic, zero_filled
 from mrcascade.errors import MRCascadeError
 from mrcascade.measurement.border import NO_MARGINS, Margins
 from mrcascade.operators import LinearOperator
+from mrcascade.operators.baselines import bicubic, zero_filled
 from mrcascade.prior.cascade import CascadePrior
+from mrcascade.recipes.modes import COMPARED
 from mrcascade.restore import resolve_settings, super_resolve
 from mrcascade.sampling import RECIPES, Progress, SamplerSettings, parse_changes
 
@@ -110,7 +111,7 @@ class Method:
         assert self.recipe is not None  # asked for methods with a prior only
         steps, samples = steps if self.sampled else None, samples if self.averaged else 1
         settings = resolve_settings(prior, self.recipe, steps, samples)
-        return replace(settings, **self.overrides)
+        return settings.changed(**self.overrides)
 
     def run(self, context: Context) -> Reconstruction:
         """Restore the slices."""
@@ -166,7 +167,7 @@ METHODS: dict[str, Method] = {
         "single-scale",
     ),
     "multigrid-pnp": Method(
-        f"Multi-Grid PnP, deterministic: plug-and-play steps, coarse corrections; {_COARSE}",
+        f"Multi-Grid PnP, deterministic: plug-and-play steps from grid to grid; {_COARSE}",
         "multigrid-pnp",
         "single-scale",
     ),
@@ -190,6 +191,12 @@ METHODS: dict[str, Method] = {
         CASCADE,
         averaged=True,
     ),
+}
+# Modes for comparison that no line above names run the evaluation's own cascade.
+METHODS |= {
+    name: Method(about.partition(";")[0], name, CASCADE)
+    for name, about in COMPARED.items()
+    if name not in METHODS
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.evaluation.bench import Bench, Scored, Unit
+from mrcascade.evaluation.bench import Bench, Failed, Scored, Unit
 from mrcascade.evaluation.figure import Picture
 from mrcascade.evaluation.job import Evaluation, Surveyed, checked_methods, load_priors
 from mrcascade.evaluation.lpips import LPIPS, find_weights
@@ -29,8 +29,10 @@ def threads_per_worker(job: Evaluation) -> int:
 
 def run_in_workers(
     job: Evaluation, survey: Sequence[Surveyed], pictures: Sequence[Picture], units: Sequence[Unit]
-) -> Iterator[Scored]:
+) -> Iterator[Scored | Failed]:
     """Results of ``units`` in the order in which they are done, from ``job.workers`` processes.
+
+    Where one has failed, others of its file and method are left out if they have not begun.
 
     With device "cuda" worker i takes GPU i, from the first again after the last, and this process
     opens none. The processes end with the iteration, also where it is left early.
@@ -42,8 +44,16 @@ def run_in_workers(
     begin = (job, tuple(survey), tuple(pictures), threads_per_worker(job), numbers)
     pool = ProcessPoolExecutor(job.workers, context, _begin, begin)
     try:
-        for future in as_completed([pool.submit(_run, unit) for unit in units]):
-            yield future.result()
+        futures = {pool.submit(_run, unit): unit for unit in units}
+        for future in as_completed(futures):
+            if future.cancelled():
+                continue
+            result = future.result()
+            if isinstance(result, Failed):
+                for other, unit in futures.items():
+                    if unit.same_work(result.unit):
+                        other.cancel()
+            yield result
     except BrokenProcessPool as error:
         raise MRCascadeError(
             "a worker process came to its end, perhaps for lack of memory; repeat the command to go"
@@ -80,7 +90,7 @@ def _begin(
         _bench = MRCascadeError(one_line(error))
 
 
-def _run(unit: Unit) -> Scored:
+def _run(unit: Unit) -> Scored | Failed:
     if isinstance(_bench, MRCascadeError):
         raise _bench
     return _bench.run(unit, _silent)

@@ -1,53 +1,25 @@
 """Volumes as stacks of slices, the names of planes, and the affine of a resampled grid."""
 
-from pathlib import Path
-from typing import Protocol
-
 import numpy as np
 
 from mrcascade.io.blocks import Axes, StackOrder
+from mrcascade.io.formats import format_named
 from mrcascade.io.image import Image
+from mrcascade.io.new_pixels import Grid
+from mrcascade.operators.kernels import kernel_named
 
-# Kernels by what they keep in place: the edges of the field of view, or the centre of voxel 0.
-EDGE_KERNELS = ("area", "bicubic")
-ORIGIN_KERNELS = ("fourier", "gaussian")
-
-# (rows, columns) of the images of a DICOM series in the array that they are read into.
-DICOM_PLANE: Axes = (1, 0)
 # A plane keeps its name up to this angle between its normal and the world axis.
 _NAMED_WITHIN_DEGREES = 30.0
 _PLANES = ("sagittal", "coronal", "axial")  # by the world axis (R, A, S) along the normal
-
-
-class Grid(Protocol):
-    """What geometry needs of an image: an `Image`, or a `Source` that is yet to be read."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def affine(self) -> np.ndarray | None: ...
-
-    @property
-    def source(self) -> Path: ...
-
-    @property
-    def format(self) -> str: ...
-
-    @property
-    def header(self) -> object | None: ...
-
-    @property
-    def spacing(self) -> tuple[float, ...]: ...
 
 
 def plane_name(image: Grid, axes: Axes) -> str:
     """The world plane of `axes`: "axial", "coronal" or "sagittal".
 
     "oblique" where the normal is more than 30 degrees off all three, "unknown" without an affine
-    and for fastMRI, whose affine knows distances only.
+    and where the affine knows distances only (`Format.oriented`).
     """
-    if image.affine is None or image.format == "fastmri":
+    if image.affine is None or not format_named(image.format).oriented:
         return "unknown"
     normal = np.cross(image.affine[:3, axes[0]], image.affine[:3, axes[1]])
     alignment = np.abs(normal) / np.linalg.norm(normal)
@@ -87,20 +59,28 @@ def resampled_affine(
 
     affine: (4, 4), voxel index -> world, of the grid of `shape_in` = (H, W) samples along `axes`.
     shape_out: the new (H', W'). With f = H'/H and W'/W (f < 1 when downsampling), M the 3x3 part
-    of the affine and t its translation, M' = M diag(1/f) for every kernel, and
-      area, bicubic (pixels share the edges of the field of view): t' = t + M (1/(2f) - 1/2),
-      fourier, gaussian (the centre of voxel 0 stays): t' = t.
+    of the affine and t its translation, M' = M diag(1/f) for every kernel. By the kernel's origin,
+      "edges" (the edges of the field of view stay, as of "area"): t' = t + M (1/(2f) - 1/2),
+      "voxel" (the centre of voxel 0 stays, as of "fourier"): t' = t.
     Where "area" is given for a "fourier" grid, the image lies (f - 1)/(2f) input voxels off.
-    Raises ValueError for an unknown kernel.
+    Raises MRCascadeError for an unknown kernel.
+
+    Example:
+        >>> import numpy as np
+        >>> import mrcascade
+        >>> low = np.diag([2.0, 2.0, 5.0, 1.0])
+        >>> mrcascade.resampled_affine(low, (0, 1), "fourier", (32, 32), (64, 64)).diagonal()
+        array([1., 1., 5., 1.])
+        >>> mrcascade.resampled_affine(low, (0, 1), "area", (32, 32), (64, 64))[:3, 3]
+        array([-0.5, -0.5,  0. ])
     """
-    if kernel not in EDGE_KERNELS + ORIGIN_KERNELS:
-        raise ValueError(f"unknown kernel {kernel!r}; known are {EDGE_KERNELS + ORIGIN_KERNELS}")
     step = np.ones(3)  # 1/f per axis, the size of an output voxel in input voxels
     step[list(axes)] = np.divide(shape_in, shape_out)
     result = np.array(affine, dtype=np.float64)
     result[:3, :3] *= step
-    if kernel in EDGE_KERNELS:
-        result[:3, 3] += affine[:3, :3] @ (step / 2 - 0.5)
+    shift = kernel_named(kernel).shift(step)
+    if shift.any():
+        result[:3, 3] += affine[:3, :3] @ shift
     return result
 
 

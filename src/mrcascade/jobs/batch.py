@@ -19,7 +19,6 @@ from mrcascade.io import (
     camel_case,
     camel_keys,
     ending_of,
-    input_sha256,
     remove_leftovers,
     write_bids_root,
     write_document,
@@ -33,7 +32,7 @@ from mrcascade.jobs.common import (
 )
 from mrcascade.jobs.progress import SlicesDone
 from mrcascade.jobs.result import source_identity
-from mrcascade.jobs.sr import checked_item, super_resolve_file
+from mrcascade.jobs.sr import checked_item, restore_file
 from mrcascade.messages.faults import naming
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.sampling import same_record
@@ -138,7 +137,7 @@ class Batch:
             say("already done")
             return "skipped", list(sr_targets(item, self.output, self.job).values())
         with device_errors_of(item, self.prior.device):
-            return "done", super_resolve_file(
+            return "done", restore_file(
                 item, self.output, self.prior, job, say=say, progress=progress
             )
 
@@ -162,11 +161,13 @@ class Batch:
 
     def _check_finished(self, item: Item, targets: dict[str, Path]) -> None:
         """Raise MRCascadeError unless the results are those that the job would make."""
-        source = source_identity(input_sha256(item.image), self.job)
+        source = source_identity(item.image.digest(), self.job)
         try:
             # Older versions wrote the request's keys as the options have them.
             sidecar = camel_keys(read_json(targets["sidecar"], TABLE_BYTES))
             before, found = dict(sidecar["Request"]), {key: sidecar[key] for key in source}
+        except MRCascadeError:
+            raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise MRCascadeError(
                 f"{targets['sidecar']}: not a sidecar of this version, and stays; move it and its"
@@ -205,6 +206,8 @@ class Batch:
             ours = description.startswith(_RECORD)
         except FileNotFoundError:
             return
+        except MRCascadeError:
+            raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             ours = False
         if not ours:

@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from mrcascade.io import choose_planes, describe_planes, format_of, open_source
+from mrcascade.io import choose_planes, describe_planes, open_source
 from mrcascade.jobs.acquired import acquired_by_header
 from mrcascade.jobs.common import Item, SuperResolution, claim_targets, sr_targets
 from mrcascade.jobs.memory import default_batch, fitting_batch, image_bytes
 from mrcascade.jobs.progress import expected_evaluations
-from mrcascade.jobs.speed import slice_seconds, speed_of
+from mrcascade.jobs.speed import LevelSpeed, slice_seconds, speed_of, timed_batch
 from mrcascade.jobs.sr import (
     check_job,
     check_result,
@@ -66,13 +66,14 @@ class Estimate:
 
 
 class Estimator:
-    """Estimates files for one job; the speed of the networks is measured once per machine."""
+    """Estimates files for one job; the speed of the networks is measured once per machine, in
+    batches like the job's."""
 
     def __init__(self, prior: CascadePrior, job: SuperResolution) -> None:
         """Raises MRCascadeError for a job that no input could make right."""
         self._prior, self._job = prior, job
         self._settings = check_job(prior, job)
-        self._speed = speed_of(prior)
+        self._speeds: dict[int, list[LevelSpeed]] = {}  # by images that pass together
 
     def file(self, item: Item, output: Path, overwrite: bool) -> Estimate:
         """The estimate for one input, from its header; writes nothing.
@@ -100,9 +101,11 @@ class Estimator:
         per_image = image_bytes(prior, plan)
         asked = job.batch_size or default_batch(slices * job.samples, prior.device)
         batch = fitting_batch(asked, per_image, prior.device)
+        together = min(batch, slices * job.samples)
+        seconds = slice_seconds(plan, self._speed(together), together) * slices * job.samples
         in_hand = slices_per_chunk(batch, job.samples) * plane * MOMENT_BYTES * size // 4
         images = size + (size + 4 if job.samples > 1 else 0)  # bytes per voxel of the results
-        packed = format_of(targets["result"]) == "nifti"
+        packed = targets["result"].suffix.lower() == ".gz"
         written = math.prod(result_shape) * images
         packing = written / GZIP_BYTES_PER_SECOND if packed else 0.0
         return Estimate(
@@ -110,8 +113,14 @@ class Estimator:
             shape=shape,
             result_shape=result_shape,
             evaluations=expected_evaluations(plan, self._settings) * slices * job.samples,
-            seconds=slice_seconds(plan, self._speed) * slices * job.samples + packing,
+            seconds=seconds + packing,
             memory=PROGRAM_BYTES + batch * per_image + in_hand,
             disk=math.prod(shape) * size + 2 * written,
             planes=described,
         )
+
+    def _speed(self, batch: int) -> list[LevelSpeed]:
+        timed = timed_batch(batch)
+        if timed not in self._speeds:
+            self._speeds[timed] = speed_of(self._prior, timed)
+        return self._speeds[timed]

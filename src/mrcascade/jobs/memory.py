@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from mrcascade.devices.facts import free_bytes, release_cache, whole_memory
 from mrcascade.devices.failures import lacks_memory, no_memory
+from mrcascade.devices.precision import computes_in_bfloat16
 from mrcascade.errors import MRCascadeError
 from mrcascade.networks import UNetConfig
+from mrcascade.networks.compiled import plain_networks
 from mrcascade.networks.layers import MPConv
 from mrcascade.networks.unet import HEAD_CHANNELS
 from mrcascade.prior.cascade import CascadePrior
@@ -32,7 +34,8 @@ CPU_BATCH = 4
 _PROBE_SIDE = 64
 # The peak in units of the input and output of the largest convolution: skip connections and
 # temporaries included, it was 3.4 to 4.7 (resident memory of the networks tiny and small at sides
-# 256 to 768, images outside taken off).
+# 256 to 768, images outside taken off), and 3.2 to 4.4 in bfloat16, whose elements have half the
+# bytes. Of the tensors alone, by the rules of CUDA, it is up to 2.7, and 3.4 in bfloat16.
 _LARGEST_CONVOLUTIONS = 5
 # What a gradient keeps in units of all convolutions' inputs and outputs, which share much: 0.68
 # (resident memory of the network small at sides 256 and 512).
@@ -48,14 +51,14 @@ def image_bytes(prior: CascadePrior, plan: CascadePlan, scores: bool = True) -> 
     """Peak memory in bytes that one image of a batch takes in a sampler, on the safe side.
 
     Each level's networks run once on a small image, which tells the largest convolution, counted
-    in float32; that is scaled to the level's area. The attention scores, which grow with the
-    area's square, and the images outside the networks are added. A sampler that follows a gradient
-    keeps what every convolution took and gave. The one level of a multi-grid sampler counts on the
-    finest grid.
+    in their precision; that is scaled to the level's area. The attention scores, which grow with
+    the area's square, and the images outside the networks are added. A sampler that follows a
+    gradient keeps what every convolution took and gave. The one level of a multi-grid sampler
+    counts on the finest grid.
 
     scores: whether to count them; some attentions never hold them all.
     """
-    gradient = plan.settings.sampler == "dps"
+    gradient = plan.settings.gradients
     networks = max(
         _network_bytes(level, shape, gradient, scores)
         # A multi-grid plan has more grids than its prior has levels.
@@ -139,10 +142,13 @@ def _network_bytes(
     width = networks.condition_channels
     condition = x[:, :1].expand(-1, width, -1, -1) if level.conditional else None
     largest = kept = 0
+    # A processor without instructions for bfloat16 computes on copies in float32.
+    halved = level.precision == "bfloat16" and computes_in_bfloat16(weight.device)
+    element = (torch.bfloat16 if halved else torch.float32).itemsize
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal largest, kept
-        size = 4 * (inputs[0].numel() + output.numel())
+        size = element * (inputs[0].numel() + output.numel())
         largest, kept = max(largest, size), kept + size
 
     hooks = [
@@ -151,7 +157,7 @@ def _network_bytes(
         if isinstance(module, MPConv | nn.Conv2d)
     ]
     try:
-        with torch.no_grad(), level.autocast():
+        with torch.no_grad(), level.autocast(), plain_networks():
             mean = networks.conditional_mean(condition)
             networks(x, x.new_ones(1), condition, mean)
     finally:

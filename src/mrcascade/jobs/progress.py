@@ -12,6 +12,15 @@ from mrcascade.sampling import CascadePlan, Progress, SamplerSettings, finest_me
 SlicesDone = Callable[[float], None]
 
 
+def silent(line: str) -> None:
+    """A report that nobody reads."""
+
+
+def unseen(slices: int) -> SlicesDone:
+    """The progress of a volume that nobody watches."""
+    return lambda done: None
+
+
 def evaluations_by_level(plan: CascadePlan, settings: SamplerSettings) -> dict[int, int]:
     """Network evaluations per slice and sample that a plan will take, by level."""
     sampled = settings.steps is not None

@@ -21,16 +21,13 @@ from mrcascade.io import (
     Axes,
     Block,
     Derivation,
-    Series,
     SliceStore,
     Source,
     as_stored,
     atomic_outputs,
     display_of,
-    format_of,
     identity_of,
     inherited_metadata,
-    input_files,
     kept_metadata,
     plane_name,
     remove_leftovers,
@@ -50,6 +47,7 @@ from mrcascade.jobs.common import (
 )
 from mrcascade.jobs.preview import ARBITRARY_UNIT, draw_preview
 from mrcascade.measurement.acquired import Acquired
+from mrcascade.networks.compiled import Compiler
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import Restoration
@@ -76,9 +74,10 @@ class Outcome:
 
     last: Restoration
 
-    def __init__(self, intensity: Intensity) -> None:
-        """intensity: of the volume."""
-        self._intensity = intensity
+    def __init__(self, intensity: Intensity, compiler: Compiler | None = None) -> None:
+        """intensity: of the volume. compiler: of the networks, which counts from now on."""
+        self._intensity, self._compiler = intensity, compiler
+        self._compiled_before = compiler.evaluations if compiler else 0
         self.residual = self.seconds = 0.0
 
     def add(self, result: Restoration, measured: np.ndarray) -> None:
@@ -86,6 +85,13 @@ class Outcome:
         self.last = result
         self.residual = largest(result.residual, measured, self._intensity, self.residual)
         self.seconds += result.seconds
+
+    @property
+    def compiled(self) -> bool | None:
+        """Whether networks ran as compiled code; None where they were not to."""
+        if self._compiler is None:
+            return None
+        return self._compiler.evaluations > self._compiled_before
 
 
 def largest(
@@ -105,10 +111,10 @@ def stored_residual(
     intensity: Intensity,
 ) -> float:
     """The largest relative residual of the slices as a reader of the output will see them."""
-    worst, kind = 0.0, format_of(targets["result"])
+    worst = 0.0
     for number in range(len(measured)):
         seen = result.store.read(number, number + 1)
-        seen = as_stored(source, kind, seen, number, result.store.extremes)
+        seen = as_stored(source, targets["result"], seen, number, result.store.extremes)
         if f"result{PHASE}" in targets:
             seen = np.abs(seen) * np.exp(1j * np.angle(seen))  # which rounds
         piece = measured.read(number, number + 1)
@@ -213,7 +219,7 @@ def sidecar_of(
 ) -> dict[str, Any]:
     return {
         "Description": f"Super-resolved {factor_label(job.factor)} in plane. {NOTICE}",
-        "Sources": _source_names(source, job),
+        "Sources": source.file.file_names if job.deidentify is None else [],
         **source_identity(source.sha256, job),
         **({"SourceImage": source.origin} if source.origin else {}),
         "Resolution": f"in-plane matrix enlarged by {job.factor[0]:g} x {job.factor[1]:g}",
@@ -229,6 +235,7 @@ def sidecar_of(
         "Request": sr_request(prior, job),
         **device_facts(prior.device),
         "Precision": prior.levels[0].precision,
+        **({} if outcome.compiled is None else {"Compiled": outcome.compiled}),
         "Software": [
             {"Name": "mrcascade", "Version": __version__},
             {"Name": "torch", "Version": torch.__version__},
@@ -267,22 +274,12 @@ def bids_metadata(item: Item, axes: Axes) -> dict[str, Any]:
     A raw image that does not say is taken for one of the whole head: BIDS asks derivatives.
     Raises MRCascadeError where the source's metadata are damaged.
     """
-    dataset, image = item.dataset, item.image
-    if dataset is None or isinstance(image, Series):
+    dataset, paths = item.dataset, item.image.paths
+    if dataset is None:
         return {}
-    paths = input_files(image)
     raw = {"SkullStripped": False} if dataset.kind == "raw" else {}
     kept = kept_metadata(inherited_metadata(paths[0]), axes)
     return {**raw, **kept, "Sources": [source_uri(dataset, path) for path in paths]}
-
-
-def _source_names(source: Source, job: SuperResolution) -> list[str]:
-    """Names of the files that were read, those of a series in the order of its slices."""
-    if job.deidentify is not None:
-        return []
-    if not isinstance(source.header, Series):
-        return [file.name for file in source.files]
-    return list(dict.fromkeys(frame.file.name for frame in source.header.stack.frames))
 
 
 def acquired_facts(acquired: Acquired, job: SuperResolution) -> dict[str, Any]:

@@ -20,16 +20,12 @@ from mrcascade.data.sizes import check_enlargement
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
     Axes,
-    Input,
     SliceStore,
     Source,
     StackOrder,
     check_writable,
     choose_planes,
     describe_planes,
-    format_of,
-    input_path,
-    only_series,
     open_source,
     output_folders,
     output_layout,
@@ -89,8 +85,8 @@ def check_job(prior: CascadePrior, job: SuperResolution) -> SamplerSettings:
     return resolve_settings(prior, job.mode, job.steps, job.samples)
 
 
-def super_resolve_file(
-    image: Input | Item,
+def restore_file(
+    item: Item,
     output: Path,
     prior: CascadePrior,
     job: SuperResolution,
@@ -98,17 +94,10 @@ def super_resolve_file(
     say: Report,
     progress: Callable[[int], SlicesDone],
 ) -> list[Path]:
-    """Super-resolve one image file or DICOM series into the folder ``output``, or the folder below
-    it that an `Item` names; returns the files written.
-
-    Writes the result (mean of the samples), with more than one sample also the first sample and
-    the standard deviation map, a preview and, last, a JSON sidecar. All appear together. Memory
-    does not grow with the number of slices. ``say`` gets one line per decision;
-    ``progress(slices)`` makes what hears how many slices are done.
-    """
+    """The work of `super_resolve_file` on one of the files of a job."""
     settings = check_job(prior, job)
-    item = checked_item(image if isinstance(image, Item) else Item(image))
-    path = input_path(item.image)
+    item = checked_item(item)
+    path = item.image.path
     targets = sr_targets(item, output, job)
     folder = targets["result"].parent
     claim_targets(item, output, job, job.overwrite)
@@ -157,7 +146,7 @@ def super_resolve_file(
             counted,
         )
         extended = ExtendedStore(stores["result"], geometry.operator, margins, folder, stack)
-        outcome = Outcome(intensity)
+        outcome = Outcome(intensity, prior.compiler)
         for start, stop in _chunks(len(measured), batch, job.samples):
             piece = measured.read(start, stop)
             result = restorer.chunk(piece, start)
@@ -165,6 +154,8 @@ def super_resolve_file(
             extended.write(start, result)
             outcome.add(result, piece)
             counted.tell(stop)
+        if prior.compiler and (failure := prior.compiler.news()):
+            say(failure)
         stored = stored_residual(source, extended, targets, measured, intensity)
         sidecar = sidecar_of(source, axes, job, prior, outcome, targets)
         sidecar |= {"ResidualStored": stored, "NoiseOrigin": origin}
@@ -198,9 +189,7 @@ def checked_item(item: Item) -> Item:
     """With the only series of a path that means DICOM; any other input as it is. MRCascadeError for
     a phase by itself."""
     refuse_phase(item.image)
-    if isinstance(item.image, Path) and format_of(item.image) == "dicom":
-        return replace(item, image=only_series(item.image))
-    return item
+    return replace(item, image=item.image.resolved())
 
 
 def check_result(source: Source, axes: Axes, target: Path, job: SuperResolution) -> None:

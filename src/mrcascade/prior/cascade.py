@@ -22,6 +22,7 @@ from mrcascade.devices.precision import resolve_precision
 from mrcascade.errors import MRCascadeError
 from mrcascade.messages.printable import printable, shortened
 from mrcascade.networks import LevelConfig, MeanConfig, UNetConfig, fold
+from mrcascade.networks.compiled import Compiler
 from mrcascade.operators import KERNELS
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.format import (
@@ -33,10 +34,11 @@ from mrcascade.prior.format import (
     minimum_size,
     prior_folder,
     read_document,
-    whole,
+    whole_entry,
 )
 from mrcascade.prior.level import LevelPrior, LevelSpec, LevelStatistics
 from mrcascade.recipes.modes import TUNED_AS
+from mrcascade.recipes.recipe import RECIPES
 from mrcascade.storage.atomic import atomic_outputs, make_folder
 from mrcascade.storage.digest import file_sha256
 
@@ -58,7 +60,16 @@ class CascadePrior:
     axis whose measurements the training images were scaled by (docs/method.md, Intensities).
     ``spectrum`` is the radial power spectral density of the training images: density
     (intensity^2 per (cycle/pixel)^2) in equal bins of the frequency radius from 0 to sqrt(1/2).
-    ``digest`` is the SHA-256 of the ``prior.json`` that it was read from.
+    ``digest`` is the SHA-256 of the ``prior.json`` that it was read from. ``compiler`` is what
+    compiles its U-Nets, None where they run as they are.
+
+    Example:
+        >>> from mrcascade import CascadePrior
+        >>> prior = CascadePrior.from_pretrained("mr-small")
+        >>> prior
+        CascadePrior('mr-small', magnitude, kernel 'fourier', 3 levels, factors up to 4, on cpu)
+        >>> prior.minimum_size
+        32
     """
 
     name: str
@@ -71,6 +82,14 @@ class CascadePrior:
     provenance: dict[str, Any] = field(default_factory=dict)
     sampling: dict[str, Any] = field(default_factory=dict)
     digest: str = ""
+    compiler: Compiler | None = None
+
+    def __repr__(self) -> str:
+        kind = "complex" if self.channels == 2 else "magnitude"
+        return (
+            f"CascadePrior({self.name!r}, {kind}, kernel {self.kernel!r},"
+            f" {len(self.levels)} levels, factors up to {self.maximum_factor:g}, on {self.device})"
+        )
 
     @property
     def minimum_size(self) -> int:
@@ -95,11 +114,12 @@ class CascadePrior:
         return np.exp(np.interp(radius, centres, np.log(np.maximum(self.spectrum, 1e-30))))
 
     def tuned(self, mode: str) -> dict[str, Any]:
-        """What ``sampling`` has for a mode, or for the mode that stands in for it (``TUNED_AS``),
-        whose number of steps is its own."""
+        """What ``sampling`` has for a mode. Where it has nothing, those options of the mode that
+        stands in for it (``TUNED_AS``) that both have, but for the number of steps."""
         if mode in self.sampling or mode not in TUNED_AS:
             return dict(self.sampling.get(mode, {}))
-        return {k: v for k, v in self.tuned(TUNED_AS[mode]).items() if k != "steps"}
+        own = RECIPES[mode].tunable
+        return {k: v for k, v in self.tuned(TUNED_AS[mode]).items() if k in own}
 
     def with_coarsest(self, other: CascadePrior) -> CascadePrior:
         """The cascade of this prior's finest level and ``other``, a prior of one level that was
@@ -147,6 +167,19 @@ class CascadePrior:
             level.networks.to(device)
         return self
 
+    def compile(self, compiler: Compiler | None = None) -> CascadePrior:
+        """Run the U-Nets as compiled code from now on, in place, by one's own ``compiler`` if
+        given; see `CompiledForward` for where they run as they are.
+
+        It is worth that where a chain evaluates images of one size over and over. The regression
+        branches stay as they are: they run once per image, on windows of many sizes.
+        """
+        self.compiler = compiler or Compiler()
+        for level in self.levels:
+            if level.networks.unet is not None:
+                self.compiler.compile(level.networks.unet)
+        return self
+
     @property
     def device(self) -> torch.device:
         return next(self.levels[0].networks.parameters()).device
@@ -181,6 +214,8 @@ def read_prior(name_or_folder: str | Path) -> tuple[CascadePrior, list[dict[str,
     document = read_document(folder)
     try:
         prior, files = _from_document(document)
+    except MRCascadeError:
+        raise
     except _MALFORMED as error:
         reason = " ".join(repr(error).split())[:200]
         raise MRCascadeError(
@@ -198,7 +233,7 @@ def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tupl
     """The prior that a document describes, with networks that have shapes but no weights yet, and
     the name and checksum of each level's weight file."""
     step, maximum_factor, count = cascade_shape(document)
-    channels = whole(document, "channels", 1, 2)
+    channels = whole_entry(document, "channels", 1, 2)
     if not isinstance(document["name"], str) or not 1 <= len(document["name"]) <= _LONGEST_NAME:
         raise ValueError(f"the name must be a text of 1 to {_LONGEST_NAME} characters")
     if not all(isinstance(document[key], dict) for key in ("provenance", "sampling")):
@@ -261,7 +296,7 @@ def write_prior(
     with atomic_outputs(targets, overwrite=True) as (*weights, described):
         entries = []
         for file, path, (spec, state) in zip(names, weights, levels, strict=True):
-            half = {k: v if "fourier" in k else v.half() for k, v in state.items()}
+            half = _stored(spec, channels, state)
             if not all(v.isfinite().all() for v in half.values()):
                 raise MRCascadeError(
                     f"{folder / file}: weights that are NaN or beyond float16, so that no prior is"
@@ -282,6 +317,14 @@ def write_prior(
             "provenance": dict(provenance),
         }
         described.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _stored(spec: LevelSpec, channels: int, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Trained weights in float16. Constants (the frequencies and phases of Fourier features) keep
+    float32: a phase of several turns would lose digits that no training could make up for."""
+    with torch.device("meta"):
+        constants = {name for name, _ in LevelNetworks(spec.networks, channels).named_buffers()}
+    return {k: v if k in constants else v.half() for k, v in state.items()}
 
 
 def _level_spec(entry: Mapping[str, Any]) -> LevelSpec:

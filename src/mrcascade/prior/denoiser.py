@@ -58,7 +58,8 @@ class LevelNetworks(nn.Module):
         mean: Tensor = self.mean(condition)
         if unknown is None:
             return mean
-        return unknown(mean.float()) + condition[:, self.channels + 1 : 2 * self.channels + 1]
+        known = condition[:, self.channels + 1 : 2 * self.channels + 1]
+        return unknown(mean.to(known.dtype)) + known
 
     def forward(
         self, x: Tensor, sigma: Tensor, condition: Tensor | None, mean: Tensor | None

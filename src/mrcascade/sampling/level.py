@@ -8,15 +8,13 @@ from typing import Protocol
 from torch import Tensor
 
 from mrcascade.operators.band import KnownBand
-from mrcascade.recipes.settings import SamplerSettings
-from mrcascade.sampling.diffpir import DataStep, proximal_step
 from mrcascade.sampling.known import turned
 from mrcascade.sampling.orientations import ORIENTATIONS, Orientation
 from mrcascade.sampling.plan import CascadePlan, LevelTask
 
 
-class ConditionedLevel(Protocol):
-    """A level of the prior with its condition fixed; image units throughout."""
+class BandDenoiser(Protocol):
+    """A level of the prior with its condition fixed, as samplers see it; image units."""
 
     def denoise(self, x: Tensor, sigma: float, /) -> Tensor:
         """E[band | band + sigma noise = x, condition], (N, C, H, W)."""
@@ -25,8 +23,8 @@ class ConditionedLevel(Protocol):
         """Conditional mean of the band, anything that broadcasts to (N, C, H, W)."""
 
 
-class LevelPrior(Protocol):
-    """One level of the prior; image units throughout."""
+class BandPrior(Protocol):
+    """One level of the prior, as samplers see it; image units throughout."""
 
     @property
     def std(self) -> float:
@@ -46,7 +44,7 @@ class LevelPrior(Protocol):
 
     def condition(
         self, coarse: Tensor | None, error: float, known: KnownBand | None = None, /
-    ) -> ConditionedLevel:
+    ) -> BandDenoiser:
         """Fix up(coarser image), (N, C, H, W), or None at the coarsest level.
 
         ``error`` is the share of the next coarser band, in [0, 1), that the image lacks.
@@ -58,17 +56,17 @@ class Prior(Protocol):
     """What a cascade needs of a prior."""
 
     @property
-    def levels(self) -> Sequence[LevelPrior]:
+    def levels(self) -> Sequence[BandPrior]:
         """One entry per level, finest first."""
 
 
 def condition_turned(
-    level: LevelPrior,
+    level: BandPrior,
     context: Tensor | None,
     error: float,
     turn: Orientation,
     known: KnownBand | None = None,
-) -> ConditionedLevel:
+) -> BandDenoiser:
     """Fix the condition of a level that sees the image in another orientation."""
     context = None if context is None else turn.apply(context)
     if known is None:
@@ -85,19 +83,20 @@ def condition_error(prior: Prior, plan: CascadePlan, level: int) -> float:
     share = plan.tasks[level].view.share(prior.levels[level].std)
     if share is None:
         return plan.condition_error(level)
-    return plan.settings.condition_error * math.sqrt(1 - share)
+    return plan.settings.levels.condition_error * math.sqrt(1 - share)
 
 
 class ChainDenoiser:
     """The denoiser of one chain: a level with its condition fixed, which sees the image in the
     first ``orientations`` of ``ORIENTATIONS`` in turn. ``calls`` counts its evaluations.
 
-    Arguments but ``orientations`` as ``LevelPrior.condition``.
+    Arguments but ``orientations`` as ``BandPrior.condition``. ``informed``: whether the condition
+    holds what data know of the band.
     """
 
     def __init__(
         self,
-        level: LevelPrior,
+        level: BandPrior,
         context: Tensor | None,
         error: float,
         orientations: int,
@@ -105,6 +104,7 @@ class ChainDenoiser:
     ) -> None:
         self._turns = ORIENTATIONS[:orientations]
         self._conditioned = [condition_turned(level, context, error, t, known) for t in self._turns]
+        self.informed = known is not None
         self.calls = 0
 
     def mean(self) -> Tensor:
@@ -162,7 +162,7 @@ class LevelProblem:
         """Whether the target is the image itself, with white noise where the data are noisy."""
         return self.plan.grid is not None and self.task.level >= self.plan.grid
 
-    def known(self, level: LevelPrior) -> KnownBand | None:
+    def known(self, level: BandPrior) -> KnownBand | None:
         """What the data know of the band; None where that is nothing, and for a level whose
         condition does not take it."""
         if not level.informed or self.context is None:
@@ -184,35 +184,12 @@ class LevelProblem:
         pyramid, level = self.plan.pyramid, self.task.level
         return band - pyramid.up(pyramid.down(band, level), level)
 
-    def data_step(self, settings: SamplerSettings) -> DataStep:
-        """DiffPIR's data step for the band: exact in u, after which c is taken off again.
-
-        Where the constraint holds and the data are of the prior's kernel, the two agree: the
-        step for a level finer than y moves only down(u), which the constraint then restores.
-        """
-        data = self.task.data
-        proximal = proximal_step(
-            data.operator, self.target, data.sigma, settings.lam, settings.noise_floor
-        )
-
-        def step(band: Tensor, sigma: float) -> Tensor:
-            return self.constrain(self.band(proximal(self.image(band), sigma)))
-
-        return step
-
-    def known_step(self) -> DataStep:
-        """The data step for a denoiser that has the data in its condition: nothing is left to do
-        but to meet exact data."""
-        exact = self.task.view.sigma == 0 and self.plan.settings.project
-
-        def step(band: Tensor, sigma: float) -> Tensor:
-            return self.constrain(self.projected(band) if exact else band)
-
-        return step
-
-    def projected(self, band: Tensor) -> Tensor:
-        """The closest band whose image meets the target."""
-        return self.band(self.task.data.operator.project(self.image(band), self.target))
+    def met(self, band: Tensor) -> Tensor:
+        """The closest band that meets exact data: all that is left to do for an estimate that
+        knows the data."""
+        if self.task.view.sigma == 0 and self.plan.settings.project:
+            band = self.band(self.task.data.operator.project(self.image(band), self.target))
+        return self.constrain(band)
 
     def finish(self, band: Tensor) -> Tensor:
         """The image rebuilt at this level: constrained, then projected onto exact data (unless

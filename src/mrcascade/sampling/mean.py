@@ -14,14 +14,14 @@ from torch import Tensor
 from mrcascade.operators import SeparableOperator, downsampler, upsampler
 from mrcascade.operators.band import KnownBand
 from mrcascade.operators.pyramid import LaplacianPyramid
+from mrcascade.sampling.chain import Callback, Progress
 from mrcascade.sampling.comparison import noise_gain
-from mrcascade.sampling.diffpir import Callback, Progress
 from mrcascade.sampling.inputs import check_levels, check_shape
 from mrcascade.sampling.known import within
 from mrcascade.sampling.level import (
+    BandDenoiser,
+    BandPrior,
     CascadeResult,
-    ConditionedLevel,
-    LevelPrior,
     LevelProblem,
     Prior,
     condition_error,
@@ -102,7 +102,7 @@ class _Averaged:
     """Estimates of one level, averaged over the orientations that the settings ask for."""
 
     def __init__(
-        self, problem: LevelProblem, level: LevelPrior, error: float, callback: Callback | None
+        self, problem: LevelProblem, level: BandPrior, error: float, callback: Callback | None
     ) -> None:
         self._problem, self._level, self._error = problem, level, error
         self._callback = callback
@@ -137,7 +137,7 @@ class _Averaged:
 
     def _conditioned(
         self, context: Tensor | None, turn: Orientation, known: KnownBand | None = None
-    ) -> ConditionedLevel:
+    ) -> BandDenoiser:
         return condition_turned(self._level, context, self._error, turn, known)
 
     def _over_orientations(self, estimate: Callable[[Orientation], Tensor], sigma: float) -> Tensor:
@@ -154,7 +154,7 @@ class _Averaged:
         return total / len(chosen)
 
 
-def _estimate(problem: LevelProblem, level: LevelPrior, y: Tensor, averaged: _Averaged) -> Tensor:
+def _estimate(problem: LevelProblem, level: BandPrior, y: Tensor, averaged: _Averaged) -> Tensor:
     """The band of a level that the data do not determine."""
     plan, task = problem.plan, problem.task
     if problem.context is None:
@@ -162,8 +162,7 @@ def _estimate(problem: LevelProblem, level: LevelPrior, y: Tensor, averaged: _Av
         image, sigma = seen
         return averaged.denoised(image, sigma) if sigma > 0 else image
     if averaged.known is not None:
-        band = averaged.conditional_mean()
-        return problem.known_step()(band, 0.0)
+        return problem.met(averaged.conditional_mean())
     if problem.observed:
         sigma = task.data.sigma * band_gain(plan.pyramid, task.level)
         noisy = problem.target - _low_part(plan.pyramid, problem.target, task.level)

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from mrcascade.training.config import TrainConfig
 from mrcascade.training.ema import PowerEMA
 from mrcascade.training.level_data import LevelData
 from mrcascade.training.log import Record, append_record, cut_log, log_file, profile_key
-from mrcascade.training.measurements import Measured
+from mrcascade.training.measurements import Measured, Unknown
+from mrcascade.training.microbatch import Loss, Part, follow_gradient
 from mrcascade.training.muon import Muon
 from mrcascade.training.noise import draw_condition_error, draw_sigma
 from mrcascade.training.patches import Batch
@@ -69,13 +70,13 @@ class LevelTrainer:
         if start is not None:
             networks.load_state_dict(start)
         self.networks = networks.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        named = list(networks.named_parameters())
-        branch = [(n, p) for n, p in named if n.startswith("mean.")]
+        mean = networks.mean
+        branch = [] if mean is None else list(mean.parameters())
         # Muon brought the branch further than Adam in equal, short time. The U-Net's weights are
         # kept at unit norm, EDM2's own remedy, made for Adam.
-        matrices = [p for n, p in branch if n.startswith("mean.body.") and p.ndim == 4]
-        others = [p for n, p in branch if not (n.startswith("mean.body.") and p.ndim == 4)]
-        denoiser = [p for n, p in named if not n.startswith("mean.")]
+        matrices = [] if mean is None else [p for p in mean.body.parameters() if p.ndim == 4]
+        others = _without(branch, matrices)
+        denoiser = _without(networks.parameters(), branch)
         self.mean_optimizers: list[tuple[torch.optim.Optimizer, float]] = []
         if branch:
             self.mean_optimizers = [
@@ -105,17 +106,18 @@ class LevelTrainer:
         """One optimiser step on ``config.batch`` patches; returns the losses."""
         started = time.perf_counter()
         n = self.config.batch
-        self.networks.train()
         branch, unet = self.stages
+        self.networks.zero_grad(set_to_none=True)
         if self.seen < branch:
             done, optimizers = self.seen / branch, self.mean_optimizers
-            loss, losses = self._regression_loss(n)
+            clean = self._batch(n, self.config.mean_clean_condition_share)
+            batch: tuple[Part | None, ...] = clean.band, clean.condition, clean.unknown
+            loss_of: Loss = self._regression_loss
         else:
             done = (self.seen - branch) / unet
             optimizers = self.optimizers
-            loss, losses = self._diffusion_loss(n)
-        self.networks.zero_grad(set_to_none=True)
-        loss.backward()
+            batch, loss_of = self._noisy_batch(n), self._diffusion_loss
+        losses = follow_gradient(self.networks, loss_of, batch, self.config.microbatch)
         for parameter in self.networks.parameters():
             if parameter.grad is not None:
                 torch.nan_to_num(parameter.grad, 0.0, 0.0, 0.0, out=parameter.grad)
@@ -138,25 +140,37 @@ class LevelTrainer:
         enabled = self.config.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
-    def _regression_loss(self, count: int) -> tuple[Tensor, dict[str, float]]:
-        batch = self._batch(count, self.config.mean_clean_condition_share)
-        with self._autocast():
-            mean = self.networks.conditional_mean(batch.condition, batch.unknown)
-        assert mean is not None
-        loss = (mean.float() - batch.band).square().mean()
-        return loss, {"regression": float(loss.detach())}
-
-    def _diffusion_loss(self, count: int) -> tuple[Tensor, dict[str, float]]:
+    def _noisy_batch(self, count: int) -> tuple[Part | None, ...]:
+        """Bands, conditions, what data leave open, noise levels and noise."""
         config = self.config
         batch = self._batch(count, config.clean_condition_share)
-        band, condition = batch.band, batch.condition
+        band = batch.band
         sigma = draw_sigma(count, config, self.generator).to(self.device)
         noise = torch.randn(band.shape, generator=self.generator, device="cpu").to(self.device)
+        return band, batch.condition, batch.unknown, sigma, noise
+
+    def _regression_loss(
+        self, band: Tensor, condition: Tensor | None, unknown: Unknown | None
+    ) -> tuple[Tensor, dict[str, float]]:
+        with self._autocast():
+            mean = self.networks.conditional_mean(condition, unknown)
+        assert mean is not None
+        loss = (mean.to(band.dtype) - band).square().mean()
+        return loss, {"regression": float(loss.detach())}
+
+    def _diffusion_loss(
+        self,
+        band: Tensor,
+        condition: Tensor | None,
+        unknown: Unknown | None,
+        sigma: Tensor,
+        noise: Tensor,
+    ) -> tuple[Tensor, dict[str, float]]:
         with self._autocast():
             with torch.no_grad():
-                mean = self.networks.conditional_mean(condition, batch.unknown)
+                mean = self.networks.conditional_mean(condition, unknown)
             noisy = band + sigma[:, None, None, None] * noise
-            denoised = self.networks(noisy, sigma, condition, mean).float()
+            denoised = self.networks(noisy, sigma, condition, mean).to(band.dtype)
         loss, error = diffusion_loss(self.networks, denoised, band, sigma)
         return loss, {"loss": float(loss.detach()), "weighted_error": float(error.mean())}
 
@@ -183,14 +197,16 @@ class LevelTrainer:
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint; settings must be those it was made with, except for the
-        length of a stage that has not ended. A run that was begun by a version whose ``images``
-        were the U-Net's alone goes on with the lengths that it was begun with.
+        microbatch and the length of a stage that has not ended. A run that was begun by a version
+        whose ``images`` were the U-Net's alone goes on with the lengths that it was begun with.
 
         Raises MRCascadeError for a damaged file, other settings and other training data.
         """
         state = read_checkpoint(path)
         try:
             self._load(path, state)
+        except MRCascadeError:
+            raise
         except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise not_a_checkpoint(path) from error
 
@@ -198,8 +214,8 @@ class LevelTrainer:
         current = json.loads(json.dumps(asdict(self.config)))
         # An older version had no settings beyond its own, and did what is the default of those.
         saved = json.loads(json.dumps(asdict(TrainConfig()))) | json.loads(state["config"])
-        lengths = ("images", "mean_images")
-        changed = [k for k in current if k not in lengths and saved[k] != current[k]]
+        free = ("images", "mean_images", "microbatch")
+        changed = [k for k in current if k not in free and saved[k] != current[k]]
         if changed or state["level"] != self.level:
             raise MRCascadeError(
                 f"{path}: made with other settings ({', '.join(changed) or 'level'});"
@@ -253,6 +269,14 @@ def _adam(parameters: list[nn.Parameter]) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, lr=0.0, betas=(0.9, 0.99))
 
 
+def _without(
+    parameters: Iterable[nn.Parameter], others: Iterable[nn.Parameter]
+) -> list[nn.Parameter]:
+    """The parameters that are not among ``others``, in their order."""
+    left_out = {id(parameter) for parameter in others}
+    return [parameter for parameter in parameters if id(parameter) not in left_out]
+
+
 def checkpoint_file(folder: Path, level: int) -> Path:
     """Where a run folder keeps the checkpoint of ``level``."""
     return folder / f"level{level}.ckpt"
@@ -269,6 +293,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if state["older"]:
         try:
             older = TrainConfig.upgraded(state["config"], state["level"])
+        except MRCascadeError:
+            raise
         except (TypeError, ValueError, LookupError) as error:
             raise MRCascadeError(f"{path}: made by another version; train anew") from error
         state["config"], state["stages"] = older

@@ -7,6 +7,7 @@ is a few small matrix products. The matrices of every axis are decomposed once p
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +56,7 @@ class Unknown:
     low_cols: Tensor
 
     def __call__(self, band: Tensor) -> Tensor:
-        """Of bands (N, C, n, n), float32; gradients pass."""
+        """The part of bands (N, C, n, n) that is left open; gradients pass."""
         with torch.autocast(band.device.type, enabled=False):
             return band - self.estimate(band)
 
@@ -64,9 +65,19 @@ class Unknown:
         seen = self.weight * (self.v_rows.mT @ band @ self.v_cols) + noise
         return self.v_rows @ seen @ self.v_cols.mT - self.low_rows @ seen @ self.low_cols.mT
 
-    def to(self, device: torch.device) -> Unknown:
+    def to(self, where: torch.device | torch.dtype) -> Unknown:
+        """The same on a device, or of a precision."""
+        return self._of(lambda tensor: tensor.to(where))
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    def __getitem__(self, patches: slice) -> Unknown:
+        return self._of(lambda tensor: tensor[patches])
+
+    def _of(self, change: Callable[[Tensor], Tensor]) -> Unknown:
         tensors = (self.weight, self.v_rows, self.v_cols, self.low_rows, self.low_cols)
-        return Unknown(*(tensor.to(device) for tensor in tensors))
+        return Unknown(*map(change, tensors))
 
 
 class Measurements:

@@ -291,7 +291,9 @@ def _trained_level(
             "images": state["seen"],
             "seconds": round(state["seconds"], 1),
             "ema": std,
-            "config": {k: v for k, v in asdict(saved).items() if k not in ("images", "ema")}
+            "config": {
+                k: v for k, v in asdict(saved).items() if k not in ("images", "ema", "microbatch")
+            }
             | {"mean_images": state["stages"][0]},
             "validation": figures,
         },
@@ -303,6 +305,8 @@ def _saved_config(checkpoint: Path, state: dict[str, Any], config: TrainConfig) 
     """The settings that a checkpoint was made with; they must describe the same cascade."""
     try:
         saved = TrainConfig.from_json(state["config"])
+    except MRCascadeError:
+        raise
     except (TypeError, ValueError) as error:
         raise MRCascadeError(f"{checkpoint}: made by another version; train anew") from error
     for key in ("network", "kernel", "channels", "reduction", "data_condition"):
