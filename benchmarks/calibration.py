@@ -20,8 +20,8 @@ import numpy as np
 from scipy.stats import t as student
 
 from common import numbers
-from mrcascade import CascadePrior, super_resolve
-from mrcascade.arrays.intensity import body_of
+from mrcascade import CascadePrior
+from mrcascade.arrays.intensity import Intensity, body_of
 from mrcascade.baselines import zero_filled
 from mrcascade.evaluation.data import (
     file_seed,
@@ -30,7 +30,7 @@ from mrcascade.evaluation.data import (
     measure,
     operator_for,
 )
-from mrcascade.restore import resolve_settings
+from mrcascade.restore import Plan, Restorer, resolve_settings
 
 INTERVALS = (0.5, 0.9)
 
@@ -90,17 +90,14 @@ def of_file(file, factor, noise, prior, settings, options) -> np.ndarray:
     operator = operator_for(truth, "fourier", factors)
     low = measure(truth, operator, noise, file_seed(0, file.name), options.told)
     k = options.samples
-    result = super_resolve(
+    restorer = Restorer(prior, Plan.of(prior, operator, low.noise, settings, low.margins))
+    result = restorer(
         low.slices,
-        operator,
-        prior,
-        noise=low.noise,
-        mode=settings,
+        Intensity(low.scale),
         samples=k,
         seed=file_seed(0, file.name),
-        scale=low.scale,
-        batch_size=4,
         numbers=truth.kept.tolist(),
+        batch_size=4,
     )
     body = body_of(zero_filled(low.slices, operator), low.scale)
     spread = np.sqrt(1 + 1 / k) * result.std[body] / low.scale

@@ -234,7 +234,7 @@ def of_data(tmp_path: Path) -> Case:
     def work() -> list[Any]:
         found = list_data(tmp_path, pairs=False, complex_kspace=False)
         told = [(f.name, f.group, f.split, f.contrast, f.axes, f.matrix, f.subject) for f in found]
-        image, stack, acquired = read_slices(found[0])
+        image, _, stack, acquired = read_slices(found[0])
         assert stack.size == image.data.size
         assert all(n >= 1 for n in acquired.matrix)
         return told

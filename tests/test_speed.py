@@ -108,7 +108,7 @@ def test_a_chain_takes_its_steps(
     operator = SeparableOperator.from_kernel("fourier", factor, (64, 64))
     settings = SamplerSettings("chain", steps=steps)
     plan = make_plan(prior, operator, noise, settings)
-    count = expected_evaluations(plan, settings)
+    count = expected_evaluations(plan)
     assert slice_seconds(plan, [COUNTING] * 3) == pytest.approx(1.1 * count)
 
 

@@ -13,10 +13,13 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "CallableOperator": "mrcascade.operators",
     "CascadePrior": "mrcascade.prior.cascade",
+    "Intensity": "mrcascade.arrays.intensity",
     "LaplacianPyramid": "mrcascade.operators.pyramid",
     "MRCascadeError": "mrcascade.errors",
+    "Plan": "mrcascade.restore",
     "RECIPES": "mrcascade.sampling",
     "Restoration": "mrcascade.restore",
+    "Restorer": "mrcascade.restore",
     "SamplerSettings": "mrcascade.sampling",
     "SeparableOperator": "mrcascade.operators",
     "super_resolve": "mrcascade.restore",

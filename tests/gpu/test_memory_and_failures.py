@@ -20,6 +20,7 @@ from mrcascade.jobs import SuperResolution, super_resolve_file
 from mrcascade.jobs import sr as sr_module
 from mrcascade.jobs.memory import CPU_BATCH, GPU_BYTES, Batches, default_batch, fitting_batch
 from mrcascade.prior.cascade import CascadePrior
+from mrcascade.restore import Restorer
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 1)
 TOO_LITTLE = [
@@ -152,11 +153,13 @@ def inputs(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("where", ["super_resolve", "image_bytes"])
+@pytest.mark.parametrize("where", ["Restorer.__call__", "image_bytes"])
 def test_a_failed_device_ends_a_file_and_not_the_job(
     inputs: Path, tmp_path: Path, prior_folder: Path, monkeypatch, capsys, where: str
 ) -> None:
-    original, calls = getattr(sr_module, where), []
+    owner = Restorer if "." in where else sr_module
+    name = where.rpartition(".")[2]
+    original, calls = getattr(owner, name), []
 
     def failing(*arguments, **more):
         calls.append(where)
@@ -164,7 +167,7 @@ def test_a_failed_device_ends_a_file_and_not_the_job(
             raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore lines")
         return original(*arguments, **more)
 
-    monkeypatch.setattr(sr_module, where, failing)
+    monkeypatch.setattr(owner, name, failing)
     output = tmp_path / "out"
     options = ["--factor", "2", "--noise", "0", "--device", "cpu", "--prior", str(prior_folder)]
     assert main(["sr", str(inputs), "-o", str(output), *options]) == 1
@@ -181,7 +184,7 @@ def test_progress_after_a_retry_counts_each_slice_once(
     inputs: Path, tmp_path: Path, prior: CascadePrior, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The attempt fails in its middle, after progress was told of."""
-    original, failures = sr_module.super_resolve, []
+    original, failures = Restorer.__call__, []
 
     def late(*arguments, batch_size, callback, **more):
         def watched(event) -> None:
@@ -192,7 +195,7 @@ def test_progress_after_a_retry_counts_each_slice_once(
 
         return original(*arguments, batch_size=batch_size, callback=watched, **more)
 
-    monkeypatch.setattr(sr_module, "super_resolve", late)
+    monkeypatch.setattr(Restorer, "__call__", late)
     told: list[float] = []
     job = SuperResolution((2, 2), noise=0.02, mode="paper", steps=9, batch_size=4)
     super_resolve_file(

@@ -31,6 +31,12 @@ class Intensity:
     scale: float
     zero: float = 0.0
 
+    @classmethod
+    def of(cls, values: np.ndarray, zero: float = 0.0) -> Intensity:
+        """The intensity of a measured volume (any shape, real or complex) whose value of no signal
+        is ``zero``."""
+        return cls(robust_maximum(values - zero if zero else values), zero)
+
     def above_zero(self, values: np.ndarray) -> np.ndarray:
         """Values of the volume with 0 for no signal; the same array where ``zero`` is 0."""
         return values - self.zero if self.zero else values

@@ -109,7 +109,7 @@ class Estimator:
             source=item,
             shape=shape,
             result_shape=result_shape,
-            evaluations=expected_evaluations(plan, self._settings) * slices * job.samples,
+            evaluations=expected_evaluations(plan) * slices * job.samples,
             seconds=slice_seconds(plan, self._speed) * slices * job.samples + packing,
             memory=PROGRAM_BYTES + batch * per_image + in_hand,
             disk=math.prod(shape) * size + 2 * written,

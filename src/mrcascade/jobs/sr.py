@@ -42,7 +42,7 @@ from mrcascade.jobs.acquired import (
     acquired_by_pixels,
     crop_to_acquired,
 )
-from mrcascade.jobs.border import ExtendedStore, describe_margins, margins_of
+from mrcascade.jobs.border import ExtendedStore, describe_margins
 from mrcascade.jobs.common import (
     IMAGES,
     Item,
@@ -67,18 +67,10 @@ from mrcascade.jobs.result import (
     stored_residual,
 )
 from mrcascade.measurement.acquired import Acquired
-from mrcascade.measurement.border import Margins
-from mrcascade.measurement.noise import estimate_noise, slices_for_noise
+from mrcascade.measurement.examine import examine
 from mrcascade.messages.faults import naming
-from mrcascade.operators import SeparableOperator
 from mrcascade.prior.cascade import CascadePrior
-from mrcascade.restore import (
-    Restoration,
-    check_measurement,
-    make_plan,
-    resolve_settings,
-    super_resolve,
-)
+from mrcascade.restore import Plan, Restoration, Restorer, check_measurement, resolve_settings
 from mrcascade.sampling import CascadePlan, SamplerSettings
 from mrcascade.storage.outputs import only_writer
 
@@ -135,32 +127,28 @@ def super_resolve_file(
                 measured, intensity = crop_to_acquired(
                     measured, acquired.matrix, folder, stack, intensity.zero
                 )
-        noise, origin = _noise(measured, intensity, job, say)
-        margins = margins_of(measured, geometry.operator, intensity.scale)
+        plan, origin = _planned(measured, intensity, geometry, prior, job, settings, say)
+        margins = plan.margins
         if margins:
             say(describe_margins(margins, axes))
-        plan = make_plan(prior, margins.operator(geometry.operator), noise, settings)
-        batch = _batch(path, prior, plan, job, len(measured), say)
+        batch = _batch(path, prior, plan.cascade, job, len(measured), say)
         stores = _empty_results(source, geometry, targets, folder, stack)
-        counted = SliceProgress(plan, settings, job.samples, progress(len(measured)))
+        counted = SliceProgress(plan.cascade, job.samples, progress(len(measured)))
         seed = input_seed(job.seed, source.sha256)
-        restorer = _Restorer(
+        restorer = _Chunks(
             path,
-            geometry.operator,
-            margins,
-            prior,
-            plan,
-            job,
+            Restorer(prior, plan),
+            job.samples,
             seed,
             intensity,
             Batches(batch, prior.device, say),
             counted,
         )
-        extended = ExtendedStore(stores["result"], geometry.operator, margins, folder, stack)
+        extended = ExtendedStore(stores["result"], plan, folder, stack)
         outcome = Outcome(intensity)
         for start, stop in _chunks(len(measured), batch, job.samples):
             piece = measured.read(start, stop)
-            result = restorer.chunk(piece, start)
+            result = restorer.restore(piece, start)
             _store(stores, start, result)
             extended.write(start, result)
             outcome.add(result, piece)
@@ -222,7 +210,7 @@ def geometry_of(
     check_enlargement(source, planes, shape, job.factor, prior.limits)  # before H is built
     operator = operator_for(shape, job.kernel, job.factor)
     try:
-        check_measurement(np.zeros((1, *shape), source.dtype), operator, prior)
+        check_measurement((1, *shape), source.dtype, operator, prior)
     except MRCascadeError as error:
         raise MRCascadeError(f"{source.source}: {error}") from error
     affine = source.affine
@@ -263,18 +251,30 @@ def _load(
     return store, intensity
 
 
-def _noise(
-    measured: SliceStore, intensity: Intensity, job: SuperResolution, say: Report
-) -> tuple[float, str]:
-    if job.noise is not None:
-        return job.noise, "given"
-    chosen = slices_for_noise(len(measured))
-    slices = (measured.read(i, i + 1)[0] for i in chosen)
-    found = estimate_noise(slices, zero=intensity.zero)
-    noise = found.sigma / intensity.scale
-    part = "" if len(chosen) == len(measured) else f", by {len(chosen)} evenly spread slices"
-    say(f"noise estimated at {found.describe(intensity.scale)}{part}; --noise overrides it")
-    return noise, f"estimated {found}{part}"
+def _planned(
+    measured: SliceStore,
+    intensity: Intensity,
+    geometry: Geometry,
+    prior: CascadePrior,
+    job: SuperResolution,
+    settings: SamplerSettings,
+    say: Report,
+) -> tuple[Plan, str]:
+    """The plan of a volume, and how its noise is known."""
+
+    def read(number: int) -> np.ndarray:
+        return measured.read(number, number + 1)[0]
+
+    operator = geometry.operator
+    found = examine(read, len(measured), operator, intensity, job.noise)
+    plan = Plan.of(prior, operator, found.noise, settings, found.margins)
+    if found.estimate is None:
+        return plan, "given"
+    some = found.looked_at < len(measured)
+    part = f", by {found.looked_at} evenly spread slices" if some else ""
+    how = found.estimate.describe(intensity.scale)
+    say(f"noise estimated at {how}{part}; --noise overrides it")
+    return plan, f"estimated {found.estimate}{part}"
 
 
 def _batch(
@@ -315,42 +315,32 @@ def _chunks(slices: int, batch: int, samples: int) -> Iterator[tuple[int, int]]:
 
 
 @dataclass
-class _Restorer:
+class _Chunks:
     """Restores a volume chunk by chunk; ``batches`` shrink where memory does not suffice."""
 
     path: Path
-    operator: SeparableOperator
-    margins: Margins
-    prior: CascadePrior
-    plan: CascadePlan
-    job: SuperResolution
+    restorer: Restorer
+    samples: int
     seed: int
     intensity: Intensity
     batches: Batches
     progress: SliceProgress
 
-    def chunk(self, piece: np.ndarray, start: int) -> Restoration:
+    def restore(self, piece: np.ndarray, start: int) -> Restoration:
         """Slices ``piece`` (S, h, w), the first of which has the number ``start``."""
 
         def restored(batch: int) -> Restoration:
-            return super_resolve(
+            return self.restorer(
                 piece,
-                self.operator,
-                self.prior,
-                noise=self.plan.sigma_y,
-                mode=self.plan.settings,
-                samples=self.job.samples,
+                self.intensity,
+                samples=self.samples,
                 seed=self.seed,
-                batch_size=batch,
-                scale=self.intensity.scale,
-                zero=self.intensity.zero,
                 numbers=range(start, start + len(piece)),
-                plan=self.plan,
-                margins=self.margins,
+                batch_size=batch,
                 callback=self.progress.chunk(start, len(piece)),
             )
 
-        return self.batches.run(self.path, len(piece) * self.job.samples, restored)
+        return self.batches.run(self.path, len(piece) * self.samples, restored)
 
 
 def _store(stores: dict[str, SliceStore], start: int, result: Restoration) -> None:
