@@ -293,8 +293,8 @@ def test_libraries_are_quiet(
     debug: bool, image: Path, tmp_path: Path, prior_folder: Path, prior: object
 ) -> None:
     script = (
-        "import sys; from tests.test_lines import noisy; from mrcascade.jobs import sr;"
-        " sr.open_source = noisy; from mrcascade.cli import main; sys.exit(main(sys.argv[1:]))"
+        "import sys; from tests.test_lines import noisy; from mrcascade.jobs import opened;"
+        " opened.open_source = noisy; from mrcascade.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     arguments = ["sr", image, "-o", tmp_path / "out", "--factor", "2", "--prior", prior_folder]
     ended = subprocess.run(

@@ -13,7 +13,6 @@ import torch
 from mrcascade import MRCascadeError
 from mrcascade.cli import main
 from mrcascade.devices.failures import device_errors_of, device_failed, lacks_memory
-from mrcascade.evaluation import methods
 from mrcascade.evaluation.job import Evaluation
 from mrcascade.evaluation.run import evaluate
 from mrcascade.jobs import SuperResolution, super_resolve_file
@@ -231,7 +230,7 @@ def test_an_evaluation_halves_its_batches(
     job: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = _evaluated(job, tmp_path / "whole")
-    original, sizes = methods.super_resolve, []
+    original, sizes = Restorer.__call__, []
 
     def short(*arguments, batch_size, **more):
         sizes.append(batch_size)
@@ -240,7 +239,7 @@ def test_an_evaluation_halves_its_batches(
             raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
         return result
 
-    monkeypatch.setattr(methods, "super_resolve", short)
+    monkeypatch.setattr(Restorer, "__call__", short)
     halved = _evaluated(job, tmp_path / "halved")
     assert sizes == [4, 2, 1]
     for before, after in zip(whole, halved, strict=True):
@@ -254,6 +253,6 @@ def test_a_failed_device_ends_an_evaluation_in_one_line(
     def broken(*arguments, **more):
         raise RuntimeError("CUDA error: unspecified launch failure\nmore")
 
-    monkeypatch.setattr(methods, "super_resolve", broken)
+    monkeypatch.setattr(Restorer, "__call__", broken)
     with pytest.raises(MRCascadeError, match=r"a\.npy: cpu failed \(CUDA error: unspecified"):
         _evaluated(job, tmp_path / "out")

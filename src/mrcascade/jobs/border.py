@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from mrcascade.arrays.intensity import Intensity
 from mrcascade.io import Axes, SliceStore
+from mrcascade.jobs.workspace import Workspace
 from mrcascade.measurement.border import Margins
 from mrcascade.restore import Plan, Restoration, relative_residual
 
@@ -30,9 +29,9 @@ class ExtendedStore:
     Data consistency holds on the extended grid, so that the residual needs the margins.
     """
 
-    def __init__(self, store: SliceStore, plan: Plan, folder: Path, stack: ExitStack) -> None:
-        """store: of the results without margins. plan: by which they were restored. The extended
-        slices lie in a store in `folder`, which `stack` closes."""
+    def __init__(self, store: SliceStore, plan: Plan, workspace: Workspace) -> None:
+        """store: of the results without margins. plan: by which they are restored. The extended
+        slices lie in a store of `workspace`."""
         self.store = store
         self._margins, self._operator = plan.margins, plan.cascade.operator
         self._inside = (slice(None), *plan.margins.inside(plan.operator))
@@ -41,8 +40,7 @@ class ExtendedStore:
             order = store.order
             sides = dict(zip(order.axes, self._operator.in_shape, strict=True))
             shape = tuple(sides.get(axis, n) for axis, n in enumerate(order.shape))
-            extended = SliceStore(folder, replace(order, shape=shape), store.dtype)
-            self._extended = stack.enter_context(extended)
+            self._extended = workspace.store(replace(order, shape=shape), store.dtype)
 
     def write(self, start: int, result: Restoration) -> None:
         """Keep the extended slices of a restoration, from number `start` on."""

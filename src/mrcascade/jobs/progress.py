@@ -10,6 +10,17 @@ from mrcascade.sampling import CascadePlan, Progress, finest_mean
 # Hears how many slices of a volume are done, with the share of those that are in work; smaller
 # than before where slices must be done again.
 SlicesDone = Callable[[float], None]
+# Hears one line per decision.
+Report = Callable[[str], None]
+
+
+def silent(line: str) -> None:
+    """A `Report` that nobody reads."""
+
+
+def unseen(slices: int) -> SlicesDone:
+    """The progress of a volume that nobody watches."""
+    return lambda done: None
 
 
 def evaluations_by_level(plan: CascadePlan) -> dict[int, int]:

@@ -48,12 +48,9 @@ from mrcascade.io import (
     write_document,
     write_image_into,
 )
-from mrcascade.jobs.common import (
-    Factors,
-    Report,
-    input_seed,
-    timing_facts,
-)
+from mrcascade.jobs.common import input_seed, timing_facts
+from mrcascade.jobs.progress import Report
+from mrcascade.jobs.request import Factors
 from mrcascade.measurement.noise import zero_level
 from mrcascade.operators import SeparableOperator, gaussian_noise, legal_size
 from mrcascade.storage.outputs import FILES, Claim, claim_result, file_counts, only_writer
