@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -170,18 +172,19 @@ class LogVariance(nn.Module):
         return self.linear(self.fourier(c_noise))[:, 0]
 
 
-def gflop(network: nn.Module, *inputs: Tensor) -> float:
-    """Cost of one evaluation in 1e9 operations: two for every multiply-add of convolutions,
-    linears and attention; the rest is not counted. Works on the "meta" device, without computing.
-    """
-    from torch.nn.attention import SDPBackend, sdpa_kernel
+def count_flop(network: nn.Module, *inputs: Tensor) -> int:
+    """Operations of one evaluation: two for every multiply-add of convolutions, linears and
+    attention; the rest is not counted. Nothing is computed: the tensors have no data."""
+    from torch.func import functional_call
     from torch.utils.flop_counter import FlopCounterMode
 
-    # torch does not count the fused attention of CPUs.
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        network(*inputs)
-    return counter.get_total_flops() / 1e9
+    state = dict(network.named_parameters()) | dict(network.named_buffers())
+    # One type, as autocast, which would see to that, leaves tensors without data alone.
+    like = partial(torch.empty_like, dtype=torch.float32, device="meta")
+    weights = {name: like(value) for name, value in state.items()}
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        functional_call(network, weights, tuple(like(value) for value in inputs))
+    return int(counter.get_total_flops())
 
 
 def parameter_count(network: nn.Module) -> int:
