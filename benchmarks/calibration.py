@@ -1,12 +1,13 @@
-"""Is the standard deviation map honest? Coverage and spread/skill of K samples.
+"""Calibration of the standard deviation map: coverage and spread/skill of K samples.
 
     python benchmarks/calibration.py --data DATA --split test --factor 2,4 --noise 0,0.01,0.05
 
-For every evaluated pixel inside the body the truth is compared with the interval that K samples
-predict, mean +- t sqrt(1 + 1/K) std with Student's t for K - 1 degrees of freedom: exact if truth
-and samples were K + 1 draws of one normal law. Spread/skill is the root mean square of
-sqrt(1 + 1/K) std over the root mean square error of the mean; 1 for a calibrated sampler, below
-1 where it is too sure of itself. Body: zero-filled magnitude above 10 % of the robust maximum.
+Coverage is the share of pixels in the body whose truth lies in the interval that K samples predict:
+mean +- t sqrt(1 + 1/K) std, with Student's t for K - 1 degrees of freedom. The interval is exact if
+truth and samples are K + 1 draws from one normal law. Spread/skill is the root mean square of
+sqrt(1 + 1/K) std over the root mean square error of the mean. It is 1 for a calibrated sampler and
+below 1 for an overconfident one. The body is where the zero-filled magnitude exceeds 10 % of the
+robust maximum.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def main() -> None:
 
 
 def describe(totals: np.ndarray) -> str:
-    """One line from the sums of ``of_file``."""
+    """Return one line with the figures of the sums of ``of_file``."""
     pixels, spread, error = totals[-3:]
     coverage = ", ".join(
         f"{100 * p:.0f} %: {100 * n / pixels:.1f} %"
@@ -83,8 +84,10 @@ def describe(totals: np.ndarray) -> str:
 
 
 def of_file(file, factor, noise, prior, settings, options) -> np.ndarray:
-    """Counts of covered pixels per interval, pixels, sum of predicted and of real variance in
-    units of the squared intensity scale."""
+    """Return the sums of one file: covered pixels per interval, pixels, and two sums of squares.
+
+    These are of the predicted deviation and of the error, in squared units of the intensity scale.
+    """
     factors = (factor, factor)
     truth = load_truth(file, factors, options.max_slices)
     operator = operator_for(truth, "fourier", factors)

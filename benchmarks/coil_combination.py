@@ -1,14 +1,15 @@
-"""Errors of the complex coil combination of fastMRI files, where the true maps are known.
+"""Errors of the complex coil combination of fastMRI files, for simulated sensitivity maps.
 
     python benchmarks/coil_combination.py --side 320 --coils 4,16 --noise 0,0.01,0.03
 
-Simulates an object with a smooth phase and a ring of coils, and prints root-mean-square and largest
-errors within the object: of the phase (rad; one constant is free) and of the magnitude (relative).
-The truth is the object at the coils' joint sensitivity with the phase that the virtual coil sees
-(`mrcascade.io.fastmri.coils`). --noise: standard deviation per coil, real and imaginary part, as a
-fraction of the object's mean. --image: a NIfTI file whose middle slice is the object. Rows: the
-true maps, which leave what noise alone does; ESPIRiT, which `sr` uses; low-resolution coil images
-divided by their root sum of squares, the simplest estimate.
+Simulates an object with a smooth phase and a ring of coils. Prints the root mean square and the
+largest error in the object, for the phase (rad, up to a constant) and the magnitude (relative).
+The truth is the object times the coils' joint sensitivity, with the phase of the virtual coil
+(`mrcascade.io.fastmri.coils`). Rows: the true maps, whose errors come from noise alone; ESPIRiT,
+which `sr` uses; low-resolution coil images over their root sum of squares, the simplest estimate.
+
+--noise is the standard deviation per coil of the real and imaginary part, as a fraction of the
+object's mean. --image is a NIfTI file whose middle slice is the object.
 """
 
 from __future__ import annotations
@@ -71,13 +72,13 @@ def errors(ratio: np.ndarray) -> str:
 
 
 def referenced(maps: np.ndarray, virtual: np.ndarray) -> np.ndarray:
-    """Maps of unit norm with the phase of the virtual coil."""
+    """Return maps of unit norm, with the phase of the virtual coil."""
     seen = np.einsum("c,cyx->yx", virtual.conj(), maps)
     return maps / root_sum_of_squares(maps) * np.exp(-1j * np.angle(seen))
 
 
 def low_resolution(seen: np.ndarray) -> np.ndarray:
-    """The coil images of a Hann window over the calibration region."""
+    """Return coil images of the calibration region of k-space, under a Hann window."""
     windowed = forward(forward(seen, 1), 2)
     for axis in (1, 2):
         n = seen.shape[axis]
@@ -106,7 +107,7 @@ def with_phase(magnitude: np.ndarray) -> np.ndarray:
 
 
 def ring_of_coils(coils: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Gaussian sensitivities around the field of view, with linear phases, (coils, *shape)."""
+    """Return Gaussian sensitivities around the field of view, with linear phases, (coils, H, W)."""
     y, x = coordinates(shape)
     angles = 2 * np.pi * np.arange(coils)[:, None, None] / coils
     towards = x * np.cos(angles) + y * np.sin(angles)

@@ -1,4 +1,4 @@
-"""What several benchmarks share: options, errors in one line, meters, JSON."""
+"""Helpers of several benchmarks: options, one-line errors, meters, JSON."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from mrcascade.prior.denoiser import LevelNetworks
 
 
 def numbers(text: str) -> list[float]:
-    """An option such as ``0,0.01``."""
+    """Parse an option such as ``0,0.01``."""
     return [float(part) for part in text.split(",")]
 
 
 def names(text: str) -> list[str]:
-    """An option such as ``mean,paper``."""
+    """Parse an option such as ``mean,paper``."""
     return [part.strip() for part in text.split(",")]
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call ``main``; an error of the user ends it with one line and exit code 2."""
+    """Call ``main``; an MRCascadeError ends the process with one line and exit code 2."""
     try:
         main()
     except MRCascadeError as error:
@@ -37,12 +37,12 @@ def run(main: Callable[[], None]) -> None:
 
 
 def random_measurement(shape: tuple[int, int]) -> np.ndarray:
-    """A measurement (h, w) for timings, which do not depend on its content."""
+    """Return a measurement (h, w) of noise for timings, which do not depend on its content."""
     return np.abs(np.random.default_rng(0).normal(size=shape)).astype(np.float32)
 
 
 class NetworkMeter:
-    """Adds up by how much ``read()`` grows during the networks' forward passes."""
+    """Meter that sums the growth of ``read()`` over the networks' forward passes."""
 
     def __init__(self, read: Callable[[], float]) -> None:
         self.read = read
@@ -50,7 +50,7 @@ class NetworkMeter:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Within it, every pass of every level counts."""
+        """Count every pass of every level within the block."""
         originals = {name: getattr(LevelNetworks, name) for name in ("forward", "conditional_mean")}
         for name, function in originals.items():
             setattr(LevelNetworks, name, self._metered(function))
@@ -75,7 +75,7 @@ def table_row(cells: Sequence[object]) -> str:
 
 
 def write_json(options: argparse.Namespace, **document: Any) -> None:
-    """Write the options and what they led to into ``options.output``, if there is one."""
+    """Write the options and the results to ``options.output``, if it is given."""
     if options.output is None:
         return
     settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}

@@ -1,6 +1,6 @@
-"""The library deepinv with our operators and denoisers: its import, adapters, and what differs.
+"""Adapters that let the library deepinv use our operators and denoisers.
 
-deepinv is optional, and needs torchvision, which does not import beside the CPU build of torch.
+deepinv is optional. It needs torchvision, which cannot be imported beside the CPU build of torch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from mrcascade import CascadePrior, SeparableOperator
 from mrcascade.errors import MRCascadeError
 
-# What no setting removes, or a comparison has to work around; printed below its tables.
+# Differences that no setting removes, or that a comparison works around; printed below its tables.
 NOTES = {
     "DiffPIR": """\
 - deepinv returns the noisy iterate of the last noise level (std 0.005 on [0, 1]) and drops the last
@@ -53,23 +53,23 @@ NOTES = {
   "projected" has done so with every image.""",
 }
 
-# The library of schemas that import_deepinv may have to make; they live as long as it does.
+# Library that holds the operator schemas of import_deepinv; they exist as long as it does.
 _SCHEMAS: list[torch.library.Library] = []
 
 
 def import_deepinv() -> ModuleType:
-    """deepinv, without torchvision's compiled operators where those do not fit this torch."""
+    """Import deepinv, without torchvision's compiled operators if they do not fit this torch."""
     try:
         import torchvision  # noqa: F401
     except RuntimeError:
         for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
-        # Of the operators that torchvision names at import; deepinv's samplers use none of them.
+        # Schemas of the operators that torchvision names on import. deepinv's samplers use none.
         _SCHEMAS.append(torch.library.Library("torchvision", "DEF"))
         for operator in ("nms", "qnms"):
             _SCHEMAS[-1].define(f"{operator}() -> ()")
     except ImportError:
-        pass  # deepinv says so itself
+        pass  # deepinv reports it
     try:
         importlib.import_module("deepinv.sampling")
         return importlib.import_module("deepinv")
@@ -81,7 +81,7 @@ def import_deepinv() -> ModuleType:
 
 
 def as_physics(deepinv: ModuleType, operator: SeparableOperator) -> torch.nn.Module:
-    """Our operator as deepinv's LinearPhysics, with its exact prox and pseudo-inverse."""
+    """Return our operator as deepinv's LinearPhysics, with its exact prox and pseudo-inverse."""
 
     class Physics(deepinv.physics.LinearPhysics):
         def prox_l2(self, z: Tensor, y: Tensor, gamma: Tensor, **_) -> Tensor:
@@ -95,10 +95,10 @@ def as_physics(deepinv: ModuleType, operator: SeparableOperator) -> torch.nn.Mod
 
 
 class Denoise(torch.nn.Module):
-    """Our denoiser for both libraries: counts, keeps its last estimate, clamps where asked to.
+    """Our denoiser for both libraries, which counts its calls and keeps its last estimate.
 
-    Images are on [0, 1] in deepinv's denoisers, as ours are, and sigma is in the same unit.
-    ``before`` is called ahead of each evaluation, ``clamp`` maps (estimate, sigma) to another.
+    deepinv's denoisers expect images on [0, 1], as ours do, and sigma in the same unit. ``before``
+    is called ahead of each evaluation. ``clamp`` maps (estimate, sigma) to a new estimate.
     """
 
     def __init__(
@@ -125,9 +125,11 @@ class Denoise(torch.nn.Module):
 
 
 def matched_weights(sigmas: Sequence[float], scale: float) -> Iterator[float]:
-    """The weight of each step with which deepinv's displacement on [0, 1],
-    (s^2 - s_next^2) weight grad, is that of ours, scale sqrt((1 + 4 s^2) (1 + 4 s_next^2)) / 2
-    grad; the closing evaluation has no gradient."""
+    """Yield the weight of each step that makes deepinv's displacement equal to ours.
+
+    On [0, 1], deepinv's is (s^2 - s_next^2) weight grad, and ours is
+    scale sqrt((1 + 4 s^2) (1 + 4 s_next^2)) / 2 grad. The closing evaluation has no gradient.
+    """
     for a, b in pairwise(sigmas):
         yield scale * np.hypot(1, 2 * a) * np.hypot(1, 2 * b) / 2 / (a**2 - b**2)
     yield 0.0

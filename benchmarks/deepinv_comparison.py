@@ -1,14 +1,14 @@
-"""DiffPIR and DPS of the library deepinv beside ours: same denoiser, same data, taking turns.
+"""Comparison of DiffPIR and DPS with those of the library deepinv: same denoiser, same data.
 
     python benchmarks/deepinv_comparison.py --steps 100 --repeats 3
     python benchmarks/deepinv_comparison.py --data DATA --kernel area --factor 4 --noise 0.01
 
-deepinv (checked with 0.5.0) is called through its public classes and attributes, with our
-single-scale prior as its denoiser and our operator, exact proximal step included, as its physics.
-Each sampler runs in both libraries as it comes and once more with all that can be made equal:
-noise levels, start, random numbers, step sizes, clamping. What then differs is rounding, which
-bfloat16 magnifies. Below the tables stand the differences that no setting removes. Without --data,
-a slice that the package dipy brings along; with it, one slice per anatomy.
+deepinv (checked with 0.5.0) is called through its public classes and attributes. Its denoiser is
+our single-scale prior; its physics is our operator with its exact proximal step. Each sampler runs
+in both libraries, first as published, then with all equal that can be made equal: noise levels,
+start, random numbers, step sizes, clamping. The rest is rounding, which bfloat16 magnifies. The
+differences that no setting removes are printed below the tables. The runs take turns. The image is
+a slice from the package dipy, or with --data one slice per anatomy.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ OURS = "ours"
 
 @dataclass(frozen=True)
 class Problem:
-    """A measurement ``y`` (1, 1, h, w) in units of its robust maximum, and how to restore it."""
+    """Measurement ``y`` (1, 1, h, w) in units of its robust maximum, and how to restore it."""
 
     truth: Truth
     operator: SeparableOperator
@@ -76,7 +76,7 @@ class Problem:
         return replace(settings, zeta=self.zeta) if "zeta" in settings.tunable else settings
 
     def sigmas(self, mode: str) -> tuple[float, ...]:
-        """The noise levels of our chain."""
+        """Return the noise levels of our chain."""
         settings = self.recipe(mode)
         plan = make_plan(self.prior, self.operator, self.sigma_y, settings)
         return level_sigmas(self.prior.levels[0], settings, plan.tasks[0])
@@ -84,7 +84,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Images (1, 1, H, W) by name of the row, all of one chain, and what it cost."""
+    """Images (1, 1, H, W) of one chain by name of the row, and the chain's cost."""
 
     images: dict[str, Tensor]
     evaluations: int
@@ -126,7 +126,7 @@ def diffpir_runs(deepinv: ModuleType, problem: Problem) -> Runs:
         denoise = Denoise(problem.prior)
         torch.manual_seed(problem.seed)
         image = theirs_model(denoise)(problem.y, physics, x_init=start)
-        assert denoise.last is not None  # it has been called
+        assert denoise.last is not None  # as it was called
         images = {"deepinv": image, "deepinv, its dropped estimate": denoise.last.clamp(0, 1)}
         return Outcome(images, denoise.calls)
 
@@ -217,8 +217,10 @@ def dps_runs(deepinv: ModuleType, problem: Problem) -> Runs:
 
 
 def vp_times(problem: Problem, deepinv: ModuleType) -> Tensor:
-    """As many equal steps of deepinv's variance-preserving time as T, down to 0, from the largest
-    noise level that the denoiser knows: deepinv's default start is beyond it."""
+    """Return T + 1 equidistant times of deepinv's variance-preserving process, down to 0.
+
+    They start at the largest noise level that the denoiser knows; deepinv's default is beyond it.
+    """
     sde = deepinv.sampling.VariancePreservingDiffusion()
     grid = torch.linspace(0, 1, 10001, dtype=torch.float64)
     known = sde.sigma_t(grid) <= 2 * problem.prior.levels[0].sigma_max
@@ -226,8 +228,10 @@ def vp_times(problem: Problem, deepinv: ModuleType) -> Tensor:
 
 
 def total_weight(problem: Problem, deepinv: ModuleType, scale: float) -> float:
-    """The constant weight for which deepinv's factors on the gradient, over all steps, add up to
-    those of the original: scale for each, of the norm on [-1, 1]."""
+    """Return the constant weight that gives deepinv's gradient the same sum of factors as ours.
+
+    Our factor is ``scale`` in each step, for the norm on [-1, 1].
+    """
     sde = deepinv.sampling.VariancePreservingDiffusion()
     times = vp_times(problem, deepinv)
     sigma, shrink = sde.sigma_t(times), sde.scale_t(times)
@@ -239,7 +243,7 @@ def total_weight(problem: Problem, deepinv: ModuleType, scale: float) -> float:
 
 
 def truths(data: Path | None, split: str, factor: tuple[float, float]) -> dict[str, Truth]:
-    """A slice per anatomy: the middle one of its first file."""
+    """Return one slice per anatomy, the middle one of its first file."""
     if data is None:
         try:
             from importlib.resources import files
@@ -259,7 +263,7 @@ def truths(data: Path | None, split: str, factor: tuple[float, float]) -> dict[s
 
 
 def compared(runs: Runs, problem: Problem, repeats: int) -> tuple[list[dict], dict[str, Tensor]]:
-    """A row per image, and the images; the runs take turns in each repeat."""
+    """Return a row per image, and the images. The runs take turns in each repeat."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     outside: dict[str, list[float]] = {name: [] for name in runs}
     outcomes: dict[str, Outcome] = {}
@@ -343,9 +347,11 @@ def main() -> None:
     parser.add_argument("--prior", default="mr-small-baselines/single-scale")
     parser.add_argument("--kernel", default="fourier", choices=sorted(KERNELS))
     parser.add_argument("--factor", type=float, default=4.0)
-    parser.add_argument("--noise", type=float, default=0.0, help="of the measurement, see evaluate")
+    parser.add_argument(
+        "--noise", type=float, default=0.0, help="of the measurement, as in evaluate"
+    )
     parser.add_argument("--steps", type=int, default=100, help="T")
-    parser.add_argument("--zeta", type=float, help="of DiffPIR in both; default: the prior's")
+    parser.add_argument("--zeta", type=float, help="zeta of DiffPIR in both; default: the prior's")
     parser.add_argument("--weight", type=float, help="of deepinv's DPS; default: 1 and ours in sum")
     parser.add_argument("--samplers", type=names, default=list(NOTES))
     parser.add_argument("--repeats", type=int, default=3)

@@ -1,11 +1,11 @@
-"""Memory of `sr` on fastMRI files, one volume after the other in one process.
+"""Memory of `sr` on several fastMRI files in one process.
 
     python benchmarks/fastmri_memory.py --volumes 10 --slices 300 --side 384 --coils 4
 
-Writes one multi-coil file (noise in a disc, readout oversampled by two; 8 bytes a sample) to a
-temporary folder, gives it several names, and super-resolves each by 2 with `tiny` networks of
-random weights. Prints the resident memory after each volume, and the peak so far. --complex: the
-combined complex image with a complex prior.
+Writes one multi-coil file (noise in a disc, readout oversampled by 2, 8 bytes per sample) to a
+temporary folder, links it under several names, and super-resolves each by 2 with `tiny` networks of
+random weights. Prints the resident memory and the peak after each volume. With --complex the
+combined image is complex, and so is the prior.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def write_volume(path: Path, slices: int, side: int, coils: int) -> Path:
 
 
 def resident() -> float:
-    """MiB of memory that the process uses now (Linux)."""
+    """Return the resident memory of the process in MiB (Linux only)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 

@@ -2,9 +2,9 @@
 
     python benchmarks/kill_resume.py --times 50
 
-Three small volumes and the bundled prior, mode ``paper``. Each time the batch is killed (SIGKILL)
-once at a random moment of its run and then resumed; outputs and sidecars must equal those of an
-undisturbed run. Prints how many did, and exits with 1 where one did not.
+The batch restores three small volumes with the bundled prior in mode ``paper``. Each time it is
+killed (SIGKILL) at a random moment and then resumed. Outputs and sidecars must equal those of an
+undisturbed run. Prints how many do, and exits with code 1 if any differ.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def command(inputs: Path, output: Path, steps: int) -> list[str]:
 
 
 def results(output: Path) -> dict[str, bytes]:
-    """All files but the record, which tells the time, and hidden leftovers."""
+    """Return all files except hidden ones and the record, which contains the time."""
     if not output.exists():
         return {}
     names = sorted(p for p in output.iterdir() if not p.name.startswith((".", "run")))

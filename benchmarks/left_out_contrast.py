@@ -1,15 +1,16 @@
-"""What a prior makes of a contrast that it has not seen, with and without random contrasts.
+"""Quality on a contrast left out of the training, with and without random contrasts.
 
     python benchmarks/left_out_contrast.py --data DATA --cache CACHE -o left-out
 
-For each contrast (FLAIR, T2) two cascades are trained without it, alike but for the settings of
-``--change``: equal networks, patches, seed and order. `mean` restores the val split; the script
-prints the gain in PSNR over zero filling per anatomy and contrast, and writes ``left_out.json``.
-Interrupted runs go on. ``--only FLAIR/changed`` makes one of the four alone, so that they can run
-at the same time; the table comes when all are there.
+For each contrast (FLAIR, T2) two cascades are trained without it. Networks, patches, seed and order
+are equal; only the settings of ``--change`` differ. Mode ``mean`` restores the val split. The
+script prints the gain in PSNR over zero filling per anatomy and contrast, and writes
+``left_out.json``. Repeat the command to continue an interrupted run. ``--only FLAIR/changed``
+trains one of the four cascades, so that they can run at the same time. The table is printed when
+all are trained.
 
-`mean` needs the regression branches of levels 1 and 2 only, so that these get all patches but the
-last batch, and level 3 has one batch.
+Mode ``mean`` needs only the regression branches of levels 1 and 2. They get all patches but the
+last batch, and level 3 gets one batch.
 """
 
 from __future__ import annotations
@@ -32,14 +33,16 @@ CHANGE = "contrast_map_share=0.5,bias_field_share=0.3,blur_share=0.2,added_noise
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="images with a manifest")
-    parser.add_argument("--cache", type=Path, required=True, help="of these, to train on")
+    parser.add_argument(
+        "--cache", type=Path, required=True, help="cache file of these images, for training"
+    )
     parser.add_argument("--contrasts", type=names, default=["FLAIR", "T2"])
     parser.add_argument("--network", default="mini")
     parser.add_argument("--images", type=int, default=20_000, help="patches per level")
     parser.add_argument("--change", default=CHANGE, help="settings of the second arm")
     parser.add_argument("--set", default="", help="settings of both arms")
     parser.add_argument("--factors", type=names, default=["2", "4"])
-    parser.add_argument("--max-slices", type=int, default=8, help="per file")
+    parser.add_argument("--max-slices", type=int, default=8, help="slices per file")
     parser.add_argument("--only", help="one CONTRAST/ARM, such as T2/plain")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("-o", "--output", type=Path, required=True)
@@ -55,12 +58,12 @@ def main() -> None:
 
 
 def settings(text: str) -> dict[str, float]:
-    """``name=value,...`` as numbers."""
+    """Parse ``name=value,...`` into numbers by name."""
     return {name: float(value) for name, value in (part.split("=") for part in names(text) if part)}
 
 
 def train(name: str, options: argparse.Namespace) -> None:
-    """Train one arm, if it has not been, and evaluate it."""
+    """Train one arm, unless it is trained, and evaluate it."""
     contrast, arm = name.split("/")
     config = TrainConfig(
         network=options.network,
@@ -90,7 +93,7 @@ def train(name: str, options: argparse.Namespace) -> None:
 
 
 def gains(table: Path) -> dict[str, float]:
-    """Gain of `mean` over zero filling in dB, by anatomy/contrast."""
+    """Return the gain of mode ``mean`` over zero filling in dB, by anatomy/contrast."""
     found: dict[str, dict[str, float]] = {}
     for group in json.loads(table.read_text())["slices"]:
         if group["kind"] == "contrast":

@@ -1,10 +1,10 @@
-"""Peak memory and time of `mrcascade sr` on volumes of few and of many slices.
+"""Peak memory and time of `mrcascade sr` by number of slices.
 
     python benchmarks/memory.py --slices 30,300 --side 384 --factor 2
 
 Writes NIfTI volumes of noise in a disc (16-bit, gzipped) to a temporary folder, runs the command
-on each in a process of its own, and prints the peak of that process's resident memory. Without
---prior, the networks are `tiny` ones with random weights: neither time nor memory depends on them.
+on each in its own process, and prints the peak of its resident memory. Without --prior it uses
+`tiny` networks with random weights, as neither time nor memory depends on the weights.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def peak_memory(command: list[str]) -> float:
-    """Largest resident set of a process, in MiB."""
+    """Run a command and return its largest resident set in MiB."""
     child = os.posix_spawn(command[0], command, os.environ)
     _, status, usage = os.wait4(child, 0)
     if status:

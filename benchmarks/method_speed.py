@@ -1,15 +1,15 @@
-"""Seconds, network evaluations and network GFLOP per slice of every method with networks, at one T.
+"""Seconds, network evaluations and network GFLOP per slice of every method with networks.
 
     python benchmarks/method_speed.py --size 256 --factor 4 --steps 200
 
-Every method of the table METHODS that has a prior takes part; methods take turns in each repeat,
-so that a disturbance meets all of them. The measurement is made of noise: cost does not depend on
-its content. Times are medians, ratios are medians of the ratios within one repeat.
+All methods of the table METHODS that have a prior take part. They take turns in each repeat, so
+that a disturbance affects all of them. The measurement is noise, as the cost does not depend on the
+content. Times are medians; ratios are medians of the ratios within a repeat.
 
-GFLOP are counted by torch's FlopCounterMode in a run of their own, two for every multiply-add of
-convolutions, matrix products and attention in the networks; the operators' own are left out.
-"Forward" is what the networks' forward passes cost, regression branches included; "backward" what
-DPS's gradient costs besides, which FlopCounterMode sees in the same run.
+torch's FlopCounterMode counts GFLOP in a separate run: two for every multiply-add of convolutions,
+matrix products and attention in the networks, without the operators. "Forward" is the cost of the
+networks' forward passes, regression branches included. "Backward" is the additional cost of the
+gradient in DPS.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--baselines", default="mr-small-baselines")
     parser.add_argument("--size", type=int, default=256, help="side of the result")
     parser.add_argument("--factor", type=int, default=4)
-    parser.add_argument("--noise", type=float, default=0.0, help="that the methods are told")
+    parser.add_argument("--noise", type=float, default=0.0, help="noise level that the methods get")
     parser.add_argument("--steps", type=int, default=200, help="T of the methods that sample")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
@@ -110,8 +110,10 @@ def main() -> None:
 
 
 def available(job: Evaluation) -> dict[str, Method]:
-    """The methods whose prior is there, but for the one that costs as much as K others; says
-    which are left out."""
+    """Return the methods whose prior is there; print which ones are left out.
+
+    The mean of K samples costs K times one sample, and is always left out.
+    """
     found = {}
     for name, method in METHODS.items():
         if method.recipe is None or method.averaged:
@@ -126,7 +128,7 @@ def available(job: Evaluation) -> dict[str, Method]:
 
 
 def counted(method: Method, context: Context) -> dict:
-    """Evaluations and GFLOP of one run, which also warms up."""
+    """Return evaluations and GFLOP of one run, which also serves as warm-up."""
     levels: Counter[int] = Counter()
 
     def note(event: Progress) -> None:
@@ -149,7 +151,7 @@ def counted(method: Method, context: Context) -> dict:
 
 
 def network_flops(counter: FlopCounterMode) -> int:
-    """FLOP of all outermost modules, backward passes included; operators are no modules."""
+    """Return the FLOP of all outermost modules, with backward passes; operators do not count."""
     outermost = {k: v for k, v in counter.get_flop_counts().items() if "." not in k}
     return sum(sum(v.values()) for k, v in outermost.items() if k != "Global")
 
@@ -157,7 +159,7 @@ def network_flops(counter: FlopCounterMode) -> int:
 def timed(
     turns: Mapping[str, tuple[Method, Context]], repeats: int
 ) -> dict[str, list[tuple[float, float]]]:
-    """(seconds, seconds in the networks' forward passes) of each method and repeat."""
+    """Return (seconds, seconds in the networks' forward passes) of each method and repeat."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in turns}
     for repeat in range(repeats):
         for name, (method, context) in turns.items():
@@ -186,7 +188,7 @@ def summary(
 def described(row: dict) -> str:
     levels = ", ".join(f"{level}: {count}" for level, count in row["levels"].items())
     backward = row["gflop_backward"]
-    # Where a gradient is taken, the clock sees the forward passes alone.
+    # Where a gradient is taken, only the forward passes are timed.
     outside = "-" if backward else f"{100 * row['outside']:.1f} %"
     return table_row(
         [

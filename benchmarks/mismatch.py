@@ -1,12 +1,12 @@
-"""What a prior of one kernel loses where the measurement was made otherwise.
+"""Loss of quality where kernel or noise of the measurement differ from the prior's training data.
 
     python benchmarks/mismatch.py --data DATA --lpips-weights DIR --factor 4 --steps 45
 
-Measures the test slices with each kernel and noise level and restores them by each method, which
-knows the operator and the noise, while its networks have seen noise-free data of the prior's own
-kernel. Prints a row per anatomy, measurement and method as it comes: the mean over slices of PSNR
-(data range: the slice's maximum) and LPIPS, and what they lost against the matched, noise-free
-case (positive is worse, for both).
+Measures the test slices with each kernel and noise level, and restores them by each method. The
+method knows the operator and the noise, but its networks were trained on noise-free data of the
+prior's own kernel. Prints a row per anatomy, measurement and method: the means over slices of PSNR
+(data range: the slice's maximum) and LPIPS, and their loss against the matched, noise-free case
+(positive is worse for both).
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def main() -> None:
         for method, anatomy in product(methods, dict.fromkeys(s.file.anatomy for s in survey)):
             row = {"anatomy": anatomy, "kernel": kernel, "noise": noise, "method": method}
             row |= scores(bench, method, [s for s in survey if s.file.anatomy == anatomy])
-            best = reference.setdefault((method, anatomy), row)  # the first case is the matched one
+            best = reference.setdefault((method, anatomy), row)  # the matched case comes first
             row["psnr_lost"] = best["psnr_slice"] - row["psnr_slice"]
             row["lpips_lost"] = None if lpips is None else row["lpips"] - best["lpips"]
             rows.append(row)
@@ -105,7 +105,7 @@ def main() -> None:
 
 
 def chosen_files(job: Evaluation, count: int | None) -> list[TestFile]:
-    """The files of the split, ``count`` per anatomy, evenly spread."""
+    """Return ``count`` files per anatomy of the split, evenly spread."""
     found = find_files(job.data, job.split)
     if count is None:
         return found
@@ -117,7 +117,7 @@ def chosen_files(job: Evaluation, count: int | None) -> list[TestFile]:
 
 
 def scores(bench: Bench, method: str, files: Sequence[Surveyed]) -> dict[str, float]:
-    """Number of slices and means of their figures."""
+    """Return the number of slices and the means of their metrics."""
     rows = []
     for surveyed in files:
         unit = Unit(surveyed.file.name, method, tuple(int(n) for n in surveyed.numbers))

@@ -20,7 +20,7 @@ HEADER = (
 
 
 def table() -> str:
-    """The table in Markdown, finest level first; costs are those of a 256x256 output."""
+    """Return the table in Markdown, finest level first, with costs for a 256 x 256 output."""
     rows = [
         _row(name, level, OUTPUT_SIDE // cascade.step ** (level - 1), config)
         for name, cascade in NETWORKS.items()
@@ -30,7 +30,7 @@ def table() -> str:
 
 
 def _row(name: str, level: int, side: int, config: LevelConfig) -> str:
-    with torch.device("meta"):  # shapes alone decide both figures
+    with torch.device("meta"):  # both figures depend on shapes alone
         networks = LevelNetworks(config, channels=1)
         unet, mean = networks.unet, networks.mean
         sizes = [None if n is None else parameter_count(n) for n in (unet, mean)]

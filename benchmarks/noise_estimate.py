@@ -1,11 +1,12 @@
-"""How far is the estimated noise from the noise that was added, and what does that cost?
+"""Error of the estimated noise against the noise that was added, and its cost in PSNR.
 
     python benchmarks/noise_estimate.py --data DATA --splits val,test --factor 2,4
 
-Measures every file, adds noise (normal in signed and in complex images, Rician in magnitudes) and
-compares `estimate_noise` with scikit-image's ``estimate_sigma`` and, where it is installed, dipy's.
-The noise of the scans themselves counts as error. Within: off by at most 0.7 percentage points or
-30 %. With ``--mean`` also PSNR of mode ``mean`` with the estimate less that with the true noise.
+Measures every file and adds noise, normal in signed and complex images, Rician in magnitudes. It
+compares `estimate_noise` with scikit-image's ``estimate_sigma`` and, if installed, dipy's. The
+noise of the scans themselves counts as error. "Within" is the share of estimates with an error of
+at most 0.7 percentage points or 30 %. With ``--mean`` it also prints the PSNR of mode ``mean`` with
+the estimate minus that with the added noise.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ def main() -> None:
     parser.add_argument("--factor", type=numbers, default=[2.0, 4.0])
     parser.add_argument("--noise", type=numbers, default=[0.0, 0.005, 0.01, 0.02, 0.04])
     parser.add_argument("--kinds", type=names, default=list(KINDS))
-    parser.add_argument("--slices", type=int, default=4, help="per file, evenly spread")
+    parser.add_argument("--slices", type=int, default=4, help="slices per file, evenly spread")
     parser.add_argument("--every", type=int, default=1, help="only every n-th file")
-    parser.add_argument("--mean", action="store_true", help="restore a slice per measurement, too")
-    parser.add_argument("--precision", default="float32", help="of --mean, or bfloat16")
+    parser.add_argument("--mean", action="store_true", help="also restore a slice per measurement")
+    parser.add_argument("--precision", default="float32", help="for --mean; or bfloat16")
     parser.add_argument("-o", "--output", type=Path, help="JSON of every measurement")
     options = parser.parse_args()
 
@@ -59,7 +60,7 @@ def main() -> None:
 
 
 def of_file(file, factor, prior, options):
-    """One row per kind and noise level."""
+    """Return one row per kind and noise level."""
     truth = load_truth(file, (factor, factor), options.slices)
     operator = operator_for(truth, "fourier", (factor, factor))
     clean = operator(torch.from_numpy(truth.slices)).numpy()
@@ -102,7 +103,7 @@ def estimates(y) -> dict[str, object]:
 
 
 def loss(y, truth, operator, prior, row) -> float:
-    """Decibels of the middle slice: with the estimate less with what was added."""
+    """Return the PSNR of the middle slice with the estimate minus that with the added noise."""
     middle = len(y) // 2
     reference, maximum = truth[middle], float(np.abs(truth[middle]).max())
     told, own = (
@@ -117,7 +118,7 @@ def loss(y, truth, operator, prior, row) -> float:
 
 
 def tables(rows):
-    """Errors in percentage points per estimator, kind and noise; what they cost, per anatomy."""
+    """Yield a table of errors (percentage points) and one of the cost in PSNR per anatomy."""
     yield "| estimator | kind | noise | measurements | median error | 95 % below | within |"
     yield "| --- | --- | --- | --- | --- | --- | --- |"
     groups = defaultdict(list)

@@ -1,9 +1,9 @@
-"""Time and memory of one restored slice, and the share of it that is spent outside the networks.
+"""Time and memory of restoring one slice, and the share of time outside the networks.
 
     python benchmarks/speed.py --prior mr-small --side 256 --factor 4
 
-Prints, per mode: seconds per slice (median), network evaluations, the share of the time outside
-the networks, and the process's peak memory. The model is loaded before the clock starts.
+Prints per mode: median seconds per slice, network evaluations, the share of time outside the
+networks, and the peak memory of the process. The time to load the model is not counted.
 """
 
 from __future__ import annotations

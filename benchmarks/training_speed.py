@@ -1,4 +1,4 @@
-"""Training patches a second of one level's two stages, in float32 and bfloat16 side by side.
+"""Training patches per second of the two stages of a level, in float32 and in bfloat16.
 
 python benchmarks/training_speed.py --network small --level 1 --threads 1
 """
@@ -51,7 +51,7 @@ def main() -> None:
             for precision, trainer in trainers.items():
                 started = time.perf_counter()
                 trainer.step()
-                if step >= 2:  # the first ones allocate
+                if step >= 2:  # the first steps allocate
                     seconds[precision].append(time.perf_counter() - started)
         rates = {p: config.batch / statistics.median(s) for p, s in seconds.items()}
         cells = ", ".join(f"{p} {r:.1f} patches/s" for p, r in rates.items())

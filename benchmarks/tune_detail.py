@@ -1,10 +1,10 @@
-"""How much of its own detail a sample should keep: scan of the setting ``detail``.
+"""Scan of the setting ``detail``: how much of its own detail a sample keeps.
 
     python benchmarks/tune_detail.py --data DATA --lpips-weights DIR --steps 200
 
-Draws one sample per validation slice and method, noise-free, kernel fourier, and keeps of it what
-each ``--detail`` says, so that the rows of a method differ in nothing else. Prints a row per
-method, detail and anatomy: PSNR (slice maximum) and LPIPS.
+Draws one sample per validation slice and method, noise-free, kernel fourier. Every ``--detail`` is
+applied to the same sample, so that the rows of a method differ in nothing else. Prints a row per
+method, detail and anatomy: PSNR (data range: the slice's maximum) and LPIPS.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> None:
 def restored(
     case: Case, prior: CascadePrior, settings: SamplerSettings, shares: list[tuple[float, ...]]
 ) -> list[np.ndarray]:
-    """One draw of each slice, with every share of its detail."""
+    """Return one sample of each slice, with every setting of its detail."""
     scale = case.low.scale
     plan = make_plan(prior, case.operator, 0.0, settings)
     y = to_channels(case.low.slices / scale)

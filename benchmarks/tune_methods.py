@@ -1,11 +1,11 @@
-"""Tuning curves of every method that samples, on validation slices, with the same budget for each.
+"""Tuning curves of every sampling method on validation slices, with the same budget for each.
 
     python benchmarks/tune_methods.py --data DATA --lpips-weights DIR --steps 100 -o tuning
 
-One draw per slice and setting, noise-free, kernel fourier. Each method has as many settings to
-choose from. Writes ``tuning.json`` and ``tuning.png`` (LPIPS over PSNR, a curve per method) beside
-the evaluation that they come from, which goes on where it was interrupted, and prints for each
-method the setting of least LPIPS, averaged over anatomies.
+Draws one sample per slice and setting, noise-free, kernel fourier; each method has the same number
+of settings. Writes ``tuning.json`` and ``tuning.png`` (LPIPS over PSNR, a curve per method) beside
+the evaluation that they come from. Prints for each method the setting with the smallest LPIPS,
+averaged over anatomies. Repeat the command to continue an interrupted evaluation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from mrcascade.evaluation.job import Evaluation
 from mrcascade.evaluation.run import evaluate
 
-# Six settings each. Of the multi-grid forms' two numbers, the more important one varies more.
+# Six settings each. The multi-grid forms have two numbers, and the more important one varies more.
 SETTINGS = {
     "diffpir": [f"zeta={z}" for z in (0, 0.1, 0.3, 0.5, 0.7, 1)],
     "dps": [f"step_size={s}" for s in (1, 4, 8, 16, 24, 32)],
@@ -79,7 +79,7 @@ Curves = dict[str, dict[str, dict[str, dict[str, float]]]]
 
 
 def read_curves(folder: Path) -> Curves:
-    """method -> setting -> anatomy -> {"psnr", "lpips"} of an evaluation's table."""
+    """Return method -> setting -> anatomy -> {"psnr", "lpips"} from an evaluation's table."""
     document = json.loads((folder / "table.json").read_text())
     curves: Curves = {}
     for group in document["slices"]:
@@ -94,18 +94,18 @@ def read_curves(folder: Path) -> Curves:
 
 
 def _value(item: tuple[str, object]) -> tuple[str, float]:
-    """Settings with the same second number beside one another, each in order of the first."""
+    """Return a sort key: settings with the same second number together, each by the first."""
     first, _, second = item[0].partition(":")
     return second, float(first.split("=")[1].split("/")[0])
 
 
 def mean_lpips(anatomies: dict[str, dict[str, float]]) -> float:
-    """Over anatomies, each counting alike."""
+    """Return the mean LPIPS over anatomies, with equal weights."""
     return sum(f["lpips"] for f in anatomies.values()) / len(anatomies)
 
 
 def draw(curves: Curves, target: Path) -> None:
-    """A panel per method and anatomy: LPIPS over PSNR, a point per setting."""
+    """Draw a panel per method and anatomy: LPIPS over PSNR, a point per setting."""
     from matplotlib.figure import Figure
 
     anatomies = sorted({a for settings in curves.values() for f in settings.values() for a in f})

@@ -1,9 +1,10 @@
-"""Scan of the sampler's settings on validation slices: what a prior's ``sampling`` entry is set to.
+"""Scan of the sampler's settings on validation slices, to choose a prior's ``sampling`` entry.
 
     python benchmarks/tune_sampling.py --data DATA --lpips-weights DIR --factor 4 --steps 45
 
-One draw per slice and setting, noise-free, kernel fourier. Prints a row per setting and anatomy:
-PSNR of one draw (slice maximum), LPIPS, and the mode ``mean`` and zero filling for comparison.
+Draws one sample per slice and setting, noise-free, kernel fourier. Prints a row per setting and
+anatomy with PSNR (data range: the slice's maximum) and LPIPS, and rows of mode ``mean`` and zero
+filling for comparison.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ def main() -> None:
     case_options(parser)
     parser.add_argument("--zeta", type=numbers, default=[0.3, 0.6, 1.0])
     parser.add_argument(
-        "--sigma-start", type=numbers, default=[8.0], help="of the conditional levels"
+        "--sigma-start", type=numbers, default=[8.0], help="for the conditional levels"
     )
-    parser.add_argument("--sigma-min", type=numbers, default=[0.02], help="of the same")
+    parser.add_argument("--sigma-min", type=numbers, default=[0.02], help="for these levels")
     parser.add_argument("--noise-floor", type=numbers, default=[0.0])
     parser.add_argument("--condition-error", type=numbers, default=[0.0])
     parser.add_argument("--precision", default="float32", help="or bfloat16")
@@ -60,7 +61,7 @@ def main() -> None:
         report(f"mean, condition error {error:g}", restorer(mean))
     base = resolve_settings(prior, "paper", options.steps)
     grid = product(options.zeta, options.sigma_start, options.sigma_min, options.noise_floor)
-    scanned = max(1, len(prior.levels) - 1)  # of a prior of one level, that one
+    scanned = max(1, len(prior.levels) - 1)  # a prior of one level has only that one
     coarsest = [level.spec for level in prior.levels[scanned:]]
     for zeta, start, end, floor in grid:
         settings = replace(

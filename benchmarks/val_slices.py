@@ -1,4 +1,4 @@
-"""Slices on which settings are chosen, measured once, and the scores of what is made of them."""
+"""Validation slices on which settings are chosen, and the scores of images restored from them."""
 
 from __future__ import annotations
 
@@ -36,12 +36,14 @@ class Case:
 
 
 def case_options(parser: argparse.ArgumentParser) -> None:
-    """The options that `load_cases` and `load_lpips` read."""
+    """Add the options that `load_cases` and `load_lpips` read."""
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", default="val")
     parser.add_argument("--factor", type=int, default=4)
     parser.add_argument("--max-slices", type=int, default=1, help="slices per file")
-    parser.add_argument("--anatomy-slices", type=int, help="instead: so many, as evaluate draws")
+    parser.add_argument(
+        "--anatomy-slices", type=int, help="slices per anatomy instead, as in evaluate"
+    )
     parser.add_argument("--lpips-weights", type=Path, required=True)
 
 
@@ -72,7 +74,7 @@ def load_lpips(options: argparse.Namespace) -> LPIPS:
 def scores(
     cases: Sequence[Case], restored: Iterable[np.ndarray], lpips: LPIPS
 ) -> dict[str, np.ndarray]:
-    """Means over an anatomy's slices of PSNR (slice maximum, dB) and LPIPS."""
+    """Return means over an anatomy's slices of PSNR (dB; range: slice maximum) and LPIPS."""
     rows: dict[str, list] = {}
     for case, images in zip(cases, restored, strict=True):
         values = zip(case.truth, images, lpips.slices(case.truth, images), strict=True)

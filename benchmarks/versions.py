@@ -1,8 +1,8 @@
-"""Time of a network evaluation in two source trees, by turns: what a change gains.
+"""Time of a network evaluation in two source trees, which take turns.
 
 python benchmarks/versions.py ../before/src src --precision bfloat16
 
-Prints ratios of CPU time (second tree to first), as other programs disturb seconds.
+Prints ratios of CPU time, second tree over first. Other programs would disturb wall-clock time.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main() -> None:
             for worker, times in zip(workers, seconds, strict=True):
                 print(work, file=worker.stdin, flush=True)
                 taken = float(worker.stdout.readline())
-                if repeat >= 2:  # the first ones allocate
+                if repeat >= 2:  # the first calls allocate
                     times.append(taken)
         before, after = seconds
         both = [b / a for a, b in zip(before, after, strict=True)]

@@ -1,6 +1,6 @@
-"""What is asked of any reader whose file is damaged.
+"""Requirements that every reader meets on damaged files.
 
-``MRCASCADE_DAMAGED`` says how many files of each format are damaged.
+The environment variable ``MRCASCADE_DAMAGED`` sets how many files of each format are damaged.
 """
 
 from __future__ import annotations

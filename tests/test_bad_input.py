@@ -1,4 +1,4 @@
-"""Bad input at the command: one line that names the file and the remedy, code 2, nothing left."""
+"""Bad input to a command: one line with file and remedy, exit code 2, nothing left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the benchmarks report: counted costs against the networks' own, step sizes against ours."""
+"""Reports of the benchmarks: costs against the networks' own, step sizes against ours."""
 
 import importlib
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Fields of view that were cut in the image: what is found, what changes and what must not."""
+"""Fields of view that were cut in the image: detection, effect, and what must not change."""
 
 from __future__ import annotations
 

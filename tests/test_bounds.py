@@ -1,4 +1,4 @@
-"""Numbers of a prior, of a manifest and of a training run that nothing can mean."""
+"""Meaningless numbers in a prior, a manifest and a training run are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: exit codes, one-line errors, the documented commands."""
+"""The command line for its user: exit codes, one-line errors, the documented commands."""
 
 from __future__ import annotations
 

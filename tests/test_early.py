@@ -1,4 +1,4 @@
-"""What is refused at once, names of results, the list of priors and of a folder's images."""
+"""Early refusals, names of results, and lists of priors and of a folder's images."""
 
 import json
 import re

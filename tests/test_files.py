@@ -1,4 +1,4 @@
-"""What is opened for reading at all, and how much of it is read."""
+"""Reading of files: which are opened at all, and how many bytes are read."""
 
 from __future__ import annotations
 

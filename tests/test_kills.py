@@ -1,7 +1,7 @@
-"""Commands that are killed at random moments: nothing of the user's changes, nothing stands half
-written under its name, and the same command goes on to the same bits.
+"""Commands killed at random moments: no user file changes and no output is half written.
 
-``MRCASCADE_KILLS`` says how many kills each kind of run gets.
+The same command then continues to the same bits. The environment variable ``MRCASCADE_KILLS`` sets
+how many kills each kind of run gets.
 """
 
 from __future__ import annotations

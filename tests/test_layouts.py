@@ -1,7 +1,8 @@
-"""No byte that was there before and is not ours ever changes, whatever lies where.
+"""No file that existed before and is not ours ever changes, in any layout.
 
 Each layout is drawn from a seed: images, results of earlier commands, other files under the names
-of outputs, links of both kinds, and a command. ``MRCASCADE_LAYOUTS`` says how many are tried.
+of outputs, links of both kinds, and a command. The environment variable ``MRCASCADE_LAYOUTS`` sets
+how many are tried.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One line of printable text for whatever goes wrong, and nothing of other libraries beside it."""
+"""One line of printable text for any error, and no output of other libraries beside it."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_empty_arguments(arguments: list[str], capsys: pytest.CaptureFixture) ->
     """As of shell variables that are not set: they do not mean the working folder."""
     more = ["--factor", "2"] * (arguments[0] == "sr")
     assert main([*arguments, *more]) == 2
-    assert one_line(capsys.readouterr().err).endswith("; check the variable that it is from")
+    assert one_line(capsys.readouterr().err).endswith("; check the variable it comes from")
 
 
 def test_a_working_folder_that_is_gone(tmp_path: Path) -> None:

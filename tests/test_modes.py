@@ -1,4 +1,4 @@
-"""Modes: their names in one place, what each stands for, and which one several samples take."""
+"""Modes: one table of names, the recipe of each, and the default for several samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Noise of images that come without a number for it."""
+"""Noise estimates of images that come without a noise level."""
 
 from __future__ import annotations
 

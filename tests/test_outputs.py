@@ -1,4 +1,4 @@
-"""What outputs may replace, who may write them at a time, and what a killed process leaves."""
+"""Outputs: what they may replace, one writer at a time, and leftovers of killed processes."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_what_changed_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     ):
         claim = Claim(paths)
         change()
-        with pytest.raises(MRCascadeError, match="was written by something else meanwhile"):
+        with pytest.raises(MRCascadeError, match="was written by another process meanwhile"):
             claim.check()
 
 

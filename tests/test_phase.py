@@ -1,4 +1,4 @@
-"""The simulated phase: its statistics by its formula, its determinism, its smoothness."""
+"""The simulated phase: statistics by its formula, determinism, smoothness."""
 
 from __future__ import annotations
 
@@ -64,5 +64,5 @@ def test_variance_is_that_of_its_terms() -> None:
 
 
 def test_complex_images_are_refused() -> None:
-    with pytest.raises(MRCascadeError, match="complex image, whose phase is known"):
+    with pytest.raises(MRCascadeError, match="complex and has a phase already"):
         with_simulated_phase(np.ones(SHAPE, np.complex64), "x")

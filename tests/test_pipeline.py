@@ -1,4 +1,4 @@
-"""Files to files: geometry, names, sidecars, atomic outputs, errors."""
+"""From files to files: geometry, names, sidecars, atomic outputs, errors."""
 
 from __future__ import annotations
 

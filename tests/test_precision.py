@@ -1,4 +1,4 @@
-"""Which precision the networks run in."""
+"""Choice of the networks' precision."""
 
 from pathlib import Path
 

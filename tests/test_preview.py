@@ -1,4 +1,4 @@
-"""The preview: what it shows where, pixel by pixel, and which slice it takes."""
+"""The preview: its content pixel by pixel, and the choice of the slice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prior's file format: what is written and read, and what is refused."""
+"""The prior's file format: writing, reading and refusing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress: slices of a volume, bars and lines, what is left of a batch."""
+"""Progress: slices of a volume, bars and lines, remaining time of a batch."""
 
 from __future__ import annotations
 

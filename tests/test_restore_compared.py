@@ -1,4 +1,4 @@
-"""Restoring in memory by the samplers that the cascade is compared with."""
+"""Restoring in memory with the samplers that serve as baselines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damaged priors and JSON files beside images and results: one clear line, or a right result."""
+"""Damaged priors and JSON files give one clear line, or a right result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Estimates of time: what is measured once, how it is kept, and how it scales."""
+"""Time estimates: the measurement of speed, its cache, and its scaling."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Whose image a file is, and what its contrast is."""
+"""Subject and contrast of a file."""
 
 from __future__ import annotations
 

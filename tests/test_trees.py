@@ -1,4 +1,4 @@
-"""Folders as inputs: results keep the sub-folders of what they were made from."""
+"""Folders as inputs: results keep the sub-folders of their inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Volumes of every kind through the command: formats, order of slices, several files, memory."""
+"""Volumes of every kind through the command: formats, slice order, several files, memory."""
 
 from __future__ import annotations
 

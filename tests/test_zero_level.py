@@ -1,4 +1,4 @@
-"""Images whose value of no signal is not 0: restored as the same image without its offset."""
+"""Images with a value of no signal other than 0: same result as without the offset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small BIDS dataset: two subjects, sessions, runs, inherited metadata, and what is no input."""
+"""A small BIDS dataset: two subjects, sessions, runs, inherited metadata, and files to ignore."""
 
 from __future__ import annotations
 

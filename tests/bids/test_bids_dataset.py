@@ -1,4 +1,4 @@
-"""Which images of a dataset are taken, by name and filter, and what their metadata are."""
+"""Choice of a dataset's images by name and filter, and their metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``sr`` on a BIDS dataset: the derivative dataset that comes of it."""
+"""``sr`` on a BIDS dataset: the derivative dataset that it writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DICOM series made for the tests: valid ones, with every element that the validator asks for."""
+"""DICOM series made for the tests, with every element that a validator requires."""
 
 from __future__ import annotations
 

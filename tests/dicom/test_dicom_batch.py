@@ -1,4 +1,4 @@
-"""Batches of DICOM series: what is finished, and by which input."""
+"""Batches of DICOM series: results count as finished only for the input that made them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same work gives the same bits, UIDs and all, and other work gives other UIDs."""
+"""Equal work gives equal bits and UIDs; other work gives other UIDs."""
 
 from __future__ import annotations
 

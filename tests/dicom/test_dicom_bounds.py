@@ -1,4 +1,4 @@
-"""Elements, frames and archives that ask for more than an image needs: refused or passed over."""
+"""Elements, frames and archives larger than an image needs are refused or ignored."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Damaged files: one clear line or a right result; never another exception, a hang, a trace left.
+"""Damaged DICOM files give one clear line or a right result, never another exception or a hang.
 
-What a result may be is checked by another reader: an undetectable damage (a flipped bit of a pixel)
-gives what pydicom reads as well, a detectable one an error. A cut is always detectable, but
-between two elements behind the pixels.
+Other readers check a result. A flipped bit of a pixel cannot be detected, and gives the pixels that
+pydicom reads. Detectable damage gives an error. A cut is detectable, except between two elements
+behind the pixels.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""DICOM out with ``--deidentify``: nothing in headers, names and records tells who it is."""
+"""DICOM output with ``--deidentify``: headers, names and records do not name the patient."""
 
 from __future__ import annotations
 

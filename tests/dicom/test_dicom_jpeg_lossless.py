@@ -1,4 +1,4 @@
-"""Lossless JPEG: every predictor, restarts, point transforms, by an encoder written here."""
+"""Lossless JPEG: every predictor, restarts, point transforms, against an encoder written here."""
 
 from __future__ import annotations
 

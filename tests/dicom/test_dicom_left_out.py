@@ -1,4 +1,4 @@
-"""Files that are left out are counted and named; one that could be missed stops its own series."""
+"""Files left out of a series are counted and named; one that may belong to a series stops it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pixels that pad a DICOM image: no signal, whatever value stands there."""
+"""Padding pixels of a DICOM image count as no signal, whatever their value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of complex images, maps and mosaics by the conventions of the makers."""
+"""Parts of complex images, maps and mosaics by the conventions of the manufacturers."""
 
 from __future__ import annotations
 

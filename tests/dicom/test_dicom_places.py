@@ -1,4 +1,4 @@
-"""Where DICOM files lie: folders, archives, single files; which series is meant."""
+"""Places of DICOM files (folders, archives, single files) and the choice of a series."""
 
 from __future__ import annotations
 

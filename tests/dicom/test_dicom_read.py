@@ -1,4 +1,4 @@
-"""DICOM in: geometry and values against SimpleITK and pydicom, and what is refused."""
+"""DICOM input: geometry and values against SimpleITK and pydicom, and refused files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The time between volumes of a DICOM series, and what NIfTI results say of it."""
+"""Time between volumes of a DICOM series, and its entry in NIfTI results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Four-dimensional series: frames of one volume stay together, whatever their instance numbers."""
+"""Four-dimensional series: frames of a volume stay together, whatever their instance numbers."""
 
 from __future__ import annotations
 

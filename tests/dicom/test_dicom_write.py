@@ -1,4 +1,4 @@
-"""DICOM out: the rules of a derived series, and what independent readers make of one."""
+"""DICOM output: the rules of a derived series, and what independent readers read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The acquired matrix of a JSON file beside NIfTI, on the right axes of a turned array."""
+"""Acquired matrix from the JSON file beside NIfTI, on the right axes of a rotated array."""
 
 from __future__ import annotations
 

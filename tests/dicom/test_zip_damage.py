@@ -1,6 +1,6 @@
-"""Damaged zip archives of a DICOM series: one clear line, or the whole series.
+"""Damaged zip archives of a DICOM series give one clear line, or the whole series.
 
-Every member has a checksum, so that damage of it can always be noticed.
+Every member has a checksum, so all damage to it is detectable.
 """
 
 from __future__ import annotations

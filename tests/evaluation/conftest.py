@@ -1,4 +1,4 @@
-"""A small test set on disk, random LPIPS weights, and where the real ones are."""
+"""A small test set on disk, random LPIPS weights, and the folder of real ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluation of complex images: the complex figures, their columns, the simulated phase."""
+"""Evaluation of complex images: their metrics, table columns and simulated phase."""
 
 from __future__ import annotations
 

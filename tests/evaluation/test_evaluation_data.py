@@ -1,4 +1,4 @@
-"""Which files are evaluated, what counts as their truth, and how they are measured."""
+"""Files of an evaluation: their choice, their truth and their measurement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GFLOP of networks: what torch counts in a real run."""
+"""GFLOP of networks against torch's count in a real run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LPIPS against its reference values, and what must hold with any weights."""
+"""LPIPS against its reference values, and properties for any weights."""
 
 from __future__ import annotations
 

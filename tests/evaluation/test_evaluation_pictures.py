@@ -1,4 +1,4 @@
-"""The picture of an evaluation: how slices lie, and the letters at their edges."""
+"""Picture of an evaluation: orientation of slices, and the letters at their edges."""
 
 from __future__ import annotations
 

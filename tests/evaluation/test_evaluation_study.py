@@ -1,4 +1,4 @@
-"""Studies: the page from rows with known answers, and a whole one of two slices."""
+"""Studies: the page for rows with known answers, and a whole study of two slices."""
 
 from __future__ import annotations
 

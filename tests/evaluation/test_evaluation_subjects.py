@@ -1,4 +1,4 @@
-"""Subjects of a test set: who is counted, who was seen in training, what the reader is told."""
+"""Subjects of a test set: their count, overlap with the training data, and the warning."""
 
 from __future__ import annotations
 

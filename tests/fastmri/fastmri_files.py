@@ -1,4 +1,4 @@
-"""Files of fastMRI's published layout, simulated with numpy alone: coils, k-space, header."""
+"""Files in fastMRI's published layout, simulated with NumPy: coils, k-space, header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chunks of HDF5 files that unpack to more than a chunk holds."""
+"""HDF5 chunks that unpack to more than a chunk holds are refused."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Complex images of several coils, against simulations with known maps and the paper's algorithm.
 
-Noise-free, what is left is the width of the kernels, six samples of k-space, in which simulated
-coils do not end. How much that is `benchmarks/coil_combination.py` measures; the limits here are
-its figures with a margin.
+Without noise the error comes from the width of the kernels, six samples of k-space, which the
+spectra of simulated coils exceed. The limits here are the figures of
+`benchmarks/coil_combination.py` with a margin.
 """
 
 from __future__ import annotations

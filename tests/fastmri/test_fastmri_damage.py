@@ -1,4 +1,4 @@
-"""Damaged files: one clear line or a result; never another exception, a hang, a trace left."""
+"""Damaged fastMRI files give one clear line or a result, never another exception or a hang."""
 
 from __future__ import annotations
 

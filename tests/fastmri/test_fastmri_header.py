@@ -1,4 +1,4 @@
-"""The XML header: what is read of it, and that no text of it does harm."""
+"""The XML header: the fields that are read, and safety against hostile text."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Reading fastMRI files: values, matrix, geometry, optional fields, what is refused.
+"""Reading of fastMRI files: values, matrix, geometry, optional fields, refused files.
 
-Tolerances are those of single precision: a transform of N samples errs by a few roundings per
-factor of two, relative to the largest value.
+Tolerances are those of single precision: a transform of N samples has an error of a few roundings
+per factor of 2, relative to the largest value.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""fastMRI files through the commands: names, geometry, which image, what `info` says, memory."""
+"""fastMRI files through the commands: names, geometry, chosen image, `info`, memory."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The matrix of results whose bits a change of structure keeps.
+"""The matrix of results whose bits a change of structure must keep.
 
-Each value of each dimension occurs, and each pair of (kernel, factor) and of (mode, noise).
+It contains every value of every dimension, and each pair of (kernel, factor) and (mode, noise).
 """
 
 from __future__ import annotations

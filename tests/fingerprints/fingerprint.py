@@ -1,9 +1,9 @@
-"""What a result is known by: exact digests on one machine, and on every one fingerprints.
+"""Identity of a result: exact digests on one machine, fingerprints with a tolerance on any.
 
-Float32 arithmetic differs from machine to machine in its last digits, as libraries sum in another
-order. A fingerprint is therefore compared with a tolerance. Its projections are those on fixed
-vectors of random signs with norm 1: of an error ``d`` that has nothing to do with the signs, a
-projection has the standard deviation ``||d|| / sqrt(n)``, for n values.
+Libraries sum in different orders, so float32 results differ between machines in their last digits.
+A fingerprint holds projections on fixed vectors of random signs with norm 1. For an error ``d``
+that is independent of the signs, a projection of n values has the standard deviation
+``||d|| / sqrt(n)``.
 """
 
 from __future__ import annotations

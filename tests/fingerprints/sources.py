@@ -1,8 +1,8 @@
-"""Inputs of the fingerprinted cases, whose bytes are the same on every machine.
+"""Inputs of the fingerprinted cases, with the same bytes on every machine.
 
-The seed of a drawn result follows from its input's bytes. So pixels come from integer arithmetic,
-DICOM files have fixed UIDs and no version of a library, and PNG and TIFF, whose compressors differ
-from version to version, are for cases that draw nothing.
+The seed of a drawn result comes from its input's bytes. So pixels come from integer arithmetic, and
+DICOM files have fixed UIDs and no library version. PNG and TIFF depend on the version of their
+compressors, so only cases that draw nothing use them.
 """
 
 from __future__ import annotations

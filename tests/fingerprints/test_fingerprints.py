@@ -1,4 +1,4 @@
-"""Results of every mode, kernel, factor, noise level and format are the recorded ones."""
+"""Results of every mode, kernel, factor, noise level and format equal the recorded ones."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Runs the networks and samplers on CUDA tensors without data; one line per case on stdout.
+"""Run the networks and samplers on CUDA tensors without data; print one line per case.
 
-torch then applies the rules of CUDA (which types autocast gives, which types an operation takes),
-and computes nothing. A process of its own, as the guard stands in for CUDA in all of it.
+torch then applies the rules of CUDA (the dtypes that autocast gives and that operations accept),
+but computes nothing. It runs in its own process, as the guard replaces CUDA everywhere in it.
 """
 
 from __future__ import annotations

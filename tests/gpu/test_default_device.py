@@ -1,4 +1,4 @@
-"""torch's default device, which a user's script may set, has no effect on results."""
+"""torch's default device, which a user's script may set, does not affect results."""
 
 from __future__ import annotations
 

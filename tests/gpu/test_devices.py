@@ -1,4 +1,4 @@
-"""Which device, in which precision and batches, and what a sidecar says of it."""
+"""Choice of device, precision and batch size, and their entries in a sidecar."""
 
 from __future__ import annotations
 

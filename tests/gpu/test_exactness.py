@@ -1,4 +1,4 @@
-"""Noise-free data are met whatever a device does to the digits of float32 products."""
+"""Results meet noise-free data, or are refused, however a device rounds float32 products."""
 
 from __future__ import annotations
 

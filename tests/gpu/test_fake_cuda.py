@@ -1,4 +1,4 @@
-"""All modes in both precisions by CUDA's rules, without a GPU: which types meet, and where."""
+"""All modes in both precisions by the dtype rules of CUDA, without a GPU."""
 
 from __future__ import annotations
 

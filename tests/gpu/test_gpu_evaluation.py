@@ -1,4 +1,4 @@
-"""What an evaluation does on GPUs, as far as a CPU can tell."""
+"""Evaluation on GPUs, as far as a CPU can test it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Devices that lack memory or fail, simulated: what is recognised, and what a job makes of it."""
+"""Simulated devices that lack memory or fail: recognition, and the reaction of a job."""
 
 from __future__ import annotations
 

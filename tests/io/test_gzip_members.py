@@ -1,4 +1,4 @@
-"""Gzip files as other tools write and cut them, against zlib's own reading of members."""
+"""Gzip files as other tools write and truncate them, against zlib's own reading of members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gzip files that threads pack, read by Python's own reader, which checks length and checksum."""
+"""Gzip files packed by threads, read by Python's own reader, which checks length and checksum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks of files, slices in temporary files, and numbers of a volume that comes in pieces."""
+"""Blocks of files, slices in temporary files, and statistics of a volume read in pieces."""
 
 import errno
 import itertools

@@ -1,4 +1,4 @@
-"""Headers that ask for more than their file holds, or than an image needs: refused cheaply."""
+"""Headers that ask for more than their file holds, or an image needs, are refused cheaply."""
 
 from __future__ import annotations
 

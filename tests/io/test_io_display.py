@@ -1,4 +1,4 @@
-"""Radiological display: which way up a slice is drawn, by hand and by nibabel."""
+"""Radiological display: the orientation of a drawn slice, by hand and by nibabel."""
 
 from collections.abc import Callable
 from itertools import permutations, product

@@ -1,4 +1,4 @@
-"""Magnitude and phase files as one complex image: units, names, what does not fit together."""
+"""Magnitude and phase files as one complex image: units, names, mismatches."""
 
 from __future__ import annotations
 

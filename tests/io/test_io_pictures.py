@@ -1,4 +1,4 @@
-"""Grey PNG and TIFF: what is read, what is refused, what is written."""
+"""Grey PNG and TIFF: reading, refusing, writing."""
 
 import re
 from pathlib import Path

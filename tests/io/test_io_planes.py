@@ -1,4 +1,4 @@
-"""What decides on the planes of a volume, how sure that is, and how it is said."""
+"""Choice of the planes of a volume, its certainty, and its wording."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What can be read, and the one line that says why not and what to do."""
+"""Readable images, and the one-line error for others."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""Real scans: planes as their protocol says, a round trip through a finer grid."""
+"""Real scans: planes by their protocol, and a round trip through a finer grid."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is written, read back with plain nibabel and numpy."""
+"""Written images, read back with plain nibabel and NumPy."""
 
 import gzip
 import hashlib

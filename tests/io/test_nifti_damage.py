@@ -1,7 +1,7 @@
-"""Damaged NIfTI files: one clear line, or what nibabel and ITK read.
+"""Damaged NIfTI files give one clear line, or what nibabel and ITK read.
 
-A flipped bit of a voxel cannot be noticed and gives the voxels that nibabel reads as well. A cut
-can always be noticed.
+A flipped bit of a voxel cannot be detected, and gives the voxels that nibabel reads. A cut is
+always detectable.
 """
 
 from __future__ import annotations

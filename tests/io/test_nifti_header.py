@@ -1,4 +1,4 @@
-"""Fields of NIfTI headers, right, odd and damaged, against nibabel and SimpleITK."""
+"""Fields of NIfTI headers, valid, odd and damaged, against nibabel and SimpleITK."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Damaged .npy, PNG and TIFF files: one clear line, or what other readers read.
+"""Damaged .npy, PNG and TIFF files give one clear line, or what other readers read.
 
-A PNG file has checksums, so that its damage can always be noticed; a TIFF file has none.
+A PNG file has checksums, so its damage is always detectable; a TIFF file has none.
 """
 
 from __future__ import annotations

@@ -31,11 +31,11 @@ UNET = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "attention": (1,), "s
 )
 def test_shapes_out_of_range(changed: dict[str, Any]) -> None:
     UNetConfig(**UNET)
-    with pytest.raises(ValueError, match="is no whole number from"):
+    with pytest.raises(ValueError, match="is not a whole number from"):
         UNetConfig(**(UNET | changed))
 
 
 @pytest.mark.parametrize("changed", [{"channels": 0}, {"blocks": 10**9}, {"stem": 0}])
 def test_shapes_of_the_regression_network(changed: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="is no whole number from"):
+    with pytest.raises(ValueError, match="is not a whole number from"):
         MeanConfig(**({"channels": 8, "blocks": 1} | changed))

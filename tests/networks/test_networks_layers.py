@@ -1,4 +1,4 @@
-"""Magnitude-preserving layers: what each one preserves, exactly or in expectation."""
+"""Magnitude-preserving layers: what each preserves, exactly or in expectation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Factors and the sizes that they divide."""
+"""Factors, and the sizes that they divide."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""What is special to separable operators: composition, closed forms, precision, autograd."""
+"""Properties of separable operators: composition, closed forms, precision, autograd."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
-"""Gaussian priors, whose denoisers, conditional means and posteriors are known in closed form.
+"""Gaussian priors with denoisers, conditional means and posteriors in closed form.
 
-Everything here is dense float64 linear algebra on flattened images and shares no code with the
+Everything here is dense float64 linear algebra on flattened images. It shares no code with the
 samplers, so that the two can be compared.
 """
 

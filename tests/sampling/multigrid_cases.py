@@ -1,7 +1,7 @@
 """Multi-grid problems on Gaussian images, written out with dense matrices.
 
-The prior is a Gaussian for each grid: the true law of the coarser images, or another one, as the
-denoiser of a single-scale prior need not fit the coarser grids. Nothing here looks at a plan.
+Each grid has a Gaussian prior: the true law of the coarser images, or another one, as the denoiser
+of a single-scale prior need not fit coarser grids. Nothing here uses a plan.
 """
 
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What a cascade promises: data met, batches without effect, schedule, starts, no clipping."""
+"""Guarantees of a cascade: exact data, batch invariance, schedule, starts, no clipping."""
 
 from dataclasses import replace
 

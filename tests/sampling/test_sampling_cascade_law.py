@@ -1,8 +1,8 @@
 """The cascade against the exact law of its own algorithm on Gaussian images.
 
-Every step of every level is affine on a Gaussian prior, so that mean and covariance of the result
-are known. ``expected_law`` computes them with dense matrices, from the method's description and
-not from the plan.
+Every step of every level is affine on a Gaussian prior, so mean and covariance of the result are
+known. ``expected_law`` computes them with dense matrices from the method's description, not from
+the plan.
 """
 
 from dataclasses import replace

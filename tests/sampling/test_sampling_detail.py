@@ -1,4 +1,4 @@
-"""What lies between the conditional mean and a sample, on Gaussian images."""
+"""Images between the conditional mean and a sample, on Gaussian images."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Which levels take part, with which operator, noise level and number of steps."""
+"""Levels that take part in a plan, with operator, noise level and number of steps."""
 
 import math
 from dataclasses import replace

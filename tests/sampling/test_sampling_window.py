@@ -1,4 +1,4 @@
-"""The window of the body: its edges, and what a conditional mean does inside and outside it."""
+"""Window of the body: its edges, and the conditional mean inside and outside it."""
 
 from dataclasses import dataclass, field, replace
 

@@ -1,4 +1,4 @@
-"""Random changes of training images: what each is, exactly, and that runs go on with the same."""
+"""Random changes of training images: exact definition of each, and exact resume."""
 
 from __future__ import annotations
 

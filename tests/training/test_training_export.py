@@ -109,7 +109,7 @@ def test_command(data: Path, tmp_path: Path, capsys) -> None:
     arguments += ["--images", "24", "--mean-images", "8", "--batch-size", "8", "--set", "patch=32"]
     arguments += ["--set", "coarse_patch=16"]
     assert main([*arguments, "--levels", "2,3"]) == 0
-    assert "not trained to their end" in capsys.readouterr().out
+    assert "not fully trained" in capsys.readouterr().out
     assert not (run / "prior").exists()
     assert main([*arguments, "--levels", "1", "--name", "mine"]) == 0
     said = capsys.readouterr().out.splitlines()

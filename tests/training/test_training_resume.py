@@ -1,4 +1,4 @@
-"""Exact resume after SIGKILL, and what does not resume."""
+"""Exact resume after SIGKILL, and runs that cannot resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images a run shows: splits by subject, balanced sampling, exclusions, provenance."""
+"""Images that a run trains on: splits by subject, balanced sampling, exclusions, provenance."""
 
 from __future__ import annotations
 

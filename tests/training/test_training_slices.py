@@ -1,4 +1,4 @@
-"""From files to training slices: splits, true resolution, scales, the cache."""
+"""From files to training slices: splits, acquired matrix, intensity scales, the cache."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_one_kind_of_image_at_a_time(tmp_path: Path) -> None:
     path = save(tmp_path, "train/b.npy", stack().astype(np.complex64))
     with pytest.raises(MRCascadeError, match=r"a\.npy is a magnitude .*b\.npy a complex"):
         load_volumes(tmp_path, 4, (2, 4))
-    with pytest.raises(MRCascadeError, match="whose phase is known; drop --simulate") as error:
+    with pytest.raises(MRCascadeError, match="has a phase already; drop --simulate") as error:
         load_volumes(tmp_path, 4, (2, 4), phase_seed=0)
     assert str(error.value).startswith(str(path))
 

@@ -1,1 +1,1 @@
-"""Images as arrays: intensities, channels, factors and sizes, phase."""
+"""Arrays of image values: intensity units, network channels, factors and sizes, phase."""

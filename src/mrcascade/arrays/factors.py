@@ -1,4 +1,4 @@
-"""Downsampling factors and the image sizes that they divide."""
+"""Downsampling factors, and the image sizes that a factor divides into whole samples."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -8,20 +8,20 @@ from mrcascade.errors import MRCascadeError
 Factor = int | float | Fraction
 
 _MAX_DENOMINATOR = 100
-# Entries, 1 GiB of float64: a side of 16384 pixels over one of 8192.
+# Entries of an operator's matrix; 1 GiB of float64, such as 16384 fine by 8192 coarse pixels.
 _LARGEST_MATRIX = 2**27
-_LARGEST_FACTOR = 1000  # no image has so many pixels per side that more would leave any
+_LARGEST_FACTOR = 1000  # a larger one would leave no pixel of any real image
 _READING_TOLERANCE = 5e-4  # relative; 1.333 is read as 4/3, 1.003 is refused
 
 
 def legal_size(n: int, factor: Factor) -> int:
-    """Largest size <= n that the factor divides into a whole number of samples.
+    """Return the largest size <= n that the factor divides into a whole number of samples.
 
-    Factors are read as fractions with denominators up to 100, so that 1.5 is 3/2 and 1.333 is
-    4/3; the sizes that p/q divides are the multiples of p.
+    A factor is read as a fraction p/q with a denominator up to 100: 1.5 is 3/2, 1.333 is 4/3.
+    It divides the multiples of p.
 
-    Raises MRCascadeError where the factor is below 1 or no such fraction, or where n is below the
-    smallest legal size.
+    Raises:
+        MRCascadeError: the factor is below 1 or near no such fraction, or n is smaller than p.
     """
     step = as_fraction(factor).numerator
     if n < step:
@@ -32,7 +32,7 @@ def legal_size(n: int, factor: Factor) -> int:
 
 
 def coarse_size(n: int, factor: Factor) -> int:
-    """n / factor; raises MRCascadeError where that is not a whole number of samples."""
+    """Return n / factor. Raises MRCascadeError unless that is a whole number of samples."""
     legal = legal_size(n, factor)
     if legal != n:
         raise MRCascadeError(
@@ -43,7 +43,10 @@ def coarse_size(n: int, factor: Factor) -> int:
 
 
 def as_fraction(factor: Factor) -> Fraction:
-    """The factor as a fraction with a denominator up to 100, refused where none is near."""
+    """Return the factor as a fraction with a denominator up to 100.
+
+    Raises MRCascadeError where the factor is below 1, above 1000 or near no such fraction.
+    """
     if not 1 <= factor <= _LARGEST_FACTOR:
         raise MRCascadeError(
             f"a factor must be a number from 1 to {_LARGEST_FACTOR}; got {float(factor):g}"
@@ -55,17 +58,17 @@ def as_fraction(factor: Factor) -> Fraction:
 
 
 def check_side(fine: int, coarse: int) -> None:
-    """Raise MRCascadeError for a side whose matrix between the two grids would not fit memory."""
+    """Raise MRCascadeError where the (coarse, fine) operator matrix of a side exceeds 1 GiB."""
     if fine * coarse > _LARGEST_MATRIX:
         raise MRCascadeError(
             f"a side of {fine} pixels over one of {coarse} needs a matrix of"
-            f" {fine * coarse / 2**27:.0f} GiB, and 1 GiB is the most; cut the image into parts,"
-            " and check that its axes are the right ones"
+            f" {fine * coarse / 2**27:.0f} GiB, more than the limit of 1 GiB; cut the image into"
+            " parts, and check that its axes are the right ones"
         )
 
 
 def factor_pair(factor: Factor | Sequence[Factor]) -> tuple[Factor, Factor]:
-    """(row, col) factors from one number or a pair."""
+    """Return (row, column) factors from one number or a pair. Raises MRCascadeError for others."""
     pair = tuple(factor) if isinstance(factor, Sequence) else (factor, factor)
     if len(pair) != 2:
         raise MRCascadeError(f"a factor must be a number or a (row, col) pair; got {factor}")
@@ -73,15 +76,17 @@ def factor_pair(factor: Factor | Sequence[Factor]) -> tuple[Factor, Factor]:
 
 
 def check_factor(factor: Sequence[Factor]) -> None:
-    """Raise MRCascadeError for factors that enlarge nothing."""
+    """Raise MRCascadeError for factors below 1, or where both are 1 and enlarge nothing."""
     if min(factor) < 1 or max(factor) == 1:
         named = ",".join(f"{f:g}" for f in dict.fromkeys(map(float, factor)))
         raise MRCascadeError(f"factor {named}: give factors above 1, such as 2")
 
 
 def enlarged(shape: Sequence[int], factor: Sequence[Factor]) -> tuple[int, int]:
-    """The sides of an image of ``shape`` (rows, columns) times the factors, which `as_fraction`
-    reads; MRCascadeError where one is not a whole number."""
+    """Return ``shape`` (rows, columns) times the factors, which `as_fraction` reads.
+
+    Raises MRCascadeError where a side is not a whole number of pixels.
+    """
     check_factor(factor)
     sides = []
     for n, f in zip(shape, factor, strict=True):
@@ -95,6 +100,6 @@ def enlarged(shape: Sequence[int], factor: Sequence[Factor]) -> tuple[int, int]:
 
 
 def factor_label(factor: Sequence[Factor]) -> str:
-    """``4x`` or ``2x1x`` style label of a pair of factors, usable in a BIDS entity."""
+    """Label of (row, column) factors in file names: ``4x``, ``1p5x`` or ``2by1x``."""
     rows, cols = (f"{float(f):g}".replace(".", "p") for f in factor)
     return f"{rows}x" if rows == cols else f"{rows}by{cols}x"

@@ -1,10 +1,10 @@
-"""A made-up smooth phase for magnitude images, so that they can stand in for complex ones.
+"""Simulated smooth phase, which makes complex images of magnitude images.
 
-Most public images are magnitudes. What a receive coil, an echo time and an uneven field add to the
-phase of a real one is smooth and differs from image to image; that much is imitated here, by a
-random polynomial and a few random waves. What is not: phase that follows the anatomy (veins, flow,
-fat), wraps of strong fields, and noise of the phase, since a magnitude image's noise lost its own.
-Whoever uses this must say so: results on simulated phase say little about measured phase.
+Most public images are magnitudes. The receive coil, the echo time and an inhomogeneous field give
+a measured image a smooth phase, which a random polynomial and a few random waves imitate here.
+Three things are not imitated: phase that follows the anatomy (veins, flow, fat), wraps in strong
+fields, and phase noise. Results on simulated phase must be labelled, as they say little about
+measured phase.
 """
 
 from __future__ import annotations
@@ -17,18 +17,24 @@ import numpy as np
 
 from mrcascade.errors import MRCascadeError
 
-OFFSET = np.pi  # the constant is uniform in +-OFFSET
-POLYNOMIAL_STD = {1: 1.5, 2: 0.8}  # rad at the edge of the image, per coefficient of that degree
-WAVES = 6
-WAVE_STD = 0.25  # rad, of each wave's amplitude
+OFFSET = np.pi  # rad; the constant term is uniform in +-OFFSET
+POLYNOMIAL_STD = {1: 1.5, 2: 0.8}  # degree -> std of each coefficient, rad at the image's edge
+WAVES = 6  # number of waves
+WAVE_STD = 0.25  # std of a wave's amplitude, rad
 HIGHEST_FREQUENCY = 1.5  # cycles per image, in each in-plane direction
 HIGHEST_THROUGH_FREQUENCY = 0.5  # cycles per stack of slices
 
 
 def simulated_phase(shape: tuple[int, int, int], name: str, seed: int = 0) -> np.ndarray:
-    """Phase (S, H, W) in radians, not wrapped, the same for the same shape, name and seed.
+    """Return a smooth phase (S, H, W) in radians, not wrapped.
 
-    The axes run from -1 to 1, so that the phase belongs to the field of view and not to its matrix.
+    The name and the seed determine it. Coordinates run from -1 to 1 along each axis, so images of
+    one field of view have the same phase at any matrix size.
+
+    Args:
+        shape: (S, H, W).
+        name: name of the image; each name has a phase of its own.
+        seed: seed of the random numbers, 0 or more.
     """
     rng = np.random.default_rng(
         [seed, zlib.crc32(name.encode("utf-8", "surrogatepass")), *b"phase"]
@@ -41,19 +47,19 @@ def simulated_phase(shape: tuple[int, int, int], name: str, seed: int = 0) -> np
     highest = (HIGHEST_THROUGH_FREQUENCY, HIGHEST_FREQUENCY, HIGHEST_FREQUENCY)
     for _ in range(WAVES):
         frequencies = [rng.uniform(-f, f) for f in highest]
-        # The axes are two long, so half of 2 pi per cycle.
+        # Each axis is 2 long, so a frequency per image is pi per unit.
         place = sum(np.pi * f * axis for f, axis in zip(frequencies, axes, strict=True))
         phase += rng.normal(scale=WAVE_STD) * np.cos(place + rng.uniform(0, 2 * np.pi))
     return phase
 
 
 def with_simulated_phase(stack: np.ndarray, name: str, seed: int = 0) -> np.ndarray:
-    """Magnitude slices (S, H, W) as complex64 ones with the phase of ``name``.
+    """Return magnitude slices (S, H, W) as complex64 with `simulated_phase`.
 
-    Raises MRCascadeError for slices that have a phase.
+    Raises MRCascadeError for complex slices, which have a phase already.
     """
     if np.iscomplexobj(stack):
-        raise MRCascadeError("a complex image, whose phase is known; drop --simulate-phase")
+        raise MRCascadeError("the image is complex and has a phase already; drop --simulate-phase")
     slices, rows, cols = stack.shape
     phase = simulated_phase((slices, rows, cols), name, seed)
     return (stack * np.exp(1j * phase)).astype(np.complex64)

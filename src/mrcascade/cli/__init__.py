@@ -1,4 +1,8 @@
-"""The ``mrcascade`` command: one file per subcommand."""
+"""The ``mrcascade`` command.
+
+Each subcommand is a module with two functions: ``add_parser`` declares its arguments and ``run``
+does its work, which returns an exit code or None for 0.
+"""
 
 from __future__ import annotations
 
@@ -17,24 +21,24 @@ from mrcascade.messages.quiet import quiet_libraries
 
 COMMANDS = (sr, simulate, evaluate, reproduce, train, cache, info)
 _CLOSED_PIPE = 141  # what shells report of a command that SIGPIPE ended
-_SUBJECTS = ("inputs", "input", "what", "data")  # arguments that say what a command works on
+_SUBJECTS = ("inputs", "input", "what", "data")  # arguments that name what a command works on
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """Argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
         terminal.problem(f"{shortened(message, 500)}; see {self.prog} --help")
         raise SystemExit(2)
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """Write help or version; argparse would pass over an output that takes no more."""
+        """Write help or version. argparse itself would ignore that the output is closed."""
         for row in message.splitlines():
             terminal.line(row)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser with every subcommand; imports nothing heavy."""
+    """Return the parser with every subcommand. It imports nothing heavy."""
     parser = _Parser(
         prog="mrcascade",
         description="Super-resolution of MR images with scale-cascaded diffusion priors."
@@ -54,10 +58,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code.
+    """Run the command line and return its exit code.
 
-    1: some of several files failed; 2: bad input, or any other error; 130: interrupted; 141: the
-    reader of the output went away.
+    Args:
+        arguments: words after ``mrcascade``; by default those of the process.
+
+    Returns:
+        0 for success, 1 where some of several files failed, 2 for bad input or any other error,
+        130 after an interrupt, 141 where the reader of the output closed it.
     """
     try:
         code = _run(arguments)
@@ -89,21 +97,21 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _check_start(arguments: Sequence[str]) -> None:
-    """Raise MRCascadeError for what no command can mean, or work in."""
+    """Raise MRCascadeError for empty arguments and for a working folder that is gone."""
     for one in arguments:
         if one == "" or (one.startswith("--") and one.endswith("=")):
             raise MRCascadeError(
                 f"{f'nothing is given after {one}' if one else 'an argument is empty'}; check the"
-                " variable that it is from"
+                " variable it comes from"
             )
     try:
         os.getcwd()
-    except OSError as error:  # in it libraries end the process without a word of ours
+    except OSError as error:  # libraries would end the process there without a message
         raise MRCascadeError("the working folder is gone; change to one that exists") from error
 
 
 def _subject(options: argparse.Namespace) -> str:
-    """What a command works on, where that is one thing."""
+    """Return the name of the one file or folder that a command works on, "" for several."""
     found = next((v for name in _SUBJECTS if (v := getattr(options, name, None))), "")
     if isinstance(found, list):
         return str(found[0]) if len(found) == 1 else ""

@@ -1,4 +1,4 @@
-"""``mrcascade cache``: a compact file of training slices, for machines without image libraries."""
+"""``mrcascade cache``: pack training slices in one file, for machines without image libraries."""
 
 from __future__ import annotations
 

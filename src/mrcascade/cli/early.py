@@ -1,4 +1,4 @@
-"""What a command refuses before it loads anything heavy: by its arguments and one file's header."""
+"""Checks before anything heavy is loaded: the arguments, the output and one file's header."""
 
 from __future__ import annotations
 
@@ -18,8 +18,18 @@ if TYPE_CHECKING:
 
 
 def check_factors(factor: tuple[float, float], prior: str | Path | None = None) -> Limits | None:
-    """Raise MRCascadeError for factors that no image can have, and for a prior that is missing or
-    cannot do them; returns what the prior states about itself."""
+    """Check the factors, and that the prior is there and supports them.
+
+    Args:
+        factor: (row, column) factors.
+        prior: name or folder of the prior; None where the command needs none.
+
+    Returns:
+        The limits that the prior states, None without a prior or where they are malformed.
+
+    Raises:
+        MRCascadeError: the factors are not valid or too large for the prior, or it is missing.
+    """
     check_factor(factor)
     for one in factor:
         as_fraction(one)
@@ -30,13 +40,13 @@ def check_factors(factor: tuple[float, float], prior: str | Path | None = None) 
 
 
 def check_data(path: Path) -> None:
-    """Raise MRCascadeError where the data to work on are missing."""
+    """Raise MRCascadeError where the file or folder of the data does not exist."""
     if not path.exists():
         raise MRCascadeError(f"{path} does not exist; check the name")
 
 
 def check_folder(output: Path) -> None:
-    """Raise MRCascadeError for an output that is no name for a folder, or cannot be one here."""
+    """Raise MRCascadeError for an output folder with an unsuitable name or an unwritable place."""
     from mrcascade.io import check_folder_name
 
     check_folder_name(output)
@@ -46,11 +56,18 @@ def check_folder(output: Path) -> None:
 def check_output(
     output: Path, inputs: Sequence[Path], made: str, kind: str | None, overwrite: bool
 ) -> None:
-    """As `check_folder`, for an output that may be the name of one input's result; such a result,
-    or one of the usual name, must not be there already.
+    """Check an output that names a folder, or the result of one input.
 
-    made: what the names of results say, such as ``sr4x``. kind: format of the results, None for
-    the input's.
+    Args:
+        output: folder or file name.
+        inputs: paths that the command was given.
+        made: part of the results' usual names, such as ``sr4x``.
+        kind: format of the results, None for the input's.
+        overwrite: whether existing results may be replaced.
+
+    Raises:
+        MRCascadeError: the place cannot be written, the name does not suit the results, or a
+            result exists and ``overwrite`` is false.
     """
     from mrcascade.io import (
         check_one_result,
@@ -79,9 +96,16 @@ def check_output(
 
 @contextmanager
 def header_of(path: Path, axes: str | None) -> Iterator[tuple[Source, Planes] | None]:
-    """An image file and its planes, None for what no header tells at once: k-space, DICOM, lists.
+    """Open an image file and choose its planes by its header.
 
-    Raises MRCascadeError where the file is missing, damaged, or has no such axes.
+    Yields None for k-space, DICOM, folders and lists, which have no single header.
+
+    Args:
+        path: the image file.
+        axes: in-plane axes as ``--axes`` gives them, such as ``0,2``; None to choose.
+
+    Raises:
+        MRCascadeError: the file is missing, damaged, or has no such axes.
     """
     from mrcascade.io import choose_planes, open_source
 
@@ -101,7 +125,7 @@ def _read_at_once(path: Path) -> bool:
 
 
 def _check_place(folder: Path) -> None:
-    """The nearest folder that exists must let us write; a file must not be in the way."""
+    """Raise MRCascadeError where a folder cannot be made: no permission, or a file in its place."""
     if folder.exists() and not folder.is_dir():
         raise MRCascadeError(f"{folder} is a file; give the name of a folder")
     nearest = next((f for f in (folder, *folder.absolute().parents) if f.exists()), None)

@@ -1,4 +1,4 @@
-"""``mrcascade evaluate``: measure known images, restore them by several methods, compare."""
+"""``mrcascade evaluate``: compare methods on simulated measurements of known images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def add_parser(subparsers: Any) -> None:
         "evaluate",
         help="compare methods on images whose truth is known",
         description="Measure every image of a test set, restore it by each method and compare with"
-        " the truth. An interrupted evaluation goes on when the command is repeated.",
+        " the truth. Repeat the command to continue an interrupted evaluation.",
     )
     options.add_data(parser)
     parser.add_argument(
@@ -36,17 +36,19 @@ def add_parser(subparsers: Any) -> None:
         "--noise-handling",
         choices=("estimated", "known"),
         default="estimated",
-        help="whether methods estimate the noise from the measurement, as sr does, or are told it;"
-        " default: %(default)s",
+        help="whether methods estimate the noise, as sr does, or get its true value; default:"
+        " %(default)s",
     )
     options.add_prior(parser)
     parser.add_argument(
         "--baselines",
         default="mr-small-baselines",
         metavar="NAME|DIR",
-        help="priors of the methods that are compared with the cascade; default: %(default)s",
+        help="priors that the methods other than the cascade use; default: %(default)s",
     )
-    options.add_sampling(parser, "of sample that posterior-mean averages; default: 8", default=None)
+    options.add_sampling(
+        parser, "posterior samples that posterior-mean averages; default: 8", default=None
+    )
     options.add_batch_size(parser, options.GPU_UNIT)
     options.add_device(parser)
     options.add_precision(parser)
@@ -54,13 +56,13 @@ def add_parser(subparsers: Any) -> None:
         "--max-slices",
         type=options.positive,
         metavar="N",
-        help="per file, evenly spread (default: all)",
+        help="slices per file, evenly spread (default: all)",
     )
     parser.add_argument(
         "--anatomy-slices",
         type=options.positive,
         metavar="N",
-        help="per anatomy, drawn by the seed (default: all)",
+        help="slices per anatomy, drawn with the seed (default: all)",
     )
     options.add_simulated_phase(parser)
     options.add_workers(parser)

@@ -1,4 +1,4 @@
-"""``mrcascade info``: what a prior or an image is, at once."""
+"""``mrcascade info``: describe a prior, an image, a folder of images or DICOM series."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _print(lines: Iterable[str]) -> int:
 
 
 def describe_prior(folder: Path) -> list[str]:
-    """Lines about a prior, from its JSON alone."""
+    """Return lines about a prior, from its JSON alone."""
     document = read_document(folder)
     try:
         levels, provenance = document["levels"], document["provenance"]
@@ -100,7 +100,7 @@ def describe_prior(folder: Path) -> list[str]:
 
 
 def _name_of(folder: Path, document: dict[str, Any]) -> str:
-    """The name that ``--prior`` takes, of a bundled prior with its folder; else its own."""
+    """Return the name that ``--prior`` takes for a bundled prior; for another, its own name."""
     place, bundled = folder.resolve(), BUNDLED.resolve()
     if place.is_relative_to(bundled):
         return place.relative_to(bundled).as_posix()
@@ -115,7 +115,7 @@ def _network(networks: dict[str, Any]) -> str:
 
 
 def describe_input(path: Path, series: str | None) -> list[str]:
-    """Lines about an image file or about what DICOM series there are."""
+    """Return lines about an image file, or about the DICOM series below a path."""
     from mrcascade.io import (
         ALL_SERIES,
         SUFFIXES,
@@ -139,14 +139,14 @@ def describe_input(path: Path, series: str | None) -> list[str]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    """The image files below a folder, other than DICOM."""
+    """Return the image files below a folder, without DICOM files."""
     from mrcascade.io import images_below
 
     return images_below(folder)
 
 
 def _list_folder(folder: Path, images: list[Path]) -> int:
-    """Print one line per image, then per DICOM series, by their headers; 1 where one is damaged."""
+    """Print a line per image, then one per DICOM series. Returns 1 where one is damaged, else 0."""
     from mrcascade.io import (
         SUFFIXES,
         choose_planes,
@@ -174,7 +174,7 @@ def _list_folder(folder: Path, images: list[Path]) -> int:
 
 
 def _note(found: Found) -> None:
-    """Say which files are in no series that was found, and why."""
+    """Print which files belong to no series, and why."""
     for one in found.damaged:
         terminal.problem(str(one.error))
     for line in found.notes():
@@ -198,14 +198,14 @@ def describe_image(image: Input) -> list[str]:
 
 
 def _voxel_size(source: Source) -> list[str]:
-    """One text, or none without a geometry."""
+    """Return the voxel size as a list of one text, empty without a geometry."""
     if source.affine is None:
         return []
     return [" x ".join(f"{size:.4g}" for size in source.spacing) + " mm"]
 
 
 def _of_pixels(source: Source, planes: Planes) -> list[str]:
-    """Lines about what the slices themselves tell, which are read for that."""
+    """Return lines with intensity, acquired matrix and noise, estimated from the pixels."""
     from mrcascade.arrays.intensity import RobustMaximum
     from mrcascade.io import SliceStore, StackOrder
     from mrcascade.jobs.acquired import acquired_by_header, acquired_by_pixels
@@ -230,7 +230,7 @@ def _of_pixels(source: Source, planes: Planes) -> list[str]:
 
 
 def _noise(slices: SliceStore, intensity: Intensity) -> str:
-    """What ``sr`` would estimate, or why it cannot."""
+    """Return the noise that ``sr`` would estimate, or why it cannot, in words."""
     from mrcascade.measurement.noise import estimate_noise, slices_for_noise
 
     try:

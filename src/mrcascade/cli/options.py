@@ -1,4 +1,8 @@
-"""Options that several commands share: one name, one meaning, one help text."""
+"""Options that several commands share, with one name, meaning and help text each.
+
+A function ``add_...`` adds an option to a command's parser, and ``resolve_...`` turns a given value
+into the one that is used. The other functions parse a value and raise ArgumentTypeError.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ KERNELS = ("fourier", "area", "bicubic", "gaussian")
 # Of steps, samples, batches and parts of a job; more would only fill the memory.
 LARGEST_COUNT = 100_000
 _LARGEST_WHOLE = 2**63 - 1  # what a seed can be
-_DIGITS = 20  # so many are always more
+_DIGITS = 20  # a number with more digits exceeds every limit
 _MOST_WORKERS = 256  # processes, each with its own networks
 _LONGEST_SIDE = 2**16
 PRECISIONS = ("float32", "bfloat16", "auto")
@@ -51,7 +55,13 @@ def acquired_matrix(text: str) -> str | tuple[int, int]:
 
 
 def add_output(parser: argparse.ArgumentParser, what: str, file: bool = False) -> None:
-    """``-o``; ``file``: whether it may also name the result of one input."""
+    """Add ``--output`` and ``--overwrite``.
+
+    Args:
+        parser: the command's parser.
+        what: what the output folder holds, for the help text.
+        file: whether the output may also be the file name of one input's result.
+    """
     name = "; for one input also the name of the result, such as t2_sr.nii.gz" * file
     parser.add_argument(
         "-o",
@@ -65,7 +75,7 @@ def add_output(parser: argparse.ArgumentParser, what: str, file: bool = False) -
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
-    """``--data`` of commands that need images whose truth is known."""
+    """Add ``--data``, the folder of known images."""
     parser.add_argument(
         "--data",
         type=Path,
@@ -76,7 +86,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def add_test_files(parser: argparse.ArgumentParser) -> None:
-    """What an evaluation may need besides images."""
+    """Add the files that an evaluation may need besides images."""
     parser.add_argument(
         "--effective-matrix",
         type=Path,
@@ -97,11 +107,12 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
         type=workers,
         metavar="N",
         help="processes that share the work, each on its part of the CPU or its own GPU;"
-        " default: one per GPU, on a CPU one",
+        " default: one per GPU, or one on a CPU",
     )
 
 
 def add_series(parser: argparse.ArgumentParser, several: bool) -> None:
+    """Add ``--series``. ``several`` allows ``all``."""
     parser.add_argument(
         "--series",
         metavar="NUMBER|UID" + "|all" * several,
@@ -138,6 +149,7 @@ def add_kernel(parser: argparse.ArgumentParser) -> None:
 
 
 def add_noise(parser: argparse.ArgumentParser, default: float | None, extra: str) -> None:
+    """Add ``--noise``. ``extra`` ends its help text."""
     parser.add_argument(
         "--noise",
         type=_fraction,
@@ -150,26 +162,32 @@ def add_noise(parser: argparse.ArgumentParser, default: float | None, extra: str
 
 def add_prior(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--prior", default=DEFAULT_PRIOR, metavar="NAME|DIR", help="default: %(default)s"
+        "--prior",
+        default=DEFAULT_PRIOR,
+        metavar="NAME|DIR",
+        help="bundled prior or prior folder; default: %(default)s",
     )
 
 
 def add_sampling(
     parser: argparse.ArgumentParser, samples_help: str, default: int | None = 1
 ) -> None:
-    """``--steps``, ``--samples`` and ``--seed`` of commands that draw."""
-    parser.add_argument("--steps", type=bounded, metavar="T", help="instead of the recipe's")
+    """Add ``--steps``, ``--samples`` and ``--seed``."""
+    parser.add_argument(
+        "--steps", type=bounded, metavar="T", help="sampling steps (default: the mode's)"
+    )
     parser.add_argument("--samples", type=bounded, default=default, metavar="K", help=samples_help)
     add_seed(parser)
 
 
 def add_batch_size(parser: argparse.ArgumentParser, on_gpu: str | int) -> None:
-    """``on_gpu``: the default there, a number or in words."""
+    """Add ``--batch-size``. ``on_gpu`` is its default on a GPU, a number or words."""
     parser.add_argument(
         "--batch-size",
         type=bounded,
         metavar="N",
-        help=f"slices or samples at once, at most (default: {CPU_BATCH}, on a GPU {on_gpu})",
+        help="largest number of slices or samples at once"
+        f" (default: {CPU_BATCH}, on a GPU {on_gpu})",
     )
 
 
@@ -188,10 +206,11 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 
 
 def add_complex(parser: argparse.ArgumentParser, also: str = "") -> None:
+    """Add ``--complex``. ``also`` names further inputs in its help text."""
     parser.add_argument(
         "--complex",
         action="store_true",
-        help=f"take complex images of k-space (fastMRI){also} instead of magnitudes",
+        help=f"read k-space (fastMRI){also} as complex images, not as magnitudes",
     )
 
 
@@ -199,7 +218,7 @@ def add_simulated_phase(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--simulate-phase",
         action="store_true",
-        help="make complex images of magnitudes, with a smooth phase that the seed decides",
+        help="turn magnitude images into complex ones, with a smooth phase drawn with the seed",
     )
 
 
@@ -212,11 +231,12 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_precision(
     parser: argparse.ArgumentParser, default: str = "auto on a GPU, else float32"
 ) -> None:
+    """Add ``--precision``. ``default`` is named in its help text."""
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
-        help="of the networks; bfloat16 is faster on GPUs and on CPUs with AVX-512 BF16 or AMX,"
-        f" and auto takes it there only (default: {default})",
+        help="precision of the networks; bfloat16 is faster on GPUs and on CPUs with AVX-512 BF16"
+        f" or AMX, and auto uses it only there (default: {default})",
     )
 
 
@@ -230,37 +250,40 @@ def resolve_precision(asked: str | None, device: str) -> str:
 
     if asked == "bfloat16" and not computes_in_bfloat16(device):
         terminal.note(
-            f"{device} has no instructions for bfloat16, which makes it much slower than float32;"
-            " --precision auto takes it only where it is faster"
+            f"{device} has no instructions for bfloat16, so it is much slower there than float32;"
+            " --precision auto uses it only where it is faster"
         )
     return resolve_precision(asked, device)
 
 
 def resolve_batch_size(given: int | None, device: str) -> int:
-    """Slices per unit of an evaluation's work; on a GPU more, which larger batches keep busier."""
+    """Return the slices per unit of an evaluation; a GPU needs more to be busy."""
     return given or (GPU_UNIT if device.startswith("cuda") else CPU_BATCH)
 
 
 def resolve_device(name: str) -> str:
-    """``auto`` -> cuda where it works, else cpu; unknown or absent devices are an error."""
+    """Return the device's name; ``auto`` gives cuda where it works, else cpu.
+
+    Raises MRCascadeError for devices that cannot be used here.
+    """
     import torch
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        if device.type == "cuda":  # without opening it: the work may be that of other processes
+        if device.type == "cuda":  # not opened here, as other processes may do the work
             if not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
                 raise RuntimeError("there is no such GPU")
         else:
-            torch.zeros(1, device=device).cpu()  # which the device "meta" cannot
+            torch.zeros(1, device=device).cpu()  # fails on the device "meta"
     except Exception as error:  # a backend that is not installed may fail in any way
         raise MRCascadeError(f"--device {name}: not usable here; try --device cpu") from error
     return name
 
 
 def resolve_workers(given: int | None, device: str) -> int:
-    """As many processes as there are GPUs to work on, unless a number is given."""
+    """Return the number of processes: as given, else one per GPU, or one on a CPU."""
     import torch
 
     return given or (torch.cuda.device_count() if device == "cuda" else 1)
@@ -275,17 +298,17 @@ def positive(text: str) -> int:
 
 
 def bounded(text: str) -> int:
-    """A whole number of at least 1 that a computation can come to the end of."""
+    """Parse a whole number from 1 to `LARGEST_COUNT`."""
     return _up_to(positive(text), LARGEST_COUNT)
 
 
 def workers(text: str) -> int:
-    """A number of processes that one machine can run."""
+    """Parse a number of processes that one machine can run."""
     return _up_to(positive(text), _MOST_WORKERS)
 
 
 def axes(text: str) -> str:
-    """Two different axis numbers, such as ``0,2``."""
+    """Parse two different axis numbers, such as ``0,2``; return them as given."""
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 2 or parts[0] == parts[1] or not set(parts) <= set("012"):
         raise argparse.ArgumentTypeError(f"{text!r} is not two of the axes 0, 1 and 2, such as 0,2")

@@ -1,4 +1,4 @@
-"""Progress of the commands that take long: a bar on a terminal, elsewhere a line now and then."""
+"""Progress of long commands: a bar on a terminal, elsewhere a line from time to time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 from mrcascade.cli import terminal
 from mrcascade.messages.duration import clock
 
-# Between two lines: a log of ten minutes gets 20 of them, one of ten hours about 100.
+# Time between two lines: LINE_SECONDS, or LINE_SHARE of the time since the first task began if that
+# is longer. A log of ten minutes gets 20 lines, one of ten hours about 100.
 LINE_SECONDS = 30.0
-LINE_SHARE = 1 / 20  # of the time since the first piece of work began
+LINE_SHARE = 1 / 20
 _REDRAW_SECONDS = 0.2
 _BAR = (
     "{desc}{percentage:3.0f}%|{bar}| {n:{DIGITS}}/{total} {unit} [{elapsed}<{remaining}{postfix}]"
@@ -20,19 +21,24 @@ _BAR = (
 
 
 class ProgressBar:
-    """Progress of one piece of work after another, on stderr; results and notes go to stdout."""
+    """Progress of one task after another, on stderr. Results and notes go to stdout."""
 
     def __init__(self, unit: str = "slices", fractions: bool = False) -> None:
-        """unit: what is counted. fractions: whether part of one shows in the count."""
+        """Make a bar that is not shown before `start`.
+
+        Args:
+            unit: plural name of what is counted.
+            fractions: whether to show one decimal of the count.
+        """
         self._unit, self._digits = unit, ".1f" if fractions else ".0f"
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._bar: Any = None
-        self._begun: float | None = None  # when the first piece began
+        self._begun: float | None = None  # when the first task began
         self._line_due = 0.0
         self._name, self._total, self._first, self._started = "", 0, 0.0, 0.0
 
     def start(self, total: int, done: float = 0, name: str = "") -> None:
-        """Begin a piece of work of ``total`` units, of which ``done`` are there already."""
+        """Begin a task of ``total`` units, of which ``done`` are finished already."""
         self.close()
         self._name, self._total, self._first = name, total, done
         self._started = monotonic()
@@ -47,14 +53,14 @@ class ProgressBar:
                 unit=self._unit,
                 desc=terminal.showable(f"{name}: ", sys.stderr) if name else "",
                 bar_format=_BAR.replace("{DIGITS}", self._digits),
-                smoothing=0,  # what is counted differs in cost, so the whole run is averaged
-                miniters=0,  # also where only the text moves
+                smoothing=0,  # units differ in cost, so average over the whole run
+                miniters=0,  # redraw also where only the text changes
                 mininterval=_REDRAW_SECONDS,
                 file=sys.stderr,
             )
 
     def at(self, done: float, text: str = "") -> None:
-        """Show that ``done`` units are there; ``text`` says more."""
+        """Show that ``done`` units are finished, and ``text`` beside it."""
         if self._bar is not None:
             self._bar.set_postfix_str(terminal.showable(text, sys.stderr), refresh=False)
             self._bar.update(done - self._bar.n)
@@ -64,7 +70,7 @@ class ProgressBar:
             self._line_due = now + max(LINE_SECONDS, LINE_SHARE * (now - self._begun))
 
     def counting(self, total: int, done: int = 0, name: str = "") -> Callable[[int, str], None]:
-        """`start`, and a callback (units done since the last call, text)."""
+        """Begin a task as `start` does; return a callback (units since the last call, text)."""
         self.start(total, done, name)
         count = done
 
@@ -76,22 +82,22 @@ class ProgressBar:
         return advance
 
     def remaining(self, done: float) -> float | None:
-        """Seconds until the piece of work ends, None before any of it is done."""
+        """Return the seconds until the task ends, None before its first unit is finished."""
         if done <= self._first:
             return None
         return self.elapsed * max(self._total - done, 0) / (done - self._first)
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the piece of work began."""
+        """Seconds since the task began."""
         return monotonic() - self._started
 
     def say(self, line: str) -> None:
-        """Print a line of output."""
+        """Print a line to stdout, above a running bar."""
         if self._bar is None:
             terminal.line(line)
             return
-        with self._bar.external_write_mode():  # a plain line into a running bar would tear it
+        with self._bar.external_write_mode():  # a plain line would tear the bar
             terminal.line(line)
 
     def close(self) -> None:

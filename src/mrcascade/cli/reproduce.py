@@ -1,4 +1,4 @@
-"""``mrcascade reproduce``: a study of several tables, such as the paper's, in one command."""
+"""``mrcascade reproduce``: run a study of several evaluations, such as the paper's tables."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def add_parser(subparsers: Any) -> None:
         "reproduce",
         help="make the paper's tables and figures",
         description="Run a study: evaluations of several methods on the same slices, with a page"
-        " of tables, paired differences and figures. An interrupted study goes on when the command"
-        " is repeated.",
+        " of tables, paired differences and figures. Repeat the command to continue an interrupted"
+        " study.",
     )
     parser.add_argument(
         "study",
@@ -29,9 +29,7 @@ def add_parser(subparsers: Any) -> None:
         help="paper, quick, or a JSON file; default: %(default)s",
     )
     options.add_data(parser)
-    parser.add_argument(
-        "--split", metavar="NAME", help="train, val or test (default: what the study says)"
-    )
+    parser.add_argument("--split", metavar="NAME", help="train, val or test (default: the study's)")
     options.add_batch_size(parser, options.GPU_UNIT)
     options.add_workers(parser)
     options.add_device(parser)

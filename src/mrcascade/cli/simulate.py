@@ -21,7 +21,7 @@ def add_parser(subparsers: Any) -> None:
     options.add_axes(parser)
     options.add_series(parser, several=False)
     options.add_format(parser)
-    options.add_complex(parser, " and of _part-mag and _part-phase files side by side")
+    options.add_complex(parser, " and pairs of _part-mag and _part-phase files")
     parser.set_defaults(run=run)
 
 

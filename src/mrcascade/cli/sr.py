@@ -1,4 +1,4 @@
-"""``mrcascade sr``: super-resolve volumes."""
+"""``mrcascade sr``: super-resolve image files and DICOM series."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def add_parser(subparsers: Any) -> None:
         " follow, as in mean:orientations=8 or sample:zeta=0.1 (default: mean, and sample where"
         " --samples is above 1)",
     )
-    options.add_sampling(parser, "posterior samples, by mode sample; default: %(default)s")
+    options.add_sampling(parser, "posterior samples of mode sample; default: %(default)s")
     options.add_axes(parser)
     options.add_series(parser, several=True)
     parser.add_argument(
         "--bids-filter",
         metavar="FILE|KEY=VALUE[,...]",
-        help="which images of a BIDS dataset, such as suffix=T2w,session=01, or a JSON file of such"
-        " entities (default: all of datatype anat)",
+        help="entities of the images to take from a BIDS dataset, such as suffix=T2w,session=01, or"
+        " a JSON file of them (default: all of datatype anat)",
     )
     options.add_format(parser)
     parser.add_argument(
@@ -68,15 +68,15 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--deidentify",
         action="store_true",
-        help="DICOM: leave out who the patient is, in headers, sidecar and names of outputs",
+        help="DICOM: leave the patient's identity out of headers, sidecar and names of outputs",
     )
     parser.add_argument(
         "--salt-file",
         type=Path,
         metavar="FILE",
-        help="secret of --deidentify, made where it is missing: jobs that share it give a series"
-        " the same name and UIDs, as --resume and --num-parts need; keep it from the results"
-        " (default: a secret that is forgotten)",
+        help="secret of --deidentify, made if missing; jobs that share it give a series the same"
+        " name and UIDs, which --resume and --num-parts need; keep it apart from the results"
+        " (default: a new secret that is not kept)",
     )
     options.add_batch_size(parser, "as many as its memory holds")
     options.add_device(parser)
@@ -85,21 +85,21 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="skip files whose results are there, made from the same input with the same settings",
+        help="skip files that have a result made from the same input with the same settings",
     )
     parser.add_argument(
         "--num-parts",
         type=options.bounded,
         default=1,
         metavar="N",
-        help="share the files out over N jobs, of which this is one; default: %(default)s",
+        help="number of jobs that share the files, with this one; default: %(default)s",
     )
     parser.add_argument(
         "--part-id",
         type=options.whole,
         default=0,
         metavar="I",
-        help="which one, from 0 to N - 1; default: %(default)s",
+        help="number of this job, from 0 to N - 1; default: %(default)s",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="print size, time and memory; write no result"
@@ -185,7 +185,7 @@ def _refuse_early(arguments: argparse.Namespace) -> None:
     overwrite = arguments.overwrite or arguments.resume
     made = f"sr{factor_label(arguments.factor)}"
     early.check_output(arguments.output, arguments.inputs, made, arguments.format, overwrite)
-    if len(arguments.inputs) > 1:  # each fails by itself
+    if len(arguments.inputs) > 1:  # each is checked when its turn comes
         return
     from mrcascade.data.sizes import check_enlargement
 
@@ -197,20 +197,20 @@ def _refuse_early(arguments: argparse.Namespace) -> None:
 
 
 def _check_salt(arguments: argparse.Namespace) -> None:
-    """Raise MRCascadeError where the secret of --deidentify is missing, useless or in danger."""
+    """Raise MRCascadeError where the secret of --deidentify is missing, unused or exposed."""
     salt: Path | None = arguments.salt_file
     if salt is not None and not arguments.deidentify:
         raise MRCascadeError("--salt-file is the secret of --deidentify; leave it out, or add that")
     if salt is not None and arguments.output.resolve() in salt.resolve().parents:
         raise MRCascadeError(
-            f"--salt-file {salt}: lies in the folder of the results, where its secret is none; keep"
-            " it elsewhere"
+            f"--salt-file {salt}: lies in the folder of the results, which gives the secret away;"
+            " keep it elsewhere"
         )
     if salt is None and arguments.deidentify and (arguments.resume or arguments.num_parts > 1):
         option = "--resume" if arguments.resume else "--num-parts"
         raise MRCascadeError(
-            f"--deidentify with {option} needs --salt-file FILE, or no run finds the names that"
-            " another one gives; the file is made where it is missing"
+            f"--deidentify with {option} needs --salt-file FILE, as runs with different secrets"
+            " give different names; the file is made if missing"
         )
 
 
@@ -220,15 +220,16 @@ def _pseudonyms(arguments: argparse.Namespace) -> Pseudonyms | None:
     salt: Path | None = arguments.salt_file
     if not arguments.deidentify:
         return None
-    if salt is None or (arguments.dry_run and not salt.exists()):  # which writes nothing
+    if salt is None or (arguments.dry_run and not salt.exists()):  # a dry run writes nothing
         return Pseudonyms()
     return Pseudonyms.of_file(salt)
 
 
 def each(items: Sequence[Item], work: Callable[[Item], None]) -> int:
-    """Do the work on each input and go on after one that fails; the exit code.
+    """Do the work on each input, also after one that fails, and return the exit code.
 
-    0: all were done; 1: some; 2: none. The only file's error is raised.
+    The code is 0 where all inputs were done, 1 for some, 2 for none. The error of a single input
+    is raised.
     """
     failed = []
     for item in items:
@@ -244,7 +245,7 @@ def each(items: Sequence[Item], work: Callable[[Item], None]) -> int:
 
 
 def _failures(failed: Sequence[Item], count: int) -> int:
-    """Name the inputs that failed; the exit code."""
+    """Print which inputs failed and return the exit code."""
     if failed:
         names = ", ".join(map(str, failed))
         terminal.problem(f"{len(failed)} of {count} files failed: {names}")
@@ -252,7 +253,8 @@ def _failures(failed: Sequence[Item], count: int) -> int:
 
 
 def _restore(batch: FileBatch, bar: ProgressBar) -> None:
-    """Run a batch here. Notes begin with the file's name where there are several files."""
+    """Run a batch here, with progress. With several files, each note begins with the file's
+    name."""
     count = len(batch.items)
     rest, running = _Rest(bar, count), 0
 
@@ -294,26 +296,26 @@ def _restore_in_workers(batch: FileBatch, pool: WorkerPool, bar: ProgressBar) ->
 
 
 def _tell_end(done: Done, numbered: str, count: int, bar: ProgressBar) -> None:
-    if count > 1 and done.status != "skipped":  # of which a note has told
+    if count > 1 and done.status != "skipped":  # a note has said so
         bar.say(f"{numbered} {done.item.name}: {done.status}, {done.seconds:.1f} s")
     if done.error and count > 1:
         terminal.problem(done.error)
 
 
 class _Rest:
-    """What is left of a batch. files: those after the present one."""
+    """Estimate of a batch's remaining time. ``files`` counts the files after the current one."""
 
     def __init__(self, bar: ProgressBar, files: int) -> None:
         self._bar, self.files = bar, files
         self._seconds: list[float] = []
 
     def add(self, done: Done) -> None:
-        """Files that were skipped, or failed, do not tell how long others take."""
+        """Add the time of a finished file. Skipped and failed ones say nothing about others."""
         if done.status == "done":
             self._seconds.append(done.seconds)
 
     def text(self, slices: float) -> str:
-        """How many files are left and how long all take, once ``slices`` of this one are done."""
+        """Return how many files are left and the time for all, after ``slices`` of this one."""
         remaining = self._bar.remaining(slices)
         if not self.files:
             return ""
@@ -326,7 +328,7 @@ class _Rest:
 
 
 def _report(results: Sequence[Done], seconds: float) -> int:
-    """The last lines, and the exit code; ``seconds`` have passed."""
+    """Print the last lines and return the exit code. ``seconds``: of the whole batch."""
     if len(results) == 1:
         (done,) = results
         if done.error is not None:

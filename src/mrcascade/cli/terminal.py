@@ -1,4 +1,4 @@
-"""The one place that writes to the terminal: lines of printable text, in what it can show."""
+"""Output to the terminal: lines of printable text in the characters that the stream can encode."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from mrcascade.messages.printable import printable
 
 
 class OutputError(BaseException):
-    """Standard output takes no more.
+    """Error for a standard output that cannot be written.
 
-    No ``Exception``: it ends the command, and is no fault of the file that is in work.
+    It is not an ``Exception``, as it ends the command and is not the fault of any input.
+
+    Attributes:
+        closed: whether the reader of the output closed it.
+        reason: what is wrong, in words.
     """
 
     def __init__(self, error: OSError) -> None:
@@ -23,7 +27,7 @@ class OutputError(BaseException):
 
 
 def line(text: str) -> None:
-    """Write a line of output. Raises OutputError where that cannot be."""
+    """Write a line to stdout. Raises OutputError where that fails."""
     try:
         _write(sys.stdout, text)
     except OSError as error:
@@ -32,7 +36,7 @@ def line(text: str) -> None:
 
 
 def tell(text: str) -> None:
-    """Write a line about the work to stderr, which may be closed."""
+    """Write a line to stderr. A closed stderr is ignored."""
     with contextlib.suppress(OSError):
         _write(sys.stderr, text)
 
@@ -43,12 +47,12 @@ def problem(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Write what is worth knowing and no error to stderr."""
+    """Write a note, which is not an error, to stderr."""
     problem(f"note: {text}")
 
 
 def end() -> None:
-    """Write what other code left in the buffer of stdout. Raises OutputError as `line` does."""
+    """Flush the buffer of stdout. Raises OutputError where that fails."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -58,7 +62,7 @@ def end() -> None:
 
 
 def showable(text: str, stream: Any) -> str:
-    """Return `printable` text in characters that the stream has."""
+    """Return `printable` text, with escapes for characters that the stream cannot encode."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return printable(text).encode(encoding, "backslashreplace").decode(encoding)
 
@@ -71,6 +75,6 @@ def _write(stream: Any, text: str) -> None:
 
 
 def _discard_output() -> None:
-    """Send what is still in the buffer nowhere, or Python complains of it when it ends."""
+    """Send the rest of the buffer to the null device, or Python reports it at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -34,10 +34,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--network",
         default="small",
-        help="tiny, mini, small, xs, s, or to compare with them small-single, small-regression;"
+        help="tiny, mini, small, xs or s, or a baseline: small-single or small-regression;"
         " default: %(default)s",
     )
-    parser.add_argument("--name", help="of the prior (default: the run folder's)")
+    parser.add_argument("--name", help="name of the prior (default: the run folder's)")
     parser.add_argument(
         "--images", type=options.positive, metavar="N", help="patches per level (default: 120000)"
     )
@@ -45,12 +45,12 @@ def add_parser(subparsers: Any) -> None:
         "--mean-images",
         type=options.whole,
         metavar="N",
-        help="of these, for the regression branch, which trains before the U-Net (default: half)",
+        help="how many of these train the regression branch, before the U-Net (default: half)",
     )
     parser.add_argument(
         "--start",
         metavar="PRIOR",
-        help="begin with the weights of this prior, by name or folder, to fit it to other data",
+        help="prior (name or folder) to start from, to adapt it to other data",
     )
     parser.add_argument(
         "--levels", metavar="I[,I]", help="train only these levels, 1 being the finest"
@@ -60,8 +60,8 @@ def add_parser(subparsers: Any) -> None:
         action="append",
         default=[],
         metavar="FIELD=WORD",
-        help="leave out files whose manifest has a word that begins so in this field, such as"
-        " contrast=FLAIR; repeat it for others",
+        help="leave out files whose manifest has a word that begins with WORD in FIELD, such as"
+        " contrast=FLAIR; may be repeated",
     )
     options.add_kernel(parser)
     options.add_complex(parser)
@@ -70,7 +70,7 @@ def add_parser(subparsers: Any) -> None:
     options.add_device(parser)
     parser.add_argument("--batch-size", type=options.bounded, metavar="N", help="patches per step")
     options.add_precision(parser, "float32")
-    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoints")
+    parser.add_argument("--resume", action="store_true", help="continue from the run's checkpoints")
     parser.add_argument(
         "--ema-std",
         type=float,
@@ -127,9 +127,7 @@ def run(arguments: argparse.Namespace) -> None:
             complex_kspace=arguments.complex,
         )
     if folder is None:
-        terminal.line(
-            "some levels are not trained to their end yet; the prior is written when all are"
-        )
+        terminal.line("some levels are not fully trained yet; the prior is written when all are")
     else:
         terminal.line(str(folder))
 

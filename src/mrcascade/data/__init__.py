@@ -1,1 +1,1 @@
-"""Folders of images: layout, manifest, subjects, contrasts, sizes."""
+"""Folders of images for training and evaluation: layout, manifest, subjects, contrasts, sizes."""

@@ -1,14 +1,12 @@
-"""What training and evaluation share about a folder of images: layout, manifest, true resolution.
+"""Folders of images for training and evaluation: layout, manifest, acquired matrix.
 
 The usual layout is ``ROOT/<group>/<split>/files``; any other folder works as well. A DICOM series
-counts as a file that lies where its folder lies. A ``manifest.json`` in ROOT, a list of objects
-with a ``file`` each, may say what the image files do not: ``slice_axis`` and ``effective_matrix``,
-the in-plane matrix that was really acquired.
+counts as one file at the place of its folder. A ``manifest.json`` in ROOT may state facts that the
+files lack. It is a list of objects, each with a ``file``; the facts are ``slice_axis``,
+``effective_matrix`` (the in-plane matrix that was acquired), ``contrast`` and ``subject``.
 
-fastMRI's own folders, such as ``multicoil_train``, are splits too. Where nothing says to which
-split its files belong, a patient's number decides, so that all images of a patient lie in one.
-``mrcascade.data.subjects`` says whose image a file is, ``mrcascade.data.contrast`` what its
-contrast is.
+fastMRI's own folders, such as ``multicoil_train``, are splits too. Other fastMRI files are split by
+a hash of the patient, so that all images of a patient are in one split.
 """
 
 from __future__ import annotations
@@ -48,14 +46,14 @@ from mrcascade.messages.faults import naming
 from mrcascade.messages.printable import shortened
 from mrcascade.storage.files import TABLE_BYTES, check_regular, read_json
 
-_LONGEST_NAME = 255  # bytes of a file's or folder's name
+_LONGEST_NAME = 255  # bytes of a file or folder name
 MANIFEST = "manifest.json"
 SPLITS = ("train", "val", "test")
-_SYNONYMS = {"training": "train", "validation": "val"}  # in fastMRI's folders
+_SYNONYMS = {"training": "train", "validation": "val"}  # in names of fastMRI's folders
 _ANATOMIES = ("brain", "knee", "prostate")
-# A knee of fastMRI, whose file name is a number alone.
+# fastMRI's knee files have only a number in their names.
 _KNEE = re.compile(r"file1\d{6}")
-_SHARES = (0.8, 0.9)  # of patients: up to the first train, up to the second val, the rest test
+_SHARES = (0.8, 0.9)  # where the shares of patients for train and for val end; the rest is test
 
 
 @dataclass(frozen=True)
@@ -64,14 +62,14 @@ class DataFile:
 
     Attributes:
         image: the file, a pair of magnitude and phase, or a DICOM series.
-        name: relative to the folder, with slashes; of a pair, that of the magnitude; of a series,
-            that of its folder.
-        group: the first folder in the name that is no split, an anatomy in the usual layout; of
-            fastMRI's files without one, what their name says; else the data folder's name.
+        name: path relative to the data folder, with slashes. A pair has the name of its magnitude,
+            a series that of its folder.
+        group: first folder in the name that is not a split; in the usual layout the anatomy.
+            fastMRI files without one have the anatomy in their name, others the data folder's name.
         split: train, val or test; None where no file has one.
-        complex_valued: whether k-space gives its complex image.
-        facts: of the manifest.
-        subject: whose image it is; None where nothing says, see ``find_subjects``.
+        complex_valued: whether k-space gives a complex image rather than its magnitude.
+        facts: the manifest's entry for the file.
+        subject: name of the subject; None where it is not known (``find_subjects``).
     """
 
     image: Input
@@ -84,7 +82,7 @@ class DataFile:
 
     @property
     def contrast(self) -> str:
-        """As the manifest or the file's name says, empty where neither does."""
+        """Contrast by the manifest or the file name, empty where neither says."""
         return contrast_of(PurePath(self.name), self.facts)
 
     @property
@@ -98,18 +96,23 @@ class DataFile:
 
     @property
     def matrix(self) -> Matrix | None:
-        """(rows, columns) that were acquired, if the manifest says."""
+        """Acquired matrix (rows, columns) by the manifest, None where it does not say."""
         told = self.facts.get("effective_matrix")
         return None if told is None else as_matrix(told)
 
 
 def list_data(root: Path, pairs: bool, complex_kspace: bool) -> list[DataFile]:
-    """The images below a folder in the order of their names, or those that its manifest names.
+    """Return the images below a folder, or those that its manifest names, sorted by path.
 
-    pairs: magnitude and phase files side by side are one complex image; else phases are passed
-    over. complex_kspace: k-space gives complex images, else magnitudes. Raises MRCascadeError
-    where there is no image, where several DICOM series share a folder, and for a damaged DICOM
-    file beside none.
+    Args:
+        root: the data folder.
+        pairs: whether magnitude and phase files side by side are one complex image. Otherwise
+            phase files are ignored.
+        complex_kspace: whether k-space gives complex images rather than magnitudes.
+
+    Raises:
+        MRCascadeError: there is no image, several DICOM series share a folder, a DICOM file is
+            damaged, or the manifest is not valid.
     """
     manifest = read_manifest(root)
     images = _named(root, manifest, pairs) if manifest else _found(root, pairs)
@@ -215,10 +218,10 @@ def read_slices(file: DataFile, matrix: Matrix | None = None) -> FileSlices:
 
 
 def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
-    """Facts per file of ``root / manifest.json``, by the file's relative name; {} without one.
+    """Return the facts of ``root / manifest.json`` by relative file name; {} without a manifest.
 
-    Raises MRCascadeError where it is not a list of objects with a ``file`` each, and for facts
-    that are none.
+    Raises MRCascadeError where it is not a list of objects with a ``file`` each, where a name
+    leads out of ``root``, and where ``slice_axis`` or ``effective_matrix`` is not valid.
     """
     path = root / MANIFEST
     check_regular(path)
@@ -232,7 +235,7 @@ def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
         ) from error
     for name, entry in facts.items():
         if not _can_name_a_file(name):
-            raise MRCascadeError(f"{path}: {shortened(repr(name))} is no file's name; repair it")
+            raise MRCascadeError(f"{path}: {shortened(repr(name))} is not a file name; repair it")
         if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
             raise MRCascadeError(f"{path}: {name!r} lies elsewhere; name files below {root}")
         if entry.get("slice_axis", 2) not in range(-3, 3):
@@ -255,7 +258,7 @@ def _can_name_a_file(name: str) -> bool:
 
 
 def as_matrix(values: Sequence[Any]) -> Matrix:
-    """(rows, columns) of two numbers or words; ValueError or TypeError for anything else."""
+    """Return (rows, columns) of two numbers or words. Raises ValueError or TypeError for others."""
     try:
         rows, columns = (int(v) for v in values)
     except OverflowError as error:
@@ -266,7 +269,7 @@ def as_matrix(values: Sequence[Any]) -> Matrix:
 
 
 def split_of(name: PurePath) -> str | None:
-    """The split whose folder a relative file name lies in, if any."""
+    """Return the split whose folder contains a file, None without one."""
     return next((split for part in name.parts[:-1] if (split := _split_named(part, name))), None)
 
 
@@ -287,7 +290,7 @@ def _split_of_patient(image: Input) -> str | None:
 
 
 def _folders(name: PurePath) -> list[str]:
-    """The folders in a relative file name that are no split."""
+    """Return the folders in a relative file name that are not splits."""
     return [part for part in name.parts[:-1] if _split_named(part, name) is None]
 
 

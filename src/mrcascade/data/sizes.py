@@ -1,6 +1,6 @@
-"""Whether an image can be enlarged or measured by a factor, from its header alone.
+"""Checks of an image's header: can it be enlarged, or measured, by a factor?
 
-Free of torch, so that a command refuses at once.
+This module does not import torch, so that a command refuses an image at once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,8 +19,19 @@ def check_enlargement(
     factor: tuple[float, float],
     limits: Limits,
 ) -> None:
-    """Raise MRCascadeError, which names the planes, where ``matrix`` (rows, columns) times the
-    factors has no whole sides, is not what a prior with these limits restores, or too large."""
+    """Check that slices of an image can be enlarged by a factor.
+
+    Args:
+        source: the image file.
+        planes: its in-plane axes, which the error names.
+        matrix: (rows, columns) of the slices.
+        factor: (row, column) factors.
+        limits: sizes that the prior can restore.
+
+    Raises:
+        MRCascadeError: a side of the result is not a whole number of pixels, does not suit the
+            prior, or needs too large a matrix.
+    """
     with _naming(source, planes):
         result = enlarged(matrix, factor)
         check_sizes(result, matrix, limits)
@@ -29,8 +40,11 @@ def check_enlargement(
 
 
 def check_reduction(source: Source, planes: Planes, factor: tuple[float, float]) -> None:
-    """Raise MRCascadeError, which names the planes, where a factor exceeds a side or a
-    side is too long."""
+    """Check that slices of an image can be measured with (row, column) factors.
+
+    Raises MRCascadeError, which names the planes, where a side is shorter than a factor or too
+    long.
+    """
     with _naming(source, planes):
         for axis, one in zip(planes.axes, factor, strict=True):
             side = legal_size(source.shape[axis], one)

@@ -1,5 +1,4 @@
-"""Whose image a file is, as far as a folder of images says, so that splits and figures are by
-subject."""
+"""Subjects of the images in a data folder, so that splits and statistics are by subject."""
 
 from __future__ import annotations
 
@@ -13,26 +12,28 @@ from typing import Any
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import SUFFIXES, Input, Series, input_path, patient_of
 
-# The entity that begins the name of a BIDS file and of its folder.
+# The first entity in the name of a BIDS file and of its folder.
 _BIDS = re.compile(r"(?:^|_)(sub-[A-Za-z0-9]+)(?=_|$|\.)")
-# A folder with a number in its name is a subject's, unless the number counts something else.
+# A folder with a number in its name is a subject, unless the number counts something else.
 _NUMBERED = re.compile(r"\d")
 _NO_PERSON = re.compile(
     r"(t[12]|ses|visit|time|scan|series|run|echo|site|scanner|fold|batch|part|slice|ax|cor|sag)"
     r"[^a-z]*|\d+([.,_]\d+)?t",
     re.IGNORECASE,
 )
-_DIGITS = 16  # of a digest that is published; 64 bits tell any number of subjects apart
+_DIGITS = 16  # length of a published digest; its 64 bits make two equal ones very unlikely
 
 
 def digest(text: str) -> str:
-    """Return 16 hexadecimal digits that tell equal texts apart from others without naming them."""
+    """Return 16 hexadecimal digits in place of a text; equal texts give equal digits."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
 
 
 def share_of(text: str) -> float:
-    """Place of a text in [0, 1), uniform and always the same, so that subjects stay in their split
-    when others come and go."""
+    """Return a uniform number in [0, 1) that only the text decides.
+
+    Subjects keep their split when others come and go.
+    """
     return (
         int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big")
         / 2**32
@@ -45,13 +46,21 @@ def find_subjects(
     folders: Sequence[Sequence[str]],
     facts: Sequence[dict[str, Any]],
 ) -> list[str | None]:
-    """Subject of each image of a data folder, None where nothing says.
+    """Return the subject of each image of a data folder, None where it is not known.
 
-    names: relative to the data folder. folders: those in the name that are no split. facts: of the
-    manifest. The first of these decides: ``subject`` in the manifest; the BIDS entity ``sub-`` in
-    the name; the patient in the header (DICOM's PatientID and fastMRI's patient, as a digest); the
-    outermost folder with a number, such as ``patient07``. A folder that all files share says
-    nothing, nor does one of a contrast, a session, a scanner or a field strength.
+    The first of these decides:
+
+    1. ``subject`` in the manifest;
+    2. the BIDS entity ``sub-`` in the name;
+    3. the patient in the header (DICOM PatientID, fastMRI patient), as a digest;
+    4. the outermost folder with a number, such as ``patient07``. Folders that all files share do
+       not count, nor do those of a contrast, session, scanner or field strength.
+
+    Args:
+        images: the images.
+        names: path of each, relative to the data folder.
+        folders: folders in each name that are not splits.
+        facts: the manifest's entry for each, {} without one.
     """
     shared = set.intersection(*(set(f) for f in folders)) if len(folders) > 1 else set()
     return [

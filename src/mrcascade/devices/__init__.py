@@ -1,1 +1,1 @@
-"""Devices: what torch tells of them, how they fail, in how many bits they compute."""
+"""Devices: their facts, their failures and the precision that they compute in."""

@@ -1,4 +1,4 @@
-"""What torch tells of the device that does the work."""
+"""Facts about the device that computes: memory, name, TF32."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ import torch
 
 
 def synchronize(device: str | torch.device) -> None:
-    """Wait until a GPU has done what it was given; a CPU never lags behind."""
+    """Wait until a GPU has finished its work; do nothing on a CPU."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory in bytes that a GPU has left for this process, the allocator's cache included, which
-    holds what an earlier file no longer needs."""
+    """Return the memory in bytes that this process can still use on a GPU.
+
+    It includes the allocator's cache, which earlier files no longer need.
+    """
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(torch.cuda.mem_get_info(device)[0]) + int(kept)
 
 
 def whole_memory(device: torch.device) -> float:
-    """Memory in bytes of a GPU, or else of the machine; infinite where that is not told."""
+    """Return the memory in bytes of a GPU, or of the machine for a CPU; inf where not known."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[1])
     try:
@@ -35,13 +37,13 @@ def whole_memory(device: torch.device) -> float:
 
 
 def release_cache(device: torch.device) -> None:
-    """Give a GPU's unused memory back, so that what comes next finds it in one piece."""
+    """Release a GPU's unused memory, so that the next file finds it unfragmented."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 def hardware(device: str | torch.device, threads: int | None = None) -> str:
-    """The processor that does the work, in words; ``threads`` instead of torch's number."""
+    """Name of the processor that computes; for a CPU with its threads (default: torch's number)."""
     if torch.device(device).type == "cuda":
         return str(torch.cuda.get_device_name(device))
     threads = threads or torch.get_num_threads()
@@ -49,10 +51,10 @@ def hardware(device: str | torch.device, threads: int | None = None) -> str:
 
 
 def device_facts(device: torch.device) -> dict[str, Any]:
-    """What a result's rounding depends on besides software and precision, for its sidecar.
+    """Return the sidecar's entries on the device, which a result's rounding depends on.
 
-    A GPU has a name, and says whether the networks' float32 convolutions and matrix products may
-    be rounded to TF32; data consistency never is (`product_dtype`).
+    For a GPU they include its name, and whether the networks' float32 convolutions and matrix
+    products may use TF32. Data consistency never does (`product_dtype`).
     """
     facts: dict[str, Any] = {"Device": str(device)}
     if device.type == "cuda":
@@ -63,9 +65,11 @@ def device_facts(device: torch.device) -> dict[str, Any]:
 
 
 def tf32(device: str | torch.device) -> tuple[bool, bool]:
-    """Whether torch lets a device round the operands of float32 convolutions and of float32 matrix
-    products to TF32. NVIDIA_TF32_OVERRIDE in the environment forbids both at 0; any other value
-    counts as leave for both, although NVIDIA only documents 0."""
+    """Return whether float32 convolutions and float32 matrix products may use TF32 on a device.
+
+    The environment variable NVIDIA_TF32_OVERRIDE forbids both at 0. Any other value counts as
+    permission for both, although NVIDIA documents 0 only.
+    """
     if torch.device(device).type != "cuda" or os.environ.get("NVIDIA_TF32_OVERRIDE") == "0":
         return False, False
     forced = os.environ.get("NVIDIA_TF32_OVERRIDE") is not None
@@ -79,7 +83,7 @@ def tf32(device: str | torch.device) -> tuple[bool, bool]:
 def _allows(switch: Any, precise: Any) -> bool:
     try:
         return bool(switch.allow_tf32)
-    except RuntimeError:  # which torch 2.9 raises where `fp32_precision` was set instead
+    except RuntimeError:  # torch 2.9 raises it where `fp32_precision` was set instead
         return bool(precise.fp32_precision == "tf32")
 
 

@@ -1,4 +1,4 @@
-"""What torch and the libraries below it raise where a device lacks memory, or fails."""
+"""Recognition of device errors: too little memory, or a device that failed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch
 
 from mrcascade.errors import MRCascadeError
 
-# Parts of messages in lower case. torch has a class of its own for what its own allocators of CUDA,
-# HIP, MPS and XPU refuse; libraries below it, and its CPU allocator, raise a plain RuntimeError.
+# Parts of messages in lower case. torch has an exception class for its GPU allocators (CUDA, HIP,
+# MPS, XPU); its CPU allocator and the libraries below it raise a plain RuntimeError.
 _MEMORY = (
     "out of memory",  # CUDA, HIP, MPS and XPU
     "not enough memory",  # torch's CPU allocator on Windows
-    "can't allocate memory",  # and elsewhere
+    "can't allocate memory",  # torch's CPU allocator elsewhere
     "alloc_failed",  # cuDNN, cuBLAS, cuFFT and cuSOLVER
     "allocation_failed",  # cuDNN 9
     "statusallocfailed",  # MIOpen
-    "unable to find an engine",  # cuDNN whose workspaces do not fit
+    "unable to find an engine",  # cuDNN, when no workspace fits
     "out_of_device_memory",  # Level Zero
     "outofmemory",  # hipErrorOutOfMemory
 )
@@ -47,14 +47,14 @@ _FAILURES = (
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory did not suffice, on whatever device."""
+    """Return whether an exception means too little memory, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and _says(error, _MEMORY)
 
 
 def device_failed(error: BaseException) -> bool:
-    """Whether an exception says that the device itself failed, such as after an illegal access."""
+    """Return whether an exception means that the device failed, such as an illegal access."""
     # torch.AcceleratorError exists from 2.8 on.
     accelerator = getattr(torch, "AcceleratorError", ())
     return isinstance(error, accelerator) or (

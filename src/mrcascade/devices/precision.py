@@ -1,4 +1,4 @@
-"""In how many bits the networks compute, and whether the processor has instructions for it."""
+"""Precision of the networks: float32, or bfloat16 where the processor computes it fast."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import torch
 
 from mrcascade.errors import MRCascadeError
 
-#: What may be asked for; "auto" is the second where that is fast, else the first.
+#: Names of precisions; "auto" means bfloat16 where that is fast, else float32.
 PRECISIONS = ("float32", "bfloat16", "auto")
 
 
 def resolve_precision(asked: str, device: str | torch.device) -> str:
-    """ "float32" or "bfloat16", on a device; MRCascadeError for what is none of ``PRECISIONS``."""
+    """Return "float32" or "bfloat16" for one of ``PRECISIONS`` on a device.
+
+    Raises MRCascadeError for other names.
+    """
     if asked not in PRECISIONS:
         raise MRCascadeError(f"unknown precision {asked!r}: choose from {', '.join(PRECISIONS)}")
     if asked != "auto":
@@ -22,16 +25,16 @@ def resolve_precision(asked: str, device: str | torch.device) -> str:
 
 
 def computes_in_bfloat16(device: str | torch.device) -> bool:
-    """Whether convolutions in bfloat16 are faster than in float32 there.
+    """Return whether a device computes convolutions faster in bfloat16 than in float32.
 
-    A CPU without such instructions converts each operand, which was six times slower on one with
-    AVX2 (``benchmarks/speed.py --modes mean``).
+    A CPU without bfloat16 instructions converts each operand, which makes it several times slower
+    (``benchmarks/speed.py --modes mean``).
     """
     kind = torch.device(device).type
     if kind == "cuda":
         if torch.version.hip is not None:
             return True
-        # Of this device: torch.cuda.is_bf16_supported asks the current one.
+        # torch.cuda.is_bf16_supported would ask the current device, not this one.
         return bool(torch.cuda.get_device_properties(device).major >= 8)
     if kind != "cpu":
         return False

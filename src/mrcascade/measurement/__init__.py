@@ -1,1 +1,1 @@
-"""What a measurement says of itself: intensity, noise, acquired matrix, cut borders."""
+"""Facts estimated from a measurement: intensity, noise, acquired matrix, cut borders, exactness."""

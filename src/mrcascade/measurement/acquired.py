@@ -1,6 +1,6 @@
-"""The rule by which an image's acquired matrix is decided: stated, else seen in its spectrum.
+"""Acquired matrix of an image: as the header states it, or narrower where its spectrum shows so.
 
-Super-resolution, evaluation and training follow it alike.
+Super-resolution, evaluation and training all use this rule.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from mrcascade.io import Axes
 from mrcascade.measurement.noise import slices_for_noise
 from mrcascade.measurement.spectrum import matrix_with_signal
 
-# A spectrum narrower than this share of what was stated contradicts it. Edges are found to some
-# 8 %, so that a smaller difference says nothing.
+# A spectrum narrower than this share of the stated matrix contradicts it. The place of an edge has
+# an error of some 8 %, so a smaller difference means nothing.
 CLEARLY = 0.9
 SPECTRUM = "the empty border of its k-space"
 Matrix = tuple[int, int]
@@ -23,9 +23,12 @@ Matrix = tuple[int, int]
 
 @dataclass(frozen=True)
 class Acquired:
-    """How much of the stored matrix was acquired, both (rows, columns).
+    """Acquired part of a stored matrix.
 
-    evidence: who says so, in words; empty where nothing does and the whole matrix counts.
+    Attributes:
+        stored: (rows, columns) of the stored pixels.
+        matrix: (rows, columns) that were acquired.
+        evidence: source of ``matrix`` in words; empty where nothing states it and all counts.
     """
 
     stored: Matrix
@@ -34,12 +37,12 @@ class Acquired:
 
     @property
     def interpolated(self) -> bool:
-        """Whether more pixels are stored than were acquired."""
+        """Whether the stored matrix is larger than the acquired one."""
         return self.matrix != self.stored
 
     @property
     def by_spectrum(self) -> bool:
-        """Whether the spectrum, alone or besides what was stated, gave the matrix."""
+        """Whether the spectrum decided the matrix, alone or after a statement."""
         return self.evidence.endswith(SPECTRUM)
 
     def __str__(self) -> str:
@@ -50,10 +53,13 @@ class Acquired:
 def stated_matrix(
     stored: Matrix, axes: Axes, stated: Mapping[int, int] | None, source: str
 ) -> Acquired:
-    """What a file states, the stored size where it does not.
+    """Return the acquired matrix that a file states, or else the stored one.
 
-    stored: (rows, columns), along ``axes``. stated: axis -> samples, as in `Image`. source: what
-    states it, in words.
+    Args:
+        stored: (rows, columns) of the stored pixels.
+        axes: array axes of the rows and columns.
+        stated: samples by axis, as in `Image`; None where the file says nothing.
+        source: what states them, in words.
     """
     told = stated or {}
     rows, columns = (min(told.get(axis, n), n) for axis, n in zip(axes, stored, strict=True))
@@ -63,10 +69,14 @@ def stated_matrix(
 def narrowed_by_spectrum(
     stated: Acquired, count: int, read: Callable[[int], np.ndarray]
 ) -> Acquired:
-    """What was stated, or less where the spectra of the slices are clearly narrower.
+    """Return the stated matrix, or a smaller one where the slices' spectra are clearly narrower.
 
-    A spectrum tells the matrix to some percent only, a header exactly. ``read(i)`` gives slice i
-    of ``count``, (H, W) as stored.
+    A header is exact and a spectrum is not, so small differences are ignored.
+
+    Args:
+        stated: the acquired matrix by the header.
+        count: number of slices.
+        read: returns slice i as stored, (H, W), real or complex.
     """
     seen = matrix_with_signal(read(i) for i in slices_for_noise(count))
     pairs = zip(seen, stated.matrix, strict=True)

@@ -18,35 +18,41 @@ import numpy as np
 
 from mrcascade.operators import LinearOperator, SeparableOperator, down_matrix
 
-# Root mean square step between opposite edges, as a share of the robust maximum, below which the
-# periodic model does little harm.
+# Smallest root mean square step between opposite edges, as a share of the robust maximum. The
+# periodic model does little harm below it.
 LEAST_STEP = 0.12
-# The same, in units of the steps between neighbours inside: noise and fine texture, which the
-# periodic model can hold, step everywhere.
+# Smallest ratio of that step to the steps between neighbours inside. Noise and fine texture have
+# such steps everywhere, and the periodic model can represent them.
 LEAST_RATIO = 1.5
-# A step that lies in band-limited data pulls the sample next to it towards the other side. The
-# second difference there is 0.4 of the step at 2x and 0.6 at 4x, and about 0 at a cut. Anatomy
-# bends lines as well: the same number some samples further in is subtracted.
+# Largest pull at a cut. A step in band-limited data pulls the sample next to it towards the other
+# side: the second difference there is 0.4 of the step at 2x and 0.6 at 4x, and about 0 at a cut.
+# Anatomy bends lines as well, so the same number some samples further in is subtracted.
 MOST_PULL = 0.18
-# Standard errors that are added to what is measured, for single slices and for several.
+# Standard errors that are added to the measured pull: below SEVERAL slices, and from there on.
 DEVIATIONS_OF_ONE, DEVIATIONS = 4.0, 3.0
 SEVERAL = 8
 INNER = (3, 4, 5, 6)  # places of the comparison, in samples from the border
-LINES = 8  # neighbours that count as one observation
-REACH = 12  # samples from the border that are looked at
-# Samples of both margins of an axis together, at least; then up to a size that halves as often as
-# a pyramid does.
+LINES = 8  # neighbouring lines that count as one observation
+REACH = 12  # samples from the border that are examined
+# Smallest sum of an axis' two margins in samples. The extended side is a multiple of MULTIPLE, so
+# that a pyramid can halve it.
 MARGIN = 8
 MULTIPLE = 8
 
 Pair = tuple[int, int]
-_WEIGHTS = np.array([1.0, 2.0]) / 3  # of y[1] and y[2], so that noise of -2 y[1] + y[2] is no step
+# Weights of y[1] and y[2]. For white noise this mean is uncorrelated with -2 y[1] + y[2].
+_WEIGHTS = np.array([1.0, 2.0]) / 3
 _SAME_MATRIX = 1e-9
 
 
 @dataclass(frozen=True)
 class Margins:
-    """Samples of a measurement that are added (before, after) along rows and columns."""
+    """Samples that are added to the edges of a measurement.
+
+    Attributes:
+        rows: numbers of rows added (above, below).
+        columns: numbers of columns added (left, right).
+    """
 
     rows: Pair = (0, 0)
     columns: Pair = (0, 0)
@@ -55,8 +61,10 @@ class Margins:
         return any((*self.rows, *self.columns))
 
     def extend(self, stack: np.ndarray) -> np.ndarray:
-        """Slices (S, h, w) with margins: their mirror images at both edges, blended into each
-        other, so that the slices are smooth and periodic."""
+        """Add the margins to slices (S, h, w), so that they are smooth and periodic.
+
+        A margin blends the mirror images at the two edges into each other.
+        """
         for axis, (before, after) in ((1, self.rows), (2, self.columns)):
             if before + after:
                 lines = np.moveaxis(stack, axis, -1)
@@ -67,10 +75,10 @@ class Margins:
         return stack
 
     def operator(self, operator: LinearOperator) -> LinearOperator:
-        """The operator of the same kernel on the extended grid; without margins, itself."""
+        """Return the operator of the same kernel on the extended grid."""
         if not self:
             return operator
-        assert isinstance(operator, SeparableOperator)  # others have no margins
+        assert isinstance(operator, SeparableOperator)  # only these get margins
         rows, columns = (
             _extended(matrix, sum(margins))
             for matrix, margins in ((operator.rows, self.rows), (operator.cols, self.columns))
@@ -78,7 +86,10 @@ class Margins:
         return SeparableOperator(rows, columns, operator.name)
 
     def inside(self, operator: LinearOperator) -> tuple[slice, slice]:
-        """Rows and columns of the extended result that are the field of view."""
+        """Return the rows and columns of an extended result that are the field of view.
+
+        operator: the measurement's own operator, on the grid without margins.
+        """
         rows, columns = (
             slice(before * n // m, before * n // m + n)
             for n, m, (before, _) in zip(
@@ -88,7 +99,7 @@ class Margins:
         return rows, columns
 
     def measured(self, shape: Pair) -> tuple[slice, slice]:
-        """Rows and columns of an extended measurement that are the measurement of ``shape``."""
+        """Return the rows and columns of an extended measurement that hold the original (h, w)."""
         (top, _), (left, _) = self.rows, self.columns
         return slice(top, top + shape[0]), slice(left, left + shape[1])
 
@@ -133,7 +144,7 @@ def _extended(matrix: np.ndarray, total: int) -> np.ndarray:
 
 
 def _margin(coarse: int, fine: int) -> Pair:
-    """Margins whose places in the result are whole pixels; none where they would be too wide."""
+    """Return margins that are whole pixels of the result, (0, 0) where they would be too wide."""
     unit = Fraction(fine, coarse).denominator
     multiple = math.lcm(MULTIPLE, unit)
     total = -(-(coarse + MARGIN) // multiple) * multiple - coarse
@@ -142,20 +153,23 @@ def _margin(coarse: int, fine: int) -> Pair:
 
 
 def _gap(lines: np.ndarray, count: int) -> np.ndarray:
-    """``count`` samples that lead from the end of lines (..., n) to their beginning."""
+    """Return ``count`` samples that lead smoothly from the end of lines (..., n) to their start."""
     place = np.arange(count)
     share = 0.5 + 0.5 * np.cos(np.pi * (place + 1) / (count + 1))
     return share * lines[..., -1 - place] + (1 - share) * lines[..., count - 1 - place]
 
 
 def _edges(lines: np.ndarray) -> np.ndarray:
-    """The ``REACH`` samples next to the border of lines (N, n), counted from it; (N, 2, REACH)."""
+    """Return the samples next to both ends of lines (N, n), from the border in: (N, 2, REACH)."""
     edges = np.stack([lines[:, :REACH], lines[:, : -REACH - 1 : -1]], 1)
     return edges.astype(np.complex128 if np.iscomplexobj(lines) else np.float64)
 
 
 def _is_cut(edges: np.ndarray) -> bool:
-    """edges: (slices, lines, 2, REACH), as shares of the robust maximum."""
+    """Return whether an axis was cut in the image.
+
+    edges: (slices, lines, 2, REACH), as shares of the robust maximum.
+    """
     step, inside = _size(edges[..., 1, 0] - edges[..., 0, 0]), _size(np.diff(edges))
     if step < max(LEAST_STEP, LEAST_RATIO * inside):
         return False
@@ -164,22 +178,22 @@ def _is_cut(edges: np.ndarray) -> bool:
 
 
 def _size(values: np.ndarray) -> float:
-    """Root mean square magnitude."""
+    """Return the root mean square magnitude."""
     return float(np.sqrt(np.mean(np.abs(values) ** 2)))
 
 
 def _unpulled(near: np.ndarray, far: np.ndarray) -> bool:
-    """Whether near[..., 0] goes on smoothly from the other samples of its side.
+    """Return whether a side's border sample continues it, and is not pulled to the other side.
 
-    near, far: (slices, lines, samples), counted from the border on either side of it.
+    near, far: (slices, lines, samples) on the two sides, each from the border in.
     """
     beyond = far[..., 1:3] @ _WEIGHTS
     border, inner = _Slope(near, beyond, (0,)), _Slope(near, beyond, INNER)
     places = np.arange(0, near.shape[1], LINES)
-    errors = border.errors - inner.errors  # of slices and lines
+    errors = border.errors - inner.errors  # (slices, lines)
     groups = [np.add.reduceat(errors.sum(0), places)]
     deviations = DEVIATIONS_OF_ONE
-    if len(near) >= SEVERAL:  # the lines of a slice are as much alike as those of one place
+    if len(near) >= SEVERAL:  # the lines of a slice depend on each other, too
         groups.append(errors.sum(1))
         deviations = DEVIATIONS
     error = max(float(np.linalg.norm(group)) for group in groups)
@@ -187,12 +201,13 @@ def _unpulled(near: np.ndarray, far: np.ndarray) -> bool:
 
 
 class _Slope:
-    """Regression, over lines, of second differences on the step to the other side of the border.
+    """Regression of second differences on the step across the border, over all lines.
 
     Attributes:
         value: the slope.
-        errors: what each line (slices, lines) adds to its error. The standard error is the norm of
-            the sums over groups of dependent lines (the sandwich estimator for clusters).
+        errors: (slices, lines), each line's contribution to the error of the slope. The standard
+            error is the norm of the sums over groups of dependent lines (the sandwich estimator
+            for clusters).
     """
 
     def __init__(self, near: np.ndarray, beyond: np.ndarray, places: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""Whether results meet noise-free data, as the projection promises."""
+"""Check that results agree with noise-free data, as the projection guarantees."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from mrcascade.arrays.intensity import EMPTY
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import LinearOperator, SeparableOperator
 
-#: Largest relative residual of noise-free data. Rounding to float32 leaves about 3e-7.
+#: Largest allowed relative residual of noise-free data; float32 rounding stays far below it.
 EXACT = 1e-5
-# Singular values below this share of the largest belong to parts of y that no image explains.
+# Singular values below this share of the largest one count as 0: no image explains that part of y.
 _VANISHING = 1e-6
-# Rounding errors of H x, in units of float32's relative spacing times ||H|| ||x||.
+# Allowed rounding error of H x as a share of ||H|| ||x||.
 _ROUNDINGS = 8 * float(np.finfo(np.float32).eps)
 
 
@@ -25,19 +25,19 @@ def check_exact(
 ) -> None:
     """Raise MRCascadeError where projected results miss noise-free data by more than `EXACT`.
 
-    Something other than rounding to float32 is at work then: a device that multiplies with fewer
-    digits, or one that fails. A slice that is fainter than `EMPTY` counts as one of that
-    brightness, as its residual is relative to hardly anything. Nothing is promised, and so nothing
-    is checked, for measurements that no image explains fully (an operator with vanishing singular
-    values, or with more samples than pixels), and for operators that are not separable, whose
-    iterations warn where they do not end.
+    The cause is then not float32 rounding, but a device that fails or multiplies with fewer digits.
+    The residual of a slice fainter than `EMPTY` is taken relative to that brightness.
+
+    Two kinds of operators are not checked. No image explains all measurements of an operator with
+    vanishing singular values or with more samples than pixels. Operators that are not separable
+    are solved by iterations, which warn where they do not converge.
 
     Args:
-        residual: (S,), of `relative_residual`.
+        residual: (S,), from `relative_residual`.
         measured: (S, h, w), in units of the robust maximum.
-        images: (S, H, W), the results, in the same unit.
-        operator: H, of the images.
-        device: that did the work.
+        images: (S, H, W), the results in the same unit.
+        operator: the operator H.
+        device: the device that computed the results, for the error message.
     """
     if not isinstance(operator, SeparableOperator):
         return
@@ -48,7 +48,7 @@ def check_exact(
     faint = EMPTY * np.sqrt(measured[0].size)
     rounding = _ROUNDINGS * largest * np.linalg.norm(images, axis=(1, 2))
     allowed = EXACT * np.maximum(size, faint) + rounding
-    # In this form NaN counts as missed; the residual of a slice of zeros is NaN by definition.
+    # "not <=" counts NaN as missed. A slice of zeros has a residual of NaN and is left out.
     missed = (size > 0) & ~(residual * size <= allowed)
     if missed.any():
         worst = np.max(residual[missed])

@@ -1,4 +1,4 @@
-"""The intensity of a measurement in memory: what is known of it, else what the measurement says."""
+"""Intensity of a measurement in memory: as the caller gives it, else estimated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.measurement.noise import zero_level
 from mrcascade.operators import LinearOperator
 
-CONSTANT = 1e-4  # by how much an operator that keeps constants may change them
+CONSTANT = 1e-4  # largest change of a constant 1 by an operator that keeps constants
 
 
 def measured_intensity(

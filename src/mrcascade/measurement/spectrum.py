@@ -1,8 +1,7 @@
-"""The matrix that was really acquired, seen in the spectra of the stored pixels.
+"""Acquired matrix of an image, estimated from the spectrum of its stored pixels.
 
-Scanners often store more pixels than they acquired: k-space is apodised and filled up with zeros
-before the transform. Enlarging such pixels is another task than the one that a prior was trained
-for.
+Scanners often store more pixels than they acquired: k-space is apodised and zero-filled before the
+transform. A prior was not trained to enlarge such interpolated pixels.
 """
 
 from __future__ import annotations
@@ -11,43 +10,48 @@ from collections.abc import Iterable
 
 import numpy as np
 
-# Shares of the Nyquist frequency. Filters of full matrices fall above LAST. Below HALF_WAY anatomy
-# alone makes ripple, so an edge must be twice as high there; below FIRST none is looked for.
+# Shares of the Nyquist frequency. Edges above LAST are filters of fully acquired matrices. Below
+# HALF_WAY anatomy makes ripple, so an edge must be twice as high. No edge is sought below FIRST.
 FIRST, HALF_WAY, LAST = 0.22, 0.3, 0.885
 STEP = 0.005
-# Levels are means over this share of the Nyquist frequency, or over two samples of short axes.
+# Width of the window over which a level is averaged, as a share of the Nyquist frequency; two
+# samples on short axes.
 WINDOW = 0.05
 # Distance, in windows, over which the trend on either side of an edge is measured.
 REACH = 3.0
-# By how much more than the trends beside it the spectrum falls at an edge (dB). Full training
-# images of the project's collection reach 3.1; nine of ten zero-filled ones exceed 4.1.
+# Smallest fall at an edge beyond the trend on both sides (dB). It lies between full training
+# images, which reach 3.1, and zero-filled ones, of which nine in ten exceed 4.1.
 EDGE_DB = 4.0
-# The anatomy of few slices makes ripple that more slices average out: 1 dB more for each slice
-# short of this number. Single full slices reach 5.7.
+# Few slices leave ripple from anatomy that more slices average out. The smallest fall is 1 dB more
+# for each slice below this number; single full slices reach 5.7 dB.
 ENOUGH_SLICES = 3
-# An edge also exceeds the ripple between neighbouring samples: this many standard deviations of
-# one level. An edge compares four levels at some hundred places.
+# Smallest fall at an edge, in standard deviations of a level's ripple. It is large because an edge
+# compares four levels at about a hundred places.
 RIPPLE = 14.0
-# Frequencies of the other axis, as a share of its Nyquist frequency. The signal stands highest
-# above noise there, and a support without corners is as wide as it gets.
+# Frequencies of the other axis that count, as a share of its Nyquist frequency. Signal exceeds
+# noise most there, and an elliptical k-space has nearly its full width.
 CENTRAL = 0.25
-# Shorter axes have too few frequencies per window.
+# Shortest axis that is judged; shorter ones have too few frequencies per window.
 SHORTEST = 64
 _FLOOR = 1e-14
 
 
 def matrix_with_signal(slices: Iterable[np.ndarray]) -> tuple[int, int]:
-    """The part of the matrix (rows, columns) of real or complex slices (H, W) that carries signal.
+    """Return the part of the matrix (rows, columns) that carries signal.
 
-    Equal to (H, W) where no edge is found in their pooled spectrum. An edge is the steepest fall
-    of the spectrum in decibels, beyond its trend on both sides. A sharp one is found within some
-    3 % of the true matrix. Apodised k-space has its edge on the slope, up to 15 % inside its end,
-    or where it sinks into noise. Of complex slices either end of an axis is judged by itself and
-    the longer one counts, so that partial Fourier acquisitions keep the end that they sampled.
+    It is (H, W) where the slices' pooled spectrum has no edge. An edge is the steepest fall of the
+    spectrum in decibels, beyond its trend on both sides. A sharp edge is found within some 3 % of
+    the true matrix. The edge of apodised k-space lies on the slope, up to 15 % inside its end, or
+    where the signal sinks into noise. The two ends of an axis of complex slices are judged
+    separately and the farther one counts, so partial Fourier keeps the end that it sampled.
 
-    Pixels cannot tell zero filling from smoothing that leaves nothing at the border of k-space,
-    such as a Gaussian of a pixel or more: the smaller matrix holds all of either image.
-    Axes below 64 pixels, matrices below 0.22 and above 0.885 of the stored one are not judged.
+    Smoothing that leaves nothing at the border of k-space, such as a Gaussian of a pixel or more,
+    looks like zero filling. The smaller matrix holds the whole image in either case. Axes below
+    `SHORTEST` pixels are not judged, nor are edges below `FIRST` or above `LAST` of the Nyquist
+    frequency.
+
+    Args:
+        slices: (H, W) each, real or complex, of one volume.
     """
     stack = np.stack(list(slices))
     rows, columns = stack.shape[1:]
@@ -63,7 +67,7 @@ def matrix_with_signal(slices: Iterable[np.ndarray]) -> tuple[int, int]:
 
 
 def _without_border(stack: np.ndarray) -> np.ndarray:
-    """The slices (S, H, W) without a constant border, whose step would hide the spectrum."""
+    """Crop a constant border off slices (S, H, W), as its step would hide the spectrum."""
     varies = (stack != stack[0, 0, 0]).any(0)
     if not varies.any():
         return stack
@@ -73,8 +77,10 @@ def _without_border(stack: np.ndarray) -> np.ndarray:
 
 
 def _power(stack: np.ndarray) -> np.ndarray:
-    """Power spectrum (H, W) of all slices together. Hann windows keep the jump between opposite
-    borders out of it."""
+    """Return the summed power spectrum (H, W) of slices (S, H, W).
+
+    Hann windows suppress the jump between opposite borders.
+    """
     height, width = stack.shape[1:]
     window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])
     total = np.zeros((height, width))
@@ -85,10 +91,11 @@ def _power(stack: np.ndarray) -> np.ndarray:
 
 
 def _share(power: np.ndarray, least: float) -> float:
-    """Share of the Nyquist frequency up to which a spectrum (n,) carries signal; 1 if to its end.
+    """Return the share of the Nyquist frequency below which a spectrum carries signal.
 
-    The order of the spectrum is that of the discrete Fourier transform. least: fall (dB) of an
-    edge.
+    Args:
+        power: (n,), in the order of the discrete Fourier transform.
+        least: smallest fall of an edge in dB.
     """
     size = len(power)
     if size < SHORTEST or not power.any():
@@ -97,8 +104,10 @@ def _share(power: np.ndarray, least: float) -> float:
 
 
 def _end(power: np.ndarray, least: float) -> float:
-    """The first edge above zero frequency, 1 without one. The magnitude of a zero-filled image has
-    a second edge at twice the first."""
+    """Return the first edge above zero frequency, 1 without one.
+
+    The first one counts, as the magnitude of a zero-filled image has another at twice its place.
+    """
     places, score = _edges(power)
     needed = np.where(places < HALF_WAY, 2 * least, least)
     around = round(WINDOW / STEP)
@@ -111,8 +120,11 @@ def _end(power: np.ndarray, least: float) -> float:
 
 
 def _edges(power: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(share of Nyquist, fall in dB beyond the trend) of places in a spectrum (n,); no fall counts
-    that drowns in ripple. Past the Nyquist frequency the spectrum goes on with its other end."""
+    """Return places (shares of Nyquist) and the fall beyond the trend at each (dB).
+
+    A fall within the ripple counts as 0. The spectrum (n,) is periodic, so the other end follows
+    after the Nyquist frequency.
+    """
     size, level, window = len(power), _decibels(power), _window(power)
     limits = (2 * np.arange(size + 1) - 1) / size
     integral = np.append(0, np.cumsum(level)) * 2 / size
@@ -132,8 +144,10 @@ def _edges(power: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _half_way_down(power: np.ndarray, place: float) -> float:
-    """Where a spectrum (n,) that falls about ``place`` last crosses the mean of the levels inside
-    and outside. A place is a step of windows; this is finer."""
+    """Refine the place of an edge in a spectrum (n,), which is known to a step of the window.
+
+    Returns where the spectrum last crosses the mean of the levels inside and outside.
+    """
     share = 2 * np.arange(len(power)) / len(power)
     level, window = _decibels(power), _window(power)
     offset = (share - place) / window
@@ -153,8 +167,10 @@ def _window(power: np.ndarray) -> float:
 
 
 def _ripple(level: np.ndarray) -> float:
-    """Standard deviation of the samples of a spectrum (n,) about a smooth course, from their
-    second differences; the steep part at its centre is left out."""
+    """Return the standard deviation of a spectrum (n,) about a smooth curve, in dB.
+
+    It is estimated from second differences, without the steep part near zero frequency.
+    """
     size = len(level)
     bends = np.diff(level[size // 20 : size // 2], 2)
     return float(1.4826 * np.median(np.abs(bends)) / np.sqrt(6))

@@ -1,1 +1,1 @@
-"""What a person reads: one line per fault, text that is safe to print, durations."""
+"""Text for the user: one-line errors, printable text, durations, silent libraries."""

@@ -1,4 +1,4 @@
-"""What the user is told of an error that no code expected: one line, and where the rest lies."""
+"""One line for any error, expected or not; the traceback goes to a log file or to stderr."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from mrcascade.errors import MRCascadeError
 from mrcascade.messages.printable import printable, shortened
 
-_DEBUG = "MRCASCADE_DEBUG"  # environment variable that the processes of a job inherit
+_DEBUG = "MRCASCADE_DEBUG"  # an environment variable, as the processes of a job inherit it
 _REMEDIES = {
     errno.EACCES: "check its permissions",
     errno.EPERM: "check its permissions",
@@ -30,17 +30,17 @@ _REMEDIES = {
     errno.EMFILE: "raise the limit, as by ulimit -n 4096",
     errno.ENOMEM: "free some or try a machine with more",
 }
-_log: str | None = None  # of this process, once it has one
+_log: str | None = None  # path of this process's log file, once there is one
 
 
 def debugging() -> bool:
-    """Whether tracebacks and other libraries' warnings are to be shown."""
+    """Return whether to show tracebacks and other libraries' warnings."""
     return os.environ.get(_DEBUG, "") not in ("", "0")
 
 
 @contextmanager
 def showing_tracebacks(asked: bool) -> Iterator[None]:
-    """Begin `debugging` for the block, also in processes that it starts, where that is asked."""
+    """Switch `debugging` on within the block, and in the processes that it starts, if asked."""
     before = os.environ.get(_DEBUG)
     if asked:
         os.environ[_DEBUG] = "1"
@@ -55,7 +55,7 @@ def showing_tracebacks(asked: bool) -> Iterator[None]:
 
 @contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Turn every error of the block into an MRCascadeError whose one line names ``name``."""
+    """Turn every error of the block into a one-line MRCascadeError that contains ``name``."""
     try:
         yield
     except Exception as error:
@@ -68,10 +68,10 @@ def naming(name: str) -> Iterator[None]:
 
 
 def one_line(error: BaseException, name: str = "") -> str:
-    """Return what happened to ``name`` and what to do about it.
+    """Return a line that says what happened to ``name``, and what to do about it.
 
-    The traceback of an error whose cause is not known goes to a file that the line names; with
-    `debugging` every traceback goes to stderr.
+    An unexpected error's traceback goes to a log file, which the line names. While `debugging`,
+    every traceback goes to stderr instead.
     """
     known = _known(error, name)
     place = None
@@ -116,8 +116,10 @@ def _show(error: BaseException) -> None:
 
 
 def _keep(error: BaseException) -> str | None:
-    """Add a traceback to this process's log, which its owner alone may read; returns its name,
-    None where it cannot be written."""
+    """Append a traceback to this process's log file, which only its owner may read.
+
+    Returns its path, or None where it cannot be written.
+    """
     global _log
     try:
         if _log is None:

@@ -1,4 +1,4 @@
-"""Silence of other libraries on the command line, where our line says what matters."""
+"""Suppression of other libraries' warnings and logs, which would bury the command's own lines."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _STDERR = 2  # file descriptor
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keep warnings and log records of all libraries from the terminal, unless `debugging`."""
+    """Suppress warnings and log records of all libraries in the block, unless `debugging`."""
     if debugging():
         yield
         return
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read when torch is imported
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # torch reads it on import
     before = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -31,7 +31,7 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def quiet_process() -> None:
-    """As `quiet_libraries`, until the process ends; for processes that a job starts."""
+    """Suppress what `quiet_libraries` does until the process ends; for a job's own processes."""
     if not debugging():
         warnings.simplefilter("ignore")
         logging.disable(logging.CRITICAL)
@@ -39,11 +39,13 @@ def quiet_process() -> None:
 
 @contextmanager
 def quiet_decoders() -> Iterator[None]:
-    """Keep what C libraries such as libtiff write to stderr themselves from the terminal, unless
-    `debugging`; for the short time in which one decodes a file."""
+    """Suppress what C libraries such as libtiff write straight to stderr, unless `debugging`.
+
+    Nothing else reaches stderr in the block either, so it should only decode one file.
+    """
     try:
         kept = None if debugging() else os.dup(_STDERR)
-    except OSError:  # closed
+    except OSError:  # stderr is closed
         kept = None
     if kept is None:
         yield

@@ -1,4 +1,4 @@
-"""Networks: EDM2 layers, the U-Net, the regression branch, presets."""
+"""Networks of a prior: EDM2 layers, the U-Net, the regression branch, presets."""
 
 from mrcascade.networks.config import (
     NETWORKS,

@@ -1,4 +1,4 @@
-"""Network shapes: what a level's networks look like, and the named presets."""
+"""Shapes of the networks of each level, and the named presets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from mrcascade.errors import MRCascadeError
 
-# The largest published networks of this kind have 1024 channels and 15 blocks.
+# Bounds for values from files, beyond the largest published networks of this kind (1024 channels,
+# 15 blocks).
 _MOST_CHANNELS = 4096
 _MOST_BLOCKS = 64
 _MOST_RESOLUTIONS = 8
@@ -16,19 +17,28 @@ _LARGEST_STEM = 64
 def _check_whole(name: str, value: object, most: int, least: int = 1) -> None:
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole or not least <= value <= most:  # type: ignore[operator]
-        raise ValueError(f"{name} {value!r} is no whole number from {least} to {most}")
+        raise ValueError(f"{name} {value!r} is not a whole number from {least} to {most}")
 
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """EDM2 U-Net of one level (Karras et al. 2024, figure 21); ValueError for shapes that no
-    network has."""
+    """Shape of the EDM2 U-Net of one level (Karras et al. 2024, figure 21).
 
-    channels: int  # base width
-    multipliers: tuple[int, ...] = (1, 2, 3, 4)  # width per resolution, in units of `channels`
-    blocks: int = 3  # residual blocks per resolution in the encoder; the decoder has one more
-    attention: tuple[int, ...] = ()  # indices of resolutions with self-attention, 0 = finest
-    stem: int = 1  # space-to-depth factor before the first and after the last convolution
+    Raises ValueError for shapes that no network has.
+
+    Attributes:
+        channels: base width.
+        multipliers: width per resolution, finest first, in units of ``channels``.
+        blocks: residual blocks per resolution in the encoder; the decoder has one more.
+        attention: indices of the resolutions with self-attention, 0 for the finest.
+        stem: space-to-depth factor before the first and after the last convolution.
+    """
+
+    channels: int
+    multipliers: tuple[int, ...] = (1, 2, 3, 4)
+    blocks: int = 3
+    attention: tuple[int, ...] = ()
+    stem: int = 1
 
     def __post_init__(self) -> None:
         _check_whole("channels", self.channels, _MOST_CHANNELS)
@@ -42,14 +52,21 @@ class UNetConfig:
 
     @property
     def multiple(self) -> int:
-        """Image sides are padded to a multiple of this inside the network."""
+        """Unit of the sides inside the network: it pads images to a multiple of it."""
         return self.stem * 2 ** (len(self.multipliers) - 1)
 
 
 @dataclass(frozen=True)
 class MeanConfig:
-    """Residual CNN that predicts the band's conditional mean (see ``networks.mean``); ValueError
-    for shapes that no network has."""
+    """Shape of the residual CNN that predicts a band's conditional mean (``networks.mean``).
+
+    Raises ValueError for shapes that no network has.
+
+    Attributes:
+        channels: width.
+        blocks: residual blocks.
+        stem: space-to-depth factor before the first and after the last convolution.
+    """
 
     channels: int
     blocks: int
@@ -72,7 +89,7 @@ class LevelConfig:
 
 @dataclass(frozen=True)
 class CascadeConfig:
-    """Networks of all levels, finest first, whose grids differ by the factor ``step``."""
+    """Networks of all levels, finest first; the grids of neighbours differ by ``step``."""
 
     levels: tuple[LevelConfig, ...]
     step: int = 2
@@ -87,8 +104,8 @@ def _level(
     )
 
 
-# One table of presets, finest level first. A band is easier to model than an image, so level 1
-# works at half resolution behind its stem, and narrow (paper, sections 3.2 and 4.2).
+# Presets, finest level first. A band is easier to model than an image, so the finest level has a
+# narrow network at half resolution, behind its stem (paper, sections 3.2 and 4.2).
 NETWORKS: dict[str, CascadeConfig] = {
     "tiny": CascadeConfig(
         (
@@ -111,8 +128,8 @@ NETWORKS: dict[str, CascadeConfig] = {
             _level((32, (1, 2, 2), 1, (2,), 2)),
         ),
     ),
-    # What the cascade is measured against: a prior of the whole image, and a regression network
-    # for 4x with as many weights as the two branches of "small".
+    # Baselines of the cascade: a prior of the whole image, and a regression network for 4x with as
+    # many weights as the two branches of "small".
     "small-single": CascadeConfig((_level((32, (1, 2, 2, 2), 1, (3,), 2)),)),
     "small-regression": CascadeConfig((_level(mean=(96, 7)), _level()), step=4),
     "xs": CascadeConfig(
@@ -133,7 +150,7 @@ NETWORKS: dict[str, CascadeConfig] = {
 
 
 def network_preset(name: str) -> CascadeConfig:
-    """The preset ``name``; unknown names raise MRCascadeError."""
+    """Return the preset ``name`` of ``NETWORKS``. Raises MRCascadeError for unknown names."""
     if name not in NETWORKS:
         raise MRCascadeError(f"unknown network {name!r}: choose one of {', '.join(NETWORKS)}")
     return NETWORKS[name]

@@ -12,39 +12,45 @@ EPS = 1e-4
 
 
 def normalize(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """Scale ``x`` to unit root-mean-square over ``dims`` (eq. 66); norm in float32 or more."""
+    """Scale ``x`` to unit root mean square over ``dims`` (eq. 66).
+
+    The norm is computed in float32 or wider; the result has the dtype of ``x``.
+    """
     wide = torch.promote_types(x.dtype, torch.float32)
     norm = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=wide)
     elements = x.numel() // norm.numel()
     return x / (EPS + norm / math.sqrt(elements)).to(x.dtype)
 
 
-#: ``silu(x) * SILU_GAIN`` keeps a unit-variance input at unit variance (eq. 81).
+#: Factor that gives ``silu(x)`` unit magnitude for a standard normal ``x`` (eq. 81).
 SILU_GAIN = 1 / 0.596
 
 
 def sum_gains(t: float) -> tuple[float, float]:
-    """Factors of ``a`` and ``b`` in the sum that blends ``a`` towards ``b`` by the share ``t`` and
-    keeps the magnitude of independent terms (eq. 88)."""
+    """Return the factors of ``a`` and ``b`` in the magnitude-preserving sum (eq. 88).
+
+    The sum blends ``a`` towards ``b`` by the share ``t``. Independent terms of unit magnitude give
+    a sum of unit magnitude.
+    """
     size = math.hypot(1 - t, t)
     return (1 - t) / size, t / size
 
 
 def mp_cat(a: Tensor, b: Tensor, t: float = 0.5) -> Tensor:
-    """Concatenate channels so that ``b`` contributes the share ``t`` (eq. 103)."""
+    """Concatenate (N, C, H, W) channels so that ``b`` contributes the share ``t`` (eq. 103)."""
     both, size = a.shape[1] + b.shape[1], (1 - t) ** 2 + t**2
     terms = []
     for x, share in ((a, 1 - t), (b, t)):
         factor = share * math.sqrt(both / x.shape[1] / size)
-        terms.append(x if factor == 1 else x * factor)  # 1 for equal shares of equal channels
+        terms.append(x if factor == 1 else x * factor)  # 1 for equal shares and widths
     return torch.cat(terms, 1)
 
 
 def drawn(shape: tuple[int, ...], uniform: bool = False) -> Tensor:
-    """Standard normal numbers, or uniform ones in [0, 1), of the default device.
+    """Return standard normal or uniform [0, 1) numbers on the default device.
 
-    On the meta device, which holds shapes alone, nothing is computed: torch would load its
-    compiler for that, which takes seconds.
+    The meta device holds only shapes, so nothing is drawn there: torch would load its compiler for
+    it, which takes seconds.
     """
     values = torch.empty(shape)
     if values.is_meta:
@@ -53,7 +59,7 @@ def drawn(shape: tuple[int, ...], uniform: bool = False) -> Tensor:
 
 
 class MPFourier(nn.Module):
-    """Random Fourier features of a scalar (eq. 75): ``(N,) -> (N, channels)``."""
+    """Random Fourier features of a scalar (eq. 75), (N,) -> (N, channels)."""
 
     freqs: Tensor
     phases: Tensor
@@ -69,10 +75,10 @@ class MPFourier(nn.Module):
 
 
 class MPConv(nn.Module):
-    """Bias-free convolution (or linear layer) with normalised weights (eq. 47 and 66).
+    """Bias-free convolution or linear layer with normalised weights (eq. 47 and 66).
 
-    While training, the stored weight is renormalised in place before each use, so that Adam's
-    relative step size stays constant ("forced weight normalisation").
+    In training the stored weight is renormalised in place before each use ("forced weight
+    normalisation"), so that Adam's relative step size stays constant.
     """
 
     def __init__(
@@ -83,9 +89,16 @@ class MPConv(nn.Module):
         gain: float | None = None,
         scale: float = 1.0,
     ) -> None:
-        """``kernel`` 0 makes a linear layer; ``gain`` adds a learned scalar that starts there.
-        ``scale`` is a constant that the input or the output would otherwise be multiplied by,
-        which has far more elements than the weight."""
+        """Make a layer with random weights.
+
+        Args:
+            in_channels: input channels.
+            out_channels: output channels.
+            kernel: side of the convolution kernel in pixels; 0 makes a linear layer.
+            gain: start of a learned scalar factor; None makes a layer without one.
+            scale: constant factor of the weight, which has fewer elements than the input or the
+                output that would be scaled instead.
+        """
         super().__init__()
         self.scale = scale
         shape = (
@@ -96,7 +109,7 @@ class MPConv(nn.Module):
         self.folded = False
 
     def effective_weight(self) -> Tensor:
-        """The weight that multiplies the input."""
+        """Return the normalised, scaled weight that multiplies the input."""
         if self.folded:
             return self.weight
         dims = tuple(range(1, self.weight.ndim))
@@ -107,8 +120,10 @@ class MPConv(nn.Module):
         return w if self.gain is None else w * self.gain
 
     def fold(self) -> None:
-        """Replace the weight by the effective one; for inference only, not reversible. Folding
-        again changes nothing."""
+        """Replace the weight by the effective one, for inference only. It cannot be undone.
+
+        Folding again changes nothing.
+        """
         with torch.no_grad():
             w = self.effective_weight()
             if w.ndim == 4:
@@ -127,10 +142,14 @@ class MPConv(nn.Module):
 
 
 def fold(network: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:
-    """Weight-folded, channels-last inference form of ``network``, in place (idempotent).
+    """Turn ``network`` into its inference form in place: folded weights, channels last.
 
-    ``dtype`` is that of its weights from then on, None for the present one. Autocast would cast
-    wider weights in each evaluation.
+    Folding again changes nothing.
+
+    Args:
+        network: the network, which is returned.
+        dtype: new dtype of its weights; None keeps theirs. Under autocast, weights in the autocast
+            dtype save a cast in every evaluation.
     """
     network.eval().requires_grad_(False)
     for module in network.modules():

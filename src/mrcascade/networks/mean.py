@@ -1,10 +1,10 @@
-"""Regression of a band from its condition: the part of the prior that is computed once per image.
+"""Regression branch of a level: the conditional mean of its band, computed once per image.
 
-The conditional mean ``E[x_(i) | coarser levels]`` is what a denoiser returns at the largest noise
-level, and the part of the prior that a short training learns last. Learning it by plain
-regression, and letting the diffusion model describe what is left of the band, is still a model of
-``p(x_(i) | coarser levels)`` (residual diffusion: Mardani et al. 2023, "CorrDiff"). The network is
-a residual CNN without normalisation (Lim et al. 2017, EDSR), at the condition's own resolution.
+A denoiser returns the conditional mean ``E[x_(i) | coarser levels]`` at the largest noise level,
+where a short training learns it last. A regression network learns it quickly, and the diffusion
+model describes the rest of the band. Together they model ``p(x_(i) | coarser levels)`` (residual
+diffusion: Mardani et al. 2023, "CorrDiff"). The network is a residual CNN without normalisation
+(Lim et al. 2017, EDSR) at the resolution of the condition.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from mrcascade.networks.unet import pad_to_multiple
 
 
 class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions with a ReLU between them, added to the input (N, C, H, W)."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv0 = nn.Conv2d(channels, channels, 3, padding=1)
@@ -28,7 +30,10 @@ class ResidualBlock(nn.Module):
 
 
 class MeanNetwork(nn.Module):
-    """(N, in_channels, H, W) condition -> (N, out_channels, H, W) standardised band; any size."""
+    """Network that maps a condition (N, in_channels, H, W) to a band (N, out_channels, H, W).
+
+    The band is standardised. H and W may have any size.
+    """
 
     def __init__(self, config: MeanConfig, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -37,7 +42,7 @@ class MeanNetwork(nn.Module):
         self.head = nn.Conv2d(in_channels * area, config.channels, 3, padding=1)
         self.body = nn.Sequential(*[ResidualBlock(config.channels) for _ in range(config.blocks)])
         self.tail = nn.Conv2d(config.channels, out_channels * area, 3, padding=1)
-        # Starts as the zero band, which is the zero-filled image.
+        # The network starts with a band of 0, that is, with the zero-filled image.
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
 

@@ -12,7 +12,7 @@ from mrcascade.networks.config import UNetConfig
 from mrcascade.networks.layers import SILU_GAIN, MPConv, MPFourier, mp_cat, normalize, sum_gains
 
 HEAD_CHANNELS = 64
-#: Of what a residual branch adds to, and of the branch.
+#: Factors of the main path and of the residual branch in their sum.
 KEPT, ADDED = sum_gains(0.3)
 CLIP = 256.0
 
@@ -29,14 +29,14 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
         qkv = self.qkv(x).reshape(n, self.heads, c // self.heads, 3, h * w)
-        # Fused attention takes contiguous channels only; others take two to four times as long.
+        # torch's fused attention needs contiguous channels, and is several times faster.
         q, k, v = normalize(qkv, (2,)).permute(3, 0, 1, 4, 2).contiguous().unbind(0)
         y = F.scaled_dot_product_attention(q, k, v)
         return self.proj(y.transpose(2, 3).reshape(n, c, h, w)).add_(x, alpha=KEPT)
 
 
 class Block(nn.Module):
-    """Residual block of the encoder (pixel norm first) or the decoder (figure 21)."""
+    """Residual block of the encoder, which begins with a pixel norm, or decoder (figure 21)."""
 
     def __init__(
         self,
@@ -59,15 +59,15 @@ class Block(nn.Module):
         self.attention = Attention(out_channels) if attention else None
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        if self.resample == "down":  # the [1, 1] box filter of the paper
+        if self.resample == "down":  # the paper's [1, 1] box filter
             x = F.avg_pool2d(x, 2)
         elif self.resample == "up":
-            # Autocast widens it to float32 on some devices, and with it all that follows.
+            # On some devices autocast makes the result float32, and so all that follows.
             x = F.interpolate(x, scale_factor=2, mode="nearest").to(x.dtype)
         if not self.decoder:
             x = normalize(x if self.skip is None else self.skip(x), (1,))
         scale = 1 + self.modulation(embedding)[:, :, None, None]
-        # In place, where nothing else sees a tensor: fresh memory costs a CPU as much as the sum.
+        # In place where the tensor has no other use: on a CPU, new memory costs as much as the sum.
         y = self.conv0(F.silu(x)).mul_(scale.to(x.dtype))
         y = self.conv1(F.silu(y, inplace=True))
         if self.decoder and self.skip is not None:
@@ -81,9 +81,10 @@ class Block(nn.Module):
 class UNet(nn.Module):
     """Raw network ``F(x, c_noise)`` of the EDM preconditioning.
 
-    ``in_channels`` counts the noisy image and every condition channel; a channel of ones is
-    added here, in place of biases. Image sides of any length: the input is padded by reflection
-    (repetition for tiny images) to a multiple of ``config.multiple`` and the output cropped.
+    ``in_channels`` counts the channels of the noisy image and of its condition. The network adds a
+    channel of ones in place of biases. Image sides may have any length: the input is padded by
+    reflection (small images by repetition) to a multiple of ``config.multiple``, and the output is
+    cropped.
     """
 
     def __init__(self, config: UNetConfig, in_channels: int, out_channels: int) -> None:
@@ -126,7 +127,7 @@ class UNet(nn.Module):
         self.out = MPConv(current, out_channels * area, 3, gain=0.0)
 
     def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
-        """``x``: (N, in_channels, H, W); ``c_noise``: (N,); returns (N, out_channels, H, W)."""
+        """Map ``x`` (N, in_channels, H, W) and ``c_noise`` (N,) to (N, out_channels, H, W)."""
         h, w = x.shape[-2:]
         embedding = F.silu(self.embed(self.fourier(c_noise)))
         x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
@@ -151,7 +152,10 @@ class UNet(nn.Module):
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Pad the bottom and right of (N, C, H, W) to a multiple; reflection where it is defined."""
+    """Pad (N, C, H, W) at the bottom and the right until both sides are multiples.
+
+    It pads by reflection where the image is large enough for it, else by repetition.
+    """
     h, w = x.shape[-2:]
     bottom, right = -h % multiple, -w % multiple
     if not (bottom or right):
@@ -161,7 +165,10 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
 
 
 class LogVariance(nn.Module):
-    """Learned uncertainty ``u(sigma)`` of the loss (eq. 21): 128 Fourier features, one linear."""
+    """Learned uncertainty ``u(sigma)`` of the loss (eq. 21), (N,) -> (N,).
+
+    One linear layer on Fourier features; only training uses it.
+    """
 
     def __init__(self, channels: int = 128) -> None:
         super().__init__()
@@ -173,8 +180,11 @@ class LogVariance(nn.Module):
 
 
 def count_flop(network: nn.Module, *inputs: Tensor) -> int:
-    """Operations of one evaluation: two for every multiply-add of convolutions, linears and
-    attention; the rest is not counted. Nothing is computed: the tensors have no data."""
+    """Return the operations of one evaluation.
+
+    A multiply-add of a convolution, linear layer or attention counts as two; other operations are
+    not counted. Nothing is computed: the tensors have no data.
+    """
     from torch.func import functional_call
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -188,5 +198,5 @@ def count_flop(network: nn.Module, *inputs: Tensor) -> int:
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Number of learned weights."""
+    """Return the number of learned weights."""
     return sum(p.numel() for p in network.parameters())

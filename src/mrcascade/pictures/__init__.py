@@ -1,1 +1,1 @@
-"""Pictures of slices: the preview beside a result, marks, windows of detail."""
+"""Pictures of slices: the preview beside a result, marks, enlarged details."""

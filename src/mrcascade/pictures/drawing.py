@@ -1,4 +1,4 @@
-"""Marks on pictures of slices: the patient's sides, and the frame of a detail."""
+"""Marks on pictures of slices: letters of the patient's sides, frame of a detail."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from mrcascade.messages.printable import printable
 
 NOTICE = "research software, not for diagnosis"
 FRAME = "yellow"
-_INDENT = 0.02  # of the panel, from its edge to a letter
+_INDENT = 0.02  # distance of a letter from the edge, as a share of the panel
 
 
 def plain(text: str) -> str:
-    """Return ``text``, with names of files in it, so that matplotlib draws it: printable, and no
-    mathematics between dollar signs."""
+    """Return ``text`` as matplotlib draws it literally: printable, with dollar signs escaped.
+
+    File names may contain both invisible characters and dollar signs.
+    """
     return "\n".join(printable(row) for row in text.split("\n")).replace("$", r"\$")
 
 
 def label_edges(axes: Any, display: Display, size: float = 9) -> None:
-    """Write the letters of the patient's sides inside the edges of a panel."""
+    """Write the letters of the patient's sides (R, L, A, ...) along a panel's edges.
+
+    ``size`` is the font size in points.
+    """
     from matplotlib.patheffects import withStroke
 
     outlined = [withStroke(linewidth=1.5, foreground="black")]
@@ -36,7 +41,7 @@ def label_edges(axes: Any, display: Display, size: float = 9) -> None:
 
 
 def frame(axes: Any, window: tuple[slice, slice]) -> None:
-    """Mark the pixels ``window`` (rows, columns) of the image that ``axes`` show."""
+    """Draw a frame around the pixels ``window`` (rows, columns) of the image in ``axes``."""
     from matplotlib.patches import Rectangle
 
     rows, columns = window

@@ -1,7 +1,7 @@
-"""The picture beside every result: input, result, one sample and the standard deviation of a slice.
+"""The preview PNG of a result: one slice of the input, the result, a sample and the deviation map.
 
-The upper row shows the whole slice in radiological display, the lower row a detail of it pixel by
-pixel. All images share one intensity window.
+The upper row shows the whole slice in radiological display, the lower row an enlarged detail
+without interpolation. All images share one intensity window.
 """
 
 from __future__ import annotations
@@ -18,23 +18,26 @@ from mrcascade.pictures.detail import busiest
 from mrcascade.pictures.drawing import NOTICE, frame, label_edges, plain
 
 DPI = 100
-PANEL = 384  # pixels of the picture along the longer side of a panel
+PANEL = 384  # screen pixels along the longer side of a panel
 GAP, MARGIN = 8, 14  # pixels between panels, and around all of them
-HEAD, TITLE, FOOT = 52, 30, 46  # pixels of height: title, titles of panels, foot
-COLUMN = 296  # pixels of width that the title of a panel needs at least
+HEAD, TITLE, FOOT = 52, 30, 46  # pixels of height: title, panel titles, foot lines
+COLUMN = 296  # smallest pixels of width for a panel's title
 BAR, SCALE = 14, 84  # pixels of width: the colour bar, and its numbers and label
-DETAIL = 3  # the lower row shows about this part of the sides
-BORDER = 3  # pixels of the measurement along each edge, where detail does not count
-DARK, BRIGHT = 0.001, 0.99  # quantiles that are shown black, of the image, and white, of the body
-NEARLY_ZERO = 0.15  # of white: a dark quantile that near to 0 leaves 0 black
-LARGEST_STD = 0.999  # quantile of the standard deviation map at the end of its scale
+DETAIL = 3  # the detail is about 1/DETAIL of each side
+BORDER = 3  # measured pixels along each edge in which detail does not count
+DARK, BRIGHT = 0.001, 0.99  # quantiles shown black (of the image) and white (of the body)
+NEARLY_ZERO = 0.15  # share of white; where the dark quantile is nearer to 0, 0 is black
+LARGEST_STD = 0.999  # quantile of the deviation map at the upper end of its scale
 
 
 @dataclass(frozen=True)
 class Panel:
-    """An image (H, W) of a preview, on the grid of the result, and what its title says.
+    """One column of a preview.
 
-    ``spread``: whether it is a standard deviation map, whose values have a scale of their own.
+    Attributes:
+        title: text above the image.
+        pixels: (H, W) on the grid of the result, real or complex.
+        spread: whether it is a standard deviation map, which gets its own colour scale.
     """
 
     title: str
@@ -54,17 +57,18 @@ def write_preview(
     """Write a PNG of one slice.
 
     Args:
-        panels: from the left; the first is the interpolated input, which sets the intensity window
-            of all, the second the result, whose finest detail is enlarged. Complex images are
-            shown by magnitude. A standard deviation map comes last.
-        measured: rows and columns of the measurement.
-        display: how slices are drawn.
-        title: what was done to which slice, two lines.
-        unit: of the intensities.
+        path: the PNG file.
+        panels: columns from the left. The first is the interpolated input and sets the intensity
+            window. The second is the result and decides which detail is enlarged. A standard
+            deviation map comes last. Complex images are shown by magnitude.
+        measured: (h, w) of the measurement.
+        display: orientation and aspect of the slice on screen.
+        title: two lines above the panels.
+        unit: unit of the intensities.
         zero: intensity of no signal.
     """
     images = [display.turn(_shown(panel.pixels)) for panel in panels]
-    # The shares of the image's range that decide count from where there is no signal.
+    # The window is a share of the range above no signal.
     low, high = (end + zero for end in intensity_window(images[0] - zero))
     size = panel_size(images[0].shape, display.aspect)
     zoom = magnification(images[0].shape, size)
@@ -92,7 +96,7 @@ def write_preview(
 def intensity_window(image: np.ndarray) -> tuple[float, float]:
     """Return the values of an image (H, W) that are shown black and white.
 
-    Black is 0 but where an image lies far from it, as with an offset or values below 0.
+    Black is 0, unless the darkest pixels lie far from it (an offset, or negative values).
     """
     low, scale = float(np.quantile(image, DARK)), robust_maximum(image)
     high = float(np.quantile(image[body_of(image, scale)], BRIGHT)) if scale > 0 else 0.0
@@ -102,17 +106,25 @@ def intensity_window(image: np.ndarray) -> tuple[float, float]:
 
 
 def panel_size(shape: tuple[int, ...], aspect: float) -> tuple[int, int]:
-    """Return height and width in the picture of a slice of ``shape`` whose pixels are ``aspect``
-    times as high as wide."""
+    """Return height and width of a panel in screen pixels.
+
+    Args:
+        shape: (H, W) of the slice.
+        aspect: height of a pixel over its width.
+    """
     height, width = shape[0] * aspect, float(shape[1])
     scale = PANEL / max(height, width)
     return max(1, round(scale * height)), max(1, round(scale * width))
 
 
 def magnification(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int]:
-    """Return the whole numbers of screen pixels, down and across, that show a pixel of a detail.
+    """Return how many screen pixels, down and across, draw one pixel of the detail.
 
-    Of two unequal sides of a pixel, the shorter one decides; the other is rounded.
+    Both are whole numbers. Where pixels are not square, the shorter side decides.
+
+    Args:
+        shape: (H, W) of the slice.
+        size: height and width of a panel in screen pixels.
     """
     height, width = (DETAIL * s / n for s, n in zip(size, shape, strict=True))
     whole = max(1, round(min(height, width)))
@@ -125,11 +137,19 @@ def magnification(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, i
 def detail_window(
     result: np.ndarray, measured: tuple[int, ...], size: tuple[int, int], zoom: tuple[int, int]
 ) -> tuple[slice, slice]:
-    """Return the part of a result that fills a panel of ``size`` with ``zoom`` screen pixels per
-    pixel, where the body has most detail that was not measured."""
+    """Return the window of the result (rows, columns) that the lower row enlarges.
+
+    The body has most unmeasured detail there, and the window fills a panel.
+
+    Args:
+        result: (H, W), with 0 for no signal.
+        measured: (h, w) of the measurement.
+        size: height and width of a panel in screen pixels.
+        zoom: screen pixels per pixel, of `magnification`.
+    """
     rows, columns = (min(n, s // z) for n, s, z in zip(result.shape, size, zoom, strict=True))
     body = body_of(result, robust_maximum(result))
-    # Where opposite edges of the field of view differ, frequencies are high without any detail.
+    # A step between opposite edges of the field of view has high frequencies, but is no detail.
     for axis, (n, m) in enumerate(zip(result.shape, measured, strict=True)):
         edge = min(round(BORDER * n / m), n // 4)
         np.moveaxis(body, axis, 0)[np.r_[:edge, n - edge : n]] = False
@@ -145,7 +165,7 @@ def _largest(std: np.ndarray) -> float:
 
 
 class _Sheet:
-    """Two rows of panels of one size, placed in pixels from the top left."""
+    """A figure with two rows of panels of equal size, placed in pixels from the top left."""
 
     def __init__(self, columns: int, size: tuple[int, int], bar: bool) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -161,7 +181,7 @@ class _Sheet:
     def whole(
         self, column: int, image: np.ndarray, title: str, colours: str, limits: tuple[float, float]
     ) -> Any:
-        """Draw an image into the upper row, resampled to the panel, and return its axes."""
+        """Draw an image into the upper row, resampled to the panel; return its axes."""
         axes = self._axes(self._left(column), HEAD + TITLE, self._panel[1], self._panel[0])
         low, high = limits
         axes.imshow(image, cmap=colours, vmin=low, vmax=high, aspect="auto")
@@ -172,7 +192,7 @@ class _Sheet:
     def detail(
         self, column: int, image: np.ndarray, colours: str, limits: tuple[float, float]
     ) -> None:
-        """Draw an image into the lower row, pixel by pixel, in the middle of the panel."""
+        """Draw an image into the lower row, centred and without resampling."""
         height, width = self._panel
         left = self._left(column) + (width - image.shape[1]) // 2
         top = HEAD + TITLE + height + GAP + (height - image.shape[0]) // 2
@@ -181,7 +201,7 @@ class _Sheet:
         self._figure.figimage(image, left, bottom, cmap=colours, vmin=low, vmax=high)
 
     def colour_bar(self, image: Any, label: str) -> None:
-        """Draw the colours of the last column's map to its right."""
+        """Draw the colour bar of the last column's map, to its right."""
         left = self._width - MARGIN - SCALE - BAR + GAP
         axes = self._axes(left, HEAD + TITLE, BAR, self._panel[0])
         self._figure.colorbar(image, cax=axes, extend="max", extendfrac=0.02)
@@ -189,7 +209,7 @@ class _Sheet:
         axes.tick_params(labelsize=8)
 
     def save(self, path: Path, title: str, foot: str) -> None:
-        """Write the PNG with a title above and lines below."""
+        """Write the PNG with the title above and the foot lines below the panels."""
         edge = 10 / self._height
         self._figure.text(0.5, 1 - edge, plain(title), ha="center", va="top", fontsize=11)
         self._figure.text(0.5, edge, plain(foot), ha="center", va="bottom", fontsize=8.5)

@@ -1,1 +1,1 @@
-"""Files on disk: bounded reading, whole-or-nothing writing, what may be written over."""
+"""Files on disk: bounded reading, atomic writing, protection of files that are not ours."""

@@ -1,6 +1,6 @@
-"""Output files appear whole or not at all, also after a crash or on a full disk.
+"""Atomic output: a file appears whole or not at all, also after a crash or on a full disk.
 
-An output whose name ends in `FOLDER_ENDING` is a folder of files; it too appears in one step.
+An output whose name ends in `FOLDER_ENDING` is a folder of files. It also appears in one step.
 """
 
 import contextlib
@@ -16,30 +16,30 @@ from pathlib import Path
 
 from mrcascade.errors import MRCascadeError
 
-# A DICOM result is a folder of files whose name ends so.
+# Ending of a DICOM result, which is a folder of files.
 FOLDER_ENDING = ".dicom"
-# A writer that meets one of these has run out of room, whatever else it was doing.
+# Errors of a disk without room.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# A writer that failed for want of room left less than this.
+# Size of a trial file. A writer that failed for want of room left less than this.
 _TRIED_BYTES = 2**16
-# Room for the process number and the suffix below the usual limit of 255 bytes per name.
+# Longest stem of a temporary name. Process number and suffix fit below the usual 255 bytes.
 _STEM_BYTES = 150
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9]+\.[0-9]+\.tmp((?:\..+)?)", re.DOTALL)
 
 
 @contextmanager
 def atomic_output(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; publish it as `path` when the block ends well.
+    """Yield a temporary path beside `path`, and publish it as `path` after the block.
 
-    The temporary file already exists, empty, in the same folder (created where missing) and keeps
-    the suffix, so that writers which choose a format by suffix work. On success it is flushed to
-    disk and renamed, which replaces `path` in one step (an old folder is moved away before, as no
-    system call replaces one). On any exception it is removed and `path`
-    stays as it was. A killed process can leave a hidden `.<stem>.<pid>.<n>.tmp<suffix>` behind,
-    never a file under the name of the output.
+    The temporary file exists, empty, and has the suffix of `path`, so writers that choose a format
+    by suffix work. Missing folders are made. At the end the file is flushed to disk and renamed,
+    which replaces `path` in one step. (An old folder is moved away first, as no system call
+    replaces a folder.) After an exception it is removed, and `path` stays as it was. A killed
+    process can leave a hidden `.<stem>.<pid>.<n>.tmp<suffix>`, never part of an output.
 
-    Raises MRCascadeError if `path` exists and `overwrite` is false, if it is a folder, if its
-    folder cannot be written, or if the disk is full.
+    Raises:
+        MRCascadeError: `path` exists and `overwrite` is false, `path` is a folder, its folder
+            cannot be written, or the disk is full.
     """
     with atomic_outputs([path], overwrite) as temporaries:
         yield temporaries[0]
@@ -49,12 +49,12 @@ def atomic_output(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
 def atomic_outputs(
     paths: Sequence[str | os.PathLike[str]], overwrite: bool = False
 ) -> Iterator[list[Path]]:
-    """As `atomic_output` for files that belong together: none is published before all are written.
+    """Yield temporary paths for files that belong together, and publish all after the block.
 
-    Yields one temporary path per entry of `paths`. Publishing renames in the order given; only a
-    crash within those few renames can leave some files published and others not, so the file
-    whose presence means "done" comes last. One that is there already is moved away first: it must
-    not lie beside the files of another result.
+    Each file is handled as by `atomic_output`, and none is published before all are written. The
+    files are renamed in the order of `paths`. A crash between renames can leave only the first
+    ones published, so the file that means "done" comes last. An old one is moved away first, so
+    that it never lies beside the files of another result.
     """
     targets = [Path(p) for p in paths]
     _refuse_repeats(targets)
@@ -74,9 +74,9 @@ def atomic_outputs(
 
 @contextmanager
 def output_folders(targets: Sequence[Path]) -> Iterator[None]:
-    """Make the folders of `targets` for the work on them; what stayed empty goes if that fails.
+    """Make the folders of `targets`; remove those that are still empty if the block fails.
 
-    A disk that fills up within the block is reported as `atomic_outputs` does.
+    Raises MRCascadeError where a folder cannot be made, or the disk fills up within the block.
     """
     folders = {target.parent for target in targets}
     made = {f for folder in folders for f in (folder, *folder.parents) if not f.exists()}
@@ -86,7 +86,7 @@ def output_folders(targets: Sequence[Path]) -> Iterator[None]:
                 make_folder(folder)
             yield
     except BaseException:
-        # From the inside out; one that is not empty is not ours to remove.
+        # Inner folders go first. A folder that is not empty stays.
         for folder in sorted(made, key=lambda f: len(f.parts), reverse=True):
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -94,23 +94,20 @@ def output_folders(targets: Sequence[Path]) -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for outputs where it is missing.
+    """Make a folder for outputs unless it exists.
 
-    Raises MRCascadeError where that cannot be, or where it does not let us write.
+    Raises MRCascadeError where it cannot be made or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):  # permissions alone do not tell
+        with tempfile.TemporaryFile(dir=folder):  # permissions alone do not say
             pass
     except OSError as error:
         raise _cannot_write([folder], error) from error
 
 
 def check_target(path: str | os.PathLike[str], overwrite: bool = False) -> None:
-    """Raise MRCascadeError now if `atomic_output` would refuse `path` later.
-
-    Worth calling before a long computation.
-    """
+    """Raise MRCascadeError if `atomic_output` would refuse `path`, before a long computation."""
     target = Path(path)
     if target.is_dir() and not _is_folder(target):
         raise MRCascadeError(f"{target} is a folder; give the name of an output file")
@@ -123,7 +120,7 @@ def _is_folder(target: Path) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that it holds."""
+    """Remove a file, or a folder with everything in it."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -140,9 +137,9 @@ def _refuse_repeats(targets: Iterable[Path]) -> None:
 
 
 def leftovers(targets: Iterable[Path]) -> list[Path]:
-    """Temporary files and folders of these outputs, by their names, sorted.
+    """Return the temporary files and folders of these outputs, found by name and sorted.
 
-    They are those of killed processes where no other process can be writing the outputs.
+    Killed processes left them, unless another process is writing the outputs now.
     """
     wanted: dict[Path, set[tuple[str, str]]] = {}
     for target in targets:
@@ -158,14 +155,14 @@ def leftovers(targets: Iterable[Path]) -> list[Path]:
 
 
 def left_targets(folder: Path) -> list[Path]:
-    """The outputs in ``folder`` whose temporary files or folders are there."""
+    """Return the outputs whose temporary files or folders lie in ``folder``."""
     with os.scandir(folder) as entries:
         found = [match for entry in entries if (match := _TEMPORARY.fullmatch(entry.name))]
     return sorted({folder / "".join(match.groups()) for match in found})
 
 
 def remove_leftovers(targets: Iterable[Path]) -> None:
-    """Remove the `leftovers` of outputs; only for who keeps other processes from them."""
+    """Remove the `leftovers` of outputs. The caller must keep other processes from them."""
     for path in leftovers(targets):
         with contextlib.suppress(OSError):
             remove(path)
@@ -178,14 +175,14 @@ def _stem_and_suffix(target: Path) -> tuple[str, str]:
 
 
 def _create_temporary(target: Path) -> Path:
-    """A new empty file (or folder) beside `target`, hidden; permissions as the umask asks for."""
+    """Make a new, empty, hidden file (or folder) beside `target`, with the umask's permissions."""
     stem, suffix = _stem_and_suffix(target)
     prefix = f".{stem}.{os.getpid()}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         for n in itertools.count():
             temporary = target.parent / f"{prefix}.{n}.tmp{suffix}"
-            # Process numbers come back (in containers, soon): a leftover only moves n on.
+            # Process numbers repeat, in containers soon: a leftover only increases n.
             with contextlib.suppress(FileExistsError):
                 if _is_folder(target):
                     temporary.mkdir()
@@ -199,11 +196,14 @@ def _create_temporary(target: Path) -> Path:
 
 @contextmanager
 def _full_disk_is_our_error(targets: Sequence[Path]) -> Iterator[None]:
-    """Other OSErrors of the block pass unchanged: they may come from a file that it reads."""
+    """Turn errors of a full disk into MRCascadeError.
+
+    Other OSErrors pass unchanged: they may come from a file that the block reads.
+    """
     try:
         yield
     except (OSError, RuntimeError) as error:
-        # NumPy and torch do not say why a file took less than it was given.
+        # NumPy and torch do not say why a write fell short.
         number = getattr(error, "errno", None)
         full = error if number is not None else _fullness(targets)
         if not isinstance(full, OSError) or full.errno not in _NO_ROOM:
@@ -212,7 +212,7 @@ def _full_disk_is_our_error(targets: Sequence[Path]) -> Iterator[None]:
 
 
 def _fullness(targets: Sequence[Path]) -> OSError | None:
-    """The error that writing beside one of ``targets`` meets now; None where it meets none."""
+    """Return the error of a trial write beside one of ``targets``, None without one."""
     for folder in {target.parent for target in targets}:
         try:
             with tempfile.TemporaryFile(dir=folder) as file:
@@ -231,7 +231,7 @@ def _publish(temporaries: Sequence[Path], targets: Sequence[Path], overwrite: bo
                 _flush(file)
             _flush(temporary)
         for target in targets:
-            check_target(target, overwrite)  # another process may have made it meanwhile
+            check_target(target, overwrite)  # another process may have made it since
         with _moved_away(targets[-1] if len(targets) > 1 else None):
             for temporary, target in zip(temporaries, targets, strict=True):
                 _replace(temporary, target)
@@ -244,7 +244,7 @@ def _publish(temporaries: Sequence[Path], targets: Sequence[Path], overwrite: bo
 
 @contextmanager
 def _moved_away(last: Path | None) -> Iterator[None]:
-    """Take the file that means "done" away; it comes back if the block fails."""
+    """Move the file that means "done" away; move it back if the block fails."""
     if last is None or last.is_symlink() or not last.is_file():
         yield
         return
@@ -264,7 +264,7 @@ def _replace(temporary: Path, target: Path) -> None:
         return
     old = _create_temporary(target)
     try:
-        os.replace(target, old)  # an empty folder may be replaced
+        os.replace(target, old)  # replaces the empty folder
         os.replace(temporary, target)
     except OSError:
         with contextlib.suppress(OSError):

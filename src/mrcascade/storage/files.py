@@ -1,7 +1,7 @@
-"""How every file of a user is opened for reading: regular files alone, and small ones in bounds.
+"""Reading of a user's files: regular files only, and no more bytes than such a file may have.
 
-Opening a named pipe waits for a writer, and reading a device may never end, so that neither is
-opened. A link counts as what it leads to.
+Opening a named pipe waits for a writer, and reading a device may never end, so neither is opened.
+Links are followed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 from mrcascade.errors import MRCascadeError
 
-# The most that is read of a file that describes others: JSON, lists, tables of settings.
+# Limit for a file that describes others: JSON, lists, tables of settings.
 SIDE_BYTES = 2**24
-# The most that is read of a file with an entry per image or slice, which may be many.
+# Limit for a file with an entry per image or slice.
 TABLE_BYTES = 2**26
 
 _KINDS = {
@@ -29,13 +29,13 @@ _KINDS = {
 
 
 class UnusableFileError(MRCascadeError):
-    """Something that is not read at all, whatever a reader would make of its content."""
+    """Error for a path that is not read at all: a pipe, a socket, a device, a file too large."""
 
 
 def check_regular(path: Path) -> None:
     """Raise `UnusableFileError` for a pipe, a socket or a device, without opening it.
 
-    A folder passes, as does what cannot be looked up: whoever opens it says what is wrong.
+    Folders and missing paths pass: opening them raises an error that says more.
     """
     try:
         mode = os.stat(path).st_mode
@@ -45,12 +45,14 @@ def check_regular(path: Path) -> None:
 
 
 def open_regular(path: Path) -> io.BufferedReader:
-    """A regular file, opened for reading its bytes.
+    """Open a regular file for reading bytes.
 
-    Raises `UnusableFileError` as `check_regular` does, OSError where the file cannot be opened.
+    Raises:
+        UnusableFileError: it is a pipe, a socket or a device.
+        OSError: it cannot be opened.
     """
     check_regular(path)
-    # The path may have been given to a pipe in between: opened without waiting, looked at again.
+    # A pipe may have taken the path since: open without waiting for a writer, and check again.
     file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 (returned)
     try:
         _refuse_special(path, os.fstat(file.fileno()).st_mode)
@@ -61,10 +63,11 @@ def open_regular(path: Path) -> io.BufferedReader:
 
 
 def read_bytes(path: Path, most: int = SIDE_BYTES) -> bytes:
-    """The bytes of a file.
+    """Return the bytes of a file.
 
-    Raises `UnusableFileError` as `open_regular` does, and where there are more than ``most``;
-    OSError where the file cannot be read.
+    Raises:
+        UnusableFileError: it is not a regular file, or has more than ``most`` bytes.
+        OSError: it cannot be read.
     """
     with open_regular(path) as file:
         content = file.read(most + 1)
@@ -78,18 +81,27 @@ def read_bytes(path: Path, most: int = SIDE_BYTES) -> bytes:
 
 
 def read_text(path: Path, most: int = SIDE_BYTES, encoding: str = "utf-8") -> str:
-    """The text of a file, line ends as "\\n"; errors as of `read_bytes`, and UnicodeDecodeError."""
+    """Return the text of a file, with "\\n" as line end.
+
+    Raises what `read_bytes` raises, and UnicodeDecodeError.
+    """
     text = read_bytes(path, most).decode(encoding)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_json(path: Path, most: int = SIDE_BYTES) -> Any:
-    """What a JSON file holds; errors as of `read_text`, and ValueError where it is no JSON."""
+    """Return the content of a JSON file.
+
+    Raises what `read_text` raises, and ValueError where the text is not JSON.
+    """
     return parse_json(read_text(path, most))
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What a JSON text says; ValueError where it is no JSON or nested too deeply to be read."""
+    """Return the content of a JSON text.
+
+    Raises ValueError where it is not JSON, or nested more deeply than Python can read.
+    """
     try:
         return json.loads(text)
     except RecursionError as error:

@@ -1,7 +1,7 @@
-"""What a command may write over: never an input, and only what a record says mrcascade made.
+"""Protection of existing files: outputs replace only files that mrcascade made, never an input.
 
-The record of a result is the JSON sidecar beside it, that of a folder of files the JSON file at its
-root. Whatever else stands under the name of an output is someone's, and stays.
+A record lists the files that mrcascade made. For a result it is the JSON sidecar, for a folder of
+files the JSON file at its root. Any other file under the name of an output stays.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from mrcascade.storage.atomic import (
 from mrcascade.storage.files import TABLE_BYTES, UnusableFileError, read_json
 
 SOFTWARE = "mrcascade"
-FILES = "Files"  # entry of a record: the files that it stands for, relative to its folder
-COUNTS = "FileCounts"  # entry of a sidecar: how many files a folder among them holds
+FILES = "Files"  # entry of a record: the files it lists, relative to its folder
+COUNTS = "FileCounts"  # entry of a sidecar: number of files in each folder that it lists
 _SLICE_FILE = re.compile(r"([0-9]{4,})\.dcm")
 
 
 def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
-    """Raise MRCascadeError where an output is an input or a folder around one.
+    """Raise MRCascadeError where an output is an input or a folder that contains one.
 
-    What is at a path counts, not its name: links of both kinds lead to the same file, and so do
-    names that differ in case where the file system does not tell them apart.
+    Files are compared by identity, not by name: symbolic and hard links lead to the same file, and
+    so do names in another case on some file systems.
     """
     inside: dict[tuple[int, int], Path] = {}
     for path in inputs:
@@ -65,9 +65,11 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 class Claim:
-    """The names of outputs, and what stood under them when the work began.
+    """State of the output paths when the work began.
 
-    replaced: files of the result that is replaced which the new one does not have.
+    Args:
+        targets: paths of the outputs.
+        replaced: files of the old result that the new one does not have.
     """
 
     def __init__(self, targets: Iterable[Path], replaced: Iterable[Path] = ()) -> None:
@@ -75,16 +77,16 @@ class Claim:
         self._before = {target: _state(target) for target in targets}
 
     def check(self) -> None:
-        """Raise MRCascadeError where something else stands there now; for the end of the work."""
+        """Raise MRCascadeError where a target has changed since; called before publishing."""
         for target, before in self._before.items():
             if _state(target) != before:
                 raise MRCascadeError(
-                    f"{target} was written by something else meanwhile, and stays; choose another"
+                    f"{target} was written by another process meanwhile and stays; choose another"
                     " folder"
                 )
 
     def remove_replaced(self) -> None:
-        """Remove what is left of the result that was replaced; for after the new one is there."""
+        """Remove the remaining files of the old result; called after publishing the new one."""
         for path, before in self._replaced.items():
             if _state(path) == before:
                 remove(path)
@@ -106,10 +108,18 @@ def claim(
     made_by_us: Callable[[Path], bool],
     record: str,
 ) -> Claim:
-    """Claim the names of outputs before the work on them.
+    """Check that outputs may be written, and record what their paths hold now.
 
-    Raises MRCascadeError where one is an input, or a folder around one, where one is there without
-    ``overwrite``, or, with it, is not ``made_by_us``. record: where it would say so.
+    Args:
+        targets: paths of the outputs.
+        inputs: files that the command reads.
+        overwrite: whether existing outputs may be replaced.
+        made_by_us: says whether mrcascade made an existing file.
+        record: name of the file that says so, for the error message.
+
+    Raises:
+        MRCascadeError: an output is an input or a folder that contains one, exists and
+            ``overwrite`` is false, or exists and was not made by mrcascade.
     """
     refuse_inputs(targets, inputs)
     for target in targets:
@@ -130,10 +140,16 @@ def claim_result(
     overwrite: bool,
     others: Iterable[Path] = (),
 ) -> Claim:
-    """As `claim`, for the files of one result; ``sidecar`` is the JSON file that lists them.
+    """Check the files of one result as `claim` does.
 
-    others: files that the result would have with other settings. A sidecar that a killed process
-    had written, but not yet named, counts too.
+    Args:
+        targets: paths of the result's files.
+        sidecar: the JSON file that lists them. One that a killed process wrote but did not
+            publish counts too.
+        inputs: files that the command reads.
+        overwrite: whether an existing result may be replaced.
+        others: files that the result would have with other settings. Those that mrcascade made
+            are removed once the new result is there.
     """
     records = [r for r in map(read_record, (sidecar, *leftovers([sidecar]))) if r is not None]
     listed = {os.path.abspath(sidecar.parent / name) for r in records for name in _names(r)}
@@ -151,7 +167,7 @@ def claim_result(
     claim(targets, inputs, overwrite, made_by_us, f"the sidecar {sidecar.name}")
     if not overwrite:
         return Claim(targets)
-    # What the sidecar tells of an input must not be lost either.
+    # A file that the sidecar lists may be an input now; it must not be removed.
     refuse_inputs([Path(name) for name in sorted(listed)], inputs)
     present = [p for p in others if p not in targets and os.path.lexists(p)]
     return Claim(targets, [p for p in present if not p.is_symlink() and made_by_us(p)])
@@ -171,7 +187,7 @@ def _without_ending(name: str) -> str:
 
 
 def _holds_slices_alone(folder: Path, count: object) -> bool:
-    """Whether a folder of a DICOM result holds its files, ``count`` of them, and nothing else."""
+    """Return whether a DICOM result's folder holds slices 1 to ``count`` and nothing else."""
     with os.scandir(folder) as entries:
         found = [(entry.name, entry.is_file(follow_symlinks=False)) for entry in entries]
     numbers = [m for name, file in found if file and (m := _SLICE_FILE.fullmatch(name))]
@@ -180,9 +196,9 @@ def _holds_slices_alone(folder: Path, count: object) -> bool:
 
 
 def file_counts(paths: Iterable[tuple[Path, Path]]) -> dict[str, list[list[Any]]]:
-    """The entry of a sidecar that says how many files each folder holds; empty without folders.
+    """Return the sidecar's entry with the number of files in each folder, {} without folders.
 
-    paths: (target, where it is now).
+    paths: pairs of the target and the path where it lies now.
     """
     counts = [[t.name, len(os.listdir(now))] for t, now in paths if now.is_dir()]
     return {COUNTS: counts} if counts else {}
@@ -198,7 +214,7 @@ def _counts(record: dict[str, Any]) -> list[tuple[str, object]]:
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """A JSON file that mrcascade wrote, None for anything else, such as a link."""
+    """Return the content of a JSON file that mrcascade wrote; None for links and other files."""
     try:
         document = None if path.is_symlink() else read_json(path, TABLE_BYTES)
     except (OSError, ValueError, UnusableFileError):
@@ -213,9 +229,13 @@ def read_record(path: Path) -> dict[str, Any] | None:
 def refuse_strangers(
     folder: Path, names: Iterable[str], listed: Collection[str], record: str
 ) -> None:
-    """Raise MRCascadeError where one of ``names`` is there that ``record`` does not list.
+    """Raise MRCascadeError where one of ``names`` exists and is not ``listed``.
 
-    names, listed: relative to the folder, with slashes.
+    Args:
+        folder: where the names lie.
+        names: files to be written, relative to the folder, with slashes.
+        listed: files that mrcascade made, in the same form.
+        record: name of the record, for the error message.
     """
     for name in names:
         path = folder / name
@@ -229,16 +249,15 @@ def refuse_strangers(
 
 
 def refuse_no_folder(path: Path) -> None:
-    """Raise MRCascadeError where ``path``, which is to be a folder, is there and is none."""
+    """Raise MRCascadeError where ``path`` exists and is not a folder."""
     if os.path.lexists(path) and not path.is_dir():
-        raise MRCascadeError(f"{path} is no folder; move it away or choose another folder")
+        raise MRCascadeError(f"{path} is not a folder; move it away or choose another folder")
 
 
 def check_record(folder: Path, record: str, names: Iterable[str]) -> list[str]:
-    """The files that the record of a folder lists; none where there is no record.
+    """Return the files that a folder's record lists; empty without a record.
 
-    Raises MRCascadeError where something else has the name of the record or, unlisted, one of
-    ``names``, see `refuse_strangers`.
+    Raises MRCascadeError where the file ``record`` is not ours, or as `refuse_strangers` does.
     """
     path = folder / record
     listed: list[str] = []
@@ -255,7 +274,7 @@ def check_record(folder: Path, record: str, names: Iterable[str]) -> list[str]:
 
 
 def begin_record(folder: Path, record: str, names: Iterable[str]) -> None:
-    """Write the record of a folder, before the first of the files that it lists.
+    """Add ``names`` to the record of a folder, before the first of these files is written.
 
     Raises MRCascadeError as `check_record` does.
     """
@@ -277,10 +296,17 @@ def begin_record(folder: Path, record: str, names: Iterable[str]) -> None:
 
 @contextmanager
 def only_writer(output: Path, wait: float = 0) -> Iterator[None]:
-    """Keep other processes from ``output``; MRCascadeError if one is still writing it after
-    ``wait`` seconds.
+    """Lock ``output`` against other processes within the block.
 
-    The hidden lock file beside it goes at the end. File systems without locks keep nobody out.
+    The lock is a hidden file beside it, which is removed at the end. On file systems without locks
+    other processes are not kept out.
+
+    Args:
+        output: path of the output.
+        wait: seconds to wait for another process.
+
+    Raises:
+        MRCascadeError: another process is still writing the output after ``wait`` seconds.
     """
     from filelock import FileLock, Timeout
 
@@ -292,7 +318,7 @@ def only_writer(output: Path, wait: float = 0) -> Iterator[None]:
     holder: Any = FileLock(lock, timeout=wait, thread_local=False)
     try:
         _acquire(holder, lock)
-    except Timeout as error:  # an OSError, too
+    except Timeout as error:  # first, as it is an OSError too
         raise MRCascadeError(
             f"{output}: another process is writing it; wait for it or choose another folder"
         ) from error
@@ -302,13 +328,13 @@ def only_writer(output: Path, wait: float = 0) -> Iterator[None]:
         yield
     finally:
         if holder is not None:
-            with contextlib.suppress(OSError):  # under the lock: afterwards it may be another's
+            with contextlib.suppress(OSError):  # before release: then it may be another's
                 lock.unlink()
             holder.release()
 
 
 def _acquire(holder: Any, lock: Path) -> None:
-    """Until the file that is locked is the one that others see: its last holder may remove it."""
+    """Lock the file that lies at ``lock``: its last holder may have removed the one just locked."""
     holder.acquire()
     while not lock.exists():
         holder.release()

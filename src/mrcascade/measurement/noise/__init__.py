@@ -1,4 +1,4 @@
-"""Standard deviation of the noise, and value of no signal, of an image that comes without them."""
+"""Estimates of an image's noise standard deviation and of its value of no signal."""
 
 from mrcascade.measurement.noise.estimate import NoiseEstimate, estimate_noise
 from mrcascade.measurement.noise.places import MOST_SLICES, slices_for_noise

@@ -1,4 +1,4 @@
-"""How the noise shows in the air around the body."""
+"""Noise estimated from the air around the body."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ import numpy as np
 
 from mrcascade.measurement.noise.places import BODY, MAD_TO_STD, Places, find_places, white_noise
 
-# Fewer pixels of air give a median absolute deviation that is off by more than some 10 %.
+# Smallest number of pixels of air; with fewer, the median absolute deviation errs by over 10 %.
 FEWEST = 300
-# Darker than this share of the brightest places is air; what is not may be faint tissue.
+# Largest level of air as a share of the brightest places; what exceeds it may be faint tissue.
 DARK = 0.03
-# Magnitudes have next to no values below zero; noise of a signed image has them everywhere.
+# Largest share of values below no signal in a magnitude image; signed noise has them everywhere.
 NEGATIVE = 1e-3
-# Places this many noise deviations below 0 are dark tissue of a signed image.
+# Places more than this many noise deviations below 0 are dark tissue of a signed image.
 FAR = 6.0
-# From this ratio of mean to standard deviation on, a Rician distribution is a normal one to 6 %.
+# Above this ratio of mean to standard deviation, Rician and normal spread agree to 6 %.
 NORMAL_RATIO = 3.0
 
 
 @dataclass(frozen=True)
 class Air:
-    """What the air around the body says.
+    """Facts from the air around the body.
 
     Attributes:
-        floor: value of the darkest places where these are far from 0, as they are without air; else
-            0. A judge of what images look like knows those that begin there.
-        noise: standard deviation of the noise in the body, in the units of the image, by magnitudes
-            of noise alone; None where there are none.
-        share: of the pixels that are air; 0 where they are too few, or too bright, to tell much.
-        usable: masks (H, W) per slice of all pixels that were measured, not filled in.
+        floor: value of the darkest places where these are far from 0, as without air; else 0.
+            The prior that judges the noise knows images whose darkest places are 0.
+        noise: standard deviation of the noise in the body, in the units of the image; None where
+            no magnitudes of pure noise show it.
+        share: share of the pixels that are air; 0 where these are too few or too bright.
+        usable: mask (H, W) per slice of the pixels that were measured, not filled in.
     """
 
     floor: float
@@ -41,13 +41,15 @@ class Air:
 
 
 def survey_air(slices: Sequence[np.ndarray]) -> Air:
-    """Find the air of real or complex slices (H, W) with 0 for no signal, and read the noise off
-    it.
+    """Find the air in slices (H, W) with 0 for no signal, and estimate the noise from it.
 
-    Noise of magnitude images follows a Rayleigh distribution where there is no signal; the ratio of
-    mean to standard deviation tells how much signal there is, and the noise of the two parts with
-    it (Koay and Basser 2006). Where that ratio is as in a normal distribution, and in signed and
-    complex images, noise is the same in air and body, and ``noise`` is left to others.
+    The noise of a magnitude image follows a Rayleigh distribution where there is no signal. With
+    some signal it is Rician, and the ratio of mean to standard deviation gives the noise of the
+    real and imaginary parts (Koay and Basser 2006). ``noise`` is None where that ratio is large,
+    and for signed and complex images. Their noise is the same in air and body.
+
+    Args:
+        slices: (H, W) each, real or complex, of one volume.
     """
     places = find_places(slices)
     values = np.concatenate([i[m] for i, m in zip(slices, places.air, strict=True)])
@@ -76,9 +78,14 @@ def _floor(air: np.ndarray, places: Places) -> float:
 
 
 def rician_spread(ratio: float) -> float:
-    """Standard deviation of a Rician magnitude in units of that of the noise in each part, by the
-    ratio of its mean to its standard deviation; that of a Rayleigh distribution where the ratio
-    is smaller than there (Koay and Basser 2006, J. Magn. Reson. 179, 317)."""
+    """Return the standard deviation of a Rician magnitude, in units of the noise of each part.
+
+    Koay and Basser 2006, J. Magn. Reson. 179, 317.
+
+    Args:
+        ratio: mean of the magnitude over its standard deviation. Values below that of a Rayleigh
+            distribution count as that one.
+    """
     from scipy.stats import rice
 
     signal = np.linspace(0.0, 8.0, 161)

@@ -1,4 +1,4 @@
-"""Noise from the air around the body where it shows there, else by likelihood."""
+"""Noise estimate of an image: from the air around the body, or else by likelihood."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from mrcascade.measurement.noise.air import survey_air
 from mrcascade.measurement.noise.likelihood import most_likely_noise
 from mrcascade.measurement.noise.zero import zero_level
 
-# The networks look at about as many pixels: of the slices with the most signal, of large ones a
-# band of rows through the middle.
+# About how many pixels the networks see: the slices with the most signal, or a band of rows through
+# the middle of a large one.
 LIKELIHOOD_PIXELS = 50_000
-# Networks need some pixels per side.
+# Shortest side that the networks accept.
 SHORTEST = 8
-# Phase varies little over some pixels.
+# Standard deviation of the Gaussian that smooths the phase, in pixels.
 PHASE_PIXELS = 2.0
-# With less air than this in view, what looks like noise may be fine anatomy.
+# Share of air below which an estimate is uncertain, as fine anatomy may look like noise.
 LITTLE_AIR = 0.03
-# Percent of the maximum; less noise than this is told as such, as its digits mean nothing.
+# Percent of the maximum; smaller estimates are only named as such, as their digits mean nothing.
 LEAST_PERCENT = 0.001
 
 
 @dataclass(frozen=True)
 class NoiseEstimate:
-    """How much noise an image has, and how that is known.
+    """Estimate of an image's noise.
 
     Attributes:
-        sigma: standard deviation in the units of the image, of each part if complex; 0 where none
-            was found.
-        source: "air" (statistics of the air around the body) or "likelihood" (the noise level of
-            greatest likelihood under a learned prior).
+        sigma: standard deviation in the units of the image, for each part of a complex one; 0
+            where no noise was found.
+        source: "air" (statistics of the air around the body) or "likelihood" (the noise level
+            with the largest likelihood under a learned prior).
         certain: False where little air is in view, so that fine anatomy may count as noise.
     """
 
@@ -43,8 +43,10 @@ class NoiseEstimate:
     certain: bool
 
     def describe(self, scale: float) -> str:
-        """The noise as a share of ``scale``, the robust maximum, and where it is from: "1.2 % of
-        the maximum (from the air around the body)"."""
+        """Return the noise and its source: "1.2 % of the maximum (from the air around the body)".
+
+        scale: robust maximum of the image.
+        """
         percent = 100 * self.sigma / scale
         share = f"{percent:.2g}" if percent >= LEAST_PERCENT else f"less than {LEAST_PERCENT:g}"
         return f"{share} % of the maximum ({self})"
@@ -58,15 +60,17 @@ class NoiseEstimate:
 
 
 def estimate_noise(slices: Iterable[np.ndarray], zero: float | None = None) -> NoiseEstimate:
-    """Estimate the noise of real or complex slices (H, W) of one volume.
+    """Estimate the noise of slices of one volume.
 
-    Magnitude images with signal-free air show their noise there (`survey_air`). Elsewhere the
-    noise level is the one under which the image is most likely (`most_likely_noise`).
+    Magnitude images with signal-free air show their noise there (`survey_air`). For others the
+    estimate is the noise level at which the image is most likely (`most_likely_noise`).
 
     Args:
-        zero: value of no signal; by default what `zero_level` finds.
+        slices: (H, W) each, real or complex.
+        zero: value of no signal; by default `zero_level` finds it.
 
-    Raises MRCascadeError for images that are too small or hold nothing.
+    Raises:
+        MRCascadeError: the image is too small, or empty.
     """
     stack = list(slices)
     if not stack or min(stack[0].shape) < SHORTEST:
@@ -92,8 +96,10 @@ def estimate_noise(slices: Iterable[np.ndarray], zero: float | None = None) -> N
 
 
 def _in_phase(image: np.ndarray) -> np.ndarray:
-    """The part of a complex image (H, W) that is in phase with its surroundings: a magnitude image
-    whose noise is normal, with the standard deviation of each part."""
+    """Return the part of a complex image (H, W) that is in phase with its surroundings.
+
+    It looks like a magnitude image, and its noise is normal, with the deviation of each part.
+    """
     from scipy.ndimage import gaussian_filter
 
     smooth = gaussian_filter(image.real, PHASE_PIXELS) + 1j * gaussian_filter(

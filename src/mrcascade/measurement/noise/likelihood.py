@@ -1,4 +1,4 @@
-"""The noise level at which a measured image is most likely under a learned prior."""
+"""Noise level at which a measured image is most likely under a learned prior."""
 
 from __future__ import annotations
 
@@ -12,40 +12,42 @@ from torch import Tensor
 from mrcascade.prior.level import LevelPrior
 from mrcascade.prior.named import as_prior
 
-# Fractions of the maximum that are tried: the first, then up or down by the ratio to the last.
+# Noise levels that are tried, as shares of the maximum: FIRST, then up or down by RATIO each.
 FIRST, RATIO = 0.01, 1.6
 LARGEST, SMALLEST = 0.3, 0.0008
-# Step of the finite difference that takes the denoiser's divergence, in units of the noise.
+# Step of the finite difference for the denoiser's divergence, in units of the noise.
 PROBE = 0.1
-TINY = 1e-9
-#: The prior whose coarsest level stands for what images look like, at any resolution. It models
-#: whole images, unlike finer levels. One judge for all: noise belongs to the image, whichever
-#: prior restores it.
+TINY = 1e-9  # keeps the logarithm finite
+#: Prior whose coarsest level judges every image, at any resolution, as it models whole images and
+#: not bands. The noise is a fact about the image, so it must not depend on the prior that restores.
 JUDGE = "mr-small"
 
 
 def most_likely_noise(slices: Sequence[np.ndarray], usable: Sequence[np.ndarray]) -> float:
-    """Noise standard deviation of real slices (H, W) with 0 for no signal and 1 for the maximum;
-    0 where even the smallest noise level is too large.
+    """Return the noise standard deviation of the largest likelihood.
 
     Let p_s be the density of clean images with noise of standard deviation s. By the heat
     equation and Tweedie's formula
 
         d log p_s(y) / d log s = ||y - D||^2 / s^2 - (N - div D),    D = D(y; s),
 
-    with the denoiser D of the prior's coarsest level. Both sides are sums over pixels, so that
-    pixels which were not measured can be left out. The divergence is Hutchinson's estimate with
-    one probe of random signs. Where the derivative falls through zero, the likelihood is largest:
-    anatomy that the prior knows does not count as noise.
+    with the denoiser D of the prior's coarsest level. The likelihood is largest where the
+    derivative falls through zero, so anatomy that the prior knows does not count as noise. Both
+    sides are sums over pixels, so pixels that were not measured can be left out. The divergence
+    is Hutchinson's estimate with one probe of random signs.
 
     Args:
-        usable: (H, W) per slice, the pixels that count.
+        slices: (H, W) each, real, with 0 for no signal and 1 for the maximum.
+        usable: mask (H, W) per slice of the pixels that count.
+
+    Returns:
+        The standard deviation as a share of the maximum; 0 where even `SMALLEST` is too large.
     """
     images = [torch.from_numpy(image.astype(np.float32))[None, None] for image in slices]
     level = as_prior(JUDGE).levels[-1]
     masks = [torch.from_numpy(np.asarray(mask)) for mask in usable]
     sigma, excess = FIRST, _excess(images, masks, level, FIRST)
-    rising = excess > 0  # the noise is larger than what was tried
+    rising = excess > 0  # the noise is larger than the level tried
     while SMALLEST < sigma < LARGEST:
         last, before = sigma, excess
         sigma = last * RATIO if rising else last / RATIO
@@ -59,8 +61,11 @@ def most_likely_noise(slices: Sequence[np.ndarray], usable: Sequence[np.ndarray]
 def _excess(
     images: Sequence[Tensor], masks: Sequence[Tensor], level: LevelPrior, sigma: float
 ) -> float:
-    """log of ||y - D||^2 over sigma^2 (N - div D), which has the sign of the derivative. In log
-    sigma it is a line of slope -2 where images are known exactly, and flatter where they vary."""
+    """Return log(||y - D||^2 / (sigma^2 (N - div D))), which has the sign of the derivative.
+
+    As a function of log sigma it is nearly a line, so it interpolates well: its slope is -2 where
+    the prior knows the image exactly, and flatter elsewhere.
+    """
     conditioned = level.condition(None, 0.0)
     signs = torch.Generator().manual_seed(0)
     removed, free = 0.0, 0.0
@@ -71,5 +76,5 @@ def _excess(
         divergence = probe * (there - here) / step
         removed += float((image - here).square()[:, :, mask].sum()) / sigma**2
         free += float((1 - divergence)[:, :, mask].sum())
-    # A probe may find more divergence than there are pixels where hardly anything is removed.
+    # Where little is removed, a probe's divergence may exceed the number of pixels.
     return math.log(max(removed, TINY) / max(free, TINY))

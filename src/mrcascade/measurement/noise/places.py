@@ -1,4 +1,4 @@
-"""Where slices were measured, and which of those places are dark: the air around the body."""
+"""Masks of the pixels that were measured, and of the air around the body."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# More slices than these sharpen an estimate no further, and take time.
+# Largest number of slices that an estimate reads; more take time and hardly improve it.
 MOST_SLICES = 32
-# Side of the square over which intensities are averaged before air is told from the body.
+# Side in pixels of the square over which intensities are averaged before air is separated.
 SMOOTHED = 5
-# The body is what exceeds this share of the way from the darkest to the brightest places, with
-# `MARGIN` pixels around it, where the body's edges ring.
+# The body exceeds this share of the way from the darkest to the brightest places. MARGIN pixels
+# around it belong to it, as its edges ring there.
 BODY, MARGIN = 0.15, 3
-DARKEST, BRIGHTEST = 0.02, 0.99
-# A second difference along both axes (Immerkaer 1996). It removes planes, and edges that run
-# along an axis with all of their ringing; white noise keeps its standard deviation.
+DARKEST, BRIGHTEST = 0.02, 0.99  # quantiles
+# Second difference, taken along both axes (Immerkaer 1996). It removes planes, and edges along an
+# axis with their ringing. Divided by its norm it keeps the deviation of white noise.
 DIFFERENCE = np.array([1.0, -2.0, 1.0])
 MAD_TO_STD = 0.6744897501960817  # the standard normal's 75 % quantile
 
 
 @dataclass(frozen=True)
 class Places:
-    """The air of slices, if they have any.
+    """Measured pixels and air of some slices.
 
     Attributes:
-        usable: masks (H, W) per slice of all pixels that were measured, not filled in.
-        air: masks (H, W) per slice of the air.
-        dark, bright: values of the darkest and brightest places; 0 where nothing was measured.
-        least: value of the very darkest place.
+        usable: mask (H, W) per slice of the pixels that were measured, not filled in.
+        air: mask (H, W) per slice of the air; it may be empty.
+        dark, bright: `DARKEST` and `BRIGHTEST` quantile of the smoothed slices, by magnitude if
+            complex; 0 if nothing was measured.
+        least: smallest value of the smoothed slices.
     """
 
     usable: list[np.ndarray]
@@ -40,15 +41,15 @@ class Places:
 
 
 def slices_for_noise(count: int) -> list[int]:
-    """Which of ``count`` slices an estimate looks at: all, or `MOST_SLICES` evenly spread ones."""
+    """Return the indices of slices that an estimate reads: all, or `MOST_SLICES` evenly spread."""
     chosen = np.linspace(0, count - 1, min(count, MOST_SLICES))
     return [int(i) for i in chosen.round()]
 
 
 def find_places(slices: Sequence[np.ndarray]) -> Places:
-    """Find the air of real or complex slices (H, W).
+    """Find the measured pixels and the air of real or complex slices (H, W).
 
-    Constant patches (padding, a masked background) were not measured and do not count.
+    Constant patches (padding, a masked background) count as not measured.
     """
     usable = [~_near_constant(image) for image in slices]
     smooth = [_smoothed(magnitude(image)) for image in slices]
@@ -64,20 +65,22 @@ def find_places(slices: Sequence[np.ndarray]) -> Places:
 
 
 def magnitude(image: np.ndarray) -> np.ndarray:
-    """The magnitude of a complex image; a real one as it is."""
+    """Return the magnitude of a complex image, and a real one unchanged."""
     return np.abs(image) if np.iscomplexobj(image) else image
 
 
 def white_noise(slices: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> float:
-    """Standard deviation of white noise in masked pixels of real slices, by their second
-    differences, which anatomy hardly has; robust against some that are large."""
+    """Return the standard deviation of white noise in masked pixels of real slices (H, W).
+
+    It is the median absolute second difference, which anatomy hardly affects.
+    """
     pairs = zip(slices, masks, strict=True)
     differences = np.concatenate([_difference(image)[mask] for image, mask in pairs])
     return float(np.median(np.abs(differences))) / MAD_TO_STD
 
 
 def constant_patches(image: np.ndarray) -> np.ndarray:
-    """Mask (H, W) of the centres of 3 x 3 equal values."""
+    """Return a mask (H, W) of the centres of 3 x 3 patches with equal values."""
     from scipy.ndimage import maximum_filter, minimum_filter
 
     real = magnitude(image)
@@ -85,7 +88,7 @@ def constant_patches(image: np.ndarray) -> np.ndarray:
 
 
 def _near_constant(image: np.ndarray) -> np.ndarray:
-    """Constant patches, and the pixels that see them when they are smoothed."""
+    """Return a mask of constant patches and of the pixels that smoothing mixes with them."""
     return _grown(constant_patches(image), 1 + SMOOTHED // 2)
 
 
@@ -111,7 +114,7 @@ def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:
 
 
 def _inside(shape: tuple[int, ...]) -> np.ndarray:
-    """All but the outermost pixels, whose differences see a mirrored image."""
+    """Return a mask of all but the outermost pixels, whose differences use mirrored values."""
     mask = np.zeros(shape, bool)
     mask[1:-1, 1:-1] = True
     return mask

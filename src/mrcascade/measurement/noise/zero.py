@@ -1,4 +1,4 @@
-"""The value that stands for no signal: 0, but for images that were shifted or standardised."""
+"""Value of no signal in an image: 0, except in images that were shifted or standardised."""
 
 from __future__ import annotations
 
@@ -16,39 +16,40 @@ from mrcascade.measurement.noise.places import (
     white_noise,
 )
 
-# A background of equal values, and air above 0, count from so many pixels on, or from this share of
-# small images on.
+# Fewest pixels of a background of equal values, or of air above 0: a number, or a share of a small
+# image.
 BACKGROUND, BACKGROUND_SHARE = 300, 0.01
-# A background this near to 0, as a share of the image's range, is 0 for all that follows.
+# A background nearer to 0 than this share of the image's range counts as 0.
 NEGLIGIBLE = 0.005
-# Noise around 0 begins, or has its middle, nearer to it than these shares of its deviation; its
-# middle is no further above than so many deviations.
+# Magnitudes of noise begin at most NEARLY deviations below 0, and their median is at most OFFSET
+# deviations above 0.
 NEARLY, OFFSET = 0.5, 6.0
-# What is air varies by no more than its noise, up to this factor; tissue has shades.
+# Largest deviation of air in units of its white noise; tissue varies more.
 FLAT = 3.0
-# The ends of a distribution without its outliers, and by how many deviations they exceed the low
-# one.
+# Quantiles at the ends of the air's distribution, and how many deviations the true low end lies
+# below the low quantile.
 LOW, HIGH, BEYOND = 1e-3, 0.9, 0.2
-# The median of magnitudes of noise lies 1.7 deviations above their low end, that of normal noise
-# 3.1.
+# Deviations from the low quantile to the median that separate magnitudes of noise, which have 1.7,
+# from normal noise, which has 3.1.
 NORMAL = 2.4
-# Hardly anything is darker than no signal above 0: less than this share of the pixels lies below it
-# by more than `BODY` of the image's contrast, which is more than ringing makes. Values below 0 need
-# no such proof, as magnitudes have none.
+# Largest share of pixels darker than a value of no signal above 0, by more than BODY of the
+# image's contrast (ringing makes less). A value below 0 needs no such check: magnitudes have none.
 DARKER = 0.005
 # Side of the squares in the corners of a slice, as a share of its sides.
 CORNER = 1 / 16
 
 
 def zero_level(stack: Sequence[np.ndarray] | np.ndarray) -> float:
-    """Find the value of no signal in slices (H, W) of one volume, of which it looks at some
-    (`slices_for_noise`).
+    """Return the value of no signal in a volume.
 
-    It is 0 unless the image says otherwise: by a background of one value that nothing falls below
-    (masked air), or by air that lies far from 0, all of it on one side. Magnitudes of noise begin
-    at the value of no signal, normal noise has it in its middle. A background of zeros, or noise
-    that begins or is centred there, tells that 0 is the value and what is below it has a meaning,
-    as in phase-sensitive images. Complex images always have 0.
+    It is 0 unless the image shows another value in one of two ways. Masked air is a background of
+    one value that nothing falls below. Other air may lie far from 0, all on one side: magnitudes
+    of noise begin at the value of no signal, and normal noise is centred on it. A background of
+    zeros, or noise that begins or is centred at 0, shows that 0 is the value. Values below it then
+    have a meaning, as in phase-sensitive images. Complex images always have 0.
+
+    Args:
+        stack: slices (H, W) of one volume, of which `slices_for_noise` are read.
     """
     slices = [np.asarray(stack[i]) for i in slices_for_noise(len(stack))]
     if any(np.iscomplexobj(image) for image in slices) or _is_background(slices, 0.0):
@@ -86,18 +87,18 @@ def zero_level(stack: Sequence[np.ndarray] | np.ndarray) -> float:
 
 
 def _is_background(slices: Sequence[np.ndarray], value: float) -> bool:
-    """Whether constant patches have this value."""
+    """Return whether constant patches of this value are large enough for a background."""
     count = sum(int((constant_patches(i) & (i == value)).sum()) for i in slices)
     return count >= _enough(slices)
 
 
 def _enough(slices: Sequence[np.ndarray]) -> float:
-    """The fewest pixels that tell a value of no signal."""
+    """Return the fewest pixels that can show a value of no signal."""
     return min(BACKGROUND, BACKGROUND_SHARE * sum(image.size for image in slices))
 
 
 def _noise_around_zero(slices: Sequence[np.ndarray], places: Places) -> bool:
-    """Whether the corners of a signed image hold noise of both signs, and nothing else."""
+    """Return whether the corners of the slices hold only noise, of both signs."""
     masks = [u & _corners(u.shape) for u in places.usable]
     values = np.concatenate([i[m] for i, m in zip(slices, masks, strict=True)])
     if not values.size or not 0.2 < float((values < 0).mean()) < 0.8:
