@@ -4,11 +4,19 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from mrcascade.jobs import expected_evaluations, speed
-from mrcascade.jobs.speed import Cost, LevelSpeed, cache_file, slice_seconds, speed_of
+from mrcascade.jobs import Estimator, Item, SuperResolution, expected_evaluations, speed
+from mrcascade.jobs.speed import (
+    Cost,
+    LevelSpeed,
+    cache_file,
+    slice_seconds,
+    speed_of,
+    timed_batch,
+)
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import make_plan, resolve_settings
@@ -65,7 +73,7 @@ def test_measured_anew_for_another(
 def test_a_damaged_cache_is_measured_over(
     content: str, cache: Path, prior: CascadePrior, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = speed._key(prior)
+    key = speed._key(prior, 1)
     cache.parent.mkdir(parents=True)
     cache.write_text(content.replace("KEY", key))
     cost = LevelSpeed(Cost(1.0, 2.0), Cost(3.0, 4.0))
@@ -90,7 +98,7 @@ def test_the_cache_forgets_the_oldest(
     cache.write_text(json.dumps({str(number): [] for number in range(100)}))
     monkeypatch.setattr(speed, "_measured", lambda *_: LevelSpeed(Cost(0, 0), Cost(0, 0)))
     speed_of(prior)
-    assert list(json.loads(cache.read_text())) == [*map(str, range(37, 100)), speed._key(prior)]
+    assert list(json.loads(cache.read_text())) == [*map(str, range(37, 100)), speed._key(prior, 1)]
 
 
 # ---- what one slice takes ----
@@ -133,6 +141,40 @@ def test_seconds_grow_with_the_pixels(prior: CascadePrior) -> None:
         seconds.append(slice_seconds(make_plan(prior, operator, 0.1, settings), per_pixel))
     assert seconds[1] == pytest.approx(4 * seconds[0])
     assert seconds[0] == pytest.approx(1.1 * 10 * (64**2 + 32**2 + 16**2) * 1e-6)
+
+
+def test_a_batch_shares_what_each_evaluation_costs(prior: CascadePrior) -> None:
+    operator = SeparableOperator.from_kernel("fourier", 2, (64, 64))
+    plan = make_plan(prior, operator, 0.1, SamplerSettings("chain", steps=30))
+    assert slice_seconds(plan, [COUNTING] * 3, 6) == pytest.approx(1.1 * 30 / 6)
+    per_pixel = [LevelSpeed(Cost(0, 1e-6), Cost(0, 0))] * 3
+    assert slice_seconds(plan, per_pixel, 6) == pytest.approx(slice_seconds(plan, per_pixel))
+
+
+def test_a_line_through_measurements_of_batches() -> None:
+    """Of 8 images: 2 s, and 1 s for each 10^5 pixels."""
+    seconds = [2 + 8 * side**2 / 1e5 for side in speed._SIDES]
+    cost = speed._line(seconds, 8)
+    assert (cost.fixed, cost.per_pixel) == pytest.approx((2, 1e-5))
+
+
+def test_a_job_is_timed_in_batches_like_its_own(
+    cache: Path, prior: CascadePrior, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[int] = []
+    monkeypatch.setattr(speed, "_measured", lambda level, prior, n: timed.append(n) or COUNTING)
+    rng = np.random.default_rng(0)
+    job = SuperResolution((2, 2), noise=0.01, mode="paper", steps=6, batch_size=7)
+    estimator = Estimator(prior, job)
+    seconds = []
+    for slices in (6, 5, 2, 20):
+        path = tmp_path / f"{slices}.npy"
+        np.save(path, rng.normal(size=(16, 16, slices)))
+        seconds.append(estimator.file(Item(path), tmp_path / "out", False).seconds)
+    assert timed == [4] * 3 + [2] * 3  # each level of each batch once
+    assert seconds[:3] == pytest.approx([seconds[0]] * 3)  # one batch each
+    assert seconds[3] == pytest.approx(20 / 7 * seconds[0])
+    assert [timed_batch(n) for n in (1, 3, 64, 100, 1000)] == [1, 2, 64, 64, 64]
 
 
 def test_a_gradient_costs_three_evaluations(prior: CascadePrior) -> None:

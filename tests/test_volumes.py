@@ -23,7 +23,7 @@ from mrcascade.cli import main
 from mrcascade.io import camel_keys, choose_axes, read_image, to_slices
 from mrcascade.jobs import SuperResolution, super_resolve_file
 from mrcascade.jobs.common import input_seed
-from mrcascade.jobs.memory import fitting_batch, image_bytes
+from mrcascade.jobs.memory import IMAGES_OUTSIDE, fitting_batch, image_bytes
 from mrcascade.jobs.sr import slices_per_chunk
 from mrcascade.measurement.noise import MOST_SLICES, slices_for_noise
 from mrcascade.operators import SeparableOperator
@@ -316,6 +316,22 @@ def test_batches_shrink_to_fit(
     )
     assert any(line.startswith("batches of 2 instead of 4") for line in said)
     assert json.loads(written[-1].read_text())["BatchSize"] == 2
+
+
+@pytest.mark.parametrize("computes", [True, False])
+def test_a_batch_in_bfloat16_takes_half(
+    prior_folder: Path, monkeypatch: pytest.MonkeyPatch, computes: bool
+) -> None:
+    """But for the images outside the networks, and on processors that compute in float32."""
+    monkeypatch.setattr("mrcascade.jobs.memory.computes_in_bfloat16", lambda device: computes)
+    operator = SeparableOperator.from_kernel("fourier", 2, (64, 64))
+    networks = []
+    for precision in ("float32", "bfloat16"):
+        prior = CascadePrior.from_pretrained(prior_folder, precision=precision)
+        plan = make_plan(prior, operator, 0.0, resolve_settings(prior, "mean"))
+        outside = IMAGES_OUTSIDE * 4 * 64 * 64
+        networks.append(image_bytes(prior, plan, scores=False) - outside)
+    assert networks[1] == pytest.approx(networks[0] / (2 if computes else 1))
 
 
 def test_slices_for_the_noise_estimate() -> None:

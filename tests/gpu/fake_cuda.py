@@ -22,7 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mrcascade import CascadePrior, SeparableOperator
 from mrcascade.evaluation.warm_up import WarmUp
 from mrcascade.jobs.memory import image_bytes
-from mrcascade.networks import network_preset
+from mrcascade.networks import compiled, network_preset
+from mrcascade.networks.compiled import Compiler
 from mrcascade.operators import separable
 from mrcascade.prior.denoiser import LevelNetworks, diffusion_loss
 from mrcascade.restore import make_plan, resolve_settings
@@ -106,6 +107,23 @@ def restored(folder: Path, mode: str, kernel: str, noise: float, precision: str)
         assert products.rounded == 0, f"{products.rounded} of {products.all} products in float32"
 
 
+def traced(folder: Path, precision: str) -> None:
+    """A chain whose U-Nets torch.compile captures whole, as nothing of them can be run."""
+    prior = CascadePrior.from_pretrained(folder, precision=precision)
+    prior.compile(Compiler("eager"))
+    operator = SeparableOperator.from_kernel("fourier", 4, (SIDE, SIDE))
+    with fake_cuda():
+        for level in prior.levels:
+            on_fake_cuda(level.networks)
+        plan = make_plan(prior, operator, 0.01, resolve_settings(prior, "paper", STEPS))
+        y = torch.empty(2, prior.channels, *operator.out_shape, device="cuda")
+        image = reconstruct(prior, plan, y, NoiseSource([0, 1])).image
+    assert (image.dtype, image.device.type) == (torch.float32, "cuda"), image
+    assert prior.compiler is not None
+    assert prior.compiler.failure is None, prior.compiler.failure
+    assert prior.compiler.evaluations > 0
+
+
 def sized(folder: Path, precision: str) -> None:
     """The probe of the memory, and what warms a GPU up."""
     prior = CascadePrior.from_pretrained(folder, precision=precision)
@@ -142,15 +160,18 @@ def fake_cuda() -> Iterator[None]:
 
 def without_values() -> None:
     """What asks for values goes on as if each were true, as there are none."""
+    import mrcascade.jobs.memory as memory
     import mrcascade.sampling.mean as mean
     import mrcascade.sampling.noise as noise
 
     noise._fill = lambda generators, images: None  # from several threads, which the mode forbids
     Tensor.__bool__ = lambda self: True
+    compiled._check = lambda result, expected: None
     # Builds without CUDA have no backward pass there.
     torch.autograd.grad = lambda output, x: (torch.zeros_like(x),)
     mean.by_window = lambda images: {(0, *images.shape[-2:-1], 0, images.shape[-1]): [0, 1]}
     torch.cuda.synchronize = lambda device=None: None
+    memory.computes_in_bfloat16 = lambda device: True
     # torch.autocast asks whether there is a GPU, and its driver whether it computes in bfloat16.
     torch.cuda.amp.common.amp_definitely_not_available = lambda: False
     torch.cuda.is_bf16_supported = lambda including_emulation=True: True
@@ -181,6 +202,7 @@ def main() -> None:
             work = partial(restored, priors[name], *case, precision)
             tell(" ".join(map(str, (name, *case, precision))), work)
         tell(f"memory and warm-up {precision}", partial(sized, priors["cascade"], precision))
+        tell(f"compiled {precision}", partial(traced, priors["single"], precision))
         tell(f"training {precision}", partial(trained, precision))
 
 

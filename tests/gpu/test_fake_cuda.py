@@ -41,7 +41,7 @@ def test_every_mode_passes_by_the_rules_of_cuda(guard: Path, tmp_path: Path) -> 
     done = _run(["-m", "tests.gpu.fake_cuda", str(guard), str(tmp_path)])
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
-    assert len(lines) == 2 * (len(CASES) + 2)
+    assert len(lines) == 2 * (len(CASES) + 3)
     assert [line for line in lines if not re.fullmatch(r".+: passed", line)] == []
 
 

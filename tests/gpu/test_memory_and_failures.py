@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,17 @@ import torch
 
 from mrcascade import MRCascadeError
 from mrcascade.cli import main
-from mrcascade.devices.failures import device_errors_of, device_failed, lacks_memory
+from mrcascade.devices.failures import (
+    device_errors_of,
+    device_failed,
+    lacks_memory,
+    still_answers,
+)
+from mrcascade.evaluation import bench, workers
+from mrcascade.evaluation.bench import Failed, Scored, Unit
 from mrcascade.evaluation.job import Evaluation
-from mrcascade.evaluation.run import evaluate
-from mrcascade.jobs import SuperResolution, super_resolve_file
+from mrcascade.evaluation.run import Unfinished, evaluate
+from mrcascade.jobs import SuperResolution, executor, super_resolve_file
 from mrcascade.jobs import sr as sr_module
 from mrcascade.jobs.memory import CPU_BATCH, GPU_BYTES, Batches, default_batch, fitting_batch
 from mrcascade.prior.cascade import CascadePrior
@@ -245,6 +254,133 @@ def test_an_evaluation_halves_its_batches(
     for before, after in zip(whole, halved, strict=True):
         assert float(after["psnr_slice"]) == pytest.approx(float(before["psnr_slice"]), abs=1e-3)
         assert after["gflop"] == before["gflop"]  # of the attempt that succeeded
+
+
+def _fail_on(
+    monkeypatch: pytest.MonkeyPatch, error: RuntimeError, mean: float, mode: str = "mean"
+) -> None:
+    """Let a mode fail on measurements of about this mean."""
+    original = Restorer.__call__
+
+    def failing(self, measurement, *arguments, **more):
+        if abs(measurement.mean() - mean) < 5 and self.plan.settings.name == mode:
+            raise error
+        return original(self, measurement, *arguments, **more)
+
+    monkeypatch.setattr(Restorer, "__call__", failing)
+
+
+@pytest.fixture
+def three(job: Evaluation) -> Evaluation:
+    """Files whose measurements have a mean of 60, 100 and 140."""
+    folder = job.data / "brain" / "test"
+    for name, level in (("b.npy", 100), ("c.npy", 140)):
+        noise = np.random.default_rng(level).normal(size=(32, 32, 4))
+        np.save(folder / name, np.abs(level + 15 * noise).astype(np.float32))
+    return replace(job, methods=("zero-fill", "mean", "paper"), steps=6, batch_size=2)
+
+
+LASTING = RuntimeError("CUDA error: unspecified launch failure\nmore")
+PASSING = RuntimeError("CUDA out of memory")
+
+
+@pytest.mark.parametrize("error", [LASTING, PASSING], ids=["device", "memory"])
+def test_an_evaluation_goes_on_after_a_file_that_failed(
+    three: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    whole = _evaluated(three, tmp_path / "whole")
+    lines: list[str] = []
+    with monkeypatch.context() as patch:
+        _fail_on(patch, error, 100)
+        with pytest.raises(Unfinished, match=r"^brain/test/b\.npy: not restored") as raised:
+            evaluate(
+                three,
+                tmp_path / "out",
+                say=lines.append,
+                progress=lambda n: lambda done, text: None,
+            )
+    (told,) = [line for line in lines if "b.npy: " in line]
+    assert told.endswith("(method mean)")
+    assert sum("Method mean has not restored every slice" in line for line in lines) == 1
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "paper" in table
+    assert all(path.exists() for path in raised.value.written)
+    with (tmp_path / "out" / "metrics.csv").open() as rows:
+        done = [(r["file"], r["method"]) for r in csv.DictReader(rows)]
+    assert len(done) == len(whole) - 4
+    assert ("brain/test/b.npy", "mean") not in done
+    # What is left comes with the next start, and ends as if nothing had been.
+    resumed = _evaluated(three, tmp_path / "out")
+    assert _scores(resumed) == _scores(whole)
+
+
+def _scores(rows: list[dict[str, str]]) -> set[tuple[str, ...]]:
+    return {(r["file"], r["method"], r["slice"], r["psnr_slice"], r["residual"]) for r in rows}
+
+
+def test_a_device_that_answers_no_more_ends_an_evaluation(
+    three: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fail_on(monkeypatch, LASTING, 60)
+    monkeypatch.setattr(bench, "still_answers", lambda device: False)
+    lines: list[str] = []
+    with pytest.raises(MRCascadeError, match=r"a\.npy: cpu failed \(CUDA error: uns") as raised:
+        evaluate(
+            three, tmp_path / "out", say=lines.append, progress=lambda n: lambda done, text: None
+        )
+    assert not isinstance(raised.value, Unfinished)
+    with (tmp_path / "out" / "metrics.csv").open() as rows:
+        assert {(r["file"], r["method"]) for r in csv.DictReader(rows)} == {
+            ("brain/test/a.npy", "zero-fill")
+        }
+
+
+def test_the_exit_code_of_an_evaluation_with_failures(
+    three: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    _fail_on(monkeypatch, PASSING, 140)
+    options = ["--data", str(three.data), "--prior", str(three.prior), "--device", "cpu"]
+    methods = ["--methods", "zero-fill,mean", "--factor", "2", "-o", str(tmp_path / "out")]
+    assert main(["evaluate", *options, *methods]) == 1
+    said = capsys.readouterr()
+    assert "table.md" in said.out
+    assert "c.npy: not restored by every method; repeat the command to go on" in said.err
+
+
+def test_failures_in_several_processes(three: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Units of the same file and method that have not begun are left out."""
+    units = [Unit(name, "mean", (i,)) for name in "ab" for i in range(20)]
+    failed, begun = Failed(units[0], "a: failed"), []
+
+    def run(unit: Unit) -> Scored | Failed:
+        begun.append(unit)
+        return failed if unit == units[0] else Scored([], [], "")
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, *_: object) -> None:
+            super().__init__(1)
+
+        results = executor.WorkerPool.results
+
+    monkeypatch.setattr(workers, "WorkerPool", Pool)
+    monkeypatch.setattr(executor, "_run", run)
+    results = []
+    for result in workers.run_in_workers(three, (), (), units):
+        results.append(result)
+    assert results.count(failed) == 1
+    assert [unit for unit in begun if unit.file == "b"] == units[20:]
+    assert len(results) == len(begun)
+
+
+def test_what_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert still_answers(CPU)
+    for error, answers in ((LASTING, False), (PASSING, True)):
+
+        def ones(*arguments, error=error, **more):
+            raise error
+
+        monkeypatch.setattr(torch, "ones", ones)
+        assert still_answers(GPU) == answers
 
 
 def test_a_failed_device_ends_an_evaluation_in_one_line(

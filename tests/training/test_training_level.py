@@ -15,6 +15,7 @@ from training_data import DENOISER, TINY, assert_same, trainer, volumes
 from mrcascade.training import level as level_module
 from mrcascade.training.level import LevelTrainer, validate
 from mrcascade.training.log import best_profile, cut_log, read_log
+from mrcascade.training.noise import draw_sigma
 from mrcascade.training.plot import plot_losses
 from mrcascade.training.run import CascadeData, train_cascade
 from mrcascade.training.slices import load_volumes, write_cache
@@ -71,6 +72,53 @@ def test_bfloat16_steps_run_on_the_cpu(data: Path) -> None:
     assert found["bfloat16"][0] == pytest.approx(found["float32"][0], rel=1e-6)
     assert found["bfloat16"] == pytest.approx(found["float32"], rel=0.02)
     assert found["bfloat16"] != found["float32"]
+
+
+@pytest.mark.parametrize("microbatch", [1, 3, 8, 100])
+@pytest.mark.parametrize("stage", [0, 1])
+def test_microbatches_have_the_gradient_of_the_batch(
+    data: Path, monkeypatch: pytest.MonkeyPatch, microbatch: int, stage: int
+) -> None:
+    """In double precision, where sums in another order agree to 1e-15 of their terms."""
+    original = LevelTrainer._batch
+
+    def doubled(*arguments):
+        return tuple(v if v is None else v.double() for v in original(*arguments))
+
+    monkeypatch.setattr(LevelTrainer, "_batch", doubled)
+    monkeypatch.setattr(level_module, "draw_sigma", lambda *a: draw_sigma(*a).double())
+    runs, losses = [], []
+    for size in (0, microbatch):
+        run = trainer(data, config=replace(TINY, microbatch=size))
+        torch.manual_seed(0)
+        with torch.no_grad():  # outputs begin at zero, which has no gradient to compare
+            for name, parameter in run.networks.named_parameters():
+                if name.endswith("gain"):
+                    parameter.fill_(0.5)
+            run.networks.mean.tail.weight.normal_(std=0.1)
+        run.networks.double()
+        monkeypatch.setattr(run.ema, "update", lambda *_: None)  # which is in single precision
+        run.seen = stage * TINY.mean_images
+        losses.append(run.step())
+        runs.append(run)
+    whole, parts = (dict(run.networks.named_parameters()) for run in runs)
+    compared = [name for name, p in whole.items() if p.grad is not None]
+    assert len(compared) >= 8
+    assert all(name.startswith("mean.") == (stage == 0) for name in compared)
+    for name in compared:
+        size = whole[name].grad.norm()
+        assert size > 0, name
+        assert (parts[name].grad - whole[name].grad).norm() < 1e-12 * size, name
+    assert losses[1] == pytest.approx(losses[0], rel=1e-12)
+
+
+def test_a_microbatch_of_the_batch_changes_no_bit(data: Path) -> None:
+    runs = [trainer(data, config=replace(TINY, microbatch=m)) for m in (0, TINY.batch)]
+    for run in runs:
+        run.seen = TINY.mean_images
+        run.step()
+        run.step()
+    assert_same(*(run.networks.state_dict() for run in runs))
 
 
 def test_gradients_that_are_not_finite_change_nothing(data: Path) -> None:
@@ -204,7 +252,8 @@ def test_the_default_device_has_no_effect(data: Path) -> None:
     def losses() -> list[dict[str, float]]:
         run = trainer(data)
         assert all(p.device.type == "cpu" for p in run.networks.parameters())
-        return [run._regression_loss(4)[1], run._diffusion_loss(4)[1]]
+        regression = run._regression_loss(*run._batch(4, 0.5))[1]
+        return [regression, run._diffusion_loss(*run._noisy_batch(4))[1]]
 
     expected = losses()
     torch.set_default_device("meta")

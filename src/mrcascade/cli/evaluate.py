@@ -52,6 +52,7 @@ def add_parser(subparsers: Any) -> None:
     options.add_batch_size(parser, options.GPU_UNIT)
     options.add_device(parser)
     options.add_precision(parser)
+    options.add_compile(parser)
     parser.add_argument(
         "--max-slices",
         type=options.positive,
@@ -71,12 +72,12 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> int:
     early.check_data(arguments.data)
     early.check_factors(arguments.factor)
     early.check_folder(arguments.output)
     from mrcascade.evaluation.job import Evaluation
-    from mrcascade.evaluation.run import evaluate
+    from mrcascade.evaluation.run import Unfinished, evaluate
 
     device = options.resolve_device(arguments.device)
     job = Evaluation(
@@ -95,6 +96,7 @@ def run(arguments: argparse.Namespace) -> None:
         batch_size=options.resolve_batch_size(arguments.batch_size, device),
         device=device,
         precision=options.resolve_precision(arguments.precision, device),
+        compile=arguments.compile == "on",
         max_slices=arguments.max_slices,
         anatomy_slices=arguments.anatomy_slices,
         workers=options.resolve_workers(arguments.workers, device),
@@ -103,7 +105,15 @@ def run(arguments: argparse.Namespace) -> None:
         lpips_weights=arguments.lpips_weights,
         overwrite=arguments.overwrite,
     )
+    unfinished: Unfinished | None = None
     with closing(ProgressBar()) as bar:
-        written = evaluate(job, arguments.output, say=bar.say, progress=bar.counting)
+        try:
+            written = evaluate(job, arguments.output, say=bar.say, progress=bar.counting)
+        except Unfinished as error:
+            unfinished, written = error, list(error.written)
     for path in written:
         terminal.line(str(path))
+    if unfinished is None:
+        return 0
+    terminal.problem(str(unfinished))
+    return 1

@@ -240,6 +240,17 @@ def add_precision(
     )
 
 
+def add_compile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--compile",
+        choices=("on", "off"),
+        default="off",
+        help="run the U-Nets through torch.compile: a minute or more once per image size, for"
+        " quicker steps; where that fails they run as they are; default: %(default)s, as it has not"
+        " been measured on GPUs",
+    )
+
+
 def resolve_precision(asked: str | None, device: str) -> str:
     """What the networks run in, by default bfloat16 on a GPU that has it; says so where that will
     be slow."""

@@ -82,6 +82,7 @@ def add_parser(subparsers: Any) -> None:
     options.add_device(parser)
     options.add_precision(parser)
     options.add_workers(parser)
+    options.add_compile(parser)
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -159,6 +160,8 @@ def run(arguments: argparse.Namespace) -> int:
     workers = min(options.resolve_workers(arguments.workers, device), max(1, len(items)))
     if arguments.dry_run or workers == 1:
         prior.to(device)
+        if arguments.compile == "on":
+            prior.compile()
     if arguments.dry_run:
         return each(items, _estimating(batch))
     started = monotonic()
@@ -173,6 +176,7 @@ def run(arguments: argparse.Namespace) -> int:
                 batch.output,
                 batch.request.job,
                 batch.resume,
+                arguments.compile == "on",
             )
             with WorkerPool(workers, device, make) as pool:
                 _restore_in_workers(batch, pool, bar)

@@ -46,6 +46,10 @@ _FAILURES = (
 )
 
 
+class DeviceError(MRCascadeError):
+    """A device failed, or lacks memory, in the work on one file."""
+
+
 def lacks_memory(error: BaseException) -> bool:
     """Return whether an exception means too little memory, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -62,9 +66,17 @@ def device_failed(error: BaseException) -> bool:
     )
 
 
+def still_answers(device: torch.device) -> bool:
+    """Whether a device computes: after some failures every call of the process fails, too."""
+    try:
+        return float(torch.ones(1, device=device) + 1) == 2  # which waits for it
+    except RuntimeError as error:
+        return lacks_memory(error)
+
+
 @contextmanager
 def device_errors_of(what: object, device: torch.device) -> Iterator[None]:
-    """Turn failures of a device while it works on ``what``, such as a file, into MRCascadeError.
+    """Turn failures of a device while it works on ``what``, such as a file, into DeviceError.
 
     Most of them leave a GPU unusable for the process, so that what follows fails in the same way.
     """
@@ -75,15 +87,15 @@ def device_errors_of(what: object, device: torch.device) -> Iterator[None]:
             raise no_memory(what, device) from error
         if not device_failed(error):
             raise
-        raise MRCascadeError(
+        raise DeviceError(
             f"{what}: {device} failed ({_first_line(error)}); start the command again to go on, and"
             " try --device cpu if that repeats"
         ) from error
 
 
-def no_memory(what: object, device: torch.device) -> MRCascadeError:
+def no_memory(what: object, device: torch.device) -> DeviceError:
     """The error where memory does not suffice even for one slice."""
-    return MRCascadeError(
+    return DeviceError(
         f"{what}: not enough memory on {device} for one slice; try --device cpu or a machine with"
         " more"
     )

@@ -13,8 +13,8 @@ import torch
 
 from mrcascade.arrays.intensity import body_of
 from mrcascade.baselines import zero_filled
-from mrcascade.devices.facts import hardware
-from mrcascade.devices.failures import device_errors_of
+from mrcascade.devices.facts import hardware, release_cache
+from mrcascade.devices.failures import DeviceError, device_errors_of, still_answers
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import (
     Measurement,
@@ -34,6 +34,7 @@ from mrcascade.evaluation.metrics import complex_metrics, slice_metrics, spread_
 from mrcascade.evaluation.warm_up import WarmUp
 from mrcascade.jobs.memory import Batches
 from mrcascade.messages.faults import naming
+from mrcascade.networks.compiled import Compiler
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import relative_residual
@@ -50,15 +51,28 @@ class Unit:
     method: str
     numbers: tuple[int, ...]
 
+    def same_work(self, other: Unit) -> bool:
+        """Whether both are of one file and one method."""
+        return (self.file, self.method) == (other.file, other.method)
+
 
 @dataclass(frozen=True)
 class Scored:
     """What came of a unit: a row per slice, (picture, name, pixels) of what is to be shown, and
-    the machine, on which the seconds depend."""
+    the machine, on which the seconds depend, and what else happened, in lines."""
 
     rows: list[dict[str, Any]]
     panels: list[tuple[Picture, str, np.ndarray]]
     machine: str
+    news: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A unit of which nothing came, and why."""
+
+    unit: Unit
+    error: str
 
 
 @dataclass(frozen=True)
@@ -98,13 +112,23 @@ class Bench:
         self._device = torch.device(job.device)
         self._batches: dict[str, Batches] = {}  # of each method
 
-    def run(self, unit: Unit, tick: Tick) -> Scored:
-        """Restore and score; ``tick`` hears of every network evaluation. Raises MRCascadeError
-        for a file that cannot be measured, and where the device fails or lacks memory."""
+    def run(self, unit: Unit, tick: Tick) -> Scored | Failed:
+        """Restore and score; ``tick`` hears of every network evaluation. A unit has failed where
+        the device did, or lacks memory, and can go on with others.
+
+        Raises MRCascadeError for a file that cannot be measured, and where the device can no more.
+        """
         with naming(unit.file):
             case = self._opened(unit.file)
-            with device_errors_of(case.file.path, self._device):
-                return self._restored(unit, case, tick)
+            try:
+                with device_errors_of(case.file.path, self._device):
+                    return self._restored(unit, case, tick)
+            except DeviceError as error:
+                if not still_answers(self._device):
+                    raise
+                failed = Failed(unit, f"{error} (method {unit.method})")
+        release_cache(self._device)
+        return failed
 
     def _restored(self, unit: Unit, case: _Case, tick: Tick) -> Scored:
         job, method = self._job, self._methods[unit.method]
@@ -127,13 +151,18 @@ class Bench:
             case.prepared[unit.method] = method.prepare(context)
         run = case.prepared[unit.method]
         images = len(rows) * (context.samples if method.averaged else 1)
+        compiler = context.prior.compiler if context.prior else None
+        compiled_before = compiler.evaluations if compiler else 0
 
         def timed(batch: int) -> tuple[Reconstruction, dict[str, float]]:
             self._warm_up(context.prior, case.operator, min(batch, images))
+            compiling = compiler.seconds if compiler else 0.0
             started = time.perf_counter()
             with self._flops.counting(context.prior) as count:
                 result = run(replace(context, batch_size=batch))
             seconds = time.perf_counter() - started
+            if compiler:  # whose time the method that happens to come first would have
+                seconds -= compiler.seconds - compiling
             return result, {"seconds": seconds / len(rows), "gflop": count.total / 1e9 / len(rows)}
 
         initial = Batches(job.batch_size, self._device, partial(tick, 0))
@@ -142,14 +171,18 @@ class Bench:
         return Scored(
             self._scores(unit, case, rows, result, cost),
             list(self._panels(unit, case, rows, result.images)),
-            self._machine(batches.size),
+            self._machine(
+                batches.size, compiler is not None and compiler.evaluations > compiled_before
+            ),
+            _news(compiler),
         )
 
-    def _machine(self, batch: int) -> str:
+    def _machine(self, batch: int, compiled: bool) -> str:
         """What the seconds of a unit depend on besides the work."""
         workers = self._job.workers
         shared = f" for each of {workers} processes" if workers > 1 else ""
-        return f"{hardware(self._device)}{shared}, batches of {batch}"
+        how = ", networks compiled" if compiled else ""
+        return f"{hardware(self._device)}{shared}, batches of {batch}{how}"
 
     def _opened(self, name: str) -> _Case:
         if self._case is None or self._case.file.name != name:
@@ -221,6 +254,11 @@ class Bench:
                 yield picture, unit.method, images[s]
                 if case.truth.steps is not None:
                     yield picture, STEPS, case.truth.steps
+
+
+def _news(compiler: Compiler | None) -> tuple[str, ...]:
+    failure = None if compiler is None else compiler.news()
+    return () if failure is None else (failure,)
 
 
 def _step_report(tick: Tick, unit: Unit) -> Callable[[Progress], None]:

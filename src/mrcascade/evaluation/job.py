@@ -19,6 +19,7 @@ from mrcascade.evaluation.methods import CASCADE, Method, choose_methods
 from mrcascade.evaluation.metrics import SSIM_WINDOW, comparable
 from mrcascade.measurement.acquired import Matrix
 from mrcascade.messages.faults import naming
+from mrcascade.networks.compiled import Compiler
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.format import check_maximum, prior_folder
 from mrcascade.restore import check_measurement, make_plan
@@ -50,6 +51,7 @@ class Evaluation:
     batch_size: int = 4
     device: str = "cpu"
     precision: str = "float32"  # of the networks
+    compile: bool = False  # the U-Nets, see `CascadePrior.compile`
     max_slices: int | None = None  # per file
     anatomy_slices: int | None = None  # per anatomy, chosen by the seed
     workers: int = 1  # processes
@@ -235,11 +237,13 @@ def prior_folders(method: Method, job: Evaluation) -> list[Path]:
 def load_priors(methods: Mapping[str, Method], job: Evaluation) -> dict[str, CascadePrior]:
     """The prior of every method that has one; MRCascadeError where it does not fit the method."""
     loaded: dict[Path, CascadePrior] = {}
+    compiler = Compiler() if job.compile else None
     priors: dict[str, CascadePrior] = {}
     for name, method in methods.items():
         folders = prior_folders(method, job)
         for folder in set(folders) - loaded.keys():
-            loaded[folder] = CascadePrior.from_pretrained(folder, job.device, job.precision)
+            prior = CascadePrior.from_pretrained(folder, job.device, job.precision)
+            loaded[folder] = prior if compiler is None else prior.compile(compiler)
         if folders:
             first, *others = (loaded[folder] for folder in folders)
             priors[name] = first.with_coarsest(others[0]) if others else first

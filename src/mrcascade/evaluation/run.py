@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from mrcascade.evaluation.bench import Bench, Scored, Tick, Unit
+from mrcascade.errors import MRCascadeError
+from mrcascade.evaluation.bench import Bench, Failed, Scored, Tick, Unit
 from mrcascade.evaluation.data import find_files
 from mrcascade.evaluation.figure import (
     choose_pictures,
@@ -41,6 +42,12 @@ from mrcascade.io import input_files, remove_leftovers
 from mrcascade.storage.outputs import only_writer, refuse_inputs
 
 
+class Unfinished(MRCascadeError):
+    """A device failed on some files; ``written`` are the report's files on what was restored."""
+
+    written: Sequence[Path] = ()
+
+
 def evaluate(
     job: Evaluation,
     output: Path,
@@ -53,7 +60,9 @@ def evaluate(
     Goes on, slice by slice, where an evaluation with the same settings stopped; methods may be
     added to it. ``say`` gets one line per fact; ``progress(slices)`` makes a callback (slices
     done, what is being done). Returns the report's files. Raises MRCascadeError for input that
-    cannot be evaluated, before any work where that can be known.
+    cannot be evaluated, before any work where that can be known. Where the device fails on a file,
+    or lacks memory for it, a line says so and the evaluation goes on with the next one as long as
+    the device does; the error is `Unfinished` if some method restored every slice nevertheless.
     """
     refuse_inputs([output], [job.data])
     check_files(output)
@@ -87,15 +96,35 @@ def evaluate(
             lpips = None if weights is None else LPIPS.load(weights, job.device)
             bench = Bench(job, methods, priors, lpips, survey, pictures, truths)
             results = _run_here(bench, units, tick)
-        for scored in results:
-            _keep(ledger, scored)
-            tick(len(scored.rows), "")
+        failures: list[Failed] = []
+        for result in results:
+            if isinstance(result, Failed):
+                if not any(result.unit.same_work(f.unit) for f in failures):
+                    failures.append(result)
+                    say(result.error)
+                continue
+            for line in result.news:
+                say(line)
+            _keep(ledger, result)
+            tick(len(result.rows), "")
+        if failures and not ledger.methods:
+            raise MRCascadeError(failures[0].error)
         for method in ledger.unfinished:
             remarks.append(f"Method {method} has not restored every slice and is left out here.")
             say(remarks[-1])
         head = facts(job, ledger, survey, subjects)
         tables = write_tables(ledger, survey, head, remarks, job.seed, subjects)
-        return [*tables, write_figure(output, pictures, ledger.methods)]
+        written = [*tables, write_figure(output, pictures, ledger.methods)]
+        if failures:
+            raise _unfinished(failures, written)
+        return written
+
+
+def _unfinished(failures: Sequence[Failed], written: Sequence[Path]) -> Unfinished:
+    files = ", ".join(dict.fromkeys(f.unit.file for f in failures))
+    error = Unfinished(f"{files}: not restored by every method; repeat the command to go on")
+    error.written = written
+    return error
 
 
 def _open_units(
@@ -115,9 +144,14 @@ def _open_units(
     return units
 
 
-def _run_here(bench: Bench, units: Sequence[Unit], tick: Tick) -> Iterator[Scored]:
-    for unit in units:
-        yield bench.run(unit, tick)
+def _run_here(bench: Bench, units: Sequence[Unit], tick: Tick) -> Iterator[Scored | Failed]:
+    failed: Failed | None = None
+    for unit in units:  # those of one file and method follow each other
+        if failed and unit.same_work(failed.unit):
+            continue
+        result = bench.run(unit, tick)
+        failed = result if isinstance(result, Failed) else None
+        yield result
 
 
 def _keep(ledger: Ledger, scored: Scored) -> None:

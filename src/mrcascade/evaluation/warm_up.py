@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from mrcascade.devices.facts import synchronize
+from mrcascade.networks.compiled import plain_networks
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior.cascade import CascadePrior
 
@@ -33,8 +34,9 @@ class WarmUp:
         rows, columns = operator.in_shape
         x = torch.zeros(images, prior.channels, rows, columns, device=prior.device)
         operator.project(x, operator(x))
-        for level in prior.levels:
-            coarse = x[..., :rows, :columns]
-            level.condition(coarse if level.conditional else None).denoise(coarse, level.std)
-            rows, columns = -(-rows // prior.step), -(-columns // prior.step)
+        with plain_networks():
+            for level in prior.levels:
+                coarse = x[..., :rows, :columns]
+                level.condition(coarse if level.conditional else None).denoise(coarse, level.std)
+                rows, columns = -(-rows // prior.step), -(-columns // prior.step)
         synchronize(prior.device)

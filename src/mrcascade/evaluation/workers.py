@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from mrcascade.evaluation.bench import Bench, Scored, Unit
+from mrcascade.evaluation.bench import Bench, Failed, Scored, Unit
 from mrcascade.evaluation.figure import Picture
 from mrcascade.evaluation.job import Evaluation, Surveyed, checked_methods, load_priors
 from mrcascade.evaluation.lpips import LPIPS, find_weights
@@ -15,15 +15,21 @@ from mrcascade.jobs.executor import Work, WorkerPool
 
 def run_in_workers(
     job: Evaluation, survey: Sequence[Surveyed], pictures: Sequence[Picture], units: Sequence[Unit]
-) -> Iterator[Scored]:
+) -> Iterator[Scored | Failed]:
     """Results of ``units`` in the order in which they are done, from ``job.workers`` processes.
 
-    The processes end with the iteration, also where it is left early.
+    Where one has failed, others of its file and method are left out if they have not begun. The
+    processes end with the iteration, also where it is left early.
     """
     make = partial(_worker, job, tuple(survey), tuple(pictures))
     with WorkerPool(job.workers, job.device, make) as pool:
-        for _, scored in pool.results(units):
-            yield scored
+        for _, result in pool.results(units, _needless):
+            yield result
+
+
+def _needless(result: Scored | Failed, unit: Unit) -> bool:
+    """Whether a unit is of no use after this result of another."""
+    return isinstance(result, Failed) and unit.same_work(result.unit)
 
 
 def make_bench(job: Evaluation, survey: Sequence[Surveyed], pictures: Sequence[Picture]) -> Bench:

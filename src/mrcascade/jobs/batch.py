@@ -260,10 +260,15 @@ def file_worker(
     output: Path,
     job: SuperResolution,
     resume: bool,
+    compiled: bool,
     device: str,
 ) -> Work:
-    """What a process of `FileBatch.run_in_workers` does: restores and writes (number, item)."""
-    request = Request.of(CascadePrior.from_pretrained(prior, device, precision), job)
+    """What a process of `FileBatch.run_in_workers` does: restores and writes (number, item).
+
+    prior: its name or folder. compiled: whether the networks are to be compiled.
+    """
+    loaded = CascadePrior.from_pretrained(prior, device, precision)
+    request = Request.of(loaded.compile() if compiled else loaded, job)
     batch = FileBatch((), output, request, resume=resume)
 
     def work(task: tuple[int, Item]) -> Done:

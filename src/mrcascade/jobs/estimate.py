@@ -13,7 +13,7 @@ from mrcascade.jobs.memory import default_batch, fitting_batch, image_bytes
 from mrcascade.jobs.opened import checked_item, open_input
 from mrcascade.jobs.progress import expected_evaluations
 from mrcascade.jobs.request import Request
-from mrcascade.jobs.speed import slice_seconds, speed_of
+from mrcascade.jobs.speed import LevelSpeed, slice_seconds, speed_of, timed_batch
 from mrcascade.jobs.sr import slices_per_chunk
 from mrcascade.jobs.workspace import Workspace
 from mrcascade.messages.duration import rounded
@@ -63,10 +63,12 @@ class FileEstimate:
 
 
 class Estimator:
-    """Estimates files; the speed of the networks is measured once per machine."""
+    """Estimates files; the speed of the networks is measured once per machine, in batches like the
+    job's."""
 
     def __init__(self, prior: CascadePrior) -> None:
-        self._speed = speed_of(prior)
+        self._prior = prior
+        self._speeds: dict[int, list[LevelSpeed]] = {}  # by images that pass together
 
     def file(self, item: Item, output: Path, request: Request) -> FileEstimate:
         """The estimate for one input, from its header; writes nothing.
@@ -89,6 +91,8 @@ class Estimator:
         per_image = image_bytes(prior, plan)
         asked = job.batch_size or default_batch(slices * job.samples, prior.device)
         batch = fitting_batch(asked, per_image, prior.device)
+        together = min(batch, slices * job.samples)
+        seconds = slice_seconds(plan, self._speed(together), together) * slices * job.samples
         in_hand = slices_per_chunk(batch, job.samples) * plane * MOMENT_BYTES * size // 4
         images = size + (size + 4 if job.samples > 1 else 0)  # bytes per voxel of the results
         packed = format_of(target) == "nifti"
@@ -99,8 +103,14 @@ class Estimator:
             shape=shape,
             result_shape=result_shape,
             evaluations=expected_evaluations(plan) * slices * job.samples,
-            seconds=slice_seconds(plan, self._speed) * slices * job.samples + packing,
+            seconds=seconds + packing,
             memory=PROGRAM_BYTES + batch * per_image + in_hand,
             disk=math.prod(shape) * size + 2 * written,
             planes=described,
         )
+
+    def _speed(self, batch: int) -> list[LevelSpeed]:
+        timed = timed_batch(batch)
+        if timed not in self._speeds:
+            self._speeds[timed] = speed_of(self._prior, timed)
+        return self._speeds[timed]

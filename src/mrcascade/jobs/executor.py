@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from types import FrameType, TracebackType
@@ -52,16 +52,26 @@ class WorkerPool(ProcessPoolExecutor):
         begin = (make, device, threads, numbers, self._started)
         super().__init__(workers, context, _begin, begin)
 
-    def results(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Any]]:
+    def results(
+        self,
+        tasks: Iterable[Task],
+        needless: Callable[[Any, Task], bool] = lambda result, task: False,
+    ) -> Iterator[tuple[Task, Any]]:
         """Each task and its result, in the order in which they are done.
 
-        Raises what a task raised, and MRCascadeError where a process came to its end.
+        ``needless(result, task)``: whether a task that has not begun is left out after a result of
+        another one. Raises what a task raised, and MRCascadeError where a process came to its end.
         """
         futures = {self.submit(_run, task): task for task in tasks}
         try:
             for future in as_completed(futures):
-                with suppress(CancelledError):
-                    yield futures[future], future.result()
+                if future.cancelled():
+                    continue
+                result = future.result()
+                for other, task in futures.items():
+                    if needless(result, task):
+                        other.cancel()
+                yield futures[future], result
         except BrokenProcessPool as error:
             raise MRCascadeError(
                 "a worker process came to its end, perhaps for lack of memory; repeat the command"

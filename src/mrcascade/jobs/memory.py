@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from mrcascade.devices.facts import free_bytes, release_cache, whole_memory
 from mrcascade.devices.failures import lacks_memory, no_memory
+from mrcascade.devices.precision import computes_in_bfloat16
 from mrcascade.errors import MRCascadeError
 from mrcascade.networks import UNetConfig
+from mrcascade.networks.compiled import plain_networks
 from mrcascade.networks.layers import MPConv
 from mrcascade.networks.unet import HEAD_CHANNELS
 from mrcascade.prior.cascade import CascadePrior
@@ -33,7 +35,8 @@ CPU_BATCH = 4
 _PROBE_SIDE = 64
 # The peak in units of the input and output of the largest convolution: skip connections and
 # temporaries included, it was 3.4 to 4.7 (resident memory of the networks tiny and small at sides
-# 256 to 768, images outside taken off).
+# 256 to 768, images outside taken off), and 3.2 to 4.4 in bfloat16, whose elements have half the
+# bytes. Of the tensors alone, by the rules of CUDA, it is up to 2.7, and 3.4 in bfloat16.
 _LARGEST_CONVOLUTIONS = 5
 # What a gradient keeps in units of all convolutions' inputs and outputs, which share much: 0.68
 # (resident memory of the network small at sides 256 and 512).
@@ -43,7 +46,7 @@ _SCORE_COPIES = 3
 # Full-resolution float32 images that sampler, proximal step, moments (float64) and residual hold
 # per image of a batch, at most (counted in their code).
 IMAGES_OUTSIDE = 24
-# What `_convolutions` has measured, as long as the networks live.
+# What `_convolutions` has counted, for as long as the networks live.
 _probed: WeakKeyDictionary[nn.Module, tuple[int, int]] = WeakKeyDictionary()
 
 
@@ -51,10 +54,10 @@ def image_bytes(prior: CascadePrior, plan: CascadePlan, scores: bool = True) -> 
     """Peak memory in bytes that one image of a batch takes in a sampler, on the safe side.
 
     Each level's networks run once on a small image, which tells the largest convolution, counted
-    in float32; that is scaled to the level's area. The attention scores, which grow with the
-    area's square, and the images outside the networks are added. A sampler that follows a gradient
-    keeps what every convolution took and gave. The one level of a multi-grid sampler counts on the
-    finest grid.
+    in their precision; that is scaled to the level's area. The attention scores, which grow with
+    the area's square, and the images outside the networks are added. A sampler that follows a
+    gradient keeps what every convolution took and gave. The one level of a multi-grid sampler
+    counts on the finest grid.
 
     scores: whether to count them; some attentions never hold them all.
     """
@@ -135,7 +138,7 @@ def _network_bytes(
     level: LevelPrior, shape: tuple[int, int], gradient: bool, with_scores: bool
 ) -> float:
     config = level.spec.networks.unet
-    largest, kept = _convolutions(level)
+    largest, kept = (_element_bytes(level) * elements for elements in _convolutions(level))
     area = math.prod(shape) / _PROBE_SIDE**2
     scores = _score_bytes(config, shape) if with_scores and config is not None else 0
     activations = _LARGEST_CONVOLUTIONS * largest + (_KEPT_COPIES * kept if gradient else 0)
@@ -143,11 +146,18 @@ def _network_bytes(
 
 
 def _convolutions(level: LevelPrior) -> tuple[int, int]:
-    """Bytes that the largest convolution takes and gives in float32 on the small image, and the
-    sum over all convolutions; measured once for each level's networks."""
+    """Elements that the largest convolution takes and gives on the small image, and the sum over
+    all convolutions; counted once for each level's networks."""
     if level.networks not in _probed:
         _probed[level.networks] = _probe(level)
     return _probed[level.networks]
+
+
+def _element_bytes(level: LevelPrior) -> int:
+    # A processor without instructions for bfloat16 computes on copies in float32.
+    device = next((weight.device for weight in level.networks.parameters()), None)
+    halved = level.precision == "bfloat16" and device and computes_in_bfloat16(device)
+    return (torch.bfloat16 if halved else torch.float32).itemsize
 
 
 def _probe(level: LevelPrior) -> tuple[int, int]:
@@ -161,7 +171,7 @@ def _probe(level: LevelPrior) -> tuple[int, int]:
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal largest, kept
-        size = 4 * (inputs[0].numel() + output.numel())
+        size = inputs[0].numel() + output.numel()
         largest, kept = max(largest, size), kept + size
 
     hooks = [
@@ -170,7 +180,7 @@ def _probe(level: LevelPrior) -> tuple[int, int]:
         if isinstance(module, MPConv | nn.Conv2d)
     ]
     try:
-        with torch.no_grad(), level.autocast():
+        with torch.no_grad(), level.autocast(), plain_networks():
             mean = networks.conditional_mean(condition)
             networks(x, x.new_ones(1), condition, mean)
     finally:

@@ -26,6 +26,7 @@ from mrcascade.io import (
 from mrcascade.jobs.common import Item, timing_facts
 from mrcascade.jobs.request import Request, SuperResolution
 from mrcascade.measurement.acquired import Acquired
+from mrcascade.networks.compiled import Compiler
 from mrcascade.restore import Restoration
 
 
@@ -34,9 +35,14 @@ class Outcome:
 
     last: Restoration
 
-    def __init__(self, intensity: Intensity) -> None:
-        """intensity: of the volume."""
-        self._intensity = intensity
+    def __init__(self, intensity: Intensity, compiler: Compiler | None = None) -> None:
+        """intensity: of the volume. compiler: of the networks, which counts from now on.
+
+        ``compiled`` says whether networks ran as compiled code; None where they were not to.
+        """
+        self.compiled = None if compiler is None else False
+        self._intensity, self._compiler = intensity, compiler
+        self._compiled_before = compiler.evaluations if compiler else 0
         self.residual = self.seconds = 0.0
 
     def add(self, result: Restoration, measured: np.ndarray) -> None:
@@ -44,6 +50,8 @@ class Outcome:
         self.last = result
         self.residual = largest(result.residual, measured, self._intensity, self.residual)
         self.seconds += result.seconds
+        if self._compiler is not None:
+            self.compiled = self._compiler.evaluations > self._compiled_before
 
     def describe(self, several: bool) -> str:
         """What the work took; ``several``: samples of each slice."""
@@ -89,6 +97,7 @@ def sidecar_of(
         "Request": request.document,
         **device_facts(prior.device),
         "Precision": prior.levels[0].precision,
+        **({} if outcome.compiled is None else {"Compiled": outcome.compiled}),
         "Software": [
             {"Name": "mrcascade", "Version": __version__},
             {"Name": "torch", "Version": torch.__version__},

@@ -11,6 +11,7 @@ from mrcascade.jobs.measured import Measured
 from mrcascade.jobs.opened import Opened
 from mrcascade.jobs.result import Outcome, largest
 from mrcascade.jobs.workspace import Workspace
+from mrcascade.networks.compiled import Compiler
 from mrcascade.restore import Restoration
 
 
@@ -22,8 +23,15 @@ class Results:
         outcome: what the chunks say together.
     """
 
-    def __init__(self, opened: Opened, measured: Measured, workspace: Workspace) -> None:
-        """Empty results, whose disk space is reserved in ``workspace``."""
+    def __init__(
+        self,
+        opened: Opened,
+        measured: Measured,
+        workspace: Workspace,
+        compiler: Compiler | None = None,
+    ) -> None:
+        """Empty results, whose disk space is reserved in ``workspace``; ``compiler``: of the
+        networks."""
         self._opened, self._measured, self._targets = opened, measured, workspace.targets
         source, geometry = opened.source, measured.geometry
         shape = geometry.result_shape(source.shape)
@@ -35,7 +43,7 @@ class Results:
             kinds["std"] = np.dtype(np.float32)
         self.stores = {key: workspace.store(order, dtype) for key, dtype in kinds.items()}
         self._extended = ExtendedStore(self.stores["result"], measured.plan, workspace)
-        self.outcome = Outcome(measured.intensity)
+        self.outcome = Outcome(measured.intensity, compiler)
 
     def add(self, start: int, piece: np.ndarray, result: Restoration) -> None:
         """Keep what was made of slices ``piece`` (S, h, w), the first of which has the number

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import platform
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,14 +20,18 @@ import torch
 
 from mrcascade.devices.facts import synchronize
 from mrcascade.errors import MRCascadeError
+from mrcascade.networks.compiled import plain_networks
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.level import LevelPrior
 from mrcascade.sampling import CascadePlan, finest_mean
 from mrcascade.storage.files import read_json
+from mrcascade.storage.user_cache import cache_folder
 
 # Sides of the images that are timed: the smaller one tells what an evaluation costs however few
 # the pixels are, both together what each pixel adds.
 _SIDES = (32, 128)
+# Images that pass together, at most, when they are timed; more would only take longer.
+_MOST_TIMED = 64
 # The quickest of so many evaluations counts, as other programs disturb some.
 _TIMED = 3
 # Priors and devices that the cache remembers.
@@ -42,14 +45,14 @@ _BESIDE_NETWORKS = 0.1
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one evaluation of a network on one image: ``fixed`` + pixels x ``per_pixel``."""
+    """Seconds of one evaluation of a network: ``fixed`` + pixels of all images x ``per_pixel``."""
 
     fixed: float
     per_pixel: float
 
-    def seconds(self, shape: tuple[int, int]) -> float:
-        """For an image of this shape."""
-        return self.fixed + math.prod(shape) * self.per_pixel
+    def seconds(self, shape: tuple[int, int], batch: int = 1) -> float:
+        """For one image of this shape, of ``batch`` that pass together."""
+        return self.fixed / batch + math.prod(shape) * self.per_pixel
 
 
 @dataclass(frozen=True)
@@ -60,32 +63,44 @@ class LevelSpeed:
     condition: Cost
 
 
-def speed_of(prior: CascadePrior) -> list[LevelSpeed]:
+def timed_batch(batch: int) -> int:
+    """Images that pass together when the speed of batches of so many is measured: the power of two
+    up to it, so that jobs of like size share their measurements, and up to 64.
+
+    A batch that keeps a GPU busy is there far quicker per image than one image by itself.
+    """
+    return min(1 << (batch.bit_length() - 1), _MOST_TIMED)
+
+
+def speed_of(prior: CascadePrior, batch: int = 1) -> list[LevelSpeed]:
     """Costs of each level, finest first, as measured on this machine before, or now.
 
-    What is measured goes to `cache_file`; one that cannot be read or written is passed over.
+    They are those of batches of `timed_batch` images, and of networks that are not compiled. What
+    is measured goes to `cache_file`; one that cannot be read or written is passed over.
     """
-    key = _key(prior)
+    batch = timed_batch(batch)
+    key = _key(prior, batch)
     known = _read()
     with contextlib.suppress(KeyError, TypeError, ValueError):
         found = [LevelSpeed(*(_cost(pair) for pair in level)) for level in known[key]]
         if len(found) == len(prior.levels):
             return found
-    measured = [_measured(level, prior) for level in prior.levels]
+    with plain_networks():
+        measured = [_measured(level, prior, batch) for level in prior.levels]
     costs = [[(c.fixed, c.per_pixel) for c in (s.denoiser, s.condition)] for s in measured]
     others = [(k, v) for k, v in known.items() if k != key]
     _write(dict([*others[-_KEPT + 1 :], (key, costs)]))
     return measured
 
 
-def slice_seconds(plan: CascadePlan, speed: list[LevelSpeed]) -> float:
-    """Seconds of one slice, or of one sample of it, at these costs."""
+def slice_seconds(plan: CascadePlan, speed: list[LevelSpeed], batch: int = 1) -> float:
+    """Seconds of one slice, or of one sample of it, at these costs, of ``batch`` together."""
     settings = plan.settings
     total = 0.0
     for task in plan.tasks:
         level = speed[min(task.level, len(speed)) - 1]  # grids run the prior's only level
         shape = plan.pyramid.shapes[task.level - 1]
-        denoiser, condition = (c.seconds(shape) for c in (level.denoiser, level.condition))
+        denoiser, condition = (c.seconds(shape, batch) for c in (level.denoiser, level.condition))
         turns = settings.orientations_at(task.level)
         if settings.steps is not None and task.sampled:
             gradient = _WITH_GRADIENT if settings.sampler == "dps" else 1
@@ -98,15 +113,9 @@ def slice_seconds(plan: CascadePlan, speed: list[LevelSpeed]) -> float:
 
 
 def cache_file() -> Path | None:
-    """Where the costs are kept: ``mrcascade/speed.json`` in the user's cache folder, which is
-    $XDG_CACHE_HOME, %LOCALAPPDATA% on Windows, or ~/.cache; None without a home."""
-    named = os.environ.get("XDG_CACHE_HOME")
-    if not named and sys.platform == "win32":
-        named = os.environ.get("LOCALAPPDATA")
-    try:
-        return (Path(named) if named else Path.home() / ".cache") / "mrcascade" / "speed.json"
-    except RuntimeError:
-        return None
+    """Where the costs are kept, in `cache_folder`; None without a home."""
+    folder = cache_folder()
+    return None if folder is None else folder / "speed.json"
 
 
 def _takes_mean(plan: CascadePlan, level: int) -> bool:
@@ -114,7 +123,7 @@ def _takes_mean(plan: CascadePlan, level: int) -> bool:
     return finest is not None and level >= finest and not plan.determined(level)
 
 
-def _key(prior: CascadePrior) -> str:
+def _key(prior: CascadePrior, batch: int) -> str:
     """What the costs depend on."""
     device = prior.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
@@ -129,6 +138,7 @@ def _key(prior: CascadePrior) -> str:
         prior.digest,
         prior.levels[0].precision,
         _SIDES,
+        batch,
     ]
     return sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
@@ -166,8 +176,9 @@ def _write(document: dict[str, Any]) -> None:
             raise
 
 
-def _measured(level: LevelPrior, prior: CascadePrior) -> LevelSpeed:
-    images = [torch.full((1, prior.channels, n, n), 0.5, device=prior.device) for n in _SIDES]
+def _measured(level: LevelPrior, prior: CascadePrior, batch: int) -> LevelSpeed:
+    shapes = [(batch, prior.channels, side, side) for side in _SIDES]
+    images = [torch.full(shape, 0.5, device=prior.device) for shape in shapes]
     contexts = [image if level.conditional else None for image in images]
     with torch.no_grad():
         condition = [_seconds(partial(level.condition, c), prior.device) for c in contexts]
@@ -175,7 +186,7 @@ def _measured(level: LevelPrior, prior: CascadePrior) -> LevelSpeed:
             _seconds(partial(level.condition(c).denoise, x, level.std), prior.device)
             for c, x in zip(contexts, images, strict=True)
         ]
-    return LevelSpeed(_line(denoiser), _line(condition))
+    return LevelSpeed(_line(denoiser, batch), _line(condition, batch))
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -191,8 +202,8 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
     return best
 
 
-def _line(seconds: list[float]) -> Cost:
+def _line(seconds: list[float], batch: int) -> Cost:
     """The cost through two measurements; never one that falls with the number of pixels."""
-    few, many = (side**2 for side in _SIDES)
+    few, many = (batch * side**2 for side in _SIDES)
     slope = max(0.0, (seconds[1] - seconds[0]) / (many - few))
     return Cost(max(0.0, seconds[0] - few * slope), slope)

@@ -95,7 +95,8 @@ def restore_file(
         measured = measure_input(opened, workspace, request, say)
         path = input_path(item.image)
         size = _batch(path, measured, request, say)
-        results = Results(opened, measured, workspace)
+        compiler = request.prior.compiler
+        results = Results(opened, measured, workspace, compiler)
         chunks = _Chunks(
             path,
             Restorer(request.prior, measured.plan),
@@ -108,6 +109,8 @@ def restore_file(
         for start, piece in measured.chunks(slices_per_chunk(size, request.job.samples)):
             results.add(start, piece, chunks.restore(start, piece))
             chunks.progress.tell(start + len(piece))
+        if compiler and (failure := compiler.news()):
+            say(failure)
         size = chunks.batches.size
         publication = Publication(request, workspace, opened, measured, results, size)
         return Restored(publication, workspace, stack.pop_all())

@@ -22,6 +22,7 @@ from mrcascade.devices.precision import resolve_precision
 from mrcascade.errors import MRCascadeError
 from mrcascade.messages.printable import printable, shortened
 from mrcascade.networks import LevelConfig, MeanConfig, UNetConfig, fold
+from mrcascade.networks.compiled import Compiler
 from mrcascade.operators import KERNELS
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.format import (
@@ -58,7 +59,8 @@ class CascadePrior:
     axis whose measurements the training images were scaled by (docs/method.md, Intensities).
     ``spectrum`` is the radial power spectral density of the training images: density
     (intensity^2 per (cycle/pixel)^2) in equal bins of the frequency radius from 0 to sqrt(1/2).
-    ``digest`` is the SHA-256 of the ``prior.json`` that it was read from.
+    ``digest`` is the SHA-256 of the ``prior.json`` that it was read from. ``compiler`` is what
+    compiles its U-Nets, None where they run as they are.
     """
 
     name: str
@@ -71,6 +73,7 @@ class CascadePrior:
     provenance: dict[str, Any] = field(default_factory=dict)
     sampling: dict[str, Any] = field(default_factory=dict)
     digest: str = ""
+    compiler: Compiler | None = None
 
     @property
     def minimum_size(self) -> int:
@@ -145,6 +148,19 @@ class CascadePrior:
         """Move the networks, in place."""
         for level in self.levels:
             level.networks.to(device)
+        return self
+
+    def compile(self, compiler: Compiler | None = None) -> CascadePrior:
+        """Run the U-Nets as compiled code from now on, in place, by one's own ``compiler`` if
+        given; see `CompiledForward` for where they run as they are.
+
+        It is worth that where a chain evaluates images of one size over and over. The regression
+        branches stay as they are: they run once per image, on windows of many sizes.
+        """
+        self.compiler = compiler or Compiler()
+        for level in self.levels:
+            if level.networks.unet is not None:
+                self.compiler.compile(level.networks.unet)
         return self
 
     @property

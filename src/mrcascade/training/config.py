@@ -16,6 +16,7 @@ MEAN_SHARE = 0.5  # of a level's patches, for its regression branch by default
 _RANGES = {
     "images": (1, 10**9),
     "batch": (1, 10**5),
+    "microbatch": (0, 10**5),
     "patch": (1, 4096),
     "coarse_patch": (1, 4096),
     "channels": (1, 2),
@@ -64,6 +65,7 @@ class TrainConfig:
     images: int = 120_000
     mean_images: int | None = None
     batch: int = 16
+    microbatch: int = 0  # patches of a batch in memory at once; 0: all. Changes rounding alone
     patch: int = 64  # side of the training patches on level 1 and 2
     coarse_patch: int = 48  # on the coarsest level, whose images are small
     seed: int = 0

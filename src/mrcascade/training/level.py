@@ -25,6 +25,7 @@ from mrcascade.training.checkpoint import not_a_checkpoint, read_state
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.ema import PowerEMA
 from mrcascade.training.log import Record, append_record, cut_log, log_file, profile_key
+from mrcascade.training.microbatch import Loss, follow_gradient
 from mrcascade.training.muon import Muon
 from mrcascade.training.noise import draw_condition_error, draw_sigma
 from mrcascade.training.patches import Batch, PatchSource, make_batch
@@ -121,17 +122,19 @@ class LevelTrainer:
         """One optimiser step on ``config.batch`` patches; returns the losses."""
         started = time.perf_counter()
         n = self.config.batch
-        self.networks.train()
         branch, unet = self.stages
+        self.networks.zero_grad(set_to_none=True)
         if self.seen < branch:
             done, optimizers = self.seen / branch, self.mean_optimizers
-            loss, losses = self._regression_loss(n)
+            batch: tuple[Tensor | None, ...] = self._batch(
+                n, self.config.mean_clean_condition_share
+            )
+            loss_of: Loss = self._regression_loss
         else:
             done = (self.seen - branch) / unet
             optimizers = self.optimizers
-            loss, losses = self._diffusion_loss(n)
-        self.networks.zero_grad(set_to_none=True)
-        loss.backward()
+            batch, loss_of = self._noisy_batch(n), self._diffusion_loss
+        losses = follow_gradient(self.networks, loss_of, batch, self.config.microbatch)
         for parameter in self.networks.parameters():
             if parameter.grad is not None:
                 torch.nan_to_num(parameter.grad, 0.0, 0.0, 0.0, out=parameter.grad)
@@ -156,24 +159,31 @@ class LevelTrainer:
         enabled = self.config.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
-    def _regression_loss(self, count: int) -> tuple[Tensor, dict[str, float]]:
-        band, condition = self._batch(count, self.config.mean_clean_condition_share)
-        with self._autocast():
-            mean = self.networks.conditional_mean(condition)
-        assert mean is not None
-        loss = (mean.float() - band).square().mean()
-        return loss, {"regression": float(loss.detach())}
-
-    def _diffusion_loss(self, count: int) -> tuple[Tensor, dict[str, float]]:
+    def _noisy_batch(self, count: int) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """Bands, conditions, noise levels and noise."""
         config = self.config
         band, condition = self._batch(count, config.clean_condition_share)
         sigma = draw_sigma(count, config, self.generator).to(self.device)
         noise = torch.randn(band.shape, generator=self.generator, device="cpu").to(self.device)
+        return band, condition, sigma, noise
+
+    def _regression_loss(
+        self, band: Tensor, condition: Tensor | None
+    ) -> tuple[Tensor, dict[str, float]]:
+        with self._autocast():
+            mean = self.networks.conditional_mean(condition)
+        assert mean is not None
+        loss = (mean.to(band.dtype) - band).square().mean()
+        return loss, {"regression": float(loss.detach())}
+
+    def _diffusion_loss(
+        self, band: Tensor, condition: Tensor | None, sigma: Tensor, noise: Tensor
+    ) -> tuple[Tensor, dict[str, float]]:
         with self._autocast():
             with torch.no_grad():
                 mean = self.networks.conditional_mean(condition)
             noisy = band + sigma[:, None, None, None] * noise
-            denoised = self.networks(noisy, sigma, condition, mean).float()
+            denoised = self.networks(noisy, sigma, condition, mean).to(band.dtype)
         loss, error = diffusion_loss(self.networks, denoised, band, sigma)
         return loss, {"loss": float(loss.detach()), "weighted_error": float(error.mean())}
 
@@ -200,8 +210,8 @@ class LevelTrainer:
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint; settings must be those it was made with, except for the
-        length of a stage that has not ended. A run that was begun by a version whose ``images``
-        were the U-Net's alone goes on with the lengths that it was begun with.
+        microbatch and the length of a stage that has not ended. A run that was begun by a version
+        whose ``images`` were the U-Net's alone goes on with the lengths that it was begun with.
 
         Raises MRCascadeError for a damaged file, other settings and other training data.
         """
@@ -215,8 +225,8 @@ class LevelTrainer:
         current = json.loads(json.dumps(asdict(self.config)))
         # An older version had no settings beyond its own, and did what is the default of those.
         saved = json.loads(json.dumps(asdict(TrainConfig()))) | json.loads(state["config"])
-        lengths = ("images", "mean_images")
-        changed = [k for k in current if k not in lengths and saved[k] != current[k]]
+        free = ("images", "mean_images", "microbatch")
+        changed = [k for k in current if k not in free and saved[k] != current[k]]
         if changed or state["level"] != self.level:
             raise MRCascadeError(
                 f"{path}: made with other settings ({', '.join(changed) or 'level'});"

@@ -301,7 +301,9 @@ def _trained_level(
             "images": state["seen"],
             "seconds": round(state["seconds"], 1),
             "ema": std,
-            "config": {k: v for k, v in asdict(saved).items() if k not in ("images", "ema")}
+            "config": {
+                k: v for k, v in asdict(saved).items() if k not in ("images", "ema", "microbatch")
+            }
             | {"mean_images": state["stages"][0]},
             "validation": figures,
         },
