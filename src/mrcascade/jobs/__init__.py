@@ -2,7 +2,7 @@
 
 from mrcascade.arrays.factors import factor_label
 from mrcascade.jobs.batch import FileBatch, Part, file_worker
-from mrcascade.jobs.common import Item, operator_for
+from mrcascade.jobs.common import Item, enlarging_operator
 from mrcascade.jobs.done import Done
 from mrcascade.jobs.estimate import Estimator
 from mrcascade.jobs.executor import WorkerPool
@@ -27,11 +27,11 @@ __all__ = [
     "check_dataset",
     "check_names",
     "crop_to_legal",
+    "enlarging_operator",
     "expected_evaluations",
     "factor_label",
     "file_worker",
     "find_inputs",
-    "operator_for",
     "simulate_file",
     "super_resolve_file",
 ]

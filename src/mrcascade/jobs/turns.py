@@ -82,7 +82,10 @@ class Turn:
         likely of the same size."""
         if self._ended or self._future is None:
             return False
-        return shutil.disk_usage(self._folder).free < _ROOM * self._bytes
+        try:
+            return shutil.disk_usage(self._folder).free < _ROOM * self._bytes
+        except OSError:  # the folder went with a result that failed
+            return True
 
     def _restored(
         self, start: Callable[[int], SlicesDone], restore: Restore

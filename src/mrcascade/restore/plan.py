@@ -156,14 +156,14 @@ def check_measurement(
 ) -> None:
     """Raise MRCascadeError unless slices of this ``shape`` (S, h, w) and type can be restored with
     this operator and prior."""
-    check_shape(shape, operator)
+    check_slices(shape, operator)
     channels = 2 if np.issubdtype(dtype, np.complexfloating) else 1
     if channels != prior.channels:
         raise MRCascadeError(f"prior {prior.name!r} {_OTHER_KIND[channels]}")
     check_sizes(operator.in_shape, operator.out_shape, prior.limits)
 
 
-def check_shape(shape: tuple[int, ...], operator: LinearOperator) -> None:
+def check_slices(shape: tuple[int, ...], operator: LinearOperator) -> None:
     """Raise MRCascadeError unless ``shape`` (S, h, w) is that of slices that ``operator`` gives."""
     rows, columns = operator.out_shape
     if len(shape) != 3 or shape[1:] != (rows, columns):

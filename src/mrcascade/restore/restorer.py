@@ -15,7 +15,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.measurement.exactness import check_exact
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore.moments import Moments
-from mrcascade.restore.plan import Plan, check_shape
+from mrcascade.restore.plan import Plan, check_slices
 from mrcascade.restore.residual import relative_residual
 from mrcascade.sampling import NoiseSource, Progress, image_seed, reconstruct
 
@@ -95,7 +95,7 @@ class Restorer:
         started = time.perf_counter()
         prior, plan, margins = self.prior, self.plan, self.plan.margins
         given = as_stack(measurement)
-        check_shape(given.shape, plan.operator)
+        check_slices(given.shape, plan.operator)
         numbers = range(len(given)) if numbers is None else numbers
         if batch_size < 1 or len(numbers) != len(given):
             raise MRCascadeError("the batch size must be 1 or more, with one number for each slice")
