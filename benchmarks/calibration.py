@@ -23,14 +23,14 @@ from scipy.stats import t as student
 from common import numbers
 from mrcascade import CascadePrior
 from mrcascade.arrays.intensity import Intensity, body_of
-from mrcascade.baselines import zero_filled
 from mrcascade.evaluation.data import (
     file_seed,
     find_files,
     load_truth,
     measure,
-    operator_for,
+    truth_operator,
 )
+from mrcascade.operators.baselines import zero_filled
 from mrcascade.restore import Plan, Restorer, resolve_settings
 
 INTERVALS = (0.5, 0.9)
@@ -90,7 +90,7 @@ def of_file(file, factor, noise, prior, settings, options) -> np.ndarray:
     """
     factors = (factor, factor)
     truth = load_truth(file, factors, options.max_slices)
-    operator = operator_for(truth, "fourier", factors)
+    operator = truth_operator(truth, "fourier", factors)
     low = measure(truth, operator, noise, file_seed(0, file.name), options.told)
     k = options.samples
     restorer = Restorer(prior, Plan.of(prior, operator, low.noise, settings, low.margins))

@@ -17,7 +17,7 @@ import argparse
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -26,13 +26,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common import NetworkMeter, names, run, table_row, write_json
+from common import NetworkMeter, names, run, write_json
 from deepinv_adapter import NOTES, Denoise, as_physics, import_deepinv, matched_weights
+from deepinv_report import OURS, report
 from mrcascade import CascadePrior, SeparableOperator, super_resolve
 from mrcascade.arrays.channels import to_channels
 from mrcascade.arrays.intensity import Intensity
 from mrcascade.errors import MRCascadeError
-from mrcascade.evaluation.data import Truth, find_files, load_truth, measure, operator_for
+from mrcascade.evaluation.data import Truth, find_files, load_truth, measure, truth_operator
 from mrcascade.evaluation.metrics import slice_metrics
 from mrcascade.operators import KERNELS
 from mrcascade.operators.crop import centre_crop
@@ -47,12 +48,8 @@ from mrcascade.sampling import (
 )
 
 LONGEST = 400  # above about 500 steps deepinv's DiffPIR repeats noise levels
-HEADER = (
-    "| run | PSNR (dB) | projected (dB) | residual | evaluations | ms per evaluation"
-    " | outside the networks (ms) | time / ours |\n"
-    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
-)
-OURS = "ours"
+
+
 # ---- what is compared ----
 
 
@@ -305,41 +302,6 @@ def slice_psnr(problem: Problem, image: Tensor) -> float:
     return slice_metrics(truth, image[0, 0].numpy() * problem.scale, maximum)["psnr_slice"]
 
 
-def distance(a: Tensor, b: Tensor) -> dict[str, float]:
-    """In units of the robust maximum."""
-    difference = (a - b).double()
-    return {"rms": float(difference.square().mean().sqrt()), "max": float(difference.abs().max())}
-
-
-PAIRS = {
-    "DiffPIR": [
-        ("ours, deepinv's levels and clamp", "deepinv, its dropped estimate"),
-        ("ours, deepinv's levels", "ours, deepinv's levels and clamp"),
-        ("deepinv", "deepinv, its dropped estimate"),
-        (OURS, "deepinv"),
-    ],
-    "DPS": [("ours, deepinv's start and clip", "deepinv, our levels and step sizes")],
-}
-
-
-def report(sampler: str, rows: Sequence[dict], images: dict[str, Tensor]) -> list[dict]:
-    print(f"\n{sampler}\n\n{HEADER}")
-    for row in rows:
-        projected = "-" if row["projected"] is None else f"{row['projected']:.2f}"
-        # Where a gradient is taken, the clock sees the forward passes alone.
-        outside = f"{row['ms_outside']:.1f}" if sampler == "DiffPIR" else "-"
-        cells = [row["run"], f"{row['psnr']:.2f}", projected, f"{row['residual']:.1e}"]
-        cells += [row["evaluations"], f"{row['ms']:.1f}", outside, f"{row['time_ratio']:.3f}"]
-        print(table_row(cells))
-    print("\n| difference (robust maximum = 1) | rms | largest |\n| --- | ---: | ---: |")
-    distances = []
-    for a, b in PAIRS[sampler]:
-        distances.append({"a": a, "b": b, **distance(images[a], images[b])})
-        rms, largest = distances[-1]["rms"], distances[-1]["max"]
-        print(table_row([f"{a} - {b}", f"{rms:.1e}", f"{largest:.1e}"]), flush=True)
-    return distances
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="default: a slice of the package dipy")
@@ -379,7 +341,7 @@ def main() -> None:
     print(f"median of {options.repeats} repeats in turns; PSNR with the slice's maximum")
     results = []
     for anatomy, truth in truths(options.data, options.split, factor).items():
-        operator = operator_for(truth, options.kernel, factor)
+        operator = truth_operator(truth, options.kernel, factor)
         low = measure(truth, operator, options.noise, options.seed, True)
         problem = Problem(
             truth=truth,

@@ -24,7 +24,7 @@ from common import names, numbers, run
 from mrcascade import CascadePrior, super_resolve
 from mrcascade.arrays.intensity import Intensity, robust_maximum
 from mrcascade.arrays.phase import with_simulated_phase
-from mrcascade.evaluation.data import file_seed, find_files, load_truth, operator_for
+from mrcascade.evaluation.data import file_seed, find_files, load_truth, truth_operator
 from mrcascade.evaluation.metrics import psnr
 from mrcascade.measurement.noise import estimate_noise
 
@@ -62,7 +62,7 @@ def main() -> None:
 def of_file(file, factor, prior, options):
     """Return one row per kind and noise level."""
     truth = load_truth(file, (factor, factor), options.slices)
-    operator = operator_for(truth, "fourier", (factor, factor))
+    operator = truth_operator(truth, "fourier", (factor, factor))
     clean = operator(torch.from_numpy(truth.slices)).numpy()
     scale = robust_maximum(clean)
     clean = clean / scale

@@ -16,7 +16,7 @@ from itertools import product
 from common import numbers
 from mrcascade import CascadePrior
 from mrcascade.arrays.intensity import Intensity
-from mrcascade.baselines import zero_filled
+from mrcascade.operators.baselines import zero_filled
 from mrcascade.restore import Plan, Restorer, resolve_settings
 from val_slices import case_options, load_cases, load_lpips, scores
 

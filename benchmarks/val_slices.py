@@ -16,7 +16,7 @@ from mrcascade.evaluation.data import (
     find_files,
     load_truth,
     measure,
-    operator_for,
+    truth_operator,
 )
 from mrcascade.evaluation.job import Evaluation, survey_files
 from mrcascade.evaluation.lpips import LPIPS, find_weights
@@ -59,7 +59,7 @@ def load_cases(options: argparse.Namespace) -> list[Case]:
     cases = []
     for found in survey_files(find_files(job.data, job.split), job, (), None):
         truth = replace(load_truth(found.file, job.factor), kept=found.numbers)
-        operator = operator_for(truth, job.kernel, job.factor)
+        operator = truth_operator(truth, job.kernel, job.factor)
         seed = file_seed(job.seed, found.file.name)
         low = measure(truth, operator, job.noise, seed, True)
         case = Case(found.file.anatomy, truth.kept.tolist(), truth.slices, low, operator, seed)

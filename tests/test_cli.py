@@ -12,8 +12,8 @@ import pytest
 
 from mrcascade import __version__
 from mrcascade.cli import main
-from mrcascade.cli.options import KERNELS, resolve_workers
-from mrcascade.operators import KERNELS as OPERATOR_KERNELS
+from mrcascade.cli.options import resolve_workers
+from mrcascade.operators import KERNELS
 
 
 @pytest.fixture
@@ -41,6 +41,15 @@ def test_help_and_info_do_not_import_torch(arguments: list[str]) -> None:
         "import sys\nfrom mrcascade.cli import main\n"
         f"try:\n    main({arguments!r})\nexcept SystemExit:\n    pass\n"
         "assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_help_imports_no_numpy() -> None:
+    code = (
+        "import sys\nfrom mrcascade.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "assert 'numpy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
@@ -120,5 +129,12 @@ def test_info_of_prior_and_image(
     assert "16 x 16 pixels" in capsys.readouterr().out
 
 
-def test_kernel_choices_are_the_operators() -> None:
-    assert KERNELS == OPERATOR_KERNELS
+def test_kernel_choices_are_those_of_the_table(low: Path, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main(["sr", "--help"])
+    assert ", ".join(KERNELS) in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(SystemExit) as stop:
+        main(["sr", str(low), "-o", "out", "--factor", "2", "--kernel", "sinc"])
+    assert stop.value.code == 2
+    printed = capsys.readouterr().err
+    assert all(name in printed for name in ("sinc", *KERNELS))

@@ -14,7 +14,7 @@ from mrcascade.cli import build_parser, main
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import choose_axes, open_source
 from mrcascade.prior.cascade import CascadePrior
-from mrcascade.prior.format import bundled_priors
+from mrcascade.prior.format import list_priors
 from mrcascade.recipes.modes import MODES
 from mrcascade.recipes.settings import read_mode
 from mrcascade.restore import resolve_settings
@@ -278,7 +278,7 @@ def test_a_measurement_with_a_name_and_its_planes(files: dict[str, str], name: s
 def test_the_priors(capsys: pytest.CaptureFixture) -> None:
     assert main(["info"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[1].rstrip(":") for line in lines] == bundled_priors()
+    assert [line.split()[1].rstrip(":") for line in lines] == list_priors()
 
 
 def test_a_folder_of_images(files: dict[str, str], capsys: pytest.CaptureFixture) -> None:

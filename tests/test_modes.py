@@ -21,7 +21,7 @@ from mrcascade import (
 )
 from mrcascade.cli import main
 from mrcascade.jobs import Request, SuperResolution
-from mrcascade.prior.format import BUNDLED, PRIOR_FILE, bundled_priors, prior_folder, read_document
+from mrcascade.prior.format import BUNDLED, PRIOR_FILE, list_priors, prior_folder, read_document
 from mrcascade.recipes.modes import COMPARED, MODES, TUNED_AS, default_mode
 from mrcascade.restore import resolve_settings
 
@@ -105,7 +105,7 @@ def test_a_sample_is_tuned_as_the_paper_s_where_a_prior_says_nothing(prior: Casc
     assert old.tuned("balanced") == {}
 
 
-@pytest.mark.parametrize("name", bundled_priors())
+@pytest.mark.parametrize("name", list_priors())
 def test_shipped_priors_fit_every_mode_that_they_tune(prior: CascadePrior, name: str) -> None:
     sampling = read_document(prior_folder(name))["sampling"]
     levels = prior.levels[:1] if sampling.keys() & {"multigrid", "multigrid-pnp"} else prior.levels

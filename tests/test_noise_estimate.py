@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mrcascade import CascadePrior, MRCascadeError, SeparableOperator, super_resolve
 from mrcascade.arrays.intensity import robust_maximum
-from mrcascade.evaluation.data import find_files, load_truth, operator_for
+from mrcascade.evaluation.data import find_files, load_truth, truth_operator
 from mrcascade.measurement.noise import NoiseEstimate, estimate_noise, likelihood
 from mrcascade.measurement.noise.air import rician_spread
 
@@ -145,7 +145,7 @@ def test_real_measurements(data_folder: Path, noise: float, kind: str) -> None:
     for file in find_files(data_folder, "test"):
         if any(name in file.name for name in wanted):
             truth = load_truth(file, (4.0, 4.0), 4)
-            operator = operator_for(truth, "fourier", (4.0, 4.0))
+            operator = truth_operator(truth, "fourier", (4.0, 4.0))
             low = operator(torch.from_numpy(truth.slices)).numpy()
             low = low / robust_maximum(low)
             parts = noise * (rng.normal(size=low.shape) + 1j * rng.normal(size=low.shape))

@@ -54,6 +54,6 @@ def test_the_command_says_where_bfloat16_is_slow(
 ) -> None:
     assert options.PRECISIONS == PRECISIONS  # a copy, as parsing must not wait for torch
     for asked in PRECISIONS:
-        options.resolve_precision(asked, "cpu")
+        options.choose_precision(asked, "cpu")
         noted = "no instructions for bfloat16" in capsys.readouterr().err
         assert noted == (asked == "bfloat16" and not instructions)

@@ -13,11 +13,11 @@ import torch
 from skimage.io import imread
 
 from mrcascade.arrays.intensity import Intensity
-from mrcascade.baselines import bicubic, interpolated
 from mrcascade.io import AS_STORED, Display, SliceStore, StackOrder
 from mrcascade.jobs import SuperResolution, super_resolve_file
 from mrcascade.jobs.preview import shown_slice
 from mrcascade.operators import SeparableOperator
+from mrcascade.operators.baselines import bicubic, interpolated
 from mrcascade.pictures import preview
 from mrcascade.pictures.preview import (
     Panel,

@@ -25,11 +25,10 @@ from mrcascade.io import (
     parse_selection,
     write_bids_root,
 )
-from mrcascade.jobs import Request, SuperResolution
+from mrcascade.jobs import Request, SuperResolution, super_resolve_file
 from mrcascade.jobs.batch import FileBatch, Part
 from mrcascade.jobs.common import Item, sr_targets
 from mrcascade.jobs.inputs import check_dataset, find_inputs
-from mrcascade.jobs.sr import super_resolve_file
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior.format import Limits, read_document
 from mrcascade.restore import resolve_settings, super_resolve

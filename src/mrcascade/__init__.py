@@ -1,37 +1,17 @@
 """Super-resolution of MR images with scale-cascaded diffusion priors.
 
-The names below are imported on first use, so that ``import mrcascade`` itself is instant.
+The public names stand in ``__init__.pyi``. They are imported on first use, so that
+``import mrcascade`` itself is instant.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from importlib import import_module
-from typing import Any
+from mrcascade.messages.deprecation import with_former_names
 
 __version__ = "0.1.0"
 
-_PUBLIC = {
-    "CallableOperator": "mrcascade.operators",
-    "CascadePrior": "mrcascade.prior.cascade",
-    "Intensity": "mrcascade.arrays.intensity",
-    "LaplacianPyramid": "mrcascade.operators.pyramid",
-    "MRCascadeError": "mrcascade.errors",
-    "Plan": "mrcascade.restore",
-    "RECIPES": "mrcascade.sampling",
-    "Restoration": "mrcascade.restore",
-    "Restorer": "mrcascade.restore",
-    "SamplerSettings": "mrcascade.sampling",
-    "SeparableOperator": "mrcascade.operators",
-    "super_resolve": "mrcascade.restore",
-}
-__all__ = ["__version__", *_PUBLIC]
+_FORMER: dict[str, str] = {}  # former name -> present name
 
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module 'mrcascade' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+_find, __dir__, _public = lazy_loader.attach_stub(__name__, __file__)
+__all__ = ["__version__", *_public]
+__getattr__ = with_former_names(__name__, _FORMER, _find)

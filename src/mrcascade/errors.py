@@ -1,8 +1,18 @@
 """The one exception type whose message is meant for the user."""
 
 
-class MRCascadeError(Exception):
-    """Bad input or settings; the message is one line: what, where, and what to do about it.
+class MRCascadeError(ValueError):
+    """Bad input or settings.
 
-    The command line prints the message alone and exits with code 2.
+    The message is one line: what is wrong, where, and what to do about it. The command line prints
+    the message alone and exits with code 2. A handler of ``ValueError`` around calls that may raise
+    it must let it pass, so that the user reads its message.
+
+    Example:
+        >>> import mrcascade
+        >>> try:
+        ...     mrcascade.SeparableOperator.from_kernel("fourier", 3, (64, 64))
+        ... except mrcascade.MRCascadeError as error:
+        ...     print(error)
+        size 64 is not divided by factor 3 into whole samples; crop to the nearest legal size 63
     """

@@ -18,11 +18,11 @@ from mrcascade.evaluation.data import (
     find_files,
     load_truth,
     measure,
-    operator_for,
     read_matrices,
     short_name,
     source_names,
     spread,
+    truth_operator,
 )
 from mrcascade.operators import upsampler
 
@@ -179,7 +179,7 @@ def test_files_that_cannot_be_evaluated_are_named(test_set: TestSet) -> None:
 
 
 def noisy(truth: Truth, noise: float, seed: int = 1) -> tuple[np.ndarray, float, float]:
-    measured = measure(truth, operator_for(truth, "fourier", (2.0, 2.0)), noise, seed, True)
+    measured = measure(truth, truth_operator(truth, "fourier", (2.0, 2.0)), noise, seed, True)
     return measured.slices, measured.scale, measured.noise
 
 
@@ -203,7 +203,7 @@ def test_noise_has_the_stated_size_and_each_slice_its_own_generator(test_set: Te
 def test_nothing_of_the_truth_but_its_measurement_reaches_a_method(test_set: TestSet) -> None:
     root = test_set(("x.npy",))
     truth = load_truth(as_file(root, "x.npy"), (2.0, 2.0))
-    operator = operator_for(truth, "fourier", (2.0, 2.0))
+    operator = truth_operator(truth, "fourier", (2.0, 2.0))
     checks = 500 * (np.indices(truth.stack.shape[1:]).sum(0) % 2 * 2.0 - 1)  # H does not see these
     other = Truth((truth.stack + checks).astype(np.float32), truth.kept, 0, "")
     assert other.maximum > 1.5 * truth.maximum

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from mrcascade.baselines import bicubic, cubic_matrix
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.methods import METHODS, Context, choose_methods, find_method
 from mrcascade.evaluation.metrics import psnr
 from mrcascade.operators import KERNELS, SeparableOperator
+from mrcascade.operators.baselines import bicubic, cubic_matrix
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import super_resolve
 

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from mrcascade.cli import main
 from mrcascade.evaluation import bench
 from mrcascade.evaluation.bench import Bench, Unit
-from mrcascade.evaluation.data import find_files, load_truth, measure, operator_for
+from mrcascade.evaluation.data import find_files, load_truth, measure, truth_operator
 from mrcascade.evaluation.job import Evaluation, load_priors, survey_files
 from mrcascade.evaluation.methods import choose_methods
 from mrcascade.jobs import sr
@@ -44,7 +44,7 @@ def test_same_bits(
     )
     (file,) = find_files(job.data, "test")
     known = load_truth(file, job.factor)
-    operator = operator_for(known, "fourier", job.factor)
+    operator = truth_operator(known, "fourier", job.factor)
     low = measure(known, operator, NOISE, SEED, handling == "known")
     np.save(tmp_path / "low.npy", low.slices.transpose(1, 2, 0))
 

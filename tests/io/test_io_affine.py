@@ -20,7 +20,7 @@ import pytest
 from scipy import ndimage, signal
 
 from mrcascade.io import resampled_affine, write_image
-from mrcascade.io.geometry import EDGE_KERNELS, ORIGIN_KERNELS
+from mrcascade.operators import KERNELS, down_matrix, up_matrix
 
 SIGMA = 2.0
 ROWS, COLUMNS, SLICES = 32, 28, 3
@@ -138,28 +138,21 @@ def test_scipy_upsampling_keeps_the_blob_in_place(case: Case, kernel: str) -> No
     assert np.abs(case.in_voxels(centroid(fine, grid) - case.truth)).max() < TOLERANCE
 
 
-@pytest.mark.parametrize("kernel", EDGE_KERNELS + ORIGIN_KERNELS)
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_the_up_operators_keep_the_blob_in_place(case: Case, kernel: str) -> None:
-    operators = pytest.importorskip("mrcascade.operators")
     coarse = case.blob(case.before, case.affine)
-    fine = case.resample(matrices(operators.up_matrix, kernel), coarse, case.after)
+    fine = case.resample(matrices(up_matrix, kernel), coarse, case.after)
     grid = resampled_affine(case.affine, case.axes, kernel, case.before, case.after)
     assert np.abs(case.in_voxels(centroid(fine, grid) - case.truth)).max() < TOLERANCE
 
 
-@pytest.mark.parametrize("kernel", EDGE_KERNELS + ORIGIN_KERNELS)
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_the_down_operators_keep_the_blob_in_place(case: Case, kernel: str) -> None:
-    operators = pytest.importorskip("mrcascade.operators")
     fine_grid = resampled_affine(case.affine, case.axes, "fourier", case.before, case.after)
     fine = case.blob(case.after, fine_grid)
-    coarse = case.resample(matrices(operators.down_matrix, kernel), fine, case.before)
+    coarse = case.resample(matrices(down_matrix, kernel), fine, case.before)
     grid = resampled_affine(fine_grid, case.axes, kernel, case.after, case.before)
     assert np.abs(case.in_voxels(centroid(coarse, grid) - case.truth)).max() < TOLERANCE
-
-
-def test_kernel_names_match_the_operators() -> None:
-    operators = pytest.importorskip("mrcascade.operators")
-    assert set(EDGE_KERNELS + ORIGIN_KERNELS) == set(operators.KERNELS)
 
 
 def test_fourier_values_agree_at_world_points(case: Case) -> None:
@@ -235,7 +228,7 @@ def test_mixing_the_rules_shifts_the_image(case: Case) -> None:
     np.testing.assert_array_equal(edge[:3, :3], origin[:3, :3])
 
 
-@pytest.mark.parametrize("kernel", EDGE_KERNELS)
+@pytest.mark.parametrize("kernel", ["area", "bicubic"])
 def test_edge_kernels_keep_the_corners_of_the_field_of_view(case: Case, kernel: str) -> None:
     grid = resampled_affine(case.affine, case.axes, kernel, case.before, case.after)
     for corner in itertools.product((0, 1), repeat=3):
@@ -249,7 +242,7 @@ def test_edge_kernels_keep_the_corners_of_the_field_of_view(case: Case, kernel: 
         )
 
 
-@pytest.mark.parametrize("kernel", EDGE_KERNELS + ORIGIN_KERNELS)
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_up_after_down_is_the_original_grid(case: Case, kernel: str) -> None:
     shapes = (30, 28), (13, 14)  # a factor that is not whole: sizes, not factors, decide
     down = resampled_affine(case.affine, case.axes, kernel, *shapes)
@@ -265,7 +258,7 @@ def test_the_input_is_left_alone_and_unknown_kernels_are_refused() -> None:
         resampled_affine(affine, (0, 1), "lanczos", (4, 4), (8, 8))
 
 
-@pytest.mark.parametrize("kernel", EDGE_KERNELS + ORIGIN_KERNELS)
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_another_library_sees_the_blob_in_place(
     kernel: str, random_affine: Callable, image_of: Callable, tmp_path: Path
 ) -> None:
@@ -276,7 +269,6 @@ def test_another_library_sees_the_blob_in_place(
     in plane, as one of the 200 shows. Elsewhere positions are rounded by 2e-5 mm in 0.4 mm voxels.
     """
     sitk = pytest.importorskip("SimpleITK")
-    operators = pytest.importorskip("mrcascade.operators")
     to_lps = np.diag([-1.0, -1.0, 1.0])
     path = tmp_path / "result.nii"
     worst = []
@@ -287,7 +279,7 @@ def test_another_library_sees_the_blob_in_place(
             FACTORS[seed % len(FACTORS)],
         )
         coarse = case.blob(case.before, case.affine)
-        fine = case.resample(matrices(operators.up_matrix, kernel), coarse, case.after)
+        fine = case.resample(matrices(up_matrix, kernel), coarse, case.after)
         grid = resampled_affine(case.affine, case.axes, kernel, case.before, case.after)
         write_image(image_of(fine.astype(np.float32), grid), path, overwrite=True)
         image = sitk.ReadImage(str(path))

@@ -5,6 +5,7 @@ correct float64 evaluations differ by less than 1000 units of rounding (about 2e
 linear system is solved, the bound is multiplied by its condition number.
 """
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -75,12 +76,16 @@ CASES: dict[str, Callable[[], LinearOperator]] = {
 }
 CASES |= {
     f"{kernel}-{factor}x-of-{prior}-up": lambda k=kernel, p=prior, f=factor: composed(k, p, f)
-    for kernel, prior in zip(KERNELS, (*KERNELS[1:], KERNELS[0]), strict=True)
+    for kernel, prior in itertools.pairwise([*KERNELS, next(iter(KERNELS))])
     for factor in (2, 4, 1.5)
 }
 CASES |= {f"{kernel}-up": lambda k=kernel: upsampler(k, (9, 8), (5, 4)) for kernel in KERNELS}
 CASES |= {"identity": lambda: IdentityOperator((5, 6)), "blur": circular_blur}
 CASES |= {f"{kernel}-cg": lambda k=kernel: as_callable(k) for kernel in ("fourier", "gaussian")}
+CASES |= {
+    "area-adjoint": lambda: SeparableOperator.from_kernel("area", (2, 1.5), (8, 9)).H,
+    "cg-adjoint": lambda: as_callable("gaussian").H,
+}
 CASES["missing-row"] = lambda: SeparableOperator(
     np.diag([1.0, 0.5, 0.0, 2.0]), np.ones((3, 5)), "missing row"
 )
@@ -128,6 +133,50 @@ def test_matrix(operator: LinearOperator) -> None:
     size = matrix.shape[0]
     basis = torch.eye(size, dtype=torch.float64).reshape(size, *operator.out_shape)
     assert_near(operator.adjoint(basis).reshape(size, -1), matrix)
+
+
+def test_the_adjoint_is_an_operator(operator: LinearOperator) -> None:
+    matrix = dense(operator)
+    assert_near(dense(operator.H), matrix.T)
+    assert_near(dense(operator.H.H), matrix)
+    assert (operator.H.in_shape, operator.H.out_shape) == (operator.out_shape, operator.in_shape)
+
+
+def test_at_applies_to_tensors_and_arrays(operator: LinearOperator) -> None:
+    x = normal(2, *operator.in_shape)
+    assert torch.equal(operator @ x, operator(x))
+    array = operator @ x.numpy()
+    assert isinstance(array, np.ndarray)
+    np.testing.assert_array_equal(array, operator(x).numpy())
+    with pytest.raises(TypeError, match="unsupported operand"):
+        operator @ "x"  # type: ignore[operator]
+
+
+def test_at_composes_separable_operators(operator: LinearOperator) -> None:
+    if not isinstance(operator, SeparableOperator):
+        with pytest.raises(MRCascadeError, match="no product in closed form"):
+            operator @ operator.H
+        return
+    matrix = dense(operator)
+    assert_near(dense(operator @ operator.H), matrix @ matrix.T)
+
+
+def test_the_adjoint_of_an_operator_of_ones_own_has_no_proximal_step() -> None:
+    class Half(LinearOperator):
+        def _apply(self, x: Tensor) -> Tensor:
+            return x / 2
+
+        def _adjoint(self, y: Tensor) -> Tensor:
+            return y / 2
+
+        def _correction(self, residual: Tensor, tau: Tensor) -> Tensor:
+            return residual / 2 / (0.25 + tau)
+
+    half, y = Half((3, 3), (3, 3), "half"), normal(3, 3)
+    assert torch.equal(half.H @ y, y / 2)
+    assert half.H.H is half
+    with pytest.raises(MRCascadeError, match="no proximal step"):
+        half.H.pinv(y)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mrcascade.arrays.factors import legal_size
 from mrcascade.errors import MRCascadeError
-from mrcascade.operators import SeparableOperator, legal_size
+from mrcascade.operators import SeparableOperator
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io.geometry import EDGE_KERNELS
 from mrcascade.operators import KERNELS, down_matrix, up_matrix
 
 # Entries are of order one and at most a few hundred of them are added, so that float64 results
@@ -73,7 +72,7 @@ def test_sample_positions(kernel: str, n: int, m: int) -> None:
     """
     factor = n / m
     j, i = np.arange(m), np.arange(n)
-    shared = kernel in EDGE_KERNELS
+    shared = KERNELS[kernel].origin == "edges"
     coarse_positions = (j + 0.5) * factor - 0.5 if shared else j * factor
     fine_positions = (i + 0.5) / factor - 0.5 if shared else i / factor
     inner_coarse = slice(m // 4, -(m // 4))

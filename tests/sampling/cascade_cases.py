@@ -77,7 +77,7 @@ CASES = [
     Case("fourier", 4, 0.05, levels=2, settings=replace(SHORT, consistency="cascade")),
     *(
         Case(kernel, factor, sigma_y, settings=replace(SHORT, consistency=consistency))
-        for kernel in KERNELS[1:]
+        for kernel in list(KERNELS)[1:]
         for factor, sigma_y in ((4, 0.0), (2, 0.05))
         for consistency in ("measurement", "cascade")
     ),

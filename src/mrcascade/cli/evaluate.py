@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         batch_size=options.resolve_batch_size(arguments.batch_size, device),
         device=device,
-        precision=options.resolve_precision(arguments.precision, device),
+        precision=options.choose_precision(arguments.precision, device),
         compile=arguments.compile == "on",
         max_slices=arguments.max_slices,
         anatomy_slices=arguments.anatomy_slices,

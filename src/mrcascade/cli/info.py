@@ -15,7 +15,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.prior.format import (
     BUNDLED,
     PRIOR_FILE,
-    bundled_priors,
+    list_priors,
     prior_folder,
     read_document,
 )
@@ -43,16 +43,16 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.what is None:
-        for name in bundled_priors():
+        for name in list_priors():
             default = " (default)" * (name == options.DEFAULT_PRIOR)
             terminal.line(describe_prior(prior_folder(name))[0] + default)
         return 0
     path = Path(arguments.what)
-    if arguments.what in bundled_priors() or os.path.isfile(path / PRIOR_FILE):
+    if arguments.what in list_priors() or os.path.isfile(path / PRIOR_FILE):
         return _print(describe_prior(prior_folder(arguments.what)))
     if not path.exists():
         raise MRCascadeError(
-            f"{arguments.what}: neither a prior (bundled: {', '.join(bundled_priors()) or 'none'})"
+            f"{arguments.what}: neither a prior (bundled: {', '.join(list_priors()) or 'none'})"
             " nor a file; check the name"
         )
     if path.is_dir() and arguments.series is None and (images := _images_in(path)):
@@ -91,6 +91,8 @@ def describe_prior(folder: Path) -> list[str]:
                 f" {_network(level['networks'])},"
                 f" {training.get('images', '?')} training patches"
             )
+    except MRCascadeError:
+        raise
     except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise MRCascadeError(

@@ -7,13 +7,13 @@ into the one that is used. The other functions parse a value and raise ArgumentT
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 from mrcascade.cli import terminal
 from mrcascade.errors import MRCascadeError
 
 DEFAULT_PRIOR = "mr-small"
-KERNELS = ("fourier", "area", "bicubic", "gaussian")
 # Of steps, samples, batches and parts of a job; more would only fill the memory.
 LARGEST_COUNT = 100_000
 _LARGEST_WHOLE = 2**63 - 1  # what a seed can be
@@ -26,7 +26,16 @@ CPU_BATCH = 4
 GPU_UNIT = 64
 
 
-def factor_pair(text: str) -> tuple[float, float]:
+class _KernelNames:
+    """Names of the kernels, for the parser: their table is imported when it asks for them."""
+
+    def __iter__(self) -> Iterator[str]:
+        from mrcascade.operators.kernels import KERNELS
+
+        return iter(KERNELS)
+
+
+def parse_factor(text: str) -> tuple[float, float]:
     """``4`` -> (4, 4); ``2,1`` -> (2, 1), rows first."""
     parts = text.split(",")
     try:
@@ -40,7 +49,7 @@ def factor_pair(text: str) -> tuple[float, float]:
     return values[0], values[-1]
 
 
-def acquired_matrix(text: str) -> str | tuple[int, int]:
+def parse_matrix(text: str) -> str | tuple[int, int]:
     """``auto``, or ``256,210``: rows and columns."""
     if text == "auto":
         return text
@@ -132,7 +141,7 @@ def add_format(parser: argparse.ArgumentParser) -> None:
 def add_factor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--factor",
-        type=factor_pair,
+        type=parse_factor,
         required=True,
         metavar="F[,F]",
         help="in-plane factor, or two (rows,columns)",
@@ -142,9 +151,11 @@ def add_factor(parser: argparse.ArgumentParser) -> None:
 def add_kernel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kernel",
-        choices=KERNELS,
+        choices=_KernelNames(),
         default="fourier",
-        help="how the low-resolution image came about (default: fourier, a smaller k-space)",
+        metavar="KERNEL",
+        help="how the low-resolution image came about: %(choices)s (default: fourier, a smaller"
+        " k-space)",
     )
 
 
@@ -202,7 +213,7 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="default: 0")
+    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default: 0")
 
 
 def add_complex(parser: argparse.ArgumentParser, also: str = "") -> None:
@@ -251,7 +262,7 @@ def add_compile(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def resolve_precision(asked: str | None, device: str) -> str:
+def choose_precision(asked: str | None, device: str) -> str:
     """What the networks run in, by default bfloat16 on a GPU that has it; says so where that will
     be slow."""
     from mrcascade.devices.precision import computes_in_bfloat16, resolve_precision
@@ -302,7 +313,7 @@ def resolve_workers(given: int | None, device: str) -> int:
 
 def positive(text: str) -> int:
     """A whole number of at least 1."""
-    value = whole(text)
+    value = whole_number(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not 1 or more")
     return value
@@ -326,7 +337,7 @@ def axes(text: str) -> str:
     return text
 
 
-def whole(text: str) -> int:
+def whole_number(text: str) -> int:
     """A whole number of at least 0 that 64 bits hold."""
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")

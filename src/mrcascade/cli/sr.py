@@ -60,7 +60,7 @@ def add_parser(subparsers: Any) -> None:
     options.add_format(parser)
     parser.add_argument(
         "--acquired-matrix",
-        type=options.acquired_matrix,
+        type=options.parse_matrix,
         metavar="ROWS,COLS|auto",
         help="crop k-space to this matrix first, as the stored pixels are interpolated; auto: by"
         " the header, a JSON sidecar and the spectrum (default: only warn)",
@@ -97,7 +97,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--part-id",
-        type=options.whole,
+        type=options.whole_number,
         default=0,
         metavar="I",
         help="number of this job, from 0 to N - 1; default: %(default)s",
@@ -141,7 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
     part = Part(arguments.part_id, arguments.num_parts)
     _check_salt(arguments)
     device = options.resolve_device(arguments.device)
-    precision = options.resolve_precision(arguments.precision, device)
+    precision = options.choose_precision(arguments.precision, device)
     # Until it is known who does the work, nothing opens a GPU.
     prior = CascadePrior.from_pretrained(arguments.prior, "cpu", precision)
     request = Request.of(prior, job)

@@ -43,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--mean-images",
-        type=options.whole,
+        type=options.whole_number,
         metavar="N",
         help="how many of these train the regression branch, before the U-Net (default: half)",
     )
@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> None:
         "network": arguments.network,
         "kernel": arguments.kernel,
         "seed": arguments.seed,
-        "precision": options.resolve_precision(arguments.precision or "float32", device),
+        "precision": options.choose_precision(arguments.precision or "float32", device),
         "images": arguments.images,
         "mean_images": arguments.mean_images,
         "start": arguments.start,

@@ -229,6 +229,8 @@ def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
         return {}
     try:
         facts = {str(entry["file"]): dict(entry) for entry in read_json(path, TABLE_BYTES)}
+    except MRCascadeError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise MRCascadeError(
             f"{path}: not a list of objects with a 'file' each; repair it"

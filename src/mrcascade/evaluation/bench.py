@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from mrcascade.arrays.intensity import body_of
-from mrcascade.baselines import zero_filled
 from mrcascade.devices.facts import hardware, release_cache
 from mrcascade.devices.failures import DeviceError, device_errors_of, still_answers
 from mrcascade.errors import MRCascadeError
@@ -22,8 +21,8 @@ from mrcascade.evaluation.data import (
     Truth,
     file_seed,
     measure,
-    operator_for,
     short_name,
+    truth_operator,
 )
 from mrcascade.evaluation.figure import MEASURED, STEPS, TRUTH, Picture
 from mrcascade.evaluation.flops import FlopMeter
@@ -36,6 +35,7 @@ from mrcascade.jobs.memory import Batches
 from mrcascade.messages.faults import naming
 from mrcascade.networks.compiled import Compiler
 from mrcascade.operators import SeparableOperator
+from mrcascade.operators.baselines import zero_filled
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import relative_residual
 from mrcascade.sampling import Progress
@@ -188,7 +188,7 @@ class Bench:
         if self._case is None or self._case.file.name != name:
             surveyed, job = self._survey[name], self._job
             truth = replace(self._truths.take(surveyed.file), kept=surveyed.numbers)
-            operator = operator_for(truth, job.kernel, job.factor)
+            operator = truth_operator(truth, job.kernel, job.factor)
             seed = file_seed(job.seed, name)
             try:
                 known = job.noise_handling == "known"

@@ -258,7 +258,7 @@ def spread(numbers: np.ndarray, count: int) -> np.ndarray:
     return numbers[((np.arange(count) + 0.5) * len(numbers) / count).astype(int)]
 
 
-def operator_for(truth: Truth, kernel: str, factor: Factors) -> SeparableOperator:
+def truth_operator(truth: Truth, kernel: str, factor: Factors) -> SeparableOperator:
     """H for images of the truth's size."""
     return SeparableOperator.from_kernel(kernel, factor, truth.stack.shape[1:])
 

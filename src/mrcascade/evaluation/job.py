@@ -13,7 +13,7 @@ import numpy as np
 from mrcascade.arrays.factors import check_factor
 from mrcascade.devices.precision import resolve_precision
 from mrcascade.errors import MRCascadeError
-from mrcascade.evaluation.data import Factors, TestFile, Truth, load_truth, operator_for
+from mrcascade.evaluation.data import Factors, TestFile, Truth, load_truth, truth_operator
 from mrcascade.evaluation.lpips import MINIMUM_SIZE, LPIPSFiles
 from mrcascade.evaluation.methods import CASCADE, Method, choose_methods
 from mrcascade.evaluation.metrics import SSIM_WINDOW, comparable
@@ -199,7 +199,7 @@ def survey_file(
                 f"{shape[0]}x{shape[1]} pixels are too few for {'LPIPS' if weights else 'SSIM'}"
                 f" ({smallest}); leave the file out"
             )
-        operator = operator_for(truth, job.kernel, job.factor)
+        operator = truth_operator(truth, job.kernel, job.factor)
         for prior, settings in recipes:
             check_measurement((1, *operator.out_shape), truth.stack.dtype, operator, prior)
             make_plan(prior, operator, job.noise, settings)

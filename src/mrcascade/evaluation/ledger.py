@@ -202,6 +202,8 @@ def _read_settings(folder: Path) -> dict[str, Any] | None:
         document = read_json(path, TABLE_BYTES)
     except FileNotFoundError:
         return None
+    except MRCascadeError:
+        raise
     except (OSError, ValueError) as error:
         raise MRCascadeError(f"{path}: cannot be read; {remedy}") from error
     parts = document.keys() if isinstance(document, dict) else set()

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from mrcascade.arrays.intensity import Intensity
-from mrcascade.baselines import bicubic, zero_filled
 from mrcascade.errors import MRCascadeError
 from mrcascade.measurement.border import NO_MARGINS, Margins
 from mrcascade.operators import LinearOperator
+from mrcascade.operators.baselines import bicubic, zero_filled
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import Plan, Restorer, check_samples, resolve_settings
 from mrcascade.sampling import RECIPES, Progress, SamplerSettings, parse_changes

@@ -43,13 +43,13 @@ from mrcascade.io.image import (
     volume_seconds,
     with_slice_axis,
     write_blocks_into,
-    write_image,
     write_image_into,
 )
 from mrcascade.io.names import derived_name, is_result_name
 from mrcascade.io.pair import RADIANS, Pair, join_pairs, pair_of, with_part
 from mrcascade.io.planes import Planes, choose_axes, choose_planes, describe_planes, with_planes
 from mrcascade.io.pseudonym import Pseudonyms
+from mrcascade.io.save import write_image
 from mrcascade.io.source import (
     SUFFIXES,
     Input,

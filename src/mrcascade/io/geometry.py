@@ -7,10 +7,7 @@ import numpy as np
 
 from mrcascade.io.blocks import Axes, StackOrder
 from mrcascade.io.image import Image
-
-# Kernels by what they keep in place: the edges of the field of view, or the centre of voxel 0.
-EDGE_KERNELS = ("area", "bicubic")
-ORIGIN_KERNELS = ("fourier", "gaussian")
+from mrcascade.operators.kernels import kernel_named
 
 # (rows, columns) of the images of a DICOM series in the array that they are read into.
 DICOM_PLANE: Axes = (1, 0)
@@ -87,20 +84,28 @@ def resampled_affine(
 
     affine: (4, 4), voxel index -> world, of the grid of `shape_in` = (H, W) samples along `axes`.
     shape_out: the new (H', W'). With f = H'/H and W'/W (f < 1 when downsampling), M the 3x3 part
-    of the affine and t its translation, M' = M diag(1/f) for every kernel, and
-      area, bicubic (pixels share the edges of the field of view): t' = t + M (1/(2f) - 1/2),
-      fourier, gaussian (the centre of voxel 0 stays): t' = t.
+    of the affine and t its translation, M' = M diag(1/f) for every kernel. By the kernel's origin,
+      "edges" (the edges of the field of view stay, as of "area"): t' = t + M (1/(2f) - 1/2),
+      "voxel" (the centre of voxel 0 stays, as of "fourier"): t' = t.
     Where "area" is given for a "fourier" grid, the image lies (f - 1)/(2f) input voxels off.
-    Raises ValueError for an unknown kernel.
+    Raises MRCascadeError for an unknown kernel.
+
+    Example:
+        >>> import numpy as np
+        >>> import mrcascade
+        >>> low = np.diag([2.0, 2.0, 5.0, 1.0])
+        >>> mrcascade.resampled_affine(low, (0, 1), "fourier", (32, 32), (64, 64)).diagonal()
+        array([1., 1., 5., 1.])
+        >>> mrcascade.resampled_affine(low, (0, 1), "area", (32, 32), (64, 64))[:3, 3]
+        array([-0.5, -0.5,  0. ])
     """
-    if kernel not in EDGE_KERNELS + ORIGIN_KERNELS:
-        raise ValueError(f"unknown kernel {kernel!r}; known are {EDGE_KERNELS + ORIGIN_KERNELS}")
     step = np.ones(3)  # 1/f per axis, the size of an output voxel in input voxels
     step[list(axes)] = np.divide(shape_in, shape_out)
     result = np.array(affine, dtype=np.float64)
     result[:3, :3] *= step
-    if kernel in EDGE_KERNELS:
-        result[:3, 3] += affine[:3, :3] @ (step / 2 - 0.5)
+    shift = kernel_named(kernel).shift(step)
+    if shift.any():
+        result[:3, 3] += affine[:3, :3] @ shift
     return result
 
 

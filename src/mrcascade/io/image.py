@@ -26,7 +26,7 @@ from mrcascade.io.source import (
     spacing_of,
 )
 from mrcascade.io.walk import files_below
-from mrcascade.storage.atomic import FOLDER_ENDING, atomic_output
+from mrcascade.storage.atomic import FOLDER_ENDING
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +40,14 @@ class Image:
         replaced (`with_data`): they say where an image came from.
     format: as `format_of` says. header: the original nibabel header (NIfTI), the `Series` (DICOM),
         else None. acquired: as in `RawPixels`.
+
+    Example:
+        >>> import numpy as np
+        >>> import mrcascade
+        >>> mrcascade.write_image(np.ones((8, 6, 2)) * [1, 2], "two.nii", affine=np.eye(4))
+        >>> image = mrcascade.read_image("two.nii")
+        >>> image.data.shape, image.spacing, image.format
+        ((8, 6, 2), (1.0, 1.0, 1.0), 'nifti')
     """
 
     data: np.ndarray
@@ -59,6 +67,10 @@ class Image:
     def shape(self) -> tuple[int, ...]:
         return self.data.shape
 
+    def __repr__(self) -> str:
+        geometry = "no affine" if self.affine is None else f"{self.spacing} mm"
+        return f"Image({self.data.dtype} {self.shape}, {geometry}, {str(self.source)!r})"
+
     def with_data(self, data: np.ndarray, affine: np.ndarray | None) -> "Image":
         """This image with other pixels on the grid of `affine`; header and provenance stay."""
         return replace(self, data=data, affine=affine)
@@ -69,9 +81,19 @@ def read_image(path: Input | str | os.PathLike[str], complex_valued: bool = Fals
     (`format_of`).
 
     Any real type becomes float32 (after the file's own scaling) and any complex one complex64;
-    complex_valued: as for `open_source`.
+    complex_valued: whether k-space (fastMRI) gives its complex image instead of the magnitude.
     Raises MRCascadeError if the file is missing, of another format, damaged, not 2-D to 4-D, in
     colour, without a usable affine (NIfTI), not finite or constant, and as `open_source` does.
+
+    Example:
+        >>> import numpy as np
+        >>> import mrcascade
+        >>> np.save("slice.npy", np.random.default_rng(0).random((24, 20)))
+        >>> image = mrcascade.read_image("slice.npy")
+        >>> image
+        Image(float32 (24, 20), no affine, 'slice.npy')
+        >>> image.with_data(2 * image.data, image.affine).data.max() < 2
+        np.True_
     """
     with open_source(path, complex_valued) as source:
         data = np.empty(source.shape, source.dtype)
@@ -106,29 +128,6 @@ def images_below(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise MRCascadeError(f"{folder}: no such folder; give a folder that holds image files")
     return [p for p in files_below(folder) if p.name.lower().endswith(tuple(SUFFIXES))]
-
-
-def write_image(
-    image: Image,
-    path: str | os.PathLike[str],
-    overwrite: bool = False,
-    derivation: Derivation | None = None,
-) -> None:
-    """Write `image` so that `path` appears whole or not at all (see `atomic_output`).
-
-    Always float32 or complex64; 16-bit integers in DICOM, which needs a `derivation`. Raises
-    MRCascadeError as `write_image_into` and `atomic_output` do, and, also with `overwrite`, if
-    `path` is the file that the image was read from.
-    """
-    path = Path(path)
-    if path.exists() and image.source.exists() and path.samefile(image.source):
-        raise MRCascadeError(f"{path} is the input itself; choose another name for the output")
-    check_writable(image, path, derivation)
-    refuse_non_finite(
-        count_non_finite(image.data), f"{path} not written: the result holds", "report this"
-    )
-    with atomic_output(path, overwrite) as temporary:
-        write_image_into(image, temporary, derivation)
 
 
 def write_image_into(image: Image, temporary: Path, derivation: Derivation | None = None) -> None:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from mrcascade.messages.quiet import quiet_decoders
 from mrcascade.storage.atomic import FOLDER_ENDING
 from mrcascade.storage.files import check_regular
 
-Input = Path | Series | Pair
+Input: TypeAlias = Path | Series | Pair
 
 # The formats of single files: file name ending -> name of the format. The other one, "dicom", has
 # folders, archives, and files whose names say nothing; folders that we write end in FOLDER_ENDING.

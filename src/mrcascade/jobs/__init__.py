@@ -2,15 +2,15 @@
 
 from mrcascade.arrays.factors import factor_label
 from mrcascade.jobs.batch import FileBatch, Part, file_worker
-from mrcascade.jobs.common import Item, enlarging_operator
+from mrcascade.jobs.common import Item, operator_for
 from mrcascade.jobs.done import Done
 from mrcascade.jobs.estimate import Estimator
 from mrcascade.jobs.executor import WorkerPool
 from mrcascade.jobs.inputs import check_dataset, check_names, find_inputs
+from mrcascade.jobs.one_file import super_resolve_file
 from mrcascade.jobs.progress import SlicesDone, expected_evaluations
 from mrcascade.jobs.request import Factors, Request, SuperResolution
 from mrcascade.jobs.simulate import Simulation, crop_to_legal, simulate_file
-from mrcascade.jobs.sr import super_resolve_file
 
 __all__ = [
     "Done",
@@ -27,11 +27,11 @@ __all__ = [
     "check_dataset",
     "check_names",
     "crop_to_legal",
-    "enlarging_operator",
     "expected_evaluations",
     "factor_label",
     "file_worker",
     "find_inputs",
+    "operator_for",
     "simulate_file",
     "super_resolve_file",
 ]

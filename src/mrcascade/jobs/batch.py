@@ -183,6 +183,8 @@ class FileBatch:
             # Older versions wrote the request's keys as the options have them.
             sidecar = camel_keys(read_json(targets["sidecar"], TABLE_BYTES))
             before, found = dict(sidecar["Request"]), {key: sidecar[key] for key in source}
+        except MRCascadeError:
+            raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise MRCascadeError(
                 f"{targets['sidecar']}: not a sidecar of this version, and stays; move it and its"
@@ -221,6 +223,8 @@ class FileBatch:
             ours = description.startswith(_RECORD)
         except FileNotFoundError:
             return
+        except MRCascadeError:
+            raise
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             ours = False
         if not ours:

@@ -49,7 +49,7 @@ def timing_facts(image: Image | Source, target: Path) -> dict[str, float]:
     return {} if seconds is None else {"RepetitionTime": seconds}
 
 
-def enlarging_operator(shape: Sequence[int], kernel: str, factor: Factors) -> SeparableOperator:
+def operator_for(shape: Sequence[int], kernel: str, factor: Factors) -> SeparableOperator:
     """The measurement operator whose output has ``shape``; its input is `enlarged`."""
     return SeparableOperator.from_kernel(kernel, factor, enlarged(shape, factor))
 

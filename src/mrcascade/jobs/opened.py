@@ -25,7 +25,7 @@ from mrcascade.io import (
     resampled_affine,
 )
 from mrcascade.jobs.acquired import Matrix, acquired_by_header
-from mrcascade.jobs.common import Item, enlarging_operator
+from mrcascade.jobs.common import Item, operator_for
 from mrcascade.jobs.derivation import derivation_of
 from mrcascade.jobs.request import Request
 from mrcascade.jobs.result import bids_metadata
@@ -111,7 +111,7 @@ def geometry_of(source: Source, planes: Planes, request: Request, matrix: Matrix
     stored = source.shape[axes[0]], source.shape[axes[1]]
     shape = stored if job.acquired is None else matrix
     check_enlargement(source, planes, shape, job.factor, prior.limits)  # before H is built
-    operator = enlarging_operator(shape, job.kernel, job.factor)
+    operator = operator_for(shape, job.kernel, job.factor)
     try:
         check_measurement((1, *shape), source.dtype, operator, prior)
     except MRCascadeError as error:

@@ -9,10 +9,10 @@ import numpy as np
 
 from mrcascade.arrays.factors import factor_label
 from mrcascade.arrays.intensity import EMPTY, Intensity
-from mrcascade.baselines import interpolated
 from mrcascade.io import Display, SliceStore, StackOrder
 from mrcascade.jobs.measured import Measured
 from mrcascade.jobs.request import SuperResolution
+from mrcascade.operators.baselines import interpolated, interpolation_name
 from mrcascade.pictures.preview import Panel, write_preview
 from mrcascade.recipes.modes import default_mode
 
@@ -52,7 +52,7 @@ def draw_preview(
     number = shown_slice(slices, intensity)
     low = slices.read(number, number + 1)
     pixels = {key: store.read(number, number + 1)[0] for key, store in stores.items()}
-    kind = "zero-filled" if job.kernel == "fourier" else "bicubic"
+    kind = interpolation_name(job.kernel)
     (h, w), (rows, columns) = (display.turn(p).shape for p in (low[0], pixels["result"]))
     result = "result" if job.samples == 1 else f"result, mean of {job.samples} samples"
     titles = {

@@ -6,11 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from mrcascade import __version__
-from mrcascade.arrays.factors import check_factor, factor_label
-from mrcascade.arrays.intensity import Intensity, robust_maximum
+from mrcascade.arrays.factors import check_factor, factor_label, legal_size
 from mrcascade.data.sizes import check_reduction
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
@@ -51,8 +49,9 @@ from mrcascade.io import (
 from mrcascade.jobs.common import input_seed, timing_facts
 from mrcascade.jobs.progress import Report
 from mrcascade.jobs.request import Factors
-from mrcascade.measurement.noise import zero_level
-from mrcascade.operators import SeparableOperator, gaussian_noise, legal_size
+from mrcascade.measurement.simulate import measured_slices
+from mrcascade.messages.faults import naming
+from mrcascade.operators import SeparableOperator
 from mrcascade.storage.outputs import FILES, Claim, claim_result, file_counts, only_writer
 
 
@@ -115,13 +114,9 @@ def _measure(
         )
     stack = to_slices(image, axes)
     operator = SeparableOperator.from_kernel(job.kernel, job.factor, stack.shape[1:])
-    low = operator(torch.from_numpy(stack)).numpy()
-    zero = zero_level(stack)  # which H keeps
-    intensity = Intensity(robust_maximum(low - zero if zero else low), zero)
-    if not intensity.scale > 0:
-        raise MRCascadeError(f"{source}: zero almost everywhere; there is nothing to measure")
-    sigma = job.noise * intensity.scale
-    low = low + gaussian_noise(low, sigma, input_seed(job.seed, image.sha256))
+    with naming(str(source)):
+        seed = input_seed(job.seed, image.sha256)
+        low, intensity = measured_slices(stack, operator, job.noise, seed)
     affine = None
     if image.affine is not None:
         affine = resampled_affine(

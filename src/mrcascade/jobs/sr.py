@@ -14,43 +14,18 @@ from pathlib import Path
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import Input, input_path
+from mrcascade.io import input_path
 from mrcascade.jobs.common import Item, input_seed
 from mrcascade.jobs.measured import Measured, measure_input
 from mrcascade.jobs.memory import Batches, check_memory, default_batch, fitting_batch, image_bytes
 from mrcascade.jobs.opened import checked_item, open_input
-from mrcascade.jobs.progress import Report, SliceProgress, SlicesDone, silent, unseen
+from mrcascade.jobs.progress import Report, SliceProgress, SlicesDone
 from mrcascade.jobs.publish import Publication
-from mrcascade.jobs.request import Request, SuperResolution
+from mrcascade.jobs.request import Request
 from mrcascade.jobs.results import Results
 from mrcascade.jobs.workspace import Workspace
 from mrcascade.messages.faults import naming
-from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import Restoration, Restorer
-
-
-def super_resolve_file(
-    image: Input | Item,
-    output: Path,
-    prior: CascadePrior,
-    job: SuperResolution,
-    *,
-    say: Report = silent,
-    progress: Callable[[int], SlicesDone] = unseen,
-) -> list[Path]:
-    """Super-resolve one image file or DICOM series into the folder ``output``, or the folder below
-    it that an `Item` names; returns the files written.
-
-    Writes the result (mean of the samples), with more than one sample also the first sample and
-    the standard deviation map, a preview and, last, a JSON sidecar. All appear together. Memory
-    does not grow with the number of slices. ``say`` gets one line per decision;
-    ``progress(slices)`` makes what hears how many slices are done.
-    """
-    item = image if isinstance(image, Item) else Item(image)
-    restored = restore_file(item, output, Request.of(prior, job), say=say, progress=progress)
-    paths, line = restored.publish()
-    say(line)
-    return paths
 
 
 class Restored:

@@ -1,10 +1,10 @@
 """Borders at which the field of view was cut in the image, and how to restore such slices.
 
-The model of the kernel ``fourier`` is periodic: the last sample is the neighbour of the first. A
-measurement made by a crop of k-space follows it, whatever the image shows at its edges. A scanner
-that oversamples the readout and crops the image breaks it: the step between opposite edges is not
-in the data, and the model rings from it. Such an axis gets margins that lead smoothly from one
-edge to the other; it is restored on the larger grid, and the result is cropped.
+The model of a periodic kernel, such as ``fourier``, takes the last sample for the neighbour of the
+first. A measurement made by a crop of k-space follows it, whatever the image shows at its edges. A
+scanner that oversamples the readout and crops the image breaks it: the step between opposite edges
+is not in the data, and the model rings from it. Such an axis gets margins that lead smoothly from
+one edge to the other; it is restored on the larger grid, and the result is cropped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from mrcascade.operators import LinearOperator, SeparableOperator, down_matrix
+from mrcascade.errors import MRCascadeError
+from mrcascade.operators import KERNELS, Kernel, LinearOperator, SeparableOperator, down_matrix
 
 # Smallest root mean square step between opposite edges, as a share of the robust maximum. The
 # periodic model does little harm below it.
@@ -111,14 +112,14 @@ def find_margins(slices: Iterable[np.ndarray], operator: LinearOperator, scale: 
     """The margins that slices (h, w), real or complex, need: none along axes that were not cut.
 
     scale: robust maximum of the slices' volume. An axis counts as cut where the operator reduces
-    it by the kernel ``fourier``, opposite edges differ by more than ``LEAST_STEP`` of ``scale``,
+    it by a periodic kernel, opposite edges differ by more than ``LEAST_STEP`` of ``scale``,
     and neither is pulled towards the other. In doubt it is not cut.
     """
     if not isinstance(operator, SeparableOperator):
         return NO_MARGINS
     shapes = operator.rows.shape, operator.cols.shape
     matrices = enumerate((operator.rows, operator.cols))
-    edges: dict[int, list[np.ndarray]] = {axis: [] for axis, m in matrices if _is_fourier(m)}
+    edges: dict[int, list[np.ndarray]] = {axis: [] for axis, m in matrices if _is_periodic(m)}
     for image in slices if edges else ():
         for axis, found in edges.items():
             found.append(_edges(np.moveaxis(image, axis, -1)) / scale)
@@ -129,18 +130,31 @@ def find_margins(slices: Iterable[np.ndarray], operator: LinearOperator, scale: 
     return Margins(rows, columns)
 
 
-def _is_fourier(matrix: np.ndarray) -> bool:
+def _is_periodic(matrix: np.ndarray) -> bool:
+    """Whether a side is reduced by a periodic kernel, and long enough to be looked at."""
     coarse, fine = matrix.shape
-    if coarse >= fine or coarse < 2 * REACH:
-        return False
-    return np.allclose(matrix, down_matrix("fourier", fine, coarse), rtol=0, atol=_SAME_MATRIX)
+    return 2 * REACH <= coarse < fine and _periodic_kernel(matrix) is not None
+
+
+def _periodic_kernel(matrix: np.ndarray) -> Kernel | None:
+    """The periodic kernel whose ``down`` a matrix is."""
+    coarse, fine = matrix.shape
+    for kernel in KERNELS.values():
+        if kernel.periodic and np.allclose(
+            matrix, down_matrix(kernel.name, fine, coarse), rtol=0, atol=_SAME_MATRIX
+        ):
+            return kernel
+    return None
 
 
 def _extended(matrix: np.ndarray, total: int) -> np.ndarray:
     coarse, fine = matrix.shape
     if not total:
         return matrix
-    return down_matrix("fourier", (coarse + total) * fine // coarse, coarse + total)
+    kernel = _periodic_kernel(matrix)
+    if kernel is None:
+        raise MRCascadeError("only an axis that a periodic kernel reduces can have margins")
+    return down_matrix(kernel.name, (coarse + total) * fine // coarse, coarse + total)
 
 
 def _margin(coarse: int, fine: int) -> Pair:

@@ -2,7 +2,10 @@
 
 import math
 from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import Any, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +23,22 @@ class LinearOperator(ABC):
     complex of either precision; results keep dtype and device. A subclass writes ``_apply``,
     ``_adjoint`` and ``_correction``; shapes, dtypes and ``tau`` are checked here.
 
+    ``A @ x`` is the same as ``A(x)``, and takes NumPy arrays, too; ``A.H`` is the adjoint operator
+    and ``A @ B`` the operator that applies B first.
+
     Every method raises MRCascadeError where a shape, a dtype or ``tau`` does not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> from mrcascade import SeparableOperator
+        >>> A = SeparableOperator.from_kernel("area", 2, (4, 4))
+        >>> A
+        SeparableOperator('area 2x', (4, 4) -> (2, 2))
+        >>> y = A @ np.ones((4, 4))
+        >>> y.shape, (A.H @ y).shape
+        ((2, 2), (4, 4))
+        >>> A @ A.H
+        SeparableOperator('area 2x of adjoint of area 2x', (2, 2) -> (2, 2))
     """
 
     def __init__(self, in_shape: Shape, out_shape: Shape, name: str) -> None:
@@ -37,6 +55,39 @@ class LinearOperator(ABC):
         """H^T y (conjugate transpose for complex operators): ``(..., *in_shape)``."""
         self._check(y, self.out_shape, "a measurement")
         return self._adjoint(y)
+
+    @cached_property
+    def H(self) -> "LinearOperator":
+        """The adjoint operator: measurements ``(..., *out_shape)`` to images
+        ``(..., *in_shape)``. For a subclass of one's own it has no proximal step."""
+        return self._adjoint_operator()
+
+    @overload
+    def __matmul__(self, x: Tensor) -> Tensor: ...
+
+    @overload
+    def __matmul__(self, x: np.ndarray) -> np.ndarray: ...
+
+    @overload
+    def __matmul__(self, x: "LinearOperator") -> "LinearOperator": ...
+
+    def __matmul__(self, x: Any) -> Any:
+        """H x for an image ``(..., *in_shape)``, tensor or array; `compose` for an operator."""
+        if isinstance(x, LinearOperator):
+            return self.compose(x)
+        if isinstance(x, np.ndarray):
+            return self(torch.from_numpy(np.array(x))).numpy()
+        return self(x) if isinstance(x, Tensor) else NotImplemented
+
+    def compose(self, right: "LinearOperator") -> "LinearOperator":
+        """The operator that applies ``right`` first.
+
+        Raises MRCascadeError where there is no closed form: for operators that are not separable.
+        """
+        raise MRCascadeError(
+            f"operators '{self.name}' and '{right.name}' have no product in closed form; give a"
+            " CallableOperator that applies one after the other"
+        )
 
     def prox(self, v: Tensor, y: Tensor, tau: float | Tensor) -> Tensor:
         """argmin_u ||y - H u||^2 + tau ||u - v||^2, an image ``(..., *in_shape)``.
@@ -64,6 +115,9 @@ class LinearOperator(ABC):
         """H^+ y, the smallest image among those that fit y best: ``(..., *in_shape)``."""
         self._check(y, self.out_shape, "a measurement")
         return self._correction(y, self._checked_tau(0.0, y))
+
+    def _adjoint_operator(self) -> "LinearOperator":
+        return _Adjoint(self)
 
     @abstractmethod
     def _apply(self, x: Tensor) -> Tensor: ...
@@ -109,6 +163,34 @@ class LinearOperator(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.in_shape} -> {self.out_shape})"
+
+
+class _Adjoint(LinearOperator):
+    """The adjoint of an operator whose class does not have another one for it."""
+
+    def __init__(self, operator: LinearOperator) -> None:
+        super().__init__(operator.out_shape, operator.in_shape, adjoint_name(operator))
+        self._operator = operator
+
+    def _adjoint_operator(self) -> LinearOperator:
+        return self._operator
+
+    def _apply(self, x: Tensor) -> Tensor:
+        return self._operator._adjoint(x)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self._operator._apply(y)
+
+    def _correction(self, residual: Tensor, tau: Tensor) -> Tensor:
+        raise MRCascadeError(
+            f"operator '{self.name}' has no proximal step; give the adjoint as an operator of its"
+            " own, such as a CallableOperator"
+        )
+
+
+def adjoint_name(operator: LinearOperator) -> str:
+    """The name of an operator's adjoint."""
+    return f"adjoint of {operator.name}"
 
 
 def _as_shape(shape: Shape, what: str, name: str) -> Shape:

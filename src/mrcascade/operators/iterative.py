@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.operators.base import LinearOperator, Shape
+from mrcascade.operators.base import LinearOperator, Shape, adjoint_name
 
 Function = Callable[[Tensor], Tensor]
 
@@ -35,6 +35,22 @@ class CallableOperator(LinearOperator):
             the two channels of ``(N, 2, H, W)``. All images of such a group share their steps.
 
     Raises MRCascadeError where a function returns another shape than it should.
+
+    Example:
+        >>> import torch
+        >>> from mrcascade import CallableOperator
+        >>> def every_second_row(x):
+        ...     return x[..., ::2, :]
+        >>> def into_every_second_row(y):
+        ...     x = y.new_zeros((*y.shape[:-2], 2 * y.shape[-2], y.shape[-1]))
+        ...     x[..., ::2, :] = y
+        ...     return x
+        >>> H = CallableOperator(every_second_row, into_every_second_row, (4, 3), (2, 3), "rows")
+        >>> H
+        CallableOperator('rows', (4, 3) -> (2, 3))
+        >>> H.pinv(torch.ones(2, 3))[:2]
+        tensor([[1., 1., 1.],
+                [0., 0., 0.]])
     """
 
     def __init__(
@@ -59,6 +75,19 @@ class CallableOperator(LinearOperator):
         self.max_iterations = max_iterations
         self.mixed_dims = mixed_dims
         self._functions = forward, adjoint
+
+    def _adjoint_operator(self) -> LinearOperator:
+        forward, adjoint = self._functions
+        return CallableOperator(
+            adjoint,
+            forward,
+            self.out_shape,
+            self.in_shape,
+            adjoint_name(self),
+            tolerance=self.tolerance,
+            max_iterations=self.max_iterations,
+            mixed_dims=self.mixed_dims,
+        )
 
     def _apply(self, x: Tensor) -> Tensor:
         return self._checked(self._functions[0](x), "forward", self.out_shape)

@@ -1,9 +1,9 @@
-"""One-dimensional down- and upsampling matrices of the four kernels, in float64.
+"""The table of kernels: one record for each, with everything that is known about it.
 
-A matrix is defined by a kernel and two sizes, ``n`` fine and ``m <= n`` coarse samples, so that
-factors need not be whole. Every row sums to one: a constant keeps its value in both directions.
-For ``n = m * 2**k`` the matrix is the product of its ``k`` two-fold steps, so that a four-fold
-step is exactly two two-fold steps for every kernel; all other sizes use the kernel directly.
+Matrices are one-dimensional, float64, and defined by a kernel and two sizes: ``n`` fine and
+``m <= n`` coarse samples. Factors need not be whole. For ``n = m * 2**k`` the matrix is the product
+of its ``k`` two-fold steps, so that a four-fold step is exactly two two-fold steps for every
+kernel; all other sizes use the kernel's formula directly.
 
 ========  ===============================  ============================  =======================
 kernel    down                             up                            samples, boundary
@@ -16,31 +16,131 @@ gaussian  5 taps (1 4 6 4 1) / 16          Burt-Adelson expansion        voxel 0
                                                                          about the edge samples
 ========  ===============================  ============================  =======================
 
-"Voxel 0 kept": coarse sample ``j`` lies at fine position ``j n / m``. "Shared edges": both grids
-span the same interval and coarse sample ``j`` lies at ``(j + 1/2) n / m - 1/2``.
-
-Sources: Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 1981,
-eq. 15; Burt and Adelson, "The Laplacian pyramid as a compact image code", IEEE TCOM 1983.
+`register_kernel` adds another one.
 """
 
-import math
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mrcascade.arrays.factors import check_side
 from mrcascade.errors import MRCascadeError
+from mrcascade.operators import kernel_matrices as formulas
+from mrcascade.operators.kernel_matrices import Matrix
 
-KERNELS: tuple[str, ...] = ("fourier", "area", "bicubic", "gaussian")
+Formula = Callable[[int, int], Matrix]
 
-_KEYS_A = -0.5
-_BURT_ADELSON_TAPS = np.array([6.0, 4.0, 1.0, 0.0])  # weight at distance 0, 1, 2, further
-_GAUSSIAN_REACH = 6.0  # standard deviations after which a weight (1.5e-8) counts as zero
 _CACHED_MATRICES = 128
+_NAME = re.compile(r"[a-z][a-z0-9_-]*")
+_ROUNDING = 1e-6  # by which the sum of a row may differ from one
 
-Matrix = NDArray[np.float64]
+
+@dataclass(frozen=True)
+class Kernel:
+    """How the samples of a fine grid become those of a coarse grid, and how they come back.
+
+    Attributes:
+        name: its name in commands, files and messages: lower-case letters, digits, ``-`` and
+            ``_``.
+        down: function of the sizes ``(n, m)``, fine and coarse, ``1 <= m < n``. Returns the
+            matrix ``(m, n)`` that makes ``m`` samples of ``n``. Each row sums to one.
+        up: function of the same sizes that returns the matrix ``(n, m)`` of the way back. Each
+            row sums to one.
+        origin: what fine and coarse grid share. "voxel": the centre of voxel 0; coarse sample
+            ``j`` lies at fine position ``j n / m``. "edges": the edges of the field of view;
+            coarse sample ``j`` lies at ``(j + 1/2) n / m - 1/2``. The affine of a resampled image
+            follows from it.
+        periodic: whether the last sample of a line is the neighbour of its first.
+        pseudo_inverse: whether ``up`` is the pseudo-inverse of ``down`` for all sizes. The
+            smallest image that fits the data is then a smooth interpolation (zero filling of
+            k-space) and serves as the baseline; other kernels have bicubic interpolation.
+
+    Example:
+        >>> from mrcascade.operators import KERNELS
+        >>> KERNELS["area"].down(4, 2)
+        array([[0.5, 0.5, 0. , 0. ],
+               [0. , 0. , 0.5, 0.5]])
+        >>> KERNELS["area"].origin
+        'edges'
+    """
+
+    name: str
+    down: Formula
+    up: Formula
+    origin: Literal["voxel", "edges"]
+    periodic: bool = False
+    pseudo_inverse: bool = False
+
+    def places(self, n: int, m: int) -> Matrix:
+        """Positions of the ``n`` fine samples, counted in coarse samples: (n,)."""
+        fine = np.arange(n)
+        return (fine + 0.5) * m / n - 0.5 if self.origin == "edges" else fine * m / n
+
+    def shift(self, step: Matrix) -> Matrix:
+        """Position of the first sample of a grid with spacing ``step``, counted in samples of a
+        grid with spacing 1; elementwise."""
+        return step / 2 - 0.5 if self.origin == "edges" else np.zeros_like(step)
+
+
+#: All kernels by name.
+KERNELS: dict[str, Kernel] = {
+    kernel.name: kernel
+    for kernel in (
+        Kernel(
+            "fourier",
+            formulas.fourier_down,
+            formulas.fourier_up,
+            origin="voxel",
+            periodic=True,
+            pseudo_inverse=True,
+        ),
+        Kernel("area", formulas.area_down, formulas.bilinear_up, origin="edges"),
+        Kernel("bicubic", formulas.bicubic_down, formulas.bicubic_up, origin="edges"),
+        Kernel("gaussian", formulas.gaussian_down, formulas.gaussian_up, origin="voxel"),
+    )
+}
+
+
+def register_kernel(kernel: Kernel) -> Kernel:
+    """Add a kernel to the table, so that operators and commands of this process know its name.
+
+    Returns the kernel. Raises MRCascadeError where its name is taken or cannot be typed as a
+    command's option.
+
+    Example:
+        >>> import numpy as np
+        >>> from mrcascade import Kernel, SeparableOperator, register_kernel
+        >>> from mrcascade.operators import KERNELS
+        >>> def first(n, m):
+        ...     return np.eye(n)[: m * (n // m) : n // m]
+        >>> def repeated(n, m):
+        ...     return np.repeat(np.eye(m), n // m, axis=0)
+        >>> register_kernel(Kernel("first-sample", first, repeated, origin="voxel")).name
+        'first-sample'
+        >>> SeparableOperator.from_kernel("first-sample", 2, (4, 4)) @ np.eye(4)
+        array([[1., 0.],
+               [0., 1.]])
+        >>> del KERNELS["first-sample"]
+    """
+    if not _NAME.fullmatch(kernel.name):
+        raise MRCascadeError(
+            f"kernel name {kernel.name!r}: use lower-case letters, digits, '-' and '_'"
+        )
+    if kernel.name in KERNELS:
+        raise MRCascadeError(f"a kernel {kernel.name!r} exists already; choose another name")
+    KERNELS[kernel.name] = kernel
+    return kernel
+
+
+def kernel_named(name: str) -> Kernel:
+    """The record of a kernel; MRCascadeError for an unknown name."""
+    if name not in KERNELS:
+        raise MRCascadeError(f"unknown kernel {name!r}; choose one of {', '.join(KERNELS)}")
+    return KERNELS[name]
 
 
 def down_matrix(kernel: str, n: int, m: int) -> Matrix:
@@ -50,8 +150,7 @@ def down_matrix(kernel: str, n: int, m: int) -> Matrix:
     Raises MRCascadeError for an unknown kernel, sizes out of order, and sizes so large that the
     matrix would not fit memory.
     """
-    _check(kernel, n, m)
-    return _down(kernel, int(n), int(m))
+    return _down(_checked(kernel, n, m), int(n), int(m))
 
 
 def up_matrix(kernel: str, n: int, m: int) -> Matrix:
@@ -61,36 +160,35 @@ def up_matrix(kernel: str, n: int, m: int) -> Matrix:
     Raises MRCascadeError for an unknown kernel, sizes out of order, and sizes so large that the
     matrix would not fit memory.
     """
-    _check(kernel, n, m)
-    return _up(kernel, int(n), int(m))
+    return _up(_checked(kernel, n, m), int(n), int(m))
 
 
-def _check(kernel: str, n: int, m: int) -> None:
-    if kernel not in KERNELS:
-        raise MRCascadeError(f"unknown kernel {kernel!r}; choose one of {', '.join(KERNELS)}")
+def _checked(name: str, n: int, m: int) -> Kernel:
+    kernel = kernel_named(name)
     if not 1 <= m <= n:
         raise MRCascadeError(
-            f"kernel {kernel} needs 1 <= coarse size <= fine size; got {m} coarse, {n} fine"
+            f"kernel {name} needs 1 <= coarse size <= fine size; got {m} coarse, {n} fine"
         )
     check_side(int(n), int(m))
+    return kernel
 
 
 @lru_cache(maxsize=_CACHED_MATRICES)
-def _down(kernel: str, n: int, m: int) -> Matrix:
+def _down(kernel: Kernel, n: int, m: int) -> Matrix:
     if n == m:
         return _frozen(np.eye(n))
     if _has_inner_steps(n, m):
         return _frozen(_down(kernel, n // 2, m) @ _down(kernel, n, n // 2))
-    return _frozen(_DIRECT[kernel][0](n, m))
+    return _frozen(_computed(kernel, kernel.down(n, m), (m, n)))
 
 
 @lru_cache(maxsize=_CACHED_MATRICES)
-def _up(kernel: str, n: int, m: int) -> Matrix:
+def _up(kernel: Kernel, n: int, m: int) -> Matrix:
     if n == m:
         return _frozen(np.eye(n))
     if _has_inner_steps(n, m):
         return _frozen(_up(kernel, n, n // 2) @ _up(kernel, n // 2, m))
-    return _frozen(_DIRECT[kernel][1](n, m))
+    return _frozen(_computed(kernel, kernel.up(n, m), (n, m)))
 
 
 def _has_inner_steps(n: int, m: int) -> bool:
@@ -99,136 +197,22 @@ def _has_inner_steps(n: int, m: int) -> bool:
     return remainder == 0 and ratio > 2 and ratio & (ratio - 1) == 0
 
 
-def _frozen(matrix: Matrix) -> Matrix:
-    matrix.setflags(write=False)
+def _computed(kernel: Kernel, matrix: Matrix, shape: tuple[int, int]) -> Matrix:
+    """The matrix that a formula returned; MRCascadeError where it is not what it must be."""
+    if np.shape(matrix) != shape:
+        raise MRCascadeError(
+            f"kernel {kernel.name!r} returned a matrix of shape {np.shape(matrix)}, expected"
+            f" {shape}: correct its formulas"
+        )
+    matrix = np.asarray(matrix, np.float64)
+    if not np.abs(matrix.sum(axis=1) - 1).max() < _ROUNDING:
+        raise MRCascadeError(
+            f"kernel {kernel.name!r} changes constants: each row of its matrices must sum to one;"
+            " correct its formulas"
+        )
     return matrix
 
 
-def _normalised(weights: Matrix) -> Matrix:
-    return weights / weights.sum(axis=1, keepdims=True)
-
-
-# ---- fourier: crop of k-space and zero filling ----
-
-
-def _fourier_down(n: int, m: int) -> Matrix:
-    """Row j is (1/n) sum_k w_k exp(2 pi i k (j/m - i/n)) over the m frequencies kept.
-
-    For even m the coarse Nyquist sample is (X_{-m/2} + X_{m/2}) / sqrt(2): its two exponentials
-    add to a cosine of weight sqrt(2). With that weight the m rows stay orthogonal and of equal
-    norm (D D^T = (m/n) I) and the matrix is real. Phases are reduced in whole numbers first.
-    """
-    # Lags repeat: sizes with a common divisor g have n m / g different ones.
-    g = math.gcd(n, m)
-    period = n * m // g
-    weights = _kept_frequencies(g * np.arange(period), n, m) / n
-    steps = np.arange(n) * (m // g)
-    rows = [weights[(j * (n // g) - steps) % period] for j in range(m)]
-    return np.stack(rows)
-
-
-def _kept_frequencies(lag: NDArray[np.int64], n: int, m: int) -> Matrix:
-    """Sum of exp(2 pi i k lag / (n m)) over the m frequencies kept, lags from 0 to n m.
-
-    The sum over k = -K, ..., K is sin((2 K + 1) x) / sin(x) with x = pi lag / (n m).
-    """
-    folded = np.minimum(lag, n * m - lag)  # the sum is even; small angles keep their digits
-    odd = 2 * ((m - 1) // 2) + 1
-    unit = np.pi / (n * m)
-    below = np.sin(unit * folded)
-    above = np.sin(unit * (odd * folded % (2 * n * m)))
-    total = np.where(folded == 0, odd, above / np.where(folded == 0, 1.0, below))
-    if m % 2 == 0:
-        total += np.sqrt(2.0) * np.cos(2.0 * unit * (m // 2 * lag % (n * m)))
-    return total
-
-
-def _fourier_up(n: int, m: int) -> Matrix:
-    return (n / m) * _down("fourier", n, m).T
-
-
-# ---- area: mean over the interval that a coarse pixel covers, and bilinear interpolation ----
-
-
-def _area_down(n: int, m: int) -> Matrix:
-    """Overlap of fine pixel [i, i+1] with coarse pixel [j, j+1] n/m, in whole units of 1/m."""
-    j, i = np.arange(m)[:, None], np.arange(n)[None, :]
-    overlap = np.minimum((i + 1) * m, (j + 1) * n) - np.maximum(i * m, j * n)
-    return np.maximum(overlap, 0) / n
-
-
-def _bilinear_up(n: int, m: int) -> Matrix:
-    position = np.clip((np.arange(n)[:, None] + 0.5) * m / n - 0.5, 0, m - 1)
-    return np.maximum(1.0 - np.abs(np.arange(m)[None, :] - position), 0.0)
-
-
-# ---- bicubic: Keys cubic on the shared-edge grid, widened by the factor on the way down ----
-
-
-def _bicubic_down(n: int, m: int) -> Matrix:
-    factor = n / m
-    centre = (np.arange(m)[:, None] + 0.5) * factor - 0.5
-    return _normalised(keys_cubic((np.arange(n)[None, :] - centre) / factor))
-
-
-def _bicubic_up(n: int, m: int) -> Matrix:
-    centre = (np.arange(n)[:, None] + 0.5) * m / n - 0.5
-    return _normalised(keys_cubic(np.arange(m)[None, :] - centre))
-
-
-def keys_cubic(distance: Matrix) -> Matrix:
-    """The cubic of Keys (1981) with a = -1/2 at these distances, in samples."""
-    d, a = np.abs(distance), _KEYS_A
-    near = ((a + 2) * d - (a + 3)) * d**2 + 1
-    far = a * (((d - 5) * d + 8) * d - 4)
-    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
-
-
-# ---- gaussian: Burt-Adelson at factor 2, a sampled Gaussian of matching width elsewhere ----
-
-
-def _gaussian_down(n: int, m: int) -> Matrix:
-    coarse, fine = np.arange(m)[:, None] * (n / m), np.arange(n)[None, :]
-    return _normalised(_mirrored(coarse, fine, n, n / m))
-
-
-def _gaussian_up(n: int, m: int) -> Matrix:
-    coarse, fine = np.arange(m)[None, :] * (n / m), np.arange(n)[:, None]
-    return _normalised(_mirrored(fine, coarse, n, n / m))
-
-
-def _mirrored(fixed: NDArray, moving: NDArray, n: int, factor: float) -> Matrix:
-    """Weights between positions, summed over the images of `moving` mirrored at 0 and n - 1."""
-    period = 2 * (n - 1)
-    reach = _GAUSSIAN_REACH * _gaussian_sigma(factor)
-    distinct = (moving != 0) & (moving != n - 1)  # an edge sample is its own mirror image
-    total = np.zeros(np.broadcast_shapes(fixed.shape, moving.shape))
-    for shift in period * np.arange(-1 - reach // period, 2 + reach // period):
-        total += _gaussian_weight(fixed - moving - shift, factor)
-        total += distinct * _gaussian_weight(fixed + moving - shift, factor)
-    return total
-
-
-def _gaussian_weight(distance: NDArray, factor: float) -> Matrix:
-    if factor == 2:
-        return _BURT_ADELSON_TAPS[np.minimum(np.abs(distance), 3).astype(int)]
-    scaled = np.abs(distance) / _gaussian_sigma(factor)
-    return np.where(scaled <= _GAUSSIAN_REACH, np.exp(-0.5 * scaled**2), 0.0)
-
-
-def _gaussian_sigma(factor: float) -> float:
-    """Standard deviation in fine samples at any factor f: sqrt((f^2 - 1) / 3), at least 1/2.
-
-    k two-fold steps add the variances 1 + 4 + ... + 4^(k-1) = (4^k - 1) / 3 of their taps; the
-    same law is used between the powers of two. The floor keeps factors close to 1 from falling
-    back to the nearest sample.
-    """
-    return max(float(np.sqrt((factor**2 - 1) / 3)), 0.5)
-
-
-_DIRECT: dict[str, tuple[Callable[[int, int], Matrix], Callable[[int, int], Matrix]]] = {
-    "fourier": (_fourier_down, _fourier_up),
-    "area": (_area_down, _bilinear_up),
-    "bicubic": (_bicubic_down, _bicubic_up),
-    "gaussian": (_gaussian_down, _gaussian_up),
-}
+def _frozen(matrix: Matrix) -> Matrix:
+    matrix.setflags(write=False)
+    return matrix

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.operators import downsampler, upsampler
+from mrcascade.operators.separable import downsampler, upsampler
 
 Shape = tuple[int, int]
 
@@ -28,6 +28,19 @@ class LaplacianPyramid:
 
     Raises MRCascadeError where ``levels`` is below 1, ``step`` no power of 2 above 1, or a level
     could not get any smaller.
+
+    Example:
+        >>> import torch
+        >>> from mrcascade import LaplacianPyramid
+        >>> pyramid = LaplacianPyramid("fourier", (16, 12), levels=3)
+        >>> pyramid
+        LaplacianPyramid('fourier', (16, 12) > (8, 6) > (4, 3))
+        >>> image = torch.rand(1, 1, 16, 12)
+        >>> bands = pyramid.decompose(image)
+        >>> [tuple(band.shape) for band in bands]
+        [(1, 1, 16, 12), (1, 1, 8, 6), (1, 1, 4, 3)]
+        >>> bool(torch.allclose(pyramid.rebuild(bands), image, atol=1e-6))
+        True
     """
 
     def __init__(self, kernel: str, shape: Shape, levels: int, step: int = 2) -> None:
@@ -38,6 +51,9 @@ class LaplacianPyramid:
         pairs = list(zip(self.shapes, self.shapes[1:], strict=False))
         self._downs = [downsampler(kernel, fine, coarse) for fine, coarse in pairs]
         self._ups = [upsampler(kernel, fine, coarse) for fine, coarse in pairs]
+
+    def __repr__(self) -> str:
+        return f"LaplacianPyramid({self.kernel!r}, {' > '.join(map(str, self.shapes))})"
 
     def down(self, x: Tensor, level: int) -> Tensor:
         """From the grid of ``level`` (1 <= level < L) to the next coarser one."""

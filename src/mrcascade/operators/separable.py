@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mrcascade.arrays.factors import Factor, coarse_size, factor_pair
 from mrcascade.errors import MRCascadeError
-from mrcascade.operators.base import LinearOperator, Shape
+from mrcascade.operators.base import LinearOperator, Shape, adjoint_name
 from mrcascade.operators.kernels import Matrix, down_matrix, up_matrix
 from mrcascade.operators.products import product_dtype
 
@@ -38,6 +38,16 @@ class SeparableOperator(LinearOperator):
         name: how error messages call the operator.
 
     Raises MRCascadeError where a matrix is not two-dimensional and finite.
+
+    Example:
+        >>> import numpy as np
+        >>> from mrcascade import SeparableOperator
+        >>> H = SeparableOperator.from_kernel("fourier", (2, 1), (8, 6))
+        >>> H
+        SeparableOperator('fourier 2x1', (8, 6) -> (4, 6))
+        >>> y = H @ np.ones((5, 8, 6))
+        >>> y.shape, bool(np.allclose(y, 1))
+        ((5, 4, 6), True)
     """
 
     def __init__(self, rows: Matrix, cols: Matrix, name: str = "separable") -> None:
@@ -68,11 +78,20 @@ class SeparableOperator(LinearOperator):
         label = f"{row:g}x" if row == col else f"{row:g}x{col:g}"
         return cls(rows, cols, name=f"{kernel} {label}")
 
-    def compose(self, right: "SeparableOperator") -> "SeparableOperator":
+    @overload
+    def compose(self, right: "SeparableOperator") -> "SeparableOperator": ...
+
+    @overload
+    def compose(self, right: LinearOperator) -> LinearOperator: ...
+
+    def compose(self, right: LinearOperator) -> LinearOperator:
         """self after right, again separable: (self.compose(right))(x) = self(right(x)).
 
-        Raises MRCascadeError where right's output is not self's input shape.
+        Raises MRCascadeError where right's output is not self's input shape, and where right is
+        not separable.
         """
+        if not isinstance(right, SeparableOperator):
+            return super().compose(right)
         if right.out_shape != self.in_shape:
             raise MRCascadeError(
                 f"cannot apply operator '{self.name}' to the result of '{right.name}': "
@@ -89,6 +108,9 @@ class SeparableOperator(LinearOperator):
         tall = self.out_shape[0] > self.in_shape[0] or self.out_shape[1] > self.in_shape[1]
         smallest = 0.0 if tall else float(rows.min() * cols.min())
         return smallest, float(rows.max() * cols.max())
+
+    def _adjoint_operator(self) -> LinearOperator:
+        return SeparableOperator(self.rows.T, self.cols.T, adjoint_name(self))
 
     def _apply(self, x: Tensor) -> Tensor:
         return _sandwich(*self._cast_matrices(x), x)
@@ -124,7 +146,13 @@ class SeparableOperator(LinearOperator):
 
 
 class IdentityOperator(SeparableOperator):
-    """The image is its own measurement: H = I on images ``(..., *shape)``."""
+    """The image is its own measurement: H = I on images ``(..., *shape)``.
+
+    Example:
+        >>> from mrcascade import IdentityOperator
+        >>> IdentityOperator((3, 2))
+        IdentityOperator('identity', (3, 2) -> (3, 2))
+    """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__(np.eye(shape[0]), np.eye(shape[1]), "identity")

@@ -34,7 +34,7 @@ from mrcascade.prior.format import (
     minimum_size,
     prior_folder,
     read_document,
-    whole,
+    whole_entry,
 )
 from mrcascade.prior.level import LevelPrior, LevelSpec, LevelStatistics
 from mrcascade.recipes.modes import TUNED_AS
@@ -61,6 +61,14 @@ class CascadePrior:
     (intensity^2 per (cycle/pixel)^2) in equal bins of the frequency radius from 0 to sqrt(1/2).
     ``digest`` is the SHA-256 of the ``prior.json`` that it was read from. ``compiler`` is what
     compiles its U-Nets, None where they run as they are.
+
+    Example:
+        >>> from mrcascade import CascadePrior
+        >>> prior = CascadePrior.from_pretrained("mr-small")
+        >>> prior
+        CascadePrior('mr-small', magnitude, kernel 'fourier', 3 levels, factors up to 4, on cpu)
+        >>> prior.minimum_size
+        32
     """
 
     name: str
@@ -74,6 +82,13 @@ class CascadePrior:
     sampling: dict[str, Any] = field(default_factory=dict)
     digest: str = ""
     compiler: Compiler | None = None
+
+    def __repr__(self) -> str:
+        kind = "complex" if self.channels == 2 else "magnitude"
+        return (
+            f"CascadePrior({self.name!r}, {kind}, kernel {self.kernel!r},"
+            f" {len(self.levels)} levels, factors up to {self.maximum_factor:g}, on {self.device})"
+        )
 
     @property
     def minimum_size(self) -> int:
@@ -197,6 +212,8 @@ def read_prior(name_or_folder: str | Path) -> tuple[CascadePrior, list[dict[str,
     document = read_document(folder)
     try:
         prior, files = _from_document(document)
+    except MRCascadeError:
+        raise
     except _MALFORMED as error:
         reason = " ".join(repr(error).split())[:200]
         raise MRCascadeError(
@@ -214,7 +231,7 @@ def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tupl
     """The prior that a document describes, with networks that have shapes but no weights yet, and
     the name and checksum of each level's weight file."""
     step, maximum_factor, count = cascade_shape(document)
-    channels = whole(document, "channels", 1, 2)
+    channels = whole_entry(document, "channels", 1, 2)
     if not isinstance(document["name"], str) or not 1 <= len(document["name"]) <= _LONGEST_NAME:
         raise ValueError(f"the name must be a text of 1 to {_LONGEST_NAME} characters")
     if not all(isinstance(document[key], dict) for key in ("provenance", "sampling")):
@@ -277,7 +294,7 @@ def write_prior(
     with atomic_outputs(targets, overwrite=True) as (*weights, described):
         entries = []
         for file, path, (spec, state) in zip(names, weights, levels, strict=True):
-            half = {k: v if "fourier" in k else v.half() for k, v in state.items()}
+            half = _stored(spec, channels, state)
             if not all(v.isfinite().all() for v in half.values()):
                 raise MRCascadeError(
                     f"{folder / file}: weights that are NaN or beyond float16, so that no prior is"
@@ -298,6 +315,14 @@ def write_prior(
             "provenance": dict(provenance),
         }
         described.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _stored(spec: LevelSpec, channels: int, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Trained weights in float16. Constants (the frequencies and phases of Fourier features) keep
+    float32: a phase of several turns would lose digits that no training could make up for."""
+    with torch.device("meta"):
+        constants = {name for name, _ in LevelNetworks(spec.networks, channels).named_buffers()}
+    return {k: v if k in constants else v.half() for k, v in state.items()}
 
 
 def _level_spec(entry: Mapping[str, Any]) -> LevelSpec:

@@ -22,8 +22,14 @@ SEEN = tuple(
 )
 
 
-def bundled_priors() -> list[str]:
-    """Names of the priors that come with the package, such as ``mr-small``."""
+def list_priors() -> list[str]:
+    """Names of the priors that come with the package, such as ``mr-small``.
+
+    Example:
+        >>> import mrcascade
+        >>> "mr-small" in mrcascade.list_priors()
+        True
+    """
     return sorted(p.parent.relative_to(BUNDLED).as_posix() for p in BUNDLED.rglob(PRIOR_FILE))
 
 
@@ -43,7 +49,7 @@ def prior_folder(name_or_folder: str | Path) -> Path:
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
-    known = ", ".join(bundled_priors()) or "none"
+    known = ", ".join(list_priors()) or "none"
     raise MRCascadeError(
         f"unknown prior {str(name_or_folder)!r}: not a folder with {PRIOR_FILE},"
         f" and the bundled priors are: {known}"
@@ -55,6 +61,8 @@ def read_document(folder: Path) -> dict[str, Any]:
     path = folder / PRIOR_FILE
     try:
         document = read_json(path)
+    except MRCascadeError:
+        raise
     except (OSError, ValueError) as error:
         raise MRCascadeError(f"{path}: cannot be read as JSON; fetch the prior again") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
@@ -82,7 +90,7 @@ class Limits:
             return None
 
 
-def whole(document: Mapping[str, Any], key: str, least: int, most: int) -> int:
+def whole_entry(document: Mapping[str, Any], key: str, least: int, most: int) -> int:
     """An entry that is a whole number within these bounds; ValueError for any other."""
     value = document[key]
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
@@ -95,10 +103,13 @@ def cascade_shape(document: Mapping[str, Any]) -> tuple[int, int, int]:
 
     Raises ValueError where they are out of range, KeyError and TypeError where they are not there.
     """
-    step = whole(document, "step", 2, _LARGEST_STEP)
+    step = whole_entry(document, "step", 2, _LARGEST_STEP)
     if step & (step - 1):
         raise ValueError(f"step {step} is no power of 2")
-    most, levels = whole(document, "maximum_factor", 2, _LARGEST_FACTOR), len(document["levels"])
+    most, levels = (
+        whole_entry(document, "maximum_factor", 2, _LARGEST_FACTOR),
+        len(document["levels"]),
+    )
     if not 1 <= levels <= _MOST_LEVELS:
         raise ValueError(f"a prior has 1 to {_MOST_LEVELS} levels, and not {levels}")
     return step, most, levels

@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 from mrcascade.prior.cascade import CascadePrior
-from mrcascade.prior.format import bundled_priors
+from mrcascade.prior.format import list_priors
 
 
 def as_prior(prior: CascadePrior | str | Path) -> CascadePrior:
@@ -15,7 +15,7 @@ def as_prior(prior: CascadePrior | str | Path) -> CascadePrior:
     """
     if isinstance(prior, CascadePrior):
         return prior
-    return _bundled(prior) if prior in bundled_priors() else CascadePrior.from_pretrained(prior)
+    return _bundled(prior) if prior in list_priors() else CascadePrior.from_pretrained(prior)
 
 
 @cache

@@ -84,6 +84,12 @@ class SamplerSettings:
 
     Raises MRCascadeError for values out of range, and for values other than the default of
     settings without effect.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from mrcascade import RECIPES
+        >>> replace(RECIPES["paper"], steps=60).steps
+        60
     """
 
     name: str
@@ -286,6 +292,8 @@ def parse_changes(named: str, recipe: SamplerSettings, changes: Sequence[str]) -
         values[key] = _value(text)
     try:
         replace(recipe, **values)
+    except MRCascadeError:
+        raise
     except (TypeError, ValueError) as error:
         raise MRCascadeError(f"{named}: {', '.join(changes)} is of the wrong kind") from error
     return values

@@ -48,8 +48,7 @@ def super_resolve(
             prior's folder, for the CPU.
         noise: sigma_y as a fraction of the measurement's robust maximum (above its zero level); 0
             for noise-free data, which every result then meets exactly (but for settings with
-            ``project`` off); None estimates it from the measurement (`estimate_noise`), as the
-            command does.
+            ``project`` off); None estimates it as the command does (`estimate_noise`).
         mode: "mean", "balanced", "sample" or "paper" (``RECIPES``, a line about each in
             `SamplerSettings`), perhaps with settings after it ("sample:zeta=0.1", see
             `resolve_settings`), or settings of one's own; by default "mean", and "sample" for
@@ -67,6 +66,12 @@ def super_resolve(
 
     Raises MRCascadeError where measurement, operator, prior and settings do not fit together, and
     where the device misses noise-free data (`check_exact`).
+
+    Example:
+        >>> import numpy as np, mrcascade
+        >>> low, H = mrcascade.simulate(np.random.default_rng(0).random((32, 32)), 2)
+        >>> mrcascade.super_resolve(low, H, "mr-small", noise=0.0, mode="mean").mean.shape
+        (32, 32)
     """
     started = time.perf_counter()
     if not isinstance(operator, LinearOperator):

@@ -76,6 +76,10 @@ class Plan:
         """The sampler's settings."""
         return self.cascade.settings
 
+    def __repr__(self) -> str:
+        margins = f", {self.margins}" if self.margins else ""
+        return f"Plan({self.operator}{margins}, {self.cascade})"
+
     @property
     def exact(self) -> bool:
         """Whether results meet their measurement but for rounding."""

@@ -32,8 +32,7 @@ class Restoration:
         std: (S, H, W) standard deviation over the samples (K - 1) times the settings'
             ``spread``, None for one sample.
         residual: (S,) ``||y - H mean|| / ||y||`` of values above the zero level, NaN where nothing
-            was measured. Of slices with
-            margins (``extended``), H is that of the larger grid and y the measurement alone.
+            was measured. For slices with margins (``extended``), H is that of the larger grid.
         evaluations: network evaluations per slice and sample, by level.
         seconds: wall time.
         settings: everything that the result depends on besides prior and measurement; of the
@@ -42,6 +41,12 @@ class Restoration:
             (`find_margins`); else None.
 
     Images have the dimensions of the measurement they were made from: (H, W) for one slice.
+
+    Example:
+        >>> import numpy as np, mrcascade
+        >>> low, H = mrcascade.simulate(np.random.default_rng(0).random((32, 32)), 2)
+        >>> mrcascade.super_resolve(low, H, "mr-small", noise=0.0, mode="mean")
+        Restoration(float64 (32, 32), mode 'mean', K = 1, residual ..., ... s)
     """
 
     mean: np.ndarray
@@ -53,12 +58,27 @@ class Restoration:
     settings: dict[str, Any]
     extended: np.ndarray | None = None
 
+    def __repr__(self) -> str:
+        what = f"mode {self.settings.get('name')!r}, K = {self.settings.get('samples')}"
+        fit = f"residual {np.fmax.reduce(self.residual):.1e}, {self.seconds:.2f} s"
+        return f"Restoration({self.mean.dtype} {self.mean.shape}, {what}, {fit})"
+
 
 class Restorer:
     """Restores slices with a prior, as a plan of `Plan.of` for it says.
 
     One restorer serves any number of measurements of the plan's operator, such as the chunks of
-    a volume: ``Restorer(prior, plan)(y, intensity)``.
+    a volume.
+
+    Example:
+        >>> import numpy as np, mrcascade
+        >>> from mrcascade.restore import resolve_settings
+        >>> low, H = mrcascade.simulate(np.random.default_rng(0).random((32, 32)), 2)
+        >>> prior = mrcascade.CascadePrior.from_pretrained("mr-small")
+        >>> plan = mrcascade.Plan.of(prior, H, 0.0, resolve_settings(prior, "mean"))
+        >>> restorer = mrcascade.Restorer(prior, plan)
+        >>> restorer(low, mrcascade.Intensity.of(low)).mean.shape
+        (32, 32)
     """
 
     def __init__(self, prior: CascadePrior, plan: Plan) -> None:

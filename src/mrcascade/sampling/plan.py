@@ -63,6 +63,13 @@ class CascadePlan:
     steps_nominal: int
     settings: SamplerSettings
 
+    def __repr__(self) -> str:
+        levels = " > ".join(f"{rows}x{columns}" for rows, columns in self.pyramid.shapes)
+        return (
+            f"CascadePlan({self.operator.name!r}, levels {levels}, noise {self.sigma_y:.3g},"
+            f" {self.settings.name!r}, {self.steps_nominal} steps)"
+        )
+
     def determined(self, level: int) -> bool:
         """Whether noise-free data fix the image rebuilt at this level completely."""
         return _determined(self.grid, self.sigma_y, level)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from mrcascade.baselines import zero_filled
 from mrcascade.evaluation.figure import (
     MEASURED,
     TRUTH,
@@ -28,6 +27,7 @@ from mrcascade.evaluation.figure import (
 from mrcascade.evaluation.job import Evaluation
 from mrcascade.evaluation.metrics import comparable
 from mrcascade.operators import SeparableOperator
+from mrcascade.operators.baselines import zero_filled
 from mrcascade.pictures.detail import busiest
 from mrcascade.pictures.drawing import FRAME, frame, label_edges, plain
 

@@ -116,6 +116,8 @@ def read_study(name_or_file: str) -> Study:
             ) from error
     try:
         return _from_document(parse_json(text))
+    except MRCascadeError:
+        raise
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         reason = shortened(" ".join(str(error).split()))
         raise MRCascadeError(f"{name_or_file}: not a study ({reason}); repair it") from error

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,13 +86,13 @@ class LevelTrainer:
         if start is not None:
             networks.load_state_dict(start)
         self.networks = networks.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        named = list(networks.named_parameters())
-        branch = [(n, p) for n, p in named if n.startswith("mean.")]
+        mean = networks.mean
+        branch = [] if mean is None else list(mean.parameters())
         # Muon brought the branch further than Adam in equal, short time. The U-Net's weights are
         # kept at unit norm, EDM2's own remedy, made for Adam.
-        matrices = [p for n, p in branch if n.startswith("mean.body.") and p.ndim == 4]
-        others = [p for n, p in branch if not (n.startswith("mean.body.") and p.ndim == 4)]
-        denoiser = [p for n, p in named if not n.startswith("mean.")]
+        matrices = [] if mean is None else [p for p in mean.body.parameters() if p.ndim == 4]
+        others = _without(branch, matrices)
+        denoiser = _without(networks.parameters(), branch)
         self.mean_optimizers: list[tuple[torch.optim.Optimizer, float]] = []
         if branch:
             self.mean_optimizers = [
@@ -218,6 +218,8 @@ class LevelTrainer:
         state = read_checkpoint(path)
         try:
             self._load(path, state)
+        except MRCascadeError:
+            raise
         except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise not_a_checkpoint(path) from error
 
@@ -280,6 +282,14 @@ def _adam(parameters: list[nn.Parameter]) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, lr=0.0, betas=(0.9, 0.99))
 
 
+def _without(
+    parameters: Iterable[nn.Parameter], others: Iterable[nn.Parameter]
+) -> list[nn.Parameter]:
+    """The parameters that are not among ``others``, in their order."""
+    left_out = {id(parameter) for parameter in others}
+    return [parameter for parameter in parameters if id(parameter) not in left_out]
+
+
 def checkpoint_file(folder: Path, level: int) -> Path:
     """Where a run folder keeps the checkpoint of ``level``."""
     return folder / f"level{level}.ckpt"
@@ -296,6 +306,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if state["older"]:
         try:
             older = TrainConfig.upgraded(state["config"], state["level"])
+        except MRCascadeError:
+            raise
         except (TypeError, ValueError, LookupError) as error:
             raise MRCascadeError(f"{path}: made by another version; train anew") from error
         state["config"], state["stages"] = older

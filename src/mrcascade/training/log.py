@@ -29,6 +29,8 @@ def read_log(log: Path) -> list[Record]:
         if not all(map(_is_record, records)):
             raise ValueError("not what append_record writes")
         return records
+    except MRCascadeError:
+        raise
     except ValueError as error:
         raise MRCascadeError(f"{log}: not a log of a level; move it away") from error
 

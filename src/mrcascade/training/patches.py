@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mrcascade.arrays.channels import to_channels
 from mrcascade.errors import MRCascadeError
-from mrcascade.operators import downsampler, upsampler
+from mrcascade.operators import downsampler, kernel_named, upsampler
 from mrcascade.operators.crop import fourier_crop
 from mrcascade.operators.pyramid import LaplacianPyramid
 from mrcascade.prior.denoiser import condition_channels
@@ -19,10 +19,6 @@ from mrcascade.training.augment import augmented
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.volume import Volume
 
-# Kernels whose samples lie between pixels: their bands depend on whether the grid begins at an even
-# or an odd pixel. An odd offset changes a tenth of a band's energy per axis, those of the others
-# hardly anything.
-BLOCK_KERNELS = ("area", "bicubic")
 # Patches that are cut, on average, from a slice before it is changed anew.
 PATCHES_PER_CHANGE = 8
 CONTENT = 0.06  # a patch whose mean magnitude is below this is mostly air
@@ -186,7 +182,10 @@ class PatchSource:
         self._slices = slices
         self._cumulative = np.cumsum(weights)
         self._changed = changed
-        blocks = config.kernel in BLOCK_KERNELS and level < config.levels
+        # Where coarse samples lie between pixels, bands depend on whether the grid begins at an
+        # even or an odd pixel: an odd offset changes a tenth of a band's energy per axis.
+        between = kernel_named(config.kernel).origin == "edges"
+        blocks = between and level < config.levels
         self._grid = config.step if blocks else 1
 
     def raw(self, count: int, rng: np.random.Generator, drawn: int = 0) -> np.ndarray:

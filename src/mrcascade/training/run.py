@@ -315,6 +315,8 @@ def _saved_config(checkpoint: Path, state: dict[str, Any], config: TrainConfig) 
     """The settings that a checkpoint was made with; they must describe the same cascade."""
     try:
         saved = TrainConfig.from_json(state["config"])
+    except MRCascadeError:
+        raise
     except (TypeError, ValueError) as error:
         raise MRCascadeError(f"{checkpoint}: made by another version; train anew") from error
     for key in ("network", "kernel", "channels", "reduction"):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mrcascade.arrays.factors import legal_size
 from mrcascade.arrays.intensity import EMPTY, robust_maximum
 from mrcascade.arrays.phase import with_simulated_phase
 from mrcascade.data.folder import DataFile, list_data, read_slices
@@ -18,7 +19,6 @@ from mrcascade.data.subjects import is_private, share_of
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import atomic_output
 from mrcascade.measurement.noise import zero_level
-from mrcascade.operators import legal_size
 from mrcascade.operators.crop import centre_crop, fourier_crop
 from mrcascade.storage.files import open_regular, parse_json
 from mrcascade.training.selection import without

@@ -13,6 +13,8 @@ def read_object(path: Path) -> dict[str, Any]:
     """A JSON file that holds an object; MRCascadeError where it does not."""
     try:
         document = read_json(path)
+    except MRCascadeError:
+        raise
     except (OSError, ValueError) as error:
         raise MRCascadeError(f"{path}: not readable as JSON; repair it") from error
     if not isinstance(document, dict):

@@ -1,0 +1,46 @@
+from .arrays.intensity import Intensity
+from .errors import MRCascadeError
+from .io.geometry import resampled_affine
+from .io.image import Image, read_image
+from .io.save import write_image
+from .jobs.one_file import super_resolve_file
+from .measurement.simulate import simulate
+from .operators.base import LinearOperator
+from .operators.iterative import CallableOperator
+from .operators.kernels import KERNELS, Kernel, register_kernel
+from .operators.pyramid import LaplacianPyramid
+from .operators.separable import IdentityOperator, SeparableOperator
+from .prior.cascade import CascadePrior
+from .prior.format import list_priors
+from .recipes.settings import RECIPES, SamplerSettings
+from .restore import Plan, Restoration, Restorer, super_resolve
+
+__version__: str
+
+__all__ = [
+    "KERNELS",
+    "RECIPES",
+    "CallableOperator",
+    "CascadePrior",
+    "IdentityOperator",
+    "Image",
+    "Intensity",
+    "Kernel",
+    "LaplacianPyramid",
+    "LinearOperator",
+    "MRCascadeError",
+    "Plan",
+    "Restoration",
+    "Restorer",
+    "SamplerSettings",
+    "SeparableOperator",
+    "__version__",
+    "list_priors",
+    "read_image",
+    "register_kernel",
+    "resampled_affine",
+    "simulate",
+    "super_resolve",
+    "super_resolve_file",
+    "write_image",
+]

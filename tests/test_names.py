@@ -1,0 +1,40 @@
+"""Two public things never share a name, so that a name says which one is meant."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+
+from tests.conftest import ROOT
+
+SOURCE = ROOT / "src" / "mrcascade"
+# A command's module has these two, and a format's codec has those: one interface each.
+INTERFACES = {"add_parser", "run", "encode", "open_pixels"}
+# Twins that are left. The list only gets shorter.
+TWINS = {
+    "Batch",
+    "ConditionedLevel",
+    "Estimate",
+    "Header",
+    "LevelPrior",
+    "Pair",
+    "check_chunks",
+    "parsing",
+    "read_header",
+    "slice_axis",
+    "subject_of",
+    "volume_seconds",
+    "with_slice_axis",
+}
+
+
+def test_public_names_have_no_twins() -> None:
+    homes: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                home = path.relative_to(SOURCE).as_posix()
+                homes[node.name] += [home] * (home not in homes[node.name])  # overloads
+    twins = {name: found for name, found in homes.items() if len(found) > 1}
+    assert {n: twins[n] for n in twins.keys() - INTERFACES - TWINS} == {}
+    assert not TWINS - twins.keys(), "no longer twins: take them off the list"
