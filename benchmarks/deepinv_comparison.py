@@ -18,7 +18,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -37,14 +37,17 @@ from mrcascade.evaluation.data import Truth, find_files, load_truth, measure, tr
 from mrcascade.evaluation.metrics import slice_metrics
 from mrcascade.operators import KERNELS
 from mrcascade.operators.crop import centre_crop
+from mrcascade.recipes.samplers.ancestral import Ancestral
+from mrcascade.recipes.samplers.diffpir import DiffPIR
 from mrcascade.restore import make_plan, relative_residual, resolve_settings
 from mrcascade.sampling import (
     NoiseSource,
-    SamplerSettings,
-    diffpir,
-    dps,
+    Recipe,
     level_sigmas,
     proximal_step,
+    run_chain,
+    with_data_step,
+    with_gradient,
 )
 
 LONGEST = 400  # above about 500 steps deepinv's DiffPIR repeats noise levels
@@ -68,15 +71,15 @@ class Problem:
     weight: float | None
     seed: int
 
-    def recipe(self, mode: str) -> SamplerSettings:
+    def recipe(self, mode: str) -> Recipe:
         settings = resolve_settings(self.prior, mode, self.steps)
-        return replace(settings, zeta=self.zeta) if "zeta" in settings.tunable else settings
+        return settings.changed(zeta=self.zeta) if "zeta" in settings.tunable else settings
 
     def sigmas(self, mode: str) -> tuple[float, ...]:
         """Return the noise levels of our chain."""
         settings = self.recipe(mode)
         plan = make_plan(self.prior, self.operator, self.sigma_y, settings)
-        return level_sigmas(self.prior.levels[0], settings, plan.tasks[0])
+        return level_sigmas(self.prior.levels[0], settings.run.noise_levels, plan.tasks[0])
 
 
 @dataclass(frozen=True)
@@ -133,13 +136,13 @@ def diffpir_runs(deepinv: ModuleType, problem: Problem) -> Runs:
         sigmas = (model.sigmas[model.seq] / 2).tolist()  # deepinv's are those of [-1, 1]
         noise = NoiseSource([problem.seed])
         spread = (sigmas[0] ** 2 - problem.sigma_y**2) ** 0.5
-        image = diffpir(
-            denoise,
+        step = proximal_step(problem.operator, problem.y, problem.sigma_y, lam)
+        image = run_chain(
+            with_data_step(denoise, step),
+            DiffPIR(problem.zeta),
             start + spread * noise.randn(start.shape),
             sigmas,
-            proximal_step(problem.operator, problem.y, problem.sigma_y, lam),
-            zeta=problem.zeta,
-            noise=noise,
+            noise,
         )
         return Outcome({row: image}, denoise.calls)
 
@@ -190,14 +193,12 @@ def dps_runs(deepinv: ModuleType, problem: Problem) -> Runs:
         denoise = Denoise(problem.prior, lambda x, s: x.clamp(-1, 1) if s > sigmas[-1] else x)
         noise = NoiseSource([problem.seed])
         shape = (1, 1, *problem.operator.in_shape)
-        image = dps(
-            denoise,
+        image = run_chain(
+            with_gradient(denoise, problem.operator, problem.y, scale),
+            Ancestral(),
             0.5 + sigmas[0] * noise.randn(shape),  # deepinv's start: zero on [-1, 1]
             sigmas,
-            problem.operator,
-            problem.y,
-            scale=scale,
-            noise=noise,
+            noise,
         )
         return Outcome({row: image}, denoise.calls)
 

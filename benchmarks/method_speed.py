@@ -140,7 +140,7 @@ def counted(method: Method, context: Context) -> dict:
     with sdpa_kernel(SDPBackend.MATH), counter, forward.attached():
         result = method.run(replace(context, callback=note))
     assert context.prior is not None  # of the methods of this table
-    gradients = method.settings(context.prior).sampler == "dps"
+    gradients = method.settings(context.prior).gradients
     return {
         "prior": context.prior.name,
         "levels": dict(sorted(levels.items())),

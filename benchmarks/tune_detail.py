@@ -19,7 +19,7 @@ from mrcascade import CascadePrior
 from mrcascade.arrays.channels import from_channels, to_channels
 from mrcascade.evaluation.job import Evaluation, checked_methods, load_priors
 from mrcascade.restore import make_plan
-from mrcascade.sampling import NoiseSource, SamplerSettings, cascade_sample, image_seed, keep_detail
+from mrcascade.sampling import NoiseSource, Recipe, cascade_sample, image_seed, keep_detail
 from val_slices import Case, case_options, load_cases, load_lpips, scores
 
 
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def restored(
-    case: Case, prior: CascadePrior, settings: SamplerSettings, shares: list[tuple[float, ...]]
+    case: Case, prior: CascadePrior, settings: Recipe, shares: list[tuple[float, ...]]
 ) -> list[np.ndarray]:
     """Return one sample of each slice, with every setting of its detail."""
     scale = case.low.scale
@@ -64,7 +64,7 @@ def restored(
     y = to_channels(case.low.slices / scale)
     noise = NoiseSource([image_seed(case.seed, number, 0) for number in case.numbers])
     draw = cascade_sample(prior, plan, y, noise)
-    plans = [replace(plan, settings=replace(settings, detail=share)) for share in shares]
+    plans = [replace(plan, settings=settings.changed(detail=share)) for share in shares]
     return [from_channels(keep_detail(prior, p, y, draw).image) * scale for p in plans]
 
 

@@ -25,10 +25,7 @@ SETTINGS = {
         *(f"zeta={z}:sigma_start=1/1/80" for z in (0.1, 0.3, 0.6)),
         *(f"zeta={z}:sigma_start=3/3/80" for z in (0.1, 0.3, 0.6)),
     ],
-    "multigrid-pnp": [
-        *(f"pnp_sigma={s}/{s}/{s}" for s in (0.05, 0.1, 0.2, 0.4)),
-        *(f"pnp_sigma={s}/{s}/{s}:pnp_corrections=0" for s in (0.1, 0.2)),
-    ],
+    "multigrid-pnp": [f"pnp_sigma={s}/{s}/{s}" for s in (0.05, 0.1, 0.15, 0.2, 0.3, 0.4)],
     "cascade-2level": [f"zeta={z}" for z in (0, 0.1, 0.3, 0.5, 0.7, 1)],
     "paper": [f"zeta={z}" for z in (0, 0.1, 0.2, 0.3, 0.5, 0.7)],
 }

@@ -10,7 +10,6 @@ filling for comparison.
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from itertools import product
 
 from common import numbers
@@ -57,15 +56,14 @@ def main() -> None:
 
     report("zero-fill", lambda case: zero_filled(case.low.slices, case.operator))
     for error in options.condition_error:
-        mean = replace(resolve_settings(prior, "mean"), condition_error=error)
+        mean = resolve_settings(prior, "mean").changed(condition_error=error)
         report(f"mean, condition error {error:g}", restorer(mean))
     base = resolve_settings(prior, "paper", options.steps)
     grid = product(options.zeta, options.sigma_start, options.sigma_min, options.noise_floor)
     scanned = max(1, len(prior.levels) - 1)  # a prior of one level has only that one
     coarsest = [level.spec for level in prior.levels[scanned:]]
     for zeta, start, end, floor in grid:
-        settings = replace(
-            base,
+        settings = base.changed(
             zeta=zeta,
             noise_floor=floor,
             sigma_start=(start,) * scanned + tuple(spec.sigma_max for spec in coarsest),

@@ -13,8 +13,9 @@ from mrcascade.arrays.intensity import Intensity
 from mrcascade.evaluation.data import Measurement
 from mrcascade.evaluation.methods import METHODS, Context
 from mrcascade.prior.denoiser import LevelNetworks
+from mrcascade.recipes.samplers.ancestral import Ancestral
 from mrcascade.restore import Plan, Restorer
-from mrcascade.sampling import RECIPES, NoiseSource, dps
+from mrcascade.sampling import RECIPES, NoiseSource, run_chain, with_gradient
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SIDE, STEPS = 32, 3
@@ -60,8 +61,8 @@ def test_deepinv_weights_give_the_steps_of_dps(benchmark):
     operator = SeparableOperator.from_kernel("area", 4, (SIDE, SIDE))
 
     def chain(scale):  # with a denoiser that changes nothing
-        noise = NoiseSource([0])
-        return dps(lambda x, s: x, start, (5.0, 1.0), operator, y, scale=scale, noise=noise)
+        guided = with_gradient(lambda x, s: x, operator, y, scale)
+        return run_chain(guided, Ancestral(), start, (5.0, 1.0), NoiseSource([0]))
 
     low = operator(start)
     gradient = operator.adjoint(low) / low.norm()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from mrcascade import CascadePrior, MRCascadeError, SamplerSettings, SeparableOperator
+from mrcascade import CascadePrior, MRCascadeError, Recipe, SeparableOperator
 from mrcascade.arrays.intensity import Intensity, robust_maximum
 from mrcascade.data.folder import list_data, read_slices
 from mrcascade.evaluation.methods import METHODS, Context
@@ -25,7 +25,7 @@ from mrcascade.prior.named import as_prior
 from mrcascade.restore import Plan, Restorer, relative_residual, resolve_settings, super_resolve
 from tests.conftest import write_random_prior
 
-SHORT = SamplerSettings("short", steps=6)
+SHORT = Recipe("short", steps=6)
 SIDES = (48, 56)
 STRIP = 16
 

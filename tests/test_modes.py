@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from mrcascade import (
     RECIPES,
     CascadePrior,
     MRCascadeError,
-    SamplerSettings,
+    Recipe,
     SeparableOperator,
     super_resolve,
 )
@@ -25,7 +25,7 @@ from mrcascade.prior.format import BUNDLED, PRIOR_FILE, list_priors, prior_folde
 from mrcascade.recipes.modes import COMPARED, MODES, TUNED_AS, default_mode
 from mrcascade.restore import resolve_settings
 
-T = {"balanced": 200, "sample": 48, "paper": 200, "dps": 200, "multigrid": 200}
+T = {"balanced": 200, "sample": 48, "paper": 200, "dps": 200, "multigrid": 200, "multistep": 24}
 
 
 def measured(side: int = 32) -> tuple[np.ndarray, SeparableOperator]:
@@ -43,7 +43,7 @@ def test_every_mode_has_settings_and_a_line() -> None:
         assert ("T = " in about) == (steps is not None)
         assert steps is None or about.endswith(f"T = {steps}")
         assert steps == T.get(name, None if name == "mean" else 200)
-        assert f"{name}: {about}" in (SamplerSettings.__doc__ or "")
+        assert f"{name}: {about}" in (Recipe.__doc__ or "")
 
 
 def test_help_and_errors_list_the_modes(prior: CascadePrior, capsys: pytest.CaptureFixture) -> None:
@@ -55,7 +55,7 @@ def test_help_and_errors_list_the_modes(prior: CascadePrior, capsys: pytest.Capt
         resolve_settings(prior, "foo")
     assert str(error.value) == (
         "unknown mode 'foo': choose one of mean, balanced, sample, paper"
-        " (for comparison: dps, multigrid, multigrid-pnp)"
+        f" (for comparison: {', '.join(COMPARED)})"
     )
 
 
@@ -155,7 +155,7 @@ def test_a_request_names_the_mode_and_what_has_an_effect(prior: CascadePrior) ->
     several = Request.of(prior, SuperResolution((2, 2), samples=2)).document
     assert (several["mode"], several["sampler"]["steps"]) == ("sample", 48)
     assert "spread" in several["sampler"]
-    job = SuperResolution((2, 2), mode=SamplerSettings("own", steps=9))
+    job = SuperResolution((2, 2), mode=Recipe("own", steps=9))
     own = Request.of(prior, job).document
     assert own["mode"] == own["sampler"]["name"] == "own"
 
@@ -170,7 +170,10 @@ def test_results_of_an_earlier_version_count_as_done(
     sidecar = tmp_path / "out" / "a_desc-sr2x.json"
     assert main(command) == 0
     document = json.loads(sidecar.read_text())
-    document["Request"]["sampler"] = asdict(RECIPES["mean"]) | {"gone": 1}
+    document["Request"]["sampler"] = {
+        **RECIPES["mean"].record(1),
+        **{"sampler": "diffpir", "zeta": 0.3, "redistribute": False, "gone": 1},
+    }
     sidecar.write_text(json.dumps(document))
     assert main([*command, "--resume"]) == 0
     assert "already done" in capsys.readouterr().out

@@ -15,7 +15,7 @@ from torch import Tensor
 from mrcascade import (
     CascadePrior,
     MRCascadeError,
-    SamplerSettings,
+    Recipe,
     SeparableOperator,
     super_resolve,
 )
@@ -29,7 +29,7 @@ from tests.conftest import write_random_prior
 # Outputs of a network on other batch sizes differ by the rounding of float32 sums; a chain of few
 # steps amplifies that by less than this, relative to intensities of order one.
 FLOAT_TOLERANCE = 1e-4
-SHORT = SamplerSettings("short", steps=9)
+SHORT = Recipe("short", steps=9)
 restore_exact = partial(super_resolve, noise=0.0)
 
 
@@ -200,8 +200,8 @@ def test_complex_images_need_a_complex_prior(prior: CascadePrior, tmp_path: Path
         ({"mode": "paper:project=False"}, "project must be true or false; got 'False'"),
         ({"mode": "paper:band_constraint=off"}, "band_constraint must be true, false or null"),
         (
-            {"mode": "multigrid-pnp:pnp_corrections=1.5"},
-            "pnp_corrections must be a whole number",
+            {"mode": "multigrid-pnp:grids=1.5"},
+            "grids must be a whole number",
         ),
         ({"mode": "paper:rho=0.001"}, "rho must be 0.1 or more; got 0.001"),
         ({"mode": "mean", "steps": 5}, "drop --steps"),
@@ -276,9 +276,9 @@ def test_mean_over_orientations(tmp_path: Path, noise: float, channels: int) -> 
     if channels == 2:
         image = image * np.exp(1j * np.linspace(0, 3, 64)).astype(np.complex64)
     y, operator = measure(image)
-    settings = SamplerSettings("all", steps=None, orientations=8)
+    settings = Recipe("all", steps=None, orientations=8)
 
-    def restored(measurement: np.ndarray, mode: SamplerSettings) -> np.ndarray:
+    def restored(measurement: np.ndarray, mode: Recipe) -> np.ndarray:
         return super_resolve(measurement, operator, prior, mode=mode, noise=noise).mean
 
     turned = np.ascontiguousarray(y.T)
@@ -301,7 +301,7 @@ def test_settings_after_a_mode_change_it(prior: CascadePrior) -> None:
 def test_each_orientation_counts_as_evaluation(prior: CascadePrior) -> None:
     y, operator = measure(phantom(1))
     seen: list[tuple[int, int, int]] = []
-    settings = SamplerSettings("four", steps=None, orientations=4)
+    settings = Recipe("four", steps=None, orientations=4)
     result = restore_exact(
         y,
         operator,

@@ -19,6 +19,7 @@ from mrcascade.evaluation.ledger import SETTINGS_FILE, Ledger
 from mrcascade.io import (
     choose_planes,
     find_dataset,
+    image_file,
     inherited_metadata,
     kept_metadata,
     open_source,
@@ -274,7 +275,7 @@ def of_study(tmp_path: Path) -> Case:
 
 
 def of_result(tmp_path: Path, prior: CascadePrior) -> Case:
-    item, out = Item(volume(tmp_path / "scan.nii")), tmp_path / "out"
+    item, out = Item(image_file(volume(tmp_path / "scan.nii"))), tmp_path / "out"
     super_resolve_file(item, out, prior, JOB, say=lambda _: None, progress=lambda _: lambda _: None)
     batch = FileBatch([item], out, Request.of(prior, JOB), resume=True)
     targets = sr_targets(item, out, JOB)
@@ -282,14 +283,14 @@ def of_result(tmp_path: Path, prior: CascadePrior) -> Case:
 
     def work() -> bool:
         assert batch.to_do(item) is None  # it is finished, and with the same settings
-        claim_result(list(targets.values()), path, [item.image], overwrite=True)
+        claim_result(list(targets.values()), path, [item.image.path], overwrite=True)
         return True
 
     return path, json.loads(path.read_text()), work
 
 
 def of_batch(tmp_path: Path, prior: CascadePrior) -> Case:
-    item, out = Item(volume(tmp_path / "scan.nii")), tmp_path / "out"
+    item, out = Item(image_file(volume(tmp_path / "scan.nii"))), tmp_path / "out"
     out.mkdir()
     batch = FileBatch([item], out, Request.of(prior, JOB), Part(0, 2))
     path = out / batch.part.record_name

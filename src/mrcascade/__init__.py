@@ -10,7 +10,7 @@ from mrcascade.messages.deprecation import with_former_names
 
 __version__ = "0.1.0"
 
-_FORMER: dict[str, str] = {}  # former name -> present name
+_FORMER = {"SamplerSettings": "Recipe"}  # former name -> present name
 
 _find, __dir__, _public = lazy_loader.attach_stub(__name__, __file__)
 __all__ = ["__version__", *_public]

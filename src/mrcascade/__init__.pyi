@@ -12,7 +12,7 @@ from .operators.pyramid import LaplacianPyramid
 from .operators.separable import IdentityOperator, SeparableOperator
 from .prior.cascade import CascadePrior
 from .prior.format import list_priors
-from .recipes.settings import RECIPES, SamplerSettings
+from .recipes.settings import RECIPES, Recipe
 from .restore import Plan, Restoration, Restorer, super_resolve
 
 __version__: str
@@ -30,9 +30,9 @@ __all__ = [
     "LinearOperator",
     "MRCascadeError",
     "Plan",
+    "Recipe",
     "Restoration",
     "Restorer",
-    "SamplerSettings",
     "SeparableOperator",
     "__version__",
     "list_priors",

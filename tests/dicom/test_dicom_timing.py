@@ -14,7 +14,7 @@ from dicom_series import classic, enhanced, phantom
 from pydicom.dataset import Dataset
 
 from mrcascade.cli import main
-from mrcascade.io import read_image, volume_seconds
+from mrcascade.io import read_image
 
 Elements = dict[str, Any]
 
@@ -108,7 +108,7 @@ SERIES: dict[str, tuple[list[Elements], Elements, float | None]] = {
 def test_time_between_volumes(case: str, tmp_path: Path) -> None:
     volumes, common, expected = SERIES[case]
     image = read_image(time_series(tmp_path / "s", volumes, **common))
-    assert volume_seconds(image) == (None if expected is None else pytest.approx(expected))
+    assert image.volume_seconds == (None if expected is None else pytest.approx(expected))
 
 
 def test_enhanced_timing(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_enhanced_timing(tmp_path: Path) -> None:
     dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
     image = read_image(tmp_path / "a.dcm")
     assert image.shape == (20, 24, 2, 3)
-    assert volume_seconds(image) == 1.5
+    assert image.volume_seconds == 1.5
 
 
 @pytest.mark.parametrize("command", ["sr", "simulate"])

@@ -92,7 +92,7 @@ def test_magnitudes_or_complex_images_at_the_acquired_matrix(tmp_path: Path) -> 
     # their images that the maps do not explain.
     assert np.abs(np.abs(other) - stack).max() < 0.02 * stack.max()
     (file,) = find_files(tmp_path, "val", complex_images=False)
-    assert file.path == path
+    assert file.path.paths == [path]
     truth = load_truth(file, (2.0, 2.0))
     assert truth.stack.shape == (2, 32, 18)
     # The same crop, by numpy alone: 19 of 32 samples about the centre, the mean kept.

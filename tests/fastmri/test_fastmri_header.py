@@ -11,7 +11,7 @@ from fastmri_files import Scan, header, multicoil, write
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import read_image
-from mrcascade.io.fastmri.header import Header, parse_header
+from mrcascade.io.fastmri.header import ISMRMRDHeader, parse_header
 
 PLAIN = header((640, 368), (320, 320), ef=(280.0, 161.0), rf=(140.0, 140.0))
 
@@ -40,7 +40,7 @@ def test_what_does_not_matter(change) -> None:
 
 
 def test_spaces_are_optional() -> None:
-    assert parse_header("<ismrmrdHeader/>") == Header()
+    assert parse_header("<ismrmrdHeader/>") == ISMRMRDHeader()
     assert parse_header("<h><encoding/></h>").voxel((3, 4)) == (1, 1, 1)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import Pair, input_sha256, join_pairs, pair_of, read_image, with_part
+from mrcascade.io import MagnitudePhase, image_file, join_pairs, pair_of, read_image, with_part
 from mrcascade.io import blocks as blocks_module
 
 MAGNITUDE, PHASE = "s_part-mag_T2w.nii.gz", "s_part-phase_T2w.nii.gz"
@@ -26,8 +26,10 @@ def complex_values(seed: int = 0, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
     return rng.uniform(1, 300, shape) * np.exp(1j * angle)
 
 
-def write_pair(nifti_file: NiftiFile, x: np.ndarray, phase: np.ndarray, **sidecar: str) -> Pair:
-    pair = Pair(
+def write_pair(
+    nifti_file: NiftiFile, x: np.ndarray, phase: np.ndarray, **sidecar: str
+) -> MagnitudePhase:
+    pair = MagnitudePhase(
         nifti_file(np.abs(x).astype(np.float32), name=MAGNITUDE), nifti_file(phase, name=PHASE)
     )
     if sidecar:
@@ -97,13 +99,13 @@ def test_large_files_come_in_blocks(nifti_file: NiftiFile, monkeypatch: pytest.M
     monkeypatch.setattr("mrcascade.io.pair.BLOCK_VOXELS", 7)
     pieces = read_image(pair)
     np.testing.assert_array_equal(pieces.data, whole.data)
-    assert pieces.sha256 == whole.sha256 == input_sha256(pair)
+    assert pieces.sha256 == whole.sha256 == pair.digest()
 
 
 def test_both_files_decide_over_the_hash(nifti_file: NiftiFile) -> None:
     x = complex_values()
-    first = input_sha256(write_pair(nifti_file, x, np.angle(x)))
-    assert input_sha256(write_pair(nifti_file, x, -np.angle(x))) != first
+    first = write_pair(nifti_file, x, np.angle(x)).digest()
+    assert write_pair(nifti_file, x, -np.angle(x)).digest() != first
 
 
 def test_files_that_do_not_fit_together(nifti_file: NiftiFile) -> None:
@@ -119,7 +121,7 @@ def test_files_that_do_not_fit_together(nifti_file: NiftiFile) -> None:
     nifti_file(x.astype(np.complex64), name=MAGNITUDE)
     with pytest.raises(MRCascadeError, match="complex and named as a part") as error:
         read_image(pair)
-    assert str(error.value).startswith(str(pair.magnitude))
+    assert str(error.value).startswith(str(pair.path))
     nifti_file(np.abs(x), name=MAGNITUDE)
     nifti_file(x.astype(np.complex64), name=PHASE)
     with pytest.raises(MRCascadeError, match="complex and named as a part") as error:
@@ -133,12 +135,12 @@ def test_names(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in names]
     for path in paths:
         path.touch()
-    pair = Pair(paths[0], paths[1])
+    pair = MagnitudePhase(paths[0], paths[1])
     assert pair_of(paths[0]) == pair_of(paths[1]) == pair
     assert [pair_of(path) for path in paths[2:]] == [None] * 5
-    assert join_pairs(paths, complex_images=True) == [pair, *paths[2:]]
+    assert join_pairs(paths, complex_images=True) == [pair, *map(image_file, paths[2:])]
     magnitudes = join_pairs(paths, complex_images=False)
     # Only NIfTI has parts: the last two are images of their own.
-    assert magnitudes == [paths[0], paths[2], *paths[4:]]
+    assert [image.path for image in magnitudes] == [paths[0], paths[2], *paths[4:]]
     assert with_part(paths[2], "phase").name == "a_part-phase.nii"
     assert str(pair) == f"{tmp_path / MAGNITUDE} with {PHASE}"

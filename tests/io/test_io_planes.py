@@ -10,6 +10,7 @@ import pytest
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
+    FORMATS,
     Image,
     Planes,
     choose_axes,
@@ -175,7 +176,7 @@ def test_errors_name_the_planes(image_of: Callable, ramp: Callable) -> None:
 
 def test_a_header_that_names_the_slices(image_of: Callable, ramp: Callable) -> None:
     def named(header: nib.Nifti1Header | None, axis: int | None) -> tuple[int | None, ...]:
-        image = with_slice_axis(image_of(ramp(4, 5, 6), np.eye(4), header), axis)
+        image = with_slice_axis(image_of(ramp(4, 5, 6), np.eye(4), header), axis, FORMATS["nifti"])
         return image.header.get_dim_info()
 
     old = nib.Nifti1Header()
@@ -201,7 +202,7 @@ def test_a_measurement_of_a_real_scan_has_its_planes(
             shapes = [[n * low[axis] for axis in axes] for n in (factor, 1)]
             affine = resampled_affine(source.affine, axes, "fourier", *map(tuple, shapes))
             left = [a for a in range(3) if a not in axes and low[a] > 1]
-            header = nifti_write.with_slice_axis(source.header, left[0] if left else None)
+            header = nifti_write.header_with_slice_axis(source.header, left[0] if left else None)
         voxels = np.broadcast_to(np.float32(0), low)
         path = sidecar(tmp_path, InPlaneAxes=list(axes), InPlaneMatrix=shapes[1])
         for where, head in ((path, None), (Path("b.nii"), header), (Path("b.nii"), None)):

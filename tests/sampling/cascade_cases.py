@@ -20,12 +20,12 @@ from mrcascade.operators.pyramid import LaplacianPyramid
 from mrcascade.sampling import (
     CascadePlan,
     NoiseSource,
-    SamplerSettings,
+    Recipe,
     plan_cascade,
 )
 
 SHAPE = (8, 8)
-SHORT = SamplerSettings("short", steps=30, zeta=0.3)
+SHORT = Recipe("short", steps=30, zeta=0.3)
 
 
 class Silence(NoiseSource):
@@ -41,7 +41,7 @@ class Case:
     factor: int
     sigma_y: float
     levels: int = 3
-    settings: SamplerSettings = SHORT
+    settings: Recipe = SHORT
 
     def build(self, draws: int = 1) -> tuple[GaussianPrior, CascadePlan, Tensor]:
         """Prior, plan, and one measurement repeated over the channels."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mrcascade.operators import SeparableOperator, downsampler, upsampler
 from mrcascade.operators.pyramid import LaplacianPyramid
-from mrcascade.sampling import CascadePlan, SamplerSettings, plan_cascade
+from mrcascade.sampling import CascadePlan, Recipe, plan_cascade
 
 Shape = tuple[int, int]
 MISSING = [0.0, 0.03, 0.06]
@@ -76,7 +76,7 @@ class GridCase:
 
     operator: str
     sigma_y: float
-    settings: SamplerSettings
+    settings: Recipe
     steps: tuple[int, int, int]
     true_laws: bool = False
 

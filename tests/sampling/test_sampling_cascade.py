@@ -29,7 +29,7 @@ from mrcascade.operators import (
 from mrcascade.sampling import (
     NoiseSource,
     Progress,
-    SamplerSettings,
+    Recipe,
     cascade_mean,
     cascade_sample,
     karras_sigmas,
@@ -202,13 +202,15 @@ def test_schedule_in_units_of_the_band() -> None:
     prior, plan, y = Case("fourier", 4, 0.05, settings=settings).build()
     for i, (level, task) in enumerate(zip(prior.levels, plan.tasks, strict=True)):
         expected = karras_sigmas(10, starts[i] * level.std, ends[i] * level.std, curves[i])
-        assert level_sigmas(level, settings, task) == pytest.approx(expected, rel=1e-14)
+        assert level_sigmas(level, settings.run.noise_levels, task) == pytest.approx(
+            expected, rel=1e-14
+        )
     seen: list[Progress] = []
     cascade_sample(prior, plan, y, NoiseSource([0]), callback=seen.append)
     assert [(p.level, p.step, p.steps) for p in seen] == [
         (level, k, 10) for level in (3, 2, 1) for k in range(10)
     ]
-    start = level_sigmas(prior.levels[2], settings, plan.tasks[2])[0]
+    start = level_sigmas(prior.levels[2], settings.run.noise_levels, plan.tasks[2])[0]
     assert seen[0].sigma == start
     assert seen[0].denoised.shape == (1, 1, 2, 2)
 
@@ -232,7 +234,7 @@ def test_skipping_a_determined_level_is_exact() -> None:
 def test_without_the_final_projection(change: dict) -> None:
     """The plain chain of the publications: its result is the last denoised image, which meets
     noise-free data only as far as the denoiser lets it."""
-    settings = SamplerSettings("short", steps=30, **change)
+    settings = Recipe("short", steps=30, **change)
     prior, plan, y = Case("fourier", 4, 0.0, levels=1, settings=settings).build()
     plain = replace(plan, settings=replace(settings, project=False))
     seen: list[Progress] = []
@@ -284,8 +286,8 @@ def test_errors() -> None:
         cascade_sample(prior, plan, y, NoiseSource([0, 1]))
     with pytest.raises(MRCascadeError, match=r"expected \(images, channels, "):
         cascade_sample(prior, plan, y[0], NoiseSource([0]))
-    mean = plan_cascade("fourier", 3, plan.operator, 0.05, SamplerSettings("mean", steps=None))
-    with pytest.raises(MRCascadeError, match="use cascade_mean"):
+    mean = plan_cascade("fourier", 3, plan.operator, 0.05, Recipe("mean", steps=None))
+    with pytest.raises(MRCascadeError, match="'mean' ask for mean, which"):
         cascade_sample(prior, mean, y, NoiseSource([0]))
     prior.levels.pop()
     with pytest.raises(MRCascadeError, match="the plan is for 3 levels and the prior has 2"):

@@ -37,7 +37,7 @@ from mrcascade.operators import (
 from mrcascade.sampling import (
     CascadePlan,
     NoiseSource,
-    SamplerSettings,
+    Recipe,
     cascade_sample,
     karras_sigmas,
     plan_cascade,
@@ -130,7 +130,7 @@ def expected_law(case: Case, prior: GaussianPrior, plan: CascadePlan, y: Array) 
     return mean, cov
 
 
-def rho(settings: SamplerSettings, level: int) -> float:
+def rho(settings: Recipe, level: int) -> float:
     return settings.rho[level - 1] if isinstance(settings.rho, tuple) else settings.rho
 
 

@@ -23,20 +23,22 @@ from torch import Tensor
 
 from mrcascade.operators import KERNELS, SeparableOperator, downsampler
 from mrcascade.operators.pyramid import LaplacianPyramid
+from mrcascade.recipes.samplers.ancestral import Ancestral
 from mrcascade.sampling import (
     CascadePlan,
     NoiseSource,
-    SamplerSettings,
+    Recipe,
     cascade_mean,
     cascade_sample,
-    dps,
     karras_sigmas,
     plan_cascade,
+    run_chain,
+    with_gradient,
 )
 
 SHAPE = (8, 8)
-MEAN = SamplerSettings("mean", steps=None)
-SHORT = SamplerSettings("short", steps=10, zeta=0.3)
+MEAN = Recipe("mean", steps=None)
+SHORT = Recipe("short", steps=10, zeta=0.3)
 
 
 def complex_covariance(seed: int = 2) -> Array:
@@ -67,7 +69,7 @@ def parts(x: Array, shape: tuple[int, int]) -> Tensor:
 
 
 def setup(
-    cov: Array, kernel: str, factor: int, sigma_y: float, levels: int, settings: SamplerSettings
+    cov: Array, kernel: str, factor: int, sigma_y: float, levels: int, settings: Recipe
 ) -> tuple[GaussianPrior, CascadePlan, Tensor, Tensor]:
     """Prior, plan, two measurements and their posterior means."""
     operator = SeparableOperator.from_kernel(kernel, factor, SHAPE)
@@ -162,9 +164,8 @@ def test_dps_measures_the_distance_over_both_parts() -> None:
         level = GaussianLevel(shape, np.zeros(128), None, cov, 1.0)
         image = torch.tensor(x).reshape(1, channels, *shape)
         begin = torch.tensor(start).reshape(1, channels, *shape)
-        denoise = level.condition(None, 0.0).denoise
-        results.append(
-            dps(denoise, begin, sigmas, h, h(image), scale=0.3, noise=NoiseSource([1])).flatten()
-        )
+        guided = with_gradient(level.condition(None, 0.0).denoise, h, h(image), 0.3)
+        result = run_chain(guided, Ancestral(), begin, sigmas, NoiseSource([1]))
+        results.append(result.flatten())
     # As in test_sampling_dps.
     assert float((results[0] - results[1]).abs().max()) < 1e-11

@@ -15,7 +15,7 @@ from mrcascade.operators.pyramid import LaplacianPyramid
 from mrcascade.sampling import (
     CascadeResult,
     NoiseSource,
-    SamplerSettings,
+    Recipe,
     cascade_mean,
     cascade_sample,
     keep_detail,
@@ -159,4 +159,4 @@ def test_shares_of_levels() -> None:
     assert SHORT.full_detail
     assert replace(SHORT, detail=(1, 1)).full_detail
     with pytest.raises(MRCascadeError, match="detail has no effect on sampler 'multigrid'"):
-        SamplerSettings("grids", sampler="multigrid", detail=0.5)
+        Recipe("grids", sampler="multigrid", detail=0.5)

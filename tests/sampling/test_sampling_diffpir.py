@@ -24,7 +24,15 @@ from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import IdentityOperator, SeparableOperator
-from mrcascade.sampling import NoiseSource, Progress, diffpir, karras_sigmas, proximal_step
+from mrcascade.recipes.samplers.diffpir import DiffPIR
+from mrcascade.sampling import (
+    NoiseSource,
+    Progress,
+    karras_sigmas,
+    proximal_step,
+    run_chain,
+    with_data_step,
+)
 
 SHAPE = (8, 8)
 MEAN, COV = image_gaussian(SHAPE, 1)
@@ -44,8 +52,8 @@ def run(
 ) -> Tensor:
     y = torch.tensor(measurement(sigma_y)).reshape(1, 1, 4, 4)
     step = proximal_step(OPERATOR, y, sigma_y, lam)
-    denoise = LEVEL.condition(None, 0.0).denoise
-    return diffpir(denoise, start, sigmas, step, zeta=zeta, noise=NoiseSource([seed]))
+    denoise = with_data_step(LEVEL.condition(None, 0.0).denoise, step)
+    return run_chain(denoise, DiffPIR(zeta), start, sigmas, NoiseSource([seed]))
 
 
 @pytest.mark.parametrize("sigma_y", [0.0, 0.05])
@@ -175,20 +183,20 @@ def test_last_step_is_the_denoiser_alone() -> None:
     def refuse(x0: Tensor, sigma: float) -> Tensor:
         raise AssertionError("data step at the last index")
 
-    result = diffpir(lambda x, s: 2 * x, x, (1.0,), refuse, zeta=1.0, noise=NoiseSource([0, 1]))
+    denoise = with_data_step(lambda x, s: 2 * x, refuse)
+    result = run_chain(denoise, DiffPIR(1.0), x, (1.0,), NoiseSource([0, 1]))
     assert torch.equal(result, 2 * x)
 
 
 def test_callback_sees_every_step_after_its_data_step() -> None:
     seen: list[Progress] = []
     sigmas = karras_sigmas(4, 2.0, 0.1)
-    result = diffpir(
-        lambda x, s: torch.zeros_like(x),
+    result = run_chain(
+        with_data_step(lambda x, s: torch.zeros_like(x), lambda x0, s: x0 + s),
+        DiffPIR(0.5),
         torch.ones(1, 1, 2, 2),
         sigmas,
-        lambda x0, s: x0 + s,
-        zeta=0.5,
-        noise=NoiseSource([0]),
+        NoiseSource([0]),
         callback=seen.append,
         level=3,
     )

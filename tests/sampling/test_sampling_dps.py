@@ -13,7 +13,16 @@ from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import SeparableOperator
-from mrcascade.sampling import NoiseSource, Progress, cascade_sample, dps, karras_sigmas
+from mrcascade.recipes.guidance import Gradient
+from mrcascade.recipes.samplers.ancestral import Ancestral
+from mrcascade.sampling import (
+    NoiseSource,
+    Progress,
+    cascade_sample,
+    karras_sigmas,
+    run_chain,
+    with_gradient,
+)
 
 SHAPE = (8, 8)
 MEAN, COV = image_gaussian(SHAPE, 1)
@@ -27,14 +36,13 @@ def images(count: int, seed: int) -> np.ndarray:
 
 
 def run(start: np.ndarray, y: np.ndarray, seeds: list[int], scale: float, **more: object) -> Tensor:
-    return dps(
-        LEVEL.condition(None, 0.0).denoise,
+    denoise = LEVEL.condition(None, 0.0).denoise
+    return run_chain(
+        with_gradient(denoise, OPERATOR, torch.tensor(y).reshape(-1, 1, 4, 4), scale),
+        Ancestral(),
         torch.tensor(start).reshape(-1, 1, *SHAPE),
         SIGMAS,
-        OPERATOR,
-        torch.tensor(y).reshape(-1, 1, 4, 4),
-        scale=scale,
-        noise=NoiseSource(seeds),
+        NoiseSource(seeds),
         **more,  # type: ignore[arg-type]
     )
 
@@ -108,5 +116,5 @@ def test_callback_and_gradients_stay_inside() -> None:
 
 @pytest.mark.parametrize("scale", [-0.1, math.inf, math.nan])
 def test_step_size_out_of_range(scale: float) -> None:
-    with pytest.raises(MRCascadeError, match="step size"):
-        run(images(1, 0), images(1, 1) @ dense(OPERATOR).T, [0], scale)
+    with pytest.raises(MRCascadeError, match="step_size must be >= 0"):
+        Gradient(scale)

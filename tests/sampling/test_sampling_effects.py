@@ -1,22 +1,29 @@
-"""Which settings have an effect: each of them changed, for each kind of reconstruction."""
+"""Which options have an effect: each of them changed, for each traversal, sampler and guidance."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields
-from functools import cache
-from typing import Any
+import doctest
+import itertools
+import json
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from tests.conftest import SINGLE, write_random_prior
 
-from mrcascade import CascadePrior, MRCascadeError, SamplerSettings, SeparableOperator
-from mrcascade.recipes.effects import EFFECTS
+from mrcascade import CascadePrior, MRCascadeError, SeparableOperator
+from mrcascade.recipes import recipe as recipe_module
+from mrcascade.recipes.guidance import GUIDANCE
+from mrcascade.recipes.options import flat, share
+from mrcascade.recipes.recipe import KINDS, RECIPES, Recipe
+from mrcascade.recipes.samplers.sampler import Sampler, Step
+from mrcascade.recipes.settings import parse_changes
+from mrcascade.recipes.traversals import Cascade, Chains, Mean
 from mrcascade.restore import Restoration, super_resolve
 
-#: Another value for every setting that is not a number of steps.
+#: Another value for every option that is not a number of steps.
 CHANGES: dict[str, Any] = {
     "step_size": 3.0,
     "zeta": 0.8,
@@ -32,7 +39,6 @@ CHANGES: dict[str, Any] = {
     "consistency": "cascade",
     "skip_determined": False,
     "step_shares": (2.0, 1.0),
-    "redistribute": True,
     "band_constraint": False,
     "condition_error": 0.5,
     "orientations": 2,
@@ -41,66 +47,48 @@ CHANGES: dict[str, Any] = {
     "grids": 2,
     "pnp_sigma": (0.3, 0.4, 0.5),
     "pnp_step": 0.5,
-    "pnp_corrections": 0,
+    "eta": 0.5,
 }
-BASES: dict[str, dict[str, Any]] = {
-    "mean": {"steps": None},
-    **{name: {"steps": 12, "sampler": name} for name in ("diffpir", "dps", "multigrid")},
-    "multigrid-pnp": {"steps": 21, "sampler": "multigrid-pnp"},  # room for coarse corrections
-}
-#: What a setting's effect needs besides: constrained bands leave the projection little to do,
-#: exact data steps nothing, and the usual start has too much noise for its centre to matter.
+#: Recipes with different options: those of the modes, and each sampler with each guidance.
+BASES: dict[str, Recipe] = {"mean": Recipe("base", steps=None)}
+for kind, run in KINDS.items():
+    if isinstance(run, Chains):
+        BASES |= {
+            f"{kind}, {name}": Recipe("base", sampler=kind, guidance=name, steps=12)
+            for name in GUIDANCE
+        }
+    elif not isinstance(run, Mean):
+        BASES[kind] = Recipe("base", sampler=kind, steps=12)
+#: What an option's effect needs besides: constrained bands leave the projection little to do,
+#: exact data steps and little noise at the end nothing. The usual start has too much noise for its
+#: centre to matter, and large steps of a gradient forget where they started.
 NEEDS: dict[str, dict[str, Any]] = {
     "consistency": {"band_constraint": False},
-    "project": {"band_constraint": False, "noise_floor": 0.2},
+    "project": {"band_constraint": False, "noise_floor": 0.2, "sigma_min": (0.3, 0.2, 0.1)},
     "observed_zeta": {"start_at_data": True},
     "start_at_mean": {"sigma_start": (0.3, 0.3, 0.3)},
+    "skip_determined": {"pnp_step": 0.1},
 }
 #: (factor, noise) of measurements with the prior's kernel.
 PROBLEMS = [(4, 0.0), (4, 0.05), (2, 0.05)]
-#: Settings that these samplers cannot run with: there is nothing to compare.
-IMPOSSIBLE = {
-    ("dps", "start_at_data"),
-    ("multigrid", "consistency"),
-    ("multigrid-pnp", "consistency"),
-}
 # Far more than the rounding of float32 sums makes of intensities of order one.
 BEYOND_ROUNDING = 1e-3
 
 
 @pytest.fixture(scope="module")
-def priors(tmp_path_factory: pytest.TempPathFactory, prior: CascadePrior) -> dict[str, Any]:
+def single(tmp_path_factory: pytest.TempPathFactory) -> CascadePrior:
     folder = write_random_prior(tmp_path_factory.mktemp("single"), cascade=SINGLE)
-    single = CascadePrior.from_pretrained(folder)
-    return {k: single if k.startswith("multigrid") else prior for k in EFFECTS}
+    return CascadePrior.from_pretrained(folder)
 
 
 def restored(
-    prior: CascadePrior, settings: SamplerSettings, problem: tuple[int, float], samples: int
+    prior: CascadePrior, recipe: Recipe, problem: tuple[int, float], samples: int = 1
 ) -> Restoration:
     factor, noise = problem
     image = np.random.default_rng(3).uniform(0, 1, (32, 32)).astype(np.float32)
     operator = SeparableOperator.from_kernel("fourier", factor, image.shape)
     y = operator(torch.from_numpy(image)).numpy()
-    return super_resolve(y, operator, prior, noise=noise, mode=settings, samples=samples)
-
-
-@pytest.fixture(scope="module")
-def unchanged(priors: dict[str, Any]) -> Callable[..., Restoration]:
-    """What the base of a kind gives, computed once."""
-
-    @cache
-    def result(kind: str, problem: tuple[int, float], samples: int) -> Restoration:
-        return restored(priors[kind], SamplerSettings("base", **BASES[kind]), problem, samples)
-
-    return result
-
-
-def forced(settings: SamplerSettings, field: str) -> SamplerSettings:
-    """The settings with a change that their constructor refuses."""
-    changed = SamplerSettings(**{f.name: getattr(settings, f.name) for f in fields(settings)})
-    object.__setattr__(changed, field, CHANGES[field])
-    return changed
+    return super_resolve(y, operator, prior, noise=noise, mode=recipe, samples=samples)
 
 
 def largest_change(one: Restoration, other: Restoration) -> float:
@@ -110,59 +98,162 @@ def largest_change(one: Restoration, other: Restoration) -> float:
     return max(float(np.abs(a - b).max()) for a, b in pairs)
 
 
-def test_every_setting_is_changed() -> None:
-    names = {f.name for f in fields(SamplerSettings)} - {"name", "steps", "sampler"}
-    assert set(CHANGES) == names
-    assert set().union(*EFFECTS.values()) == names  # none without effect anywhere
-    defaults = SamplerSettings("x")
-    assert all(getattr(defaults, field) != value for field, value in CHANGES.items())
+def test_every_option_is_changed() -> None:
+    parts = (*KINDS.values(), *GUIDANCE.values())
+    names = [list(flat(part)) for part in parts]
+    assert all(len(set(each)) == len(each) for each in names)
+    assert set(itertools.chain(*names)) - {"steps"} == set(CHANGES)
+    for part in parts:
+        assert all(CHANGES[k] != v for k, v in flat(part).items() if k != "steps")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "field"), [(k, f) for k in EFFECTS for f in sorted(EFFECTS[k])])
-def test_a_setting_with_an_effect_changes_the_result(
-    priors: dict[str, Any], kind: str, field: str
+@pytest.mark.parametrize(
+    ("base", "name"),
+    [(b, n) for b, recipe in BASES.items() for n in recipe.tunable if n != "guidance"],
+)
+def test_an_option_with_an_effect_changes_the_result(
+    prior: CascadePrior, single: CascadePrior, base: str, name: str
 ) -> None:
     """For one of the measurements at least."""
-    samples = 2 if field == "spread" else 1
-    needs = {k: v for k, v in NEEDS.get(field, {}).items() if k in EFFECTS[kind]}
-    base = SamplerSettings("base", **BASES[kind], **needs)
-    changed = SamplerSettings("changed", **BASES[kind], **needs, **{field: CHANGES[field]})
-    assert changed.record(samples)[field] == CHANGES[field]
+    recipe, samples = BASES[base], 2 if name == "spread" else 1
+    needs = {k: v for k, v in NEEDS.get(name, {}).items() if k in recipe.tunable}
+    one = recipe.changed(**needs)
+    other = one.changed(**{name: CHANGES[name]})
+    assert other.record(samples)[name] == CHANGES[name]
+    of_grids = single if recipe.grids is not None else prior
 
     def change(problem: tuple[int, float]) -> float:
-        one, other = (restored(priors[kind], s, problem, samples) for s in (base, changed))
-        return largest_change(one, other)
+        return largest_change(*(restored(of_grids, r, problem, samples) for r in (one, other)))
 
     assert any(change(problem) > BEYOND_ROUNDING for problem in PROBLEMS)
 
 
-@pytest.mark.parametrize(
-    ("kind", "field"), [(k, f) for k in EFFECTS for f in CHANGES if f not in EFFECTS[k]]
-)
-def test_any_other_is_refused_and_would_change_nothing(
-    priors: dict[str, Any], unchanged: Callable[..., Restoration], kind: str, field: str
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [k for k, run in KINDS.items() if isinstance(run, Chains)])
+def test_every_guidance_gives_another_result(
+    prior: CascadePrior, single: CascadePrior, kind: str
 ) -> None:
-    base = SamplerSettings("base", **BASES[kind])
-    with pytest.raises(MRCascadeError, match=f"settings 'x': {field} has no effect on .* are "):
-        SamplerSettings("x", **BASES[kind], **{field: CHANGES[field]})
-    assert field not in base.record(1)
-    if (kind, field) in IMPOSSIBLE:
-        return
-    samples = 2 if field == "spread" and base.draws else 1
-    for problem in PROBLEMS:
-        other = restored(priors[kind], forced(base, field), problem, samples)
-        assert largest_change(unchanged(kind, problem, samples), other) == 0
+    """With every sampler: noisy data, so that an exact projection differs from a proximal step."""
+    of_grids = prior if isinstance(KINDS[kind], Cascade) else single
+    results = [
+        restored(of_grids, BASES[f"{kind}, {name}"].changed(project=False), (4, 0.05))
+        for name in GUIDANCE
+    ]
+    for one, other in itertools.combinations(results, 2):
+        assert largest_change(one, other) > BEYOND_ROUNDING
+
+
+@pytest.mark.parametrize(
+    ("base", "name"), [(b, n) for b in BASES for n in CHANGES if n not in BASES[b].tunable]
+)
+def test_an_option_without_effect_is_no_part_of_what_runs(base: str, name: str) -> None:
+    recipe = BASES[base]
+    assert name not in flat(recipe.run)
+    assert name not in recipe.record(2)
+    with pytest.raises(MRCascadeError, match=f"settings 'base': {name} has no effect on .* are "):
+        recipe.changed(**{name: CHANGES[name]})
+    with pytest.raises(MRCascadeError, match=f"^here: {name} has no effect here; the settings are"):
+        parse_changes("here", recipe, [f"{name}=1"])
+    with pytest.raises(AttributeError, match=f"no option '{name}'"):
+        getattr(recipe, name) if name not in ("grids", "spread") else recipe.__getattr__(name)
+
+
+@dataclass(frozen=True)
+class Resting(Sampler):
+    """Leaves the estimate without noise."""
+
+    name: ClassVar = "resting"
+    draws: ClassVar = False  # type: ignore[assignment]
+    weight: float = share(1.0)
+
+    def chain(self) -> Step:
+        return lambda x, x0, sigma, following, fresh: self.weight * x0
+
+
+def test_a_sampler_that_no_table_has(prior: CascadePrior) -> None:
+    recipe = Recipe("own", Cascade(sampler=Resting(), observed=None), steps=6, weight=0.5)
+    assert recipe.run.sampler == Resting(0.5)
+    assert {"weight", "lam"} <= set(recipe.tunable)
+    record = recipe.record(1)
+    assert (record["sampler"], record["weight"], record["guidance"]) == ("resting", 0.5, "proximal")
+    assert repr(recipe).startswith("Recipe('own', Cascade(sampler=Resting(weight=0.5), ")
+    result = restored(prior, recipe, (4, 0.0))
+    assert result.residual.max() < 1e-5
+    assert result.settings["sampler"] == "resting"
 
 
 def test_the_spread_counts_for_several_samples_only() -> None:
-    settings = SamplerSettings("x", spread=1.35)
-    assert "spread" not in settings.record(1)
-    assert settings.record(2)["spread"] == 1.35
+    recipe = Recipe("x", spread=1.35)
+    assert "spread" not in recipe.record(1)
+    assert recipe.record(2)["spread"] == 1.35
 
 
-def test_a_record_gives_the_settings_back() -> None:
-    for kind, base in BASES.items():
-        one = {k: v for k, v in CHANGES.items() if k in EFFECTS[kind]}
-        settings = SamplerSettings(kind, **base, **one)
-        assert SamplerSettings(**settings.record(2)) == settings
+@pytest.mark.parametrize("base", BASES)
+def test_a_record_gives_the_recipe_back(base: str) -> None:
+    recipe = BASES[base]
+    changed = recipe.changed(**{k: v for k, v in CHANGES.items() if k in recipe.tunable})
+    for each in (recipe, changed):
+        assert Recipe(**json.loads(json.dumps(each.record(2)))) == each
+        assert eval(repr(each)) == each  # the call that makes it
+
+
+def test_records_are_those_of_earlier_versions() -> None:
+    """Names, values and order, which `sr --resume` compares and files hold."""
+    chain = {"project": True, "sigma_start": None, "sigma_min": None}
+    middle = {"rho": 7.0, "consistency": "measurement", "skip_determined": True}
+    middle |= {"step_shares": 1.0, "redistribute": False, "band_constraint": None}
+    middle |= {"condition_error": 0.0, "orientations": 1, "detail": 1.0}
+    expected = {"name": "dps", "steps": 200, "sampler": "dps", "step_size": 0.3}
+    expected |= chain | {"start_at_mean": False} | middle
+    assert list(RECIPES["dps"].record(1).items()) == list(expected.items())
+    expected = {"name": "paper", "steps": 200, "sampler": "diffpir"}
+    expected |= {"zeta": 0.3, "lam": 1.0, "noise_floor": 0.0} | chain | {"start_at_mean": False}
+    expected |= {"start_at_data": False, "observed_zeta": None} | middle | {"spread": 1.0}
+    assert list(RECIPES["paper"].record(2).items()) == list(expected.items())
+    expected = {"name": "multigrid-pnp", "steps": 200, "sampler": "multigrid-pnp"}
+    expected |= {"project": True, "skip_determined": True, "step_shares": 1.0}
+    expected |= {"redistribute": False, "grids": 3, "pnp_sigma": None, "pnp_step": 1.0}
+    expected["pnp_corrections"] = 0
+    assert list(RECIPES["multigrid-pnp"].record(2).items()) == list(expected.items())
+
+
+def test_options_of_earlier_versions_are_read_at_the_value_that_is_left() -> None:
+    paper = RECIPES["paper"]
+    assert paper.changed(redistribute=False) == paper
+    with pytest.raises(MRCascadeError, match="'paper': redistribute is always false in this"):
+        paper.changed(redistribute=True)
+    grids = RECIPES["multigrid-pnp"]
+    assert grids.changed(pnp_corrections=0) == grids
+    with pytest.raises(MRCascadeError, match="pnp_corrections is always 0 in this version"):
+        grids.changed(pnp_corrections=2)
+
+
+def test_examples_in_docstrings() -> None:
+    failed, run = doctest.testmod(recipe_module, optionflags=doctest.ELLIPSIS)
+    assert (failed, run > 0) == (0, True)
+
+
+def test_another_guidance_brings_its_own_options() -> None:
+    gradient = RECIPES["paper"].changed(lam=3.0, zeta=0.1).changed(guidance="gradient")
+    assert (gradient.zeta, gradient.step_size) == (0.1, 0.3)
+    assert gradient.record(1)["guidance"] == "gradient"
+    assert "lam" not in gradient.record(1)
+    assert gradient.gradients
+    changes = ["step_size=3", "guidance=gradient"]  # in any order
+    assert parse_changes("here", RECIPES["paper"], changes) == {
+        "step_size": 3,
+        "guidance": "gradient",
+    }
+    with pytest.raises(MRCascadeError, match=r"guidance must be one of proximal, projection, "):
+        RECIPES["paper"].changed(guidance="magic")
+    with pytest.raises(MRCascadeError, match=r"here: guidance=\[1\] is of the wrong kind"):
+        parse_changes("here", RECIPES["paper"], ["guidance=[1]"])
+    with pytest.raises(MRCascadeError, match="here: guidance has no effect here"):
+        parse_changes("here", RECIPES["mean"], ["guidance=none"])
+    with pytest.raises(MRCascadeError, match="settings 'x': sampler must be one of diffpir, dps"):
+        Recipe("x", sampler="magic")
+    with pytest.raises(MRCascadeError, match="sampler has no effect on the posterior mean"):
+        Recipe("x", sampler="dps", steps=None)
+    with pytest.raises(MRCascadeError, match="settings 'x': there is no setting 'magic'"):
+        Recipe("x", magic=1)

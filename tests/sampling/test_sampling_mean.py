@@ -21,7 +21,7 @@ from mrcascade.sampling import (
     CascadeResult,
     NoiseSource,
     Progress,
-    SamplerSettings,
+    Recipe,
     cascade_mean,
     plan_cascade,
 )
@@ -29,7 +29,7 @@ from mrcascade.sampling.comparison import noise_gain
 from mrcascade.sampling.mean import band_gain
 
 SHAPE = (8, 8)
-MEAN = SamplerSettings("mean", steps=None)
+MEAN = Recipe("mean", steps=None)
 
 
 def setup(kernel: str, factor: int, sigma_y: float, *, stationary: bool = False, levels: int = 3):  # type: ignore[no-untyped-def]
@@ -62,7 +62,7 @@ def test_noise_free_mean_is_the_posterior_mean(
     Two dense solutions with covariances of condition number about 1e3 to 1e5: 1e-16 * 1e5 = 1e-11.
     """
     prior, operator, y, expected = setup(kernel, factor, 0.0)
-    settings = SamplerSettings("mean", steps=None, consistency=consistency)  # type: ignore[arg-type]
+    settings = Recipe("mean", steps=None, consistency=consistency)  # type: ignore[arg-type]
     plan = plan_cascade(kernel, 3, operator, 0.0, settings)
     result = cascade_mean(prior, plan, y)
     assert distance(result, expected) < 1e-10
@@ -203,7 +203,7 @@ def test_condition_error_is_told_where_the_coarser_band_was_guessed() -> None:
             return self.level.condition(c, error)
 
     prior.levels = [Watched(level) for level in prior.levels]
-    settings = SamplerSettings("mean", steps=None, condition_error=0.25)
+    settings = Recipe("mean", steps=None, condition_error=0.25)
     cascade_mean(prior, plan_cascade("fourier", 3, operator, 0.1, settings), y)
     # y lies on the grid of level 3, so level 2 is the first band that is guessed.
     assert seen == [(True, 0.0), (False, 0.0), (False, 0.25)]

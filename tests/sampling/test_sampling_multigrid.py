@@ -15,7 +15,7 @@ from mrcascade.operators import SeparableOperator
 from mrcascade.sampling import (
     NoiseSource,
     Progress,
-    SamplerSettings,
+    Recipe,
     cascade_sample,
     karras_sigmas,
     multigrid_pnp,
@@ -24,7 +24,8 @@ from mrcascade.sampling import (
     reconstruct,
 )
 
-SHORT = SamplerSettings("short", steps=32, sampler="multigrid")
+SHORT = Recipe("short", steps=32, sampler="multigrid")
+PNP = {"sampler": "multigrid-pnp"}
 LEVELS = replace(SHORT, sigma_start=(0.5, 3.0, 30.0), sigma_min=(0.02, 0.03, 0.04))
 
 # Noise-free 4x: y fixes the third grid, whose share of T nobody gets. Noise-free 2x: the first
@@ -32,7 +33,6 @@ LEVELS = replace(SHORT, sigma_start=(0.5, 3.0, 30.0), sigma_min=(0.02, 0.03, 0.0
 CASES = [
     GridCase("fourier 4x", 0.0, SHORT, (10, 12, 0)),
     GridCase("fourier 4x", 0.0, replace(SHORT, skip_determined=False), (10, 10, 12)),
-    GridCase("fourier 4x", 0.0, replace(SHORT, redistribute=True), (16, 16, 0)),
     GridCase("fourier 4x", 0.05, SHORT, (10, 10, 12)),
     GridCase("fourier 4x", 0.05, LEVELS, (10, 10, 12)),
     GridCase("fourier 2x", 0.0, SHORT, (32, 0, 0)),
@@ -117,7 +117,7 @@ def test_mean_of_the_law(case: GridCase) -> None:
     assert counted == list(case.steps)
 
 
-@pytest.mark.parametrize("case", [CASES[0], CASES[3], CASES[6], CASES[9]], ids=str)
+@pytest.mark.parametrize("case", [CASES[0], CASES[2], CASES[5], CASES[8]], ids=str)
 def test_law_of_many_samples(case: GridCase) -> None:
     """Empirical mean and covariance within five standard errors; see test_sampling_diffpir."""
     n = 2000
@@ -173,7 +173,7 @@ def test_distance_to_the_posterior(
 
 def test_one_grid_is_single_scale_diffpir() -> None:
     operator = SeparableOperator.from_kernel("fourier", 4, (8, 8))
-    problem = CASES[3].build()
+    problem = CASES[2].build()
     settings = replace(SHORT, grids=1)
     plan = plan_cascade("fourier", 1, operator, 0.05, settings)
     image = multigrid_sample(problem.prior, plan, problem.y, NoiseSource([7])).image
@@ -249,7 +249,7 @@ def test_callback(project: bool) -> None:
 
 
 def test_errors() -> None:
-    problem = CASES[3].build()
+    problem = CASES[2].build()
     prior, plan, y = problem.prior, problem.plan, problem.y
     with pytest.raises(MRCascadeError, match="1 images need as many seeds; got 2"):
         multigrid_sample(prior, plan, y, NoiseSource([0, 1]))
@@ -257,9 +257,9 @@ def test_errors() -> None:
         multigrid_sample(prior, plan, y[0], NoiseSource([0]))
     with pytest.raises(MRCascadeError, match=r"needs a prior of one level.*this one has 2"):
         multigrid_sample(GridPrior(prior.levels * 2), plan, y, NoiseSource([0]))
-    with pytest.raises(MRCascadeError, match="'short' ask for the sampler 'multigrid'"):
+    with pytest.raises(MRCascadeError, match="'short' ask for multigrid, which"):
         multigrid_pnp(prior, plan, y)
-    with pytest.raises(MRCascadeError, match="'short' ask for the sampler 'multigrid'"):
+    with pytest.raises(MRCascadeError, match="'short' ask for multigrid, which"):
         cascade_sample(GridPrior(prior.levels * 3), plan, y, NoiseSource([0]))
     bad = replace(SHORT, sigma_start=(1.0,))
     with pytest.raises(MRCascadeError, match="sigma_start needs one value for each of the 3"):
@@ -270,21 +270,16 @@ def test_errors() -> None:
     ("change", "reason"),
     [
         ({"grids": 0}, "grids must be a whole number from 1 to 32; got 0"),
-        ({"steps": None}, "steps must be 1 or more on grids; got None"),
         ({"consistency": "cascade"}, "consistency has no effect on sampler 'multigrid'"),
         ({"band_constraint": True}, "band_constraint has no effect on sampler 'multigrid'"),
         (
             {"sampler": "multigrid-pnp", "orientations": 2},
             "orientations has no effect on sampler 'multigrid-pnp'",
         ),
-        ({"pnp_sigma": (0.1, 0.0)}, "pnp_sigma must be positive numbers"),
-        ({"pnp_step": 2.0}, r"pnp_step must be in \(0, 2\); got 2.0"),
-        ({"pnp_step": 0.0}, r"pnp_step must be in \(0, 2\); got 0.0"),
-        ({"pnp_step": float("nan")}, r"pnp_step must be in \(0, 2\); got nan"),
-        (
-            {"pnp_corrections": -1},
-            "pnp_corrections must be a whole number from 0 to 100000; got -1",
-        ),
+        ({**PNP, "pnp_sigma": (0.1, 0.0)}, "pnp_sigma must be positive numbers"),
+        ({**PNP, "pnp_step": 2.0}, r"pnp_step must be in \(0, 2\); got 2.0"),
+        ({**PNP, "pnp_step": 0.0}, r"pnp_step must be in \(0, 2\); got 0.0"),
+        ({**PNP, "pnp_step": float("nan")}, r"pnp_step must be in \(0, 2\); got nan"),
     ],
 )
 def test_bad_settings(change: dict, reason: str) -> None:

@@ -20,16 +20,16 @@ from mrcascade.operators import (
     downsampler,
     upsampler,
 )
-from mrcascade.sampling import CascadePlan, SamplerSettings, measurement_level, plan_cascade
+from mrcascade.sampling import CascadePlan, Recipe, measurement_level, plan_cascade
 
 SHAPE = (16, 16)
-PAPER = SamplerSettings("paper", steps=200)
+PAPER = Recipe("paper", steps=200)
 
 
 def plan(
     factor: int | tuple[int, int],
     sigma_y: float,
-    settings: SamplerSettings = PAPER,
+    settings: Recipe = PAPER,
     *,
     kernel: str = "fourier",
     measured: str | None = None,
@@ -56,10 +56,8 @@ def sampled(p: CascadePlan) -> list[int]:
     [
         (4, 0.0, 3, {}, [66, 68, 66], [1, 2]),
         (4, 0.0, 3, {"skip_determined": False}, [66, 66, 68], [1, 2, 3]),
-        (4, 0.0, 3, {"redistribute": True}, [100, 100, 0], [1, 2]),
         (4, 0.0, 3, {"step_shares": (0.5, 1.5, 1.0)}, [33, 101, 66], [1, 2]),
         (4, 0.0, 3, {"step_shares": (0.5, 1.0)}, [40, 80, 80], [1, 2]),
-        (4, 0.0, 3, {"step_shares": (0.5, 1.5), "redistribute": True}, [50, 150, 0], [1, 2]),
         (4, 0.1, 3, {"step_shares": (0.5, 1.5, 1.0)}, [33, 100, 67], [1, 2, 3]),
         (2, 0.0, 3, {"step_shares": (0.5, 1.5, 1.0)}, [200, 0, 0], [1]),
         (4, 0.1, 3, {}, [66, 66, 68], [1, 2, 3]),
@@ -100,22 +98,10 @@ def test_another_kind_of_operator_uses_all_levels() -> None:
 
 
 def test_mean_has_one_step_for_each_level_that_takes_part() -> None:
-    mean = SamplerSettings("mean", steps=None)
+    mean = Recipe("mean", steps=None)
     assert plan(4, 0.0, mean).steps_nominal == 3
     assert steps(plan(4, 0.0, mean)) == [1, 1, 1]
     assert plan(2, 0.0, mean).steps_nominal == 1
-
-
-def test_coarsest_can_be_chosen_where_data_fix_the_rest() -> None:
-    all_levels = plan(2, 0.0, replace(PAPER, skip_determined=False), coarsest=3)
-    assert sampled(all_levels) == [1, 2, 3]
-    assert sampled(plan(4, 0.0, coarsest=2)) == [1, 2]
-    with pytest.raises(MRCascadeError, match="level 1 cannot be the coarsest"):
-        plan(4, 0.0, coarsest=1)
-    with pytest.raises(MRCascadeError, match="level 1 cannot be the coarsest"):
-        plan(2, 0.1, coarsest=1)
-    with pytest.raises(MRCascadeError, match="must be in 1 to 3"):
-        plan(4, 0.0, coarsest=4)
 
 
 # ---- operators and noise levels ----

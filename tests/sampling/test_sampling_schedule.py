@@ -2,13 +2,12 @@
 
 import itertools
 import json
-from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.sampling import RECIPES, SamplerSettings, karras_sigmas, split_steps
+from mrcascade.sampling import RECIPES, Recipe, karras_sigmas, split_steps
 
 
 def test_karras_against_its_formula() -> None:
@@ -64,11 +63,11 @@ def test_split_errors() -> None:
 
 
 def test_settings_survive_json() -> None:
-    settings = SamplerSettings("x", steps=7, sigma_start=(5.0, 3.0), sigma_min=(0.1, 0.2))
-    assert SamplerSettings(**json.loads(json.dumps(asdict(settings)))) == settings
+    settings = Recipe("x", steps=7, sigma_start=(5.0, 3.0), sigma_min=(0.1, 0.2))
+    assert Recipe(**json.loads(json.dumps(settings.record(2)))) == settings
     for name, recipe in RECIPES.items():
         assert recipe.name == name
-        assert SamplerSettings(**json.loads(json.dumps(asdict(recipe)))) == recipe
+        assert Recipe(**json.loads(json.dumps(recipe.record(2)))) == recipe
 
 
 @pytest.mark.parametrize(
@@ -89,10 +88,10 @@ def test_settings_survive_json() -> None:
 )
 def test_settings_out_of_range_are_named(field: str, value: Any) -> None:
     with pytest.raises(MRCascadeError, match=f"settings 'x': {field} must be"):
-        SamplerSettings("x", **{field: value})
+        Recipe("x", **{field: value})
 
 
 def test_start_at_data_is_a_setting_of_diffpir() -> None:
-    assert SamplerSettings("x", start_at_data=True).start_at_data
+    assert Recipe("x", start_at_data=True).start_at_data
     with pytest.raises(MRCascadeError, match="start_at_data has no effect on sampler 'dps'"):
-        SamplerSettings("x", sampler="dps", start_at_data=True)
+        Recipe("x", sampler="dps", start_at_data=True)

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from mrcascade.operators import SeparableOperator
 from mrcascade.operators.pyramid import LaplacianPyramid
-from mrcascade.sampling import SamplerSettings, cascade_mean, plan_cascade
+from mrcascade.sampling import Recipe, cascade_mean, plan_cascade
 from mrcascade.sampling.orientations import ORIENTATIONS
 from mrcascade.sampling.window import Window, by_window
 
-MEAN = SamplerSettings("mean", steps=None)
+MEAN = Recipe("mean", steps=None)
 
 
 def body(shape: tuple[int, int], window: tuple[int, int, int, int], air: float = 0.0) -> Tensor:

@@ -118,10 +118,10 @@ def header_of(path: Path, axes: str | None) -> Iterator[tuple[Source, Planes] | 
 
 
 def _read_at_once(path: Path) -> bool:
-    from mrcascade.io import SUFFIXES
+    from mrcascade.io import format_by_ending
 
-    kind = next((k for e, k in SUFFIXES.items() if path.name.lower().endswith(e)), None)
-    return kind not in (None, "fastmri") and not os.path.isdir(path)
+    found = format_by_ending(path)
+    return found is not None and found.quick and not os.path.isdir(path)
 
 
 def _check_place(folder: Path) -> None:

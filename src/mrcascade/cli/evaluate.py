@@ -8,6 +8,7 @@ from typing import Any
 
 from mrcascade.cli import early, options, terminal
 from mrcascade.cli.progress import ProgressBar
+from mrcascade.recipes.modes import COMPARED, MODES
 
 
 def add_parser(subparsers: Any) -> None:
@@ -25,9 +26,9 @@ def add_parser(subparsers: Any) -> None:
         "--methods",
         default="zero-fill,bicubic,mean,paper",
         metavar="NAME[,NAME]",
-        help="of zero-fill, bicubic, regression, diffpir, dps, multigrid, multigrid-pnp,"
-        " cascade-2level, paper, sample, balanced, mean, posterior-mean; settings may follow, as in"
-        " paper:zeta=0.5; default: %(default)s",
+        help="of zero-fill, bicubic, regression, diffpir, cascade-2level, posterior-mean and the"
+        f" modes {', '.join(MODES | COMPARED)}; settings may follow, as in paper:zeta=0.5;"
+        " default: %(default)s",
     )
     options.add_factor(parser)
     options.add_kernel(parser)

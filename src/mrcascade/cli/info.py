@@ -23,7 +23,7 @@ from mrcascade.storage.digest import file_sha256
 
 if TYPE_CHECKING:
     from mrcascade.arrays.intensity import Intensity
-    from mrcascade.io import Found, Input, Planes, SliceStore, Source
+    from mrcascade.io import Found, Named, Planes, SliceStore, Source
 
 
 def add_parser(subparsers: Any) -> None:
@@ -120,19 +120,17 @@ def describe_input(path: Path, series: str | None) -> list[str]:
     """Return lines about an image file, or about the DICOM series below a path."""
     from mrcascade.io import (
         ALL_SERIES,
-        SUFFIXES,
         choose_series,
-        describe_fastmri,
+        codec_of,
         find_below,
         format_of,
     )
 
-    if format_of(path) == "fastmri":
-        lines, gives_image = describe_fastmri(path)
-        return [*describe_image(path), *lines] if gives_image else [f"{path}: fastmri", *lines]
-    if format_of(path) != "dicom":
-        return describe_image(path)
-    found = find_below(path, tuple(SUFFIXES))
+    record = format_of(path)
+    if not record.folder:
+        lines, gives_image = codec_of(record).describe(path)
+        return [*(describe_image(path) if gives_image else [f"{path}: {record.name}"]), *lines]
+    found = find_below(path)
     chosen = choose_series(found, series or ALL_SERIES, str(path))
     _note(found)
     if len(chosen) == 1:
@@ -150,7 +148,6 @@ def _images_in(folder: Path) -> list[Path]:
 def _list_folder(folder: Path, images: list[Path]) -> int:
     """Print a line per image, then one per DICOM series. Returns 1 where one is damaged, else 0."""
     from mrcascade.io import (
-        SUFFIXES,
         choose_planes,
         describe_planes,
         find_below,
@@ -168,7 +165,7 @@ def _list_folder(folder: Path, images: list[Path]) -> int:
         except MRCascadeError as error:
             terminal.problem(str(error))
             code = 1
-    found = find_below(folder, tuple(SUFFIXES))
+    found = find_below(folder)
     for series in found.series:
         terminal.line(series.describe())
     _note(found)
@@ -183,7 +180,7 @@ def _note(found: Found) -> None:
         terminal.note(line)
 
 
-def describe_image(image: Input) -> list[str]:
+def describe_image(image: Named) -> list[str]:
     """Lines about an image: size and planes by its header, then what its pixels tell."""
     from mrcascade.io import choose_planes, describe_planes, open_source
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mrcascade.cli import terminal
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.formats import FORMATS, requestable_formats
 
 DEFAULT_PRIOR = "mr-small"
 # Of steps, samples, batches and parts of a job; more would only fill the memory.
@@ -131,10 +132,11 @@ def add_series(parser: argparse.ArgumentParser, several: bool) -> None:
 
 
 def add_format(parser: argparse.ArgumentParser) -> None:
+    bound = [f"; {one.name} needs a {one.called} input" for one in FORMATS.values() if one.own_only]
     parser.add_argument(
         "--format",
-        choices=("nifti", "dicom"),
-        help="of the results (default: the input's; dicom needs a DICOM input)",
+        choices=requestable_formats(),
+        help=f"of the results (default: the input's{''.join(bound)})",
     )
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from mrcascade.arrays.factors import factor_label
 from mrcascade.cli import early, options, terminal
+from mrcascade.io.formats import formats_in_words
 
 
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("simulate", help="make a low-resolution measurement of an image")
-    parser.add_argument("input", type=Path, help="DICOM, NIfTI, fastMRI, .npy, grey PNG or TIFF")
+    parser.add_argument("input", type=Path, help=formats_in_words())
     options.add_output(parser, "the measurement and its sidecar", file=True)
     options.add_factor(parser)
     options.add_kernel(parser)
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     with early.header_of(arguments.input, arguments.axes) as found:
         if found:
             check_reduction(*found, arguments.factor)
-    from mrcascade.io import format_of, only_series, pair_of
+    from mrcascade.io import ImageFile, named_image, only_series
     from mrcascade.jobs import Simulation, simulate_file
 
     job = Simulation(
@@ -47,10 +48,8 @@ def run(arguments: argparse.Namespace) -> None:
         format=arguments.format,
         complex=arguments.complex,
     )
-    source = arguments.input
-    if format_of(source) == "dicom":
-        source = only_series(source, arguments.series, terminal.note)
-    elif job.complex:
-        source = pair_of(source) or source
+    source: ImageFile = named_image(arguments.input, pairs=job.complex)
+    if source.format.folder:
+        source = only_series(arguments.input, arguments.series, terminal.note)
     for path in simulate_file(source, arguments.output, job, say=terminal.line):
         terminal.line(str(path))

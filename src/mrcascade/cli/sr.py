@@ -15,6 +15,7 @@ from mrcascade.arrays.factors import factor_label
 from mrcascade.cli import early, options, terminal
 from mrcascade.cli.progress import ProgressBar
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.formats import formats_in_words
 from mrcascade.messages.duration import rounded
 from mrcascade.messages.faults import naming
 from mrcascade.recipes.modes import MODES, default_mode
@@ -33,8 +34,9 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         nargs="+",
         metavar="INPUT",
-        help="DICOM series (folder, files or zip), image files (NIfTI, fastMRI, .npy, grey PNG or"
-        " TIFF), folders of them, BIDS datasets, or .txt lists of paths",
+        help="DICOM series (folder, files or zip), image files"
+        f" ({formats_in_words(folders=False)}), folders of them, BIDS datasets, or .txt lists of"
+        " paths",
     )
     options.add_output(parser, "result, uncertainty, preview and sidecar", file=True)
     options.add_factor(parser)

@@ -24,19 +24,19 @@ from mrcascade.data.contrast import contrast_of
 from mrcascade.data.subjects import find_subjects, share_of
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
-    SUFFIXES,
+    FORMATS,
     Axes,
     Image,
-    Input,
+    ImageFile,
     Planes,
     Series,
     choose_planes,
+    file_endings,
     find_below,
+    format_by_ending,
     images_below,
-    input_path,
     is_result_name,
     join_pairs,
-    patient_of,
     read_image,
     refuse_phase,
     to_slices,
@@ -72,7 +72,7 @@ class DataFile:
         subject: name of the subject; None where it is not known (``find_subjects``).
     """
 
-    image: Input
+    image: ImageFile
     name: str
     group: str
     split: str | None
@@ -89,7 +89,7 @@ class DataFile:
     def axes(self) -> Axes | None:
         """In-plane axes, if the manifest names the file; None leaves them to the geometry, and to
         a DICOM series its own planes, with its rows first."""
-        if not self.facts or isinstance(self.image, Series):
+        if not self.facts or self.image.fills_folder:
             return None
         first, second = (a for a in range(3) if a != self.facts.get("slice_axis", 2) % 3)
         return first, second
@@ -121,10 +121,10 @@ def list_data(root: Path, pairs: bool, complex_kspace: bool) -> list[DataFile]:
             f"{root}: every image in it is a phase without its magnitude; put the _part-mag files"
             " beside them"
         )
-    images.sort(key=input_path)
+    images.sort(key=lambda image: image.path)
     names = [_relative(image, root) for image in images]
     # The folder of a series may itself be that of a split.
-    inside = (n / "*" if isinstance(i, Series) else n for i, n in zip(images, names, strict=True))
+    inside = (n / "*" if i.fills_folder else n for i, n in zip(images, names, strict=True))
     splits = [split_of(name) for name in inside]
     if not any(splits):
         splits = [_split_of_patient(image) for image in images]
@@ -140,7 +140,7 @@ def list_data(root: Path, pairs: bool, complex_kspace: bool) -> list[DataFile]:
     ]
 
 
-def _named(root: Path, names: Iterable[str], pairs: bool) -> list[Input]:
+def _named(root: Path, names: Iterable[str], pairs: bool) -> list[ImageFile]:
     paths = [root / name for name in names]
     series: list[Series] = []
     for folder in (path for path in paths if path.is_dir()):
@@ -154,20 +154,20 @@ def _named(root: Path, names: Iterable[str], pairs: bool) -> list[Input]:
     return [*join_pairs([path for path in paths if not path.is_dir()], pairs), *series]
 
 
-def _found(root: Path, pairs: bool) -> list[Input]:
+def _found(root: Path, pairs: bool) -> list[ImageFile]:
     # What `sr` made is no truth, wherever somebody put it.
     paths = [path for path in images_below(root) if not is_result_name(path)]
     series = _series_below(root)
     if not paths and not series:
         raise MRCascadeError(
             f"{root}: no image found; give a folder with DICOM series, or files that end in"
-            f" {', '.join(SUFFIXES)}"
+            f" {', '.join(file_endings())}"
         )
     return [*join_pairs(paths, pairs), *series]
 
 
 def _series_below(folder: Path) -> list[Series]:
-    found = find_below(folder, tuple(SUFFIXES))
+    found = find_below(folder)
     for unusable in (*found.damaged, *found.unusable):
         raise unusable.error
     for series in found.series:
@@ -179,9 +179,9 @@ def _series_below(folder: Path) -> list[Series]:
     return list(found.series)
 
 
-def _relative(image: Input, root: Path) -> PurePath:
+def _relative(image: ImageFile, root: Path) -> PurePath:
     """A series that fills the whole data folder has that folder's name."""
-    path = input_path(image)
+    path = image.path
     return path.relative_to(root) if path != root else PurePath(root.resolve().name)
 
 
@@ -202,7 +202,7 @@ def read_slices(file: DataFile, matrix: Matrix | None = None) -> FileSlices:
     counts, or less where its spectrum is clearly narrower, as `true_matrix` has it.
     Raises MRCascadeError as `read_image` does, and for a phase by itself.
     """
-    with naming(str(input_path(file.image))):
+    with naming(str(file.image.path)):
         refuse_phase(file.image)
         image = read_image(file.image, file.complex_valued)
     planes = choose_planes(image, file.axes, MANIFEST)
@@ -282,12 +282,11 @@ def _split_named(folder: str, file: PurePath) -> str | None:
     return next((word for word in words if word in SPLITS), None)
 
 
-def _split_of_patient(image: Input) -> str | None:
+def _split_of_patient(image: ImageFile) -> str | None:
     """By a hash of the patient, so that files that are added leave the others where they are."""
-    path = input_path(image)
-    if not _is_fastmri(path):
+    if not _is_fastmri(image.path):
         return None
-    share = share_of(patient_of(path))
+    share = share_of(image.person)
     return SPLITS[sum(share >= limit for limit in _SHARES)]
 
 
@@ -307,4 +306,4 @@ def _group_of(name: PurePath, root: Path) -> str:
 
 
 def _is_fastmri(path: PurePath) -> bool:
-    return SUFFIXES.get(path.suffix.lower()) == "fastmri"
+    return format_by_ending(path) is FORMATS["fastmri"]

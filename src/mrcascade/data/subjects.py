@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import SUFFIXES, Input, Series, input_path, patient_of
+from mrcascade.io import ImageFile
 
 # The first entity in the name of a BIDS file and of its folder.
 _BIDS = re.compile(r"(?:^|_)(sub-[A-Za-z0-9]+)(?=_|$|\.)")
@@ -41,7 +41,7 @@ def share_of(text: str) -> float:
 
 
 def find_subjects(
-    images: Sequence[Input],
+    images: Sequence[ImageFile],
     names: Sequence[PurePath],
     folders: Sequence[Sequence[str]],
     facts: Sequence[dict[str, Any]],
@@ -69,11 +69,6 @@ def find_subjects(
     ]
 
 
-def is_private(image: Input) -> bool:
-    """Whether the image is of a format whose headers and folders tend to name patients."""
-    return isinstance(image, Series) or _is_fastmri(image)
-
-
 def _told(facts: dict[str, Any]) -> str | None:
     return str(facts["subject"]) if facts.get("subject") else None
 
@@ -83,14 +78,10 @@ def _of_bids(name: PurePath) -> str | None:
     return next((match[1] for match in found if match), None)
 
 
-def _of_header(image: Input) -> str | None:
+def _of_header(image: ImageFile) -> str | None:
     patient = ""
-    if isinstance(image, Series):
-        # One without a number, such as ANONYMOUS, is everybody's.
-        patient = image.patient if re.search("[1-9]", image.patient) else ""
-    elif _is_fastmri(image):
-        with suppress(MRCascadeError):  # a damaged file, which is told of when it is read
-            patient = patient_of(input_path(image))
+    with suppress(MRCascadeError):  # a damaged file, which is told of when it is read
+        patient = image.person
     return f"patient {digest(patient)}" if patient else None
 
 
@@ -105,7 +96,3 @@ def _of_folder(folders: Sequence[str], passed_over: set[str]) -> str | None:
         ),
         None,
     )
-
-
-def _is_fastmri(image: Input) -> bool:
-    return SUFFIXES.get(input_path(image).suffix.lower()) == "fastmri"

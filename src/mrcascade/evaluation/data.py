@@ -18,7 +18,7 @@ from mrcascade.arrays.intensity import EMPTY, Intensity, robust_maximum
 from mrcascade.arrays.phase import with_simulated_phase
 from mrcascade.data.folder import MANIFEST, DataFile, Matrix, as_matrix, list_data, read_slices
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import SUFFIXES, Image, Input, plane_steps, with_planes
+from mrcascade.io import Image, ImageFile, file_endings, plane_steps, with_planes
 from mrcascade.measurement.acquired import Acquired
 from mrcascade.measurement.border import NO_MARGINS, Margins
 from mrcascade.measurement.examine import examine
@@ -42,7 +42,7 @@ class TestFile:
     matrix: Matrix | None
 
     @property
-    def path(self) -> Input:
+    def path(self) -> ImageFile:
         return self.data.image
 
     @property
@@ -189,7 +189,7 @@ def source_names(names: Iterable[str], anatomy: str) -> dict[str, str]:
 def short_name(name: str) -> str:
     """The file's name without folders and ending."""
     last = PurePosixPath(name).name
-    ending = next((e for e in SUFFIXES if last.lower().endswith(e)), "")
+    ending = next((e for e in file_endings() if last.lower().endswith(e)), "")
     return last[: len(last) - len(ending)]
 
 

@@ -15,6 +15,7 @@ from mrcascade.measurement.border import NO_MARGINS, Margins
 from mrcascade.operators import LinearOperator
 from mrcascade.operators.baselines import bicubic, zero_filled
 from mrcascade.prior.cascade import CascadePrior
+from mrcascade.recipes.modes import COMPARED
 from mrcascade.restore import Plan, Restorer, check_samples, resolve_settings
 from mrcascade.sampling import RECIPES, Progress, SamplerSettings, parse_changes
 
@@ -115,7 +116,7 @@ class Method:
         """
         assert self.recipe is not None  # asked for methods with a prior only
         steps, samples = steps if self.sampled else None, samples if self.averaged else 1
-        settings = replace(resolve_settings(prior, self.recipe, steps, samples), **self.overrides)
+        settings = resolve_settings(prior, self.recipe, steps, samples).changed(**self.overrides)
         check_samples(samples, settings)
         return settings
 
@@ -177,7 +178,7 @@ METHODS: dict[str, Method] = {
         "single-scale",
     ),
     "multigrid-pnp": Method(
-        f"Multi-Grid PnP, deterministic: plug-and-play steps, coarse corrections; {_COARSE}",
+        f"Multi-Grid PnP, deterministic: plug-and-play steps from grid to grid; {_COARSE}",
         "multigrid-pnp",
         "single-scale",
     ),
@@ -201,6 +202,12 @@ METHODS: dict[str, Method] = {
         CASCADE,
         averaged=True,
     ),
+}
+# Modes for comparison that no line above names run the evaluation's own cascade.
+METHODS |= {
+    name: Method(about.partition(";")[0], name, CASCADE)
+    for name, about in COMPARED.items()
+    if name not in METHODS
 }
 
 

@@ -38,7 +38,7 @@ from mrcascade.evaluation.report import (
 from mrcascade.evaluation.subjects import read_subjects
 from mrcascade.evaluation.tables import write_tables
 from mrcascade.evaluation.workers import run_in_workers
-from mrcascade.io import input_files, remove_leftovers
+from mrcascade.io import remove_leftovers
 from mrcascade.storage.outputs import only_writer, refuse_inputs
 
 
@@ -72,7 +72,7 @@ def evaluate(
     priors = load_priors(methods, job if job.workers == 1 else without_device(job))
     magnitudes = any(prior.channels == 1 for prior in priors.values())
     files = find_files(job.data, job.split, job.matrices, complex_images=not magnitudes)
-    refuse_inputs([output], [path for file in files for path in input_files(file.path)])
+    refuse_inputs([output], [path for file in files for path in file.path.paths])
     # What processes read, they keep for themselves.
     truths = Truths(job, KEPT_BYTES if job.workers == 1 else 0)
     survey = survey_files(files, job, recipes_of(methods, priors, job), weights, truths)

@@ -1,167 +1,29 @@
-"""Files: `Image` (pixels, geometry, provenance), `Source` (the same, unread), the formats."""
+"""Files: `Image` (pixels, geometry, provenance), `Source` (the same, unread), the formats.
 
-from mrcascade.io.bids import (
-    Dataset,
-    Selection,
-    check_bids_output,
-    find_dataset,
-    inherited_metadata,
-    kept_metadata,
-    parse_selection,
-    source_uri,
-    write_bids_root,
-)
-from mrcascade.io.blocks import Axes, Block, SliceStore, StackOrder, file_blocks
-from mrcascade.io.derivation import NOTICE, Derivation, identity_of
-from mrcascade.io.dicom import (
-    ALL_SERIES,
-    Found,
-    Series,
-    choose_series,
-    dicom_files,
-    find_below,
-    find_series,
-)
-from mrcascade.io.display import AS_STORED, Display, display_of, plane_steps, radiological
-from mrcascade.io.document import camel_case, camel_keys, write_document
-from mrcascade.io.fastmri import describe_fastmri, patient_of
-from mrcascade.io.geometry import (
-    from_slices,
-    plane_name,
-    resampled_affine,
-    to_slices,
-)
-from mrcascade.io.image import (
-    Image,
-    as_stored,
-    check_writable,
-    images_below,
-    list_images,
-    output_layout,
-    read_image,
-    result_ending,
-    volume_seconds,
-    with_slice_axis,
-    write_blocks_into,
-    write_image_into,
-)
-from mrcascade.io.names import derived_name, is_result_name
-from mrcascade.io.pair import RADIANS, Pair, join_pairs, pair_of, with_part
-from mrcascade.io.planes import Planes, choose_axes, choose_planes, describe_planes, with_planes
-from mrcascade.io.pseudonym import Pseudonyms
-from mrcascade.io.save import write_image
-from mrcascade.io.source import (
-    SUFFIXES,
-    Input,
-    Source,
-    format_of,
-    input_files,
-    input_path,
-    input_sha256,
-    only_series,
-    open_source,
-    refuse_phase,
-)
-from mrcascade.io.target import (
-    beside,
-    check_folder_name,
-    check_one_result,
-    ending_of,
-    named_output,
-)
-from mrcascade.storage.atomic import (
-    atomic_output,
-    atomic_outputs,
-    check_target,
-    make_folder,
-    output_folders,
-    remove_leftovers,
-)
+`__init__.pyi` says which module each public name is from. A name is imported on first use, so that
+whoever asks only the table of formats waits for no other library.
+"""
 
-__all__ = [
-    "ALL_SERIES",
-    "AS_STORED",
-    "NOTICE",
-    "RADIANS",
-    "SUFFIXES",
-    "Axes",
-    "Block",
-    "Dataset",
-    "Derivation",
-    "Display",
-    "Found",
-    "Image",
-    "Input",
-    "Pair",
-    "Planes",
-    "Pseudonyms",
-    "Selection",
-    "Series",
-    "SliceStore",
-    "Source",
-    "StackOrder",
-    "as_stored",
-    "atomic_output",
-    "atomic_outputs",
-    "beside",
-    "camel_case",
-    "camel_keys",
-    "check_bids_output",
-    "check_folder_name",
-    "check_one_result",
-    "check_target",
-    "check_writable",
-    "choose_axes",
-    "choose_planes",
-    "choose_series",
-    "derived_name",
-    "describe_fastmri",
-    "describe_planes",
-    "dicom_files",
-    "display_of",
-    "ending_of",
-    "file_blocks",
-    "find_below",
-    "find_dataset",
-    "find_series",
-    "format_of",
-    "from_slices",
-    "identity_of",
-    "images_below",
-    "inherited_metadata",
-    "input_files",
-    "input_path",
-    "input_sha256",
-    "is_result_name",
-    "join_pairs",
-    "kept_metadata",
-    "list_images",
-    "make_folder",
-    "named_output",
-    "only_series",
-    "open_source",
-    "output_folders",
-    "output_layout",
-    "pair_of",
-    "parse_selection",
-    "patient_of",
-    "plane_name",
-    "plane_steps",
-    "radiological",
-    "read_image",
-    "refuse_phase",
-    "remove_leftovers",
-    "resampled_affine",
-    "result_ending",
-    "source_uri",
-    "to_slices",
-    "volume_seconds",
-    "with_part",
-    "with_planes",
-    "with_slice_axis",
-    "write_bids_root",
-    "write_blocks_into",
-    "write_document",
-    "write_image",
-    "write_image_into",
-]
+import ast
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+_HOMES = {
+    name.name: str(node.module)
+    for node in ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")).body
+    if isinstance(node, ast.ImportFrom)
+    for name in node.names
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

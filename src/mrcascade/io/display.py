@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mrcascade.io.blocks import Axes
-from mrcascade.io.geometry import Grid
+from mrcascade.io.formats import format_named
+from mrcascade.io.new_pixels import Grid
 
 # Letters of the ends of the world axes, by RAS axis: where the coordinate is large, and small.
 _LARGE, _SMALL = "RAS", "LPI"
@@ -83,14 +84,14 @@ def display_of(image: Grid, axes: Axes, affine: np.ndarray | None = None) -> Dis
     """Return the display of the slices along `axes` (rows, columns) of an image.
 
     affine: of the grid that is drawn, where it is not that of the image. Radiological where the
-    image lies in the patient; as stored, rows down, without an affine, and for fastMRI, whose
-    affine knows distances only.
+    image lies in the patient; as stored, rows down, without an affine, and where the affine knows
+    distances only (`Format.oriented`).
     """
     affine = image.affine if affine is None else affine
     if affine is None:
         return AS_STORED
     steps = affine[:3, list(axes)]
-    if image.format == "fastmri":
+    if not format_named(image.format).oriented:
         height, width = np.linalg.norm(steps, axis=0)
         return Display(aspect=float(height / width))
     return radiological(steps)
@@ -99,7 +100,7 @@ def display_of(image: Grid, axes: Axes, affine: np.ndarray | None = None) -> Dis
 def plane_steps(image: Grid, axes: Axes, shape: tuple[int, ...]) -> np.ndarray | None:
     """Return what `radiological` takes, for slices along `axes` resampled to `shape` (rows,
     columns); None where `display_of` would draw the image as it is stored."""
-    if image.affine is None or image.format == "fastmri":
+    if image.affine is None or not format_named(image.format).oriented:
         return None
     stored = [image.shape[axis] for axis in axes]
     steps: np.ndarray = image.affine[:3, list(axes)] * np.divide(stored, shape)

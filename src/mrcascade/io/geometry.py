@@ -1,50 +1,25 @@
 """Volumes as stacks of slices, the names of planes, and the affine of a resampled grid."""
 
-from pathlib import Path
-from typing import Protocol
-
 import numpy as np
 
 from mrcascade.io.blocks import Axes, StackOrder
+from mrcascade.io.formats import format_named
 from mrcascade.io.image import Image
+from mrcascade.io.new_pixels import Grid
 from mrcascade.operators.kernels import kernel_named
 
-# (rows, columns) of the images of a DICOM series in the array that they are read into.
-DICOM_PLANE: Axes = (1, 0)
 # A plane keeps its name up to this angle between its normal and the world axis.
 _NAMED_WITHIN_DEGREES = 30.0
 _PLANES = ("sagittal", "coronal", "axial")  # by the world axis (R, A, S) along the normal
-
-
-class Grid(Protocol):
-    """What geometry needs of an image: an `Image`, or a `Source` that is yet to be read."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def affine(self) -> np.ndarray | None: ...
-
-    @property
-    def source(self) -> Path: ...
-
-    @property
-    def format(self) -> str: ...
-
-    @property
-    def header(self) -> object | None: ...
-
-    @property
-    def spacing(self) -> tuple[float, ...]: ...
 
 
 def plane_name(image: Grid, axes: Axes) -> str:
     """The world plane of `axes`: "axial", "coronal" or "sagittal".
 
     "oblique" where the normal is more than 30 degrees off all three, "unknown" without an affine
-    and for fastMRI, whose affine knows distances only.
+    and where the affine knows distances only (`Format.oriented`).
     """
-    if image.affine is None or image.format == "fastmri":
+    if image.affine is None or not format_named(image.format).oriented:
         return "unknown"
     normal = np.cross(image.affine[:3, axes[0]], image.affine[:3, axes[1]])
     alignment = np.abs(normal) / np.linalg.norm(normal)

@@ -1,32 +1,26 @@
 """The one image type of the library: reading and writing of whole files and of blocks."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import nifti_write, npy, picture
-from mrcascade.io.affine_precision import check_precision
-from mrcascade.io.blocks import Axes, Block, file_blocks
-from mrcascade.io.derivation import Derivation, check_derivation
-from mrcascade.io.dicom import Series, write
-from mrcascade.io.dicom.storage import storage_for
-from mrcascade.io.source import (
-    SUFFIXES,
-    Input,
-    Source,
-    count_non_finite,
-    format_of,
-    open_source,
-    refuse_non_finite,
-    spacing_of,
+from mrcascade.io.blocks import Axes, Block
+from mrcascade.io.derivation import Derivation
+from mrcascade.io.file import Named, codec_of, image_file
+from mrcascade.io.formats import (
+    Format,
+    file_endings,
+    format_by_ending,
+    format_named,
+    format_to_write,
 )
+from mrcascade.io.new_pixels import Grid, NewPixels
+from mrcascade.io.source import open_source, spacing_of
 from mrcascade.io.walk import files_below
-from mrcascade.storage.atomic import FOLDER_ENDING
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +32,8 @@ class Image:
     affine: (4, 4) float64, voxel index -> RAS position in mm; None where the format has none.
     source: the file that was read; `sha256` is the hash of its bytes. Both stay when pixels are
         replaced (`with_data`): they say where an image came from.
-    format: as `format_of` says. header: the original nibabel header (NIfTI), the `Series` (DICOM),
-        else None. acquired: as in `RawPixels`.
+    format: the name of its `Format`. header: the original nibabel header (NIfTI), the `Series`
+        (DICOM), else None. acquired, off_grid, volume_seconds: as in `RawPixels`.
 
     Example:
         >>> import numpy as np
@@ -57,6 +51,8 @@ class Image:
     header: object | None
     sha256: str
     acquired: Mapping[int, int] | None = None
+    off_grid: str = ""
+    volume_seconds: float | None = None
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -76,9 +72,8 @@ class Image:
         return replace(self, data=data, affine=affine)
 
 
-def read_image(path: Input | str | os.PathLike[str], complex_valued: bool = False) -> Image:
-    """Read an image file, pair or DICOM series; the ending of a name picks the format
-    (`format_of`).
+def read_image(path: Named, complex_valued: bool = False) -> Image:
+    """Read an `ImageFile`, or a path whose name or content picks the format (`format_of`).
 
     Any real type becomes float32 (after the file's own scaling) and any complex one complex64;
     complex_valued: whether k-space (fastMRI) gives its complex image instead of the magnitude.
@@ -108,6 +103,8 @@ def read_image(path: Input | str | os.PathLike[str], complex_valued: bool = Fals
             header=source.header,
             sha256=source.sha256,
             acquired=source.acquired,
+            off_grid=source.off_grid,
+            volume_seconds=source.volume_seconds,
         )
 
 
@@ -119,7 +116,9 @@ def list_images(root: str | os.PathLike[str]) -> list[Path]:
     folder = Path(root)
     found = images_below(folder)
     if not found:
-        raise MRCascadeError(f"{folder}: no image found; files must end in {', '.join(SUFFIXES)}")
+        raise MRCascadeError(
+            f"{folder}: no image found; files must end in {', '.join(file_endings())}"
+        )
     return found
 
 
@@ -127,7 +126,7 @@ def images_below(folder: Path) -> list[Path]:
     """As `list_images`, but there need not be any, as where a folder holds DICOM series alone."""
     if not folder.is_dir():
         raise MRCascadeError(f"{folder}: no such folder; give a folder that holds image files")
-    return [p for p in files_below(folder) if p.name.lower().endswith(tuple(SUFFIXES))]
+    return [p for p in files_below(folder) if format_by_ending(p)]
 
 
 def write_image_into(image: Image, temporary: Path, derivation: Derivation | None = None) -> None:
@@ -148,7 +147,7 @@ def write_image_into(image: Image, temporary: Path, derivation: Derivation | Non
 
 
 def write_blocks_into(
-    image: "Image | Source",
+    image: Grid,
     shape: tuple[int, ...],
     dtype: np.dtype,
     fetch: Callable[[Block], np.ndarray],
@@ -166,110 +165,54 @@ def write_blocks_into(
     """
     affine = image.affine if affine is None else affine
     check_writable(image, temporary, derivation, headers=False)
-    kind = format_of(temporary)
-    if kind == "dicom":
-        assert extremes is not None and derivation is not None  # noqa: PT018 (check_writable)
-        _write_series(image, shape, fetch, temporary, affine, extremes, derivation)
-        return
-    lengths = [shape[a] for a in output_layout(temporary, len(shape))]
-    blocks = _finite(fetch, file_blocks(lengths), image.source)
-    if kind == "nifti":
-        assert affine is not None  # check_writable saw to it
-        nifti_write.encode(blocks, shape, dtype, affine, _nifti_header(image), temporary)
-    elif kind == "npy":
-        npy.encode(blocks, shape, dtype, temporary)
-    else:
-        whole = np.empty(shape, dtype)
-        for block, values in zip(file_blocks(shape), blocks, strict=True):
-            whole[block] = values
-        picture.encode(whole, temporary)
+    found = format_to_write(temporary)
+    if dtype.kind == "c" and not found.complex:
+        raise MRCascadeError(
+            f"{image.source}: {found.called} cannot hold a complex result; write NIfTI or .npy"
+        )
+    new = NewPixels(image, shape, dtype, affine, fetch, extremes, derivation)
+    codec_of(found).write(new, temporary)
 
 
-def with_slice_axis(image: Image, axis: int | None) -> Image:
-    """`image` with a NIfTI header whose `dim_info` says that slices follow `axis`."""
-    header = nifti_write.with_slice_axis(_nifti_header(image), axis)
-    return replace(image, header=header)
-
-
-def volume_seconds(image: "Image | Source") -> float | None:
-    """Time from one volume of a DICOM series to the next; None for others and where unknown."""
-    return image.header.stack.seconds if isinstance(image.header, Series) else None
-
-
-def _nifti_header(image: "Image | Source") -> Any:
-    """The header that a NIfTI file made of `image` continues."""
-    if image.header is None or isinstance(image.header, Series):
-        return nifti_write.new_header(volume_seconds(image))
-    return image.header
-
-
-def _write_series(
-    image: "Image | Source",
-    shape: tuple[int, ...],
-    fetch: Callable[[Block], np.ndarray],
-    folder: Path,
-    affine: np.ndarray | None,
-    extremes: tuple[float, float],
-    derivation: Derivation,
-) -> None:
-    series = _series(image)
-    plane = (slice(0, shape[1]), slice(0, shape[0]))
-
-    def frame(number: int) -> np.ndarray:
-        volume, place = divmod(number, shape[2])
-        outer = (volume, place) if len(shape) == 4 else (place,)
-        block = (*(slice(i, i + 1) for i in outer), *plane)
-        (values,) = _finite(fetch, [block], image.source)
-        return values.reshape(shape[1], shape[0])
-
-    storage = storage_for(series, *extremes, derivation.quantity)
-    write.encode(series, shape, affine, frame, storage, derivation, folder)
+def with_slice_axis(image: Image, axis: int | None, record: Format) -> Image:
+    """`image` with a header that says that slices follow `axis`, where files of the format can."""
+    return replace(image, header=codec_of(record).with_slice_axis(image, axis))
 
 
 def as_stored(
-    image: "Image | Source", kind: str, stack: np.ndarray, start: int, extremes: tuple[float, float]
+    image: Grid, path: Path, stack: np.ndarray, start: int, extremes: tuple[float, float]
 ) -> np.ndarray:
-    """What a reader will make of slices `start` and on, (N, rows, columns), of a result.
+    """What a reader of `path` will make of slices `start` and on, (N, rows, columns), of a result.
 
-    kind: the format it is written in. extremes: of the whole result. DICOM stores integers.
+    extremes: of the whole result. DICOM stores integers.
     """
-    if kind != "dicom":
-        return stack
-    series = _series(image)
-    storage = storage_for(series, *extremes)
-    frames = series.stack.frames[start : start + len(stack)]
-    pairs = zip(stack, frames, strict=True)
-    stored = [storage.decoded(storage.encoded(values, f), f) for values, f in pairs]
-    return np.stack(stored).astype(stack.dtype)
-
-
-def _series(image: "Image | Source") -> Series:
-    assert isinstance(image.header, Series)  # check_writable saw to it
-    return image.header
+    return codec_of(format_to_write(path)).as_stored(image, stack, start, extremes)
 
 
 def output_layout(path: Path, ndim: int) -> tuple[int, ...]:
     """The axes of an array from the slowest to the fastest in a file that we write to `path`."""
-    axes = tuple(range(ndim))
-    return axes[::-1] if format_of(path) in ("nifti", "dicom") else axes
+    return format_to_write(path).layout(ndim)
 
 
-def result_ending(image: Input, kind: str | None = None) -> str:
-    """The ending of results that are made from an input, in its own format or in `kind`.
+def result_format(image: Named, kind: str | None = None) -> Format:
+    """The format of results that are made from an input, or that of the name `kind`.
 
-    PNG cannot hold float32, and fastMRI's files hold k-space. Raises MRCascadeError where DICOM is
-    asked for and the input is none.
+    Raises MRCascadeError where DICOM is asked for and the input is none.
     """
-    own = format_of(image)
-    if kind == "dicom" and own != "dicom":
-        raise _no_dicom(image)
-    endings = {"nifti": ".nii.gz", "npy": ".npy", "png": ".tif", "tiff": ".tif"}
-    endings |= {"fastmri": ".nii.gz"}
-    return (endings | {"dicom": FOLDER_ENDING})[kind or own]
+    own = image_file(image).format
+    found = format_named(kind or own.results or own.name)
+    if found.own_only and own is not found:
+        raise MRCascadeError(f"{image}{found.own_only}")
+    return found
+
+
+def result_ending(image: Named, kind: str | None = None) -> str:
+    """The ending of results that are made from an input; otherwise as `result_format`."""
+    return result_format(image, kind).endings[0]
 
 
 def check_writable(
-    image: "Image | Source",
+    image: Grid,
     path: Path,
     derivation: Derivation | None = None,
     axes: Axes | None = None,
@@ -280,68 +223,13 @@ def check_writable(
     axes: the planes that were changed. headers: whether to go through the headers of all DICOM
     files. Worth calling before a long computation.
     """
-    kind = format_of(path)
-    if kind == "png":
-        raise MRCascadeError(
-            f"{path} has no supported ending: PNG cannot hold a result without rounding; write"
-            " .nii.gz, .nii, .npy or .tif"
-        )
-    if kind == "fastmri":
-        raise MRCascadeError(f"{path}: results are not written as k-space; write .nii.gz instead")
-    if kind == "dicom":
-        if not isinstance(image.header, Series):
-            raise _no_dicom(image.source)
-        if axes is not None and sorted(axes) != [0, 1]:
-            raise MRCascadeError(
-                f"{image.source}: a DICOM result keeps the planes of its source's images, axes 1,0;"
-                " leave --axes out, or add --format nifti"
-            )
-        derivation = check_derivation(derivation)
-        if headers:
-            write.check_headers(image.header, derivation)
-        return
-    if kind != "nifti" and image.affine is not None:
+    found = format_to_write(path)
+    if found.read_only:
+        raise MRCascadeError(f"{path}{found.read_only}")
+    if image.affine is not None and not found.geometry:
         raise MRCascadeError(
             f"{path} would lose the geometry of {image.source}; write .nii.gz instead"
         )
-    if kind == "nifti":
-        _check_grid(image, path)
-    if kind == "tiff" and len(image.shape) != 2:
+    codec_of(found).check(image, path, derivation, axes, headers)
+    if len(image.shape) > found.dimensions:
         raise MRCascadeError(f"{path} can hold one slice only; write .npy instead")
-
-
-def _check_grid(image: "Image | Source", path: Path) -> None:
-    if isinstance(image.header, Series):
-        if image.affine is None:
-            raise MRCascadeError(
-                f"{image.source} does not say where its images lie; write DICOM, without --format"
-            )
-        if irregular := image.header.stack.irregular:
-            raise MRCascadeError(
-                f"{image.source}: {irregular}, which NIfTI cannot say; a slice may be missing:"
-                " export it again, or write DICOM, without --format"
-            )
-    elif image.affine is None:
-        raise MRCascadeError(
-            f"{path} needs a geometry that {image.source} does not have; write .npy instead"
-        )
-    assert image.affine is not None  # for the type checker
-    check_precision(image.affine, image.shape, image.source)
-
-
-def _no_dicom(source: Input) -> MRCascadeError:
-    return MRCascadeError(
-        f"{source} is no DICOM series, and only from one can a DICOM series be made: patient, study"
-        " and scanner are unknown; leave --format out, or give the series"
-    )
-
-
-def _finite(
-    fetch: Callable[[Block], np.ndarray], blocks: Iterable[Block], source: Path
-) -> Iterator[np.ndarray]:
-    bad = 0
-    for block in blocks:
-        values = fetch(block)
-        bad += count_non_finite(values)
-        yield values
-    refuse_non_finite(bad, f"{source}: the result is not written, it holds", "report this")

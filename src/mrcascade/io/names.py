@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import Protocol
 
+from mrcascade.io.formats import file_endings
+
 _DESC = re.compile(r"_desc-[A-Za-z0-9+]+(?=_|$)")
 _RES = re.compile(r"_res-[A-Za-z0-9+]+(?=_|$)")
 _RESULT = re.compile(r"_desc-sr[0-9]")
@@ -11,23 +13,27 @@ _RESULT = re.compile(r"_desc-sr[0-9]")
 _BIDS = re.compile(r"^(sub-[A-Za-z0-9+]+(?:_[A-Za-z0-9]+-[A-Za-z0-9+]+)*)_([A-Za-z0-9]+)$")
 
 
-class Named(Protocol):
-    """A path, or a DICOM series, whose name has no ending."""
+class HasName(Protocol):
+    """A path, or an `ImageFile`."""
 
     @property
     def name(self) -> str: ...
 
+    @property
+    def suffix(self) -> str: ...
 
-def stem(source: Named) -> str:
-    """Name of a file without its format's ending (".nii.gz" counts as one)."""
+
+def stem(source: HasName) -> str:
+    """Name of a file without its format's ending, such as ".nii.gz"."""
     name = source.name
-    for ending in (".nii.gz", source.suffix if isinstance(source, Path) else ""):
+    compound = [ending for ending in file_endings() if ending.count(".") > 1]
+    for ending in (*compound, source.suffix):
         if ending and name.lower().endswith(ending.lower()):
             return name[: len(name) - len(ending)]
     return name
 
 
-def derived_name(source: Named, description: str, ending: str) -> str:
+def derived_name(source: HasName, description: str, ending: str) -> str:
     """``sub-01_T2w.nii.gz`` -> ``sub-01_desc-sr4x_T2w.nii.gz``; ``t2.npy`` -> ``t2_desc-sr4x.npy``.
 
     Existing ``desc`` entities are replaced, as a name has one. In BIDS names ``res`` goes, too: it

@@ -4,27 +4,38 @@ nibabel is imported when a file is touched, so that `import mrcascade.io` stays 
 """
 
 import math
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from mrcascade.io.nifti_header import LARGEST_HEADER, Facts, read_header, truncated
+from mrcascade.errors import MRCascadeError
+from mrcascade.io import nifti_write
+from mrcascade.io.affine_precision import check_precision
+from mrcascade.io.blocks import Axes
+from mrcascade.io.derivation import Derivation
+from mrcascade.io.file import Codec, ImageFile
+from mrcascade.io.formats import FORMATS
+from mrcascade.io.new_pixels import Grid, NewPixels
+from mrcascade.io.nifti_header import LARGEST_HEADER, Facts, read_nifti_header, truncated
 from mrcascade.io.raw import RawPixels
 from mrcascade.io.sidecar_matrix import acquired_sizes
-from mrcascade.io.stream import InputStream
+from mrcascade.io.stream import InputStream, open_stream
 
 _SKIP_BYTES = 2**20
 
 
-def open_pixels(stream: InputStream) -> RawPixels:
+def open_nifti(stream: InputStream) -> RawPixels:
     """The pixels of a NIfTI stream, compressed or not, ready to be read from front to back.
 
     Values are scaled by the file's slope and intercept. Affine: voxel index -> RAS mm, from the
     sform if it is coded, else the qform, else the voxel sizes. Raises MRCascadeError for a header
-    that cannot be used and for values that are no signal (`read_header`).
+    that cannot be used and for values that are no signal (`read_nifti_header`).
     """
     path = stream.path
     head = stream.read(LARGEST_HEADER)
-    facts = read_header(head, path)
+    facts = read_nifti_header(head, path)
     needed = facts.offset + math.prod(facts.shape) * facts.dtype.itemsize
     if stream.most < needed:  # now, because a damaged header can ask for more than any disk holds
         raise truncated(path, len(head) if stream.packed else stream.most, needed)
@@ -72,15 +83,59 @@ class _Reader:
         return data
 
 
-def slice_axis(header: object | None) -> tuple[int, str] | None:
-    """The axis that the slices follow by a NIfTI header, and the fields that say so.
+class _NIfTI(Codec):
+    def open(self, file: ImageFile, stack: ExitStack, complex_valued: bool) -> RawPixels:
+        return open_nifti(stack.enter_context(open_stream(file.path)))
 
-    `dim_info` names it; without that, the slice numbers of the timing fit the length of one axis.
-    """
+    def check(
+        self,
+        image: Grid,
+        path: Path,
+        derivation: Derivation | None,
+        axes: Axes | None,
+        headers: bool,
+    ) -> None:
+        if image.off_grid:
+            raise MRCascadeError(f"{image.source}{image.off_grid}")
+        if image.affine is None:
+            raise MRCascadeError(
+                f"{path} needs a geometry that {image.source} does not have; write .npy instead"
+            )
+        check_precision(image.affine, image.shape, image.source)
+
+    def write(self, new: NewPixels, path: Path) -> None:
+        assert new.affine is not None  # check saw to it
+        blocks = new.blocks(FORMATS["nifti"].layout(len(new.shape)))
+        header = _continued(new.image)
+        nifti_write.write_nifti(blocks, new.shape, new.dtype, new.affine, header, path)
+
+    def slice_axis(self, header: object | None) -> tuple[int, str] | None:
+        """`dim_info` names it; without that, the slice numbers of the timing fit the length of one
+        axis."""
+        return _slice_axis(header) if _is_nifti(header) else None
+
+    def with_slice_axis(self, image: Grid, axis: int | None) -> object | None:
+        header: object = nifti_write.header_with_slice_axis(_continued(image), axis)
+        return header
+
+
+CODEC = _NIfTI()
+
+
+def _is_nifti(header: object | None) -> bool:
     import nibabel as nib
 
-    if not isinstance(header, nib.Nifti1Header):  # which a NIfTI-2 header is, too
-        return None
+    return isinstance(header, nib.Nifti1Header)  # which a NIfTI-2 header is, too
+
+
+def _continued(image: Grid) -> Any:
+    """The header that a NIfTI file made of an image continues."""
+    if _is_nifti(image.header):
+        return image.header
+    return nifti_write.new_header(image.volume_seconds)
+
+
+def _slice_axis(header: Any) -> tuple[int, str] | None:
     axis = header.get_dim_info()[2]
     shape = header.get_data_shape()[:3]
     if axis is not None:

@@ -65,7 +65,7 @@ class Facts:
     offset: int
 
 
-def read_header(head: bytes, path: Path) -> Facts:
+def read_nifti_header(head: bytes, path: Path) -> Facts:
     """Read the header at the start of a file.
 
     head: the first `LARGEST_HEADER` bytes, fewer of a shorter file. The affine comes from the sform

@@ -33,7 +33,7 @@ _SLICE_TIMING_FIELDS = ("slice_code", "slice_start", "slice_end", "slice_duratio
 _SHEAR_COSINE = 1e-3
 
 
-def encode(
+def write_nifti(
     blocks: Iterable[np.ndarray],
     shape: tuple[int, ...],
     dtype: np.dtype,
@@ -69,7 +69,7 @@ def new_header(volume_seconds: float | None = None) -> Any:
     return new
 
 
-def with_slice_axis(header: Any, axis: int | None) -> Any:
+def header_with_slice_axis(header: Any, axis: int | None) -> Any:
     """A copy of a NIfTI header whose `dim_info` says that slices follow `axis`.
 
     The directions of frequency and phase stay where the header had the same slice axis.

@@ -2,21 +2,23 @@
 
 import io
 import math
-from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.file import Codec, ImageFile
+from mrcascade.io.new_pixels import NewPixels
 from mrcascade.io.raw import RawPixels
-from mrcascade.io.stream import InputStream
+from mrcascade.io.stream import InputStream, open_stream
 
 _MAGIC = b"\x93NUMPY"
 # numpy writes some hundred bytes, and refuses to parse more than this.
 _LARGEST_HEADER = 10_000
 
 
-def open_pixels(stream: InputStream) -> RawPixels:
+def _open_pixels(stream: InputStream) -> RawPixels:
     """The array of an `.npy` stream, in the type and axis order of the file.
 
     Pickled content is never unpickled. Raises MRCascadeError for anything that is not a whole,
@@ -43,17 +45,21 @@ def open_pixels(stream: InputStream) -> RawPixels:
     )
 
 
-def encode(
-    blocks: Iterable[np.ndarray], shape: tuple[int, ...], dtype: np.dtype, path: Path
-) -> None:
-    """Write an array to `path`, whatever its suffix; blocks in order, last axis fastest."""
-    with path.open("wb") as stream:
-        description = np.lib.format.dtype_to_descr(np.dtype(dtype))
-        np.lib.format.write_array_header_1_0(
-            stream, {"descr": description, "fortran_order": False, "shape": shape}
-        )
-        for block in blocks:
-            stream.write(np.ascontiguousarray(block, dtype=dtype).data)
+class _Npy(Codec):
+    def open(self, file: ImageFile, stack: ExitStack, complex_valued: bool) -> RawPixels:
+        return _open_pixels(stack.enter_context(open_stream(file.path)))
+
+    def write(self, new: NewPixels, path: Path) -> None:
+        with path.open("wb") as stream:
+            description = np.lib.format.dtype_to_descr(np.dtype(new.dtype))
+            np.lib.format.write_array_header_1_0(
+                stream, {"descr": description, "fortran_order": False, "shape": new.shape}
+            )
+            for block in new.blocks(tuple(range(len(new.shape)))):
+                stream.write(np.ascontiguousarray(block, dtype=new.dtype).data)
+
+
+CODEC = _Npy()
 
 
 def _header(stream: InputStream) -> tuple[tuple[int, ...], bool, np.dtype]:

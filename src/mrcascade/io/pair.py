@@ -11,19 +11,21 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import nifti
 from mrcascade.io.blocks import BLOCK_VOXELS
+from mrcascade.io.file import ImageFile, Named, image_file
+from mrcascade.io.formats import FORMATS, Format
 from mrcascade.io.nifti_write import agree
 from mrcascade.io.raw import RawPixels
 from mrcascade.io.sidecar import stated_units
-from mrcascade.io.stream import open_stream
+from mrcascade.io.stream import bytes_sha256, open_stream
 
 _PART = re.compile(r"_part-(mag|phase)(?=[_.])")
-_ENDINGS = (".nii", ".nii.gz")
 RADIANS, ARBITRARY = "rad", "arbitrary"
 
 
@@ -52,18 +54,29 @@ _SLACK = 1e-3  # of the interval, for values that were rounded on their way
 
 
 @dataclass(frozen=True)
-class Pair:
-    """The two files of a complex image; `name` is that of the magnitude."""
+class MagnitudePhase(ImageFile):
+    """The two files of a complex image. path: of the magnitude."""
 
-    magnitude: Path
+    path: Path
     phase: Path
-
-    @property
-    def name(self) -> str:
-        return self.magnitude.name
+    paired: ClassVar[bool] = True
 
     def __str__(self) -> str:
-        return f"{self.magnitude} with {self.phase.name}"
+        return f"{self.path} with {self.phase.name}"
+
+    @property
+    def format(self) -> Format:
+        return FORMATS["nifti"]
+
+    @property
+    def paths(self) -> list[Path]:
+        return [self.path, self.phase]
+
+    def open(self, stack: ExitStack, complex_valued: bool = False) -> RawPixels:
+        return _open_pair(self, stack)
+
+    def digest(self) -> str:
+        return _combined_digest(bytes_sha256(self.path), bytes_sha256(self.phase))
 
 
 def is_phase(path: Path) -> bool:
@@ -71,12 +84,28 @@ def is_phase(path: Path) -> bool:
     return _part(path) == "phase"
 
 
-def pair_of(path: Path) -> Pair | None:
+def refuse_phase(image: ImageFile) -> None:
+    """Raise MRCascadeError for a phase by itself, which is no image that could be enlarged."""
+    if not image.paired and is_phase(image.path):
+        raise MRCascadeError(
+            f"{image} is the phase of a complex image, which means nothing without its magnitude;"
+            " put the _part-mag file beside it and use a complex prior, or name that file alone"
+        )
+
+
+def pair_of(path: Path) -> MagnitudePhase | None:
     """The pair that a file is named as a part of, if both files are there."""
     if _part(path) is None:
         return None
-    pair = Pair(with_part(path, "mag"), with_part(path, "phase"))
-    return pair if pair.magnitude.is_file() and pair.phase.is_file() else None
+    pair = MagnitudePhase(with_part(path, "mag"), with_part(path, "phase"))
+    return pair if pair.path.is_file() and pair.phase.is_file() else None
+
+
+def named_image(named: Named, pairs: bool) -> ImageFile:
+    """The image that is named; with ``pairs`` a path of one part stands for both of the pair."""
+    image = image_file(named)
+    pair = pair_of(image.path) if pairs and image is not named else None
+    return pair or image
 
 
 def with_part(path: Path, part: str) -> Path:
@@ -84,27 +113,26 @@ def with_part(path: Path, part: str) -> Path:
     return path.with_name(_PART.sub(f"_part-{part}", path.name))
 
 
-def join_pairs(paths: Iterable[Path], complex_images: bool) -> list[Path | Pair]:
+def join_pairs(paths: Iterable[Path], complex_images: bool) -> list[ImageFile]:
     """Where complex images are wanted, both files of a pair as one; else without the phases."""
     if not complex_images:
-        return [path for path in paths if not is_phase(path)]
-    return list(dict.fromkeys(pair_of(path) or path for path in paths))
+        return [image_file(path) for path in paths if not is_phase(path)]
+    return list(dict.fromkeys(pair_of(path) or image_file(path) for path in paths))
 
 
 def _part(path: Path) -> str | None:
     found = _PART.search(path.name)
-    return found[1] if found and path.name.lower().endswith(_ENDINGS) else None
+    return found[1] if found and path.name.lower().endswith(FORMATS["nifti"].endings) else None
 
 
-def open_pair(pair: Pair, stack: ExitStack) -> RawPixels:
+def _open_pair(pair: MagnitudePhase, stack: ExitStack) -> RawPixels:
     """The complex pixels of a pair, ready to be read; `stack` closes its files.
 
     Geometry and header are the magnitude's. Raises MRCascadeError where the files do not fit
     together, and where it is not known what the phase's numbers mean.
     """
     magnitude, phase = (
-        nifti.open_pixels(stack.enter_context(open_stream(path)))
-        for path in (pair.magnitude, pair.phase)
+        nifti.open_nifti(stack.enter_context(open_stream(path))) for path in (pair.path, pair.phase)
     )
     _check_alike(pair, magnitude, phase)
     scale, offset = phase_scale(pair.phase)
@@ -114,7 +142,7 @@ def open_pair(pair: Pair, stack: ExitStack) -> RawPixels:
         return magnitude.read(count).astype(np.float32) * np.exp(1j * angle)
 
     def finish() -> str:
-        return combined_digest(magnitude.finish(), phase.finish())
+        return _combined_digest(magnitude.finish(), phase.finish())
 
     return RawPixels(
         magnitude.shape,
@@ -129,27 +157,26 @@ def open_pair(pair: Pair, stack: ExitStack) -> RawPixels:
     )
 
 
-def combined_digest(magnitude: str, phase: str) -> str:
+def _combined_digest(magnitude: str, phase: str) -> str:
     """SHA-256 that stands for a pair, from those of its files."""
     return hashlib.sha256(f"{magnitude} {phase}".encode()).hexdigest()
 
 
-def _check_alike(pair: Pair, magnitude: RawPixels, phase: RawPixels) -> None:
-    for path, raw in ((pair.magnitude, magnitude), (pair.phase, phase)):
+def _check_alike(pair: MagnitudePhase, magnitude: RawPixels, phase: RawPixels) -> None:
+    for path, raw in ((pair.path, magnitude), (pair.phase, phase)):
         if raw.complex:
             raise MRCascadeError(
                 f"{path} is complex and named as a part of a complex image; rename it without part-"
             )
     if magnitude.shape != phase.shape:
         raise MRCascadeError(
-            f"{pair.magnitude} has shape {magnitude.shape} and {pair.phase.name} {phase.shape};"
+            f"{pair.path} has shape {magnitude.shape} and {pair.phase.name} {phase.shape};"
             " they are not one image"
         )
     assert magnitude.affine is not None and phase.affine is not None  # noqa: PT018 (NIfTI)
     if not agree(magnitude.affine, phase.affine, magnitude.shape):
         raise MRCascadeError(
-            f"{pair.magnitude} and {pair.phase.name} lie in different places; they are not one"
-            " image"
+            f"{pair.path} and {pair.phase.name} lie in different places; they are not one image"
         )
 
 
@@ -186,7 +213,7 @@ def _range(path: Path) -> tuple[float, float]:
     """The smallest and largest finite value of a file."""
     low, high = math.inf, -math.inf
     with open_stream(path) as stream:
-        raw = nifti.open_pixels(stream)
+        raw = nifti.open_nifti(stream)
         left = math.prod(raw.shape)
         while left > 0:
             values = raw.read(min(left, BLOCK_VOXELS))

@@ -6,16 +6,21 @@ Pillow is imported when a file is touched, so that `import mrcascade.io` stays q
 import io
 import struct
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io.png import SIGNATURE, check_chunks
+from mrcascade.io.blocks import file_blocks
+from mrcascade.io.file import Codec, ImageFile
+from mrcascade.io.new_pixels import NewPixels
+from mrcascade.io.png import SIGNATURE, check_checksums
 from mrcascade.io.raw import RawPixels
-from mrcascade.io.stream import InputStream
+from mrcascade.io.stream import InputStream, open_stream
 from mrcascade.io.tiff import check_directory
+from mrcascade.messages.quiet import quiet_decoders
 
 _GREY = ("L", "I;16", "I;16B", "I;16L", "I;16N", "F")
 _COLOUR = {"P": "palette", "PA": "palette", "1": "black-and-white"}
@@ -30,7 +35,7 @@ _BESIDE_PNG = 2**24  # texts, colour profile
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 
 
-def open_pixels(stream: InputStream) -> RawPixels:
+def _open_pixels(stream: InputStream) -> RawPixels:
     """The (rows, columns) of a grey picture: 8 or 16 bits, or float32 (TIFF).
 
     An opaque alpha channel is dropped. Raises MRCascadeError for colour, palettes, transparency,
@@ -49,13 +54,25 @@ def open_pixels(stream: InputStream) -> RawPixels:
     return RawPixels(pixels.shape, (0, 1), False, read, stream.finish)
 
 
-def encode(data: np.ndarray, path: Path) -> None:
-    """Write (rows, columns) float32 as a TIFF file."""
-    from PIL import Image
+class _Picture(Codec):
+    def open(self, file: ImageFile, stack: ExitStack, complex_valued: bool) -> RawPixels:
+        stream = stack.enter_context(open_stream(file.path))
+        with quiet_decoders():  # libtiff
+            return _open_pixels(stream)
 
-    picture = Image.fromarray(np.ascontiguousarray(data, dtype=np.float32))
-    with path.open("wb") as stream:
-        picture.save(stream, format="TIFF")
+    def write(self, new: NewPixels, path: Path) -> None:
+        """A TIFF file of (rows, columns) float32, whose pixels are held whole."""
+        from PIL import Image
+
+        whole = np.empty(new.shape, np.float32)
+        layout = tuple(range(len(new.shape)))
+        for block, values in zip(file_blocks(new.shape), new.blocks(layout), strict=True):
+            whole[block] = values
+        with path.open("wb") as stream:
+            Image.fromarray(whole).save(stream, format="TIFF")
+
+
+CODEC = _Picture()
 
 
 def _content(stream: InputStream) -> bytes:
@@ -86,7 +103,7 @@ def _decoded(content: bytes, path: Path) -> np.ndarray:
             with Image.open(io.BytesIO(content), formats=("PNG", "TIFF")) as picture:
                 if picture.width * picture.height > _MOST_PIXELS:
                     raise _too_large(path, f"{picture.height} x {picture.width} pixels")
-                check_chunks(content)
+                check_checksums(content)
                 pages = _pages(picture)
                 if pages != "1":
                     raise MRCascadeError(

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import nifti, sidecar
+from mrcascade.io import sidecar
 from mrcascade.io.blocks import Axes
-from mrcascade.io.geometry import DICOM_PLANE, Grid, plane_name
+from mrcascade.io.file import codec_of
+from mrcascade.io.formats import format_named
+from mrcascade.io.geometry import plane_name
+from mrcascade.io.new_pixels import Grid
 
-# Formats whose slices are those that were stored, and what the reason is called.
-_STORED_PLANES: dict[str, Axes] = {"dicom": DICOM_PLANE, "fastmri": (0, 1)}
 # Voxel sizes that differ by less than this count as equal.
 SPACING_TOLERANCE = 0.10
 # Slices that are thicker than the pixels by less than this leave a doubt: many three-dimensional
@@ -44,10 +45,12 @@ def choose_planes(
 
     1. ``override``: two axis numbers, as a tuple or as text ("0,2"), kept in the order given;
        ``by`` names who gives them.
-    2. The format: a DICOM series has the rows and columns of its images, (1, 0), fastMRI (0, 1).
+    2. The format (`Format.plane`): a DICOM series has the rows and columns of its images, (1, 0),
+       fastMRI (0, 1).
     3. The JSON file beside the image: `InPlaneAxes`, which this library writes, then
        `SliceEncodingDirection` (BIDS) and `ImageOrientationPatientDICOM` (dcm2niix).
-    4. The NIfTI header: `dim_info`, then the range of its slice timing.
+    4. The header (`Codec.slice_axis`): NIfTI's by `dim_info`, then by the range of its slice
+       timing.
     5. The voxel sizes. Two that differ by less than `SPACING_TOLERANCE` are those of square
        pixels; otherwise the coarsest axis is that of the slices. A nearly isotropic volume is
        cut across its thinnest side if it is a slab, else into axial slices. An axis along which
@@ -63,15 +66,16 @@ def choose_planes(
     """
     if override is not None:
         return Planes(_checked_override(image, override), by)
-    if image.format in _STORED_PLANES and min(image.shape[:2]) > 1:
-        return Planes(_STORED_PLANES[image.format], "its stored images")
+    record = format_named(image.format)
+    if record.plane is not None and min(image.shape[:2]) > 1:
+        return Planes(record.plane, "its stored images")
     wide = _wide(image)
     if len(wide) < 2:
         raise MRCascadeError(
             f"{image.source} (shape {image.shape}) is a single line of voxels; "
             "give an image with at least two axes longer than 1"
         )
-    if image.format != "dicom" and (own := sidecar.stated_axes(image.source, image.shape)):
+    if record.sidecars and (own := sidecar.stated_axes(image.source, image.shape)):
         return Planes(own, "InPlaneAxes in its JSON file")
     if len(wide) == 2:
         return Planes((wide[0], wide[1]), "")
@@ -142,8 +146,9 @@ def _slice_axis(image: Grid) -> tuple[int, str, bool]:
         return 2, "the order rows, columns, slices", slices > min(rows, columns)
     phase = None
     axis, reason, close = _by_voxel_size(image.shape, image.affine)
-    stated = nifti.slice_axis(image.header)
-    if image.format != "dicom":
+    record = format_named(image.format)
+    stated = codec_of(record).slice_axis(image.header)
+    if record.sidecars:
         stated = sidecar.slice_axis(image.source, image.shape, image.affine) or stated
         phase = sidecar.phase_axis(image.source)
     if stated is not None:

@@ -7,7 +7,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEAD, _CHECKSUM = struct.Struct(">L4s"), struct.Struct(">L")
 
 
-def check_chunks(content: bytes) -> None:
+def check_checksums(content: bytes) -> None:
     """Raise ValueError where a chunk differs from its checksum or the last one is missing (PNG
     specification, 5.3). Content that is no PNG file passes."""
     if not content.startswith(SIGNATURE):

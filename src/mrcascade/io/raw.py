@@ -16,7 +16,9 @@ class RawPixels:
     SHA-256 of the input. affine, header: None where the format has none. acquired: axis -> samples
     that were acquired along it, as `acquired_by` says; None where nothing says so. origin: what
     the pixels are, where a file holds more than one image, or k-space they were made of. note: a
-    line about the pixels, known once they were read; mostly empty.
+    line about the pixels, known once they were read; mostly empty. off_grid: why the slices form no
+    grid that one affine can describe, as a sentence goes on after the file's name; empty where they
+    do. volume_seconds: time from one volume to the next, None where unknown.
     """
 
     shape: tuple[int, ...]
@@ -30,6 +32,8 @@ class RawPixels:
     acquired_by: str = ""
     origin: str = ""
     note: Callable[[], str] = str
+    off_grid: str = ""
+    volume_seconds: float | None = None
 
 
 class Runs:

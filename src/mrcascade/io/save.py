@@ -7,8 +7,9 @@ import numpy as np
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.derivation import Derivation
+from mrcascade.io.formats import format_to_write
 from mrcascade.io.image import Image, check_writable, write_image_into
-from mrcascade.io.source import count_non_finite, format_of, refuse_non_finite
+from mrcascade.io.new_pixels import count_non_finite, refuse_non_finite
 from mrcascade.storage.atomic import atomic_output
 
 
@@ -82,4 +83,4 @@ def _of_array(data: np.ndarray, affine: np.ndarray | None, path: Path) -> Image:
             raise MRCascadeError(f"{path} not written: the affine is no invertible 4 x 4 matrix")
     with np.errstate(over="ignore"):  # what overflows is found as not finite
         pixels = pixels.astype(np.complex64 if np.iscomplexobj(pixels) else np.float32)
-    return Image(pixels, affine, Path("the array"), format_of(path), None, "")
+    return Image(pixels, affine, Path("the array"), format_to_write(path).name, None, "")

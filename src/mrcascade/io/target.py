@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io.image import result_ending
+from mrcascade.io.file import Named, image_file
+from mrcascade.io.formats import FORMATS
+from mrcascade.io.image import result_format
 from mrcascade.io.names import stem
-from mrcascade.io.pair import Pair, with_part
-from mrcascade.io.source import SUFFIXES, Input, format_of
-from mrcascade.storage.atomic import FOLDER_ENDING
+from mrcascade.io.pair import with_part
 
 # Endings of image files that no result has by itself.
 _OTHER_ENDINGS = (".dcm", ".ima", ".mgz", ".mha", ".nrrd", ".jpg", ".jpeg")
@@ -16,10 +16,11 @@ _OTHER_ENDINGS = (".dcm", ".ima", ".mgz", ".mha", ".nrrd", ".jpg", ".jpeg")
 def ending_of(output: Path) -> str | None:
     """The ending of an output that is named as an image file; None for the name of a folder, which
     is also any folder that exists."""
-    if output.is_dir() and not output.name.lower().endswith(FOLDER_ENDING):
+    name = output.name.lower()
+    if output.is_dir() and not name.endswith(_folder_endings()):
         return None
-    endings = (*SUFFIXES, FOLDER_ENDING, *_OTHER_ENDINGS)
-    return next((e for e in endings if output.name.lower().endswith(e)), None)
+    endings = (*(e for one in FORMATS.values() for e in one.endings), *_OTHER_ENDINGS)
+    return next((e for e in endings if name.endswith(e)), None)
 
 
 def check_one_result(output: Path, count: int) -> None:
@@ -37,29 +38,26 @@ def check_folder_name(output: Path) -> None:
         raise MRCascadeError(f"{output} is the name of a file; give the name of a folder")
 
 
-def named_output(image: Input, output: Path, kind: str | None = None) -> str | None:
+def named_output(image: Named, output: Path, kind: str | None = None) -> str | None:
     """The ending of the result of an input where ``output`` names its file; None for a folder.
 
-    kind: of the result, as for `result_ending`. Raises MRCascadeError where the ending is not one
+    kind: of the result, as for `result_format`. Raises MRCascadeError where the ending is not one
     of that format, and for a pair whose name says nothing of its part.
     """
     ending = ending_of(output)
     if ending is None:
         return None
-    usual = result_ending(image, kind)
-    same = [e for e, of in SUFFIXES.items() if of == SUFFIXES.get(usual, "")]
-    fitting = [usual] if usual == FOLDER_ENDING else same
-    if ending not in fitting:
-        other = (
-            ", or add --format nifti"
-            if usual == FOLDER_ENDING and ending in (".nii", ".nii.gz")
-            else ""
-        )
+    usual = result_format(image, kind)
+    if ending not in usual.endings:
+        asked = (f for f in FORMATS.values() if usual.folder and f.requestable)
+        name = next((f.name for f in asked if ending in f.endings), "")
+        made = kind or image_file(image).format.name
         raise MRCascadeError(
-            f"{output}: the result of {image} is {kind or format_of(image)}; give a name that ends"
-            f" in {' or '.join(fitting)}, or a folder{other}"
+            f"{output}: the result of {image} is {made}; give a name that ends"
+            f" in {' or '.join(usual.endings)}, or a folder"
+            f"{name and f', or add --format {name}'}"
         )
-    if isinstance(image, Pair) and with_part(output, "phase") == output:
+    if image_file(image).paired and with_part(output, "phase") == output:
         raise MRCascadeError(
             f"{output}: magnitude and phase of {image} are two files; give a name with _part-mag,"
             " or a folder"
@@ -70,9 +68,13 @@ def named_output(image: Input, output: Path, kind: str | None = None) -> str | N
 def beside(output: Path, what: str, ending: str) -> Path:
     """The name of another output of the input whose result is ``output``: ``a.nii.gz`` has
     ``a_std.nii.gz``, and ``a.json`` where ``what`` is empty."""
-    name = output.name[: -len(FOLDER_ENDING)] if _is_folder(output) else stem(output)
-    return output.with_name(f"{name}{'_' * bool(what)}{what}{ending}")
+    return output.with_name(f"{_without_ending(output)}{'_' * bool(what)}{what}{ending}")
 
 
-def _is_folder(output: Path) -> bool:
-    return output.name.lower().endswith(FOLDER_ENDING)
+def _without_ending(output: Path) -> str:
+    ending = next((e for e in _folder_endings() if output.name.lower().endswith(e)), None)
+    return stem(output) if ending is None else output.name[: -len(ending)]
+
+
+def _folder_endings() -> tuple[str, ...]:
+    return tuple(e for one in FORMATS.values() if one.folder for e in one.endings)

@@ -20,7 +20,6 @@ from mrcascade.io import (
     camel_case,
     camel_keys,
     ending_of,
-    input_sha256,
     remove_leftovers,
     write_bids_root,
     write_document,
@@ -178,7 +177,7 @@ class FileBatch:
 
     def _check_finished(self, item: Item, targets: dict[str, Path]) -> None:
         """Raise MRCascadeError unless the results are those that the job would make."""
-        source = source_identity(input_sha256(item.image), self.request.job)
+        source = source_identity(item.image.digest(), self.request.job)
         try:
             # Older versions wrote the request's keys as the options have them.
             sidecar = camel_keys(read_json(targets["sidecar"], TABLE_BYTES))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from mrcascade.arrays.factors import enlarged, factor_label
@@ -11,17 +11,13 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
     Dataset,
     Image,
-    Input,
-    Pair,
-    Pseudonyms,
-    Series,
+    ImageFile,
     Source,
     beside,
     derived_name,
-    format_of,
+    format_to_write,
     named_output,
     result_ending,
-    volume_seconds,
     with_part,
 )
 from mrcascade.jobs.request import Factors, SuperResolution
@@ -44,8 +40,9 @@ def input_seed(seed: int, digest: str) -> int:
 
 def timing_facts(image: Image | Source, target: Path) -> dict[str, float]:
     """`RepetitionTime` as BIDS has it, the time from one volume to the next (s), for a time series
-    of DICOM whose result is NIfTI and so loses its header."""
-    seconds = volume_seconds(image) if format_of(target) == "nifti" else None
+    whose result has another format and so loses its header."""
+    same = format_to_write(target).name == image.format
+    seconds = None if same else image.volume_seconds
     return {} if seconds is None else {"RepetitionTime": seconds}
 
 
@@ -61,7 +58,7 @@ class Item:
     dataset: the BIDS dataset that it belongs to; its results then belong to a derivative one.
     """
 
-    image: Input
+    image: ImageFile
     folder: Path = Path()
     dataset: Dataset | None = None
 
@@ -87,14 +84,14 @@ def sr_targets(item: Item, output: Path, job: SuperResolution) -> dict[str, Path
 
     Raises MRCascadeError where its name has no format, or ``job.format`` cannot be made of it.
     """
-    named = output_name(item.image, job.deidentify)
+    image = item.image
+    named = image if job.deidentify is None else image.under_pseudonym(job.deidentify)
     folder = output if job.deidentify else output / item.folder  # whose name may be a patient's
     kinds = _descriptions_and_endings(item, job)
-    if (ending := named_output(item.image, output, job.format)) is not None:
+    if (ending := named_output(image, output, job.format)) is not None:
         return _beside(item, output, ending, kinds)
-    magnitude = named.magnitude if isinstance(named, Pair) else named
-    targets = {k: folder / derived_name(magnitude, d, e) for k, (d, e) in kinds.items()}
-    if isinstance(named, Pair):
+    targets = {k: folder / derived_name(named, d, e) for k, (d, e) in kinds.items()}
+    if image.paired:
         targets = _phases(targets) | targets
     if item.dataset:
         subject = output / item.folder.parts[0]
@@ -114,7 +111,7 @@ def _beside(
         if key in ("sample", "std"):
             targets[key] = beside(result, key, ending)
     targets |= {"preview": beside(result, "", ".png"), "sidecar": beside(result, "", ".json")}
-    return (_phases(targets) | targets) if isinstance(item.image, Pair) else targets
+    return (_phases(targets) | targets) if item.image.paired else targets
 
 
 def _descriptions_and_endings(item: Item, job: SuperResolution) -> dict[str, tuple[str, str]]:
@@ -133,19 +130,3 @@ def _phases(targets: dict[str, Path]) -> dict[str, Path]:
     phases = {key + PHASE: with_part(targets[key], "phase") for key in IMAGES if key in targets}
     units = {key + SIDECAR: beside(path, "", ".json") for key, path in phases.items()}
     return phases | units
-
-
-def output_name(image: Input, pseudonyms: Pseudonyms | None) -> Input:
-    """What outputs are named after: the input, or something that does not tell who it is.
-
-    Raises MRCascadeError where an input that is no DICOM shall be de-identified.
-    """
-    if pseudonyms is None:
-        return image
-    if format_of(image) != "dicom":
-        raise MRCascadeError(
-            f"{image}: only DICOM holds a patient's identity; leave --deidentify out"
-        )
-    if not isinstance(image, Series):
-        return image
-    return replace(image, name=pseudonyms.name(image.uid))

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from mrcascade.io import format_of
 from mrcascade.jobs.common import Item
 from mrcascade.jobs.memory import default_batch, fitting_batch, image_bytes
 from mrcascade.jobs.opened import checked_item, open_input
@@ -95,7 +94,7 @@ class Estimator:
         seconds = slice_seconds(plan, self._speed(together), together) * slices * job.samples
         in_hand = slices_per_chunk(batch, job.samples) * plane * MOMENT_BYTES * size // 4
         images = size + (size + 4 if job.samples > 1 else 0)  # bytes per voxel of the results
-        packed = format_of(target) == "nifti"
+        packed = target.suffix.lower() == ".gz"
         written = math.prod(result_shape) * images
         packing = written / GZIP_BYTES_PER_SECOND if packed else 0.0
         return FileEstimate(

@@ -9,11 +9,9 @@ from pathlib import Path
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
     ALL_SERIES,
-    SUFFIXES,
     Found,
-    Input,
+    ImageFile,
     Selection,
-    Series,
     check_bids_output,
     choose_series,
     dicom_files,
@@ -21,13 +19,12 @@ from mrcascade.io import (
     find_dataset,
     find_series,
     format_of,
+    image_file,
     images_below,
-    input_files,
-    input_path,
     is_result_name,
     join_pairs,
     list_images,
-    pair_of,
+    named_image,
     parse_selection,
 )
 from mrcascade.jobs.common import Item, sr_targets
@@ -81,11 +78,11 @@ def find_inputs(
             single.setdefault(os.path.abspath(path), path)
             continue
         else:
-            items = [Item(path if channels < 2 else pair_of(path) or path)]
-        found |= {_key(item): item for item in items if _key(item) not in found}
+            items = [Item(named_image(path, pairs=channels == 2))]
+        found |= {item.image.key: item for item in items if item.image.key not in found}
     if single:
         items = [Item(one) for one in _series_of(list(single.values()), series, note)]
-        found |= {_key(item): item for item in items}
+        found |= {item.image.key: item for item in items}
     _check_datasets(list(found.values()), bids_filter)
     return list(found.values())
 
@@ -115,7 +112,7 @@ def check_names(items: Sequence[Item], output: Path, job: SuperResolution) -> No
                     " restore them into different folders"
                 )
             makers[target] = item
-    refuse_inputs(makers, [path for item in items for path in input_files(item.image)])
+    refuse_inputs(makers, [path for item in items for path in item.image.paths])
 
 
 def _in_dataset(folder: Path, selection: Selection, channels: int) -> list[Item]:
@@ -123,8 +120,8 @@ def _in_dataset(folder: Path, selection: Selection, channels: int) -> list[Item]
     if dataset is None:
         return []
     paths = dataset.images(folder, selection)
-    images = join_pairs(paths, complex_images=True) if channels == 2 else paths
-    return [Item(image, dataset.inside(input_path(image)).parent, dataset) for image in images]
+    images = join_pairs(paths, True) if channels == 2 else [image_file(path) for path in paths]
+    return [Item(image, dataset.inside(image.path).parent, dataset) for image in images]
 
 
 def _check_datasets(items: Sequence[Item], bids_filter: str | None) -> None:
@@ -144,17 +141,10 @@ def _check_datasets(items: Sequence[Item], bids_filter: str | None) -> None:
         )
 
 
-def _mirrored(image: Input, folder: Path) -> Item:
+def _mirrored(image: ImageFile, folder: Path) -> Item:
     """A series that fills the whole folder has no sub-folder."""
-    path = input_path(image)
-    return Item(image, Path() if path == folder else path.parent.relative_to(folder))
-
-
-def _key(item: Item) -> object:
-    image = item.image
-    if isinstance(image, Series):
-        return image.path, image.uid
-    return os.path.abspath(input_path(image))
+    inside = Path() if image.path == folder else image.path.parent.relative_to(folder)
+    return Item(image, inside)
 
 
 def _listed(named: Sequence[Path]) -> list[Path]:
@@ -167,13 +157,13 @@ def _listed(named: Sequence[Path]) -> list[Path]:
 
 def _is_single_dicom(path: Path) -> bool:
     try:
-        return format_of(path) == "dicom"
+        return format_of(path).folder
     except (MRCascadeError, OSError):
         return False  # whatever opens it will say what is wrong
 
 
-def _in_folder(folder: Path, series: str | None, channels: int, note: Report) -> list[Input]:
-    found = find_below(folder, tuple(SUFFIXES))
+def _in_folder(folder: Path, series: str | None, channels: int, note: Report) -> list[ImageFile]:
+    found = find_below(folder)
     if found.nothing and series is None:
         images = _to_restore(list_images(folder), channels)
         if not images:
@@ -190,14 +180,14 @@ def _in_folder(folder: Path, series: str | None, channels: int, note: Report) ->
     return images + _damaged_or_noted(found, series, note)
 
 
-def _damaged_or_noted(found: Found, series: str | None, note: Report) -> list[Input]:
+def _damaged_or_noted(found: Found, series: str | None, note: Report) -> list[ImageFile]:
     """The damaged files, which fail by themselves while the rest goes on. Those that cannot be
     named as inputs, or stand beside a chosen series, are noted like everything left out."""
-    fail: list[Input] = []
+    fail: list[ImageFile] = []
     for one in found.damaged:
         every = series is None or series.lower() == ALL_SERIES
         if every and not one.file.member:
-            fail.append(one.file.path)
+            fail.append(image_file(one.file.path))
         else:
             note(f"left out: {one.error}")
     for line in found.notes():
@@ -205,18 +195,18 @@ def _damaged_or_noted(found: Found, series: str | None, note: Report) -> list[In
     return fail
 
 
-def _to_restore(paths: Sequence[Path], channels: int) -> list[Input]:
+def _to_restore(paths: Sequence[Path], channels: int) -> list[ImageFile]:
     fresh = [path for path in paths if not is_result_name(path)]
-    return list(join_pairs(fresh, complex_images=channels == 2))
+    return join_pairs(fresh, complex_images=channels == 2)
 
 
-def _series_of(paths: Sequence[Path], series: str | None, note: Report) -> list[Input]:
+def _series_of(paths: Sequence[Path], series: str | None, note: Report) -> list[ImageFile]:
     if len(paths) == 1:
-        found, where = find_below(paths[0], tuple(SUFFIXES)), str(paths[0])
+        found, where = find_below(paths[0]), str(paths[0])
     else:
-        files = [file for path in paths for file in dicom_files(path, tuple(SUFFIXES))]
+        files = [file for path in paths for file in dicom_files(path)]
         found, where = find_series(files), f"{paths[0]} and {len(paths) - 1} more"
-    chosen: list[Input] = list(choose_series(found, series, where))
+    chosen: list[ImageFile] = list(choose_series(found, series, where))
     return chosen + _damaged_or_noted(found, series, note)
 
 

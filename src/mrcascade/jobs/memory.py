@@ -61,7 +61,7 @@ def image_bytes(prior: CascadePrior, plan: CascadePlan, scores: bool = True) -> 
 
     scores: whether to count them; some attentions never hold them all.
     """
-    gradient = plan.settings.sampler == "dps"
+    gradient = plan.settings.gradients
     networks = max(
         _network_bytes(level, shape, gradient, scores)
         # A multi-grid plan has more grids than its prior has levels.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Required, TypedDict, Unpack, cast, overload
 
 from mrcascade.arrays.factors import Factor, factor_pair
-from mrcascade.io import Input, pair_of
+from mrcascade.io import Named, named_image
 from mrcascade.jobs.common import Item
 from mrcascade.jobs.progress import Report, SlicesDone, silent, unseen
 from mrcascade.jobs.request import Request, SuperResolution
@@ -37,7 +37,7 @@ class Options(TypedDict, total=False):
 
 @overload
 def super_resolve_file(
-    image: Input | Item | str | os.PathLike[str],
+    image: Named | Item,
     output: str | os.PathLike[str],
     prior: CascadePrior | str | Path,
     job: SuperResolution,
@@ -49,7 +49,7 @@ def super_resolve_file(
 
 @overload
 def super_resolve_file(
-    image: Input | Item | str | os.PathLike[str],
+    image: Named | Item,
     output: str | os.PathLike[str],
     prior: CascadePrior | str | Path = "mr-small",
     *,
@@ -60,7 +60,7 @@ def super_resolve_file(
 
 
 def super_resolve_file(
-    image: Input | Item | str | os.PathLike[str],
+    image: Named | Item,
     output: str | os.PathLike[str],
     prior: CascadePrior | str | Path = "mr-small",
     job: SuperResolution | None = None,
@@ -121,12 +121,9 @@ def job_of(options: Options) -> SuperResolution:
     return SuperResolution(**{**options, **pair})  # type: ignore[arg-type]
 
 
-def item_of(image: Input | Item | str | os.PathLike[str], channels: int) -> Item:
+def item_of(image: Named | Item, channels: int) -> Item:
     """The item of a file's name or of an input. For a prior of two ``channels``, the name of a
     magnitude or phase file stands for both."""
     if isinstance(image, Item):
         return image
-    if not isinstance(image, str | os.PathLike):
-        return Item(image)
-    path = Path(image)
-    return Item(path if channels < 2 else pair_of(path) or path)
+    return Item(named_image(image, pairs=channels == 2))

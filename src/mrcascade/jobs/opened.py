@@ -18,8 +18,6 @@ from mrcascade.io import (
     check_writable,
     choose_planes,
     describe_planes,
-    format_of,
-    only_series,
     open_source,
     refuse_phase,
     resampled_affine,
@@ -97,9 +95,7 @@ def checked_item(item: Item) -> Item:
     """With the only series of a path that means DICOM; any other input as it is. MRCascadeError for
     a phase by itself."""
     refuse_phase(item.image)
-    if isinstance(item.image, Path) and format_of(item.image) == "dicom":
-        return replace(item, image=only_series(item.image))
-    return item
+    return replace(item, image=item.image.resolved())
 
 
 def geometry_of(source: Source, planes: Planes, request: Request, matrix: Matrix) -> Geometry:

@@ -16,10 +16,8 @@ from mrcascade.devices.facts import device_facts
 from mrcascade.io import (
     NOTICE,
     Axes,
-    Series,
     Source,
     inherited_metadata,
-    input_files,
     kept_metadata,
     source_uri,
 )
@@ -81,7 +79,7 @@ def sidecar_of(
     job, prior = request.job, request.prior
     return {
         "Description": f"Super-resolved {factor_label(job.factor)} in plane. {NOTICE}",
-        "Sources": _source_names(source, job),
+        "Sources": source.file.file_names if job.deidentify is None else [],
         **source_identity(source.sha256, job),
         **({"SourceImage": source.origin} if source.origin else {}),
         "Resolution": f"in-plane matrix enlarged by {job.factor[0]:g} x {job.factor[1]:g}",
@@ -136,22 +134,12 @@ def bids_metadata(item: Item, axes: Axes) -> dict[str, Any]:
     A raw image that does not say is taken for one of the whole head: BIDS asks derivatives.
     Raises MRCascadeError where the source's metadata are damaged.
     """
-    dataset, image = item.dataset, item.image
-    if dataset is None or isinstance(image, Series):
+    dataset, paths = item.dataset, item.image.paths
+    if dataset is None:
         return {}
-    paths = input_files(image)
     raw = {"SkullStripped": False} if dataset.kind == "raw" else {}
     kept = kept_metadata(inherited_metadata(paths[0]), axes)
     return {**raw, **kept, "Sources": [source_uri(dataset, path) for path in paths]}
-
-
-def _source_names(source: Source, job: SuperResolution) -> list[str]:
-    """Names of the files that were read, those of a series in the order of its slices."""
-    if job.deidentify is not None:
-        return []
-    if not isinstance(source.header, Series):
-        return [file.name for file in source.files]
-    return list(dict.fromkeys(frame.file.name for frame in source.header.stack.frames))
 
 
 def acquired_facts(acquired: Acquired, job: SuperResolution) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mrcascade.io import SliceStore, StackOrder, as_stored, format_of, output_layout
+from mrcascade.io import SliceStore, StackOrder, as_stored, output_layout
 from mrcascade.jobs.border import ExtendedStore
 from mrcascade.jobs.common import IMAGES, PHASE
 from mrcascade.jobs.measured import Measured
@@ -68,9 +68,8 @@ class Results:
 
     def _seen(self, number: int) -> np.ndarray:
         store: SliceStore = self.stores["result"]
-        kind = format_of(self._targets["result"])
         seen = store.read(number, number + 1)
-        seen = as_stored(self._opened.source, kind, seen, number, store.extremes)
+        seen = as_stored(self._opened.source, self._targets["result"], seen, number, store.extremes)
         if f"result{PHASE}" in self._targets:
             seen = np.abs(seen) * np.exp(1j * np.angle(seen))  # which rounds
         return seen

@@ -17,8 +17,8 @@ from mrcascade.io import (
     Axes,
     Derivation,
     Image,
-    Input,
-    Pair,
+    ImageFile,
+    Named,
     Planes,
     Source,
     atomic_outputs,
@@ -27,11 +27,10 @@ from mrcascade.io import (
     choose_planes,
     derived_name,
     describe_planes,
-    format_of,
+    format_to_write,
     from_slices,
     identity_of,
-    input_files,
-    input_path,
+    image_file,
     named_output,
     open_source,
     output_folders,
@@ -72,7 +71,7 @@ class Simulation:
     complex: bool = False
 
 
-def simulate_file(source: Input, output: Path, job: Simulation, *, say: Report) -> list[Path]:
+def simulate_file(image: Named, output: Path, job: Simulation, *, say: Report) -> list[Path]:
     """Measure an image file: crop to a legal size, apply H, add Gaussian noise.
 
     The crop keeps the centre; the affine follows it and the kernel. ``noise`` is a fraction of
@@ -81,21 +80,22 @@ def simulate_file(source: Input, output: Path, job: Simulation, *, say: Report) 
     phase and its sidecar.
     """
     check_factor(job.factor)
+    source = image_file(image)
     refuse_phase(source)
     label = f"low{factor_label(job.factor)}"
     targets = _targets(source, output, label, job)
-    claim_result(targets, targets[1], input_files(source), job.overwrite)
+    claim_result(targets, targets[1], source.paths, job.overwrite)
     with open_source(source, job.complex) as unread:
         planes = _checked_planes(unread, targets[0], label, job)
         say(f"{source.name}: {describe_planes(unread, planes)}")
     with output_folders(targets), only_writer(targets[1]):
-        claim = claim_result(targets, targets[1], input_files(source), job.overwrite)
+        claim = claim_result(targets, targets[1], source.paths, job.overwrite)
         _measure(source, targets, claim, planes.axes, label, job, say)
     return targets
 
 
 def _measure(
-    source: Input,
+    source: ImageFile,
     targets: list[Path],
     claim: Claim,
     axes: Axes,
@@ -124,7 +124,7 @@ def _measure(
         )
     sidecar = {
         "Description": f"Simulated measurement, {operator.name}. {NOTICE}",
-        "Sources": [path.name for path in input_files(source)],
+        "Sources": [path.name for path in source.paths],
         "SourceSHA256": image.sha256,
         FILES: dict(zip(("result", "phase"), (t.name for t in targets[::2]), strict=False)),
         "InPlaneAxes": list(axes),
@@ -137,8 +137,7 @@ def _measure(
     text = f"simulated measurement, {operator.name}"
     made = Derivation(label, text, intensity.window, identity=identity_of(sidecar))
     result = image.with_data(from_slices(low, image, axes), affine)
-    if format_of(targets[0]) == "nifti":  # which can say itself what its slices are
-        result = with_slice_axis(result, _across(image, axes))
+    result = with_slice_axis(result, _across(image, axes), format_to_write(targets[0]))
     in_order = [targets[0], *targets[2:], targets[1]]  # the sidecar means that all are there
     with atomic_outputs(in_order, job.overwrite) as temporaries:
         data, *phase, notes = temporaries
@@ -168,15 +167,13 @@ def _checked_planes(source: Source, target: Path, label: str, job: Simulation) -
     return planes
 
 
-def _targets(source: Input, output: Path, label: str, job: Simulation) -> list[Path]:
-    pair = isinstance(source, Pair)
+def _targets(source: ImageFile, output: Path, label: str, job: Simulation) -> list[Path]:
     if named_output(source, output, job.format) is not None:
         targets = [output, beside(output, "", ".json")]
     else:
-        named = input_path(source) if pair else source
         endings = (result_ending(source, job.format), ".json")
-        targets = [output / derived_name(named, label, ending) for ending in endings]
-    return targets + [with_part(target, "phase") for target in targets if pair]
+        targets = [output / derived_name(source, label, ending) for ending in endings]
+    return targets + [with_part(target, "phase") for target in targets if source.paired]
 
 
 def _across(image: Image, axes: Axes) -> int | None:

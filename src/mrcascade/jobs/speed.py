@@ -103,7 +103,7 @@ def slice_seconds(plan: CascadePlan, speed: list[LevelSpeed], batch: int = 1) ->
         denoiser, condition = (c.seconds(shape, batch) for c in (level.denoiser, level.condition))
         turns = settings.orientations_at(task.level)
         if settings.steps is not None and task.sampled:
-            gradient = _WITH_GRADIENT if settings.sampler == "dps" else 1
+            gradient = _WITH_GRADIENT if settings.gradients else 1
             total += turns * condition + gradient * task.steps * denoiser
         if _takes_mean(plan, task.level):
             observed = plan.grid is not None and task.level >= plan.grid

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import input_path
 from mrcascade.jobs.common import Item, input_seed
 from mrcascade.jobs.measured import Measured, measure_input
 from mrcascade.jobs.memory import Batches, check_memory, default_batch, fitting_batch, image_bytes
@@ -68,7 +67,7 @@ def restore_file(
         say(opened.describe())
         stack.enter_context(workspace)
         measured = measure_input(opened, workspace, request, say)
-        path = input_path(item.image)
+        path = item.image.path
         size = _batch(path, measured, request, say)
         compiler = request.prior.compiler
         results = Results(opened, measured, workspace, compiler)

@@ -10,7 +10,7 @@ from types import TracebackType
 
 import numpy as np
 
-from mrcascade.io import SliceStore, StackOrder, input_files, output_folders
+from mrcascade.io import SliceStore, StackOrder, output_folders
 from mrcascade.jobs.common import Item, sr_targets
 from mrcascade.jobs.request import SuperResolution
 from mrcascade.storage.outputs import Claim, claim_result, only_writer
@@ -34,7 +34,7 @@ class Workspace:
         """Raises MRCascadeError where a name is taken; writes nothing."""
         self.targets = sr_targets(item, output, job)
         self._others = sr_targets(item, output, replace(job, samples=2))
-        self._inputs, self._overwrite = input_files(item.image), job.overwrite
+        self._inputs, self._overwrite = item.image.paths, job.overwrite
         self._stack, self.bytes = ExitStack(), 0
         self._claim()
 

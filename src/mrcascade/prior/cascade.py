@@ -38,6 +38,7 @@ from mrcascade.prior.format import (
 )
 from mrcascade.prior.level import LevelPrior, LevelSpec, LevelStatistics
 from mrcascade.recipes.modes import TUNED_AS
+from mrcascade.recipes.recipe import RECIPES
 from mrcascade.storage.atomic import atomic_outputs, make_folder
 from mrcascade.storage.digest import file_sha256
 
@@ -113,11 +114,12 @@ class CascadePrior:
         return np.exp(np.interp(radius, centres, np.log(np.maximum(self.spectrum, 1e-30))))
 
     def tuned(self, mode: str) -> dict[str, Any]:
-        """What ``sampling`` has for a mode, or for the mode that stands in for it (``TUNED_AS``),
-        whose number of steps is its own."""
+        """What ``sampling`` has for a mode. Where it has nothing, those options of the mode that
+        stands in for it (``TUNED_AS``) that both have, but for the number of steps."""
         if mode in self.sampling or mode not in TUNED_AS:
             return dict(self.sampling.get(mode, {}))
-        return {k: v for k, v in self.tuned(TUNED_AS[mode]).items() if k != "steps"}
+        own = RECIPES[mode].tunable
+        return {k: v for k, v in self.tuned(TUNED_AS[mode]).items() if k in own}
 
     def with_coarsest(self, other: CascadePrior) -> CascadePrior:
         """The cascade of this prior's finest level and ``other``, a prior of one level that was

@@ -1,25 +1,82 @@
-"""Names of the modes and one line about each; free of torch, so that the command answers at once.
+"""The modes: one table with a line about each, the traversal that it runs, and who it is for.
 
-What each mode computes stands in ``recipes.settings.RECIPES``, which has the same names.
+Free of torch, so that the command answers at once. A new sampler is a file in ``samplers`` and an
+entry here.
 """
 
-from mrcascade.errors import MRCascadeError
+from __future__ import annotations
 
-#: Modes for users, in the order in which lists show them.
-MODES = {
-    "mean": "posterior mean, the best PSNR; a few network evaluations per level, no steps",
-    "balanced": "posterior sample whose coarse detail is moved towards the mean; T = 200",
-    "sample": "posterior sample, what --samples K draws; T = 48",
-    "paper": "posterior sample with the schedule of the paper, for reproduction; T = 200",
+from dataclasses import dataclass
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.recipes.guidance import Gradient
+from mrcascade.recipes.options import Schedule
+from mrcascade.recipes.samplers.ancestral import Ancestral
+from mrcascade.recipes.samplers.multistep import Multistep
+from mrcascade.recipes.traversals import Cascade, Mean, Multigrid, MultigridPnP, Traversal
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A named way to reconstruct.
+
+    Attributes:
+        about: one line for lists.
+        run: what it runs, with the options that a prior does not tune.
+        compared: whether it is of other authors and there to be compared with.
+        tuned_as: the mode whose tuned options it takes where a prior has none of its own.
+    """
+
+    about: str
+    run: Traversal
+    compared: bool = False
+    tuned_as: str | None = None
+
+
+#: All modes by name, in the order in which lists show them.
+TABLE: dict[str, Mode] = {
+    "mean": Mode(
+        "posterior mean, the best PSNR; a few network evaluations per level, no steps", Mean()
+    ),
+    "balanced": Mode(
+        "posterior sample whose coarse detail is moved towards the mean; T = 200",
+        Cascade(detail=(1.0, 0.6)),
+    ),
+    "sample": Mode(
+        "posterior sample, what --samples K draws; T = 48",
+        Cascade(schedule=Schedule(48)),
+        tuned_as="paper",
+    ),
+    "paper": Mode(
+        "posterior sample with the schedule of the paper, for reproduction; T = 200", Cascade()
+    ),
+    "dps": Mode(
+        "diffusion posterior sampling; T = 200",
+        Cascade(sampler=Ancestral(), guidance=Gradient(), observed=None),
+        compared=True,
+    ),
+    "multigrid": Mode(
+        "Multi-Grid PnP, diffusion form, for priors of one level; T = 200",
+        Multigrid(),
+        compared=True,
+    ),
+    "multigrid-pnp": Mode(
+        "Multi-Grid PnP, deterministic form, for priors of one level; T = 200",
+        MultigridPnP(),
+        compared=True,
+    ),
+    "multistep": Mode(
+        "posterior sample by DPM-Solver++ 2M, of second order; T = 24",
+        Cascade(sampler=Multistep(), schedule=Schedule(24)),
+        compared=True,
+        tuned_as="paper",
+    ),
 }
-#: Samplers of other authors; they are there to be compared with, in ``mrcascade evaluate``.
-COMPARED = {
-    "dps": "diffusion posterior sampling; T = 200",
-    "multigrid": "Multi-Grid PnP, diffusion form, for priors of one level; T = 200",
-    "multigrid-pnp": "Multi-Grid PnP, deterministic form, for priors of one level; T = 200",
-}
+#: Lines of the modes for users, and of those in ``mrcascade evaluate`` that users compare with.
+MODES = {name: mode.about for name, mode in TABLE.items() if not mode.compared}
+COMPARED = {name: mode.about for name, mode in TABLE.items() if mode.compared}
 #: Whose tuned settings a mode takes where a prior has none of the mode's own.
-TUNED_AS = {"sample": "paper"}
+TUNED_AS = {name: mode.tuned_as for name, mode in TABLE.items() if mode.tuned_as is not None}
 
 
 def default_mode(samples: int) -> str:
@@ -39,5 +96,5 @@ def about_modes() -> str:
 
 def check_mode(name: str) -> None:
     """Raise MRCascadeError unless ``name``, without settings after it, is a mode."""
-    if name not in MODES | COMPARED:
+    if name not in TABLE:
         raise MRCascadeError(f"unknown mode {name!r}: choose one of {known_modes()}")

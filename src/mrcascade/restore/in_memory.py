@@ -50,7 +50,7 @@ def super_resolve(
             for noise-free data, which every result then meets exactly (but for settings with
             ``project`` off); None estimates it as the command does (`estimate_noise`).
         mode: "mean", "balanced", "sample" or "paper" (``RECIPES``, a line about each in
-            `SamplerSettings`), perhaps with settings after it ("sample:zeta=0.1", see
+            `Recipe`), perhaps with settings after it ("sample:zeta=0.1", see
             `resolve_settings`), or settings of one's own; by default "mean", and "sample" for
             several samples.
         steps: T instead of the recipe's.

@@ -133,14 +133,14 @@ def _new_plan(
 
     plan = plan_cascade(
         prior.kernel,
-        settings.grids if settings.multigrid else len(prior.levels),
+        settings.grids or len(prior.levels),
         operator,
         noise,
         settings,
         step=prior.step,
         missing=missing,
     )
-    if settings.multigrid:
+    if settings.grids is not None:
         _check_grids(plan, prior)
     return plan
 

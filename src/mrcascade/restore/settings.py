@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from mrcascade.errors import MRCascadeError
 from mrcascade.messages.printable import shortened
 from mrcascade.prior.cascade import CascadePrior
@@ -32,14 +30,14 @@ def resolve_settings(
         raise MRCascadeError(
             f"prior {prior.name!r} is a regression network and has no samples; use mode 'mean'"
         )
-    if settings.multigrid:
+    if settings.grids is not None:
         single_scale(prior)
     check_samples(samples, settings)
     if steps is None:
         return settings
     if settings.steps is None:
         raise MRCascadeError(f"mode {settings.name!r} has no chain of steps; drop --steps")
-    return replace(settings, steps=steps)
+    return settings.changed(steps=steps)
 
 
 def _recipe(prior: CascadePrior, mode: str, samples: int) -> SamplerSettings:
@@ -49,7 +47,8 @@ def _recipe(prior: CascadePrior, mode: str, samples: int) -> SamplerSettings:
     spreading = samples > 1 and "observed_zeta" in RECIPES[name].tunable
     full = {"observed_zeta": 1.0} if spreading else {}
     try:
-        return replace(RECIPES[name], **{**full, **prior.tuned(name), **changed})
+        tuned = RECIPES[name].changed(**{**full, **prior.tuned(name)})
+        return tuned.changed(**changed)
     except (MRCascadeError, TypeError, ValueError) as error:  # what was changed is right by itself
         raise MRCascadeError(
             f"prior {prior.name!r}: 'sampling' in its {PRIOR_FILE} has a setting of {name!r}"

@@ -1,13 +1,25 @@
 """Samplers: plain functions of a denoiser or prior, an operator, a schedule and a generator."""
 
-from mrcascade.recipes.settings import RECIPES, SamplerSettings, parse_changes, same_record
+from mrcascade.recipes.settings import (
+    RECIPES,
+    Recipe,
+    SamplerSettings,
+    parse_changes,
+    same_record,
+)
 from mrcascade.sampling.cascade import cascade_sample, level_sigmas
+from mrcascade.sampling.chain import Progress, run_chain
 from mrcascade.sampling.comparison import Comparison, MissingError, measurement_level
 from mrcascade.sampling.detail import finest_mean, keep_detail
-from mrcascade.sampling.diffpir import Progress, diffpir, proximal_step
-from mrcascade.sampling.dps import dps
+from mrcascade.sampling.guidance import (
+    guide,
+    proximal_step,
+    unguided,
+    with_data_step,
+    with_gradient,
+)
 from mrcascade.sampling.inputs import single_scale
-from mrcascade.sampling.level import CascadeResult, ConditionedLevel, LevelPrior, Prior
+from mrcascade.sampling.level import BandDenoiser, BandPrior, CascadeResult, Prior
 from mrcascade.sampling.mean import cascade_mean
 from mrcascade.sampling.multigrid import multigrid_sample
 from mrcascade.sampling.multigrid_pnp import multigrid_pnp
@@ -18,22 +30,22 @@ from mrcascade.sampling.schedule import karras_sigmas, split_steps
 
 __all__ = [
     "RECIPES",
+    "BandDenoiser",
+    "BandPrior",
     "CascadePlan",
     "CascadeResult",
     "Comparison",
-    "ConditionedLevel",
-    "LevelPrior",
     "LevelTask",
     "MissingError",
     "NoiseSource",
     "Prior",
     "Progress",
+    "Recipe",
     "SamplerSettings",
     "cascade_mean",
     "cascade_sample",
-    "diffpir",
-    "dps",
     "finest_mean",
+    "guide",
     "image_seed",
     "karras_sigmas",
     "keep_detail",
@@ -45,7 +57,11 @@ __all__ = [
     "plan_cascade",
     "proximal_step",
     "reconstruct",
+    "run_chain",
     "same_record",
     "single_scale",
     "split_steps",
+    "unguided",
+    "with_data_step",
+    "with_gradient",
 ]

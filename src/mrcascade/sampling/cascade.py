@@ -1,14 +1,15 @@
-"""Scale-cascaded posterior sampling (Thaker et al., section 3.3): DiffPIR from coarse to fine."""
+"""Scale-cascaded posterior sampling (Thaker et al., section 3.3): a chain per level."""
 
 import torch
 from torch import Tensor
 
-from mrcascade.errors import MRCascadeError
-from mrcascade.recipes.settings import SamplerSettings
-from mrcascade.sampling.diffpir import Callback, diffpir
-from mrcascade.sampling.dps import dps
-from mrcascade.sampling.inputs import check_levels, check_sampler, check_seeds, check_shape
-from mrcascade.sampling.level import CascadeResult, ChainDenoiser, LevelPrior, LevelProblem, Prior
+from mrcascade.recipes.options import NoiseLevels
+from mrcascade.recipes.samplers.diffpir import ReverseDiffusion
+from mrcascade.recipes.traversals import Cascade
+from mrcascade.sampling.chain import Callback, run_chain
+from mrcascade.sampling.guidance import guide, unguided
+from mrcascade.sampling.inputs import check_levels, check_seeds, check_shape, traversal
+from mrcascade.sampling.level import BandPrior, CascadeResult, ChainDenoiser, LevelProblem, Prior
 from mrcascade.sampling.noise import NoiseSource
 from mrcascade.sampling.plan import CascadePlan, LevelTask
 from mrcascade.sampling.schedule import karras_sigmas
@@ -39,13 +40,9 @@ def cascade_sample(
     Returns image (N, C, H, W), evaluations per level, nominal T. Raises MRCascadeError where
     prior, plan, measurement and seeds do not fit together.
     """
-    check_sampler(plan, "diffpir", "dps")
+    run = traversal(plan, Cascade)
     check_levels(prior, plan)
     check_shape(plan, y)
-    if plan.settings.steps is None:
-        raise MRCascadeError(
-            f"settings '{plan.settings.name}' ask for the conditional mean; use cascade_mean"
-        )
     check_seeds(noise, y)
     evaluations = {task.level: 0 for task in plan.tasks}
     image: Tensor | None = None
@@ -58,13 +55,13 @@ def cascade_sample(
         error = plan.condition_error(task.level)
         orientations = plan.settings.orientations_at(task.level)
         denoise = ChainDenoiser(level, problem.context, error, orientations)
-        last = _last_sigma(level, plan.settings, task)
-        from_data = plan.settings.start_at_data and problem.observed
+        last = _last_sigma(level, run.noise_levels, task)
+        from_data = run.observed is not None and run.observed.start_at_data and problem.observed
         if from_data and task.data.sigma > last:
-            image = _diffuse_back(problem, denoise, last, noise, callback)
+            image = _diffuse_back(problem, run, denoise, last, noise, callback)
         else:
-            sigmas = level_sigmas(level, plan.settings, task)
-            image = _sample_level(problem, denoise, sigmas, noise, callback)
+            sigmas = level_sigmas(level, run.noise_levels, task)
+            image = _sample_level(problem, run, denoise, sigmas, noise, callback)
         evaluations[task.level] = denoise.calls
     assert image is not None  # a pyramid has at least one level
     return CascadeResult(image, evaluations, plan.steps_nominal)
@@ -72,65 +69,46 @@ def cascade_sample(
 
 def _sample_level(
     problem: LevelProblem,
+    run: Cascade,
     denoise: ChainDenoiser,
     sigmas: tuple[float, ...],
     noise: NoiseSource,
     callback: Callback | None,
 ) -> Tensor:
-    settings, y = problem.plan.settings, problem.target
+    y = problem.target
     shape = (*y.shape[:2], *problem.task.data.operator.in_shape)
     start = noise.randn(shape, y.device, y.dtype) * sigmas[0]
-    if problem.context is None or settings.start_at_mean:
+    if problem.context is None or run.start_at_mean:
         start = start + denoise.mean()
-    level = problem.task.level
-    if settings.sampler == "dps":
-        # With the coarser image fixed, ||y - H (x_(i) + c)|| is the distance of x_(i) from y - H c.
-        operator, context = problem.task.data.operator, problem.context
-        rest = y if context is None else y - operator(context)
-        band = dps(
-            denoise,
-            start,
-            sigmas,
-            operator,
-            rest,
-            scale=settings.step_size,
-            noise=noise,
-            callback=callback,
-            level=level,
-        )
-    else:
-        band = diffpir(
-            denoise,
-            start,
-            sigmas,
-            problem.data_step(settings),
-            zeta=settings.zeta,
-            noise=noise,
-            callback=callback,
-            level=level,
-        )
+    band = run_chain(
+        guide(run.guidance, problem, denoise),
+        run.sampler,
+        start,
+        sigmas,
+        noise,
+        callback=callback,
+        level=problem.task.level,
+    )
     return problem.finish(band)
 
 
 def _diffuse_back(
     problem: LevelProblem,
+    run: Cascade,
     denoise: ChainDenoiser,
     sigma_min: float,
     noise: NoiseSource,
     callback: Callback | None,
 ) -> Tensor:
     """The image of an observed level, from noisy data as a state of the diffusion."""
-    task, settings = problem.task, problem.plan.settings
-    sigma = task.data.sigma
-    zeta = settings.zeta if settings.observed_zeta is None else settings.observed_zeta
-    band = diffpir(
-        denoise,
+    task, zeta = problem.task, None if run.observed is None else run.observed.observed_zeta
+    rho = run.noise_levels.rho_at(task.level)
+    band = run_chain(
+        unguided(denoise),
+        run.sampler.unguided() if zeta is None else ReverseDiffusion(zeta),
         problem.band(problem.target),
-        karras_sigmas(task.steps, sigma, sigma_min, settings.rho_at(task.level)),
-        lambda x0, sigma: x0,
-        zeta=zeta,
-        noise=noise,
-        ancestral=True,
+        karras_sigmas(task.steps, task.data.sigma, sigma_min, rho),
+        noise,
         callback=callback,
         level=task.level,
     )
@@ -138,23 +116,23 @@ def _diffuse_back(
 
 
 def level_sigmas(
-    level: LevelPrior,
-    settings: SamplerSettings,
+    level: BandPrior,
+    noise_levels: NoiseLevels,
     task: LevelTask,
     start: float | None = None,
 ) -> tuple[float, ...]:
     """Noise levels of one level's chain in image units, as many as the task has steps.
 
-    ``start`` is the first of them where the settings leave it open; None: the prior's largest.
+    ``start`` is the first of them where the options leave it open; None: the prior's largest.
     """
     start = level.sigma_max if start is None else start
-    if settings.sigma_start is not None:
-        start = settings.sigma_start[task.level - 1] * level.std
-    end = _last_sigma(level, settings, task)
-    return karras_sigmas(task.steps, start, end, settings.rho_at(task.level))
+    if noise_levels.sigma_start is not None:
+        start = noise_levels.sigma_start[task.level - 1] * level.std
+    end = _last_sigma(level, noise_levels, task)
+    return karras_sigmas(task.steps, start, end, noise_levels.rho_at(task.level))
 
 
-def _last_sigma(level: LevelPrior, settings: SamplerSettings, task: LevelTask) -> float:
-    if settings.sigma_min is None:
+def _last_sigma(level: BandPrior, noise_levels: NoiseLevels, task: LevelTask) -> float:
+    if noise_levels.sigma_min is None:
         return level.sigma_min
-    return settings.sigma_min[task.level - 1] * level.std
+    return noise_levels.sigma_min[task.level - 1] * level.std

@@ -31,7 +31,7 @@ from mrcascade.operators import (
     upsampler,
 )
 from mrcascade.operators.pyramid import LaplacianPyramid
-from mrcascade.recipes.settings import Consistency
+from mrcascade.recipes.options import Consistency
 
 #: The rms error per sample of y (image units) that each level makes by ignoring finer bands:
 #: finest first (0 for level 1), or a function of (H, H up...up down...down) such as

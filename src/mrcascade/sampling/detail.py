@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from mrcascade.sampling.diffpir import Callback
+from mrcascade.sampling.chain import Callback
 from mrcascade.sampling.level import CascadeResult, Prior
 from mrcascade.sampling.mean import cascade_mean
 from mrcascade.sampling.plan import CascadePlan

@@ -1,12 +1,16 @@
 """What the samplers ask of their inputs; each check raises MRCascadeError."""
 
+from typing import TypeVar
+
 from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.recipes.settings import Sampler
-from mrcascade.sampling.level import LevelPrior, Prior
+from mrcascade.recipes.options import OptionSet
+from mrcascade.sampling.level import BandPrior, Prior
 from mrcascade.sampling.noise import NoiseSource
 from mrcascade.sampling.plan import CascadePlan
+
+Run = TypeVar("Run", bound=OptionSet)
 
 
 def check_levels(prior: Prior, plan: CascadePlan) -> None:
@@ -17,7 +21,7 @@ def check_levels(prior: Prior, plan: CascadePlan) -> None:
         )
 
 
-def single_scale(prior: Prior) -> LevelPrior:
+def single_scale(prior: Prior) -> BandPrior:
     """The one level of a prior of whole images, which the multi-grid samplers need."""
     if len(prior.levels) != 1:
         raise MRCascadeError(
@@ -43,11 +47,12 @@ def check_seeds(noise: NoiseSource, y: Tensor) -> None:
         raise MRCascadeError(f"{y.shape[0]} images need as many seeds; got {len(noise)}")
 
 
-def check_sampler(plan: CascadePlan, *known: Sampler) -> None:
-    """The plan was made for the sampler that runs."""
-    asked = plan.settings.sampler
-    if asked not in known:
+def traversal(plan: CascadePlan, kind: type[Run]) -> Run:
+    """What the plan's recipe runs, which must be of the kind that the caller can run."""
+    run = plan.settings.run
+    if not isinstance(run, kind):
         raise MRCascadeError(
-            f"settings '{plan.settings.name}' ask for the sampler '{asked}'; this one is for "
-            f"{', '.join(known)} (``reconstruct`` takes any)"
+            f"settings '{plan.settings.name}' ask for {run.kind}, which this function does not run"
+            " (``reconstruct`` runs any)"
         )
+    return run

@@ -6,14 +6,12 @@ from typing import Protocol
 
 from torch import Tensor
 
-from mrcascade.recipes.settings import SamplerSettings
-from mrcascade.sampling.diffpir import DataStep, proximal_step
 from mrcascade.sampling.orientations import ORIENTATIONS, Orientation
 from mrcascade.sampling.plan import CascadePlan, LevelTask
 
 
-class ConditionedLevel(Protocol):
-    """A level of the prior with its condition fixed; image units throughout."""
+class BandDenoiser(Protocol):
+    """A level of the prior with its condition fixed, as samplers see it; image units."""
 
     def denoise(self, x: Tensor, sigma: float, /) -> Tensor:
         """E[band | band + sigma noise = x, condition], (N, C, H, W)."""
@@ -22,8 +20,8 @@ class ConditionedLevel(Protocol):
         """Conditional mean of the band, anything that broadcasts to (N, C, H, W)."""
 
 
-class LevelPrior(Protocol):
-    """One level of the prior; image units throughout."""
+class BandPrior(Protocol):
+    """One level of the prior, as samplers see it; image units throughout."""
 
     @property
     def std(self) -> float:
@@ -37,7 +35,7 @@ class LevelPrior(Protocol):
     def sigma_min(self) -> float:
         """Smallest noise level that the denoiser knows."""
 
-    def condition(self, coarse: Tensor | None, error: float, /) -> ConditionedLevel:
+    def condition(self, coarse: Tensor | None, error: float, /) -> BandDenoiser:
         """Fix up(coarser image), (N, C, H, W), or None at the coarsest level.
 
         ``error`` is the share of the next coarser band, in [0, 1), that the image lacks.
@@ -48,13 +46,13 @@ class Prior(Protocol):
     """What a cascade needs of a prior."""
 
     @property
-    def levels(self) -> Sequence[LevelPrior]:
+    def levels(self) -> Sequence[BandPrior]:
         """One entry per level, finest first."""
 
 
 def condition_turned(
-    level: LevelPrior, context: Tensor | None, error: float, turn: Orientation
-) -> ConditionedLevel:
+    level: BandPrior, context: Tensor | None, error: float, turn: Orientation
+) -> BandDenoiser:
     """Fix the condition of a level that sees the image in another orientation."""
     return level.condition(None if context is None else turn.apply(context), error)
 
@@ -63,11 +61,11 @@ class ChainDenoiser:
     """The denoiser of one chain: a level with its condition fixed, which sees the image in the
     first ``orientations`` of ``ORIENTATIONS`` in turn. ``calls`` counts its evaluations.
 
-    Arguments but the last as ``LevelPrior.condition``.
+    Arguments but the last as ``BandPrior.condition``.
     """
 
     def __init__(
-        self, level: LevelPrior, context: Tensor | None, error: float, orientations: int
+        self, level: BandPrior, context: Tensor | None, error: float, orientations: int
     ) -> None:
         self._turns = ORIENTATIONS[:orientations]
         self._conditioned = [condition_turned(level, context, error, t) for t in self._turns]
@@ -142,22 +140,6 @@ class LevelProblem:
             return band
         pyramid, level = self.plan.pyramid, self.task.level
         return band - pyramid.up(pyramid.down(band, level), level)
-
-    def data_step(self, settings: SamplerSettings) -> DataStep:
-        """DiffPIR's data step for the band: exact in u, after which c is taken off again.
-
-        Where the constraint holds and the data are of the prior's kernel, the two agree: the
-        step for a level finer than y moves only down(u), which the constraint then restores.
-        """
-        data = self.task.data
-        proximal = proximal_step(
-            data.operator, self.target, data.sigma, settings.lam, settings.noise_floor
-        )
-
-        def step(band: Tensor, sigma: float) -> Tensor:
-            return self.constrain(self.band(proximal(self.image(band), sigma)))
-
-        return step
 
     def finish(self, band: Tensor) -> Tensor:
         """The image rebuilt at this level: constrained, then projected onto exact data (unless

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from mrcascade.operators import SeparableOperator, downsampler, upsampler
 from mrcascade.operators.pyramid import LaplacianPyramid
+from mrcascade.sampling.chain import Callback, Progress
 from mrcascade.sampling.comparison import noise_gain
-from mrcascade.sampling.diffpir import Callback, Progress
 from mrcascade.sampling.inputs import check_levels, check_shape
 from mrcascade.sampling.level import (
+    BandDenoiser,
+    BandPrior,
     CascadeResult,
-    ConditionedLevel,
-    LevelPrior,
     LevelProblem,
     Prior,
     condition_turned,
@@ -95,7 +95,7 @@ def band_gain(pyramid: LaplacianPyramid, level: int) -> float:
 class _Averaged:
     """Estimates of one level, averaged over the orientations that the settings ask for."""
 
-    def __init__(self, problem: LevelProblem, level: LevelPrior, callback: Callback | None) -> None:
+    def __init__(self, problem: LevelProblem, level: BandPrior, callback: Callback | None) -> None:
         self._problem, self._level, self._callback = problem, level, callback
         self.evaluations = 0
 
@@ -123,7 +123,7 @@ class _Averaged:
 
         return self._over_orientations(estimate, sigma)
 
-    def _conditioned(self, context: Tensor | None, turn: Orientation) -> ConditionedLevel:
+    def _conditioned(self, context: Tensor | None, turn: Orientation) -> BandDenoiser:
         error = self._problem.plan.condition_error(self._problem.task.level)
         return condition_turned(self._level, context, error, turn)
 
@@ -141,7 +141,7 @@ class _Averaged:
         return total / len(chosen)
 
 
-def _estimate(problem: LevelProblem, level: LevelPrior, y: Tensor, averaged: _Averaged) -> Tensor:
+def _estimate(problem: LevelProblem, level: BandPrior, y: Tensor, averaged: _Averaged) -> Tensor:
     """The band of a level that the data do not determine."""
     plan, task = problem.plan, problem.task
     if problem.context is None:

@@ -1,4 +1,4 @@
-"""Multi-Grid PnP, diffusion form: DiffPIR on the image itself, on finer and finer grids.
+"""Multi-Grid PnP, diffusion form: a chain of the image itself on finer and finer grids.
 
 The baseline of Thaker et al. ("upsampling x_(i) and retaining the same H"), after the multi-grid
 idea of Laurent et al. 2025. Its prior knows images of one scale and is used on all of them: on
@@ -10,10 +10,12 @@ its error.
 import torch
 from torch import Tensor
 
+from mrcascade.recipes.traversals import Multigrid
 from mrcascade.sampling.cascade import level_sigmas
-from mrcascade.sampling.diffpir import Callback, diffpir
-from mrcascade.sampling.inputs import check_sampler, check_seeds, check_shape, single_scale
-from mrcascade.sampling.level import CascadeResult, ChainDenoiser, LevelPrior, LevelProblem, Prior
+from mrcascade.sampling.chain import Callback, run_chain
+from mrcascade.sampling.guidance import guide
+from mrcascade.sampling.inputs import check_seeds, check_shape, single_scale, traversal
+from mrcascade.sampling.level import BandPrior, CascadeResult, ChainDenoiser, LevelProblem, Prior
 from mrcascade.sampling.noise import NoiseSource
 from mrcascade.sampling.plan import CascadePlan, LevelTask
 
@@ -36,7 +38,7 @@ def multigrid_sample(
     *,
     callback: Callback | None = None,
 ) -> CascadeResult:
-    """Draw one image per measurement: one DiffPIR chain per grid, from coarse to fine.
+    """Draw one image per measurement: one chain per grid, from coarse to fine.
 
     On grid i the unknown is the image x_i, compared through ``||y - H P_i x_i||^2`` with P_i =
     up...up to the full grid. Where y is of the prior's kernel and down(up(z)) = z (``fourier``),
@@ -61,7 +63,7 @@ def multigrid_sample(
     Returns image (N, C, H, W), evaluations per grid, nominal T. Raises MRCascadeError where
     prior, plan, measurement and seeds do not fit together.
     """
-    check_sampler(plan, "multigrid")
+    run = traversal(plan, Multigrid)
     check_shape(plan, y)
     check_seeds(noise, y)
     level = single_scale(prior)
@@ -75,39 +77,41 @@ def multigrid_sample(
         denoise = ChainDenoiser(level, None, 0.0, plan.settings.orientations_at(task.level))
         centre = denoise.mean() if image is None else plan.pyramid.up(image, task.level)
         problem = LevelProblem(plan, task, target, None)  # no context: the band is the image
-        sigmas = grid_sigmas(level, plan, task)
-        image = _sample_grid(problem, denoise, centre, sigmas, noise, callback)
+        sigmas = grid_sigmas(level, plan, run, task)
+        image = _sample_grid(problem, run, denoise, centre, sigmas, noise, callback)
         evaluations[task.level] = denoise.calls
     assert image is not None  # a plan has at least one grid
     return CascadeResult(image, evaluations, plan.steps_nominal)
 
 
-def grid_sigmas(level: LevelPrior, plan: CascadePlan, task: LevelTask) -> tuple[float, ...]:
+def grid_sigmas(
+    level: BandPrior, plan: CascadePlan, run: Multigrid, task: LevelTask
+) -> tuple[float, ...]:
     """Noise levels of one grid's chain in image units, as many as the task has steps."""
     coarsest = max(t.level for t in plan.tasks if t.sampled)
     start = None
     if task.level < coarsest:
         start = min(RESTART * level.std, level.sigma_max)
-    return level_sigmas(level, plan.settings, task, start)
+    return level_sigmas(level, run.noise_levels, task, start)
 
 
 def _sample_grid(
     problem: LevelProblem,
+    run: Multigrid,
     denoise: ChainDenoiser,
     centre: Tensor,
     sigmas: tuple[float, ...],
     noise: NoiseSource,
     callback: Callback | None,
 ) -> Tensor:
-    y, settings = problem.target, problem.plan.settings
+    y = problem.target
     shape = (*y.shape[:2], *problem.task.data.operator.in_shape)
-    image = diffpir(
-        denoise,
+    image = run_chain(
+        guide(run.guidance, problem, denoise),
+        run.sampler,
         centre + noise.randn(shape, y.device, y.dtype) * sigmas[0],
         sigmas,
-        problem.data_step(settings),
-        zeta=settings.zeta,
-        noise=noise,
+        noise,
         callback=callback,
         level=problem.task.level,
     )

@@ -9,7 +9,8 @@ import numpy as np
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import LinearOperator, downsampler, upsampler
 from mrcascade.operators.pyramid import LaplacianPyramid
-from mrcascade.recipes.settings import SamplerSettings
+from mrcascade.recipes.options import flat
+from mrcascade.recipes.recipe import Recipe
 from mrcascade.sampling.comparison import (
     SAME_MATRIX,
     Comparison,
@@ -61,7 +62,7 @@ class CascadePlan:
     grid: int | None
     band_constraint: bool
     steps_nominal: int
-    settings: SamplerSettings
+    settings: Recipe
 
     def __repr__(self) -> str:
         levels = " > ".join(f"{rows}x{columns}" for rows, columns in self.pyramid.shapes)
@@ -80,7 +81,7 @@ class CascadePlan:
         if level == self.pyramid.levels:
             return 0.0
         guessed = math.prod(self.pyramid.shapes[level]) > math.prod(self.operator.out_shape)
-        return self.settings.condition_error if guessed else 0.0
+        return self.settings.levels.condition_error if guessed else 0.0
 
 
 def plan_cascade(
@@ -88,19 +89,17 @@ def plan_cascade(
     levels: int,
     operator: LinearOperator,
     sigma_y: float,
-    settings: SamplerSettings,
+    settings: Recipe,
     *,
     step: int = 2,
     missing: MissingError | None = None,
-    coarsest: int | None = None,
 ) -> CascadePlan:
     """Plan a cascade of ``levels`` bands of ``kernel`` for y = H x + noise.
 
     T is shared by all levels, as ``step_shares`` says, with one exception: where noise-free data
     of the prior's kernel fix a level finer than L, only the levels finer than that one take part
     (the paper's table 1: 2x with the level-1 model alone). A level that takes part but is
-    determined has no chain unless the settings switch that off; its steps go to nobody unless
-    they are to be redistributed.
+    determined has no chain unless the settings switch that off; its steps go to nobody.
 
     The band constraint is imposed by default where ``down(up(z)) = z`` and y is of the prior's
     kernel. y then says nothing about the bands finer than its grid, which noisy data would pull
@@ -115,22 +114,21 @@ def plan_cascade(
         sigma_y: standard deviation of the noise in y, in image units, >= 0.
         step: of the prior's pyramid.
         missing: see ``MissingError``; needed for operators of another kind and L > 1.
-        coarsest: coarsest level that takes part, to depart from the rule above.
 
     Raises MRCascadeError for settings that do not fit the operator or the prior.
     """
     _check(levels, sigma_y, settings)
     pyramid = LaplacianPyramid(kernel, operator.in_shape, levels, step)
     grid = measurement_level(operator, kernel, step)
-    last = _coarsest(levels, grid, sigma_y, coarsest)
+    last = _coarsest(levels, grid, sigma_y)
     taking_part = list(range(1, last + 1))
-    skipped = settings.skip_determined
+    schedule = settings.schedule
+    skipped = schedule is None or schedule.skip_determined
     sampled = [i for i in taking_part if not (skipped and _determined(grid, sigma_y, i))]
-    sharing = sampled if settings.redistribute else taking_part
-    total = len(sharing) if settings.steps is None else settings.steps
-    # A mean has one evaluation per level whatever the shares of a chain's steps.
-    shares = None if settings.steps is None else {i: settings.step_share_at(i) for i in sharing}
-    steps = split_steps(total, sharing, sampled, shares)
+    # A mean has one evaluation per level.
+    total = len(taking_part) if schedule is None else schedule.steps
+    shares = None if schedule is None else {i: schedule.share_at(i) for i in taking_part}
+    steps = split_steps(total, taking_part, sampled, shares)
     return CascadePlan(
         tasks=tuple(
             LevelTask(level, data, steps.get(level, 0), level in sampled)
@@ -148,11 +146,12 @@ def plan_cascade(
     )
 
 
-def _check(levels: int, sigma_y: float, settings: SamplerSettings) -> None:
+def _check(levels: int, sigma_y: float, settings: Recipe) -> None:
     if not 0 <= sigma_y < math.inf:
         raise MRCascadeError(f"the noise level of the measurement must be >= 0; got {sigma_y}")
+    options = flat(settings.run)
     for name in ("sigma_start", "sigma_min", "pnp_sigma"):
-        values = getattr(settings, name)
+        values = options.get(name)
         if values is not None and len(values) != levels:
             raise MRCascadeError(
                 f"settings '{settings.name}': {name} needs one value for each of the {levels} "
@@ -165,12 +164,12 @@ def _comparisons(
     operator: LinearOperator,
     sigma_y: float,
     grid: int | None,
-    settings: SamplerSettings,
+    settings: Recipe,
     missing: MissingError | None,
 ) -> list[Comparison]:
     if grid is not None:
-        return same_kernel(pyramid, operator, sigma_y, grid, settings.consistency)
-    if settings.consistency == "cascade":
+        return same_kernel(pyramid, operator, sigma_y, grid, settings.levels.consistency)
+    if settings.levels.consistency == "cascade":
         raise MRCascadeError(
             f"consistency 'cascade' needs a measurement by 2x steps of the prior's kernel "
             f"'{pyramid.kernel}'; use consistency 'measurement' for operator '{operator.name}'"
@@ -182,33 +181,22 @@ def _determined(grid: int | None, sigma_y: float, level: int) -> bool:
     return grid is not None and sigma_y == 0 and level >= grid
 
 
-def _coarsest(levels: int, grid: int | None, sigma_y: float, asked: int | None) -> int:
+def _coarsest(levels: int, grid: int | None, sigma_y: float) -> int:
     """The coarsest level that takes part."""
     if _determined(grid, sigma_y, 1):
         raise MRCascadeError(
             "the noise-free measurement is the full-resolution image itself; nothing to do"
         )
-    if asked is None:
-        # Where y fixes level L itself and no finer one, L still counts: the paper splits T by 3
-        # in its 4x task (table 2).
-        return grid - 1 if grid is not None and sigma_y == 0 and grid < levels else levels
-    if not 1 <= asked <= levels:
-        raise MRCascadeError(f"the coarsest level must be in 1 to {levels}; got {asked}")
-    if asked < levels and not _determined(grid, sigma_y, asked + 1):
-        raise MRCascadeError(
-            f"level {asked} cannot be the coarsest to take part: the measurement does not fix "
-            f"the image at level {asked + 1}"
-        )
-    return asked
+    # Where y fixes level L itself and no finer one, L still counts: the paper splits T by 3 in its
+    # 4x task (table 2).
+    return grid - 1 if grid is not None and sigma_y == 0 and grid < levels else levels
 
 
-def _band_constraint(
-    pyramid: LaplacianPyramid, grid: int | None, settings: SamplerSettings
-) -> bool:
-    if settings.band_constraint is False:
+def _band_constraint(pyramid: LaplacianPyramid, grid: int | None, settings: Recipe) -> bool:
+    if settings.levels.band_constraint is False:
         return False
     possible = grid is not None and _keeps_coarse_images(pyramid)
-    if settings.band_constraint and not possible:
+    if settings.levels.band_constraint and not possible:
         raise MRCascadeError(
             f"settings '{settings.name}': the band constraint needs a kernel with "
             f"down(up(z)) = z (fourier) and a measurement by 2x steps of that kernel"

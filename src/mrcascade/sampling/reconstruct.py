@@ -1,10 +1,11 @@
-"""The one place that knows which function runs which settings."""
+"""The one place that knows which function runs which traversal."""
 
 from torch import Tensor
 
+from mrcascade.recipes.traversals import Mean, Multigrid, MultigridPnP
 from mrcascade.sampling.cascade import cascade_sample
+from mrcascade.sampling.chain import Callback
 from mrcascade.sampling.detail import keep_detail
-from mrcascade.sampling.diffpir import Callback
 from mrcascade.sampling.level import CascadeResult, Prior
 from mrcascade.sampling.mean import cascade_mean
 from mrcascade.sampling.multigrid import multigrid_sample
@@ -21,17 +22,17 @@ def reconstruct(
     *,
     callback: Callback | None = None,
 ) -> CascadeResult:
-    """One image per measurement, by the sampler that the plan's settings name.
+    """One image per measurement, by the traversal of the plan's recipe.
 
     Arguments, results and errors are those of ``cascade_sample``. Where nothing is random
-    (``settings.draws`` is False) ``noise`` is left alone.
+    (``Recipe.draws`` is False) ``noise`` is left alone.
     """
-    settings = plan.settings
-    if settings.steps is None:
-        return cascade_mean(prior, plan, y, callback=callback)
-    if settings.sampler == "multigrid-pnp":
-        return multigrid_pnp(prior, plan, y, callback=callback)
-    if settings.multigrid:
-        return multigrid_sample(prior, plan, y, noise, callback=callback)
+    match plan.settings.run:
+        case Mean():
+            return cascade_mean(prior, plan, y, callback=callback)
+        case MultigridPnP():
+            return multigrid_pnp(prior, plan, y, callback=callback)
+        case Multigrid():
+            return multigrid_sample(prior, plan, y, noise, callback=callback)
     draw = cascade_sample(prior, plan, y, noise, callback=callback)
     return keep_detail(prior, plan, y, draw, callback=callback)

@@ -15,7 +15,7 @@ from mrcascade.arrays.factors import legal_size
 from mrcascade.arrays.intensity import EMPTY, robust_maximum
 from mrcascade.arrays.phase import with_simulated_phase
 from mrcascade.data.folder import DataFile, list_data, read_slices
-from mrcascade.data.subjects import is_private, share_of
+from mrcascade.data.subjects import share_of
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import atomic_output
 from mrcascade.measurement.noise import zero_level
@@ -104,7 +104,7 @@ def _read_folder(
             subject=file.subject,
             sha256=image.sha256,
             facts=_texts(file),
-            private=is_private(file.image),
+            private=file.image.private,
         )
 
 

@@ -8,6 +8,7 @@ from mrcascade.io.dicom.series import (
     choose_series,
     find_below,
     find_series,
+    only_series,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "find_below",
     "find_series",
     "is_dicom_name",
+    "only_series",
 ]

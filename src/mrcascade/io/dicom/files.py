@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from mrcascade.io.dicom.archive import member_names, open_member
+from mrcascade.io.formats import format_by_ending
 from mrcascade.io.names import is_result_name
 from mrcascade.io.stream import reading
 from mrcascade.io.walk import files_below, is_dangling
@@ -78,28 +79,29 @@ def is_dicom_name(path: Path) -> bool:
     return DicomFile(path).looks_like_dicom()
 
 
-def dicom_files(path: Path, others: Sequence[str]) -> list[DicomFile]:
+def dicom_files(path: Path) -> list[DicomFile]:
     """The DICOM files that `path` stands for, sorted by name.
 
-    A folder stands for what lies below it; hidden files, results of ``sr`` and names that end in
-    one of `others` are passed over; an archive for its members; anything else for itself.
+    A folder stands for what lies below it; hidden files, results of ``sr`` and names that mean an
+    image file of another format are passed over; an archive for its members; anything else for
+    itself.
     """
     if path.is_dir():
         below = (p for p in files_below(path) if not _is_result(p.relative_to(path)))
-        named = [DicomFile(p) for p in below if not p.name.lower().endswith(tuple(others))]
+        named = [DicomFile(p) for p in below if format_by_ending(p) is None]
         return [f for f in named if f.looks_like_dicom()]
     if path.name.lower().endswith(ZIP_ENDING):
         return [f for f in _members(path) if f.looks_like_dicom()]
     return [DicomFile(path)]
 
 
-def strangers(path: Path, others: Sequence[str], known: Sequence[DicomFile]) -> list[DicomFile]:
+def strangers(path: Path, known: Sequence[DicomFile]) -> list[DicomFile]:
     """The files below a folder or in an archive that are not `known` as DICOM, though their names
     mean no other kind: emptied or cut slices may be among them."""
     seen = set(known)
     if path.is_dir():
         below = [p for p in files_below(path) if not _is_result(p.relative_to(path))]
-        files = [DicomFile(p) for p in below if not p.name.lower().endswith(tuple(others))]
+        files = [DicomFile(p) for p in below if format_by_ending(p) is None]
     elif path.name.lower().endswith(ZIP_ENDING):
         files = _members(path)
     else:

@@ -19,6 +19,7 @@ from mrcascade.io.dicom.frames import Frame, PixelFormat
 from mrcascade.io.dicom.header import DEFLATED, NATIVE, check_rest, parsing, read_header
 from mrcascade.io.dicom.padding import find_padding
 from mrcascade.io.dicom.series import Series
+from mrcascade.io.dicom.stack import Stack
 from mrcascade.io.raw import RawPixels, Runs
 
 _HASHED_BYTES = 2**20
@@ -73,10 +74,23 @@ def open_pixels(series: Series) -> Iterator[RawPixels]:
             header=series,
             acquired=None if series.acquired is None else dict(enumerate(series.acquired[::-1])),
             acquired_by="its DICOM header",
+            off_grid=_off_grid(stack),
+            volume_seconds=stack.seconds,
             note=reader.note,
         )
     finally:
         reader.close()
+
+
+def _off_grid(stack: Stack) -> str:
+    if stack.affine is None:
+        return " does not say where its images lie; write DICOM, without --format"
+    if stack.irregular:
+        return (
+            f": {stack.irregular}, which NIfTI cannot say; a slice may be missing: export it again,"
+            " or write DICOM, without --format"
+        )
+    return ""
 
 
 class _Reader:

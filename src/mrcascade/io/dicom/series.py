@@ -1,10 +1,12 @@
 """DICOM series: which files belong together, and which series was meant."""
 
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.dicom.copies import without_copies
@@ -12,6 +14,9 @@ from mrcascade.io.dicom.files import ENDINGS, ZIP_ENDING, DicomFile, dicom_files
 from mrcascade.io.dicom.frames import FileFacts, Unusable, read_facts
 from mrcascade.io.dicom.header import DamagedFileError
 from mrcascade.io.dicom.stack import Stack, stack_of
+from mrcascade.io.file import ImageFile
+from mrcascade.io.formats import FORMATS, Format
+from mrcascade.io.pseudonym import Pseudonyms
 from mrcascade.storage.atomic import FOLDER_ENDING
 
 ALL_SERIES = "all"
@@ -19,23 +24,52 @@ _NAMED_IN_MESSAGES = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Series:
-    """The files of one DICOM series: an input, as an image file is one.
+class Series(ImageFile):
+    """The files of one DICOM series.
 
-    path: the folder or archive that holds them all, or the only file. name: results are named
-    after it. files: in the order in which they were found. shares_path: with other series. damage:
-    of a file of the series, or beside them that could be one of them, so that the series cannot be
-    trusted.
+    path: the folder or archive that holds them all, or the only file. title: its name. files: in
+    the order in which they were found. shares_path: with other series. damage: of a file of the
+    series, or beside them that could be one of them, so that the series cannot be trusted.
     """
 
     path: Path
-    name: str
+    title: str
     files: tuple[FileFacts, ...]
     shares_path: bool = False
     damage: MRCascadeError | None = None
+    fills_folder: ClassVar[bool] = True
 
     def __str__(self) -> str:
         return f"{self.path} ({self.label})" if self.shares_path else str(self.path)
+
+    @property
+    def name(self) -> str:
+        return self.title
+
+    @property
+    def suffix(self) -> str:
+        """None: `title` has no ending."""
+        return ""
+
+    @property
+    def format(self) -> Format:
+        return FORMATS["dicom"]
+
+    @property
+    def file_names(self) -> list[str]:
+        return list(dict.fromkeys(frame.file.name for frame in self.stack.frames))
+
+    @property
+    def key(self) -> tuple[Path, str]:
+        return self.path, self.uid
+
+    @property
+    def person(self) -> str:
+        """Empty where the PatientID has no number in it: ANONYMOUS is everybody's."""
+        return self.patient if re.search("[1-9]", self.patient) else ""
+
+    def under_pseudonym(self, pseudonyms: Pseudonyms) -> "Series":
+        return replace(self, title=pseudonyms.name(self.uid))
 
     @property
     def uid(self) -> str:
@@ -137,10 +171,10 @@ def _named_files(files: Sequence[DicomFile]) -> str:
     return f"{len(files)} file{'s' * (len(files) != 1)}{where} ({', '.join(listed)}{also})"
 
 
-def find_below(path: Path, others: Sequence[str]) -> Found:
+def find_below(path: Path) -> Found:
     """The series among `dicom_files`, and what else might have been one of their files."""
-    files = dicom_files(path, others)
-    unknown = strangers(path, others, files) if files else []
+    files = dicom_files(path)
+    unknown = strangers(path, files) if files else []
     return replace(find_series(files), strangers=tuple(unknown))
 
 
@@ -207,6 +241,25 @@ def choose_series(found: Found, selector: str | None, where: str) -> list[Series
     return list(found.series)
 
 
+def only_series(
+    path: Path, selector: str | None = None, note: Callable[[str], None] | None = None
+) -> Series:
+    """The series in a folder, archive or file; MRCascadeError where there are none or several.
+
+    selector: a series number or UID that chooses one. note: is told what is left out.
+    """
+    found = find_below(path)
+    chosen = choose_series(found, selector, str(path))
+    if len(chosen) > 1:
+        raise MRCascadeError(
+            f"{path} holds {len(chosen)} series; choose one, such as {chosen[0].label}"
+        )
+    if note is not None:
+        for line in found.notes():
+            note(line)
+    return chosen[0]
+
+
 def _selected(series: Sequence[Series], selector: str, where: str) -> Series:
     meant = [s for s in series if _is_meant(s.uid, s.number, selector)]
     if not meant:
@@ -268,7 +321,7 @@ def _could_be_of(unusable: Unusable, series: Series) -> bool:
 def _numbered(series: Series) -> Series:
     label = series.uid.rsplit(".", 1)[-1] if series.number is None else str(series.number)
     name = f"{series.name}_{label}" if label else series.name
-    return replace(series, name=name, shares_path=True)
+    return replace(series, title=name, shares_path=True)
 
 
 def _home(files: Sequence[DicomFile]) -> Path:

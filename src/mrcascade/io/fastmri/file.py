@@ -26,7 +26,7 @@ import numpy as np
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.fastmri.filters import check_chunks, check_filters
-from mrcascade.io.fastmri.header import LARGEST_HEADER, Header, parse_header
+from mrcascade.io.fastmri.header import LARGEST_HEADER, ISMRMRDHeader, parse_header
 from mrcascade.io.fastmri.kspace import Matrix, Sampling, sampling_of
 from mrcascade.io.stream import reading
 from mrcascade.storage.files import open_regular
@@ -56,7 +56,7 @@ class FastMRI:
     """
 
     path: Path
-    header: Header
+    header: ISMRMRDHeader
     kspace: Any
     reconstruction: tuple[Any, str]
     maps: tuple[Any, str]
@@ -126,7 +126,7 @@ class FastMRI:
     def _read(self, dataset: Any, index: tuple[int, ...]) -> np.ndarray:
         """Raises MRCascadeError for complex values of which no sum of squares can be taken; what is
         real is looked at as every image is."""
-        with parsing(self.path):
+        with hdf5_errors(self.path):
             check_chunks(dataset, index)
             values = np.asarray(dataset[index])
         if values.dtype.kind == "c" and not _within(values):
@@ -149,19 +149,19 @@ def open_file(path: Path) -> Iterator[FastMRI]:
         raise MRCascadeError(f"{path} is a folder; give the name of an image file")
     with reading(path), open_regular(path):
         pass  # says why a file cannot be opened better than h5py does
-    with parsing(path):
+    with hdf5_errors(path):
         file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
     try:
-        with parsing(path):
+        with hdf5_errors(path):
             content = _content(file, path)
         yield content
     finally:
-        with parsing(path):
+        with hdf5_errors(path):
             file.close()
 
 
 @contextmanager
-def parsing(path: Path) -> Iterator[None]:
+def hdf5_errors(path: Path) -> Iterator[None]:
     """Turn every error of h5py into a MRCascadeError that names `path`."""
     try:
         yield
@@ -249,10 +249,10 @@ def _linked(file: Any, name: str) -> Any:
     return dataset
 
 
-def _header(file: Any) -> Header:
+def _header(file: Any) -> ISMRMRDHeader:
     dataset = _linked(file, "ismrmrd_header")
     if dataset is None:
-        return Header()
+        return ISMRMRDHeader()
     if dataset.shape not in ((), (1,)) or dataset.dtype.itemsize > LARGEST_HEADER:
         raise ValueError(f"ismrmrd_header is {dataset.dtype} of shape {dataset.shape}")
     _check_heap(file, dataset)

@@ -31,7 +31,7 @@ class Space:
 
 
 @dataclass(frozen=True)
-class Header:
+class ISMRMRDHeader:
     """encoded, recon: the two spaces of the first encoding; None where the header has none."""
 
     encoded: Space | None = None
@@ -50,7 +50,7 @@ class Header:
         return (1.0, 1.0, 1.0) if self.recon is None else self.recon.voxel
 
 
-def parse_header(content: bytes | str) -> Header:
+def parse_header(content: bytes | str) -> ISMRMRDHeader:
     """Read an XML header; ValueError where it is damaged, or has sizes that cannot be.
 
     Document type definitions are refused, as only they can make a small text expand to a huge one.
@@ -66,7 +66,7 @@ def parse_header(content: bytes | str) -> Header:
     except ElementTree.ParseError as error:
         raise ValueError(f"its header is no XML: {error}") from error
     encoding = root if _name(root) == "encoding" else _child(root, "encoding")
-    return Header(_space(encoding, "encodedSpace"), _space(encoding, "reconSpace"))
+    return ISMRMRDHeader(_space(encoding, "encodedSpace"), _space(encoding, "reconSpace"))
 
 
 def centred_affine(shape: tuple[int, int, int], voxel: tuple[float, float, float]) -> np.ndarray:

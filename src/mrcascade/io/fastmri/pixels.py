@@ -17,7 +17,7 @@ from mrcascade.io.stream import bytes_sha256
 
 
 @contextmanager
-def open_pixels(path: Path, complex_valued: bool) -> Iterator[RawPixels]:
+def open_images(path: Path, complex_valued: bool) -> Iterator[RawPixels]:
     """The images of a fastMRI file as (rows, columns, slices).
 
     Fully sampled k-space gives the root sum of squares of the coils, or, complex_valued, their
@@ -37,7 +37,7 @@ def open_pixels(path: Path, complex_valued: bool) -> Iterator[RawPixels]:
 
 
 def check_usable(file: FastMRI, complex_valued: bool) -> None:
-    """Raise MRCascadeError where `open_pixels` has no image to give."""
+    """Raise MRCascadeError where `open_images` has no image to give."""
     if file.obstacle and complex_valued:
         raise MRCascadeError(
             f"{file.path}: {file.obstacle}, so that it gives no complex image; take a magnitude"

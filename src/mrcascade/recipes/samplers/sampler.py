@@ -1,0 +1,40 @@
+"""What all samplers have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from mrcascade.recipes.options import OptionSet
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: (x, x0, sigma, following, fresh) -> x at the noise level ``following``, which is below sigma.
+#: x is a state at sigma, x0 the (guided) estimate of the clean x there, fresh white noise of
+#: standard deviation 1, or None where the sampler draws none; all of shape (N, C, H, W).
+Step = Callable[["Tensor", "Tensor", float, float, "Tensor | None"], "Tensor"]
+
+
+@dataclass(frozen=True)
+class Sampler(OptionSet):
+    """Base of the samplers, which know neither the network nor the data.
+
+    ``name`` is what recipes call one.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def draws(self) -> bool:
+        """Whether its steps take fresh noise."""
+        raise NotImplementedError
+
+    def chain(self) -> Step:
+        """The step of a new chain, which is called once for each pair of noise levels."""
+        raise NotImplementedError
+
+    def unguided(self) -> Sampler:
+        """The sampler of a chain without data consistency: the reverse diffusion."""
+        return self
