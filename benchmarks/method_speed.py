@@ -139,7 +139,7 @@ def counted(method: Method, context: Context) -> dict:
     # torch does not count the fused attention of CPUs.
     with sdpa_kernel(SDPBackend.MATH), counter, forward.attached():
         result = method.run(replace(context, callback=note))
-    assert context.prior is not None  # of the methods of this table
+    assert context.prior is not None  # every method of this table has one
     gradients = method.settings(context.prior).gradients
     return {
         "prior": context.prior.name,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mrcascade.networks import CascadeConfig, LevelConfig, network_preset
+from mrcascade.pictures.preview import Panel
 from mrcascade.prior.cascade import CascadePrior, write_prior
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.level import LevelSpec, LevelStatistics
@@ -37,6 +40,22 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def quick_previews(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Previews of results show no picture: to draw one takes half the time of a small `sr`.
+
+    Tests marked `preview`, and commands in processes of their own, draw them.
+    """
+
+    def blank(path: Path, panels: Sequence[Panel], *_: object) -> None:
+        assert all(panel.pixels.ndim == 2 for panel in panels)
+        assert all(np.isfinite(panel.pixels).all() for panel in panels)
+        Image.new("L", (1, 1)).save(path, format="PNG")
+
+    if request.node.get_closest_marker("preview") is None:
+        monkeypatch.setattr("mrcascade.jobs.preview.write_preview", blank)
 
 
 def take_name(sidecar: Path) -> None:

@@ -29,6 +29,7 @@ from mrcascade.pictures.preview import (
 )
 from mrcascade.prior.cascade import CascadePrior
 
+pytestmark = pytest.mark.preview
 UPSIDE_DOWN = Display(((1, 1), (0, -1)), "R", "L", "A", "P")
 TOP = preview.HEAD + preview.TITLE
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.encaps import encapsulate
+from pydicom.pixels import get_encoder
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
@@ -194,3 +196,18 @@ def volume(pixels: np.ndarray) -> np.ndarray:
 
 def read_all(folder: Path) -> list[Dataset]:
     return [pydicom.dcmread(p) for p in sorted(folder.iterdir())]
+
+
+def compressed(pixels: np.ndarray, pieces: int = 1, table: bool = True) -> Dataset:
+    """An enhanced file of run lengths; pieces: per frame. table: whether it has one of offsets."""
+    dataset = enhanced(pixels, "oblique")
+    stored = np.frombuffer(dataset.PixelData, np.int16).reshape(pixels.shape)
+    facts = {"rows": pixels.shape[1], "columns": pixels.shape[2], "samples_per_pixel": 1}
+    facts |= {"bits_allocated": 16, "bits_stored": 16, "pixel_representation": 1}
+    facts |= {"photometric_interpretation": "MONOCHROME2", "number_of_frames": 1}
+    encode = get_encoder(RLELossless).encode
+    frames = [encode(frame, encoding_plugin="pydicom", **facts) for frame in stored]
+    dataset.PixelData = encapsulate(frames, fragments_per_frame=pieces, has_bot=table)
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = RLELossless
+    return dataset

@@ -13,6 +13,7 @@ from dicom_series import enhanced, phantom, read_all, series
 
 from mrcascade.cli import main
 
+pytestmark = pytest.mark.preview
 SHAPE = (3, 16, 18)
 
 

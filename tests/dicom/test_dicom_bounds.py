@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_series import classic, enhanced, phantom, series
+from dicom_series import classic, compressed, enhanced, phantom, series
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -24,7 +25,6 @@ from pydicom.uid import (
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import read_image
-from mrcascade.io.dicom import archive, elements
 from mrcascade.io.dicom.codestream import check_jpeg, check_jpeg_2000, check_run_lengths
 from mrcascade.io.dicom.files import DicomFile
 from mrcascade.io.dicom.header import read_header
@@ -128,6 +128,20 @@ def test_frames_that_cannot_hold_their_pixels(tmp_path: Path) -> None:
     refused(tmp_path / "a.dcm", "16384 components")
 
 
+def test_a_table_of_frames_without_end_is_not_read(tmp_path: Path) -> None:
+    raw, length = encoded(compressed(phantom((3, 24, 20)), pieces=2)), 2**30
+    start = raw.index(b"\xe0\x7f\x10\x00OB") + 12
+    with (tmp_path / "a.dcm").open("wb") as file:
+        file.write(raw[: start + 4] + struct.pack("<L", length))
+        file.seek(length, 1)  # holds no blocks on disk
+        file.write(raw[start + 8 + 12 :])
+    tracemalloc.start()
+    refused(tmp_path / "a.dcm", "6 compressed pieces for 3 frames")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24
+
+
 def test_sizes_of_real_frames_are_found() -> None:
     """Of pydicom's own files, whose sizes pydicom knows."""
     checks: dict[str, Callable[[bytes, int, int], None]] = {
@@ -159,22 +173,22 @@ def test_an_archive_is_unpacked_as_far_as_it_is_read(
         for one in folder.iterdir():
             packed.write(one, one.name)
     read, opened = [], []
-    unpack, whole = archive._Unpacking._unpack, zipfile.ZipFile.__init__
+    unpack, whole = zipfile.ZipExtFile.read, zipfile.ZipFile.__init__
 
-    def counting(self: archive._Unpacking, stop: int) -> None:
-        before = self._unpacked
-        unpack(self, stop)
-        read.append(self._unpacked - before)
+    def counting(self: zipfile.ZipExtFile, count: int | None = -1) -> bytes:
+        data = unpack(self, count)
+        read.append(len(data))
+        return data
 
     def noting(self: zipfile.ZipFile, *args: object, **kwargs: object) -> None:
         opened.append(args)
         whole(self, *args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(archive._Unpacking, "_unpack", counting)
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", counting)
     monkeypatch.setattr(zipfile.ZipFile, "__init__", noting)
     np.testing.assert_array_equal(read_image(path).data, read_image(folder).data)
     files = sum(one.stat().st_size for one in folder.iterdir())
-    assert sum(read) < 5 * files + 301 * 132
+    assert files < sum(read) < 5 * files + 301 * 132
     assert len(opened) == 1
 
 
@@ -313,20 +327,25 @@ def test_what_large_headers_rightly_hold(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("open_items", [False, True])
-def test_a_file_of_many_frames(tmp_path: Path, open_items: bool) -> None:
-    frames = 3_000
+def test_frames_may_have_many_elements(tmp_path: Path, open_items: bool) -> None:
+    """Each frame may describe itself at length, though all together exceed what one image may."""
+    frames, items = 300, 250
     values = np.arange(frames, dtype=float).reshape(-1, 1, 1) + np.zeros((1, 8, 8))
     dataset = enhanced(values, "oblique", list(range(frames)))
     sequence = dataset["PerFrameFunctionalGroupsSequence"]
     sequence.is_undefined_length = open_items
     for one in sequence.value:
         one.is_undefined_length_sequence_item = open_items
-    raw = encoded(dataset)
-    walk = elements._Walk(io.BytesIO(raw), len(raw))
-    walk.to_pixels()
-    assert walk._frames == frames
-    assert walk._elements > 5 * frames
-    (tmp_path / "a.dcm").write_bytes(raw)
+        one.add_new((0x0009, 0x1010), "UN", ITEM * items)
+    (tmp_path / "a.dcm").write_bytes(encoded(dataset))
     with (tmp_path / "a.dcm").open("rb") as stream:
         header = read_header(DicomFile(tmp_path / "a.dcm"), stream)
     assert len(header.dataset.PerFrameFunctionalGroupsSequence) == frames
+    (tmp_path / "b.dcm").write_bytes(
+        with_elements(
+            b"\x09\0\x10\x10UN\0\0"
+            + struct.pack("<L", 8 * frames * items)
+            + ITEM * (frames * items)
+        )
+    )
+    refused(tmp_path / "b.dcm", "more elements than an image needs")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_series import classic, enhanced, phantom, series
+from dicom_series import classic, compressed, enhanced, phantom, series
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 from tests.damage import Damage, cut, damaged_files, outcomes
 
@@ -116,6 +116,33 @@ def test_damaged_dicom(tmp_path: Path, seed: str, capfd: pytest.CaptureFixture) 
 
     found = outcomes(SEEDS[seed], path, DAMAGES, PER_SEED, capfd, check)
     assert min(found.values()) > PER_SEED / 20  # both happen: the damage is neither all nor none
+
+
+def framing(raw: bytearray, rng: np.random.Generator) -> bytes:
+    """The table of frames, or the length of a compressed piece, is another one."""
+    start = raw.index(b"\xe0\x7f\x10\x00OB") + 12
+    if rng.integers(2):
+        raw[start + rng.integers(20)] ^= 1 << rng.integers(8)
+    else:
+        pieces = [i for i in range(start, len(raw)) if raw[i : i + 4] == b"\xfe\xff\x00\xe0"]
+        place = int(rng.choice(pieces)) + 4
+        raw[place : place + 4] = int(rng.choice((*LENGTHS, 8, 256))).to_bytes(4, "little")
+    return bytes(raw)
+
+
+@pytest.mark.parametrize(("pieces", "table"), [(1, True), (1, False), (2, True)])
+def test_damaged_places_of_compressed_frames(
+    tmp_path: Path, pieces: int, table: bool, capfd: pytest.CaptureFixture
+) -> None:
+    """The frames that were stored, in their order, or none."""
+    raw, path = encoded(compressed(phantom((3, 24, 20)), pieces, table)), tmp_path / "in" / "a.dcm"
+
+    def check(image: Image, whole: Image, damage: Damage) -> None:
+        assert damage is not cut
+        np.testing.assert_array_equal(image.data, whole.data)
+
+    found = outcomes(raw, path, (cut, framing), PER_SEED, capfd, check)
+    assert found[True] > PER_SEED / 2
 
 
 def test_damaged_slice_of_a_series(tmp_path: Path) -> None:

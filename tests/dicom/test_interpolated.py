@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import nibabel as nib
@@ -77,11 +78,15 @@ FULL = (
 )
 
 
+@cache
 def full_images() -> list[tuple[str, np.ndarray]]:
-    """Six slices of images whose whole matrix was acquired."""
+    """Some slices of images whose whole matrix was acquired."""
     chosen = [f for f in manifest() if any(name in f["file"] for name in FULL)]
-    found = [(f["file"], stored_slices(f).astype(np.float64)) for f in chosen]
-    return [(name, stack[:: max(1, len(stack) // 6)]) for name, stack in found]
+    stacks = [(f["file"], stored_slices(f)) for f in chosen]
+    found = [(name, s[:: max(1, len(s) // 6)].astype(np.float64)) for name, s in stacks]
+    for _, stack in found:
+        stack.flags.writeable = False
+    return found
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from tests.fingerprints.fingerprint import (
 from tests.fingerprints.record import RECORDED, compare, run_case
 from tests.fingerprints.sources import head
 
+pytestmark = pytest.mark.preview
 RECORDS = json.loads(RECORDED.read_text())
 AGAIN = "if the change is meant, run: python -m tests.fingerprints.record -o " + RECORDED.name
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,7 +45,10 @@ def test_readers_find_what_was_written(size: int) -> None:
     assert file.startswith(gzip.compress(b"", 1, mtime=0)[:4])
     members = GzipMembers(io.BytesIO(file))
     assert b"".join(iter(lambda: members.read(2**16), b"")) == data
-    assert members._members == 1
+    one = zlib.decompressobj(31)  # of the first member alone
+    assert one.decompress(file) == data
+    assert one.eof
+    assert one.unused_data == b""
 
 
 @pytest.mark.parametrize("threads", [1, 3, 40])

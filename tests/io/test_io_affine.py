@@ -262,17 +262,17 @@ def test_the_input_is_left_alone_and_unknown_kernels_are_refused() -> None:
 def test_another_library_sees_the_blob_in_place(
     kernel: str, random_affine: Callable, image_of: Callable, tmp_path: Path
 ) -> None:
-    """200 grids and planes, enlarged, written and read by SimpleITK, which knows LPS positions.
+    """50 grids and planes, enlarged, written and read by SimpleITK, which knows LPS positions.
 
     SimpleITK reads NIfTI's quaternion, whose float32 numbers tell an angle to 6e-8 / sin(angle / 2)
     and, near half a turn, to sqrt(2 * 6e-8) = 3.5e-4 only: 0.006 voxels at the blob, 18 voxels away
-    in plane, as one of the 200 shows. Elsewhere positions are rounded by 2e-5 mm in 0.4 mm voxels.
+    in plane, as one of 200 shows. Elsewhere positions are rounded by 2e-5 mm in 0.4 mm voxels.
     """
     sitk = pytest.importorskip("SimpleITK")
     to_lps = np.diag([-1.0, -1.0, 1.0])
-    path = tmp_path / "result.nii"
+    path, number = tmp_path / "result.nii", sorted(KERNELS).index(kernel)
     worst = []
-    for seed in range(1000, 1200):
+    for seed in range(1000 + 50 * number, 1050 + 50 * number):
         case = Case(
             random_affine(np.random.default_rng(seed)),
             PLANES[seed % len(PLANES)],
@@ -289,4 +289,4 @@ def test_another_library_sees_the_blob_in_place(
         seen = np.array(image.TransformContinuousIndexToPhysicalPoint(centre.tolist()))
         worst.append(np.abs(case.in_voxels(to_lps @ seen - case.truth)).max())
     assert max(worst) < 0.01
-    assert sorted(worst)[-4] < 1e-3
+    assert sorted(worst)[-2] < 1e-3

@@ -1,4 +1,4 @@
-"""Which options have an effect: each of them changed, for each traversal, sampler and guidance."""
+"""Effect of every option: each is changed, for each traversal, sampler and guidance."""
 
 from __future__ import annotations
 

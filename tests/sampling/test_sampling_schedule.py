@@ -51,7 +51,7 @@ def test_shares_of_the_steps() -> None:
     assert split_steps(200, [1, 2, 3], [1, 2], shares) == {1: 33, 2: 101, 3: 66}
     assert split_steps(200, [1, 2, 3], None, shares) == {1: 33, 2: 100, 3: 67}
     assert split_steps(200, [1], None, shares) == {1: 200}
-    assert 9 * 0.6 / (0.6 + 0.2 + 0.1) < 6  # in floating point
+    # In floating point 9 * 0.6 / (0.6 + 0.2 + 0.1) is below 6.
     assert split_steps(9, [1, 2, 3], None, {1: 0.6, 2: 0.2, 3: 0.1}) == {1: 6, 2: 2, 3: 1}
 
 

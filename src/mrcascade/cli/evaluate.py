@@ -26,9 +26,9 @@ def add_parser(subparsers: Any) -> None:
         "--methods",
         default="zero-fill,bicubic,mean,paper",
         metavar="NAME[,NAME]",
-        help="of zero-fill, bicubic, regression, diffpir, cascade-2level, posterior-mean and the"
-        f" modes {', '.join(MODES | COMPARED)}; settings may follow, as in paper:zeta=0.5;"
-        " default: %(default)s",
+        help="methods to compare: zero-fill, bicubic, regression, diffpir, cascade-2level,"
+        f" posterior-mean and the modes {', '.join(MODES | COMPARED)}; settings may follow a name,"
+        " as in paper:zeta=0.5; default: %(default)s",
     )
     options.add_factor(parser)
     options.add_kernel(parser)

@@ -181,7 +181,7 @@ def _note(found: Found) -> None:
 
 
 def describe_image(image: Named) -> list[str]:
-    """Lines about an image: size and planes by its header, then what its pixels tell."""
+    """Return lines about an image: size and planes by its header, then facts from its pixels."""
     from mrcascade.io import choose_planes, describe_planes, open_source
 
     with open_source(image) as source:

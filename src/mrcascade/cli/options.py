@@ -15,7 +15,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.io.formats import FORMATS, requestable_formats
 
 DEFAULT_PRIOR = "mr-small"
-# Of steps, samples, batches and parts of a job; more would only fill the memory.
+# Largest number of steps, samples, batches and parts of a job; more would only fill the memory.
 LARGEST_COUNT = 100_000
 _LARGEST_WHOLE = 2**63 - 1  # what a seed can be
 _DIGITS = 20  # a number with more digits exceeds every limit
@@ -37,7 +37,7 @@ class _KernelNames:
 
 
 def parse_factor(text: str) -> tuple[float, float]:
-    """``4`` -> (4, 4); ``2,1`` -> (2, 1), rows first."""
+    """Parse (row, column) factors: ``4`` -> (4, 4); ``2,1`` -> (2, 1)."""
     parts = text.split(",")
     try:
         values = [float(p) for p in parts]
@@ -51,7 +51,7 @@ def parse_factor(text: str) -> tuple[float, float]:
 
 
 def parse_matrix(text: str) -> str | tuple[int, int]:
-    """``auto``, or ``256,210``: rows and columns."""
+    """Parse ``auto``, or rows and columns such as ``256,210``."""
     if text == "auto":
         return text
     parts = text.split(",")
@@ -156,7 +156,7 @@ def add_kernel(parser: argparse.ArgumentParser) -> None:
         choices=_KernelNames(),
         default="fourier",
         metavar="KERNEL",
-        help="how the low-resolution image came about: %(choices)s (default: fourier, a smaller"
+        help="how the low-resolution image was made: %(choices)s (default: fourier, a smaller"
         " k-space)",
     )
 
@@ -215,7 +215,13 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="default: 0")
+    parser.add_argument(
+        "--seed",
+        type=whole_number,
+        default=0,
+        metavar="N",
+        help="seed of random numbers; default: 0",
+    )
 
 
 def add_complex(parser: argparse.ArgumentParser, also: str = "") -> None:
@@ -265,8 +271,10 @@ def add_compile(parser: argparse.ArgumentParser) -> None:
 
 
 def choose_precision(asked: str | None, device: str) -> str:
-    """What the networks run in, by default bfloat16 on a GPU that has it; says so where that will
-    be slow."""
+    """Return the precision of the networks; by default bfloat16 on a GPU that is fast with it.
+
+    Writes a note where the choice makes the networks slow.
+    """
     from mrcascade.devices.precision import computes_in_bfloat16, resolve_precision
 
     if asked is None:
@@ -314,7 +322,7 @@ def resolve_workers(given: int | None, device: str) -> int:
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1."""
+    """Parse a whole number of at least 1."""
     value = whole_number(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not 1 or more")
@@ -340,7 +348,7 @@ def axes(text: str) -> str:
 
 
 def whole_number(text: str) -> int:
-    """A whole number of at least 0 that 64 bits hold."""
+    """Parse a whole number of at least 0 that fits 64 bits."""
     if not (text.isascii() and text.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
     return _up_to(int(text.lstrip("0")[:_DIGITS] or "0"), _LARGEST_WHOLE)

@@ -87,8 +87,11 @@ class DataFile:
 
     @property
     def axes(self) -> Axes | None:
-        """In-plane axes, if the manifest names the file; None leaves them to the geometry, and to
-        a DICOM series its own planes, with its rows first."""
+        """In-plane axes of a file in the manifest.
+
+        None without a manifest, where the geometry decides, and for a DICOM series, which has
+        planes of its own.
+        """
         if not self.facts or self.image.fills_folder:
             return None
         first, second = (a for a in range(3) if a != self.facts.get("slice_axis", 2) % 3)
@@ -123,7 +126,7 @@ def list_data(root: Path, pairs: bool, complex_kspace: bool) -> list[DataFile]:
         )
     images.sort(key=lambda image: image.path)
     names = [_relative(image, root) for image in images]
-    # The folder of a series may itself be that of a split.
+    # The folder of a series may itself be a split.
     inside = (n / "*" if i.fills_folder else n for i, n in zip(images, names, strict=True))
     splits = [split_of(name) for name in inside]
     if not any(splits):
@@ -155,7 +158,7 @@ def _named(root: Path, names: Iterable[str], pairs: bool) -> list[ImageFile]:
 
 
 def _found(root: Path, pairs: bool) -> list[ImageFile]:
-    # What `sr` made is no truth, wherever somebody put it.
+    # A result of `sr` is no ground truth, wherever it lies.
     paths = [path for path in images_below(root) if not is_result_name(path)]
     series = _series_below(root)
     if not paths and not series:
@@ -180,7 +183,10 @@ def _series_below(folder: Path) -> list[Series]:
 
 
 def _relative(image: ImageFile, root: Path) -> PurePath:
-    """A series that fills the whole data folder has that folder's name."""
+    """Return an image's path in the data folder.
+
+    A series that is the whole data folder gets that folder's name.
+    """
     path = image.path
     return path.relative_to(root) if path != root else PurePath(root.resolve().name)
 
@@ -199,7 +205,7 @@ def read_slices(file: DataFile, matrix: Matrix | None = None) -> FileSlices:
     """Read an image's slices.
 
     matrix: what a table says, else the manifest's counts. Without either, what the file states
-    counts, or less where its spectrum is clearly narrower, as `true_matrix` has it.
+    counts, or less where its spectrum is clearly narrower, as `narrowed_by_spectrum` decides.
     Raises MRCascadeError as `read_image` does, and for a phase by itself.
     """
     with naming(str(file.image.path)):
@@ -283,7 +289,10 @@ def _split_named(folder: str, file: PurePath) -> str | None:
 
 
 def _split_of_patient(image: ImageFile) -> str | None:
-    """By a hash of the patient, so that files that are added leave the others where they are."""
+    """Return the split of a fastMRI file by a hash of its patient; None for other files.
+
+    Adding files leaves the others in their splits.
+    """
     if not _is_fastmri(image.path):
         return None
     share = share_of(image.person)

@@ -80,7 +80,7 @@ def _of_bids(name: PurePath) -> str | None:
 
 def _of_header(image: ImageFile) -> str | None:
     patient = ""
-    with suppress(MRCascadeError):  # a damaged file, which is told of when it is read
+    with suppress(MRCascadeError):  # a damaged file is reported when it is read
         patient = image.person
     return f"patient {digest(patient)}" if patient else None
 

@@ -18,11 +18,11 @@ from mrcascade.storage.files import read_text
 
 DESCRIPTION = "dataset_description.json"
 IGNORED = ".bidsignore"
-# Of MR, and such that a result by itself is a valid derivative: dwi would need gradient tables, and
-# BIDS has no derivatives of fmap and perf.
+# Of MR, and such that a result by itself is a valid derivative: dwi and perf need tables beside
+# their images, and fmap corrects other images on its own grid.
 DATATYPES = ("anat", "func")
-# Suffixes of what is no image of the scanner.
-_MASKS = ("defacemask", "mask", "dseg", "probseg")
+# Suffixes of masks, of phase images, and of noise that was measured without excitation.
+_NO_IMAGES = ("defacemask", "mask", "dseg", "probseg", "phase", "noRF")
 _SUBJECT = "sub-"
 
 
@@ -118,7 +118,7 @@ def _facts(inside: Path) -> dict[str, str] | None:
     name, datatype = parse_name(inside), inside.parts[-2]
     if name is None or name.extension == ".json" or "sub" not in name.entities:
         return None
-    if datatype not in DATATYPES or name.suffix in _MASKS or is_result_name(inside):
+    if datatype not in DATATYPES or name.suffix in _NO_IMAGES or is_result_name(inside):
         return None
     return name.facts(datatype)
 

@@ -10,9 +10,12 @@ from pathlib import PurePath
 # Short name (in file names) -> long name, in the order that file names have.
 ENTITIES = {
     "sub": "subject",
+    "tpl": "template",
     "ses": "session",
+    "cohort": "cohort",
     "sample": "sample",
     "task": "task",
+    "tracksys": "tracksys",
     "acq": "acquisition",
     "nuc": "nucleus",
     "voi": "volume",

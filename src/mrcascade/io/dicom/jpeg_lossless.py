@@ -1,7 +1,9 @@
 """Lossless JPEG with Huffman codes (ITU-T T.81, process 14 and annex H), one component.
 
-Many scanners and archives use it, and of the free decoders that fit this licence none survives
-damaged data. A pixel takes about a microsecond here, much less than its restoration.
+Many scanners and archives use it. The decoders that fit this licence do not bear damage:
+libjpeg-turbo, as imagecodecs calls it, completes truncated frames silently, GDCM aborts the
+process, and liblj92 reads beyond its buffers. A pixel takes about a microsecond here, much less
+than its restoration.
 """
 
 from collections.abc import Iterator

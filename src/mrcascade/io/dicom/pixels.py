@@ -264,16 +264,20 @@ def _of_size(stored: np.ndarray, pixels: PixelFormat) -> np.ndarray:
 
 
 def _frame_fragments(stream: BinaryIO, start: int, frames: int) -> list[Fragments]:
-    """The fragments of each frame of encapsulated pixels (PS3.5 A.4)."""
+    """Return the fragments of each frame of encapsulated pixels (PS3.5 A.4).
+
+    pydicom's ``encaps`` is not used: it walks through all fragments for each frame of a file
+    without a table, reads a table of any size, and takes damaged lengths of fragments for others.
+    """
     table, *fragments = _items(stream, start, max(_MOST_PIECES, _PIECES_PER_FRAME * frames))
     if len(fragments) == frames:
         return [[fragment] for fragment in fragments]
     if frames == 1 and fragments:
         return [fragments]
-    stream.seek(table[0])
-    offsets = struct.unpack(f"<{table[1] // 4}L", stream.read(table[1] // 4 * 4))
-    if len(offsets) != frames or not fragments:
+    if table[1] != 4 * frames or not fragments:
         raise ValueError(f"{len(fragments)} compressed pieces for {frames} frames")
+    stream.seek(table[0])
+    offsets = struct.unpack(f"<{frames}L", stream.read(table[1]))
     first = fragments[0][0] - 8  # offsets count from the first item's tag
     edges = [*(first + offset for offset in offsets), math.inf]
     places = [bisect_left(fragments, (edge + 8, 0)) for edge in edges]
