@@ -26,6 +26,11 @@ class Intensity:
     Attributes:
         scale: robust maximum above ``zero``; noise is given as a fraction of it.
         zero: value of no signal.
+
+    Example:
+        >>> import numpy as np, mrcascade
+        >>> mrcascade.Intensity.of(np.array([-1024.0, -24.0]), zero=-1024.0).zero
+        -1024.0
     """
 
     scale: float

@@ -40,6 +40,15 @@ class Plan:
         operator: H; its input is the grid of the result.
         margins: samples that are added to a measurement where the field of view was cut.
         cascade: levels, grids and comparisons for the operator with margins.
+
+    Example:
+        >>> import mrcascade
+        >>> from mrcascade.restore import resolve_settings
+        >>> H = mrcascade.SeparableOperator.from_kernel("fourier", 2, (32, 32))
+        >>> prior = mrcascade.CascadePrior.from_pretrained("mr-small")
+        >>> plan = mrcascade.Plan.of(prior, H, 0.0, resolve_settings(prior, "mean"))
+        >>> plan.noise, plan.exact
+        (0.0, True)
     """
 
     operator: LinearOperator
