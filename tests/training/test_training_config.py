@@ -12,8 +12,7 @@ import torch
 
 from mrcascade import MRCascadeError
 from mrcascade.training.config import TrainConfig
-from mrcascade.training.level import largest_condition_error
-from mrcascade.training.noise import draw_condition_error, draw_sigma
+from mrcascade.training.noise import draw_condition_error, draw_sigma, largest_condition_error
 
 CONFIG = TrainConfig(images=100_000)
 

@@ -13,12 +13,14 @@ import torch
 from training_data import DENOISER, TINY, assert_same, trainer, volumes
 
 from mrcascade.training import level as level_module
-from mrcascade.training.level import LevelTrainer, validate
+from mrcascade.training.level import LevelTrainer
 from mrcascade.training.log import best_profile, cut_log, read_log
 from mrcascade.training.noise import draw_sigma
+from mrcascade.training.patches import Batch
 from mrcascade.training.plot import plot_losses
 from mrcascade.training.run import CascadeData, train_cascade
 from mrcascade.training.slices import load_volumes, write_cache
+from mrcascade.training.validation import validate
 
 # ---- steps ----
 
@@ -84,7 +86,9 @@ def test_microbatches_have_the_gradient_of_the_batch(
     original = LevelTrainer._batch
 
     def doubled(*arguments):
-        return tuple(v if v is None else v.double() for v in original(*arguments))
+        batch = original(*arguments)
+        parts = batch.band, batch.condition, batch.unknown
+        return Batch(*(v if v is None else v.to(torch.float64) for v in parts))
 
     monkeypatch.setattr(LevelTrainer, "_batch", doubled)
     monkeypatch.setattr(level_module, "draw_sigma", lambda *a: draw_sigma(*a).double())

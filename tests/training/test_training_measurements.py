@@ -25,11 +25,12 @@ from mrcascade.prior.denoiser import (
 from mrcascade.prior.format import read_document
 from mrcascade.sampling import SamplerSettings, plan_cascade
 from mrcascade.training.config import TrainConfig
-from mrcascade.training.level import LevelTrainer, checkpoint_file, validate
+from mrcascade.training.level import LevelTrainer, checkpoint_file
 from mrcascade.training.measurements import FACTORS, Measured, Measurements
 from mrcascade.training.run import CascadeData, train_cascade
 from mrcascade.training.slices import load_volumes
 from mrcascade.training.start import start_of
+from mrcascade.training.validation import validate
 
 SIDE, STD = 16, 0.04
 CONFIG = TrainConfig(patch=SIDE, coarse_patch=SIDE)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from mrcascade.training import level, patches
+from mrcascade.training import patches, validation
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.level import LevelTrainer
 from mrcascade.training.run import CascadeData
@@ -40,7 +40,7 @@ def quick() -> Iterator[None]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(patches, "STATISTICS_PATCHES", 256)
-        patch.setattr(level, "VALIDATION_PATCHES", 4)
+        patch.setattr(validation, "VALIDATION_PATCHES", 4)
         yield
     torch.set_num_threads(threads)
 

@@ -1,5 +1,6 @@
 """Operators that act on rows and columns separately, with an exact proximal step."""
 
+import weakref
 from collections.abc import Sequence
 from typing import NamedTuple, overload
 
@@ -185,6 +186,10 @@ class SVD(NamedTuple):
     v: Matrix
 
 
+# By identity of the matrix, for as long as that lives: operators of one kernel share theirs.
+_svds: dict[int, SVD] = {}
+
+
 class _Spectral(NamedTuple):
     """Both SVDs in one dtype, on one device; None stands for an identity matrix."""
 
@@ -220,6 +225,14 @@ def _is_identity(matrix: Matrix) -> bool:
 def _svd(matrix: Matrix) -> SVD:
     if _is_identity(matrix):
         return SVD(matrix, np.ones(len(matrix)), matrix)
+    key = id(matrix)
+    if key not in _svds:
+        _svds[key] = _decomposition(matrix)
+        weakref.finalize(matrix, _svds.pop, key, None).atexit = False
+    return _svds[key]
+
+
+def _decomposition(matrix: Matrix) -> SVD:
     if (factors := _of_orthogonal_rows(matrix)) is not None:
         return factors
     u, s, vt = np.linalg.svd(matrix, full_matrices=False)

@@ -14,16 +14,12 @@ from mrcascade.messages.duration import rounded
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.level import LevelStatistics
 from mrcascade.training.config import STAGES, TrainConfig
-from mrcascade.training.level import (
-    VALIDATION_PATCHES,
-    VALIDATION_SIGMAS,
-    VALIDATIONS,
-    LevelTrainer,
-)
+from mrcascade.training.level import VALIDATIONS, LevelTrainer
 from mrcascade.training.level_data import LevelData
 from mrcascade.training.measurements import Measurements
 from mrcascade.training.patches import BandSlice, PatchSource, level_patch
 from mrcascade.training.selection import subject_of
+from mrcascade.training.validation import VALIDATION_PATCHES, VALIDATION_SIGMAS
 from mrcascade.training.volume import Volume
 
 TIMED_SECONDS = 4.0  # no stage is timed after these

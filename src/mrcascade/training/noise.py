@@ -11,6 +11,12 @@ from torch import Tensor
 from mrcascade.training.config import TrainConfig
 
 
+def largest_condition_error(level: int, config: TrainConfig) -> float:
+    """Range of the condition error: small where the condition is the coarsest image itself."""
+    coarsest = level + 1 == config.levels
+    return config.coarse_condition_error if coarsest else config.condition_error
+
+
 def draw_sigma(count: int, config: TrainConfig, generator: torch.Generator) -> Tensor:
     """(count,) noise levels: log-normal, and a fixed share of the batch at high noise.
 

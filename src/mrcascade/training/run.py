@@ -27,14 +27,13 @@ from mrcascade.training.forecast import forecast
 from mrcascade.training.level import (
     LevelTrainer,
     checkpoint_file,
-    largest_condition_error,
     read_checkpoint,
     train_level,
-    validate,
 )
 from mrcascade.training.level_data import LevelData
 from mrcascade.training.log import best_profile, log_file, profile_key, read_log
 from mrcascade.training.measurements import Measurements
+from mrcascade.training.noise import largest_condition_error
 from mrcascade.training.patches import (
     ChangedSlices,
     PatchSource,
@@ -49,6 +48,7 @@ from mrcascade.training.selection import describe_selection, slice_weights
 from mrcascade.training.slices import load_volumes
 from mrcascade.training.snapshots import rebuild_profile
 from mrcascade.training.start import start_of
+from mrcascade.training.validation import validate
 from mrcascade.training.volume import Volume
 
 SPECTRUM_BINS = 48

@@ -1,0 +1,64 @@
+"""How well a level does on the validation split."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrcascade.prior.denoiser import LevelNetworks
+from mrcascade.training.config import TrainConfig
+from mrcascade.training.level_data import LevelData
+from mrcascade.training.measurements import Measured
+from mrcascade.training.noise import largest_condition_error
+from mrcascade.training.patches import Batch
+
+VALIDATION_SIGMAS = (0.05, 0.2, 0.8, 3.0, 12.0, 80.0)
+VALIDATION_PATCHES = 48
+
+
+@torch.no_grad()
+def validate(
+    networks: LevelNetworks, data: LevelData, level: int, config: TrainConfig
+) -> dict[str, float]:
+    """Error of the denoiser relative to the band's energy, on fixed patches and noise.
+
+    One figure per noise level ("s0.05", ...), and for conditional levels the regression branch's
+    ("mean"), with exact conditions; "mean_degraded" at the middle of the condition error's range.
+    Data tell nothing of these bands; where conditions hold data, "mean_one_axis" is that of 4x
+    along one axis and "mean_noisy" that of the band with noise of 1 %.
+    """
+    assert data.validation is not None
+    device = next(networks.parameters()).device
+    networks.eval()
+    raw = data.validation.raw(VALIDATION_PATCHES, np.random.default_rng(0))
+
+    kinds = data.measurements
+    generator = torch.Generator()
+
+    def pairs(t: float, measured: Measured | None) -> Batch:
+        generator.manual_seed(0)
+        error = torch.full((len(raw),), t, device="cpu")
+        return data.batch(raw, error, config, generator, measured).to(device)
+
+    def mean(batch: Batch) -> Tensor | None:
+        return networks.conditional_mean(batch.condition, batch.unknown)
+
+    nothing = None if kinds is None else kinds.own_kernel(len(raw))
+    exact = pairs(0.0, nothing)
+    band, regressed = exact.band, mean(exact)
+    noise = torch.randn(band.shape, generator=generator, device="cpu").to(device)
+    estimates: dict[str, Tensor | None] = {} if regressed is None else {"mean": regressed}
+    for s in VALIDATION_SIGMAS if networks.unet is not None else ():
+        sigma = band.new_full((len(band),), s)
+        estimates[f"s{s:g}"] = networks(band + s * noise, sigma, exact.condition, regressed)
+    if networks.mean is not None:
+        degraded = pairs(largest_condition_error(level, config) / 2, nothing)
+        estimates["mean_degraded"] = mean(degraded)
+        if kinds is not None:
+            estimates["mean_one_axis"] = mean(pairs(0.0, kinds.one_axis(len(raw))))
+            estimates["mean_noisy"] = mean(pairs(0.0, kinds.noisy(len(raw))))
+    energy = band.square().mean()
+    return {
+        k: float((v - band).square().mean() / energy) for k, v in estimates.items() if v is not None
+    }
