@@ -310,7 +310,7 @@ def test_exact_data_are_met_at_every_level_that_sees_them() -> None:
     problem = LevelProblem.at(
         plan, plan.tasks[1], y, plan.pyramid.down(plan.pyramid.down(truth, 1), 2)
     )
-    projected = problem.image(problem.projected(torch.zeros_like(problem.context)))
+    projected = problem.image(problem.met(torch.zeros_like(problem.context)))
     seen = plan.tasks[1].data.operator
     torch.testing.assert_close(seen(projected), seen(plan.pyramid.down(truth, 1)))
 

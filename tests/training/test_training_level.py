@@ -13,6 +13,7 @@ import torch
 from training_data import DENOISER, TINY, assert_same, trainer, volumes
 
 from mrcascade.training import level as level_module
+from mrcascade.training import validation
 from mrcascade.training.level import LevelTrainer
 from mrcascade.training.log import best_profile, cut_log, read_log
 from mrcascade.training.noise import draw_sigma
@@ -28,7 +29,7 @@ from mrcascade.training.validation import validate
 def test_losses_fall(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """60 steps on discs. The kernel's bands are in part a linear function of the condition, so
     even a short run learns to use it."""
-    monkeypatch.setattr(level_module, "VALIDATION_PATCHES", 16)
+    monkeypatch.setattr(validation, "VALIDATION_PATCHES", 16)
     config = replace(TINY, images=960, mean_images=480, kernel="gaussian", rate=0.03)
     config = replace(config, data_condition=False)  # which knows part of such bands
     run = trainer(data, config=config)
@@ -49,11 +50,11 @@ def test_validation_starts_at_the_wiener_filter(data: Path) -> None:
     """Where the network is zero, D = x / (1 + s^2): of a band of energy e it leaves, relative to
     e, (s^4 + s^2 / e) / (1 + s^2)^2."""
     run = trainer(data)
-    raw = run.data.validation.raw(level_module.VALIDATION_PATCHES, np.random.default_rng(0))
+    raw = run.data.validation.raw(validation.VALIDATION_PATCHES, np.random.default_rng(0))
     energy = float(np.square(raw[:, 0] / run.data.own.std).mean())
     figures = validate(run.averaged(0), run.data, 1, run.config)
     n = raw[:, 0].size
-    for s in level_module.VALIDATION_SIGMAS:
+    for s in validation.VALIDATION_SIGMAS:
         expected = (s**4 + s**2 / energy) / (1 + s**2) ** 2
         # Noise energy is known to sqrt(2 / n); its product with the band adds 2 s^3 sqrt(e / n).
         noise = s**2 * math.sqrt(2 / n) / energy + 2 * s**3 / math.sqrt(n * energy)
@@ -257,7 +258,8 @@ def test_the_default_device_has_no_effect(data: Path) -> None:
     def losses() -> list[dict[str, float]]:
         run = trainer(data)
         assert all(p.device.type == "cpu" for p in run.networks.parameters())
-        regression = run._regression_loss(*run._batch(4, 0.5))[1]
+        batch = run._batch(4, 0.5)
+        regression = run._regression_loss(batch.band, batch.condition, batch.unknown)[1]
         return [regression, run._diffusion_loss(*run._noisy_batch(4))[1]]
 
     expected = losses()

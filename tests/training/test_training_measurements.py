@@ -26,7 +26,7 @@ from mrcascade.prior.format import read_document
 from mrcascade.sampling import SamplerSettings, plan_cascade
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.level import LevelTrainer, checkpoint_file
-from mrcascade.training.measurements import FACTORS, Measured, Measurements
+from mrcascade.training.measurements import FACTORS, DrawnMeasurements, Measurements
 from mrcascade.training.run import CascadeData, train_cascade
 from mrcascade.training.slices import load_volumes
 from mrcascade.training.start import start_of
@@ -40,8 +40,10 @@ def random(count: int, generator: torch.Generator, side: int = SIDE) -> torch.Te
     return STD * torch.randn((count, 1, side, side), generator=generator)
 
 
-def chosen(rows: list[int], cols: list[int], sigma: float) -> Measured:
-    return Measured(torch.tensor(rows), torch.tensor(cols), torch.full((len(rows),), sigma))
+def chosen(rows: list[int], cols: list[int], sigma: float) -> DrawnMeasurements:
+    return DrawnMeasurements(
+        torch.tensor(rows), torch.tensor(cols), torch.full((len(rows),), sigma)
+    )
 
 
 @pytest.mark.parametrize("level", [1, 2])

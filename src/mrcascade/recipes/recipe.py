@@ -57,24 +57,26 @@ class Recipe:
     consistency of its chains, and ``steps=None`` the conditional mean. An option that nothing
     reads is refused.
 
-    >>> recipe = Recipe("mine", sampler="dps", step_size=3.0)
-    >>> recipe
-    Recipe('mine', sampler='dps', step_size=3.0)
-    >>> recipe.run.guidance
-    Gradient(step_size=3.0)
-    >>> recipe.changed(guidance="proximal", lam=2.0).run.guidance
-    Proximal(lam=2.0, noise_floor=0.0)
-    >>> recipe.changed(zeta=0.5)
-    Traceback (most recent call last):
-        ...
-    mrcascade.errors.MRCascadeError: settings 'mine': zeta has no effect on sampler 'dps'; ...
-
     Args:
         name: how reports call the recipe.
         run: the traversal; by default that of ``sampler``.
         options: values of options, by flat name.
 
     Raises MRCascadeError for values out of range and for options without effect.
+
+    Example:
+        >>> from mrcascade import Recipe
+        >>> recipe = Recipe("mine", sampler="dps", step_size=3.0)
+        >>> recipe
+        Recipe('mine', sampler='dps', step_size=3.0)
+        >>> recipe.run.guidance
+        Gradient(step_size=3.0)
+        >>> recipe.changed(guidance="proximal", lam=2.0).run.guidance
+        Proximal(lam=2.0, noise_floor=0.0)
+        >>> recipe.changed(zeta=0.5)
+        Traceback (most recent call last):
+            ...
+        mrcascade.errors.MRCascadeError: settings 'mine': zeta has no effect on sampler 'dps'; ...
     """
 
     name: str

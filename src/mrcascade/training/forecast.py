@@ -18,7 +18,7 @@ from mrcascade.training.level import VALIDATIONS, LevelTrainer
 from mrcascade.training.level_data import LevelData
 from mrcascade.training.measurements import Measurements
 from mrcascade.training.patches import BandSlice, PatchSource, level_patch
-from mrcascade.training.selection import subject_of
+from mrcascade.training.selection import volume_subject
 from mrcascade.training.validation import VALIDATION_PATCHES, VALIDATION_SIGMAS
 from mrcascade.training.volume import Volume
 
@@ -149,7 +149,7 @@ def _volumes(volumes: Sequence[Volume]) -> str:
     for volume in volumes:
         slices[volume.group] = slices.get(volume.group, 0) + len(volume.slices)
     groups = ", ".join(f"{group} {count}" for group, count in sorted(slices.items()))
-    count, people = len(volumes), len({subject_of(v) for v in volumes})
+    count, people = len(volumes), len({volume_subject(v) for v in volumes})
     files = f"{count} file{'s' * (count > 1)}"
     if any(v.subject for v in volumes):
         files += f" of {people} subject{'s' * (people > 1)}"

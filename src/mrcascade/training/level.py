@@ -25,7 +25,7 @@ from mrcascade.training.ema import PowerEMA
 from mrcascade.training.level_data import LevelData
 from mrcascade.training.log import Record, append_record, cut_log, log_file, profile_key
 from mrcascade.training.measurements import Unknown
-from mrcascade.training.microbatch import Loss, Part, follow_gradient
+from mrcascade.training.microbatch import Loss, PerPatch, follow_gradient
 from mrcascade.training.muon import Muon
 from mrcascade.training.noise import draw_condition_error, draw_sigma, largest_condition_error
 from mrcascade.training.patches import Batch
@@ -104,7 +104,7 @@ class LevelTrainer:
         if self.seen < branch:
             done, optimizers = self.seen / branch, self.mean_optimizers
             clean = self._batch(n, self.config.mean_clean_condition_share)
-            batch: tuple[Part | None, ...] = clean.band, clean.condition, clean.unknown
+            batch: tuple[PerPatch | None, ...] = clean.band, clean.condition, clean.unknown
             loss_of: Loss = self._regression_loss
         else:
             done = (self.seen - branch) / unet
@@ -133,7 +133,7 @@ class LevelTrainer:
         enabled = self.config.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
-    def _noisy_batch(self, count: int) -> tuple[Part | None, ...]:
+    def _noisy_batch(self, count: int) -> tuple[PerPatch | None, ...]:
         """Bands, conditions, what data leave open, noise levels and noise."""
         config = self.config
         batch = self._batch(count, config.clean_condition_share)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mrcascade.prior.level import LevelStatistics
 from mrcascade.training.config import TrainConfig
-from mrcascade.training.measurements import Measured, Measurements
+from mrcascade.training.measurements import DrawnMeasurements, Measurements
 from mrcascade.training.patches import Batch, PatchSource, make_batch
 
 
@@ -32,7 +32,7 @@ class LevelData:
         error: Tensor,
         config: TrainConfig,
         generator: torch.Generator,
-        measured: Measured | None = None,
+        measured: DrawnMeasurements | None = None,
     ) -> Batch:
         """Standardised patches; ``measured`` at random where it is not given."""
         known = None

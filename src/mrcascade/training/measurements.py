@@ -32,7 +32,7 @@ VALIDATED_NOISE = 0.01  # of the robust maximum
 
 
 @dataclass(frozen=True)
-class Measured:
+class DrawnMeasurements:
     """How each of N patches is measured: axes by their number in ``Measurements.axes``, (N,), and
     the noise's standard deviation (N,) in units of the robust maximum."""
 
@@ -111,7 +111,7 @@ class Measurements:
         self._s, self._v, self._low_v = s.float(), v.float(), low_v.float()
         self._low = shares  # in float64, so that nothing known is told from little
 
-    def draw(self, count: int, generator: torch.Generator) -> Measured:
+    def draw(self, count: int, generator: torch.Generator) -> DrawnMeasurements:
         """Random measurements by the shares of the configuration."""
         config = self.config
 
@@ -138,32 +138,32 @@ class Measurements:
         own = kind < config.own_kernel_share
         steps = torch.randint(*self._own, (count,), generator=generator, device="cpu")
         rows, cols = steps.where(own, rows), steps.where(own, cols)
-        return Measured(rows, cols, sigma.masked_fill(own, 0.0))
+        return DrawnMeasurements(rows, cols, sigma.masked_fill(own, 0.0))
 
-    def own_kernel(self, count: int) -> Measured:
+    def own_kernel(self, count: int) -> DrawnMeasurements:
         """2x (at coarser levels 4x and more) by the prior's own kernel, without noise."""
         return self._same(count, self._own[0], self._own[0], 0.0)
 
-    def one_axis(self, count: int) -> Measured:
+    def one_axis(self, count: int) -> DrawnMeasurements:
         """4x along one axis by the prior's own kernel, rows and columns in turn, without noise."""
         turned = torch.arange(count, device="cpu") % 2 == 0
         both = self._same(count, self._four, self._four, 0.0)
         rows, cols = both.rows.masked_fill(turned, 0), both.cols.masked_fill(~turned, 0)
-        return Measured(rows, cols, both.sigma)
+        return DrawnMeasurements(rows, cols, both.sigma)
 
-    def noisy(self, count: int) -> Measured:
+    def noisy(self, count: int) -> DrawnMeasurements:
         """The level's own grid with noise of ``VALIDATED_NOISE``."""
         return self._same(count, 1, 1, VALIDATED_NOISE)
 
-    def _same(self, count: int, rows: int, cols: int, sigma: float) -> Measured:
-        return Measured(
+    def _same(self, count: int, rows: int, cols: int, sigma: float) -> DrawnMeasurements:
+        return DrawnMeasurements(
             torch.full((count,), rows, device="cpu"),
             torch.full((count,), cols, device="cpu"),
             torch.full((count,), sigma, device="cpu"),
         )
 
     def known(
-        self, rest: Tensor, measured: Measured, std: float, generator: torch.Generator
+        self, rest: Tensor, measured: DrawnMeasurements, std: float, generator: torch.Generator
     ) -> tuple[Tensor, Unknown]:
         """What the condition says of the data, (N, C + KNOWLEDGE, h, w), see `known_channels`, and
         what they leave open of a band.

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 
-class Part(Protocol):
+class PerPatch(Protocol):
     """What a batch holds of each of its patches."""
 
     def __len__(self) -> int: ...
@@ -22,7 +22,7 @@ Loss = Callable[..., tuple[Tensor, dict[str, float]]]
 
 
 def follow_gradient(
-    networks: nn.Module, loss_of: Loss, batch: Sequence[Part | None], size: int = 0
+    networks: nn.Module, loss_of: Loss, batch: Sequence[PerPatch | None], size: int = 0
 ) -> dict[str, float]:
     """Add the gradient of ``loss_of(*batch)`` to that of the networks' weights, ``size`` patches
     in memory at once (0: all); returns the further means. Sums are rounded in another order."""

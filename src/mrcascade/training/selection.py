@@ -43,7 +43,7 @@ def _fields(volume: Volume) -> dict[str, str]:
     return {**volume.facts, **known, **({"subject": volume.subject} if volume.subject else {})}
 
 
-def subject_of(volume: Volume) -> str:
+def volume_subject(volume: Volume) -> str:
     """The volume's subject; where it is unknown, the file is one."""
     return volume.subject or volume.file
 
@@ -69,7 +69,7 @@ def slice_weights(
     """
     if not any(volume.subject for volume in volumes):
         return _by_file(volumes)
-    keys = [(v.group, subject_of(v), family_of(v), v.file) for v in volumes]
+    keys = [(v.group, volume_subject(v), family_of(v), v.file) for v in volumes]
     people: dict[str, set[str]] = {}
     for group, subject, *_ in keys:
         people.setdefault(group, set()).add(subject)
@@ -156,7 +156,7 @@ def _drawn(volumes: Sequence[Volume], config: TrainConfig) -> list[dict[str, Any
         {
             "anatomy": group,
             "contrast": contrast,
-            "subjects": len({subject_of(v) for v in found}),
+            "subjects": len({volume_subject(v) for v in found}),
             "files": len(found),
             "slices": sum(len(v.slices) for v in found),
             "share": round(float(shares[group, contrast]), 4),

@@ -9,7 +9,7 @@ from torch import Tensor
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.level_data import LevelData
-from mrcascade.training.measurements import Measured
+from mrcascade.training.measurements import DrawnMeasurements
 from mrcascade.training.noise import largest_condition_error
 from mrcascade.training.patches import Batch
 
@@ -36,7 +36,7 @@ def validate(
     kinds = data.measurements
     generator = torch.Generator()
 
-    def pairs(t: float, measured: Measured | None) -> Batch:
+    def pairs(t: float, measured: DrawnMeasurements | None) -> Batch:
         generator.manual_seed(0)
         error = torch.full((len(raw),), t, device="cpu")
         return data.batch(raw, error, config, generator, measured).to(device)
