@@ -18,15 +18,16 @@ from mrcascade.io.stream import bytes_sha256
 
 @contextmanager
 def open_images(path: Path, complex_valued: bool) -> Iterator[RawPixels]:
-    """The images of a fastMRI file as (rows, columns, slices).
+    """Open the images of a fastMRI file as (rows, columns, slices).
 
     Fully sampled k-space gives the root sum of squares of the coils, or, complex_valued, their
     combination (`coils`). A file without it gives its stored reconstruction.
 
-    Raises MRCascadeError as `open_file` does, where the k-space is undersampled (or of the
-    prostate, whose averages are) and a complex image is asked for or no reconstruction is stored,
-    for maps of another size than the k-space, and for more coils than `coils.MOST_COILS` without
-    maps.
+    Raises:
+        MRCascadeError: `open_file` refuses the file; the k-space is undersampled, as are the
+            averages of the prostate, and a complex image is asked for or no reconstruction is
+            stored; maps have another size than the k-space; or there are more coils than
+            `coils.MOST_COILS` and no maps.
     """
     with open_file(path) as file:
         if not file.obstacle:
@@ -80,7 +81,7 @@ def _from_kspace(file: FastMRI, complex_valued: bool) -> RawPixels:
 
 
 def _magnitude(file: FastMRI) -> tuple[Iterator[np.ndarray], str]:
-    """The slices in order, and what they are."""
+    """Return the slices in order, and their description."""
     of = "magnitude" if file.coils == 1 else f"root sum of squares of {file.coils} coils"
     return (root_sum_of_squares(_coils(file, i)) for i in range(file.slices)), of
 
@@ -126,6 +127,6 @@ def _check_maps(file: FastMRI) -> None:
 
 
 def _maps(file: FastMRI, number: int) -> np.ndarray:
-    """As they are, or cropped as the images are."""
+    """Return the maps of a slice, cropped to the matrix of the images."""
     rows = centre(file.read_maps(number), 1, file.matrix[0])
     return centre(rows, 2, file.matrix[1])
