@@ -21,8 +21,8 @@ import numpy as np
 from scipy.stats import t as student
 
 from common import numbers
-from mrcascade import CascadePrior, super_resolve
-from mrcascade.arrays.intensity import body_of
+from mrcascade import CascadePrior
+from mrcascade.arrays.intensity import Intensity, body_of
 from mrcascade.evaluation.data import (
     file_seed,
     find_files,
@@ -31,7 +31,7 @@ from mrcascade.evaluation.data import (
     truth_operator,
 )
 from mrcascade.operators.baselines import zero_filled
-from mrcascade.restore import resolve_settings
+from mrcascade.restore import Plan, Restorer, resolve_settings
 
 INTERVALS = (0.5, 0.9)
 
@@ -93,17 +93,14 @@ def of_file(file, factor, noise, prior, settings, options) -> np.ndarray:
     operator = truth_operator(truth, "fourier", factors)
     low = measure(truth, operator, noise, file_seed(0, file.name), options.told)
     k = options.samples
-    result = super_resolve(
+    restorer = Restorer(prior, Plan.of(prior, operator, low.noise, settings, low.margins))
+    result = restorer(
         low.slices,
-        operator,
-        prior,
-        noise=low.noise,
-        mode=settings,
+        Intensity(low.scale),
         samples=k,
         seed=file_seed(0, file.name),
-        scale=low.scale,
-        batch_size=4,
         numbers=truth.kept.tolist(),
+        batch_size=4,
     )
     body = body_of(zero_filled(low.slices, operator), low.scale)
     spread = np.sqrt(1 + 1 / k) * result.std[body] / low.scale

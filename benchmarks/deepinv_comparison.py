@@ -31,6 +31,7 @@ from deepinv_adapter import NOTES, Denoise, as_physics, import_deepinv, matched_
 from deepinv_report import OURS, report
 from mrcascade import CascadePrior, SeparableOperator, super_resolve
 from mrcascade.arrays.channels import to_channels
+from mrcascade.arrays.intensity import Intensity
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import Truth, find_files, load_truth, measure, truth_operator
 from mrcascade.evaluation.metrics import slice_metrics
@@ -100,7 +101,7 @@ def as_shipped(problem: Problem, mode: str) -> Outcome:
         noise=problem.sigma_y,
         mode=problem.recipe(mode),
         seed=problem.seed,
-        scale=problem.scale,
+        intensity=Intensity(problem.scale),
     )
     image = to_channels(result.mean[None] / problem.scale)
     return Outcome({OURS: image}, sum(result.evaluations.values()))

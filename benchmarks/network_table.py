@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from mrcascade.networks import NETWORKS, LevelConfig, fold, gflop, parameter_count
+from mrcascade.networks import NETWORKS, LevelConfig, count_flop, fold, parameter_count
 from mrcascade.prior.denoiser import LevelNetworks
 
 OUTPUT_SIDE = 256
@@ -38,8 +38,8 @@ def _row(name: str, level: int, side: int, config: LevelConfig) -> str:
         channels = 4 if config.mean else 1  # noisy band; condition, its error, regression
         inputs = torch.zeros(1, channels, side, side), torch.zeros(1)
         costs = [
-            None if unet is None else gflop(unet, *inputs),
-            None if mean is None else gflop(mean, torch.zeros(1, 2, side, side)),
+            None if unet is None else count_flop(unet, *inputs) / 1e9,
+            None if mean is None else count_flop(mean, torch.zeros(1, 2, side, side)) / 1e9,
         ]
     shape = ["-", "-", "-"]
     if (u := config.unet) is not None:

@@ -22,7 +22,7 @@ from skimage.restoration import estimate_sigma
 
 from common import names, numbers, run
 from mrcascade import CascadePrior, super_resolve
-from mrcascade.arrays.intensity import robust_maximum
+from mrcascade.arrays.intensity import Intensity, robust_maximum
 from mrcascade.arrays.phase import with_simulated_phase
 from mrcascade.evaluation.data import file_seed, find_files, load_truth, truth_operator
 from mrcascade.evaluation.metrics import psnr
@@ -107,7 +107,11 @@ def loss(y, truth, operator, prior, row) -> float:
     middle = len(y) // 2
     reference, maximum = truth[middle], float(np.abs(truth[middle]).max())
     told, own = (
-        psnr(reference, super_resolve(y[middle], operator, prior, noise=n, scale=1.0).mean, maximum)
+        psnr(
+            reference,
+            super_resolve(y[middle], operator, prior, noise=n, intensity=Intensity(1.0)).mean,
+            maximum,
+        )
         for n in (row["noise"], row["mrcascade"])
     )
     return float(own - told)

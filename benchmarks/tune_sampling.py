@@ -13,9 +13,10 @@ import argparse
 from itertools import product
 
 from common import numbers
-from mrcascade import CascadePrior, super_resolve
+from mrcascade import CascadePrior
+from mrcascade.arrays.intensity import Intensity
 from mrcascade.operators.baselines import zero_filled
-from mrcascade.restore import resolve_settings
+from mrcascade.restore import Plan, Restorer, resolve_settings
 from val_slices import case_options, load_cases, load_lpips, scores
 
 
@@ -44,16 +45,12 @@ def main() -> None:
 
     def restorer(settings):
         return lambda case: (
-            super_resolve(
+            Restorer(prior, Plan.of(prior, case.operator, case.low.noise, settings))(
                 case.low.slices,
-                case.operator,
-                prior,
-                noise=case.low.noise,
-                mode=settings,
+                Intensity(case.low.scale),
                 seed=case.seed,
-                scale=case.low.scale,
-                batch_size=4,
                 numbers=case.numbers,
+                batch_size=4,
             ).mean
         )
 

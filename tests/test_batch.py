@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from mrcascade.cli import main
-from mrcascade.jobs import sr as sr_module
+from mrcascade.restore import Restorer
 from tests.conftest import take_name
 
 FILES = ("a.npy", "b.npy", "c.npy")
@@ -171,7 +171,7 @@ def test_too_little_memory_halves_the_batch(
     path, output = inputs / "a.npy", tmp_path / "out"
     assert sr(path, "--batch-size", 1) == 0
     alone = np.load(output / "a_desc-sr2x.npy")
-    original, sizes = sr_module.super_resolve, []
+    original, sizes = Restorer.__call__, []
 
     def short(*arguments, batch_size, **more):
         sizes.append(batch_size)
@@ -179,7 +179,7 @@ def test_too_little_memory_halves_the_batch(
             raise error
         return original(*arguments, batch_size=batch_size, **more)
 
-    monkeypatch.setattr(sr_module, "super_resolve", short)
+    monkeypatch.setattr(Restorer, "__call__", short)
     largest = 1
     assert sr(path, "--batch-size", 4, "--overwrite") == 0
     assert sizes == [4, 2, 1]  # and from then on 1, for a chunk of three slices
@@ -197,7 +197,7 @@ def test_other_runtime_errors_are_not_taken_for_it(
     def broken(*arguments, **more):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(sr_module, "super_resolve", broken)
+    monkeypatch.setattr(Restorer, "__call__", broken)
     assert sr(inputs / "a.npy") == 2
     assert "a.npy: unexpected RuntimeError: a bug" in capsys.readouterr().err
 

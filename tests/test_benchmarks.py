@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from mrcascade import CascadePrior, SeparableOperator, super_resolve
+from mrcascade import CascadePrior, SeparableOperator
+from mrcascade.arrays.intensity import Intensity
 from mrcascade.evaluation.data import Measurement
 from mrcascade.evaluation.methods import METHODS, Context
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.recipes.samplers.ancestral import Ancestral
+from mrcascade.restore import Plan, Restorer
 from mrcascade.sampling import RECIPES, NoiseSource, run_chain, with_gradient
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -83,15 +85,6 @@ def test_scanned_detail_is_what_the_mode_gives(benchmark, prior):
         shares, benchmark("tune_detail").restored(case, prior, settings, shares), strict=True
     ):
         mode = replace(settings, detail=share)
-        expected = super_resolve(
-            low,
-            operator,
-            prior,
-            noise=0.0,
-            mode=mode,
-            seed=5,
-            scale=2.0,
-            numbers=[3, 7],
-            batch_size=2,
-        )
+        restorer = Restorer(prior, Plan.of(prior, operator, 0.0, mode))
+        expected = restorer(low, Intensity(2.0), seed=5, numbers=[3, 7], batch_size=2)
         assert np.array_equal(images, expected.mean)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mrcascade import CascadePrior, MRCascadeError, Recipe, SeparableOperator
-from mrcascade.arrays.intensity import robust_maximum
+from mrcascade.arrays.intensity import Intensity, robust_maximum
 from mrcascade.data.folder import list_data, read_slices
 from mrcascade.evaluation.methods import METHODS, Context
 from mrcascade.io import read_image
@@ -21,7 +21,8 @@ from mrcascade.jobs.common import input_seed
 from mrcascade.measurement.border import MARGIN, NO_MARGINS, Margins, find_margins
 from mrcascade.operators import KERNELS, CallableOperator
 from mrcascade.operators.crop import centre_crop, fourier_crop
-from mrcascade.restore import make_plan, relative_residual, resolve_settings, super_resolve
+from mrcascade.prior.named import as_prior
+from mrcascade.restore import Plan, Restorer, relative_residual, resolve_settings, super_resolve
 from tests.conftest import write_random_prior
 
 SHORT = Recipe("short", steps=6)
@@ -78,7 +79,8 @@ def test_steps_that_lie_in_periodic_data_are_kept(
     assert find_margins(y, operator, scale) == NO_MARGINS
     assert all(find_margins(y[i : i + 1], operator, scale) == NO_MARGINS for i in range(len(y)))
     found = super_resolve(y, operator, prior, noise=noise)
-    plain = super_resolve(y, operator, prior, noise=noise, margins=NO_MARGINS)
+    plan = Plan.of(prior, operator, noise, resolve_settings(prior, "mean"))
+    plain = Restorer(prior, plan)(y, Intensity(scale))
     assert np.array_equal(found.mean, plain.mean)
     assert found.extended is None
     assert "margins" not in found.settings
@@ -164,8 +166,10 @@ def test_a_cut_field_of_view_rings_less(factor: tuple[int, int]) -> None:
     own = (slice(None), *margins.inside(operator))
     sinc = filled(margins.extend(y), larger)[own]
     assert border_error(sinc, truth) < border_error(filled(y, operator), truth) / 4
-    before = super_resolve(y, operator, "mr-small", noise=0.0, margins=NO_MARGINS)
-    after = super_resolve(y, operator, "mr-small", noise=0.0)
+    prior = as_prior("mr-small")
+    plan = Plan.of(prior, operator, 0.0, resolve_settings(prior, "mean"))
+    before = Restorer(prior, plan)(y, Intensity.of(y))
+    after = super_resolve(y, operator, prior, noise=0.0)
     assert border_error(after.mean, truth) < border_error(before.mean, truth) / 4
     assert after.mean.shape == truth.shape
     assert after.settings["margins"] == (margins.rows, margins.columns)
@@ -180,7 +184,8 @@ def test_noise_free_data_are_met_and_parts_are_the_whole(
     scale = robust_maximum(y)
     margins = find_margins(y, operator, scale)
     steps = None if mode == "mean" else 6
-    options = {"noise": 0.0, "mode": mode, "scale": scale, "steps": steps}
+    intensity = Intensity(scale)
+    options = {"noise": 0.0, "mode": mode, "steps": steps, "intensity": intensity}
     whole = super_resolve(y, operator, prior, **options)
     assert whole.extended is not None
     assert whole.residual.max() < 1e-6
@@ -188,13 +193,13 @@ def test_noise_free_data_are_met_and_parts_are_the_whole(
     assert relative_residual(whole.extended, y, larger, margins).max() < 1e-6
     own = (slice(None), *margins.inside(operator))
     assert np.array_equal(whole.extended[own], whole.mean)
-    plan = make_plan(prior, larger, 0.0, resolve_settings(prior, mode, steps))
+    restorer = Restorer(
+        prior, Plan.of(prior, operator, 0.0, resolve_settings(prior, mode, steps), margins)
+    )
     for i in range(len(y)):
-        part = super_resolve(
-            y[i : i + 1], operator, prior, **options, numbers=[i], plan=plan, margins=margins
-        )
+        part = restorer(y[i : i + 1], intensity, numbers=[i])
         assert np.array_equal(part.mean, whole.mean[i : i + 1])
-    one = super_resolve(y[0], operator, prior, **options, margins=margins)
+    one = restorer(y[0], intensity)
     assert np.array_equal(one.mean, whole.mean[0])
     assert one.extended is not None
     assert np.array_equal(one.extended, whole.extended[0])
@@ -213,12 +218,13 @@ def test_samples_and_complex_slices(tmp_path: Path, prior: CascadePrior) -> None
     assert result.mean.dtype == np.complex64
 
 
-def test_a_plan_of_another_grid_is_refused(prior: CascadePrior) -> None:
+def test_a_measurement_of_another_grid_is_refused(prior: CascadePrior) -> None:
     operator, y = operator_of((2, 2)), scene((1, 1))
-    plan = make_plan(prior, operator, 0.0, resolve_settings(prior, "mean"))
-    super_resolve(y, operator, prior, noise=0.0, plan=plan)
+    settings = resolve_settings(prior, "mean")
+    restorer = Restorer(prior, Plan.of(prior, operator, 0.0, settings, Margins((4, 4))))
+    assert restorer(y, Intensity.of(y)).mean.shape == (4, 96, 112)
     with pytest.raises(MRCascadeError, match=r"expected .*48, 56.*got .*56, 56"):
-        super_resolve(y, operator, prior, noise=0.0, plan=plan, margins=Margins((4, 4)))
+        restorer(Margins((4, 4)).extend(y), Intensity.of(y))
 
 
 # ---- files ----
@@ -279,9 +285,11 @@ def test_evaluations_restore_with_the_margins_of_the_file(prior: CascadePrior) -
 def test_real_images_cropped_in_k_space_and_in_the_image(data_folder: Path) -> None:
     """All steps of periodic data are kept, and mean gains where anatomy was cut in the image."""
     gains = []
+    prior = as_prior("mr-small")
+    settings = resolve_settings(prior, "mean")
     files = list_data(data_folder, pairs=False, complex_kspace=False)
     for file in [f for f in files if f.split == "test" and f.group in ("prostate", "abdomen")]:
-        _, stack, acquired = read_slices(file)
+        _, _, stack, acquired = read_slices(file)
         stack = centre_crop(fourier_crop(stack, file.matrix or acquired), (2, 2))
         operator = SeparableOperator.from_kernel("fourier", 2, stack.shape[1:])
         low = operator(torch.from_numpy(np.ascontiguousarray(stack))).numpy()
@@ -301,7 +309,9 @@ def test_real_images_cropped_in_k_space_and_in_the_image(data_folder: Path) -> N
         found = find_margins(y, cut, scale)
         errors = [
             border_error(
-                super_resolve(y[middle], cut, "mr-small", noise=0.0, scale=scale, margins=m).mean,
+                Restorer(prior, Plan.of(prior, cut, 0.0, settings, m))(
+                    y[middle], Intensity(scale)
+                ).mean,
                 truth[middle],
             )
             for m in (NO_MARGINS, found)

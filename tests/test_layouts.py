@@ -94,10 +94,10 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
         Path(place).write_bytes(b"a picture")
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", save)
-    for module in ("tables", "study_page"):
-        interval = f"mrcascade.evaluation.{module}.bootstrap"
+    for module in ("evaluation.tables", "studies.page"):
+        interval = f"mrcascade.{module}.bootstrap"
         monkeypatch.setattr(interval, lambda values, *_: np.stack([values.mean(0)] * 2))
-    monkeypatch.setattr("mrcascade.jobs.result.draw_preview", lambda place, *_: save(0, place))
+    monkeypatch.setattr("mrcascade.jobs.publish.draw_preview", lambda place, *_: save(0, place))
     monkeypatch.setattr(patches, "STATISTICS_PATCHES", 8)
     monkeypatch.setattr(level, "VALIDATION_PATCHES", 1)
     monkeypatch.setattr(training_run, "forecast", lambda *_: [])

@@ -18,9 +18,9 @@ import pytest
 
 from mrcascade.cli import main, terminal
 from mrcascade.errors import MRCascadeError
-from mrcascade.jobs import sr as sr_module
 from mrcascade.messages import faults
 from mrcascade.messages.printable import printable
+from mrcascade.restore import Restorer
 
 RNG = np.random.default_rng(5)
 EVIL = "\x1b[31mx\n\x1b]0;pwn\x07\u202e\u2028\x9b\x00"
@@ -102,7 +102,7 @@ def broken(*arguments: object, **more: object) -> None:
 def test_a_bug_is_one_line_and_a_log(
     image: Path, sr: Callable, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(sr_module, "super_resolve", broken)
+    monkeypatch.setattr(Restorer, "__call__", broken)
     monkeypatch.setattr(faults, "_log", None)
     assert sr(image) == 2
     line = one_line(capsys.readouterr().err)
@@ -117,7 +117,7 @@ def test_a_bug_is_one_line_and_a_log(
 def test_debug_shows_the_traceback_instead(
     image: Path, sr: Callable, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(sr_module, "super_resolve", broken)
+    monkeypatch.setattr(Restorer, "__call__", broken)
     assert sr(image, "--debug") == 2
     error = capsys.readouterr().err
     assert "Traceback (most recent call last)" in error
@@ -135,13 +135,13 @@ def test_a_batch_goes_on_after_a_bug(
 ) -> None:
     other = tmp_path / "b.npy"
     np.save(other, RNG.normal(size=(16, 16, 2)) + 100)
-    works = sr_module.super_resolve
+    works = Restorer.__call__
 
     def first_broken(*arguments, **more):
-        monkeypatch.setattr(sr_module, "super_resolve", works)
+        monkeypatch.setattr(Restorer, "__call__", works)
         broken()
 
-    monkeypatch.setattr(sr_module, "super_resolve", first_broken)
+    monkeypatch.setattr(Restorer, "__call__", first_broken)
     assert sr(image, other) == 1
     assert (tmp_path / "out" / "b_desc-sr2x.npy").exists()
     errors = capsys.readouterr().err.splitlines()
@@ -292,8 +292,8 @@ def test_libraries_are_quiet(
     debug: bool, image: Path, tmp_path: Path, prior_folder: Path, prior: object
 ) -> None:
     script = (
-        "import sys; from tests.test_lines import noisy; from mrcascade.jobs import sr;"
-        " sr.open_source = noisy; from mrcascade.cli import main; sys.exit(main(sys.argv[1:]))"
+        "import sys; from tests.test_lines import noisy; from mrcascade.jobs import opened;"
+        " opened.open_source = noisy; from mrcascade.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     arguments = ["sr", image, "-o", tmp_path / "out", "--factor", "2", "--prior", prior_folder]
     ended = subprocess.run(

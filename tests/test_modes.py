@@ -20,7 +20,7 @@ from mrcascade import (
     super_resolve,
 )
 from mrcascade.cli import main
-from mrcascade.jobs.common import SuperResolution, sr_request
+from mrcascade.jobs import Request, SuperResolution
 from mrcascade.prior.format import BUNDLED, PRIOR_FILE, list_priors, prior_folder, read_document
 from mrcascade.recipes.modes import COMPARED, MODES, TUNED_AS, default_mode
 from mrcascade.restore import resolve_settings
@@ -149,13 +149,14 @@ def test_noise_is_estimated_by_default(prior: CascadePrior) -> None:
 
 
 def test_a_request_names_the_mode_and_what_has_an_effect(prior: CascadePrior) -> None:
-    request = sr_request(prior, SuperResolution((2, 2)))
+    request = Request.of(prior, SuperResolution((2, 2))).document
     assert request["mode"] == "mean"
     assert request["sampler"] == RECIPES["mean"].record(1)
-    several = sr_request(prior, SuperResolution((2, 2), samples=2))
+    several = Request.of(prior, SuperResolution((2, 2), samples=2)).document
     assert (several["mode"], several["sampler"]["steps"]) == ("sample", 48)
     assert "spread" in several["sampler"]
-    own = sr_request(prior, SuperResolution((2, 2), mode=Recipe("own", steps=9)))
+    job = SuperResolution((2, 2), mode=Recipe("own", steps=9))
+    own = Request.of(prior, job).document
     assert own["mode"] == own["sampler"]["name"] == "own"
 
 

@@ -19,10 +19,10 @@ from mrcascade import (
     SeparableOperator,
     super_resolve,
 )
-from mrcascade.arrays.intensity import robust_maximum
+from mrcascade.arrays.intensity import Intensity, robust_maximum
 from mrcascade.jobs import expected_evaluations
 from mrcascade.operators import CallableOperator
-from mrcascade.restore import make_plan, relative_residual, resolve_settings
+from mrcascade.restore import Plan, Restorer, make_plan, relative_residual, resolve_settings
 from mrcascade.sampling import RECIPES, Progress
 from tests.conftest import write_random_prior
 
@@ -117,10 +117,11 @@ def test_seed_decides_and_batches_do_not(prior: CascadePrior) -> None:
 
 def test_slices_alone_or_in_any_order_give_the_same(prior: CascadePrior) -> None:
     y, operator = measure(phantom(3))
-    scale = robust_maximum(y)
-    whole = restore_exact(y, operator, prior, mode=SHORT, scale=scale)
+    intensity = Intensity.of(y)
+    whole = restore_exact(y, operator, prior, mode=SHORT, intensity=intensity)
+    restorer = Restorer(prior, Plan.of(prior, operator, 0.0, SHORT))
     for index in (2, 0, 1):
-        alone = restore_exact(y[index], operator, prior, mode=SHORT, scale=scale, numbers=[index])
+        alone = restorer(y[index], intensity, numbers=[index])
         np.testing.assert_allclose(alone.mean, whole.mean[index], atol=FLOAT_TOLERANCE)
         assert alone.mean.shape == (64, 64)
 
@@ -326,7 +327,7 @@ def test_a_level_may_have_orientations_of_its_own(prior: CascadePrior) -> None:
     result = restore_exact(y, operator, tuned)
     assert result.evaluations == {1: 2, 2: 8, 3: 0}
     plan = make_plan(tuned, operator, 0.0, settings)
-    assert expected_evaluations(plan, settings) == 10
+    assert expected_evaluations(plan) == 10
 
 
 def test_between_mean_and_sample(prior: CascadePrior) -> None:
@@ -339,7 +340,7 @@ def test_between_mean_and_sample(prior: CascadePrior) -> None:
         assert made == {1: 2 + means[1], 2: 2 + means[2], 3: 0}
         settings = resolve_settings(prior, mode, 6)
         plan = make_plan(prior, operator, 0.0, settings)
-        assert expected_evaluations(plan, settings) == sum(made.values())
+        assert expected_evaluations(plan) == sum(made.values())
     assert len(calls) == sum(result.evaluations.values())
     drawn = restore_exact(y, operator, prior, mode="balanced:detail=1", steps=6)
     assert result.residual.max() < 1e-5

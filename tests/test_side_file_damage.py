@@ -16,7 +16,6 @@ from mrcascade.cli.info import describe_prior
 from mrcascade.data.folder import list_data, read_slices
 from mrcascade.evaluation.data import read_matrices
 from mrcascade.evaluation.ledger import SETTINGS_FILE, Ledger
-from mrcascade.evaluation.study import read_study
 from mrcascade.io import (
     choose_planes,
     find_dataset,
@@ -27,15 +26,16 @@ from mrcascade.io import (
     parse_selection,
     write_bids_root,
 )
-from mrcascade.jobs import super_resolve_file
-from mrcascade.jobs.batch import Batch, Part
-from mrcascade.jobs.common import Item, SuperResolution, sr_targets
+from mrcascade.jobs import Request, SuperResolution, super_resolve_file
+from mrcascade.jobs.batch import FileBatch, Part
+from mrcascade.jobs.common import Item, sr_targets
 from mrcascade.jobs.inputs import check_dataset, find_inputs
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior.format import Limits, read_document
 from mrcascade.restore import resolve_settings, super_resolve
 from mrcascade.storage.digest import file_sha256
 from mrcascade.storage.outputs import check_record, claim_result
+from mrcascade.studies.study import read_study
 from mrcascade.training.log import cut_log
 from tests.bids.bids_dataset import dataset, volume, write_json
 from tests.damage import (
@@ -235,7 +235,7 @@ def of_data(tmp_path: Path) -> Case:
     def work() -> list[Any]:
         found = list_data(tmp_path, pairs=False, complex_kspace=False)
         told = [(f.name, f.group, f.split, f.contrast, f.axes, f.matrix, f.subject) for f in found]
-        image, stack, acquired = read_slices(found[0])
+        image, _, stack, acquired = read_slices(found[0])
         assert stack.size == image.data.size
         assert all(n >= 1 for n in acquired.matrix)
         return told
@@ -277,7 +277,7 @@ def of_study(tmp_path: Path) -> Case:
 def of_result(tmp_path: Path, prior: CascadePrior) -> Case:
     item, out = Item(image_file(volume(tmp_path / "scan.nii"))), tmp_path / "out"
     super_resolve_file(item, out, prior, JOB, say=lambda _: None, progress=lambda _: lambda _: None)
-    batch = Batch([item], out, prior, JOB, resume=True)
+    batch = FileBatch([item], out, Request.of(prior, JOB), resume=True)
     targets = sr_targets(item, out, JOB)
     path = targets["sidecar"]
 
@@ -292,7 +292,7 @@ def of_result(tmp_path: Path, prior: CascadePrior) -> Case:
 def of_batch(tmp_path: Path, prior: CascadePrior) -> Case:
     item, out = Item(image_file(volume(tmp_path / "scan.nii"))), tmp_path / "out"
     out.mkdir()
-    batch = Batch([item], out, prior, JOB, Part(0, 2))
+    batch = FileBatch([item], out, Request.of(prior, JOB), Part(0, 2))
     path = out / batch.part.record_name
     document = {"Description": "Record of mrcascade sr.", "Files": 1, "Results": [{"Input": "a"}]}
 

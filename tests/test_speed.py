@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from mrcascade.jobs import Estimator, Item, SuperResolution, expected_evaluations, speed
+from mrcascade.io import image_file
+from mrcascade.jobs import (
+    Estimator,
+    Item,
+    Request,
+    SuperResolution,
+    expected_evaluations,
+    speed,
+)
 from mrcascade.jobs.speed import (
     Cost,
     LevelSpeed,
@@ -119,7 +127,7 @@ def test_a_chain_takes_its_steps(
     operator = SeparableOperator.from_kernel("fourier", factor, (64, 64))
     settings = SamplerSettings("chain", steps=steps)
     plan = make_plan(prior, operator, noise, settings)
-    count = expected_evaluations(plan, settings)
+    count = expected_evaluations(plan)
     assert slice_seconds(plan, [COUNTING] * 3) == pytest.approx(1.1 * count)
 
 
@@ -168,12 +176,12 @@ def test_a_job_is_timed_in_batches_like_its_own(
     monkeypatch.setattr(speed, "_measured", lambda level, prior, n: timed.append(n) or COUNTING)
     rng = np.random.default_rng(0)
     job = SuperResolution((2, 2), noise=0.01, mode="paper", steps=6, batch_size=7)
-    estimator = Estimator(prior, job)
+    estimator, request = Estimator(prior), Request.of(prior, job)
     seconds = []
     for slices in (6, 5, 2, 20):
         path = tmp_path / f"{slices}.npy"
         np.save(path, rng.normal(size=(16, 16, slices)))
-        seconds.append(estimator.file(Item(path), tmp_path / "out", False).seconds)
+        seconds.append(estimator.file(Item(image_file(path)), tmp_path / "out", request).seconds)
     assert timed == [4] * 3 + [2] * 3  # each level of each batch once
     assert seconds[:3] == pytest.approx([seconds[0]] * 3)  # one batch each
     assert seconds[3] == pytest.approx(20 / 7 * seconds[0])

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mrcascade import CascadePrior, MRCascadeError, SeparableOperator, super_resolve
-from mrcascade.arrays.intensity import Intensity, robust_maximum
+from mrcascade.arrays.intensity import Intensity
 from mrcascade.cli import main
 from mrcascade.measurement.noise import estimate_noise, zero_level
 from mrcascade.operators import KERNELS
@@ -128,11 +128,11 @@ def test_rician_noise_with_an_offset(prior: CascadePrior) -> None:
 def test_a_part_of_a_volume_is_told_its_zero_level(prior: CascadePrior) -> None:
     operator = SeparableOperator.from_kernel("fourier", 2, (2 * SIDE, 2 * SIDE))
     image = (masked() - 1024).astype(np.float32)
-    scale = robust_maximum(image + 1024)
-    told = super_resolve(image, operator, prior, noise=0.0, scale=scale, zero=-1024.0)
+    intensity = Intensity.of(image, zero=-1024.0)
+    told = super_resolve(image, operator, prior, noise=0.0, intensity=intensity)
     found = super_resolve(image, operator, prior, noise=0.0)
     np.testing.assert_array_equal(told.mean, found.mean)
-    alone = super_resolve(image, operator, prior, noise=0.0, scale=scale)
+    alone = super_resolve(image, operator, prior, noise=0.0, intensity=Intensity(intensity.scale))
     assert "zero" not in alone.settings
 
 
@@ -141,8 +141,9 @@ def test_an_operator_that_changes_constants_has_no_zero_level(prior: CascadePrio
     operator = SeparableOperator(2 * kept.rows, kept.cols, "doubling")
     image = (masked() - 1024).astype(np.float32)
     assert "zero" not in super_resolve(image, operator, prior, noise=0.0).settings
+    intensity = Intensity.of(image, zero=-1024.0)
     with pytest.raises(MRCascadeError, match="doubling changes constants"):
-        super_resolve(image, operator, prior, noise=0.0, zero=-1024.0)
+        super_resolve(image, operator, prior, noise=0.0, intensity=intensity)
 
 
 def save(path: Path, stack: np.ndarray) -> Path:

@@ -1,3 +1,4 @@
+from .arrays.intensity import Intensity
 from .errors import MRCascadeError
 from .io.geometry import resampled_affine
 from .io.image import Image, read_image
@@ -12,7 +13,7 @@ from .operators.separable import IdentityOperator, SeparableOperator
 from .prior.cascade import CascadePrior
 from .prior.format import list_priors
 from .recipes.settings import RECIPES, Recipe
-from .restore import Restoration, super_resolve
+from .restore import Plan, Restoration, Restorer, super_resolve
 
 __version__: str
 
@@ -23,12 +24,15 @@ __all__ = [
     "CascadePrior",
     "IdentityOperator",
     "Image",
+    "Intensity",
     "Kernel",
     "LaplacianPyramid",
     "LinearOperator",
     "MRCascadeError",
+    "Plan",
     "Recipe",
     "Restoration",
+    "Restorer",
     "SeparableOperator",
     "__version__",
     "list_priors",

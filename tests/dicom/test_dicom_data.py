@@ -47,7 +47,7 @@ def test_its_slices_are_those_of_the_same_array(tmp_path: Path) -> None:
     table = tmp_path / "matrices.csv"
     table.write_text("test/same.npy,16,18\n")
     plain, dicom = find_files(tmp_path, "test", table)
-    image, stack, acquired = read_slices(dicom.data)
+    image, _, stack, acquired = read_slices(dicom.data)
     np.testing.assert_array_equal(stack, pixels)
     assert (acquired.matrix, acquired.evidence) == ((16, 18), "its header")
     assert image.format == "dicom"

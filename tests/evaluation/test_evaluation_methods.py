@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from mrcascade.arrays.intensity import Intensity
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.methods import METHODS, Context, choose_methods, find_method
 from mrcascade.evaluation.metrics import psnr
 from mrcascade.operators import KERNELS, SeparableOperator
 from mrcascade.operators.baselines import bicubic, cubic_matrix
 from mrcascade.prior.cascade import CascadePrior
-from mrcascade.restore import super_resolve
+from mrcascade.restore import Plan, Restoration, Restorer, resolve_settings
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -89,14 +90,20 @@ def test_zero_filling_is_the_pseudo_inverse() -> None:
     assert result.images.reshape(2, -1) == pytest.approx(expected, abs=2e-3)
 
 
-def test_recipes_are_those_of_super_resolve(prior: CascadePrior) -> None:
+def test_recipes_are_those_of_a_restorer(prior: CascadePrior) -> None:
     given = context(prior)
-    common = {"scale": 800.0, "seed": 5, "numbers": (4, 9), "noise": 0.0}
-    mean = METHODS["mean"].run(given)
-    expected = super_resolve(given.measurement, given.operator, prior, **common)
+
+    def restored(mode: str, steps: int | None = None, samples: int = 1) -> Restoration:
+        settings = resolve_settings(prior, mode, steps, samples)
+        restorer = Restorer(prior, Plan.of(prior, given.operator, 0.0, settings))
+        return restorer(
+            given.measurement, Intensity(800.0), samples=samples, seed=5, numbers=(4, 9)
+        )
+
+    mean, expected = METHODS["mean"].run(given), restored("mean")
     assert np.array_equal(mean.images, expected.mean)
     assert mean.evaluations == 1  # noise-free 2x needs level 1 alone
-    sampled = super_resolve(given.measurement, given.operator, prior, steps=3, samples=2, **common)
+    sampled = restored("sample", 3, 2)
     given = context(prior, samples=2)
     averaged, drawn = METHODS["posterior-mean"].run(given), METHODS["sample"].run(given)
     assert np.array_equal(averaged.images, sampled.mean)

@@ -19,9 +19,9 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.figure import Canvas, method_title, show, title_lines
 from mrcascade.evaluation.ledger import METRICS
 from mrcascade.evaluation.methods import choose_methods
-from mrcascade.evaluation.study import bundled_studies, read_study
-from mrcascade.evaluation.study_page import TaskResult, pair, study_page
 from mrcascade.pictures.detail import busiest
+from mrcascade.studies.page import TaskResult, pair, study_page
+from mrcascade.studies.study import bundled_studies, read_study
 
 
 def rows(method: str, values: list[float], seconds: float, **more: Any) -> list[dict[str, Any]]:

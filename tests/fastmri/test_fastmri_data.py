@@ -84,9 +84,9 @@ def test_magnitudes_or_complex_images_at_the_acquired_matrix(tmp_path: Path) -> 
     path = put(tmp_path, "multicoil_val/file1000001.h5", keep=slice(8, 32))
     (magnitude,) = list_data(tmp_path, True, False)
     (complex_one,) = list_data(tmp_path, True, True)
-    image, stack, acquired = read_slices(magnitude)
+    image, _, stack, acquired = read_slices(magnitude)
     assert (stack.shape, stack.dtype, acquired.matrix) == ((2, 32, 32), np.float32, (32, 19))
-    other = read_slices(complex_one)[1]
+    other = read_slices(complex_one).stack
     assert other.dtype == np.complex64
     # ESPIRiT's maps have norm 1, so the magnitude is that of the coils together, up to the part of
     # their images that the maps do not explain.

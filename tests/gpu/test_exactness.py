@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mrcascade import CascadePrior, MRCascadeError, SeparableOperator, restore, super_resolve
+from mrcascade import CascadePrior, MRCascadeError, SeparableOperator, super_resolve
 from mrcascade.cli import main
 from mrcascade.measurement.exactness import EXACT, check_exact
 from mrcascade.operators import KERNELS, CallableOperator, products
 from mrcascade.operators.products import product_dtype
-from mrcascade.restore import relative_residual
+from mrcascade.restore import relative_residual, restorer
 from mrcascade.sampling import SamplerSettings
 
 SIDE = 32
@@ -197,7 +197,7 @@ def test_the_command_names_the_file(
     tmp_path: Path, prior_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     np.save(tmp_path / "a.npy", np.random.default_rng(0).normal(9, 1, (16, 16, 2)))
-    monkeypatch.setattr(restore, "relative_residual", lambda mean, *_: np.full(len(mean), 2e-4))
+    monkeypatch.setattr(restorer, "relative_residual", lambda mean, *_: np.full(len(mean), 2e-4))
     command = ["sr", tmp_path / "a.npy", "-o", tmp_path / "o", "--prior", prior_folder]
     options = ["--factor", 2, "--noise", 0, "--device", "cpu"]
     assert main([str(word) for word in (*command, *options)]) == 2

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from mrcascade.evaluation import run as run_module
 from mrcascade.evaluation.job import Evaluation
 from mrcascade.evaluation.run import evaluate
 from mrcascade.evaluation.warm_up import WarmUp
+from mrcascade.jobs import executor
 from mrcascade.prior.level import LevelPrior
 
 
@@ -71,13 +73,14 @@ def test_the_parent_of_several_workers_opens_no_gpu(
     assert "for each of 2 processes, batches of 2" in text
 
 
-def test_a_worker_opens_its_own_gpu(request_: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_opens_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     opened, made = [], []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", opened.append)
     monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
-    monkeypatch.setattr(workers, "make_bench", lambda job, *_: made.append(job.device))
-    monkeypatch.setattr(workers, "_bench", None, raising=False)
+    monkeypatch.setattr(executor.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(executor.threading, "Thread", Mock())
+    monkeypatch.setattr(executor, "_work", None, raising=False)
 
     class Numbers:
         left = iter(range(3))
@@ -86,7 +89,7 @@ def test_a_worker_opens_its_own_gpu(request_: Evaluation, monkeypatch: pytest.Mo
             return next(self.left)
 
     for _ in range(3):
-        workers._begin(replace(request_, device="cuda"), [], [], 1, Numbers())
+        executor._begin(made.append, "cuda", 1, Numbers(), Mock())
     assert opened == [0, 1, 0]
     assert made == ["cuda:0", "cuda:1", "cuda:0"]
 

@@ -20,14 +20,15 @@ from mrcascade.devices.failures import (
     lacks_memory,
     still_answers,
 )
-from mrcascade.evaluation import bench, methods, workers
+from mrcascade.evaluation import bench, workers
 from mrcascade.evaluation.bench import Failed, Scored, Unit
 from mrcascade.evaluation.job import Evaluation
 from mrcascade.evaluation.run import Unfinished, evaluate
-from mrcascade.jobs import SuperResolution, super_resolve_file
+from mrcascade.jobs import SuperResolution, executor, super_resolve_file
 from mrcascade.jobs import sr as sr_module
 from mrcascade.jobs.memory import CPU_BATCH, GPU_BYTES, Batches, default_batch, fitting_batch
 from mrcascade.prior.cascade import CascadePrior
+from mrcascade.restore import Restorer
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 1)
 TOO_LITTLE = [
@@ -160,11 +161,13 @@ def inputs(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("where", ["super_resolve", "image_bytes"])
+@pytest.mark.parametrize("where", ["Restorer.__call__", "image_bytes"])
 def test_a_failed_device_ends_a_file_and_not_the_job(
     inputs: Path, tmp_path: Path, prior_folder: Path, monkeypatch, capsys, where: str
 ) -> None:
-    original, calls = getattr(sr_module, where), []
+    owner = Restorer if "." in where else sr_module
+    name = where.rpartition(".")[2]
+    original, calls = getattr(owner, name), []
 
     def failing(*arguments, **more):
         calls.append(where)
@@ -172,7 +175,7 @@ def test_a_failed_device_ends_a_file_and_not_the_job(
             raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore lines")
         return original(*arguments, **more)
 
-    monkeypatch.setattr(sr_module, where, failing)
+    monkeypatch.setattr(owner, name, failing)
     output = tmp_path / "out"
     options = ["--factor", "2", "--noise", "0", "--device", "cpu", "--prior", str(prior_folder)]
     assert main(["sr", str(inputs), "-o", str(output), *options]) == 1
@@ -189,7 +192,7 @@ def test_progress_after_a_retry_counts_each_slice_once(
     inputs: Path, tmp_path: Path, prior: CascadePrior, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The attempt fails in its middle, after progress was told of."""
-    original, failures = sr_module.super_resolve, []
+    original, failures = Restorer.__call__, []
 
     def late(*arguments, batch_size, callback, **more):
         def watched(event) -> None:
@@ -200,7 +203,7 @@ def test_progress_after_a_retry_counts_each_slice_once(
 
         return original(*arguments, batch_size=batch_size, callback=watched, **more)
 
-    monkeypatch.setattr(sr_module, "super_resolve", late)
+    monkeypatch.setattr(Restorer, "__call__", late)
     told: list[float] = []
     job = SuperResolution((2, 2), noise=0.02, mode="paper", steps=9, batch_size=4)
     super_resolve_file(
@@ -236,7 +239,7 @@ def test_an_evaluation_halves_its_batches(
     job: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = _evaluated(job, tmp_path / "whole")
-    original, sizes = methods.super_resolve, []
+    original, sizes = Restorer.__call__, []
 
     def short(*arguments, batch_size, **more):
         sizes.append(batch_size)
@@ -245,7 +248,7 @@ def test_an_evaluation_halves_its_batches(
             raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
         return result
 
-    monkeypatch.setattr(methods, "super_resolve", short)
+    monkeypatch.setattr(Restorer, "__call__", short)
     halved = _evaluated(job, tmp_path / "halved")
     assert sizes == [4, 2, 1]
     for before, after in zip(whole, halved, strict=True):
@@ -257,14 +260,14 @@ def _fail_on(
     monkeypatch: pytest.MonkeyPatch, error: RuntimeError, mean: float, mode: str = "mean"
 ) -> None:
     """Let a mode fail on measurements of about this mean."""
-    original = methods.super_resolve
+    original = Restorer.__call__
 
-    def failing(measurement, *arguments, **more):
-        if abs(measurement.mean() - mean) < 5 and more["mode"].name == mode:
+    def failing(self, measurement, *arguments, **more):
+        if abs(measurement.mean() - mean) < 5 and self.plan.settings.name == mode:
             raise error
-        return original(measurement, *arguments, **more)
+        return original(self, measurement, *arguments, **more)
 
-    monkeypatch.setattr(methods, "super_resolve", failing)
+    monkeypatch.setattr(Restorer, "__call__", failing)
 
 
 @pytest.fixture
@@ -357,8 +360,10 @@ def test_failures_in_several_processes(three: Evaluation, monkeypatch: pytest.Mo
         def __init__(self, *_: object) -> None:
             super().__init__(1)
 
-    monkeypatch.setattr(workers, "ProcessPoolExecutor", Pool)
-    monkeypatch.setattr(workers, "_run", run)
+        results = executor.WorkerPool.results
+
+    monkeypatch.setattr(workers, "WorkerPool", Pool)
+    monkeypatch.setattr(executor, "_run", run)
     results = []
     for result in workers.run_in_workers(three, (), (), units):
         results.append(result)
@@ -384,6 +389,6 @@ def test_a_failed_device_ends_an_evaluation_in_one_line(
     def broken(*arguments, **more):
         raise RuntimeError("CUDA error: unspecified launch failure\nmore")
 
-    monkeypatch.setattr(methods, "super_resolve", broken)
+    monkeypatch.setattr(Restorer, "__call__", broken)
     with pytest.raises(MRCascadeError, match=r"a\.npy: cpu failed \(CUDA error: unspecified"):
         _evaluated(job, tmp_path / "out")

@@ -17,6 +17,7 @@ from tests.conftest import REGRESSION, SINGLE
 from training_data import TINY, checkpoint, volumes
 
 from mrcascade import CascadePrior, MRCascadeError, SeparableOperator, super_resolve
+from mrcascade.arrays.intensity import Intensity
 from mrcascade.cli import main
 from mrcascade.networks import NETWORKS
 from mrcascade.training.log import read_log
@@ -231,7 +232,7 @@ def test_regression_network_for_4x(
     # The band of the whole factor, added to the zero-filled image.
     level, up = prior.levels[0], operator.pinv(torch.from_numpy(y))
     band = level.condition(up[None, None]).mean()
-    result = super_resolve(y, operator, prior, noise=0.0, scale=1.0)
+    result = super_resolve(y, operator, prior, noise=0.0, intensity=Intensity(1.0))
     expected = operator.project(up + band[0, 0], torch.from_numpy(y))
     # float32 sums of a few dozen terms of order one
     np.testing.assert_allclose(result.mean, expected, atol=1e-5)

@@ -239,7 +239,7 @@ def test_an_older_cache_goes_on(tmp_path: Path) -> None:
 )
 def test_real_images_train_at_their_effective_matrix(data_folder: Path, name: str) -> None:
     (file,) = [f for f in list_data(data_folder, True, False) if f.name.startswith(name)]
-    _, stack, acquired = read_slices(file)
+    _, _, stack, acquired = read_slices(file)
     volume = prepare_volume(stack, file.name, "train", (2, 4), acquired.matrix)
     assert volume.slices.shape[1:] == tuple(file.facts["effective_matrix"])
 

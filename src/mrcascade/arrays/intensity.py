@@ -26,10 +26,21 @@ class Intensity:
     Attributes:
         scale: robust maximum above ``zero``; noise is given as a fraction of it.
         zero: value of no signal.
+
+    Example:
+        >>> import numpy as np, mrcascade
+        >>> mrcascade.Intensity.of(np.array([-1024.0, -24.0]), zero=-1024.0).zero
+        -1024.0
     """
 
     scale: float
     zero: float = 0.0
+
+    @classmethod
+    def of(cls, values: np.ndarray, zero: float = 0.0) -> Intensity:
+        """The intensity of a measured volume (any shape, real or complex) whose value of no signal
+        is ``zero``."""
+        return cls(robust_maximum(values - zero if zero else values), zero)
 
     def above_zero(self, values: np.ndarray) -> np.ndarray:
         """Shift values of the volume so that no signal is 0; no copy where ``zero`` is 0."""

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     early.check_data(arguments.data)
     early.check_folder(arguments.output)
     from mrcascade.evaluation.job import Evaluation
-    from mrcascade.evaluation.study import read_study, run_study
+    from mrcascade.studies.study import read_study, run_study
 
     device = options.resolve_device(arguments.device)
     common = Evaluation(

@@ -6,8 +6,9 @@ import argparse
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from mrcascade.arrays.factors import factor_label
@@ -22,8 +23,8 @@ from mrcascade.recipes.settings import read_mode
 
 if TYPE_CHECKING:
     from mrcascade.io import Pseudonyms
-    from mrcascade.jobs import Batch, Done, Item, SlicesDone
-    from mrcascade.jobs.common import Report
+    from mrcascade.jobs import Done, FileBatch, Item, SlicesDone, WorkerPool
+    from mrcascade.jobs.progress import Report
 
 
 def add_parser(subparsers: Any) -> None:
@@ -82,6 +83,7 @@ def add_parser(subparsers: Any) -> None:
     options.add_batch_size(parser, "as many as its memory holds")
     options.add_device(parser)
     options.add_precision(parser)
+    options.add_workers(parser)
     options.add_compile(parser)
     parser.add_argument(
         "--resume",
@@ -112,12 +114,14 @@ def run(arguments: argparse.Namespace) -> int:
     _refuse_early(arguments)
     from mrcascade.io import check_one_result
     from mrcascade.jobs import (
-        Batch,
+        FileBatch,
         Part,
+        Request,
         SuperResolution,
+        WorkerPool,
         check_dataset,
-        check_job,
         check_names,
+        file_worker,
         find_inputs,
     )
     from mrcascade.prior.cascade import CascadePrior
@@ -140,10 +144,9 @@ def run(arguments: argparse.Namespace) -> int:
     _check_salt(arguments)
     device = options.resolve_device(arguments.device)
     precision = options.choose_precision(arguments.precision, device)
-    prior = CascadePrior.from_pretrained(arguments.prior, device, precision)
-    if arguments.compile == "on":
-        prior.compile()
-    check_job(prior, job)
+    # Until it is known who does the work, nothing opens a GPU.
+    prior = CascadePrior.from_pretrained(arguments.prior, "cpu", precision)
+    request = Request.of(prior, job)
     if job.mode is None and job.samples > 1:
         terminal.line(
             f"mode {default_mode(job.samples)}, for --samples {job.samples}; --mode names another"
@@ -151,14 +154,35 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = arguments.series, arguments.bids_filter
     items = find_inputs(arguments.inputs, *chosen, prior.channels, terminal.note)
     check_dataset(items, arguments.output)
-    job = replace(job, deidentify=_pseudonyms(arguments))
-    check_names(items, arguments.output, job)
+    request = request.changed(deidentify=_pseudonyms(arguments))
+    check_names(items, arguments.output, request.job)
     check_one_result(arguments.output, max(len(items), part.count))
     items = part.of(items)
-    batch = Batch(items, arguments.output, prior, job, part, arguments.resume)
+    batch = FileBatch(items, arguments.output, request, part, arguments.resume)
+    workers = min(options.resolve_workers(arguments.workers, device), max(1, len(items)))
+    if arguments.dry_run or workers == 1:
+        prior.to(device)
+        if arguments.compile == "on":
+            prior.compile()
     if arguments.dry_run:
         return each(items, _estimating(batch))
-    return _report(_restore(batch))
+    started = monotonic()
+    with closing(ProgressBar("slices" if workers == 1 else "files", workers == 1)) as bar:
+        if workers == 1:
+            _restore(batch, bar)
+        else:
+            make = partial(
+                file_worker,
+                arguments.prior,
+                precision,
+                batch.output,
+                batch.request.job,
+                batch.resume,
+                arguments.compile == "on",
+            )
+            with WorkerPool(workers, device, make) as pool:
+                _restore_in_workers(batch, pool, bar)
+    return _report(batch.results, monotonic() - started)
 
 
 def _refuse_early(arguments: argparse.Namespace) -> None:
@@ -234,32 +258,54 @@ def _failures(failed: Sequence[Item], count: int) -> int:
     return 0 if not failed else 2 if len(failed) == count else 1
 
 
-def _restore(batch: Batch) -> list[Done]:
-    """Run a batch with progress. With several files, each note begins with the file's name."""
+def _restore(batch: FileBatch, bar: ProgressBar) -> None:
+    """Run a batch here, with progress. With several files, each note begins with the file's
+    name."""
     count = len(batch.items)
-    with closing(ProgressBar(fractions=True)) as bar:
-        rest = _Rest(bar, count)
+    rest, running = _Rest(bar, count), 0
 
-        def begin(number: int, item: Item) -> tuple[Report, Callable[[int], SlicesDone]]:
-            rest.files = count - number - 1
-            numbered = f"{number + 1}/{count} {item.name}" if count > 1 else ""
+    def begin(number: int, item: Item) -> tuple[Report, Callable[[int], SlicesDone]]:
+        nonlocal running
+        rest.files, running = count - number - 1, number
+        numbered = f"{number + 1}/{count} {item.name}" if count > 1 else ""
 
-            def start(slices: int) -> SlicesDone:
-                bar.start(slices, name=numbered)
-                return lambda done: bar.at(done, rest.text(done))
+        def start(slices: int) -> SlicesDone:
+            bar.start(slices, name=numbered)
+            return lambda done: bar.at(done, rest.text(done))
 
-            return (lambda line: bar.say(f"{item.name}: {line}" if count > 1 else line)), start
+        return (lambda line: bar.say(f"{item.name}: {line}" if count > 1 else line)), start
 
-        def end(done: Done) -> None:
+    def end(done: Done) -> None:
+        if done.number == running:  # else the bar is that of the next one
             bar.close()
-            rest.add(done)
-            if count > 1 and done.status != "skipped":  # a note has said so
-                ended = f"{count - rest.files}/{count} {done.item.name}"
-                bar.say(f"{ended}: {done.status}, {done.seconds:.1f} s")
-            if done.error and count > 1:
-                terminal.problem(done.error)
+        rest.add(done)
+        _tell_end(done, f"{done.number + 1}/{count}", count, bar)
 
-        return batch.run(begin=begin, end=end)
+    batch.run(begin=begin, end=end)
+
+
+def _restore_in_workers(batch: FileBatch, pool: WorkerPool, bar: ProgressBar) -> None:
+    """Run a batch in processes; the bar counts files."""
+    count, ended = len(batch.items), 0
+    bar.start(count)
+
+    def begin(number: int, item: Item) -> tuple[Report, Callable[[int], SlicesDone]]:
+        return (lambda line: bar.say(f"{item.name}: {line}")), lambda slices: lambda done: None
+
+    def end(done: Done) -> None:
+        nonlocal ended
+        ended += 1
+        _tell_end(done, f"{ended}/{count}", count, bar)
+        bar.at(ended)
+
+    batch.run_in_workers(pool, begin=begin, end=end)
+
+
+def _tell_end(done: Done, numbered: str, count: int, bar: ProgressBar) -> None:
+    if count > 1 and done.status != "skipped":  # a note has said so
+        bar.say(f"{numbered} {done.item.name}: {done.status}, {done.seconds:.1f} s")
+    if done.error and count > 1:
+        terminal.problem(done.error)
 
 
 class _Rest:
@@ -287,8 +333,8 @@ class _Rest:
         return f"{left}, about {rounded(total)} for all"
 
 
-def _report(results: Sequence[Done]) -> int:
-    """Print the last lines and return the exit code."""
+def _report(results: Sequence[Done], seconds: float) -> int:
+    """Print the last lines and return the exit code. ``seconds``: of the whole batch."""
     if len(results) == 1:
         (done,) = results
         if done.error is not None:
@@ -297,23 +343,22 @@ def _report(results: Sequence[Done]) -> int:
             terminal.line(str(path))
         return 0
     counts = Counter(done.status for done in results)
-    seconds = sum(done.seconds for done in results)
     parts = [f"{counts[s]} {s}" for s in ("done", "skipped", "failed") if counts[s]]
     ended = ", ".join(parts) or "none for this part"
     terminal.line(f"{len(results)} files: {ended}; {seconds:.1f} s")
     return _failures([done.item for done in results if done.status == "failed"], len(results))
 
 
-def _estimating(batch: Batch) -> Callable[[Item], None]:
+def _estimating(batch: FileBatch) -> Callable[[Item], None]:
     from mrcascade.jobs import Estimator
 
-    estimator = Estimator(batch.prior, batch.job)
+    estimator = Estimator(batch.request.prior)
 
     def work(item: Item) -> None:
-        job = batch.to_do(item)
-        if job is None:
+        request = batch.to_do(item)
+        if request is None:
             terminal.line(f"{item}: already done")
         else:
-            terminal.line(str(estimator.file(item, batch.output, job.overwrite)))
+            terminal.line(str(estimator.file(item, batch.output, request)))
 
     return work

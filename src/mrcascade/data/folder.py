@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from mrcascade.io import (
     Axes,
     Image,
     ImageFile,
+    Planes,
     Series,
     choose_planes,
     file_endings,
@@ -190,8 +191,18 @@ def _relative(image: ImageFile, root: Path) -> PurePath:
     return path.relative_to(root) if path != root else PurePath(root.resolve().name)
 
 
-def read_slices(file: DataFile, matrix: Matrix | None = None) -> tuple[Image, np.ndarray, Acquired]:
-    """The image, its slices (S, H, W), and how much of (H, W) was acquired.
+class FileSlices(NamedTuple):
+    """An image of a data folder, the planes of its slices, the slices (S, H, W), and how much of
+    (H, W) was acquired."""
+
+    image: Image
+    planes: Planes
+    stack: np.ndarray
+    acquired: Acquired
+
+
+def read_slices(file: DataFile, matrix: Matrix | None = None) -> FileSlices:
+    """Read an image's slices.
 
     matrix: what a table says, else the manifest's counts. Without either, what the file states
     counts, or less where its spectrum is clearly narrower, as `narrowed_by_spectrum` decides.
@@ -200,15 +211,16 @@ def read_slices(file: DataFile, matrix: Matrix | None = None) -> tuple[Image, np
     with naming(str(file.image.path)):
         refuse_phase(file.image)
         image = read_image(file.image, file.complex_valued)
-    axes = choose_planes(image, file.axes, MANIFEST).axes
-    stack = to_slices(image, axes)
+    planes = choose_planes(image, file.axes, MANIFEST)
+    stack = to_slices(image, planes.axes)
     stored = stack.shape[1], stack.shape[2]
     told = matrix or file.matrix
     if told is not None:
         rows, columns = (min(m, n) for m, n in zip(told, stored, strict=True))
-        return image, stack, Acquired(stored, (rows, columns), "a table")
-    stated = stated_matrix(stored, axes, image.acquired, "its header")
-    return image, stack, narrowed_by_spectrum(stated, len(stack), lambda i: stack[i])
+        return FileSlices(image, planes, stack, Acquired(stored, (rows, columns), "a table"))
+    stated = stated_matrix(stored, planes.axes, image.acquired, "its header")
+    acquired = narrowed_by_spectrum(stated, len(stack), lambda i: stack[i])
+    return FileSlices(image, planes, stack, acquired)
 
 
 def read_manifest(root: Path) -> dict[str, dict[str, Any]]:

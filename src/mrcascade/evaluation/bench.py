@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -20,16 +20,15 @@ from mrcascade.evaluation.data import (
     TestFile,
     Truth,
     file_seed,
-    load_truth,
     measure,
     short_name,
     truth_operator,
 )
 from mrcascade.evaluation.figure import MEASURED, STEPS, TRUTH, Picture
 from mrcascade.evaluation.flops import FlopMeter
-from mrcascade.evaluation.job import Evaluation, Surveyed, averaged_samples, factor_text
+from mrcascade.evaluation.job import Evaluation, Surveyed, Truths, averaged_samples, factor_text
 from mrcascade.evaluation.lpips import LPIPS
-from mrcascade.evaluation.methods import Context, Method, Reconstruction
+from mrcascade.evaluation.methods import Context, Method, Reconstruction, Run
 from mrcascade.evaluation.metrics import complex_metrics, slice_metrics, spread_skill
 from mrcascade.evaluation.warm_up import WarmUp
 from mrcascade.jobs.memory import Batches
@@ -78,7 +77,8 @@ class Failed:
 
 @dataclass(frozen=True)
 class _Case:
-    """A file's truth, its measurement and where its body is, of the slices to evaluate."""
+    """A file's truth, its measurement and where its body is, of the slices to evaluate, and what
+    restores them."""
 
     file: TestFile
     truth: Truth
@@ -86,6 +86,7 @@ class _Case:
     measured: Measurement
     body: np.ndarray
     seed: int
+    prepared: dict[str, Run] = field(default_factory=dict)  # by method
 
 
 class Bench:
@@ -99,7 +100,10 @@ class Bench:
         lpips: LPIPS | None,
         survey: Sequence[Surveyed],
         pictures: Sequence[Picture],
+        truths: Truths | None = None,
     ) -> None:
+        """truths: what the survey has read; by default every file is read."""
+        self._truths = Truths(job) if truths is None else truths
         self._job, self._methods, self._priors, self._lpips = job, methods, priors, lpips
         self._survey = {s.file.name: s for s in survey}
         self._pictures = pictures
@@ -143,6 +147,9 @@ class Bench:
             samples=averaged_samples(job),
             callback=_step_report(tick, unit),
         )
+        if unit.method not in case.prepared:
+            case.prepared[unit.method] = method.prepare(context)
+        run = case.prepared[unit.method]
         images = len(rows) * (context.samples if method.averaged else 1)
         compiler = context.prior.compiler if context.prior else None
         compiled_before = compiler.evaluations if compiler else 0
@@ -152,7 +159,7 @@ class Bench:
             compiling = compiler.seconds if compiler else 0.0
             started = time.perf_counter()
             with self._flops.counting(context.prior) as count:
-                result = method.run(replace(context, batch_size=batch))
+                result = run(replace(context, batch_size=batch))
             seconds = time.perf_counter() - started
             if compiler:  # whose time the method that happens to come first would have
                 seconds -= compiler.seconds - compiling
@@ -180,8 +187,7 @@ class Bench:
     def _opened(self, name: str) -> _Case:
         if self._case is None or self._case.file.name != name:
             surveyed, job = self._survey[name], self._job
-            truth = load_truth(surveyed.file, job.factor, phase_seed=job.phase_seed)
-            truth = replace(truth, kept=surveyed.numbers)
+            truth = replace(self._truths.take(surveyed.file), kept=surveyed.numbers)
             operator = truth_operator(truth, job.kernel, job.factor)
             seed = file_seed(job.seed, name)
             try:

@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from mrcascade.arrays.intensity import EMPTY, robust_maximum
+from mrcascade.arrays.intensity import EMPTY, Intensity, robust_maximum
 from mrcascade.arrays.phase import with_simulated_phase
 from mrcascade.data.folder import MANIFEST, DataFile, Matrix, as_matrix, list_data, read_slices
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import Image, ImageFile, choose_planes, file_endings, plane_steps, with_planes
+from mrcascade.io import Image, ImageFile, file_endings, plane_steps, with_planes
 from mrcascade.measurement.acquired import Acquired
-from mrcascade.measurement.border import NO_MARGINS, Margins, find_margins
-from mrcascade.measurement.noise import estimate_noise, slices_for_noise, zero_level
+from mrcascade.measurement.border import NO_MARGINS, Margins
+from mrcascade.measurement.examine import examine
+from mrcascade.measurement.noise import zero_level
 from mrcascade.operators import LinearOperator, SeparableOperator, gaussian_noise
 from mrcascade.operators.crop import centre_crop, fourier_crop
 from mrcascade.storage.files import TABLE_BYTES, parse_json, read_text
@@ -213,10 +214,9 @@ def load_truth(
     the rest, evenly spread. With ``phase_seed`` a magnitude image gets the simulated phase of that
     seed and of its name. Raises MRCascadeError where nothing is left.
     """
-    image, stack, acquired = read_slices(file.data, file.matrix)
+    image, planes, stack, acquired = read_slices(file.data, file.matrix)
     zero = zero_level(stack)
     stack = fourier_crop(stack - zero if zero else stack, acquired.matrix)
-    planes = choose_planes(image, file.data.axes, MANIFEST)
     steps = plane_steps(image, planes.axes, stack.shape[1:])
     try:
         if phase_seed is not None:
@@ -285,8 +285,6 @@ def measure(
     scale = robust_maximum(low)
     if not scale > 0:
         raise MRCascadeError("the measurement is zero almost everywhere; leave the file out")
-    if not known:
-        chosen = (low[i] for i in slices_for_noise(len(low)))
-        sigma = estimate_noise(chosen, zero=0.0).sigma
-    margins = find_margins((low[i] for i in slices_for_noise(len(low))), operator, scale)
-    return Measurement(low[truth.kept], scale, sigma / scale, margins)
+    told = sigma / scale if known else None
+    found = examine(low.__getitem__, len(low), operator, Intensity(scale), told)
+    return Measurement(low[truth.kept], scale, found.noise, found.margins)

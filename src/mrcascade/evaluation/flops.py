@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.utils.flop_counter import FlopCounterMode
 
+from mrcascade.networks import count_flop
 from mrcascade.prior.cascade import CascadePrior
 
 
@@ -24,11 +21,10 @@ class Count:
 
 
 class FlopMeter:
-    """Adds up the FLOP of the forward passes of a prior's networks: convolutions, matrix products
-    and attention, as torch's ``FlopCounterMode`` has them.
+    """Adds up the FLOP of the forward passes of a prior's networks, as `count_flop` has them.
 
-    Each network is counted once per shape of its input, on tensors without data, so that counting
-    takes no time. Gradients, such as those of DPS, are not counted.
+    Each network is counted once per shape of its input, so that counting takes no time. Gradients,
+    such as those of DPS, are not counted.
     """
 
     def __init__(self) -> None:
@@ -56,16 +52,9 @@ class FlopMeter:
     def _flop(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
         key = (id(module), *(tuple(x.shape) for x in inputs))
         if key not in self._known:
-            state = dict(module.named_parameters()) | dict(module.named_buffers())
-            # One type, as autocast, which would see to that, leaves tensors without data alone.
-            like = partial(torch.empty_like, dtype=torch.float32, device="meta")
-            weights = {name: like(value) for name, value in state.items()}
-            empty = tuple(like(value) for value in inputs)
             self._counting = True
             try:
-                with torch.no_grad(), FlopCounterMode(display=False) as counter:
-                    functional_call(module, weights, empty)
+                self._known[key] = count_flop(module, *inputs)
             finally:
                 self._counting = False
-            self._known[key] = int(counter.get_total_flops())
         return self._known[key]

@@ -13,7 +13,7 @@ import numpy as np
 from mrcascade.arrays.factors import check_factor
 from mrcascade.devices.precision import resolve_precision
 from mrcascade.errors import MRCascadeError
-from mrcascade.evaluation.data import Factors, TestFile, load_truth, truth_operator
+from mrcascade.evaluation.data import Factors, TestFile, Truth, load_truth, truth_operator
 from mrcascade.evaluation.lpips import MINIMUM_SIZE, LPIPSFiles
 from mrcascade.evaluation.methods import CASCADE, Method, choose_methods
 from mrcascade.evaluation.metrics import SSIM_WINDOW, comparable
@@ -28,6 +28,8 @@ from mrcascade.sampling import SamplerSettings
 #: Whether methods are told the noise of a measurement, or estimate it as ``sr`` does.
 NoiseHandling = Literal["estimated", "known"]
 SAMPLES = 8  # K of methods that average samples, by default
+# Of ground truths that wait for the work on their file.
+KEPT_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,31 @@ class Surveyed:
     zero: float = 0.0
 
 
+class Truths:
+    """Ground truths of an evaluation's files: what the survey reads is kept for the work on the
+    file, as far as ``limit`` bytes hold it."""
+
+    def __init__(self, job: Evaluation, limit: int = 0) -> None:
+        self._job, self._room = job, limit
+        self._kept: dict[str, Truth] = {}
+
+    def read(self, file: TestFile) -> Truth:
+        """Read a file, and keep it if there is room."""
+        truth = self._read(file)
+        if truth.stack.nbytes <= self._room:
+            self._room -= truth.stack.nbytes
+            self._kept[file.name] = truth
+        return truth
+
+    def take(self, file: TestFile) -> Truth:
+        """What was kept of a file, which is given up, or else the file read again."""
+        truth = self._kept.pop(file.name, None)
+        return self._read(file) if truth is None else truth
+
+    def _read(self, file: TestFile) -> Truth:
+        return load_truth(file, self._job.factor, self._job.max_slices, self._job.phase_seed)
+
+
 def checked_methods(job: Evaluation) -> dict[str, Method]:
     """The methods by name, each once; MRCascadeError for options that do not fit together."""
     methods = choose_methods(job.methods)
@@ -128,14 +155,16 @@ def survey_files(
     job: Evaluation,
     recipes: Iterable[tuple[CascadePrior, SamplerSettings]],
     weights: LPIPSFiles | None,
+    truths: Truths | None = None,
 ) -> list[Surveyed]:
-    """Read every file once before the work, so that what cannot be evaluated is known at the
-    start; with ``anatomy_slices`` that many slices of each anatomy are drawn, fewer where there
-    are no more, and files without any drop out."""
+    """Read every file before the work, so that what cannot be evaluated is known at the start;
+    with ``anatomy_slices`` that many slices of each anatomy are drawn, fewer where there are no
+    more, and files without any drop out. ``truths`` reads them, and may keep them."""
+    truths = Truths(job) if truths is None else truths
     found = []
     for file in files:
         with naming(file.name):
-            found.append(survey_file(file, job, recipes, weights))
+            found.append(survey_file(file, job, recipes, weights, truths.read(file)))
     if job.anatomy_slices is None:
         return found
     drawn: list[Surveyed] = []
@@ -160,9 +189,9 @@ def survey_file(
     job: Evaluation,
     recipes: Iterable[tuple[CascadePrior, SamplerSettings]],
     weights: LPIPSFiles | None,
+    truth: Truth,
 ) -> Surveyed:
-    """Read a file once before the work, so that what cannot be evaluated is known at the start."""
-    truth = load_truth(file, job.factor, job.max_slices, job.phase_seed)
+    """Look at a file before the work, so that what cannot be evaluated is known at the start."""
     shape, smallest = truth.stack.shape[1:], MINIMUM_SIZE if weights else SSIM_WINDOW
     try:
         if min(shape) < smallest:
@@ -171,9 +200,8 @@ def survey_file(
                 f" ({smallest}); leave the file out"
             )
         operator = truth_operator(truth, job.kernel, job.factor)
-        measurement = np.zeros((1, *operator.out_shape), truth.stack.dtype)
         for prior, settings in recipes:
-            check_measurement(measurement, operator, prior)
+            check_measurement((1, *operator.out_shape), truth.stack.dtype, operator, prior)
             make_plan(prior, operator, job.noise, settings)
     except MRCascadeError as error:
         raise MRCascadeError(f"{file.path}: {error}") from error

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from mrcascade.arrays.intensity import Intensity
 from mrcascade.errors import MRCascadeError
 from mrcascade.measurement.border import NO_MARGINS, Margins
 from mrcascade.operators import LinearOperator
 from mrcascade.operators.baselines import bicubic, zero_filled
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.recipes.modes import COMPARED
-from mrcascade.restore import resolve_settings, super_resolve
+from mrcascade.restore import Plan, Restorer, check_samples, resolve_settings
 from mrcascade.sampling import RECIPES, Progress, SamplerSettings, parse_changes
 
 CASCADE = "cascade"
@@ -67,6 +69,10 @@ class Reconstruction:
     residual: np.ndarray | None = None
 
 
+# Restores the slices of a context.
+Run: TypeAlias = Callable[[Context], Reconstruction]
+
+
 @dataclass(frozen=True)
 class Method:
     """A way to restore slices: a recipe of ``super_resolve`` with a prior, or ``plain``.
@@ -110,31 +116,36 @@ class Method:
         """
         assert self.recipe is not None  # asked for methods with a prior only
         steps, samples = steps if self.sampled else None, samples if self.averaged else 1
-        settings = resolve_settings(prior, self.recipe, steps, samples)
-        return settings.changed(**self.overrides)
+        settings = resolve_settings(prior, self.recipe, steps, samples).changed(**self.overrides)
+        check_samples(samples, settings)
+        return settings
+
+    def prepare(self, context: Context) -> Run:
+        """What restores slices of the context's file: all that takes place once is done now, so
+        that no slice's time holds it."""
+        if (plain := self.plain) is not None:
+            return lambda given: Reconstruction(plain(given))
+        assert context.prior is not None  # a recipe has a prior
+        settings = self.settings(context.prior, context.steps, context.samples)
+        plan = Plan.of(context.prior, context.operator, context.noise, settings, context.margins)
+        return partial(self._restored, Restorer(context.prior, plan))
 
     def run(self, context: Context) -> Reconstruction:
-        """Restore the slices."""
-        if self.plain is not None:
-            return Reconstruction(self.plain(context))
-        assert context.prior is not None  # a recipe has a prior
+        """Restore the context's slices."""
+        return self.prepare(context)(context)
+
+    def _restored(self, restorer: Restorer, context: Context) -> Reconstruction:
         samples = context.samples if self.averaged else 1
-        result = super_resolve(
+        result = restorer(
             context.measurement,
-            context.operator,
-            context.prior,
-            noise=context.noise,
-            mode=self.settings(context.prior, context.steps, context.samples),
+            Intensity(context.scale),
             samples=samples,
             seed=context.seed,
-            batch_size=context.batch_size,
-            scale=context.scale,
-            zero=0.0,
             numbers=context.numbers,
-            margins=context.margins,
+            batch_size=context.batch_size,
             callback=context.callback,
         )
-        residual = result.residual if context.margins else None
+        residual = result.residual if restorer.plan.margins else None
         evaluations = samples * sum(result.evaluations.values())
         return Reconstruction(result.mean, evaluations, result.std, residual)
 

@@ -15,8 +15,10 @@ from mrcascade.evaluation.figure import (
     write_figure,
 )
 from mrcascade.evaluation.job import (
+    KEPT_BYTES,
     Evaluation,
     Surveyed,
+    Truths,
     checked_methods,
     common_settings,
     load_priors,
@@ -71,7 +73,9 @@ def evaluate(
     magnitudes = any(prior.channels == 1 for prior in priors.values())
     files = find_files(job.data, job.split, job.matrices, complex_images=not magnitudes)
     refuse_inputs([output], [path for file in files for path in file.path.paths])
-    survey = survey_files(files, job, recipes_of(methods, priors, job), weights)
+    # What processes read, they keep for themselves.
+    truths = Truths(job, KEPT_BYTES if job.workers == 1 else 0)
+    survey = survey_files(files, job, recipes_of(methods, priors, job), weights, truths)
     subjects = read_subjects(job.data, files)
     settings = common_settings(job, survey, weights)
     of_methods = {n: method_settings(m, job, priors.get(n)) for n, m in methods.items()}
@@ -90,7 +94,8 @@ def evaluate(
             results = run_in_workers(job, survey, pictures, units)
         else:
             lpips = None if weights is None else LPIPS.load(weights, job.device)
-            results = _run_here(Bench(job, methods, priors, lpips, survey, pictures), units, tick)
+            bench = Bench(job, methods, priors, lpips, survey, pictures, truths)
+            results = _run_here(bench, units, tick)
         failures: list[Failed] = []
         for result in results:
             if isinstance(result, Failed):

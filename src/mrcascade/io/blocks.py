@@ -10,6 +10,7 @@ import itertools
 import math
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,7 @@ class SliceStore:
     """A stack of slices in a nameless temporary file, which ends with the process even if killed.
 
     Each slice is contiguous, with rows and columns in the order of the image file. A block of the
-    image file is then one contiguous piece in each slice that it meets.
+    image file is then one contiguous piece in each slice that it meets. Threads may share a store.
     """
 
     def __init__(self, folder: Path, order: StackOrder, dtype: np.dtype) -> None:
@@ -102,6 +103,7 @@ class SliceStore:
         self._plane = tuple(order.shape[a] for a in order.plane)
         self._bytes = math.prod(self._plane) * self.dtype.itemsize
         self._low, self._high = math.inf, -math.inf
+        self._lock = threading.Lock()  # of the place in the file
         self._file = tempfile.TemporaryFile(  # noqa: SIM115 (closed by __exit__)
             dir=folder, prefix=".mrcascade.", suffix=".tmp"
         )
@@ -134,18 +136,20 @@ class SliceStore:
         """Store a block of the image file; the axes of `values` are in the file's order."""
         pieces = np.transpose(values, self._stacked())
         pieces = np.ascontiguousarray(pieces.reshape(-1, *pieces.shape[-2:]), dtype=self.dtype)
-        for place, piece in zip(self._places(block), pieces, strict=True):
-            self._file.seek(place)
-            self._file.write(piece.data)
+        with self._lock:
+            for place, piece in zip(self._places(block), pieces, strict=True):
+                self._file.seek(place)
+                self._file.write(piece.data)
 
     def get(self, block: Block) -> np.ndarray:
         """Return a block of the image file, the inverse of `put`."""
         sizes = [s.stop - s.start for s in block]
         moved = [sizes[i] for i in self._stacked()]
         pieces = np.empty((math.prod(moved[:-2]), moved[-2] * moved[-1]), self.dtype)
-        for place, piece in zip(self._places(block), pieces, strict=True):
-            self._file.seek(place)
-            self._fill(piece)
+        with self._lock:
+            for place, piece in zip(self._places(block), pieces, strict=True):
+                self._file.seek(place)
+                self._fill(piece)
         return np.transpose(pieces.reshape(moved), np.argsort(self._stacked()))
 
     def write(self, start: int, stack: np.ndarray) -> None:
@@ -153,14 +157,16 @@ class SliceStore:
         turned = stack if self.order.plane == self.order.axes else np.swapaxes(stack, 1, 2)
         size = np.abs(stack) if np.iscomplexobj(stack) else stack
         self._low, self._high = min(self._low, size.min()), max(self._high, size.max())
-        self._file.seek(start * self._bytes)
-        self._file.write(np.ascontiguousarray(turned, dtype=self.dtype).data)
+        with self._lock:
+            self._file.seek(start * self._bytes)
+            self._file.write(np.ascontiguousarray(turned, dtype=self.dtype).data)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return slices `start` to `stop` (exclusive) as a new array (N, rows, columns)."""
         stack = np.empty((stop - start, *self._plane), self.dtype)
-        self._file.seek(start * self._bytes)
-        self._fill(stack)
+        with self._lock:
+            self._file.seek(start * self._bytes)
+            self._fill(stack)
         turned = stack if self.order.plane == self.order.axes else np.swapaxes(stack, 1, 2)
         return np.ascontiguousarray(turned)
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from mrcascade.arrays.intensity import Intensity, RobustMaximum
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import Axes, SliceStore, Source
+from mrcascade.jobs.workspace import Workspace
 from mrcascade.measurement.acquired import Acquired, Matrix, narrowed_by_spectrum, stated_matrix
 from mrcascade.operators.crop import fourier_crop
 
@@ -46,7 +45,7 @@ def acquired_by_pixels(measured: SliceStore, stated: Acquired) -> Acquired:
 
 
 def crop_to_acquired(
-    measured: SliceStore, matrix: Sequence[int], folder: Path, stack: ExitStack, zero: float = 0.0
+    measured: SliceStore, matrix: Sequence[int], workspace: Workspace, zero: float = 0.0
 ) -> tuple[SliceStore, Intensity]:
     """The slices at their acquired matrix, in a new store, and their intensity.
 
@@ -54,7 +53,7 @@ def crop_to_acquired(
     order = measured.order
     sizes = dict(zip(order.axes, matrix, strict=True))
     shape = tuple(sizes.get(axis, n) for axis, n in enumerate(order.shape))
-    store = stack.enter_context(SliceStore(folder, replace(order, shape=shape), measured.dtype))
+    store = workspace.store(replace(order, shape=shape), measured.dtype)
     maximum = RobustMaximum(math.prod(shape))
     for number in range(len(measured)):
         cropped = fourier_crop(measured.read(number, number + 1), matrix)

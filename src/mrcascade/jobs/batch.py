@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mrcascade import __version__
 from mrcascade.devices.failures import device_errors_of
@@ -23,23 +24,21 @@ from mrcascade.io import (
     write_bids_root,
     write_document,
 )
-from mrcascade.jobs.common import (
-    Item,
-    Report,
-    SuperResolution,
-    sr_request,
-    sr_targets,
-)
-from mrcascade.jobs.progress import SlicesDone
+from mrcascade.jobs.common import Item, sr_targets
+from mrcascade.jobs.done import Done
+from mrcascade.jobs.executor import Work, WorkerPool
+from mrcascade.jobs.opened import checked_item
+from mrcascade.jobs.progress import Report, SlicesDone, silent, unseen
+from mrcascade.jobs.request import Request, SuperResolution
 from mrcascade.jobs.result import source_identity
-from mrcascade.jobs.sr import checked_item, restore_file
-from mrcascade.messages.faults import naming
+from mrcascade.jobs.sr import Restored, restore_file
+from mrcascade.jobs.turns import Begin, Turn
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.sampling import same_record
+from mrcascade.storage.atomic import make_folder
 from mrcascade.storage.files import TABLE_BYTES, read_json
 from mrcascade.storage.outputs import only_writer
 
-Status = Literal["done", "skipped", "failed"]
 _RECORD = "Record of mrcascade sr."  # how its description begins
 _RECORD_SECONDS = 60.0  # in which another job has surely written its record
 # Entries of a request whose names do not say what they are.
@@ -70,19 +69,7 @@ class Part:
 
 
 @dataclass
-class Done:
-    """How one input ended."""
-
-    item: Item
-    status: Status
-    seconds: float
-    outputs: list[Path] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    error: str | None = None
-
-
-@dataclass
-class Batch:
+class FileBatch:
     """``sr`` on a list of inputs, into the folder ``output``.
 
     With ``resume`` an input is skipped whose results are there, made from the same input with the
@@ -92,76 +79,105 @@ class Batch:
 
     items: Sequence[Item]
     output: Path
-    prior: CascadePrior
-    job: SuperResolution
+    request: Request
     part: Part = Part()
     resume: bool = False
     results: list[Done] = field(default_factory=list)
+    _unwritten: MRCascadeError | None = field(default=None, init=False, repr=False)
 
-    def run(
-        self,
-        *,
-        begin: Callable[[int, Item], tuple[Report, Callable[[int], SlicesDone]]],
-        end: Callable[[Done], None],
-    ) -> list[Done]:
+    def run(self, *, begin: Begin, end: Callable[[Done], None]) -> list[Done]:
         """Restore one input after another and go on after one that fails.
 
         ``begin(number, item)`` gives what ``super_resolve_file`` wants as ``say`` and
-        ``progress``; ``end`` hears how it ended. The record is written after each, and after the
-        first what makes the results of a BIDS dataset one, too.
+        ``progress``; ``end`` hears how it ended. While one input is in work the files of the one
+        before it are written; its end is told, in turn, when they are there. The record is written
+        after each, and after the first what makes the results of a BIDS dataset one, too.
         """
         self._check_record()
-        for number, item in enumerate(self.items):
-            say, progress = begin(number, item)
-            started = time.monotonic()
-            done = Done(item, "done", 0.0)
+        before: Turn | None = None
+        with ThreadPoolExecutor(1, "mrcascade-write") as writer:
             try:
-                with naming(str(item)):
-                    done.status, done.outputs = self._file(item, _noting(done, say), progress)
-            except MRCascadeError as error:
-                done.status, done.error = "failed", str(error)
-            done.seconds = time.monotonic() - started
-            self.results.append(done)
-            self._record()
-            if item.dataset and done.outputs:
-                write_bids_root(item.dataset, self.output)
-            end(done)
+                for number, item in enumerate(self.items):
+                    turn = Turn(Done(number, item), before, lambda done: self._ended(done, end))
+                    turn.run(begin, self.restore, writer)
+                    before = turn
+                    self._check_written()
+            finally:
+                if before is not None:
+                    before.settle()
+        self._check_written()
         return self.results
 
-    def _file(
-        self, item: Item, say: Report, progress: Callable[[int], SlicesDone]
-    ) -> tuple[Status, list[Path]]:
-        item = checked_item(item)
-        job = self.to_do(item)
-        if job is None:
-            say("already done")
-            return "skipped", list(sr_targets(item, self.output, self.job).values())
-        with device_errors_of(item, self.prior.device):
-            return "done", restore_file(
-                item, self.output, self.prior, job, say=say, progress=progress
-            )
+    def run_in_workers(
+        self, pool: WorkerPool, *, begin: Begin, end: Callable[[Done], None]
+    ) -> list[Done]:
+        """As `run`, with the processes of a pool whose work is that of `file_worker`; inputs end in
+        any order, and the record has them in theirs."""
+        self._check_record()
+        made = [folder for folder in (self.output, *self.output.parents) if not folder.exists()]
+        try:
+            make_folder(self.output)  # or one worker might remove it as empty before another writes
+            for _, done in pool.results(enumerate(self.items)):
+                say, _ = begin(done.number, done.item)
+                for line in done.notes:
+                    say(line)
+                self._ended(done, end)
+                self._check_written()
+        finally:
+            for folder in made:
+                with suppress(OSError):  # it is not empty
+                    folder.rmdir()
+        return self.results
 
-    def to_do(self, item: Item) -> SuperResolution | None:
-        """The job that is left for an input, None where ``resume`` finds that it is done.
+    def _ended(self, done: Done, end: Callable[[Done], None]) -> None:
+        self.results.append(done)
+        self.results.sort(key=lambda one: one.number)
+        try:
+            self._record()
+            if done.item.dataset and done.outputs:
+                write_bids_root(done.item.dataset, self.output)
+        except MRCascadeError as error:  # which is not that of the input in work
+            self._unwritten = error
+        end(done)
+
+    def _check_written(self) -> None:
+        """Raise what kept the record, or the root of a dataset, from being written."""
+        if self._unwritten is not None:
+            raise self._unwritten
+
+    def restore(
+        self, item: Item, say: Report, progress: Callable[[int], SlicesDone]
+    ) -> Restored | list[Path]:
+        """Restore an input of this batch; where ``resume`` finds its results, they are returned."""
+        item = checked_item(item)
+        request = self.to_do(item)
+        if request is None:
+            say("already done")
+            return list(sr_targets(item, self.output, self.request.job).values())
+        with device_errors_of(item, request.prior.device):
+            return restore_file(item, self.output, request, say=say, progress=progress)
+
+    def to_do(self, item: Item) -> Request | None:
+        """The request that is left for an input, None where ``resume`` finds that it is done.
 
         Raises MRCascadeError where its results are there, but come of other settings.
         """
         if not self.resume:
-            return self.job
+            return self.request
         item = checked_item(item)
-        targets = sr_targets(item, self.output, self.job)
+        targets = sr_targets(item, self.output, self.request.job)
         if not targets["sidecar"].exists():
             if ending_of(self.output) is not None:
-                return self.job  # a name of the user's choice may be that of another file
-            return replace(self.job, overwrite=True)
-        if self.job.overwrite:
-            return self.job
+                return self.request  # a name of the user's choice may be that of another file
+            return self.request.changed(overwrite=True)
+        if self.request.job.overwrite:
+            return self.request
         self._check_finished(item, targets)
         return None
 
     def _check_finished(self, item: Item, targets: dict[str, Path]) -> None:
         """Raise MRCascadeError unless the results are those that the job would make."""
-        source = source_identity(item.image.digest(), self.job)
+        source = source_identity(item.image.digest(), self.request.job)
         try:
             # Older versions wrote the request's keys as the options have them.
             sidecar = camel_keys(read_json(targets["sidecar"], TABLE_BYTES))
@@ -173,7 +189,7 @@ class Batch:
                 f"{targets['sidecar']}: not a sidecar of this version, and stays; move it and its"
                 " results away or choose another folder"
             ) from error
-        now = json.loads(json.dumps(sr_request(self.prior, self.job)))
+        now = json.loads(json.dumps(self.request.document))
         different = [
             k for k in now if not same_record(before.get(camel_case(k)), camel_keys(now[k]))
         ]
@@ -224,7 +240,7 @@ class Batch:
             "Written": datetime.now(UTC).isoformat(timespec="seconds"),
             "Part": [self.part.number, self.part.count],
             "Files": len(self.items),
-            "Request": sr_request(self.prior, self.job),
+            "Request": self.request.document,
             "Results": [self._described(done) for done in self.results],
         }
         target = self.output / self.part.record_name
@@ -236,14 +252,34 @@ class Batch:
     def _described(self, done: Done) -> dict[str, Any]:
         outputs = [path.relative_to(self.output).as_posix() for path in done.outputs]
         facts = {"Status": done.status, "Seconds": round(done.seconds, 3), "Outputs": outputs}
-        if self.job.deidentify is not None:
+        if self.request.job.deidentify is not None:
             return facts  # the rest has names of the input's folders and files in it
         return {"Input": str(done.item)} | facts | {"Notes": done.notes, "Error": done.error}
 
 
-def _noting(done: Done, say: Report) -> Report:
-    def note(line: str) -> None:
-        done.notes.append(line)
-        say(line)
+def file_worker(
+    prior: str | Path,
+    precision: str,
+    output: Path,
+    job: SuperResolution,
+    resume: bool,
+    compiled: bool,
+    device: str,
+) -> Work:
+    """What a process of `FileBatch.run_in_workers` does: restores and writes (number, item).
 
-    return note
+    prior: its name or folder. compiled: whether the networks are to be compiled.
+    """
+    loaded = CascadePrior.from_pretrained(prior, device, precision)
+    request = Request.of(loaded.compile() if compiled else loaded, job)
+    batch = FileBatch((), output, request, resume=resume)
+
+    def work(task: tuple[int, Item]) -> Done:
+        ended: list[Done] = []
+        turn = Turn(Done(*task), None, ended.append)
+        with ThreadPoolExecutor(1) as writer:
+            turn.run(lambda number, item: (silent, unseen), batch.restore, writer)
+            turn.settle()
+        return ended[0]
+
+    return work

@@ -1,25 +1,16 @@
-"""Volumes whose field of view was cut: margins of a stored volume, and results that keep them."""
+"""Volumes whose field of view was cut: what is said of it, and results that keep the margins."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from mrcascade.arrays.intensity import Intensity
 from mrcascade.io import Axes, SliceStore
-from mrcascade.measurement.border import Margins, find_margins
-from mrcascade.measurement.noise import slices_for_noise
-from mrcascade.operators import SeparableOperator
-from mrcascade.restore import Restoration, relative_residual
-
-
-def margins_of(measured: SliceStore, operator: SeparableOperator, scale: float) -> Margins:
-    """What `find_margins` finds in a volume; it looks at the slices that tell the noise."""
-    chosen = slices_for_noise(len(measured))
-    return find_margins((measured.read(i, i + 1)[0] for i in chosen), operator, scale)
+from mrcascade.jobs.workspace import Workspace
+from mrcascade.measurement.border import Margins
+from mrcascade.restore import Plan, Restoration, relative_residual
 
 
 def describe_margins(margins: Margins, axes: Axes) -> str:
@@ -38,26 +29,18 @@ class ExtendedStore:
     Data consistency holds on the extended grid, so that the residual needs the margins.
     """
 
-    def __init__(
-        self,
-        store: SliceStore,
-        operator: SeparableOperator,
-        margins: Margins,
-        folder: Path,
-        stack: ExitStack,
-    ) -> None:
-        """store: of the results without margins. operator: of these. The extended slices lie in a
-        store in `folder`, which `stack` closes."""
+    def __init__(self, store: SliceStore, plan: Plan, workspace: Workspace) -> None:
+        """store: of the results without margins. plan: by which they are restored. The extended
+        slices lie in a store of `workspace`."""
         self.store = store
-        self._margins, self._operator = margins, margins.operator(operator)
-        self._inside = (slice(None), *margins.inside(operator))
+        self._margins, self._operator = plan.margins, plan.cascade.operator
+        self._inside = (slice(None), *plan.margins.inside(plan.operator))
         self._extended: SliceStore | None = None
-        if margins:
+        if plan.margins:
             order = store.order
             sides = dict(zip(order.axes, self._operator.in_shape, strict=True))
             shape = tuple(sides.get(axis, n) for axis, n in enumerate(order.shape))
-            extended = SliceStore(folder, replace(order, shape=shape), store.dtype)
-            self._extended = stack.enter_context(extended)
+            self._extended = workspace.store(replace(order, shape=shape), store.dtype)
 
     def write(self, start: int, result: Restoration) -> None:
         """Keep the extended slices of a restoration, from number `start` on."""

@@ -1,11 +1,10 @@
-"""What the jobs on files share: factors, names of outputs, what ``sr`` was asked for."""
+"""What the jobs on files share: inputs, their operators and seeds, names of outputs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mrcascade.arrays.factors import enlarged, factor_label
 from mrcascade.errors import MRCascadeError
@@ -13,7 +12,6 @@ from mrcascade.io import (
     Dataset,
     Image,
     ImageFile,
-    Pseudonyms,
     Source,
     beside,
     derived_name,
@@ -22,60 +20,13 @@ from mrcascade.io import (
     result_ending,
     with_part,
 )
+from mrcascade.jobs.request import Factors, SuperResolution
 from mrcascade.operators import SeparableOperator
-from mrcascade.prior.cascade import CascadePrior
-from mrcascade.restore import resolve_settings
-from mrcascade.sampling import SamplerSettings, image_seed
-from mrcascade.storage.outputs import Claim, claim_result
+from mrcascade.sampling import image_seed
 
 IMAGES = ("result", "sample")  # outputs that are images, and not maps of something else
 # What follows the key of an output that is the phase of another, or its JSON file.
 PHASE, SIDECAR = "_phase", "_sidecar"
-Factors = tuple[float, float]
-Report = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class SuperResolution:
-    """What ``sr`` was asked for; the fields are the command's options.
-
-    ``batch_size`` is an upper bound: batches shrink to what fits in memory; None asks for 4 on a
-    CPU and for all that fit on a GPU. ``format``: of the
-    results, "nifti" or "dicom"; None keeps the input's. ``acquired``: the acquired matrix (rows,
-    columns) or "auto"; None only warns. ``deidentify``: what replaces the patient's identity in
-    headers, sidecar and names of outputs (DICOM alone); None keeps it.
-    """
-
-    factor: Factors
-    kernel: str = "fourier"
-    noise: float | None = None  # fraction of the robust maximum; None estimates it
-    mode: str | SamplerSettings | None = None  # None: `default_mode`
-    steps: int | None = None
-    samples: int = 1
-    seed: int = 0
-    axes: str | None = None
-    batch_size: int | None = 1
-    overwrite: bool = False
-    format: str | None = None
-    acquired: str | tuple[int, int] | None = None
-    deidentify: Pseudonyms | None = None
-
-
-def sr_request(prior: CascadePrior, job: SuperResolution) -> dict[str, Any]:
-    """All that the results of ``sr`` depend on besides the input, as JSON holds it; batches and
-    devices change rounding alone."""
-    settings = resolve_settings(prior, job.mode, job.steps, job.samples)
-    mode = job.mode if isinstance(job.mode, str) else settings.name
-    request = asdict(replace(job, mode=mode, deidentify=None))  # whose salt is a secret
-    for key in ("batch_size", "overwrite"):
-        del request[key]
-    request["deidentify"] = job.deidentify is not None
-    return {
-        **request,
-        "prior": prior.digest,
-        "precision": prior.levels[0].precision,
-        "sampler": settings.record(job.samples),
-    }
 
 
 def input_seed(seed: int, digest: str) -> int:
@@ -146,14 +97,6 @@ def sr_targets(item: Item, output: Path, job: SuperResolution) -> dict[str, Path
         subject = output / item.folder.parts[0]
         targets["preview"] = subject / "figures" / targets["preview"].name
     return targets
-
-
-def claim_targets(item: Item, output: Path, job: SuperResolution, overwrite: bool) -> Claim:
-    """Claim the files that ``sr`` makes of an input, see `claim_result`."""
-    targets = sr_targets(item, output, job)
-    others = sr_targets(item, output, replace(job, samples=2)).values()
-    inputs = item.image.paths
-    return claim_result(list(targets.values()), targets["sidecar"], inputs, overwrite, others)
 
 
 def _beside(

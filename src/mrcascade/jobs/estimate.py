@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from mrcascade.io import choose_planes, describe_planes, open_source
-from mrcascade.jobs.acquired import acquired_by_header
-from mrcascade.jobs.common import Item, SuperResolution, claim_targets, sr_targets
+from mrcascade.jobs.common import Item
 from mrcascade.jobs.memory import default_batch, fitting_batch, image_bytes
+from mrcascade.jobs.opened import checked_item, open_input
 from mrcascade.jobs.progress import expected_evaluations
+from mrcascade.jobs.request import Request
 from mrcascade.jobs.speed import LevelSpeed, slice_seconds, speed_of, timed_batch
-from mrcascade.jobs.sr import (
-    check_job,
-    check_result,
-    checked_item,
-    geometry_of,
-    slices_per_chunk,
-)
+from mrcascade.jobs.sr import slices_per_chunk
+from mrcascade.jobs.workspace import Workspace
 from mrcascade.messages.duration import rounded
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import make_plan
@@ -35,7 +31,7 @@ SOME_NOISE = 0.01
 
 
 @dataclass(frozen=True)
-class Estimate:
+class FileEstimate:
     """What one file will take.
 
     Attributes:
@@ -66,36 +62,29 @@ class Estimate:
 
 
 class Estimator:
-    """Estimates files for one job; the speed of the networks is measured once per machine, in
-    batches like the job's."""
+    """Estimates files; the speed of the networks is measured once per machine, in batches like the
+    job's."""
 
-    def __init__(self, prior: CascadePrior, job: SuperResolution) -> None:
-        """Raises MRCascadeError for a job that no input could make right."""
-        self._prior, self._job = prior, job
-        self._settings = check_job(prior, job)
+    def __init__(self, prior: CascadePrior) -> None:
+        self._prior = prior
         self._speeds: dict[int, list[LevelSpeed]] = {}  # by images that pass together
 
-    def file(self, item: Item, output: Path, overwrite: bool) -> Estimate:
+    def file(self, item: Item, output: Path, request: Request) -> FileEstimate:
         """The estimate for one input, from its header; writes nothing.
 
         What only the pixels tell is not known: ``--acquired-matrix auto`` can crop further.
         Raises MRCascadeError as `super_resolve_file` does, but for what only the voxels tell.
         """
-        job, prior = self._job, self._prior
+        job, prior = request.job, request.prior
         item = checked_item(item)
-        targets = sr_targets(item, output, job)
-        claim_targets(item, output, job, overwrite)
-        with open_source(item.image, prior.channels == 2) as source:
-            planes = choose_planes(source, job.axes)
-            axes = planes.axes
-            check_result(source, axes, targets["result"], job)
-            acquired = acquired_by_header(source, axes, job.acquired)
-            geometry = geometry_of(source, prior, job, acquired.matrix)
-            shape, size = source.shape, source.dtype.itemsize
-            described = describe_planes(source, planes)
+        target = Workspace(item, output, job).targets["result"]
+        with ExitStack() as stack:
+            opened = open_input(item, request, target, stack)
+            geometry, described = opened.geometry, opened.describe()
+            shape, size = opened.source.shape, opened.source.dtype.itemsize
         result_shape = geometry.result_shape(shape)
         noise = SOME_NOISE if job.noise is None else job.noise
-        plan = make_plan(prior, geometry.operator, noise, self._settings)
+        plan = make_plan(prior, geometry.operator, noise, request.settings)
         plane = math.prod(geometry.operator.in_shape)
         slices = math.prod(result_shape) // plane
         per_image = image_bytes(prior, plan)
@@ -105,14 +94,14 @@ class Estimator:
         seconds = slice_seconds(plan, self._speed(together), together) * slices * job.samples
         in_hand = slices_per_chunk(batch, job.samples) * plane * MOMENT_BYTES * size // 4
         images = size + (size + 4 if job.samples > 1 else 0)  # bytes per voxel of the results
-        packed = targets["result"].suffix.lower() == ".gz"
+        packed = target.suffix.lower() == ".gz"
         written = math.prod(result_shape) * images
         packing = written / GZIP_BYTES_PER_SECOND if packed else 0.0
-        return Estimate(
+        return FileEstimate(
             source=item,
             shape=shape,
             result_shape=result_shape,
-            evaluations=expected_evaluations(plan, self._settings) * slices * job.samples,
+            evaluations=expected_evaluations(plan) * slices * job.samples,
             seconds=seconds + packing,
             memory=PROGRAM_BYTES + batch * per_image + in_hand,
             disk=math.prod(shape) * size + 2 * written,

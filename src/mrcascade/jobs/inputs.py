@@ -27,7 +27,9 @@ from mrcascade.io import (
     named_image,
     parse_selection,
 )
-from mrcascade.jobs.common import Item, Report, SuperResolution, sr_targets
+from mrcascade.jobs.common import Item, sr_targets
+from mrcascade.jobs.progress import Report, silent
+from mrcascade.jobs.request import SuperResolution
 from mrcascade.storage.files import TABLE_BYTES, read_text
 from mrcascade.storage.outputs import refuse_inputs
 
@@ -39,7 +41,7 @@ def find_inputs(
     series: str | None = None,
     bids_filter: str | None = None,
     channels: int = 1,
-    note: Report = lambda line: None,
+    note: Report = silent,
 ) -> list[Item]:
     """The images that ``named`` stands for, each once, in the order given.
 

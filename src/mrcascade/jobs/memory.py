@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,8 @@ _SCORE_COPIES = 3
 # Full-resolution float32 images that sampler, proximal step, moments (float64) and residual hold
 # per image of a batch, at most (counted in their code).
 IMAGES_OUTSIDE = 24
+# What `_convolutions` has counted, for as long as the networks live.
+_probed: WeakKeyDictionary[nn.Module, tuple[int, int]] = WeakKeyDictionary()
 
 
 def image_bytes(prior: CascadePrior, plan: CascadePlan, scores: bool = True) -> int:
@@ -134,20 +137,41 @@ def check_memory(prior: CascadePrior, plan: CascadePlan) -> None:
 def _network_bytes(
     level: LevelPrior, shape: tuple[int, int], gradient: bool, with_scores: bool
 ) -> float:
-    networks, config = level.networks, level.spec.networks.unet
+    config = level.spec.networks.unet
+    largest, kept = (_element_bytes(level) * elements for elements in _convolutions(level))
+    area = math.prod(shape) / _PROBE_SIDE**2
+    scores = _score_bytes(config, shape) if with_scores and config is not None else 0
+    activations = _LARGEST_CONVOLUTIONS * largest + (_KEPT_COPIES * kept if gradient else 0)
+    return activations * area + _SCORE_COPIES * scores
+
+
+def _convolutions(level: LevelPrior) -> tuple[int, int]:
+    """Elements that the largest convolution takes and gives on the small image, and the sum over
+    all convolutions; counted once for each level's networks."""
+    if level.networks not in _probed:
+        _probed[level.networks] = _probe(level)
+    return _probed[level.networks]
+
+
+def _element_bytes(level: LevelPrior) -> int:
+    # A processor without instructions for bfloat16 computes on copies in float32.
+    device = next((weight.device for weight in level.networks.parameters()), None)
+    halved = level.precision == "bfloat16" and device and computes_in_bfloat16(device)
+    return (torch.bfloat16 if halved else torch.float32).itemsize
+
+
+def _probe(level: LevelPrior) -> tuple[int, int]:
+    networks = level.networks
     weight = next(networks.parameters(), None)
     if weight is None:
-        return 0.0
+        return 0, 0
     x = weight.new_zeros((1, networks.channels, _PROBE_SIDE, _PROBE_SIDE), dtype=torch.float32)
     condition = torch.cat([x, x[:, :1]], 1) if level.conditional else None
     largest = kept = 0
-    # A processor without instructions for bfloat16 computes on copies in float32.
-    halved = level.precision == "bfloat16" and computes_in_bfloat16(weight.device)
-    element = (torch.bfloat16 if halved else torch.float32).itemsize
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal largest, kept
-        size = element * (inputs[0].numel() + output.numel())
+        size = inputs[0].numel() + output.numel()
         largest, kept = max(largest, size), kept + size
 
     hooks = [
@@ -162,10 +186,7 @@ def _network_bytes(
     finally:
         for hook in hooks:
             hook.remove()
-    area = math.prod(shape) / _PROBE_SIDE**2
-    scores = _score_bytes(config, shape) if with_scores and config is not None else 0
-    activations = _LARGEST_CONVOLUTIONS * largest + (_KEPT_COPIES * kept if gradient else 0)
-    return activations * area + _SCORE_COPIES * scores
+    return largest, kept
 
 
 def _score_bytes(config: UNetConfig, shape: tuple[int, int]) -> int:

@@ -9,8 +9,9 @@ from typing import Any, Required, TypedDict, Unpack, cast, overload
 
 from mrcascade.arrays.factors import Factor, factor_pair
 from mrcascade.io import Named, named_image
-from mrcascade.jobs.common import Item, Report, SuperResolution
-from mrcascade.jobs.progress import SlicesDone, silent, unseen
+from mrcascade.jobs.common import Item
+from mrcascade.jobs.progress import Report, SlicesDone, silent, unseen
+from mrcascade.jobs.request import Request, SuperResolution
 from mrcascade.jobs.sr import restore_file
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.named import as_prior
@@ -107,7 +108,11 @@ def super_resolve_file(
     prior = as_prior(prior)
     job = job_of(cast(Options, options)) if job is None else job
     item = item_of(image, prior.channels)
-    return restore_file(item, Path(output), prior, job, say=say, progress=progress)
+    request = Request.of(prior, job)
+    restored = restore_file(item, Path(output), request, say=say, progress=progress)
+    paths, line = restored.publish()
+    say(line)
+    return paths
 
 
 def job_of(options: Options) -> SuperResolution:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mrcascade.arrays.factors import factor_label
 from mrcascade.arrays.intensity import EMPTY, Intensity
 from mrcascade.io import Display, SliceStore, StackOrder
-from mrcascade.jobs.common import SuperResolution, factor_label
-from mrcascade.operators import LinearOperator
+from mrcascade.jobs.measured import Measured
+from mrcascade.jobs.request import SuperResolution
 from mrcascade.operators.baselines import interpolated, interpolation_name
 from mrcascade.pictures.preview import Panel, write_preview
 from mrcascade.recipes.modes import default_mode
@@ -35,22 +36,21 @@ def shown_slice(measured: SliceStore, intensity: Intensity) -> int:
 def draw_preview(
     path: Path,
     job: SuperResolution,
-    operator: LinearOperator,
-    measured: SliceStore,
+    measured: Measured,
     stores: Mapping[str, SliceStore],
-    intensity: Intensity,
     display: Display,
     plane: str,
     unit: str = ARBITRARY_UNIT,
 ) -> None:
     """Write the preview of a result.
 
-    measured, stores: slices of the measurement, and of what was made of it, by "result", "sample"
-    and "std". intensity: of the measurement. display, plane: how the slices are drawn,
-    and the name of their plane. unit: of the intensities.
+    measured, stores: the measurement, and slices of what was made of it, by "result", "sample"
+    and "std". display, plane: how the slices are drawn, and the name of their plane. unit: of the
+    intensities.
     """
-    number = shown_slice(measured, intensity)
-    low = measured.read(number, number + 1)
+    slices, intensity = measured.slices, measured.intensity
+    number = shown_slice(slices, intensity)
+    low = slices.read(number, number + 1)
     pixels = {key: store.read(number, number + 1)[0] for key, store in stores.items()}
     kind = interpolation_name(job.kernel)
     (h, w), (rows, columns) = (display.turn(p).shape for p in (low[0], pixels["result"]))
@@ -60,10 +60,10 @@ def draw_preview(
         "sample": "one of the samples",
         "std": f"standard deviation of {job.samples} samples",
     }
-    filled = interpolated(low, operator, job.kernel)[0]
+    filled = interpolated(low, measured.plan.operator, job.kernel)[0]
     panels = [Panel(f"input, {kind}: {h} x {w}", filled)]
     panels += [Panel(titles[k], pixels[k], k == "std") for k in titles if k in pixels]
-    title = f"{_request(job)}\n{_place(measured.order, number, plane)}"
+    title = f"{_request(job)}\n{_place(slices.order, number, plane)}"
     unit = ARBITRARY_UNIT if unit in _NO_UNIT else unit
     write_preview(path, panels, low.shape[1:], display, title, unit, intensity.zero)
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from mrcascade.sampling import CascadePlan, Progress, SamplerSettings, finest_mean
+from mrcascade.sampling import CascadePlan, Progress, finest_mean
 
 # Hears how many slices of a volume are done, with the share of those that are in work; smaller
 # than before where slices must be done again.
 SlicesDone = Callable[[float], None]
+# Hears one line per decision.
+Report = Callable[[str], None]
 
 
 def silent(line: str) -> None:
-    """A report that nobody reads."""
+    """A `Report` that nobody reads."""
 
 
 def unseen(slices: int) -> SlicesDone:
@@ -21,8 +23,9 @@ def unseen(slices: int) -> SlicesDone:
     return lambda done: None
 
 
-def evaluations_by_level(plan: CascadePlan, settings: SamplerSettings) -> dict[int, int]:
+def evaluations_by_level(plan: CascadePlan) -> dict[int, int]:
     """Network evaluations per slice and sample that a plan will take, by level."""
+    settings = plan.settings
     sampled = settings.steps is not None
     counts = {task.level: task.steps if task.sampled and sampled else 0 for task in plan.tasks}
     finest = finest_mean(plan) if sampled else 1
@@ -34,19 +37,17 @@ def evaluations_by_level(plan: CascadePlan, settings: SamplerSettings) -> dict[i
     return counts
 
 
-def expected_evaluations(plan: CascadePlan, settings: SamplerSettings) -> int:
+def expected_evaluations(plan: CascadePlan) -> int:
     """Network evaluations per slice and sample, over all levels."""
-    return sum(evaluations_by_level(plan, settings).values())
+    return sum(evaluations_by_level(plan).values())
 
 
 class SliceProgress:
     """Counts the slices of a volume. An evaluation is worth as much as its level has pixels."""
 
-    def __init__(
-        self, plan: CascadePlan, settings: SamplerSettings, samples: int, tell: SlicesDone
-    ) -> None:
+    def __init__(self, plan: CascadePlan, samples: int, tell: SlicesDone) -> None:
         self._pixels = [math.prod(shape) for shape in plan.pyramid.shapes]
-        counts = evaluations_by_level(plan, settings)
+        counts = evaluations_by_level(plan)
         self._slice = samples * sum(n * self._pixels[level - 1] for level, n in counts.items())
         self.tell = tell
 

@@ -1,10 +1,8 @@
-"""What ``sr`` makes of the restored slices: the files, and what they say about themselves."""
+"""What came of the slices of an input, and what the sidecar says about it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,56 +15,17 @@ from mrcascade.arrays.intensity import EMPTY, Intensity
 from mrcascade.devices.facts import device_facts
 from mrcascade.io import (
     NOTICE,
-    RADIANS,
     Axes,
-    Block,
-    Derivation,
-    SliceStore,
     Source,
-    as_stored,
-    atomic_outputs,
-    display_of,
-    identity_of,
     inherited_metadata,
     kept_metadata,
-    plane_name,
-    remove_leftovers,
-    resampled_affine,
     source_uri,
-    write_blocks_into,
-    write_document,
 )
-from mrcascade.jobs.border import ExtendedStore
-from mrcascade.jobs.common import (
-    PHASE,
-    SIDECAR,
-    Item,
-    SuperResolution,
-    sr_request,
-    timing_facts,
-)
-from mrcascade.jobs.preview import ARBITRARY_UNIT, draw_preview
+from mrcascade.jobs.common import Item, timing_facts
+from mrcascade.jobs.request import Request, SuperResolution
 from mrcascade.measurement.acquired import Acquired
 from mrcascade.networks.compiled import Compiler
-from mrcascade.operators import SeparableOperator
-from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import Restoration
-from mrcascade.storage.outputs import Claim, file_counts
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """The planes of an image and the operator that measured them. affine: of the measured grid,
-    which is the stored one but for interpolated images that are cropped."""
-
-    axes: Axes
-    operator: SeparableOperator
-    affine: np.ndarray | None
-
-    def result_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of the image once its planes are enlarged."""
-        sides = dict(zip(self.axes, self.operator.in_shape, strict=True))
-        return tuple(sides.get(axis, n) for axis, n in enumerate(shape))
 
 
 class Outcome:
@@ -75,7 +34,11 @@ class Outcome:
     last: Restoration
 
     def __init__(self, intensity: Intensity, compiler: Compiler | None = None) -> None:
-        """intensity: of the volume. compiler: of the networks, which counts from now on."""
+        """intensity: of the volume. compiler: of the networks, which counts from now on.
+
+        ``compiled`` says whether networks ran as compiled code; None where they were not to.
+        """
+        self.compiled = None if compiler is None else False
         self._intensity, self._compiler = intensity, compiler
         self._compiled_before = compiler.evaluations if compiler else 0
         self.residual = self.seconds = 0.0
@@ -85,13 +48,15 @@ class Outcome:
         self.last = result
         self.residual = largest(result.residual, measured, self._intensity, self.residual)
         self.seconds += result.seconds
+        if self._compiler is not None:
+            self.compiled = self._compiler.evaluations > self._compiled_before
 
-    @property
-    def compiled(self) -> bool | None:
-        """Whether networks ran as compiled code; None where they were not to."""
-        if self._compiler is None:
-            return None
-        return self._compiler.evaluations > self._compiled_before
+    def describe(self, several: bool) -> str:
+        """What the work took; ``several``: samples of each slice."""
+        return (
+            f"{self.seconds:.1f} s, {sum(self.last.evaluations.values())} evaluations per slice"
+            f"{' and sample' if several else ''}, relative residual {self.residual:.1e}"
+        )
 
 
 def largest(
@@ -103,120 +68,15 @@ def largest(
     return float(np.fmax.reduce(residuals[filled], initial=before))
 
 
-def stored_residual(
-    source: Source,
-    result: ExtendedStore,
-    targets: dict[str, Path],
-    measured: SliceStore,
-    intensity: Intensity,
-) -> float:
-    """The largest relative residual of the slices as a reader of the output will see them."""
-    worst = 0.0
-    for number in range(len(measured)):
-        seen = result.store.read(number, number + 1)
-        seen = as_stored(source, targets["result"], seen, number, result.store.extremes)
-        if f"result{PHASE}" in targets:
-            seen = np.abs(seen) * np.exp(1j * np.angle(seen))  # which rounds
-        piece = measured.read(number, number + 1)
-        residual = result.residual(number, seen, piece, intensity)
-        worst = largest(residual, piece, intensity, worst)
-    return worst
-
-
-def derivation_of(
-    job: SuperResolution, key: str, window: tuple[float, float], prior: str
-) -> Derivation:
-    what = {
-        "result": "super-resolved" if job.samples == 1 else "mean of super-resolved samples",
-        "sample": "one super-resolved sample",
-        "std": "standard deviation of super-resolved samples",
-    }[key]
-    label = factor_label(job.factor)
-    return Derivation(
-        label=f"sr{label}{'' if key == 'result' else key}",
-        text=f"{what}, in-plane matrix enlarged {label} by mrcascade",
-        window=window,
-        number=1 + ("result", "sample", "std").index(key),
-        prior=prior,
-        quantity=key == "std",
-        pseudonyms=job.deidentify,
-    )
-
-
-def publish(
-    source: Source,
-    geometry: Geometry,
-    job: SuperResolution,
-    prior: CascadePrior,
-    targets: dict[str, Path],
-    claim: Claim,
-    measured: SliceStore,
-    stores: dict[str, SliceStore],
-    sidecar: dict[str, Any],
-    metadata: dict[str, Any],
-    intensity: Intensity,
-) -> None:
-    """Write all files of one input at once, and remove what killed processes left of them.
-
-    claim: of ``targets``. metadata: what BIDS says of each image."""
-    shape, operator = geometry.result_shape(source.shape), geometry.operator
-    affine = geometry.affine
-    if affine is not None:
-        affine = resampled_affine(
-            affine, geometry.axes, job.kernel, operator.out_shape, operator.in_shape
-        )
-    identity = identity_of(sidecar)
-    with atomic_outputs(list(targets.values()), job.overwrite) as temporaries:
-        places = dict(zip(targets, temporaries, strict=True))
-        for key, store in stores.items():
-            window = (0.0, store.extremes[1]) if key == "std" else intensity.window
-            made = replace(derivation_of(job, key, window, prior.name), identity=identity)
-            facts = {"Description": f"{made.text}. {NOTICE}", "Resolution": sidecar["Resolution"]}
-            ends = store.extremes
-            for place, kind, fetch in _parts(key, store, places):
-                write_blocks_into(source, shape, kind, fetch, place, affine, ends, made)
-            for whose, unit in ((key, {}), (key + PHASE, {"Units": RADIANS})):
-                if beside := places.get(whose + SIDECAR):
-                    write_document(beside, facts | metadata | unit)
-        draw_preview(
-            places["preview"],
-            job,
-            operator,
-            measured,
-            stores,
-            intensity,
-            display_of(source, geometry.axes, affine),
-            plane_name(source, geometry.axes),
-            str(metadata.get("Units", ARBITRARY_UNIT)),
-        )
-        sidecar |= file_counts(zip(targets.values(), temporaries, strict=True))
-        write_document(places["sidecar"], sidecar)
-        claim.check()
-    claim.remove_replaced()
-    remove_leftovers(targets.values())
-
-
-def _parts(
-    key: str, store: SliceStore, places: dict[str, Path]
-) -> list[tuple[Path, np.dtype, Callable[[Block], np.ndarray]]]:
-    """The files that hold a store: where, of which type, and what fetches their pixels."""
-    if f"{key}{PHASE}" not in places:
-        return [(places[key], store.dtype, store.get)]
-    real = np.dtype(np.float32)
-    return [
-        (places[key], real, lambda block: np.abs(store.get(block))),
-        (places[f"{key}{PHASE}"], real, lambda block: np.angle(store.get(block))),
-    ]
-
-
 def sidecar_of(
     source: Source,
     axes: Axes,
-    job: SuperResolution,
-    prior: CascadePrior,
+    request: Request,
     outcome: Outcome,
     targets: dict[str, Path],
 ) -> dict[str, Any]:
+    """What the sidecar says of the input, the work and the machine."""
+    job, prior = request.job, request.prior
     return {
         "Description": f"Super-resolved {factor_label(job.factor)} in plane. {NOTICE}",
         "Sources": source.file.file_names if job.deidentify is None else [],
@@ -232,7 +92,7 @@ def sidecar_of(
         "Settings": _stated(outcome.last.settings, job),
         "EvaluationsPerSlice": {str(k): v for k, v in outcome.last.evaluations.items()},
         "Residual": outcome.residual,
-        "Request": sr_request(prior, job),
+        "Request": request.document,
         **device_facts(prior.device),
         "Precision": prior.levels[0].precision,
         **({} if outcome.compiled is None else {"Compiled": outcome.compiled}),

@@ -45,12 +45,9 @@ from mrcascade.io import (
     write_document,
     write_image_into,
 )
-from mrcascade.jobs.common import (
-    Factors,
-    Report,
-    input_seed,
-    timing_facts,
-)
+from mrcascade.jobs.common import input_seed, timing_facts
+from mrcascade.jobs.progress import Report
+from mrcascade.jobs.request import Factors
 from mrcascade.measurement.simulate import measured_slices
 from mrcascade.messages.faults import naming
 from mrcascade.operators import SeparableOperator

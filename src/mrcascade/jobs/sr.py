@@ -1,4 +1,4 @@
-"""Super-resolve one file: slices stream through the networks into the results.
+"""Super-resolve one file: find, open, measure and plan once, stream through the restorer, publish.
 
 What grows with the number of slices lies in temporary files beside the outputs, nameless ones that
 vanish with the process. Results get their names when all are whole.
@@ -7,226 +7,88 @@ vanish with the process. Results get their names when all are whole.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from mrcascade.arrays.factors import check_factor
-from mrcascade.arrays.intensity import Intensity, RobustMaximum
-from mrcascade.data.sizes import check_enlargement
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import (
-    Axes,
-    SliceStore,
-    Source,
-    StackOrder,
-    check_writable,
-    choose_planes,
-    describe_planes,
-    open_source,
-    output_folders,
-    output_layout,
-    refuse_phase,
-    resampled_affine,
-)
-from mrcascade.jobs.acquired import (
-    Matrix,
-    acquired_by_header,
-    acquired_by_pixels,
-    crop_to_acquired,
-)
-from mrcascade.jobs.border import ExtendedStore, describe_margins, margins_of
-from mrcascade.jobs.common import (
-    IMAGES,
-    Item,
-    Report,
-    SuperResolution,
-    claim_targets,
-    input_seed,
-    operator_for,
-    sr_targets,
-)
-from mrcascade.jobs.intensity import describe_zero, intensity_of
+from mrcascade.jobs.common import Item, input_seed
+from mrcascade.jobs.measured import Measured, measure_input
 from mrcascade.jobs.memory import Batches, check_memory, default_batch, fitting_batch, image_bytes
-from mrcascade.jobs.progress import SliceProgress, SlicesDone
-from mrcascade.jobs.result import (
-    Geometry,
-    Outcome,
-    acquired_facts,
-    bids_metadata,
-    derivation_of,
-    publish,
-    sidecar_of,
-    stored_residual,
-)
-from mrcascade.measurement.acquired import Acquired
-from mrcascade.measurement.border import Margins
-from mrcascade.measurement.noise import estimate_noise, slices_for_noise
+from mrcascade.jobs.opened import checked_item, open_input
+from mrcascade.jobs.progress import Report, SliceProgress, SlicesDone
+from mrcascade.jobs.publish import Publication
+from mrcascade.jobs.request import Request
+from mrcascade.jobs.results import Results
+from mrcascade.jobs.workspace import Workspace
 from mrcascade.messages.faults import naming
-from mrcascade.operators import SeparableOperator
-from mrcascade.prior.cascade import CascadePrior
-from mrcascade.restore import (
-    Restoration,
-    check_measurement,
-    make_plan,
-    resolve_settings,
-    super_resolve,
-)
-from mrcascade.sampling import CascadePlan, SamplerSettings
-from mrcascade.storage.outputs import only_writer
+from mrcascade.restore import Restoration, Restorer
 
 
-def check_job(prior: CascadePrior, job: SuperResolution) -> SamplerSettings:
-    """The settings of a job; MRCascadeError for what no input could make right."""
-    check_factor(job.factor)
-    return resolve_settings(prior, job.mode, job.steps, job.samples)
+class Restored:
+    """The restored slices of one input, in temporary files until they are published.
+
+    Attributes:
+        bytes: of these files.
+        folder: where they lie.
+    """
+
+    def __init__(self, publication: Publication, workspace: Workspace, stack: ExitStack) -> None:
+        """stack: what is open for the input."""
+        self._publication, self._stack = publication, stack
+        self.bytes, self.folder = workspace.bytes, workspace.folder
+
+    def publish(self) -> tuple[list[Path], str]:
+        """Write all files; returns their names, and a line about the work. Nothing is left open,
+        and nothing is written if anything fails."""
+        with self._stack:
+            return self._publication.write()
+
+    def discard(self) -> None:
+        """Give up what was restored."""
+        self._stack.close()
 
 
 def restore_file(
     item: Item,
     output: Path,
-    prior: CascadePrior,
-    job: SuperResolution,
+    request: Request,
     *,
     say: Report,
     progress: Callable[[int], SlicesDone],
-) -> list[Path]:
-    """The work of `super_resolve_file` on one of the files of a job."""
-    settings = check_job(prior, job)
+) -> Restored:
+    """The work of `super_resolve_file` on one of the files of a request, but for writing."""
     item = checked_item(item)
-    path = item.image.path
-    targets = sr_targets(item, output, job)
-    folder = targets["result"].parent
-    claim_targets(item, output, job, job.overwrite)
+    workspace = Workspace(item, output, request.job)
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(item.image, prior.channels == 2))
-        planes = choose_planes(source, job.axes)
-        axes = planes.axes
-        check_result(source, axes, targets["result"], job)
-        metadata = bids_metadata(item, axes)
-        acquired = acquired_by_header(source, axes, job.acquired)
-        geometry = geometry_of(source, prior, job, acquired.matrix)
-        say(describe_planes(source, planes))
-        stack.enter_context(output_folders(list(targets.values())))
-        stack.enter_context(only_writer(targets["sidecar"]))
-        claim = claim_targets(item, output, job, job.overwrite)
-        measured, intensity = _load(source, axes, folder, stack)
-        for line in filter(None, (source.note, describe_zero(intensity))):
-            say(line)
-        acquired = acquired_by_pixels(measured, acquired)
-        if acquired.interpolated:
-            say(_interpolated(acquired, job))
-            if job.acquired is not None:
-                geometry = geometry_of(source, prior, job, acquired.matrix)
-                measured, intensity = crop_to_acquired(
-                    measured, acquired.matrix, folder, stack, intensity.zero
-                )
-        noise, origin = _noise(measured, intensity, job, say)
-        margins = margins_of(measured, geometry.operator, intensity.scale)
-        if margins:
-            say(describe_margins(margins, axes))
-        plan = make_plan(prior, margins.operator(geometry.operator), noise, settings)
-        batch = _batch(path, prior, plan, job, len(measured), say)
-        stores = _empty_results(source, geometry, targets, folder, stack)
-        counted = SliceProgress(plan, settings, job.samples, progress(len(measured)))
-        seed = input_seed(job.seed, source.sha256)
-        restorer = _Restorer(
+        opened = open_input(item, request, workspace.targets["result"], stack)
+        say(opened.describe())
+        stack.enter_context(workspace)
+        measured = measure_input(opened, workspace, request, say)
+        path = item.image.path
+        size = _batch(path, measured, request, say)
+        compiler = request.prior.compiler
+        results = Results(opened, measured, workspace, compiler)
+        chunks = _Chunks(
             path,
-            geometry.operator,
-            margins,
-            prior,
-            plan,
-            job,
-            seed,
-            intensity,
-            Batches(batch, prior.device, say),
-            counted,
-        )
-        extended = ExtendedStore(stores["result"], geometry.operator, margins, folder, stack)
-        outcome = Outcome(intensity, prior.compiler)
-        for start, stop in _chunks(len(measured), batch, job.samples):
-            piece = measured.read(start, stop)
-            result = restorer.chunk(piece, start)
-            _store(stores, start, result)
-            extended.write(start, result)
-            outcome.add(result, piece)
-            counted.tell(stop)
-        if prior.compiler and (failure := prior.compiler.news()):
-            say(failure)
-        stored = stored_residual(source, extended, targets, measured, intensity)
-        sidecar = sidecar_of(source, axes, job, prior, outcome, targets)
-        sidecar |= {"ResidualStored": stored, "NoiseOrigin": origin}
-        sidecar |= {"BatchSize": restorer.batches.size}
-        sidecar |= {"InPlaneMatrix": list(geometry.operator.in_shape)}
-        sidecar |= {"FieldOfView": describe_margins(margins, axes)} if margins else {}
-        sidecar |= {"PixelNote": source.note} if source.note else {}
-        sidecar |= acquired_facts(acquired, job) | metadata
-        publish(
-            source,
-            geometry,
-            job,
-            prior,
-            targets,
-            claim,
+            Restorer(request.prior, measured.plan),
             measured,
-            stores,
-            sidecar,
-            metadata,
-            intensity,
+            request.job.samples,
+            input_seed(request.job.seed, opened.source.sha256),
+            Batches(size, request.prior.device, say),
+            SliceProgress(measured.plan.cascade, request.job.samples, progress(len(measured))),
         )
-    say(
-        f"{outcome.seconds:.1f} s, {sum(outcome.last.evaluations.values())} evaluations per slice"
-        f"{' and sample' if job.samples > 1 else ''},"
-        f" relative residual {outcome.residual:.1e}"
-    )
-    return list(targets.values())
-
-
-def checked_item(item: Item) -> Item:
-    """With the only series of a path that means DICOM; any other input as it is. MRCascadeError for
-    a phase by itself."""
-    refuse_phase(item.image)
-    return replace(item, image=item.image.resolved())
-
-
-def check_result(source: Source, axes: Axes, target: Path, job: SuperResolution) -> None:
-    """Raise MRCascadeError now where the result cannot be written later."""
-    check_writable(source, target, derivation_of(job, "result", (0.0, 1.0), ""), axes)
-
-
-def geometry_of(
-    source: Source, prior: CascadePrior, job: SuperResolution, matrix: Matrix
-) -> Geometry:
-    """Planes and operator of an image; MRCascadeError where the prior cannot restore it.
-
-    matrix: what was acquired, (rows, columns); it counts where the job asks for it.
-    """
-    planes = choose_planes(source, job.axes)
-    axes = planes.axes
-    stored = source.shape[axes[0]], source.shape[axes[1]]
-    shape = stored if job.acquired is None else matrix
-    check_enlargement(source, planes, shape, job.factor, prior.limits)  # before H is built
-    operator = operator_for(shape, job.kernel, job.factor)
-    try:
-        check_measurement(np.zeros((1, *shape), source.dtype), operator, prior)
-    except MRCascadeError as error:
-        raise MRCascadeError(f"{source.source}: {error}") from error
-    affine = source.affine
-    if affine is not None:  # a crop of k-space, whatever the kernel of the restoration is
-        affine = resampled_affine(affine, axes, "fourier", stored, shape)
-    return Geometry(axes, operator, affine)
-
-
-def _interpolated(acquired: Acquired, job: SuperResolution) -> str:
-    if job.acquired is not None:
-        return f"its {acquired}; they are cropped to those first"
-    return (
-        f"warning: its {acquired}, and enlarging interpolated pixels is not what the prior was"
-        " trained for; --acquired-matrix auto crops first"
-    )
+        for start, piece in measured.chunks(slices_per_chunk(size, request.job.samples)):
+            results.add(start, piece, chunks.restore(start, piece))
+            chunks.progress.tell(start + len(piece))
+        if compiler and (failure := compiler.news()):
+            say(failure)
+        size = chunks.batches.size
+        publication = Publication(request, workspace, opened, measured, results, size)
+        return Restored(publication, workspace, stack.pop_all())
+    raise AssertionError  # no context of the stack swallows an error
 
 
 def slices_per_chunk(batch: int, samples: int) -> int:
@@ -234,116 +96,48 @@ def slices_per_chunk(batch: int, samples: int) -> int:
     return batch // math.gcd(batch, samples)
 
 
-def _load(
-    source: Source, axes: Axes, folder: Path, stack: ExitStack
-) -> tuple[SliceStore, Intensity]:
-    """The slices of the image, and their intensity."""
-    order = StackOrder(source.shape, source.layout, axes)
-    store = stack.enter_context(SliceStore(folder, order, source.dtype))
-    maximum = RobustMaximum(math.prod(source.shape))
-    for block, values in source.blocks():
-        store.put(block, values)
-        maximum.add(values)
-    intensity = intensity_of(store, maximum.value())
-    if not intensity.scale > 0:
-        raise MRCascadeError(
-            f"{source.source}: zero almost everywhere; there is nothing to restore"
-        )
-    return store, intensity
-
-
-def _noise(
-    measured: SliceStore, intensity: Intensity, job: SuperResolution, say: Report
-) -> tuple[float, str]:
-    if job.noise is not None:
-        return job.noise, "given"
-    chosen = slices_for_noise(len(measured))
-    slices = (measured.read(i, i + 1)[0] for i in chosen)
-    found = estimate_noise(slices, zero=intensity.zero)
-    noise = found.sigma / intensity.scale
-    part = "" if len(chosen) == len(measured) else f", by {len(chosen)} evenly spread slices"
-    say(f"noise estimated at {found.describe(intensity.scale)}{part}; --noise overrides it")
-    return noise, f"estimated {found}{part}"
-
-
-def _batch(
-    path: Path,
-    prior: CascadePrior,
-    plan: CascadePlan,
-    job: SuperResolution,
-    slices: int,
-    say: Report,
-) -> int:
+def _batch(path: Path, measured: Measured, request: Request, say: Report) -> int:
+    prior, job, plan = request.prior, request.job, measured.plan.cascade
     if job.batch_size is not None and job.batch_size < 1:
         raise MRCascadeError("the batch size must be 1 or more")
     with naming(str(path)):
         check_memory(prior, plan)
-    asked = job.batch_size or default_batch(slices * job.samples, prior.device)
+    asked = job.batch_size or default_batch(len(measured) * job.samples, prior.device)
     batch = fitting_batch(asked, image_bytes(prior, plan), prior.device)
     if job.batch_size is not None and batch < job.batch_size:
         say(f"batches of {batch} instead of {job.batch_size}, which would need too much memory")
     return batch
 
 
-def _empty_results(
-    source: Source, geometry: Geometry, targets: dict[str, Path], folder: Path, stack: ExitStack
-) -> dict[str, SliceStore]:
-    shape = geometry.result_shape(source.shape)
-    order = StackOrder(shape, output_layout(targets["result"], len(shape)), geometry.axes)
-    images = [key for key in IMAGES if key in targets]
-    kinds: dict[str, np.dtype] = dict.fromkeys(images, source.dtype)
-    if "std" in targets:
-        kinds["std"] = np.dtype(np.float32)
-    return {k: stack.enter_context(SliceStore(folder, order, d)) for k, d in kinds.items()}
-
-
-def _chunks(slices: int, batch: int, samples: int) -> Iterator[tuple[int, int]]:
-    step = slices_per_chunk(batch, samples)
-    for start in range(0, slices, step):
-        yield start, min(start + step, slices)
-
-
-@dataclass
-class _Restorer:
+class _Chunks:
     """Restores a volume chunk by chunk; ``batches`` shrink where memory does not suffice."""
 
-    path: Path
-    operator: SeparableOperator
-    margins: Margins
-    prior: CascadePrior
-    plan: CascadePlan
-    job: SuperResolution
-    seed: int
-    intensity: Intensity
-    batches: Batches
-    progress: SliceProgress
+    def __init__(
+        self,
+        path: Path,
+        restorer: Restorer,
+        measured: Measured,
+        samples: int,
+        seed: int,
+        batches: Batches,
+        progress: SliceProgress,
+    ) -> None:
+        self._path, self._restorer, self._intensity = path, restorer, measured.intensity
+        self._samples, self._seed = samples, seed
+        self.batches, self.progress = batches, progress
 
-    def chunk(self, piece: np.ndarray, start: int) -> Restoration:
+    def restore(self, start: int, piece: np.ndarray) -> Restoration:
         """Slices ``piece`` (S, h, w), the first of which has the number ``start``."""
 
         def restored(batch: int) -> Restoration:
-            return super_resolve(
+            return self._restorer(
                 piece,
-                self.operator,
-                self.prior,
-                noise=self.plan.sigma_y,
-                mode=self.plan.settings,
-                samples=self.job.samples,
-                seed=self.seed,
-                batch_size=batch,
-                scale=self.intensity.scale,
-                zero=self.intensity.zero,
+                self._intensity,
+                samples=self._samples,
+                seed=self._seed,
                 numbers=range(start, start + len(piece)),
-                plan=self.plan,
-                margins=self.margins,
+                batch_size=batch,
                 callback=self.progress.chunk(start, len(piece)),
             )
 
-        return self.batches.run(self.path, len(piece) * self.job.samples, restored)
-
-
-def _store(stores: dict[str, SliceStore], start: int, result: Restoration) -> None:
-    for key, store in stores.items():
-        values = {"result": result.mean, "sample": result.sample, "std": result.std}[key]
-        assert values is not None  # a store for std exists only where there are samples
-        store.write(start, values)
+        return self.batches.run(self._path, len(piece) * self._samples, restored)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mrcascade.arrays.intensity import Intensity, robust_maximum
+from mrcascade.arrays.intensity import Intensity
 from mrcascade.errors import MRCascadeError
 from mrcascade.measurement.noise import zero_level
 from mrcascade.operators import LinearOperator
@@ -14,7 +14,7 @@ CONSTANT = 1e-4  # largest change of a constant 1 by an operator that keeps cons
 
 
 def measured_intensity(
-    stack: np.ndarray, operator: LinearOperator, scale: float | None, zero: float | None
+    stack: np.ndarray, operator: LinearOperator, known: Intensity | None = None
 ) -> Intensity:
     """Intensity of slices (S, h, w) that ``operator`` measured.
 
@@ -22,22 +22,19 @@ def measured_intensity(
     kernels do; elsewhere it is taken for 0.
 
     Args:
-        scale: robust maximum, where it is known.
-        zero: zero level, where it is known; with ``scale`` alone, 0.
+        known: the intensity, where it is known already.
 
     Raises MRCascadeError for a zero level other than 0 that the operator does not keep.
     """
-    if zero is None:
-        zero = zero_level(stack) if scale is None else 0.0
-        zero = zero if zero and _keeps_constants(operator) else 0.0
-    elif zero and not _keeps_constants(operator):
+    if known is None:
+        zero = zero_level(stack)
+        return Intensity.of(stack, zero if zero and _keeps_constants(operator) else 0.0)
+    if known.zero and not _keeps_constants(operator):
         raise MRCascadeError(
             f"{operator.name} changes constants, so that its measurements have no zero level of"
-            f" {zero:g}; subtract what it makes of such an image from them"
+            f" {known.zero:g}; subtract what it makes of such an image from them"
         )
-    if scale is None:
-        scale = robust_maximum(stack - zero if zero else stack)
-    return Intensity(scale, zero)
+    return known
 
 
 def _keeps_constants(operator: LinearOperator) -> bool:

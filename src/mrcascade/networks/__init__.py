@@ -10,7 +10,7 @@ from mrcascade.networks.config import (
 )
 from mrcascade.networks.layers import fold
 from mrcascade.networks.mean import MeanNetwork
-from mrcascade.networks.unet import LogVariance, UNet, gflop, parameter_count
+from mrcascade.networks.unet import LogVariance, UNet, count_flop, parameter_count
 
 __all__ = [
     "NETWORKS",
@@ -21,8 +21,8 @@ __all__ = [
     "MeanNetwork",
     "UNet",
     "UNetConfig",
+    "count_flop",
     "fold",
-    "gflop",
     "network_preset",
     "parameter_count",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -177,20 +179,22 @@ class LogVariance(nn.Module):
         return self.linear(self.fourier(c_noise))[:, 0]
 
 
-def gflop(network: nn.Module, *inputs: Tensor) -> float:
-    """Return the cost of one evaluation in 1e9 operations.
+def count_flop(network: nn.Module, *inputs: Tensor) -> int:
+    """Return the operations of one evaluation.
 
     A multiply-add of a convolution, linear layer or attention counts as two; other operations are
-    not counted. On the "meta" device it computes nothing.
+    not counted. Nothing is computed: the tensors have no data.
     """
-    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.func import functional_call
     from torch.utils.flop_counter import FlopCounterMode
 
-    # torch does not count the fused attention of CPUs.
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        network(*inputs)
-    return counter.get_total_flops() / 1e9
+    state = dict(network.named_parameters()) | dict(network.named_buffers())
+    # One type, as autocast, which would see to that, leaves tensors without data alone.
+    like = partial(torch.empty_like, dtype=torch.float32, device="meta")
+    weights = {name: like(value) for name, value in state.items()}
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        functional_call(network, weights, tuple(like(value) for value in inputs))
+    return int(counter.get_total_flops())
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -1,5 +1,6 @@
 """Operators that act on rows and columns separately, with an exact proximal step."""
 
+import weakref
 from collections.abc import Sequence
 from typing import NamedTuple, overload
 
@@ -188,6 +189,10 @@ class _SVD(NamedTuple):
     v: Matrix
 
 
+# SVD by the identity of a matrix, while that lives: operators of one kernel share matrices.
+_svds: dict[int, _SVD] = {}
+
+
 class _Spectral(NamedTuple):
     """Both SVDs in one dtype and on one device; None stands for an identity matrix."""
 
@@ -222,6 +227,14 @@ def _is_identity(matrix: Matrix) -> bool:
 def _svd(matrix: Matrix) -> _SVD:
     if _is_identity(matrix):
         return _SVD(matrix, np.ones(len(matrix)), matrix)
+    key = id(matrix)
+    if key not in _svds:
+        _svds[key] = _decomposition(matrix)
+        weakref.finalize(matrix, _svds.pop, key, None).atexit = False
+    return _svds[key]
+
+
+def _decomposition(matrix: Matrix) -> _SVD:
     if (factors := _of_orthogonal_rows(matrix)) is not None:
         return factors
     u, s, vt = np.linalg.svd(matrix, full_matrices=False)

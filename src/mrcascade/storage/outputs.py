@@ -314,7 +314,8 @@ def only_writer(output: Path, wait: float = 0) -> Iterator[None]:
     lock = _lock_file(output)
     if os.path.lexists(lock) and (lock.is_symlink() or not lock.is_file() or lock.stat().st_size):
         raise MRCascadeError(f"{lock} is not a lock of mrcascade; move it away")
-    holder: Any = FileLock(lock, timeout=wait)
+    # Another thread may end the work.
+    holder: Any = FileLock(lock, timeout=wait, thread_local=False)
     try:
         _acquire(holder, lock)
     except Timeout as error:  # first, as it is an OSError too

@@ -93,7 +93,7 @@ def _read_folder(
     for file, split in zip(files, _splits(files), strict=True):
         if split == "test":  # not even read
             continue
-        image, stack, acquired = read_slices(file)
+        image, _, stack, acquired = read_slices(file)
         try:
             volume = prepare_volume(stack, file.name, split, factors, acquired.matrix, phase_seed)
         except MRCascadeError as error:  # too small, or with a phase already

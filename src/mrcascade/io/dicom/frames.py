@@ -1,7 +1,7 @@
 """Frames in the header of a DICOM file: place, size, scaling, pixel format.
 
-A classic file describes its one frame at its top level. An enhanced multi-frame file uses functional
-groups (PS3.3 C.7.6.16): a macro is in the frame's own group, else in the shared one.
+A classic file describes its one frame at its top level. An enhanced multi-frame file does so in
+functional groups (PS3.3 C.7.6.16): a macro is in the frame's own group, else in the shared one.
 """
 
 from collections.abc import Iterator

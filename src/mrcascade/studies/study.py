@@ -34,12 +34,12 @@ from mrcascade.evaluation.ledger import (
 )
 from mrcascade.evaluation.methods import METHODS
 from mrcascade.evaluation.run import evaluate
-from mrcascade.evaluation.study_figure import draw_difference, draw_errors
-from mrcascade.evaluation.study_page import ALL_FILE, TaskResult, study_page, write_all_rows
 from mrcascade.io import atomic_output, output_folders, remove_leftovers
 from mrcascade.messages.printable import shortened
 from mrcascade.storage.files import parse_json, read_text
 from mrcascade.storage.outputs import begin_record, check_record, only_writer, refuse_inputs
+from mrcascade.studies.figure import draw_difference, draw_errors
+from mrcascade.studies.page import ALL_FILE, TaskResult, study_page, write_all_rows
 
 FigureKind = Literal["difference", "errors"]
 PAGE_FILE = "results.md"
@@ -97,15 +97,15 @@ _SHARED = tuple(
 
 def bundled_studies() -> list[str]:
     """Names of the studies that are part of the package."""
-    folder = files("mrcascade") / "studies"
-    return sorted(p.name.removesuffix(".json") for p in folder.iterdir())
+    names = [Path(p.name) for p in files(__package__).iterdir()]
+    return sorted(name.stem for name in names if name.suffix == ".json")
 
 
 def read_study(name_or_file: str) -> Study:
     """A bundled study by name, or any by its JSON file; MRCascadeError for one that is not
     there or not right."""
     if name_or_file in bundled_studies():
-        text = (files("mrcascade") / "studies" / f"{name_or_file}.json").read_text()
+        text = (files(__package__) / f"{name_or_file}.json").read_text()
     else:
         try:
             text = read_text(Path(name_or_file))

@@ -57,7 +57,7 @@ class TaskResult:
 
 
 @dataclass(frozen=True)
-class Pair:
+class PairedDifference:
     """Method minus reference on the same slices.
 
     ``mean``, ``low`` and ``high`` are of the difference, the last two None for one subject; in
@@ -204,7 +204,7 @@ def _means(rows: Sequence[Row], metrics: Sequence[str]) -> str:
 
 def pair(
     rows: Sequence[Row], reference: Sequence[Row], metric: str, seed: int, subjects: Subjects
-) -> Pair:
+) -> PairedDifference:
     """Compare two methods' rows of the same slices, in the same order."""
     difference = _column(rows, metric) - _column(reference, metric)
     wins = difference < 0 if metric in _MORE else difference > 0
@@ -214,7 +214,9 @@ def pair(
         rng = np.random.default_rng(seed)
         low, high = (float(v) for v in bootstrap(difference[:, None], people, rng)[:, 0])
     decided = int((difference != 0).sum())
-    return Pair(float(difference.mean()), low, high, int(wins.sum()), decided, len(set(people)))
+    return PairedDifference(
+        float(difference.mean()), low, high, int(wins.sum()), decided, len(set(people))
+    )
 
 
 def _paired(

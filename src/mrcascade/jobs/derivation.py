@@ -1,0 +1,31 @@
+"""What the images of a result are, in the words of their headers."""
+
+from __future__ import annotations
+
+from mrcascade.arrays.factors import factor_label
+from mrcascade.io import Derivation
+from mrcascade.jobs.request import SuperResolution
+
+
+def derivation_of(
+    job: SuperResolution, key: str, window: tuple[float, float], prior: str
+) -> Derivation:
+    """Describe an image of a result.
+
+    key: "result", "sample" or "std". window: darkest and brightest value to show. prior: its name.
+    """
+    what = {
+        "result": "super-resolved" if job.samples == 1 else "mean of super-resolved samples",
+        "sample": "one super-resolved sample",
+        "std": "standard deviation of super-resolved samples",
+    }[key]
+    label = factor_label(job.factor)
+    return Derivation(
+        label=f"sr{label}{'' if key == 'result' else key}",
+        text=f"{what}, in-plane matrix enlarged {label} by mrcascade",
+        window=window,
+        number=1 + ("result", "sample", "std").index(key),
+        prior=prior,
+        quantity=key == "std",
+        pseudonyms=job.deidentify,
+    )

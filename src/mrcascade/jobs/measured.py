@@ -1,0 +1,120 @@
+"""The measurement of an input: its slices in temporary files, their intensity, and the plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from mrcascade.arrays.intensity import Intensity, RobustMaximum
+from mrcascade.errors import MRCascadeError
+from mrcascade.io import Axes, SliceStore, Source, StackOrder
+from mrcascade.jobs.acquired import acquired_by_pixels, crop_to_acquired
+from mrcascade.jobs.border import describe_margins
+from mrcascade.jobs.intensity import describe_zero, intensity_of
+from mrcascade.jobs.opened import Geometry, Opened, geometry_of
+from mrcascade.jobs.progress import Report
+from mrcascade.jobs.request import Request, SuperResolution
+from mrcascade.jobs.workspace import Workspace
+from mrcascade.measurement.acquired import Acquired
+from mrcascade.measurement.examine import Examination, examine
+from mrcascade.restore import Plan
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured, and how it is restored.
+
+    Attributes:
+        slices: (h, w) each; cropped to the acquired matrix where the job asks for it.
+        intensity: of them all.
+        geometry: of these slices.
+        acquired: how many of the stored pixels were acquired.
+        plan: of their restoration.
+        noise_origin: how their noise is known.
+    """
+
+    slices: SliceStore
+    intensity: Intensity
+    geometry: Geometry
+    acquired: Acquired
+    plan: Plan
+    noise_origin: str
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def chunks(self, step: int) -> Iterator[tuple[int, np.ndarray]]:
+        """At most ``step`` slices (S, h, w) at a time, and the number of the first."""
+        for start in range(0, len(self), step):
+            yield start, self.slices.read(start, min(start + step, len(self)))
+
+
+def measure_input(opened: Opened, workspace: Workspace, request: Request, say: Report) -> Measured:
+    """Read the slices of an input and plan their restoration; ``say`` gets a line per decision.
+
+    Raises MRCascadeError for a file that cannot be read to its end, and for slices that cannot be
+    restored.
+    """
+    source, geometry, job = opened.source, opened.geometry, request.job
+    slices, intensity = _load(source, opened.axes, workspace)
+    for line in filter(None, (source.note, describe_zero(intensity))):
+        say(line)
+    acquired = acquired_by_pixels(slices, opened.acquired)
+    if acquired.interpolated:
+        say(_interpolated(acquired, job))
+        if job.acquired is not None:
+            if acquired.matrix != opened.acquired.matrix:
+                geometry = geometry_of(source, opened.planes, request, acquired.matrix)
+            slices, intensity = crop_to_acquired(slices, acquired.matrix, workspace, intensity.zero)
+
+    def read(number: int) -> np.ndarray:
+        return slices.read(number, number + 1)[0]
+
+    found = examine(read, len(slices), geometry.operator, intensity, job.noise)
+    origin = _noise_origin(found, len(slices))
+    if found.estimate is not None:
+        how = found.estimate.describe(intensity.scale)
+        say(f"noise estimated at {how}{_part(found, len(slices))}; --noise overrides it")
+    if found.margins:
+        say(describe_margins(found.margins, opened.axes))
+    plan = Plan.of(request.prior, geometry.operator, found.noise, request.settings, found.margins)
+    return Measured(slices, intensity, geometry, acquired, plan, origin)
+
+
+def _load(source: Source, axes: Axes, workspace: Workspace) -> tuple[SliceStore, Intensity]:
+    """The slices of the image, and their intensity."""
+    order = StackOrder(source.shape, source.layout, axes)
+    store = workspace.store(order, source.dtype)
+    maximum = RobustMaximum(math.prod(source.shape))
+    for block, values in source.blocks():
+        store.put(block, values)
+        maximum.add(values)
+    intensity = intensity_of(store, maximum.value())
+    if not intensity.scale > 0:
+        raise MRCascadeError(
+            f"{source.source}: zero almost everywhere; there is nothing to restore"
+        )
+    return store, intensity
+
+
+def _interpolated(acquired: Acquired, job: SuperResolution) -> str:
+    if job.acquired is not None:
+        return f"its {acquired}; they are cropped to those first"
+    return (
+        f"warning: its {acquired}, and enlarging interpolated pixels is not what the prior was"
+        " trained for; --acquired-matrix auto crops first"
+    )
+
+
+def _noise_origin(found: Examination, slices: int) -> str:
+    if found.estimate is None:
+        return "given"
+    return f"estimated {found.estimate}{_part(found, slices)}"
+
+
+def _part(found: Examination, slices: int) -> str:
+    some = found.looked_at < slices
+    return f", by {found.looked_at} evenly spread slices" if some else ""

@@ -1,0 +1,154 @@
+"""Write everything that was made of one input: all files appear together, the sidecar last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mrcascade.io import (
+    NOTICE,
+    RADIANS,
+    Block,
+    SliceStore,
+    atomic_outputs,
+    display_of,
+    identity_of,
+    plane_name,
+    remove_leftovers,
+    resampled_affine,
+    write_blocks_into,
+    write_document,
+)
+from mrcascade.jobs.border import describe_margins
+from mrcascade.jobs.common import PHASE, SIDECAR
+from mrcascade.jobs.derivation import derivation_of
+from mrcascade.jobs.measured import Measured
+from mrcascade.jobs.opened import Opened
+from mrcascade.jobs.preview import ARBITRARY_UNIT, draw_preview
+from mrcascade.jobs.request import Request
+from mrcascade.jobs.result import acquired_facts, sidecar_of
+from mrcascade.jobs.results import Results
+from mrcascade.jobs.workspace import Workspace
+from mrcascade.storage.outputs import file_counts
+
+
+class Publication:
+    """What one input becomes on disk."""
+
+    def __init__(
+        self,
+        request: Request,
+        workspace: Workspace,
+        opened: Opened,
+        measured: Measured,
+        results: Results,
+        batch_size: int,
+    ) -> None:
+        """batch_size: images that passed through the networks together."""
+        self._request, self._workspace, self._opened = request, workspace, opened
+        self._measured, self._results, self._batch_size = measured, results, batch_size
+        geometry, operator = measured.geometry, measured.geometry.operator
+        self._affine = geometry.affine
+        if self._affine is not None:
+            self._affine = resampled_affine(
+                self._affine,
+                geometry.axes,
+                request.job.kernel,
+                operator.out_shape,
+                operator.in_shape,
+            )
+
+    def write(self) -> tuple[list[Path], str]:
+        """Write all files at once, and remove what killed processes left of them; returns their
+        names, and a line about the work.
+
+        The preview is drawn, and the residual of what was stored is computed, while a thread is
+        free for it; what they raise is raised here. Nothing is published if anything fails.
+        """
+        workspace, overwrite = self._workspace, self._request.job.overwrite
+        targets = workspace.targets
+        with atomic_outputs(list(targets.values()), overwrite) as temporaries:
+            places = dict(zip(targets, temporaries, strict=True))
+            with _threads(2) as pool:
+                preview = pool.submit(self._draw, places["preview"])
+                residual = pool.submit(self._results.stored_residual)
+                sidecar = self._sidecar(residual.result())
+                self._write_images(places, sidecar)
+                preview.result()
+            sidecar |= file_counts(zip(targets.values(), temporaries, strict=True))
+            write_document(places["sidecar"], sidecar)
+            workspace.claim.check()
+        workspace.claim.remove_replaced()
+        remove_leftovers(targets.values())
+        several = self._request.job.samples > 1
+        return list(targets.values()), self._results.outcome.describe(several)
+
+    def _sidecar(self, stored_residual: float) -> dict[str, Any]:
+        opened, measured, request = self._opened, self._measured, self._request
+        source, axes, margins = opened.source, opened.axes, measured.plan.margins
+        sidecar = sidecar_of(source, axes, request, self._results.outcome, self._workspace.targets)
+        sidecar |= {"ResidualStored": stored_residual, "NoiseOrigin": measured.noise_origin}
+        sidecar |= {"BatchSize": self._batch_size}
+        sidecar |= {"InPlaneMatrix": list(measured.plan.operator.in_shape)}
+        sidecar |= {"FieldOfView": describe_margins(margins, axes)} if margins else {}
+        sidecar |= {"PixelNote": source.note} if source.note else {}
+        return sidecar | acquired_facts(measured.acquired, request.job) | opened.metadata
+
+    def _write_images(self, places: dict[str, Path], sidecar: dict[str, Any]) -> None:
+        request, opened, measured = self._request, self._opened, self._measured
+        shape = measured.geometry.result_shape(opened.source.shape)
+        identity = identity_of(sidecar)
+        for key, store in self._results.stores.items():
+            ends = store.extremes
+            window = (0.0, ends[1]) if key == "std" else measured.intensity.window
+            made = derivation_of(request.job, key, window, request.prior.name)
+            made = replace(made, identity=identity)
+            facts = {"Description": f"{made.text}. {NOTICE}", "Resolution": sidecar["Resolution"]}
+            for place, kind, fetch in _parts(key, store, places):
+                write_blocks_into(
+                    opened.source, shape, kind, fetch, place, self._affine, ends, made
+                )
+            for whose, unit in ((key, {}), (key + PHASE, {"Units": RADIANS})):
+                if beside := places.get(whose + SIDECAR):
+                    write_document(beside, facts | opened.metadata | unit)
+
+    def _draw(self, place: Path) -> None:
+        opened = self._opened
+        draw_preview(
+            place,
+            self._request.job,
+            self._measured,
+            self._results.stores,
+            display_of(opened.source, opened.axes, self._affine),
+            plane_name(opened.source, opened.axes),
+            str(opened.metadata.get("Units", ARBITRARY_UNIT)),
+        )
+
+
+def _threads(count: int) -> ThreadPoolExecutor:
+    """Threads whose products round as those of this one: torch has a number of threads for each."""
+    return ThreadPoolExecutor(
+        count,
+        thread_name_prefix="mrcascade-publish",
+        initializer=torch.set_num_threads,
+        initargs=(torch.get_num_threads(),),
+    )
+
+
+def _parts(
+    key: str, store: SliceStore, places: dict[str, Path]
+) -> list[tuple[Path, np.dtype, Callable[[Block], np.ndarray]]]:
+    """The files that hold a store: where, of which type, and what fetches their pixels."""
+    if f"{key}{PHASE}" not in places:
+        return [(places[key], store.dtype, store.get)]
+    real = np.dtype(np.float32)
+    return [
+        (places[key], real, lambda block: np.abs(store.get(block))),
+        (places[f"{key}{PHASE}"], real, lambda block: np.angle(store.get(block))),
+    ]

@@ -1,0 +1,102 @@
+"""Super-resolve one measurement in memory: everything that a plan needs is found out here."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mrcascade.arrays.intensity import Intensity
+from mrcascade.errors import MRCascadeError
+from mrcascade.measurement.examine import examine
+from mrcascade.measurement.intensity import measured_intensity
+from mrcascade.operators import LinearOperator
+from mrcascade.prior.cascade import CascadePrior
+from mrcascade.prior.named import as_prior
+from mrcascade.restore.plan import Plan, check_measurement
+from mrcascade.restore.restorer import Callback, Restoration, Restorer, as_stack
+from mrcascade.restore.settings import resolve_settings
+from mrcascade.sampling import SamplerSettings
+
+
+def super_resolve(
+    measurement: np.ndarray,
+    operator: LinearOperator,
+    prior: CascadePrior | str | Path,
+    *,
+    noise: float | None = None,
+    mode: str | SamplerSettings | None = None,
+    steps: int | None = None,
+    samples: int = 1,
+    seed: int = 0,
+    batch_size: int = 1,
+    intensity: Intensity | None = None,
+    callback: Callback | None = None,
+) -> Restoration:
+    """Restore slices from their measurement.
+
+    Where the field of view was cut in the image, slices get margins (`find_margins`). Parts of a
+    larger volume, and many measurements of one kind, are better served by a `Restorer`.
+
+    Args:
+        measurement: (h, w) or (S, h, w), real; complex where the prior has two channels. Results
+            have its precision, but at least that of float32.
+        operator: H; its input is the grid of the result.
+        prior: on the device that does the work, or the name of a bundled prior ("mr-small") or a
+            prior's folder, for the CPU.
+        noise: sigma_y as a fraction of the measurement's robust maximum (above its zero level); 0
+            for noise-free data, which every result then meets exactly (but for settings with
+            ``project`` off); None estimates it as the command does (`estimate_noise`).
+        mode: "mean", "balanced", "sample" or "paper" (``RECIPES``, a line about each in
+            `Recipe`), perhaps with settings after it ("sample:zeta=0.1", see
+            `resolve_settings`), or settings of one's own; by default "mean", and "sample" for
+            several samples.
+        steps: T instead of the recipe's.
+        samples: K posterior samples per slice; 1 in modes that draw nothing, such as "mean".
+        seed: each (slice, sample) draws from its own generator, so the result depends on neither
+            the batch size nor the other slices, but for rounding.
+        batch_size: slices or samples that pass through the networks together.
+        intensity: robust maximum and value of no signal, where they are known, such as those of
+            the volume that ``measurement`` is part of; by default those of ``measurement``. The
+            result has the same zero level, as the operator keeps constants; with an operator that
+            does not, it is 0.
+        callback: called after each network evaluation of each batch.
+
+    Raises MRCascadeError where measurement, operator, prior and settings do not fit together, and
+    where the device misses noise-free data (`check_exact`).
+
+    Example:
+        >>> import numpy as np, mrcascade
+        >>> low, H = mrcascade.simulate(np.random.default_rng(0).random((32, 32)), 2)
+        >>> mrcascade.super_resolve(low, H, "mr-small", noise=0.0, mode="mean").mean.shape
+        (32, 32)
+    """
+    started = time.perf_counter()
+    if not isinstance(operator, LinearOperator):
+        raise MRCascadeError(
+            f"operator {operator!r}: give a measurement operator, such as"
+            " SeparableOperator.from_kernel('fourier', 4, (256, 256))"
+        )
+    stack = as_stack(measurement)
+    prior = as_prior(prior)
+    check_measurement(stack.shape, stack.dtype, operator, prior)
+    settings = resolve_settings(prior, mode, steps, samples)
+    if batch_size < 1:
+        raise MRCascadeError("the batch size must be 1 or more")
+    intensity = measured_intensity(stack, operator, intensity)
+    if not intensity.scale > 0:
+        raise MRCascadeError("the measurement is zero almost everywhere; nothing to restore")
+    above, unit = intensity.above_zero(stack), Intensity(intensity.scale)
+    found = examine(above.__getitem__, len(above), operator, unit, noise)
+    plan = Plan.of(prior, operator, found.noise, settings, found.margins)
+    result = Restorer(prior, plan)(
+        measurement,
+        intensity,
+        samples=samples,
+        seed=seed,
+        batch_size=batch_size,
+        callback=callback,
+    )
+    return replace(result, seconds=time.perf_counter() - started)

@@ -1,0 +1,41 @@
+"""Mean and standard deviation of the samples of each slice, while they are drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class Moments:
+    """Running mean and variance of the samples of each slice (Welford 1962)."""
+
+    def __init__(self, slices: int, samples: int) -> None:
+        self._count = np.zeros(slices, int)
+        self._mean: list[np.ndarray | None] = [None] * slices
+        self._square: list[np.ndarray | None] = [None] * slices
+        self._first: list[np.ndarray | None] = [None] * slices
+        self._keep_square = samples > 1
+
+    def add(self, s: int, image: np.ndarray) -> None:
+        self._count[s] += 1
+        mean, square = self._mean[s], self._square[s]
+        if mean is None or square is None:
+            self._first[s] = image
+            wide = np.complex128 if np.iscomplexobj(image) else np.float64
+            self._mean[s] = image.astype(wide)
+            self._square[s] = np.zeros(image.shape if self._keep_square else ())
+            return
+        step = image - mean
+        mean += step / self._count[s]
+        square += (step * np.conj(image - mean)).real
+
+    @property
+    def mean(self) -> np.ndarray:
+        return np.stack([m for m in self._mean if m is not None])
+
+    @property
+    def first(self) -> np.ndarray:
+        return np.stack([f for f in self._first if f is not None])
+
+    def std(self) -> np.ndarray:
+        squares = np.stack([q for q in self._square if q is not None])
+        return np.sqrt(squares / (self._count[:, None, None] - 1)).astype(np.float32)

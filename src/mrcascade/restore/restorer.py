@@ -1,0 +1,193 @@
+"""Restore slices by a plan: scale, sample, project, scale back (Thaker et al., section 3.3)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mrcascade.arrays.channels import from_channels, to_channels
+from mrcascade.arrays.intensity import Intensity
+from mrcascade.errors import MRCascadeError
+from mrcascade.measurement.exactness import check_exact
+from mrcascade.prior.cascade import CascadePrior
+from mrcascade.restore.moments import Moments
+from mrcascade.restore.plan import Plan, check_slices
+from mrcascade.restore.residual import relative_residual
+from mrcascade.sampling import NoiseSource, Progress, image_seed, reconstruct
+
+Callback = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """A super-resolved stack, in the intensities of the measurement.
+
+    Attributes:
+        mean: (S, H, W) mean of the samples (the estimate itself in mode "mean").
+        sample: (S, H, W) the first sample.
+        std: (S, H, W) standard deviation over the samples (K - 1) times the settings'
+            ``spread``, None for one sample.
+        residual: (S,) ``||y - H mean|| / ||y||`` of values above the zero level, NaN where nothing
+            was measured. For slices with margins (``extended``), H is that of the larger grid.
+        evaluations: network evaluations per slice and sample, by level.
+        seconds: wall time.
+        settings: everything that the result depends on besides prior and measurement; of the
+            sampler's settings those with an effect.
+        extended: (S, H', W') mean with its margins, where the field of view was cut in the image
+            (`find_margins`); else None.
+
+    Images have the dimensions of the measurement they were made from: (H, W) for one slice.
+
+    Example:
+        >>> import numpy as np, mrcascade
+        >>> low, H = mrcascade.simulate(np.random.default_rng(0).random((32, 32)), 2)
+        >>> mrcascade.super_resolve(low, H, "mr-small", noise=0.0, mode="mean")
+        Restoration(float64 (32, 32), mode 'mean', K = 1, residual ..., ... s)
+    """
+
+    mean: np.ndarray
+    sample: np.ndarray
+    std: np.ndarray | None
+    residual: np.ndarray
+    evaluations: dict[int, int]
+    seconds: float
+    settings: dict[str, Any]
+    extended: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        what = f"mode {self.settings.get('name')!r}, K = {self.settings.get('samples')}"
+        fit = f"residual {np.fmax.reduce(self.residual):.1e}, {self.seconds:.2f} s"
+        return f"Restoration({self.mean.dtype} {self.mean.shape}, {what}, {fit})"
+
+
+class Restorer:
+    """Restores slices with a prior, as a plan of `Plan.of` for it says.
+
+    One restorer serves any number of measurements of the plan's operator, such as the chunks of
+    a volume.
+
+    Example:
+        >>> import numpy as np, mrcascade
+        >>> from mrcascade.restore import resolve_settings
+        >>> low, H = mrcascade.simulate(np.random.default_rng(0).random((32, 32)), 2)
+        >>> prior = mrcascade.CascadePrior.from_pretrained("mr-small")
+        >>> plan = mrcascade.Plan.of(prior, H, 0.0, resolve_settings(prior, "mean"))
+        >>> restorer = mrcascade.Restorer(prior, plan)
+        >>> restorer(low, mrcascade.Intensity.of(low)).mean.shape
+        (32, 32)
+    """
+
+    def __init__(self, prior: CascadePrior, plan: Plan) -> None:
+        self.prior, self.plan = prior, plan
+
+    def __call__(
+        self,
+        measurement: np.ndarray,
+        intensity: Intensity,
+        *,
+        samples: int = 1,
+        seed: int = 0,
+        numbers: Sequence[int] | None = None,
+        batch_size: int = 1,
+        callback: Callback | None = None,
+    ) -> Restoration:
+        """Restore the slices of one measurement.
+
+        Args:
+            measurement: (h, w) or (S, h, w), real; complex where the prior has two channels.
+                Results have its precision, but at least that of float32.
+            intensity: of the volume that the slices are from.
+            samples: K posterior samples per slice.
+            seed: each (slice, sample) draws from its own generator, so the result depends on
+                neither the batch size nor the other slices, but for rounding.
+            numbers: index of each slice in its volume, from which the seeds derive; 0, 1, ... by
+                default.
+            batch_size: slices or samples that pass through the networks together.
+            callback: called after each network evaluation of each batch.
+
+        Raises MRCascadeError for a measurement that is not the plan's or not finite, and where the
+        device misses noise-free data (`check_exact`).
+        """
+        started = time.perf_counter()
+        prior, plan, margins = self.prior, self.plan, self.plan.margins
+        given = as_stack(measurement)
+        check_slices(given.shape, plan.operator)
+        numbers = range(len(given)) if numbers is None else numbers
+        if batch_size < 1 or len(numbers) != len(given):
+            raise MRCascadeError("the batch size must be 1 or more, with one number for each slice")
+        stack, scale = intensity.above_zero(given), intensity.scale
+        if not scale > 0:
+            raise MRCascadeError("the measurement is zero almost everywhere; nothing to restore")
+        y = to_channels(margins.extend(stack / scale), prior.device)
+        moments = Moments(len(stack), samples)
+        draws = [(s, k) for s in range(len(stack)) for k in range(samples)]
+        evaluations: dict[int, int] = {}
+        for start in range(0, len(draws), batch_size):
+            chunk = draws[start : start + batch_size]
+            batch = y[[s for s, _ in chunk]]
+            seeds = NoiseSource([image_seed(seed, int(numbers[s]), k) for s, k in chunk])
+            result = reconstruct(prior, plan.cascade, batch, seeds, callback=callback)
+            evaluations = result.evaluations
+            for (s, _), image in zip(chunk, from_channels(result.image), strict=True):
+                moments.add(s, image)
+        mean = moments.mean.astype(stack.dtype)
+        flat = measurement.ndim == 2
+        own = (slice(None), *margins.inside(plan.operator))
+        whole = plan.cascade.operator
+        residual = relative_residual(mean, stack / scale, whole, margins)
+        if plan.exact:
+            check_exact(residual, stack / scale, mean, whole, prior.device)
+        spread = scale * plan.settings.spread
+        return Restoration(
+            mean=_like(intensity.restored(mean[own]), flat),
+            sample=_like(intensity.restored(moments.first[own]), flat),
+            std=None if samples == 1 else _like(moments.std()[own] * spread, flat),
+            residual=residual,
+            evaluations=evaluations,
+            seconds=time.perf_counter() - started,
+            settings=self._record(intensity, samples, seed),
+            extended=_like(intensity.restored(mean), flat) if margins else None,
+        )
+
+    def _record(self, intensity: Intensity, samples: int, seed: int) -> dict[str, Any]:
+        plan = self.plan
+        return {
+            **plan.settings.record(samples),
+            "steps_nominal": plan.cascade.steps_nominal,
+            "noise": plan.noise,
+            "samples": samples,
+            "seed": seed,
+            "scale": intensity.scale,
+            **({"zero": intensity.zero} if intensity.zero else {}),
+            "prior": self.prior.name,
+            "operator": plan.operator.name,
+            **({"margins": (plan.margins.rows, plan.margins.columns)} if plan.margins else {}),
+        }
+
+
+def as_stack(measurement: np.ndarray) -> np.ndarray:
+    """A measurement (h, w) or (S, h, w) as slices (S, h, w) of float32 or finer.
+
+    Raises MRCascadeError for what is no such array of finite numbers.
+    """
+    if not isinstance(measurement, np.ndarray) or measurement.ndim not in (2, 3):
+        found = getattr(measurement, "shape", type(measurement).__name__)
+        raise MRCascadeError(f"measurement: expected (h, w) or (slices, h, w), got {found}")
+    if measurement.dtype.kind not in "biufc":
+        raise MRCascadeError(f"measurement: expected numbers, got values of {measurement.dtype}")
+    bad = int(np.count_nonzero(~np.isfinite(measurement)))
+    if bad:
+        raise MRCascadeError(
+            f"the measurement holds {bad} NaN or infinite pixel{'s' * (bad > 1)}; replace them (for"
+            " instance by 0)"
+        )
+    stack = measurement[None] if measurement.ndim == 2 else measurement
+    return stack.astype(np.result_type(stack, np.float32), copy=False)
+
+
+def _like(stack: np.ndarray, flat: bool) -> np.ndarray:
+    return stack[0] if flat else stack
