@@ -119,8 +119,8 @@ _TABLE = (
         endings=(FOLDER_ENDING,),
         codec="mrcascade.io.dicom.codec",
         requestable=True,
-        own_only=" is no DICOM series, and only from one can a DICOM series be made: patient, study"
-        " and scanner are unknown; leave --format out, or give the series",
+        own_only=" is no DICOM series, and a DICOM result needs the patient, study and scanner of"
+        " one; leave --format out, or give the series",
         folder=True,
         last_axis_fastest=False,
         geometry=True,

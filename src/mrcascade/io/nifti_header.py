@@ -110,7 +110,7 @@ def _parsed(head: bytes, path: Path) -> Any:
     if size is None:
         sizes = [int.from_bytes(head[:4], order) for order in ("little", "big")]
         if not any(size in kinds for size in sizes):
-            raise MRCascadeError(f"{path} holds no NIfTI image, whatever its name says; convert it")
+            raise MRCascadeError(f"{path} is no NIfTI image, despite its name; convert it")
         raise _unusable(path, "its magic is not that of NIfTI: Analyze 7.5, truncated or damaged")
     if len(head) < size:
         raise truncated(path, len(head), _SMALLEST_OFFSET[size])
@@ -154,9 +154,7 @@ def _offset(header: Any, path: Path) -> int:
             f"{path} says that its voxels are in another file (magic ni1, of a pair .hdr and .img);"
             " convert the pair to one .nii.gz file"
         )
-    raise _unusable(
-        path, f"vox_offset {value:g} is no place of voxels: they begin at byte {least} or later"
-    )
+    raise _unusable(path, f"vox_offset {value:g} is invalid: voxels begin at byte {least} or later")
 
 
 def _check_forms(header: Any, path: Path) -> None:
@@ -209,7 +207,7 @@ def _check_values(header: Any, dtype: np.dtype, scaling: tuple[float, float], pa
         )
     if what := _OTHER_VALUES.get(int(header["intent_code"])):
         raise MRCascadeError(
-            f"{path} holds {what} (intent_code {int(header['intent_code'])}), no signal; give the"
+            f"{path} holds {what} (intent_code {int(header['intent_code'])}), not signal; give the"
             " image itself"
         )
     if dtype.kind == "c" and scaling[1] != 0:

@@ -200,8 +200,8 @@ def phase_scale(path: Path) -> tuple[float, float]:
         return 1.0, 0.0
     if units not in (None, ARBITRARY):
         raise MRCascadeError(
-            f"{path}: its sidecar gives the phase in Units {units!r}; convert it to radians and say"
-            f" {RADIANS!r}"
+            f"{path}: its sidecar gives the phase in Units {units!r}; convert it to radians and"
+            f" write {RADIANS!r}"
         )
     low, high = _range(path)
     for convention in CONVENTIONS:
@@ -212,7 +212,7 @@ def phase_scale(path: Path) -> tuple[float, float]:
         if inside and high - low >= _COVERED * width:
             return convention.scale, convention.offset
     raise MRCascadeError(
-        f"{path}: phase from {low:g} to {high:g} in units that nothing tells; convert it to radians"
+        f"{path}: phase from {low:g} to {high:g} in unknown units; convert it to radians"
         f' and write {{"Units": "rad"}} into a JSON file of the same name beside it'
     )
 

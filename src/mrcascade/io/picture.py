@@ -150,8 +150,8 @@ def _damaged(path: Path) -> MRCascadeError:
 
 def _too_large(path: Path, found: str) -> MRCascadeError:
     return MRCascadeError(
-        f"{path} has {found}, more than its picture or any slice needs; cut out what is to be"
-        " restored, or save it as .npy"
+        f"{path} has {found}, more than its picture or any slice needs; crop it to the"
+        " region to be restored, or save it as .npy"
     )
 
 

@@ -111,7 +111,7 @@ def describe_planes(image: Grid, planes: Planes) -> str:
     if planes.reason:
         text += f", by {planes.reason}"
     if planes.close and (others := _others(image, planes)):
-        text += f"; other planes are nearly as likely: --axes {others} takes those"
+        text += f"; other planes are nearly as likely: choose them with --axes {others}"
     return text
 
 
@@ -131,7 +131,7 @@ def with_planes(
         return error
     return MRCascadeError(
         f"{error} (the planes are {_named(image, planes)}, by {planes.reason};"
-        f" {remedy or f'--axes {others}'} takes others)"
+        f" {remedy or f'--axes {others}'} chooses others)"
     )
 
 

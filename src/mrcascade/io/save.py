@@ -55,7 +55,7 @@ def write_image(
     if not isinstance(image, Image):
         image = _of_array(image, affine, path)
     elif affine is not None:
-        raise MRCascadeError(f"{path}: an image has an affine of its own; change it by with_data")
+        raise MRCascadeError(f"{path}: an image has an affine of its own; change it with with_data")
     elif path.exists() and image.source.exists() and path.samefile(image.source):
         raise MRCascadeError(f"{path} is the input itself; choose another name for the output")
     if not isinstance(derivation, Derivation):
@@ -81,7 +81,9 @@ def _of_array(data: np.ndarray, affine: np.ndarray | None, path: Path) -> Image:
     if affine is not None:
         affine = np.array(affine, dtype=np.float64)
         if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.linalg.det(affine):
-            raise MRCascadeError(f"{path} not written: the affine is no invertible 4 x 4 matrix")
+            raise MRCascadeError(
+                f"{path} not written: the affine is not an invertible 4 x 4 matrix"
+            )
     with np.errstate(over="ignore"):  # overflow is found as not finite
         pixels = pixels.astype(np.complex64 if np.iscomplexobj(pixels) else np.float32)
     return Image(pixels, affine, Path("the array"), format_to_write(path).name, None, "")

@@ -113,8 +113,8 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         if is_dangling(path):
             raise MRCascadeError(
-                f"{path} is a link to a file that is not there; fetch that (in a DataLad dataset"
-                " with datalad get), or remove the link"
+                f"{path} is a link to a missing file; fetch the file (in a DataLad dataset with"
+                " datalad get), or remove the link"
             ) from error
         raise MRCascadeError(f"{path} does not exist; check the name") from error
     except (EOFError, zlib.error) as error:
@@ -123,7 +123,7 @@ def reading(path: Path) -> Iterator[None]:
         ) from error
     except (zipfile.BadZipFile, NotImplementedError) as error:  # the latter: a rare compression
         raise MRCascadeError(
-            f"{path} is a damaged zip archive or none; unpack it, or copy it again"
+            f"{path} is a damaged zip archive, or no zip archive; unpack it, or copy it again"
         ) from error
     except OSError as error:
         reason = error.strerror or type(error).__name__

@@ -29,7 +29,7 @@ def check_one_result(output: Path, count: int) -> None:
     """Raise MRCascadeError where one file would have to hold the results of several inputs."""
     if count != 1 and ending_of(output) is not None:
         raise MRCascadeError(
-            f"{output} is the name of one file, and {count} inputs have as many results; give the"
+            f"{output} is the name of one file, but {count} inputs have a result each; give the"
             " name of a folder"
         )
 

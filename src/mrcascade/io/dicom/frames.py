@@ -194,7 +194,7 @@ def _is_image(file: DicomFile, header: Header) -> bool:
     if not named and meta != _DIRECTORY:
         raise ValueError("it does not say what it holds")
     if named and meta and named != meta:
-        raise ValueError("it says twice what it holds, each time something else")
+        raise ValueError("its two SOP class UIDs differ")
     return named in IMAGES and text(dataset, "Modality") in ("MR", "")
 
 
@@ -247,8 +247,8 @@ def _pixel_format(file: DicomFile, header: Header) -> PixelFormat:
     signed = bool(whole(dataset, "PixelRepresentation", 0, 1))
     if rows * columns > _MOST_PIXELS:
         raise MRCascadeError(
-            f"{file} has frames of {rows} x {columns} pixels, and {_MOST_PIXELS} are the most; cut"
-            " out what is to be restored, or convert it to NIfTI"
+            f"{file} has frames of {rows} x {columns} pixels, above the limit of {_MOST_PIXELS};"
+            " crop it to the region to be restored, or convert it to NIfTI"
         )
     pixels = PixelFormat(
         rows=rows,
@@ -289,8 +289,8 @@ def _frames(file: DicomFile, dataset: Any, count: int) -> Iterator[Frame]:
     if not per_frame:
         if count > 1:
             raise MRCascadeError(
-                f"{file} holds {count} frames that say nothing about their positions, as captures"
-                " of a screen do; give the series that they were made of"
+                f"{file} holds {count} frames without positions, as screen captures do; give the"
+                " series that they were made from"
             )
         yield _frame(file, 0, _Classic(dataset))
         return

@@ -116,7 +116,7 @@ class DamagedFileError(MRCascadeError):
 def damaged(file: DicomFile, reason: str) -> DamagedFileError:
     """Return the error for a damaged file."""
     return DamagedFileError(
-        f"{file} is a damaged DICOM file or none ({reason}); copy or export it again"
+        f"{file} is a damaged DICOM file, or no DICOM file ({reason}); copy or export it again"
     )
 
 

@@ -106,10 +106,7 @@ def find_padding(
             f" {_words(set(ranges.values()))}), which counts as no signal"
         )
     elif wrong:
-        about = (
-            f"its PixelPaddingValue {_words(wrong)} lies among measured values, so that it tells no"
-            " padding and is ignored"
-        )
+        about = f"its PixelPaddingValue {_words(wrong)} lies among measured values and is ignored"
     return Padding(ranges, fill, highest, about)
 
 

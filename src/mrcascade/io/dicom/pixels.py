@@ -87,8 +87,8 @@ def _off_grid(stack: Stack) -> str:
         return " does not say where its images lie; write DICOM, without --format"
     if stack.irregular:
         return (
-            f": {stack.irregular}, which NIfTI cannot say; a slice may be missing: export it again,"
-            " or write DICOM, without --format"
+            f": {stack.irregular}, which NIfTI cannot store; a slice may be missing: export it"
+            " again, or write DICOM, without --format"
         )
     return ""
 

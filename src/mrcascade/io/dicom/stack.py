@@ -60,7 +60,7 @@ def stack_of(files: Sequence[FileFacts], where: str) -> Stack:
     if any(len(s) != volumes for s in slices):
         counts = " to ".join(str(f(len(s) for s in slices)) for f in (min, max))
         raise MRCascadeError(
-            f"{where} has {counts} images per slice position, so that some are missing or of"
+            f"{where} has {counts} images per slice position, so some are missing or belong to"
             " another series; export it again"
         )
     slices = in_volumes(slices, where)
@@ -84,8 +84,8 @@ def _refuse_mixtures(files: Sequence[FileFacts], frames: Sequence[Frame], where:
         raise _mixed(where, f"images of type {kinds[0] or 'none'} and {kinds[1]}")
     if parts[0] != MAGNITUDE:
         raise MRCascadeError(
-            f"{where} holds {parts[0]}, which by themselves are no image; give the magnitudes, or"
-            " magnitude and phase as complex NIfTI for a prior of complex images"
+            f"{where} holds {parts[0]}, not magnitudes; give the magnitudes, or magnitude and phase"
+            " as complex NIfTI for a prior of complex images"
         )
     for name, tolerance in (("orientation", _SAME_DIRECTION), ("spacing", _SAME_SPACING)):
         values = [getattr(frame, name) for frame in frames]

@@ -72,14 +72,14 @@ def _labels(positions: Positions, where: str) -> list[str]:
     for name in first.volume:
         if not _alike(positions, [name]):
             raise MRCascadeError(
-                f"{where} has images of other {name}s at some slice positions than at others, so"
-                " that some are missing or of another series; export it again"
+                f"{where} has different {name}s at different slice positions, so some images are"
+                " missing or belong to another series; export it again"
             )
         names.append(name)
     if not _alike(positions, names):
         raise MRCascadeError(
-            f"{where} combines {', '.join(first.volume)} in other ways at some slice positions than"
-            " at others, so that some images are missing or of another series; export it again"
+            f"{where} combines {', '.join(first.volume)} differently at different slice positions,"
+            " so some images are missing or belong to another series; export it again"
         )
     for name in first.loose:
         if _alike(positions, [*names, name]):

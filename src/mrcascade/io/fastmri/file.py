@@ -186,8 +186,8 @@ def hdf5_errors(path: Path) -> Iterator[None]:
         named = f"{type(error).__name__}: " * (not isinstance(error, OSError | ValueError))
         reason = "".join(c for c in f"{named}{error}" if c.isprintable())
         raise MRCascadeError(
-            f"{path} is a damaged fastMRI file or none ({reason[:_REASON_LENGTH].strip()}); copy"
-            " or download it again"
+            f"{path} is a damaged fastMRI file, or no fastMRI file"
+            f" ({reason[:_REASON_LENGTH].strip()}); copy or download it again"
         ) from error
 
 

@@ -47,7 +47,7 @@ def check_usable(file: FastMRI, complex_valued: bool) -> None:
     if file.obstacle and file.reconstruction[0] is None:
         raise MRCascadeError(
             f"{file.path}: {file.obstacle}, and no reconstruction is stored with it; reconstruct"
-            " it first, as this is a task of its own"
+            " it first"
         )
 
 
@@ -95,8 +95,8 @@ def _complex(file: FastMRI) -> tuple[Iterator[np.ndarray], str]:
         return images, f"{file.coils} coils combined with {file.maps[1]}"
     if file.coils > MOST_COILS:
         raise MRCascadeError(
-            f"{file.path} has {file.coils} coils, and maps are estimated of up to {MOST_COILS};"
-            " compress the coils, or store maps with it"
+            f"{file.path} has {file.coils} coils, and maps can be estimated for up to"
+            f" {MOST_COILS}; compress the coils, or store maps with it"
         )
     virtual = virtual_coil(_coils(file, file.slices // 2))
     images = (_estimated(_coils(file, i), virtual) for i in range(file.slices))
@@ -122,7 +122,7 @@ def _check_maps(file: FastMRI) -> None:
     if shape[:2] != (file.slices, file.coils) or shape[2:] not in sizes:
         raise MRCascadeError(
             f"{file.path}: {file.maps[1]} of shape {shape} does not fit its k-space of"
-            f" {file.slices} slices, {file.coils} coils; remove it, and maps are estimated"
+            f" {file.slices} slices, {file.coils} coils; remove it, so that maps are estimated"
         )
 
 
