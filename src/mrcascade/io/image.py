@@ -73,7 +73,7 @@ class Image:
         return f"Image({self.data.dtype} {self.shape}, {geometry}, {str(self.source)!r})"
 
     def with_data(self, data: np.ndarray, affine: np.ndarray | None) -> "Image":
-        """Return the image with other pixels on the grid of `affine`; its origin stays."""
+        """Return the image with other pixels on the grid of `affine`; the rest stays."""
         return replace(self, data=data, affine=affine)
 
 

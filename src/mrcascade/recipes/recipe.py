@@ -56,6 +56,7 @@ class Recipe:
     ``sampler`` chooses the traversal ("diffpir" by default), ``guidance`` the data consistency of
     its chains, and ``steps=None`` the conditional mean. An option without effect is refused.
 
+    >>> from mrcascade import Recipe
     >>> recipe = Recipe("mine", sampler="dps", step_size=3.0)
     >>> recipe
     Recipe('mine', sampler='dps', step_size=3.0)
