@@ -138,7 +138,7 @@ def test_arrays_are_written_and_read(ending: str, tmp_path: Path) -> None:
     [
         (np.ones((4, 4)), "a.nii", None, "needs a geometry that the array does not have"),
         (np.ones((4, 4)), "a.npy", np.eye(4), "would lose the geometry of the array"),
-        (np.ones((4, 4)), "a.nii", np.zeros((4, 4)), "no invertible 4 x 4 matrix"),
+        (np.ones((4, 4)), "a.nii", np.zeros((4, 4)), "not an invertible 4 x 4 matrix"),
         (np.ones(4), "a.npy", None, "2 to 4 dimensions"),
         (np.array([["a", "b"]]), "a.npy", None, "an array of numbers"),
         (np.full((4, 4), np.nan), "a.npy", None, "16 NaN or infinite voxels"),

@@ -71,12 +71,12 @@ REFUSED = [
     (
         [*SR, "1.01"],
         "64 pixels times factor 1.01 is not a whole number; choose another factor (the planes are"
-        " axes 0,2 (coronal), by the spacing of its slices; --axes 0,1 or 1,2 takes others)",
+        " axes 0,2 (coronal), by the spacing of its slices; --axes 0,1 or 1,2 chooses others)",
     ),
     (
         [*SR, "2", "--axes", "0,1"],
         "the result would be 128x6; prior 'random' needs at least 32 pixels per side (the planes"
-        " are axes 0,1 (axial), by --axes; --axes 0,2 or 1,2 takes others)",
+        " are axes 0,1 (axial), by --axes; --axes 0,2 or 1,2 chooses others)",
     ),
     ([*SR, "2", "--mode", "foo"], "unknown mode 'foo': choose one of "),
     ([*SR, "2", "--mode", "mean:fun=1"], "no setting 'fun'"),
@@ -89,7 +89,7 @@ REFUSED = [
     ([*SR_ARRAY, "TMP/there.npy"], "there.npy already exists"),
     (
         ["sr", "A", "B", "--factor", "2", "-o", "TMP/c.nii.gz"],
-        "c.nii.gz is the name of one file, and 2 inputs have as many results",
+        "c.nii.gz is the name of one file, but 2 inputs have a result each",
     ),
     (["simulate", "A", "-o", "OUT", "--factor", "512"], "size 64 is too small for factor 512"),
     (["simulate", "A", "-o", "TMP/c.npy", "--factor", "2"], "c.npy: the result of"),
@@ -256,7 +256,7 @@ def test_a_folder_of_several_images_needs_a_folder(files: dict[str, str], capsys
     target = f"{files['TMP']}/new.npy"
     command = ["sr", "TMP/", "--prior", "PRIOR", "--factor", "2", "-o", target]
     assert main(placed(command, files)) == 2
-    assert "2 inputs have as many results" in capsys.readouterr().err
+    assert "2 inputs have a result each" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["low.nii.gz", "low.nii"])

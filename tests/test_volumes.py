@@ -195,7 +195,7 @@ def test_a_failed_file_does_not_stop_the_others(tmp_path: Path, sr: Callable, ca
     assert sr(folder) == 1
     message = capsys.readouterr().err.splitlines()
     assert message[0] == (
-        f"mrcascade: {folder / 'a.nii'} holds no NIfTI image, whatever its name says; convert it"
+        f"mrcascade: {folder / 'a.nii'} is no NIfTI image, despite its name; convert it"
     )
     assert message[-1] == f"mrcascade: 1 of 3 files failed: {folder / 'a.nii'}"
     found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.npy")}

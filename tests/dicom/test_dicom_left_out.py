@@ -52,7 +52,7 @@ FOREIGN = {
     "colour": (colour, "is a colour image (RGB)"),
     "mosaic": (mosaic, "is a mosaic"),
     "table": (table, "maps its values through a table"),
-    "capture": (capture, "say nothing about their positions"),
+    "capture": (capture, "frames without positions"),
 }
 
 
@@ -166,7 +166,7 @@ def test_a_dangling_link_could_be_a_slice(tmp_path: Path, name: str) -> None:
     folder = series(tmp_path / "s", PIXELS)
     (folder / "IM017.dcm").unlink()
     (folder / name).symlink_to("../.git/annex/objects/3")
-    with pytest.raises(MRCascadeError, match=r"is a link to a file that is not there"):
+    with pytest.raises(MRCascadeError, match=r"is a link to a missing file"):
         read_image(folder)
 
 
@@ -184,8 +184,8 @@ def test_dangling_images_fail_by_themselves(tmp_path: Path, sr: Callable, capsys
     (folder / "c.nii").symlink_to("c.nii")  # to itself
     assert sr(folder) == 1
     said = capsys.readouterr().err
-    assert "b.nii.gz is a link to a file that is not there" in said
+    assert "b.nii.gz is a link to a missing file" in said
     assert "c.nii" in said
     assert "2 of 3 files failed" in said
     assert main(["info", str(folder)]) == 1
-    assert "b.nii.gz is a link to a file that is not there" in capsys.readouterr().err
+    assert "b.nii.gz is a link to a missing file" in capsys.readouterr().err

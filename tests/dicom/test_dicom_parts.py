@@ -65,7 +65,7 @@ def test_what_is_no_magnitude_is_refused(tmp_path: Path, case: str) -> None:
     values, private, elements, word = REFUSED[case]
     elements = {"ImageType": ["ORIGINAL", "PRIMARY", *values], **elements}
     folder = written(tmp_path / "s", private, **elements)
-    with pytest.raises(MRCascadeError, match=f"holds {word}, which by themselves are no image"):
+    with pytest.raises(MRCascadeError, match=f"holds {word}, not magnitudes"):
         read_image(folder)
 
 

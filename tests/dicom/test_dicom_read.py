@@ -276,7 +276,7 @@ def test_other_kinds_of_dicom(tmp_path: Path) -> None:
     refused(PACKAGED / "CT_small.dcm", "no MR image", "give an MR series")
     refused(PACKAGED / "MR_truncated.dcm", "truncated", "copy or export it again")
     (tmp_path / "a.dcm").write_bytes(b"no image" * 100)
-    refused(tmp_path / "a.dcm", "damaged DICOM file or none")
+    refused(tmp_path / "a.dcm", "damaged DICOM file, or no DICOM file")
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", "no DICOM image")
     refused(tmp_path / "none.zip", "does not exist")
@@ -351,12 +351,12 @@ def test_phases_alone(tmp_path: Path) -> None:
         folder = series(
             tmp_path / str(place), phantom((3, 12, 10)), ImageType=["ORIGINAL", "PRIMARY", kind]
         )
-        refused(folder, "phases, which by themselves are no image")
+        refused(folder, "phases, not magnitudes")
     dataset = enhanced(phantom((3, 12, 10)))
     shared = dataset.SharedFunctionalGroupsSequence[0].MRImageFrameTypeSequence[0]
     shared.ComplexImageComponent = "PHASE"
     dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
-    refused(tmp_path / "a.dcm", "phases, which by themselves are no image")
+    refused(tmp_path / "a.dcm", "phases, not magnitudes")
 
 
 # ---- memory ----

@@ -247,7 +247,7 @@ def test_dicom_is_not_made_of_other_files(tmp_path: Path, sr: Callable, capsys) 
     np.save(tmp_path / "a.npy", phantom((16, 16)))
     assert sr(tmp_path / "a.npy", "--format", "dicom") == 2
     message = capsys.readouterr().err
-    assert "only from one can a DICOM series be made" in message
+    assert "a DICOM result needs the patient, study and scanner" in message
     assert message.count("\n") == 1
     assert not (tmp_path / "out").exists()
 

@@ -275,7 +275,7 @@ def test_what_is_no_fastmri_file(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     refused(path, "does not exist")
     path.write_bytes(b"no HDF5 at all")
-    refused(path, "damaged fastMRI file or none", "file signature not found")
+    refused(path, "damaged fastMRI file, or no fastMRI file", "file signature not found")
     with h5py.File(path, "w") as file:
         file["other"] = np.ones(3)
     refused(path, "neither kspace nor a reconstruction")

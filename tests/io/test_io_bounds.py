@@ -103,7 +103,7 @@ def test_pictures_of_too_many_pixels(tmp_path: Path, sides: tuple[int, int]) -> 
     pixels = zlib.compress(bytes(100))
     start = struct.pack(">L", len(pixels)) + b"IDAT" + pixels
     (tmp_path / "a.png").write_bytes(png(*sides) + start)
-    refused(tmp_path / "a.png", "pixels", "cut out")
+    refused(tmp_path / "a.png", "pixels", "crop it")
 
 
 ENTRIES = (

@@ -160,7 +160,7 @@ def test_descriptions(image_of: Callable, ramp: Callable) -> None:
     image = image_of(ramp(4, 5, 6), np.eye(4))
     assert describe_planes(image, choose_planes(image)).endswith(
         ", by the convention for nearly isotropic voxels; other planes are nearly as likely:"
-        " --axes 0,2 or 1,2 takes those"
+        " choose them with --axes 0,2 or 1,2"
     )
 
 
@@ -168,7 +168,7 @@ def test_errors_name_the_planes(image_of: Callable, ramp: Callable) -> None:
     image = image_of(ramp(4, 5, 6), np.diag([1.0, 3.0, 1.0, 1.0]))
     assert str(with_planes(MRCascadeError("too small"), image, choose_planes(image))) == (
         "too small (the planes are axes 0,2 (coronal), by the spacing of its slices;"
-        " --axes 0,1 or 1,2 takes others)"
+        " --axes 0,1 or 1,2 chooses others)"
     )
     flat = image_of(ramp(4, 5))
     assert "--axes" not in str(with_planes(MRCascadeError("small"), flat, choose_planes(flat)))

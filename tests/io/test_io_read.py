@@ -182,7 +182,7 @@ def test_a_header_that_promises_terabytes(nifti_file: Callable, ramp: Callable) 
 def test_text_posing_as_nifti(tmp_path: Path, content: bytes, packed: bool) -> None:
     path = tmp_path / ("a.nii.gz" if packed else "a.nii")
     path.write_bytes(gzip.compress(content) if packed else content)
-    refused(path, "holds no NIfTI image")
+    refused(path, "is no NIfTI image")
 
 
 def test_a_file_of_the_right_header_size_but_no_nifti(tmp_path: Path) -> None:
@@ -358,7 +358,7 @@ def test_linked_folders_count_once(tmp_path: Path) -> None:
     (root / "lost.npy").symlink_to(root / "nowhere")
     found = [p.relative_to(root).as_posix() for p in list_images(root)]
     assert found == ["c.npy", "lost.npy", "own/a.npy", "same/b.npy"]
-    with pytest.raises(MRCascadeError, match=r"lost\.npy is a link to a file that is not there"):
+    with pytest.raises(MRCascadeError, match=r"lost\.npy is a link to a missing file"):
         read_image(root / "lost.npy")
 
 

@@ -153,7 +153,7 @@ REFUSED = {
     "offset 1e30": (changed(VOX_OFFSET, "<f", 1e30), "is truncated"),
     "NIfTI-2 offset 4": (
         lambda: put(encoded(kind=nib.Nifti2Image), 168, "<q", 4),
-        "they begin at byte 544",
+        "voxels begin at byte 544",
     ),
     "NIfTI-2 offset 2^62": (
         lambda: put(encoded(kind=nib.Nifti2Image), 168, "<q", 2**62),

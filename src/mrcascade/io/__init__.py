@@ -1,7 +1,7 @@
 """Files: `Image` (pixels, geometry, provenance), `Source` (the same, unread), the formats.
 
-`__init__.pyi` says which module each public name is from. A name is imported on first use, so that
-whoever asks only the table of formats waits for no other library.
+`__init__.pyi` assigns each public name to its module. Each is imported on first use, so that the
+table of formats can be read without other libraries.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""Whether NIfTI's single precision can hold an affine."""
+"""Check that NIfTI's single precision can hold an affine."""
 
 from pathlib import Path
 
@@ -6,23 +6,28 @@ import numpy as np
 
 from mrcascade.errors import MRCascadeError
 
-# Share of a voxel of the source by which rounding may move a corner: a result that is enlarged
-# 8 times is then off by less than a tenth of its voxels.
+# Share of a source voxel by which rounding may move a corner. In a result that is enlarged
+# 8 times it is less than a tenth of a voxel.
 _LARGEST_SHIFT = 0.01
 
 
 def beyond_float32(affine: np.ndarray) -> bool:
-    """Whether an entry of an affine is so large that float32 makes it infinite, or NaN."""
+    """Return whether float32 cannot hold an entry of an affine, or an entry is NaN."""
     return not bool((np.abs(affine) < np.finfo(np.float32).max).all())
 
 
 def check_precision(affine: np.ndarray, shape: tuple[int, ...], path: Path) -> None:
     """Refuse an affine that loses voxel positions in float32.
 
-    affine: (4, 4), voxel index -> mm, of an image of ``shape``; path: names it. Raises
-    MRCascadeError where an entry overflows, or where rounding of the entries to the nearest float32
-    could move a corner of the volume by more than 1 % of its smallest voxel side. The bound counts
-    magnitudes alone, so that it also holds for a finer grid in the same place.
+    Args:
+        affine: (4, 4), voxel index -> mm.
+        shape: shape of the image.
+        path: file that the message names.
+
+    Raises:
+        MRCascadeError: an entry overflows, or rounding of the entries to the nearest float32 could
+            move a corner of the volume by more than 1 % of its smallest voxel side. The bound adds
+            magnitudes, so that it also holds for a finer grid in the same place.
     """
     if not beyond_float32(affine):
         rounding = np.spacing(np.abs(affine[:3]).astype(np.float32)).astype(np.float64) / 2

@@ -1,8 +1,8 @@
 """Volumes in pieces: blocks in the order of a file, and slices in a temporary file.
 
 A file stores its axes from the slowest to the fastest; slices may lie across that order. Neither a
-whole volume nor a memory map of one is ever held: mapped pages count as memory that the process
-uses, so both would grow with the number of slices.
+whole volume nor a memory map of one is ever held: mapped pages count as memory of the process, so
+both would grow with the number of slices.
 """
 
 import errno
@@ -21,19 +21,21 @@ import numpy as np
 Axes = tuple[int, int]
 Block = tuple[slice, ...]
 
-# Voxels per block, 16 MiB in float32: with a scaled integer file's float64 and masks, 60 MiB.
+# 16 MiB in float32; with the float64 values and masks of a scaled integer file, 60 MiB.
 BLOCK_VOXELS = 2**22
 
 
 def file_blocks(lengths: Sequence[int], most: int | None = None) -> Iterator[Block]:
-    """Windows that cover an array in its file's order, each contiguous in the file.
+    """Yield windows that cover an array in its file's order, each contiguous in the file.
 
-    lengths: of the axes from the slowest to the fastest. most: elements per window,
-    `BLOCK_VOXELS` where not given. One after the other, the windows are the file from front to
-    back.
+    In the order given, the windows cover the file from front to back.
+
+    Args:
+        lengths: lengths of the axes, from the slowest to the fastest.
+        most: largest number of elements per window; by default `BLOCK_VOXELS`.
     """
     most = BLOCK_VOXELS if most is None else most
-    cut = 0  # the axis along which windows are cut; slower ones are walked one by one
+    cut = 0  # windows divide this axis; slower axes are walked one by one
     while cut < len(lengths) - 1 and math.prod(lengths[cut + 1 :]) > most:
         cut += 1
     step = max(1, most // math.prod(lengths[cut + 1 :]))
@@ -46,10 +48,14 @@ def file_blocks(lengths: Sequence[int], most: int | None = None) -> Iterator[Blo
 
 @dataclass(frozen=True)
 class StackOrder:
-    """How the slices of a stack lie in an array that a file stores.
+    """Order of the slices of a stack in the array that a file stores.
 
-    shape: of the array, 2-D to 4-D. layout: its axes from the slowest to the fastest in the file.
-    axes: the in-plane (rows, columns). Slices are counted as `geometry.to_slices` does.
+    Slices are counted as by `geometry.to_slices`.
+
+    Attributes:
+        shape: shape of the array, 2-D to 4-D.
+        layout: axes of the array, from the slowest to the fastest in the file.
+        axes: in-plane axes (rows, columns).
     """
 
     shape: tuple[int, ...]
@@ -58,37 +64,38 @@ class StackOrder:
 
     @property
     def outer(self) -> tuple[int, ...]:
-        """The axes that count slices, from the slowest to the fastest."""
+        """Axes that count slices, from the slowest to the fastest."""
         return tuple(a for a in reversed(range(len(self.shape))) if a not in self.axes)
 
     @property
     def plane(self) -> Axes:
-        """The in-plane axes in the file's order."""
+        """In-plane axes in the file's order."""
         first, second = sorted(self.axes, key=self.layout.index)
         return first, second
 
     @property
     def slices(self) -> int:
+        """Number of slices."""
         return math.prod(self.shape[a] for a in self.outer)
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """Of the axes in the file's order, as `file_blocks` takes them."""
+        """Lengths of the axes in the file's order, as `file_blocks` takes them."""
         return tuple(self.shape[a] for a in self.layout)
 
 
 class SliceStore:
-    """A stack of slices in a nameless temporary file that ends with the process, killed or not.
+    """A stack of slices in a nameless temporary file, which ends with the process even if killed.
 
-    Each slice is contiguous, its rows and columns in the order of the image file, so that a block
-    of the image file is one contiguous piece in each slice that it meets. Threads may share one.
+    Each slice is contiguous, with rows and columns in the order of the image file. A block of the
+    image file is then one contiguous piece in each slice that it meets. Threads may share a store.
     """
 
     def __init__(self, folder: Path, order: StackOrder, dtype: np.dtype) -> None:
-        """An empty store in `folder`; the disk space is reserved now. OSError if it is full.
+        """Make an empty store in `folder` and reserve its disk space.
 
-        The folder is made where it is missing: a process that failed removes what it left empty,
-        and nameless files do not count.
+        A missing folder is made: a process that failed removes folders that it left empty, and
+        nameless files do not count. Raises OSError if the disk is full.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.order = order
@@ -122,11 +129,11 @@ class SliceStore:
 
     @property
     def extremes(self) -> tuple[float, float]:
-        """The smallest and largest value (of a complex store: magnitude) that `write` was given."""
+        """Smallest and largest value (or magnitude, if complex) that `write` was given."""
         return float(self._low), float(self._high)
 
     def put(self, block: Block, values: np.ndarray) -> None:
-        """Store a block of the image file; values in the file's order of axes."""
+        """Store a block of the image file; the axes of `values` are in the file's order."""
         pieces = np.transpose(values, self._stacked())
         pieces = np.ascontiguousarray(pieces.reshape(-1, *pieces.shape[-2:]), dtype=self.dtype)
         with self._lock:
@@ -135,7 +142,7 @@ class SliceStore:
                 self._file.write(piece.data)
 
     def get(self, block: Block) -> np.ndarray:
-        """The inverse of `put`."""
+        """Return a block of the image file, the inverse of `put`."""
         sizes = [s.stop - s.start for s in block]
         moved = [sizes[i] for i in self._stacked()]
         pieces = np.empty((math.prod(moved[:-2]), moved[-2] * moved[-1]), self.dtype)
@@ -146,7 +153,7 @@ class SliceStore:
         return np.transpose(pieces.reshape(moved), np.argsort(self._stacked()))
 
     def write(self, start: int, stack: np.ndarray) -> None:
-        """Store slices (N, rows, columns) from number `start` on."""
+        """Store slices (N, rows, columns) from index `start` on."""
         turned = stack if self.order.plane == self.order.axes else np.swapaxes(stack, 1, 2)
         size = np.abs(stack) if np.iscomplexobj(stack) else stack
         self._low, self._high = min(self._low, size.min()), max(self._high, size.max())
@@ -155,7 +162,7 @@ class SliceStore:
             self._file.write(np.ascontiguousarray(turned, dtype=self.dtype).data)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Slices `start` to `stop` (exclusive), a new (N, rows, columns)."""
+        """Return slices `start` to `stop` (exclusive) as a new array (N, rows, columns)."""
         stack = np.empty((stop - start, *self._plane), self.dtype)
         with self._lock:
             self._file.seek(start * self._bytes)
@@ -173,7 +180,7 @@ class SliceStore:
         return [self.order.layout.index(a) for a in (*self.order.outer, *self.order.plane)]
 
     def _places(self, block: Block) -> Iterator[int]:
-        """Where the pieces of a block start, in the order of the slices that it meets."""
+        """Yield the offset of each piece of a block in bytes, in the order of its slices."""
         spans = dict(zip(self.order.layout, block, strict=True))
         slow, fast = self.order.plane
         inside = spans[slow].start * self.order.shape[fast] + spans[fast].start

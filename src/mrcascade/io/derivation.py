@@ -1,4 +1,4 @@
-"""What a result says about how it was made, for formats that can say so (DICOM)."""
+"""Provenance of a result, for formats whose headers record it (DICOM)."""
 
 import hashlib
 import json
@@ -10,19 +10,25 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.io.pseudonym import Pseudonyms
 
 NOTICE = "Research software; not for diagnosis."
-# Entries of a sidecar that are names; the same bytes under another name are the same input.
+# Sidecar entries that hold names. Equal bytes under another name are the same input.
 _NAMES = ("Files", "Sources")
 
 
 @dataclass(frozen=True)
 class Derivation:
-    """Of one image that was computed from another.
+    """Provenance of an image that was computed from another one.
 
-    label: short, such as ``sr2x``. number: tells the images apart that one job makes, from 1. text:
-    one sentence. prior: name, empty where none was used. window: the values to show from black
-    to white. quantity: whether values are something else than the source's signal (a standard
-    deviation). pseudonyms: what replaces the patient's identity; None keeps it. identity: of
-    `identity_of`, the same for the same work alone; empty for work that is like no other.
+    Attributes:
+        label: short label, such as ``sr2x``.
+        text: description in one sentence.
+        window: values to show as black and as white.
+        number: number of the image among those of one job, from 1.
+        prior: name of the prior; empty where none was used.
+        quantity: whether values are another quantity than the source's signal, such as a
+            standard deviation.
+        pseudonyms: replacements of the patient's identity; None keeps it.
+        identity: hash of the work (`identity_of`), equal only for equal work; empty for work that
+            equals no other.
     """
 
     label: str
@@ -36,14 +42,17 @@ class Derivation:
 
 
 def check_derivation(derivation: Derivation | None) -> Derivation:
-    """The derivation, which a DICOM output needs; MRCascadeError where there is none."""
+    """Return the derivation. Raises MRCascadeError where it is None: DICOM output needs one."""
     if derivation is None:
         raise MRCascadeError("a DICOM output must say how it was derived; write .nii.gz instead")
     return derivation
 
 
 def identity_of(record: Mapping[str, Any]) -> str:
-    """A hash of what a sidecar says but for names of files: input, settings, seed, versions,
-    device. UIDs that follow from it are the same where the pixels are."""
+    """Return a hash of a sidecar's entries, without names of files.
+
+    The entries are input, settings, seed, versions and device. UIDs that follow from the hash are
+    equal where the pixels are.
+    """
     told = {key: value for key, value in record.items() if key not in _NAMES}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

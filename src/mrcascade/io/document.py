@@ -1,4 +1,4 @@
-"""JSON files beside results; their keys are CamelCase, as BIDS has them."""
+"""JSON files beside results; their keys are CamelCase, as in BIDS."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 
 def camel_case(key: str) -> str:
-    """``step_size`` becomes ``StepSize``; keys that are CamelCase, or numbers, stay."""
+    """Return a key in CamelCase: ``step_size`` becomes ``StepSize``; CamelCase and numbers stay."""
     return "".join(word[:1].upper() + word[1:] for word in key.split("_"))
 
 
 def camel_keys(value: Any) -> Any:
-    """Return ``value`` with the keys of its objects, nested ones too, in CamelCase."""
+    """Return ``value`` with the keys of its objects, also nested ones, in CamelCase."""
     if isinstance(value, Mapping):
         return {camel_case(key): camel_keys(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

@@ -1,7 +1,7 @@
-"""Image files: what an input can be, and what a format does with it.
+"""Image files: the kinds of input, and the codec of a format.
 
-An `ImageFile` says where an image lies and what it is called; the `Codec` of its format opens and
-writes it. A path is a `SingleFile`; a DICOM series and a pair of magnitude and phase are others.
+An `ImageFile` gives the place and the name of an image; the `Codec` of its format opens and writes
+it. A path is a `SingleFile`; a DICOM series and a pair of magnitude and phase are other kinds.
 """
 
 import os
@@ -26,19 +26,28 @@ from mrcascade.storage.files import check_regular
 
 
 class Codec:
-    """Reads and writes files of one format. The module that `Format.codec` names holds one as
-    `CODEC`; what a format cannot do stays as it is here."""
+    """Reader and writer of one file format.
+
+    The module that `Format.codec` names holds an instance as `CODEC`. A subclass overrides the
+    methods for what its format can do.
+    """
 
     def open(self, file: "ImageFile", stack: ExitStack, complex_valued: bool) -> RawPixels:
-        """The pixels of a file, ready to be read; ``stack`` closes it.
+        """Open the pixels of a file for reading; ``stack`` closes it.
 
-        complex_valued: which image is made of k-space; a file that holds an image gives that.
-        Raises MRCascadeError where the file cannot be used.
+        Args:
+            file: image to open.
+            stack: closes the file.
+            complex_valued: whether k-space gives its complex image instead of the magnitude. It
+                has no effect on a file that holds an image.
+
+        Raises:
+            MRCascadeError: the file cannot be used.
         """
         raise NotImplementedError
 
     def write(self, new: NewPixels, path: Path) -> None:
-        """Write pixels that `check` found nothing against to an empty file or folder."""
+        """Write pixels that `check` accepted to an empty file or folder."""
         raise NotImplementedError
 
     def check(
@@ -49,57 +58,73 @@ class Codec:
         axes: Axes | None,
         headers: bool,
     ) -> None:
-        """Raise MRCascadeError where a result of ``image`` cannot be written to ``path``, beyond
-        what the table tells. axes, headers: as for `check_writable`."""
+        """Raise MRCascadeError where a result of ``image`` cannot be written to ``path``.
+
+        The caller checks what follows from the table of formats. ``axes`` and ``headers`` are
+        those of `check_writable`.
+        """
 
     def recognises(self, path: Path) -> bool:
-        """Whether a path whose name has no known ending is of this format."""
+        """Return whether a path without a known ending has this format."""
         return False
 
     def resolve(self, file: "ImageFile") -> "ImageFile":
-        """The image that a path of this format stands for; MRCascadeError where it is not one."""
+        """Return the image that a path of this format stands for.
+
+        Raises MRCascadeError where it does not stand for exactly one.
+        """
         return file
 
     def digest(self, file: "ImageFile") -> str:
-        """What `Source.sha256` is once the image was read, from the bytes alone."""
+        """Return `Source.sha256` from the bytes alone, without decoding the image."""
         return bytes_sha256(file.path)
 
     def as_stored(
         self, image: Grid, stack: np.ndarray, start: int, extremes: tuple[float, float]
     ) -> np.ndarray:
-        """What a reader will make of slices ``start`` and on, (N, rows, columns), of a result;
-        extremes: of the whole result."""
+        """Return slices of a result with the values that a reader of the file will find.
+
+        Args:
+            image: image that the result continues.
+            stack: slices (N, rows, columns), from index ``start`` on.
+            start: index of the first slice.
+            extremes: smallest and largest value of the whole result.
+        """
         return stack
 
     def slice_axis(self, header: object | None) -> tuple[int, str] | None:
-        """The axis that the slices follow by a header, and what in it says so."""
+        """Return the axis that the slices follow, and the header field that states it.
+
+        None where the header does not say.
+        """
         return None
 
     def with_slice_axis(self, image: Grid, axis: int | None) -> object | None:
-        """The header of ``image`` for a file that says itself that slices follow ``axis``."""
+        """Return a header of ``image`` that states ``axis`` as the slice axis, where it can."""
         return image.header
 
     def patient(self, path: Path) -> str:
-        """The patient whom a file names; empty where it names none."""
+        """Return the patient named in a file; empty where there is none."""
         return ""
 
     def describe(self, path: Path) -> tuple[list[str], bool]:
-        """Lines about the content beyond the image's own, and whether it gives an image."""
+        """Return lines about the content beyond the image's own, and whether it gives an image."""
         return [], True
 
 
 def codec_of(record: Format) -> Codec:
-    """The codec of a format; imports its module."""
+    """Return the codec of a format; imports its module."""
     codec: Codec = import_module(record.codec).CODEC
     return codec
 
 
 class ImageFile:
-    """An image as it lies on the disk: a file, or files that belong together.
+    """An image on the disk: a file, or several files that form one image.
 
-    path: where it lies; of several files, the first of them or what holds them. paired: whether it
-    is a magnitude and a phase file, as its results then are. fills_folder: whether a folder of its
-    own counts as the file.
+    Attributes:
+        path: place of the image; of several files, the first one or the folder that holds them.
+        paired: whether it is a magnitude and a phase file; results then are pairs, too.
+        fills_folder: whether a folder of its own counts as the file.
     """
 
     path: Path
@@ -111,17 +136,17 @@ class ImageFile:
 
     @property
     def name(self) -> str:
-        """What its results are named after, but for `suffix` at its end."""
+        """Name that results derive from; it ends in `suffix`."""
         return self.path.name
 
     @property
     def suffix(self) -> str:
-        """The ending of the name."""
+        """Ending of the name."""
         return self.path.suffix
 
     @property
     def format(self) -> Format:
-        """The record of its format; MRCascadeError where there is none."""
+        """Record of the format. Raises MRCascadeError where the format is unknown."""
         return format_of(self.path)
 
     @property
@@ -131,12 +156,12 @@ class ImageFile:
 
     @property
     def file_names(self) -> list[str]:
-        """Names of the files that are read, in the order in which they are."""
+        """Names of the files, in the order of reading."""
         return [path.name for path in self.paths]
 
     @property
     def key(self) -> Hashable:
-        """What tells it from other images."""
+        """Key that differs between images."""
         return os.path.abspath(self.path)
 
     @property
@@ -146,22 +171,24 @@ class ImageFile:
 
     @property
     def person(self) -> str:
-        """The patient whom the header names; empty where it names none, or nobody in particular.
+        """Patient named in the header; empty where it names none, or nobody in particular.
 
         Raises MRCascadeError where the file must be opened for that and cannot be.
         """
         return ""
 
     def resolved(self) -> "ImageFile":
-        """The image that is meant: of a path that means DICOM, its only series.
+        """Return the image that is meant; for a path to DICOM, its only series.
 
-        Raises MRCascadeError where there is none, or several.
+        Raises MRCascadeError where there is no series, or more than one.
         """
         return self
 
     def under_pseudonym(self, pseudonyms: Pseudonyms) -> "ImageFile":
-        """The same image with a name that does not tell who it is; MRCascadeError where its format
-        names nobody."""
+        """Return the same image under a name that does not identify the patient.
+
+        Raises MRCascadeError for formats without a patient's identity.
+        """
         if not self.format.pseudonyms:
             raise MRCascadeError(
                 f"{self}: only DICOM holds a patient's identity; leave --deidentify out"
@@ -169,17 +196,17 @@ class ImageFile:
         return self
 
     def open(self, stack: ExitStack, complex_valued: bool = False) -> RawPixels:
-        """The pixels, ready to be read; as `Codec.open`."""
+        """Open the pixels for reading; see `Codec.open`."""
         return codec_of(self.format).open(self, stack, complex_valued)
 
     def digest(self) -> str:
-        """SHA-256 of the content, as `Source.sha256` is once it was read."""
+        """Return the SHA-256 of the content, equal to `Source.sha256`."""
         return codec_of(self.format).digest(self)
 
 
 @dataclass(frozen=True)
 class SingleFile(ImageFile):
-    """A path whose name or content says which format it has."""
+    """An image in one path; its ending or its content determines the format."""
 
     path: Path
 
@@ -200,18 +227,20 @@ class SingleFile(ImageFile):
         return codec_of(self.format).resolve(self)
 
 
-# What names an image: an `ImageFile`, or a path.
+# A reference to an image: an `ImageFile`, or a path.
 Named = ImageFile | str | os.PathLike[str]
 
 
 def image_file(named: Named) -> ImageFile:
-    """The image that a path names; an `ImageFile` is one already."""
+    """Return the `ImageFile` of a path; an `ImageFile` is returned as it is."""
     return named if isinstance(named, ImageFile) else SingleFile(Path(named))
 
 
 def format_of(path: Path) -> Format:
-    """The format of a path, by its ending or else by the content; MRCascadeError where it has
-    none."""
+    """Return the format of a path, by its ending or else by the content.
+
+    Raises MRCascadeError where no format fits.
+    """
     found = None if path.is_dir() else format_by_ending(path)
     if found is not None:
         return found

@@ -1,8 +1,8 @@
-"""The table of file formats: what is known of each, in one record.
+"""The table of file formats: one record with all facts about each format.
 
-Everything else asks the table: which file is of which format, what results it gives, what a message
-or a help text lists. It imports no library that reads files, so that ``mrcascade --help`` can ask
-it at once. A new format is a record here and a module with its `Codec`.
+It answers which format a file has, which results it gives, and what messages and help texts list.
+It imports no library that reads files, so that ``mrcascade --help`` is quick. A new format is a
+record here and a module with its `Codec`.
 """
 
 from dataclasses import dataclass
@@ -16,32 +16,33 @@ Plane = tuple[int, int]
 
 @dataclass(frozen=True)
 class Format:
-    """What is known of one file format.
+    """Facts about one file format.
 
     Attributes:
         name: value of `Image.format` and of ``--format``.
         called: name in help texts.
-        endings: of file names, in lower case; the first is that of results.
+        endings: endings of file names, in lower case; results get the first one.
         codec: module that holds the format's `CODEC`; it is imported when a file is touched.
-        results: name of the format of its results, where that is another one.
+        results: name of the format of its results, where it is another one.
         requestable: whether ``--format`` may name it, for results of any format.
-        read_only: why no such file is written, in words that follow the name of the file; empty
-            where it can be.
-        own_only: why only its own images have results in it, in words that follow the name of an
-            input of another format; empty where all can.
+        read_only: reason why such files are not written, as words that follow the name of the
+            file; empty where they are.
+        own_only: reason why only its own images have results in it, as words that follow the name
+            of an input of another format; empty where all can.
         folder: whether an image is a folder, an archive or files known by their content
-            (`Codec.recognises`); its endings then are those of the folders that are written.
-        last_axis_fastest: order of the values in a file that is written.
-        dimensions: most axes that an array in it can have.
-        geometry: whether it says where the voxels lie; results with an affine need that.
-        oriented: whether its affine is a place in the patient; else it knows distances alone.
+            (`Codec.recognises`). The endings are then those of the folders that are written.
+        last_axis_fastest: whether files are written with the last axis fastest.
+        dimensions: largest number of axes of an array.
+        geometry: whether it stores the position of the voxels; results with an affine need it.
+        oriented: whether its affine gives the position in the patient; else it gives distances
+            only.
         complex: whether it holds complex values.
         plane: array axes (rows, columns) of the images that it stores one by one; None where the
-            format does not tell the planes of a volume.
-        sidecars: whether the JSON file of the image's name tells of it.
+            format does not determine the planes of a volume.
+        sidecars: whether a JSON file of the image's name describes it.
         quick: whether its header is read at once, without decoding pixels.
         private: whether its headers and folders tend to name patients.
-        pseudonyms: whether patients in its headers can be replaced by pseudonyms.
+        pseudonyms: whether pseudonyms can replace patients in its headers.
     """
 
     name: str
@@ -65,7 +66,7 @@ class Format:
     pseudonyms: bool = False
 
     def layout(self, ndim: int) -> tuple[int, ...]:
-        """The axes of an array from the slowest to the fastest in a file that is written."""
+        """Return the axes of a written array, from the slowest to the fastest in the file."""
         axes = tuple(range(ndim))
         return axes if self.last_axis_fastest else axes[::-1]
 
@@ -118,8 +119,8 @@ _TABLE = (
         endings=(FOLDER_ENDING,),
         codec="mrcascade.io.dicom.codec",
         requestable=True,
-        own_only=" is no DICOM series, and only from one can a DICOM series be made: patient, study"
-        " and scanner are unknown; leave --format out, or give the series",
+        own_only=" is no DICOM series, and a DICOM result needs the patient, study and scanner of"
+        " one; leave --format out, or give the series",
         folder=True,
         last_axis_fastest=False,
         geometry=True,
@@ -133,10 +134,10 @@ FORMATS = {record.name: record for record in _TABLE}
 
 
 def register_format(record: Format) -> Format:
-    """Add a format to the table, so that all commands of this process know it.
+    """Add a format to the table for all commands of this process.
 
     Returns the record. Raises MRCascadeError where its name or one of its endings is taken, or an
-    ending has no dot or capital letters.
+    ending has no dot or has capital letters.
     """
     taken = [e for one in FORMATS.values() for e in one.endings if e in record.endings]
     if record.name in FORMATS or taken:
@@ -149,7 +150,7 @@ def register_format(record: Format) -> Format:
 
 
 def format_named(name: str) -> Format:
-    """The record of a format; MRCascadeError where the table has none of that name."""
+    """Return the record of a format. Raises MRCascadeError for an unknown name."""
     try:
         return FORMATS[name]
     except KeyError:
@@ -158,19 +159,19 @@ def format_named(name: str) -> Format:
 
 
 def file_endings() -> tuple[str, ...]:
-    """The endings that mean an image file, in the order of the table."""
+    """Return the endings of image files, in the order of the table."""
     return tuple(e for one in FORMATS.values() if not one.folder for e in one.endings)
 
 
 def format_by_ending(path: PurePath) -> Format | None:
-    """The format whose image files end as ``path`` does, without a look at the disk."""
+    """Return the format that has the ending of ``path``, if any, without a look at the disk."""
     name = path.name.lower()
     files = (one for one in FORMATS.values() if not one.folder)
     return next((one for one in files if name.endswith(one.endings)), None)
 
 
 def format_to_write(path: PurePath) -> Format:
-    """The format that an output of this name has; MRCascadeError where no format has the ending."""
+    """Return the format of an output by its ending. Raises MRCascadeError for unknown endings."""
     name = path.name.lower()
     for one in FORMATS.values():
         if name.endswith(one.endings):
@@ -180,11 +181,15 @@ def format_to_write(path: PurePath) -> Format:
 
 
 def requestable_formats() -> list[str]:
-    """What ``--format`` takes."""
+    """Return the names that ``--format`` takes."""
     return [one.name for one in FORMATS.values() if one.requestable]
 
 
 def formats_in_words(folders: bool = True) -> str:
-    """The formats that are read, for a help text; ``folders``: also those that have folders."""
+    """List the formats that are read, for a help text.
+
+    Args:
+        folders: whether to include formats whose images are folders.
+    """
     *first, last = (one.called for one in FORMATS.values() if folders or not one.folder)
     return f"{', '.join(first)} or {last}"

@@ -8,16 +8,16 @@ from mrcascade.io.image import Image
 from mrcascade.io.new_pixels import Grid
 from mrcascade.operators.kernels import kernel_named
 
-# A plane keeps its name up to this angle between its normal and the world axis.
+# Largest angle between the normal of a named plane and the world axis.
 _NAMED_WITHIN_DEGREES = 30.0
 _PLANES = ("sagittal", "coronal", "axial")  # by the world axis (R, A, S) along the normal
 
 
 def plane_name(image: Grid, axes: Axes) -> str:
-    """The world plane of `axes`: "axial", "coronal" or "sagittal".
+    """Return the name of the plane of `axes`: "axial", "coronal" or "sagittal".
 
-    "oblique" where the normal is more than 30 degrees off all three, "unknown" without an affine
-    and where the affine knows distances only (`Format.oriented`).
+    "oblique" where the normal is more than 30 degrees off all three axes; "unknown" without an
+    affine and where the affine gives distances only (`Format.oriented`).
     """
     if image.affine is None or not format_named(image.format).oriented:
         return "unknown"
@@ -30,19 +30,28 @@ def plane_name(image: Grid, axes: Axes) -> str:
 
 
 def to_slices(image: Image, axes: Axes) -> np.ndarray:
-    """`image.data` as a new, contiguous stack of slices, (S, H, W); type unchanged.
+    """Return `image.data` as a new, contiguous stack of slices (S, H, W) of the same type.
 
-    A fourth dimension of T volumes of S0 slices gives S = T S0, slice s of volume t at t S0 + s.
+    A fourth dimension of T volumes of S0 slices gives S = T S0, with slice s of volume t at t S0 +
+    s.
     """
     moved = np.transpose(image.data, _stacked(image, axes))
     return np.array(moved, order="C").reshape(-1, *moved.shape[-2:])
 
 
 def from_slices(stack: np.ndarray, image: Image, axes: Axes) -> np.ndarray:
-    """The inverse of `to_slices`, for slices of any in-plane size.
+    """Return the array of an image from its slices, the inverse of `to_slices`.
 
-    stack: (S, H', W') with the S of `to_slices(image, axes)`. Returns the array in the axis order
-    of `image.data` with H' and W' along `axes`. Raises ValueError for another S.
+    Args:
+        stack: (S, H', W') with the S of `to_slices(image, axes)`; H' and W' are free.
+        image: image that gives the order of axes and the number of slices.
+        axes: in-plane axes (rows, columns).
+
+    Returns:
+        The array in the axis order of `image.data`, with H' and W' along `axes`.
+
+    Raises:
+        ValueError: S does not fit the image.
     """
     order = _stacked(image, axes)
     outer = tuple(image.shape[axis] for axis in order[:-2])
@@ -55,15 +64,25 @@ def from_slices(stack: np.ndarray, image: Image, axes: Axes) -> np.ndarray:
 def resampled_affine(
     affine: np.ndarray, axes: Axes, kernel: str, shape_in: Axes, shape_out: Axes
 ) -> np.ndarray:
-    """The affine of the grid that `kernel` makes of the in-plane grid of `affine`.
+    """Return the affine of the grid that a kernel makes of the in-plane grid of `affine`.
 
-    affine: (4, 4), voxel index -> world, of the grid of `shape_in` = (H, W) samples along `axes`.
-    shape_out: the new (H', W'). With f = H'/H and W'/W (f < 1 when downsampling), M the 3x3 part
-    of the affine and t its translation, M' = M diag(1/f) for every kernel. By the kernel's origin,
-      "edges" (the edges of the field of view stay, as of "area"): t' = t + M (1/(2f) - 1/2),
-      "voxel" (the centre of voxel 0 stays, as of "fourier"): t' = t.
-    Where "area" is given for a "fourier" grid, the image lies (f - 1)/(2f) input voxels off.
-    Raises MRCascadeError for an unknown kernel.
+    With f = H'/H and W'/W (f < 1 when downsampling), M the 3x3 part of the affine and t its
+    translation, M' = M diag(1/f) for every kernel. The translation follows the kernel's origin:
+
+      "edges" (the edges of the field of view stay, as for "area"): t' = t + M (1/(2f) - 1/2),
+      "voxel" (the centre of voxel 0 stays, as for "fourier"): t' = t.
+
+    Mixing the two moves the image by (f - 1)/(2f) input voxels.
+
+    Args:
+        affine: (4, 4), voxel index -> world.
+        axes: in-plane axes (rows, columns).
+        kernel: name of the kernel.
+        shape_in: (H, W), samples of the grid of `affine` along `axes`.
+        shape_out: (H', W'), samples of the new grid.
+
+    Raises:
+        MRCascadeError: the kernel is unknown.
 
     Example:
         >>> import numpy as np

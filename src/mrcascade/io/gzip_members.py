@@ -1,18 +1,18 @@
-"""The content of a gzip file, member after member, as gzip and zlib's own readers take it."""
+"""Content of a gzip file of one or several members."""
 
 import zlib
 from typing import Any
 
 GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK = 2**16
-_WITH_GZIP_HEADER = 16 + zlib.MAX_WBITS  # zlib then checks the checksum and the length, too
+_WITH_GZIP_HEADER = 16 + zlib.MAX_WBITS  # makes zlib check the checksum and the length, too
 
 
 class GzipMembers:
-    """Decompresses a file from front to back.
+    """Decompressor of a file, from front to back.
 
-    A file may have several members (RFC 1952, section 2.2). What follows the last one is ignored,
-    as zlib and ITK do: zeros of a tape or block device, or anything that is no gzip header.
+    A file may have several members (RFC 1952, section 2.2). As in zlib and ITK, bytes after the
+    last one are ignored: zeros of a tape or block device, or anything that is no gzip header.
     """
 
     def __init__(self, file: Any) -> None:
@@ -22,7 +22,7 @@ class GzipMembers:
         self._members = 0
 
     def read(self, count: int) -> bytes:
-        """Up to `count` bytes, b"" at the end of the last member.
+        """Return up to `count` bytes; b"" at the end of the last member.
 
         Raises EOFError where the file ends within a member, and zlib.error where one is damaged.
         """
@@ -39,7 +39,7 @@ class GzipMembers:
         return b""
 
     def _begins(self) -> bool:
-        """Whether another member begins here, which is then opened."""
+        """Open the next member; return whether there is one."""
         while True:
             if self._members:
                 self._input = self._input.lstrip(b"\0")

@@ -1,4 +1,4 @@
-"""A gzip file whose blocks several threads compress, as pigz does; one member for every reader."""
+"""A gzip file whose blocks several threads compress, as by pigz; readers find one member."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import BinaryIO
 
-# Equal input gives equal bytes however many threads there are, as blocks do not depend on them.
+# Blocks do not depend on the number of threads, so equal input gives equal bytes.
 _BLOCK = 2**20
 # Noise in float32 hardly compresses: a higher level costs minutes and gains little.
 _LEVEL = 1
 _MOST_THREADS = 16
-# RFC 1952: deflate, no name and no time, or equal images would differ on disk; fastest level.
+# RFC 1952: deflate, fastest level. Without name and time, equal images give equal files.
 _HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\xff"
-_LAST_BLOCK = b"\x03\x00"  # an empty one, which ends what follows without a break
+_LAST_BLOCK = b"\x03\x00"  # an empty block, which ends the stream
 
 
 class GzipWriter:
-    """Takes bytes from front to back; made by `gzip_writer`. Memory is a few blocks a thread."""
+    """Writer of bytes from front to back, made by `gzip_writer`; holds a few blocks per thread."""
 
     def __init__(self, stream: BinaryIO, pool: ThreadPoolExecutor, threads: int) -> None:
         self._stream, self._pool, self._most = stream, pool, 2 * threads
@@ -32,7 +32,7 @@ class GzipWriter:
         stream.write(_HEADER)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append bytes, in any number."""
+        """Append any number of bytes."""
         view = memoryview(data)
         self._checksum = zlib.crc32(view, self._checksum)
         self._length += len(view)
@@ -44,7 +44,7 @@ class GzipWriter:
                 self._begin()
 
     def finish(self) -> None:
-        """Write all that is left, and the checksum."""
+        """Write the remaining bytes and the checksum."""
         self._begin()
         while self._waiting:
             self._stream.write(self._waiting.popleft().result())
@@ -60,7 +60,7 @@ class GzipWriter:
 
 @contextmanager
 def gzip_writer(stream: BinaryIO) -> Iterator[GzipWriter]:
-    """Pack what is written within the block into a stream."""
+    """Compress what is written within the block into a stream."""
     threads = min(_MOST_THREADS, _usable_cpus())
     with ThreadPoolExecutor(threads) as pool:
         writer = GzipWriter(stream, pool, threads)
@@ -69,14 +69,14 @@ def gzip_writer(stream: BinaryIO) -> Iterator[GzipWriter]:
 
 
 def _deflated(data: bytes) -> bytes:
-    """Compressed by itself, up to a byte's edge, where another block may follow."""
+    """Compress a block on its own, up to a byte's edge, where another block may follow."""
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     return packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH)
 
 
 def _usable_cpus() -> int:
-    """CPUs that the system lets this process use."""
+    """Number of CPUs that the system lets this process use."""
     try:
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
+    except AttributeError:  # the call is missing on some systems
         return os.cpu_count() or 1

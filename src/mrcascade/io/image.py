@@ -1,4 +1,4 @@
-"""The one image type of the library: reading and writing of whole files and of blocks."""
+"""The image type of the library, and reading and writing of whole files and of blocks."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -25,15 +25,19 @@ from mrcascade.io.walk import files_below
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """Pixels, where they are in the patient, and the file they came from.
+    """Pixels, their position in the patient, and the file they came from.
 
-    data: 2-D to 4-D, axis order of the file; float32, or complex64 for a complex image. Axes 0-2
-        are spatial, axis 3 is anything else (time, echo, coil). The file's scaling is applied.
-    affine: (4, 4) float64, voxel index -> RAS position in mm; None where the format has none.
-    source: the file that was read; `sha256` is the hash of its bytes. Both stay when pixels are
-        replaced (`with_data`): they say where an image came from.
-    format: the name of its `Format`. header: the original nibabel header (NIfTI), the `Series`
-        (DICOM), else None. acquired, off_grid, volume_seconds: as in `RawPixels`.
+    Attributes:
+        data: 2-D to 4-D, axis order of the file; float32, or complex64 for a complex image. Axes
+            0-2 are spatial, axis 3 is anything else (time, echo, coil). The file's scaling is
+            applied.
+        affine: (4, 4) float64, voxel index -> RAS position in mm; None where the format has none.
+        source: file that was read. It stays when pixels are replaced (`with_data`), to say where
+            the image came from.
+        format: name of its `Format`.
+        header: the original nibabel header (NIfTI), the `Series` (DICOM), else None.
+        sha256: hash of the bytes of `source`; it stays, too.
+        acquired, off_grid, volume_seconds: as in `RawPixels`.
 
     Example:
         >>> import numpy as np
@@ -61,6 +65,7 @@ class Image:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of `data`."""
         return self.data.shape
 
     def __repr__(self) -> str:
@@ -68,17 +73,22 @@ class Image:
         return f"Image({self.data.dtype} {self.shape}, {geometry}, {str(self.source)!r})"
 
     def with_data(self, data: np.ndarray, affine: np.ndarray | None) -> "Image":
-        """This image with other pixels on the grid of `affine`; header and provenance stay."""
+        """Return the image with other pixels on the grid of `affine`; the rest stays."""
         return replace(self, data=data, affine=affine)
 
 
 def read_image(path: Named, complex_valued: bool = False) -> Image:
-    """Read an `ImageFile`, or a path whose name or content picks the format (`format_of`).
+    """Read a whole image.
 
-    Any real type becomes float32 (after the file's own scaling) and any complex one complex64;
-    complex_valued: whether k-space (fastMRI) gives its complex image instead of the magnitude.
-    Raises MRCascadeError if the file is missing, of another format, damaged, not 2-D to 4-D, in
-    colour, without a usable affine (NIfTI), not finite or constant, and as `open_source` does.
+    Any real type becomes float32 (after the file's own scaling) and any complex one complex64.
+
+    Args:
+        path: an `ImageFile`, or a path; its ending or its content determines the format.
+        complex_valued: whether k-space (fastMRI) gives its complex image instead of the magnitude.
+
+    Raises:
+        MRCascadeError: the file is missing, of another format, damaged, not 2-D to 4-D, in colour,
+            without a usable affine (NIfTI), not finite or constant, or `open_source` refuses it.
 
     Example:
         >>> import numpy as np
@@ -109,7 +119,7 @@ def read_image(path: Named, complex_valued: bool = False) -> Image:
 
 
 def list_images(root: str | os.PathLike[str]) -> list[Path]:
-    """Every image file below ``root``, sorted; hidden files and folders are passed over.
+    """List every image file below ``root``, sorted, without hidden files and folders.
 
     Raises MRCascadeError where ``root`` is no folder or holds no image.
     """
@@ -123,18 +133,28 @@ def list_images(root: str | os.PathLike[str]) -> list[Path]:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """As `list_images`, but there need not be any, as where a folder holds DICOM series alone."""
+    """List image files as `list_images` does; the list may be empty.
+
+    A folder that holds only DICOM series has no image files.
+    """
     if not folder.is_dir():
         raise MRCascadeError(f"{folder}: no such folder; give a folder that holds image files")
     return [p for p in files_below(folder) if format_by_ending(p)]
 
 
 def write_image_into(image: Image, temporary: Path, derivation: Derivation | None = None) -> None:
-    """Write `image` to a path that `atomic_outputs` handed out, replacing what is there.
+    """Write `image` to a path from `atomic_outputs`, replacing what is there.
 
-    Raises MRCascadeError for an unsupported ending, values that are not finite, and where
-    geometry would be lost (`.npy`, TIFF) or invented (NIfTI): `image.affine` says which of the two
-    a format must be able to hold. DICOM is written from DICOM only.
+    `image.affine` tells whether the image has a geometry.
+
+    Args:
+        image: image to write.
+        temporary: path with the ending of the format.
+        derivation: provenance; DICOM needs it.
+
+    Raises:
+        MRCascadeError: the ending is not supported, values are not finite, geometry would be lost
+            (`.npy`, TIFF) or invented (NIfTI), or the format is DICOM and the image's is not.
     """
     data = image.data.transpose(output_layout(temporary, image.data.ndim))
     kind = np.dtype(np.complex64 if np.iscomplexobj(image.data) else np.float32)
@@ -156,12 +176,17 @@ def write_blocks_into(
     extremes: tuple[float, float] | None = None,
     derivation: Derivation | None = None,
 ) -> None:
-    """As `write_image_into`, for pixels that are fetched block by block as they are written.
+    """Write an image as `write_image_into` does, fetching its pixels block by block.
 
-    image: whose header and geometry the file continues. affine: of the new grid, where it is not
-    that of `image`. shape, dtype (float32 or complex64): of the new pixels. fetch: returns a
-    window on the array with its axes in the order `output_layout`. extremes, derivation: the
-    smallest and largest value, and what the result is; DICOM needs both.
+    Args:
+        image: image whose header and geometry the file continues.
+        shape: shape of the new pixels.
+        dtype: float32 or complex64.
+        fetch: returns a window on the array with its axes in the order `output_layout`.
+        temporary: path with the ending of the format.
+        affine: affine of the new grid, where it is not that of `image`.
+        extremes: smallest and largest value; DICOM needs them.
+        derivation: provenance; DICOM needs it.
     """
     affine = image.affine if affine is None else affine
     check_writable(image, temporary, derivation, headers=False)
@@ -175,29 +200,36 @@ def write_blocks_into(
 
 
 def with_slice_axis(image: Image, axis: int | None, record: Format) -> Image:
-    """`image` with a header that says that slices follow `axis`, where files of the format can."""
+    """Return `image` with a header that states `axis` as the slice axis, where the format can."""
     return replace(image, header=codec_of(record).with_slice_axis(image, axis))
 
 
 def as_stored(
     image: Grid, path: Path, stack: np.ndarray, start: int, extremes: tuple[float, float]
 ) -> np.ndarray:
-    """What a reader of `path` will make of slices `start` and on, (N, rows, columns), of a result.
+    """Return slices of a result with the values that a reader of `path` will find.
 
-    extremes: of the whole result. DICOM stores integers.
+    DICOM stores integers.
+
+    Args:
+        image: image that the result continues.
+        path: output; its ending determines the format.
+        stack: slices (N, rows, columns), from index `start` on.
+        start: index of the first slice.
+        extremes: smallest and largest value of the whole result.
     """
     return codec_of(format_to_write(path)).as_stored(image, stack, start, extremes)
 
 
 def output_layout(path: Path, ndim: int) -> tuple[int, ...]:
-    """The axes of an array from the slowest to the fastest in a file that we write to `path`."""
+    """Return the axes of an array, from the slowest to the fastest in a file written to `path`."""
     return format_to_write(path).layout(ndim)
 
 
 def result_format(image: Named, kind: str | None = None) -> Format:
-    """The format of results that are made from an input, or that of the name `kind`.
+    """Return the format of an input's results, or the format of the name `kind`.
 
-    Raises MRCascadeError where DICOM is asked for and the input is none.
+    Raises MRCascadeError where `kind` is DICOM and the input is not.
     """
     own = image_file(image).format
     found = format_named(kind or own.results or own.name)
@@ -207,7 +239,7 @@ def result_format(image: Named, kind: str | None = None) -> Format:
 
 
 def result_ending(image: Named, kind: str | None = None) -> str:
-    """The ending of results that are made from an input; otherwise as `result_format`."""
+    """Return the ending of an input's results. Raises MRCascadeError as `result_format` does."""
     return result_format(image, kind).endings[0]
 
 
@@ -218,10 +250,16 @@ def check_writable(
     axes: Axes | None = None,
     headers: bool = True,
 ) -> None:
-    """Raise MRCascadeError now if `write_blocks_into` would refuse `path` for a result of `image`.
+    """Raise MRCascadeError if `write_blocks_into` would refuse `path` for a result of `image`.
 
-    axes: the planes that were changed. headers: whether to go through the headers of all DICOM
-    files. Worth calling before a long computation.
+    The check belongs before a long computation.
+
+    Args:
+        image: image that the result continues.
+        path: output; its ending determines the format.
+        derivation: provenance; DICOM needs it.
+        axes: in-plane axes that were changed.
+        headers: whether to check the headers of all DICOM files.
     """
     found = format_to_write(path)
     if found.read_only:

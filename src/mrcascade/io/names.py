@@ -1,4 +1,4 @@
-"""Names of derived files, after the rules of BIDS derivatives."""
+"""Names of derived files, by the rules of BIDS derivatives."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ class HasName(Protocol):
 
 
 def stem(source: HasName) -> str:
-    """Name of a file without its format's ending, such as ".nii.gz"."""
+    """Return the name of a file without its format's ending, such as ".nii.gz"."""
     name = source.name
     compound = [ending for ending in file_endings() if ending.count(".") > 1]
     for ending in (*compound, source.suffix):
@@ -34,10 +34,11 @@ def stem(source: HasName) -> str:
 
 
 def derived_name(source: HasName, description: str, ending: str) -> str:
-    """``sub-01_T2w.nii.gz`` -> ``sub-01_desc-sr4x_T2w.nii.gz``; ``t2.npy`` -> ``t2_desc-sr4x.npy``.
+    """Return the name of a derived file with a ``desc`` entity.
 
-    Existing ``desc`` entities are replaced, as a name has one. In BIDS names ``res`` goes, too: it
-    names the resolution of the source, and the result has another one.
+    ``sub-01_T2w.nii.gz`` -> ``sub-01_desc-sr4x_T2w.nii.gz``; ``t2.npy`` -> ``t2_desc-sr4x.npy``. An
+    existing ``desc`` entity is replaced, as a name has only one. In BIDS names ``res`` is removed,
+    as it names the resolution of the source.
     """
     name = _DESC.sub("", stem(source))
     match = _BIDS.match(name)
@@ -47,5 +48,5 @@ def derived_name(source: HasName, description: str, ending: str) -> str:
 
 
 def is_result_name(path: Path) -> bool:
-    """Whether a file is named as ``sr`` names what it writes, so that a search passes over it."""
+    """Return whether a file has a name that ``sr`` gives its results, so that a search skips it."""
     return _RESULT.search(stem(path)) is not None

@@ -1,4 +1,4 @@
-"""Pixels that wait to be written, and what they continue."""
+"""Pixels to be written, and the image that they continue."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from mrcascade.io.derivation import Derivation
 
 
 class Grid(Protocol):
-    """What is known of an image without its pixels: an `Image`, or a `Source` yet to be read."""
+    """An image without its pixels: the common part of `Image` and of an unread `Source`."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -42,12 +42,17 @@ class Grid(Protocol):
 
 @dataclass(frozen=True)
 class NewPixels:
-    """Pixels that wait to be written; the counterpart of `RawPixels`.
+    """Pixels to be written; the counterpart of `RawPixels`.
 
-    image: whose header and geometry the file continues. shape, dtype (float32 or complex64): of the
-    pixels. affine: of their grid. fetch: returns a window on the array with its axes in the order
-    of the format (`Format.layout`). extremes, derivation: the smallest and largest value, and what
-    the result is; DICOM needs both.
+    Attributes:
+        image: image whose header and geometry the file continues.
+        shape: shape of the pixels.
+        dtype: float32 or complex64.
+        affine: affine of their grid.
+        fetch: returns a window on the array with its axes in the order of the format
+            (`Format.layout`).
+        extremes: smallest and largest value; DICOM needs them.
+        derivation: provenance; DICOM needs it.
     """
 
     image: Grid
@@ -59,14 +64,14 @@ class NewPixels:
     derivation: Derivation | None = None
 
     def blocks(self, layout: tuple[int, ...]) -> Iterator[np.ndarray]:
-        """The pixels from front to back (`file_blocks`), for a file of this layout.
+        """Yield the pixels from front to back (`file_blocks`), for a file of this layout.
 
         After the last block, raises MRCascadeError if any value is not finite.
         """
         return self.windows(file_blocks([self.shape[a] for a in layout]))
 
     def windows(self, blocks: Iterable[Block]) -> Iterator[np.ndarray]:
-        """What these windows hold; raises as `blocks` does."""
+        """Yield the pixels in each window; raises as `blocks` does."""
         bad = 0
         for block in blocks:
             values = self.fetch(block)
@@ -78,7 +83,7 @@ class NewPixels:
 
 
 def count_non_finite(values: np.ndarray) -> int:
-    """How many values are NaN or infinite."""
+    """Return the number of values that are NaN or infinite."""
     if values.dtype.kind not in "fc":
         return 0
     return values.size - int(np.count_nonzero(np.isfinite(values)))

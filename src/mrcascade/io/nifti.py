@@ -27,17 +27,19 @@ _SKIP_BYTES = 2**20
 
 
 def open_nifti(stream: InputStream) -> RawPixels:
-    """The pixels of a NIfTI stream, compressed or not, ready to be read from front to back.
+    """Open the pixels of a NIfTI stream, compressed or not, for reading from front to back.
 
-    Values are scaled by the file's slope and intercept. Affine: voxel index -> RAS mm, from the
-    sform if it is coded, else the qform, else the voxel sizes. Raises MRCascadeError for a header
-    that cannot be used and for values that are no signal (`read_nifti_header`).
+    Values are scaled by the file's slope and intercept. The affine, voxel index -> RAS mm, comes
+    from the sform if it is coded, else from the qform, else from the voxel sizes.
+
+    Raises MRCascadeError for a header that cannot be used and for values that are no signal
+    (`read_nifti_header`).
     """
     path = stream.path
     head = stream.read(LARGEST_HEADER)
     facts = read_nifti_header(head, path)
     needed = facts.offset + math.prod(facts.shape) * facts.dtype.itemsize
-    if stream.most < needed:  # now, because a damaged header can ask for more than any disk holds
+    if stream.most < needed:  # now, as a damaged header can ask for more than any disk holds
         raise truncated(path, len(head) if stream.packed else stream.most, needed)
     reader = _Reader(stream, head, facts, needed)
     layout = tuple(reversed(range(len(facts.shape))))
@@ -65,7 +67,7 @@ class _Reader:
             skip -= passed
 
     def read(self, count: int) -> np.ndarray:
-        """The next `count` voxels, scaled."""
+        """Return the next `count` voxels, scaled."""
         from nibabel.volumeutils import apply_read_scaling
 
         size = count * self._dtype.itemsize
@@ -74,7 +76,7 @@ class _Reader:
         raw += self._take(size - len(raw))
         if len(raw) < size:
             raise truncated(self._stream.path, self._taken, self._needed)
-        with np.errstate(all="ignore"):  # what is not finite is counted later
+        with np.errstate(all="ignore"):  # values that are not finite are counted later
             return apply_read_scaling(np.frombuffer(raw, self._dtype), self._slope, self._intercept)
 
     def _take(self, size: int) -> bytes:
@@ -104,14 +106,17 @@ class _NIfTI(Codec):
         check_precision(image.affine, image.shape, image.source)
 
     def write(self, new: NewPixels, path: Path) -> None:
-        assert new.affine is not None  # check saw to it
+        assert new.affine is not None  # as check has made sure
         blocks = new.blocks(FORMATS["nifti"].layout(len(new.shape)))
         header = _continued(new.image)
         nifti_write.write_nifti(blocks, new.shape, new.dtype, new.affine, header, path)
 
     def slice_axis(self, header: object | None) -> tuple[int, str] | None:
-        """`dim_info` names it; without that, the slice numbers of the timing fit the length of one
-        axis."""
+        """Return the slice axis and the header field that states it.
+
+        `dim_info` names the axis; else the slice numbers of the timing must fit the length of one
+        axis only.
+        """
         return _slice_axis(header) if _is_nifti(header) else None
 
     def with_slice_axis(self, image: Grid, axis: int | None) -> object | None:
@@ -125,11 +130,11 @@ CODEC = _NIfTI()
 def _is_nifti(header: object | None) -> bool:
     import nibabel as nib
 
-    return isinstance(header, nib.Nifti1Header)  # which a NIfTI-2 header is, too
+    return isinstance(header, nib.Nifti1Header)  # a NIfTI-2 header is one, too
 
 
 def _continued(image: Grid) -> Any:
-    """The header that a NIfTI file made of an image continues."""
+    """Return the header that a NIfTI file made of an image continues."""
     if _is_nifti(image.header):
         return image.header
     return nifti_write.new_header(image.volume_seconds)

@@ -1,8 +1,8 @@
-"""The header of a NIfTI file: which of its fields count, and what they mean.
+"""The header of a NIfTI file: the fields that count, and their meaning.
 
-Readers of the field (nibabel, ITK) repair damaged headers silently. A header that they take in one
-and the same sense is taken so here. Where they differ, or take bytes of the header for voxels, the
-file is refused with the name of the field. Geometry is in mm, whatever the unit in the file.
+nibabel, ITK and other readers repair damaged headers silently. Where they agree, this module reads
+a header as they do. Where they differ, or take bytes of the header for voxels, the file is refused
+with the name of the field. Geometry is in mm, whatever the unit in the file.
 
 Source: nifti1.h and nifti2.h, https://nifti.nimh.nih.gov.
 """
@@ -20,12 +20,12 @@ import numpy as np
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.affine_precision import beyond_float32
 
-LARGEST_HEADER = 540  # bytes, of NIfTI-2
-_SMALLEST_OFFSET = {348: 352, 540: 544}  # of voxels behind a header of this size
+LARGEST_HEADER = 540  # bytes; NIfTI-2
+_SMALLEST_OFFSET = {348: 352, 540: 544}  # size of the header -> least offset of the voxels
 _SINGLE_MAGICS = (b"n+1", b"n+2")
 _MAGICS = {348: (b"n+1", b"ni1"), 540: (b"n+2", b"ni2")}
 _MAGIC_PLACE = {348: 344, 540: 4}
-_LARGEST_CODE = 5  # of the spaces that sform and qform lead to
+_LARGEST_CODE = 5  # largest code of a space for sform and qform
 _SPACE_BITS, _TIME_BITS, _MILLIMETRE = 0x07, 0x38, 2
 _IN_MILLIMETRES = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}  # by code: unknown, m, mm, micrometre
 _TIME_CODES = (0, 8, 16, 24, 32, 40, 48)
@@ -42,19 +42,22 @@ _OTHER_VALUES = {
     2003: "colours",
     2004: "colours",
 }
-# Warnings of nibabel about what it repairs are told to nobody.
+# Drops the warnings of nibabel about its repairs.
 _SILENT = logging.Logger("mrcascade.nibabel")
 _SILENT.addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a header says.
+    """Facts that a header states.
 
-    header: a nibabel header with the repairs of nibabel, its geometry in mm. shape: of the array,
-    without trailing axes of length 1 beyond the fourth. affine: (4, 4), voxel index -> RAS mm.
-    scaling: slope and intercept, (1, 0) where there are none. offset: of the voxels in the file,
-    bytes.
+    Attributes:
+        header: nibabel header with the repairs of nibabel and its geometry in mm.
+        shape: shape of the array, without trailing axes of length 1 beyond the fourth.
+        affine: (4, 4), voxel index -> RAS mm.
+        dtype: type of the stored values.
+        scaling: slope and intercept, (1, 0) where there are none.
+        offset: offset of the voxels in the file, in bytes.
     """
 
     header: Any
@@ -68,9 +71,15 @@ class Facts:
 def read_nifti_header(head: bytes, path: Path) -> Facts:
     """Read the header at the start of a file.
 
-    head: the first `LARGEST_HEADER` bytes, fewer of a shorter file. The affine comes from the sform
-    if it is coded, else the qform, else the voxel sizes. Raises MRCascadeError for a header that
-    cannot be used, and for voxels that are no signal, such as colours and labels.
+    The affine comes from the sform if it is coded, else from the qform, else from the voxel sizes.
+
+    Args:
+        head: the first `LARGEST_HEADER` bytes; fewer of a shorter file.
+        path: file that messages name.
+
+    Raises:
+        MRCascadeError: the header cannot be used, or voxels are no signal, such as colours and
+            labels.
     """
     header = _parsed(head, path)
     shape = _shape(header, path)
@@ -92,7 +101,7 @@ def read_nifti_header(head: bytes, path: Path) -> Facts:
 
 
 def _parsed(head: bytes, path: Path) -> Any:
-    """The header as it is stored, nothing repaired; the magic tells its version."""
+    """Return the stored header, with nothing repaired; the magic determines its version."""
     import nibabel as nib
 
     kinds = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
@@ -101,7 +110,7 @@ def _parsed(head: bytes, path: Path) -> Any:
     if size is None:
         sizes = [int.from_bytes(head[:4], order) for order in ("little", "big")]
         if not any(size in kinds for size in sizes):
-            raise MRCascadeError(f"{path} holds no NIfTI image, whatever its name says; convert it")
+            raise MRCascadeError(f"{path} is no NIfTI image, despite its name; convert it")
         raise _unusable(path, "its magic is not that of NIfTI: Analyze 7.5, truncated or damaged")
     if len(head) < size:
         raise truncated(path, len(head), _SMALLEST_OFFSET[size])
@@ -110,6 +119,7 @@ def _parsed(head: bytes, path: Path) -> Any:
 
 
 def truncated(path: Path, available: int, needed: int) -> MRCascadeError:
+    """Return the error for a file with fewer bytes than it needs."""
     return MRCascadeError(
         f"{path} is truncated: {available} of {needed} bytes; copy or download it again"
     )
@@ -130,8 +140,11 @@ def _shape(header: Any, path: Path) -> tuple[int, ...]:
 
 
 def _offset(header: Any, path: Path) -> int:
-    """Where the voxels begin. Readers take the bytes of the header for voxels, or guess another
-    place, where the field says less than the size of the header."""
+    """Return the offset of the voxels, in bytes.
+
+    Where the field is smaller than the header, some readers take bytes of the header for voxels,
+    and others guess an offset; such a file is refused.
+    """
     value = header["vox_offset"].item()
     least = _SMALLEST_OFFSET[header.sizeof_hdr]
     if math.isfinite(value) and value >= least and value == int(value):
@@ -141,13 +154,11 @@ def _offset(header: Any, path: Path) -> int:
             f"{path} says that its voxels are in another file (magic ni1, of a pair .hdr and .img);"
             " convert the pair to one .nii.gz file"
         )
-    raise _unusable(
-        path, f"vox_offset {value:g} is no place of voxels: they begin at byte {least} or later"
-    )
+    raise _unusable(path, f"vox_offset {value:g} is invalid: voxels begin at byte {least} or later")
 
 
 def _check_forms(header: Any, path: Path) -> None:
-    """Refuse values that decide about the affine and that readers take in different senses."""
+    """Refuse values of the affine that readers interpret in different ways."""
     sform, qform = int(header["sform_code"]), int(header["qform_code"])
     for name, code in (("sform_code", sform), ("qform_code", qform)):
         if code > _LARGEST_CODE:
@@ -164,7 +175,7 @@ def _check_forms(header: Any, path: Path) -> None:
 
 
 def _drop_broken_qform(header: Any) -> None:
-    """Uncode a qform that is no rotation: beside an sform it does not count."""
+    """Uncode a qform that is no rotation; a coded sform makes it irrelevant."""
     from nibabel.spatialimages import HeaderDataError
 
     try:
@@ -174,15 +185,15 @@ def _drop_broken_qform(header: Any) -> None:
 
 
 def _to_millimetres(header: Any) -> float:
-    """The file's unit of length in mm; the header is put into mm."""
+    """Return the file's unit of length in mm, and convert the header to mm."""
     code = int(header["xyzt_units"])
     space, time = code & _SPACE_BITS, code & _TIME_BITS
     known = space in _IN_MILLIMETRES
-    scale = _IN_MILLIMETRES.get(space, 1.0)  # a code without meaning: mm, as without a code
+    scale = _IN_MILLIMETRES.get(space, 1.0)  # an unknown code means mm, as no code does
     length = _MILLIMETRE if space and known else 0
     header["xyzt_units"] = length | (time if time in _TIME_CODES else 0)
     if scale != 1:
-        with np.errstate(over="ignore"):  # of positions, which are checked in double precision
+        with np.errstate(over="ignore"):  # positions are checked in double precision
             header["pixdim"][1:4] *= scale
             for field in _POSITIONS:
                 header[field] = header[field] * scale
@@ -196,7 +207,7 @@ def _check_values(header: Any, dtype: np.dtype, scaling: tuple[float, float], pa
         )
     if what := _OTHER_VALUES.get(int(header["intent_code"])):
         raise MRCascadeError(
-            f"{path} holds {what} (intent_code {int(header['intent_code'])}), no signal; give the"
+            f"{path} holds {what} (intent_code {int(header['intent_code'])}), not signal; give the"
             " image itself"
         )
     if dtype.kind == "c" and scaling[1] != 0:
@@ -204,7 +215,7 @@ def _check_values(header: Any, dtype: np.dtype, scaling: tuple[float, float], pa
 
 
 def _check_affine(affine: np.ndarray, path: Path) -> None:
-    """Refuse an affine that maps the volume onto a plane, a line or nowhere."""
+    """Refuse an affine that is not finite or maps the volume onto a plane, a line or a point."""
     matrix = affine[:3, :3]
     finite = bool(np.isfinite(affine).all())
     if finite and beyond_float32(affine):

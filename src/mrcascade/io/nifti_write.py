@@ -1,4 +1,4 @@
-"""NIfTI files written through nibabel: the header that a result has, and its geometry."""
+"""NIfTI files written through nibabel: the header and the geometry of a result."""
 
 import io
 import itertools
@@ -12,11 +12,11 @@ from mrcascade.io.derivation import NOTICE
 from mrcascade.io.gzip_write import gzip_writer
 
 _LARGEST_NIFTI1_SIZE = 32767
-# NIfTI's "aligned to another file": what an output whose source names no space truly is.
+# NIfTI's "aligned to another file", which is true of an output whose source names no space.
 _ALIGNED = 2
-# Fields of the source that stay true when only the in-plane grid changes. What is not named here
-# starts clean: intensity scaling and window (new values), extensions (AFNI and DICOM ones repeat
-# the old geometry), free text.
+# Fields of the source that stay true when only the in-plane grid changes. Others start clean:
+# intensity scaling and window (new values), extensions (AFNI and DICOM ones repeat the old
+# geometry), free text.
 _KEPT_FIELDS = (
     "xyzt_units",
     "toffset",
@@ -41,12 +41,18 @@ def write_nifti(
     header: Any,
     path: Path,
 ) -> None:
-    """Write an image of `shape` with `affine` (4, 4) to `path`, gzipped if its name says so.
+    """Write an image to `path`, gzipped if its name says so.
 
-    blocks: the voxels from front to back in the order of the file, axis 0 fastest; dtype: float32
-    or complex64. `header` is the nibabel header of the source, in mm, or a new one: its units,
-    fourth voxel size, time offset, intent and the codes of both forms are kept. NIfTI-2 only for
-    sizes that NIfTI-1 cannot hold. Equal input gives equal bytes.
+    Units, fourth voxel size, time offset, intent and the codes of both forms come from `header`.
+    NIfTI-2 is written only for sizes that NIfTI-1 cannot hold. Equal input gives equal bytes.
+
+    Args:
+        blocks: the voxels from front to back in the order of the file, axis 0 fastest.
+        shape: shape of the image.
+        dtype: float32 or complex64.
+        affine: (4, 4), voxel index -> RAS mm.
+        header: nibabel header of the source, in mm, or a new one (`new_header`).
+        path: output.
     """
     head = _head(shape, np.dtype(dtype), affine, header)
     with path.open("wb") as stream:
@@ -58,7 +64,7 @@ def write_nifti(
 
 
 def new_header(volume_seconds: float | None = None) -> Any:
-    """A header of positions in mm and, where it is known, of the time between volumes."""
+    """Return a new header with positions in mm and, if given, the time between volumes."""
     import nibabel as nib
 
     new = nib.Nifti1Header()
@@ -70,7 +76,7 @@ def new_header(volume_seconds: float | None = None) -> Any:
 
 
 def header_with_slice_axis(header: Any, axis: int | None) -> Any:
-    """A copy of a NIfTI header whose `dim_info` says that slices follow `axis`.
+    """Return a copy of a NIfTI header whose `dim_info` states `axis` as the slice axis.
 
     The directions of frequency and phase stay where the header had the same slice axis.
     """
@@ -87,12 +93,12 @@ def _write(stream: Any, head: bytes, blocks: Iterable[np.ndarray], dtype: np.dty
 
 
 def _head(shape: tuple[int, ...], dtype: np.dtype, affine: np.ndarray, source: Any) -> bytes:
-    """Everything of a NIfTI file that comes before its voxels."""
+    """Return all bytes of a NIfTI file that come before its voxels."""
     import nibabel as nib
 
     large = max(shape) > _LARGEST_NIFTI1_SIZE
     kind = nib.Nifti2Image if large else nib.Nifti1Image
-    empty = np.broadcast_to(np.zeros((), dtype), shape)  # a shape without memory
+    empty = np.broadcast_to(np.zeros((), dtype), shape)  # has the shape, but takes no memory
     image = kind(empty, affine, _new_header(kind.header_class(), shape, dtype, source))
     sform_code, qform_code = _form_codes(affine, source)
     image.set_sform(affine, code=sform_code)
@@ -104,7 +110,7 @@ def _head(shape: tuple[int, ...], dtype: np.dtype, affine: np.ndarray, source: A
 
 
 def _new_header(new: Any, shape: tuple[int, ...], dtype: np.dtype, source: Any) -> Any:
-    """`new`, an empty header, with type, description and what stays true of `source`."""
+    """Fill `new`, an empty header, with the fields that stay true of `source` and the new ones."""
     new.set_data_dtype(dtype)
     new["descrip"] = f"mrcascade. {NOTICE}"
     for field in _KEPT_FIELDS:
@@ -119,8 +125,11 @@ def _new_header(new: Any, shape: tuple[int, ...], dtype: np.dtype, source: Any) 
 
 
 def _fitting(values: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
-    """The values of a field where they mean something in the type of `otherwise`, else those: a
-    damaged NIfTI-2 header holds numbers that NIfTI-1 cannot."""
+    """Convert the values of a field to the type of `otherwise`.
+
+    Values that the type cannot hold become those of `otherwise`: a damaged NIfTI-2 header holds
+    numbers that NIfTI-1 cannot.
+    """
     with np.errstate(all="ignore"):
         new = values.astype(otherwise.dtype)
     fits = np.isfinite(new) if new.dtype.kind == "f" else new == values
@@ -128,7 +137,7 @@ def _fitting(values: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
 
 
 def _form_codes(affine: np.ndarray, source: Any) -> tuple[int, int]:
-    """Codes for the sform and the qform, which are both set to `affine`."""
+    """Return the codes of the sform and the qform, which are both set to `affine`."""
     sform_code, qform_code = _source_codes(source)
     if not sform_code and not qform_code:
         sform_code = qform_code = _ALIGNED
@@ -149,7 +158,7 @@ def _source_codes(source: Any) -> tuple[int, int]:
 
 
 def agree(first: np.ndarray, second: np.ndarray, shape: tuple[int, ...]) -> bool:
-    """Whether two affines put every corner of the volume at the same place, to half a voxel.
+    """Return whether two affines put every corner of the volume at the same place, to half a voxel.
 
     The quaternion's float32 rounding alone moves the far corner by tenths of a voxel when the
     rotation is close to a half turn.

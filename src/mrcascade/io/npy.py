@@ -14,12 +14,12 @@ from mrcascade.io.raw import RawPixels
 from mrcascade.io.stream import InputStream, open_stream
 
 _MAGIC = b"\x93NUMPY"
-# numpy writes some hundred bytes, and refuses to parse more than this.
+# numpy writes a few hundred bytes, and does not parse more than this.
 _LARGEST_HEADER = 10_000
 
 
 def _open_pixels(stream: InputStream) -> RawPixels:
-    """The array of an `.npy` stream, in the type and axis order of the file.
+    """Open the array of an `.npy` stream, in the type and axis order of the file.
 
     Pickled content is never unpickled. Raises MRCascadeError for anything that is not a whole,
     numeric array.
@@ -82,12 +82,12 @@ def _header(stream: InputStream) -> tuple[tuple[int, ...], bool, np.dtype]:
         raise _damaged(stream.path)
     head = io.BytesIO(length + stream.read(size))
     try:
-        # Versions 2 and 3 differ in the encoding of field names only, and fields are refused.
+        # Versions 2 and 3 differ only in the encoding of field names, and fields are refused.
         if length_bytes == 2:
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(head)
         else:
             shape, fortran, dtype = np.lib.format.read_array_header_2_0(head)
-    except Exception as error:  # whatever: the header is a Python expression, which numpy parses
+    except Exception as error:  # any kind: the header is a Python expression that numpy parses
         raise _damaged(stream.path) from error
     if any(n < 0 for n in shape):
         raise _damaged(stream.path)

@@ -1,7 +1,7 @@
-"""Complex images as two NIfTI files of BIDS: ``X_part-mag_Y`` and ``X_part-phase_Y``, side by side.
+"""Complex images as BIDS pairs of NIfTI files, ``X_part-mag_Y`` and ``X_part-phase_Y``.
 
-What a phase file's numbers mean is told by `Units` in the JSON file beside it (``rad``, or
-``arbitrary`` for what the scanner stored), else by their range: see `phase_scale`.
+`Units` in the JSON file beside a phase file gives the meaning of its numbers: ``rad``, or
+``arbitrary`` for values as the scanner stored them. Without it their range decides (`phase_scale`).
 """
 
 import hashlib
@@ -31,7 +31,7 @@ RADIANS, ARBITRARY = "rad", "arbitrary"
 
 @dataclass(frozen=True)
 class Convention:
-    """How numbers from `low` to `high` stand for a phase of `scale` times them plus `offset`."""
+    """Convention for phase: values from `low` to `high` mean ``scale * value + offset`` rad."""
 
     name: str
     low: float
@@ -40,7 +40,7 @@ class Convention:
     offset: float = 0.0
 
 
-# A scanner's largest integer is one step below pi, as the next one is -pi again.
+# A scanner's largest integer is one step below pi, as the next one would be -pi again.
 CONVENTIONS = (
     Convention("radians", -math.pi, math.pi, 1.0),
     Convention("radians", 0.0, 2 * math.pi, 1.0),
@@ -48,14 +48,19 @@ CONVENTIONS = (
     Convention("Siemens, rescaled", -4096, 4094, math.pi / 4096),
     Convention("thousandths of a radian", -3142, 3142, 1e-3),
 )
-# The phase of air is random, so a whole image of it fills its circle.
+# The phase of air is random, so that a whole image fills its range.
 _COVERED = 0.9
-_SLACK = 1e-3  # of the interval, for values that were rounded on their way
+_SLACK = 1e-3  # share of the range; values may have been rounded
 
 
 @dataclass(frozen=True)
 class MagnitudePhase(ImageFile):
-    """The two files of a complex image. path: of the magnitude."""
+    """The magnitude file and the phase file of a complex image.
+
+    Attributes:
+        path: the magnitude file.
+        phase: the phase file.
+    """
 
     path: Path
     phase: Path
@@ -80,12 +85,12 @@ class MagnitudePhase(ImageFile):
 
 
 def is_phase(path: Path) -> bool:
-    """Whether a file is named as the phase of a complex image."""
+    """Return whether a file is named as the phase of a complex image."""
     return _part(path) == "phase"
 
 
 def refuse_phase(image: ImageFile) -> None:
-    """Raise MRCascadeError for a phase by itself, which is no image that could be enlarged."""
+    """Raise MRCascadeError for a phase without its magnitude, which cannot be enlarged."""
     if not image.paired and is_phase(image.path):
         raise MRCascadeError(
             f"{image} is the phase of a complex image, which means nothing without its magnitude;"
@@ -94,7 +99,7 @@ def refuse_phase(image: ImageFile) -> None:
 
 
 def pair_of(path: Path) -> MagnitudePhase | None:
-    """The pair that a file is named as a part of, if both files are there."""
+    """Return the pair to which a file belongs by its name, if both files exist."""
     if _part(path) is None:
         return None
     pair = MagnitudePhase(with_part(path, "mag"), with_part(path, "phase"))
@@ -102,19 +107,22 @@ def pair_of(path: Path) -> MagnitudePhase | None:
 
 
 def named_image(named: Named, pairs: bool) -> ImageFile:
-    """The image that is named; with ``pairs`` a path of one part stands for both of the pair."""
+    """Return the named image; with ``pairs``, the path of one part stands for both."""
     image = image_file(named)
     pair = pair_of(image.path) if pairs and image is not named else None
     return pair or image
 
 
 def with_part(path: Path, part: str) -> Path:
-    """The path with `part`, "mag" or "phase", in the place of its own."""
+    """Return the path with `part`, "mag" or "phase", in place of its own part."""
     return path.with_name(_PART.sub(f"_part-{part}", path.name))
 
 
 def join_pairs(paths: Iterable[Path], complex_images: bool) -> list[ImageFile]:
-    """Where complex images are wanted, both files of a pair as one; else without the phases."""
+    """Join both files of each pair to one image.
+
+    Without ``complex_images`` nothing is joined, and phase files are left out.
+    """
     if not complex_images:
         return [image_file(path) for path in paths if not is_phase(path)]
     return list(dict.fromkeys(pair_of(path) or image_file(path) for path in paths))
@@ -126,10 +134,10 @@ def _part(path: Path) -> str | None:
 
 
 def _open_pair(pair: MagnitudePhase, stack: ExitStack) -> RawPixels:
-    """The complex pixels of a pair, ready to be read; `stack` closes its files.
+    """Open the complex pixels of a pair for reading; `stack` closes its files.
 
     Geometry and header are the magnitude's. Raises MRCascadeError where the files do not fit
-    together, and where it is not known what the phase's numbers mean.
+    together, and where the meaning of the phase's numbers is unknown.
     """
     magnitude, phase = (
         nifti.open_nifti(stack.enter_context(open_stream(path))) for path in (pair.path, pair.phase)
@@ -158,7 +166,7 @@ def _open_pair(pair: MagnitudePhase, stack: ExitStack) -> RawPixels:
 
 
 def _combined_digest(magnitude: str, phase: str) -> str:
-    """SHA-256 that stands for a pair, from those of its files."""
+    """Return the SHA-256 of a pair from those of its files."""
     return hashlib.sha256(f"{magnitude} {phase}".encode()).hexdigest()
 
 
@@ -181,19 +189,19 @@ def _check_alike(pair: MagnitudePhase, magnitude: RawPixels, phase: RawPixels) -
 
 
 def phase_scale(path: Path) -> tuple[float, float]:
-    """(scale, offset) that turn a phase file's numbers into radians.
+    """Return (scale, offset) that turn a phase file's numbers into radians.
 
-    `Units` "rad" of its sidecar is believed. For "arbitrary", or where nothing is said, the
-    numbers must lie in the interval of one of `CONVENTIONS` and fill 90 % of it; radians are none
-    of the arbitrary ones. MRCascadeError for other units and where no interval fits.
+    `Units` "rad" in its sidecar decides. For "arbitrary", or without `Units`, the numbers must lie
+    in the interval of one of `CONVENTIONS` and fill 90 % of it; "arbitrary" excludes radians.
+    Raises MRCascadeError for other units and where no interval fits.
     """
     units = stated_units(path)
     if units == RADIANS:
         return 1.0, 0.0
     if units not in (None, ARBITRARY):
         raise MRCascadeError(
-            f"{path}: its sidecar gives the phase in Units {units!r}; convert it to radians and say"
-            f" {RADIANS!r}"
+            f"{path}: its sidecar gives the phase in Units {units!r}; convert it to radians and"
+            f" write {RADIANS!r}"
         )
     low, high = _range(path)
     for convention in CONVENTIONS:
@@ -204,13 +212,13 @@ def phase_scale(path: Path) -> tuple[float, float]:
         if inside and high - low >= _COVERED * width:
             return convention.scale, convention.offset
     raise MRCascadeError(
-        f"{path}: phase from {low:g} to {high:g} in units that nothing tells; convert it to radians"
+        f"{path}: phase from {low:g} to {high:g} in unknown units; convert it to radians"
         f' and write {{"Units": "rad"}} into a JSON file of the same name beside it'
     )
 
 
 def _range(path: Path) -> tuple[float, float]:
-    """The smallest and largest finite value of a file."""
+    """Return the smallest and largest finite value of a file."""
     low, high = math.inf, -math.inf
     with open_stream(path) as stream:
         raw = nifti.open_nifti(stream)

@@ -24,23 +24,23 @@ from mrcascade.messages.quiet import quiet_decoders
 
 _GREY = ("L", "I;16", "I;16B", "I;16L", "I;16N", "F")
 _COLOUR = {"P": "palette", "PA": "palette", "1": "black-and-white"}
-# A picture is held whole: 8192 pixels squared, which in float32 take 256 MiB.
+# A picture is held whole: 8192 pixels squared take 256 MiB in float32.
 _MOST_PIXELS = 2**26
 _MOST_BYTES = 4 * _MOST_PIXELS + 2**20
 _COUNTED_PAGES = 100
 # Signature, length of the first chunk, its kind, columns and rows (PNG specification, 5.2, 11.2.2).
 _PNG_HEAD = struct.Struct(">12s4sLL")
 _LARGEST_PNG_PIXEL = 8  # bytes: four channels of 16 bits
-_BESIDE_PNG = 2**24  # texts, colour profile
+_BESIDE_PNG = 2**24  # bytes for texts and a colour profile
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 
 
 def _open_pixels(stream: InputStream) -> RawPixels:
-    """The (rows, columns) of a grey picture: 8 or 16 bits, or float32 (TIFF).
+    """Open the (rows, columns) of a grey picture: 8 or 16 bits, or float32 (TIFF).
 
-    An opaque alpha channel is dropped. Raises MRCascadeError for colour, palettes, transparency,
-    several pages, more pixels than 8192 squared, and damaged files. A picture is one slice, and
-    read whole.
+    A picture is one slice and is read whole. An opaque alpha channel is dropped. Raises
+    MRCascadeError for colour, palettes, transparency, several pages, more pixels than 8192 squared,
+    and damaged files.
     """
     pixels = _decoded(_content(stream), stream.path)
     flat = pixels.ravel()
@@ -57,11 +57,11 @@ def _open_pixels(stream: InputStream) -> RawPixels:
 class _Picture(Codec):
     def open(self, file: ImageFile, stack: ExitStack, complex_valued: bool) -> RawPixels:
         stream = stack.enter_context(open_stream(file.path))
-        with quiet_decoders():  # libtiff
+        with quiet_decoders():  # libtiff writes messages of its own
             return _open_pixels(stream)
 
     def write(self, new: NewPixels, path: Path) -> None:
-        """A TIFF file of (rows, columns) float32, whose pixels are held whole."""
+        """Write a TIFF file of (rows, columns) float32; its pixels are held whole."""
         from PIL import Image
 
         whole = np.empty(new.shape, np.float32)
@@ -76,7 +76,10 @@ CODEC = _Picture()
 
 
 def _content(stream: InputStream) -> bytes:
-    """All of a file whose size fits the picture that its first bytes announce."""
+    """Read a whole file.
+
+    Raises MRCascadeError where it is larger than the picture that its first bytes announce.
+    """
     head = stream.read(_PNG_HEAD.size)
     most = _MOST_BYTES
     if head.startswith(SIGNATURE) and len(head) == _PNG_HEAD.size:
@@ -120,12 +123,12 @@ def _decoded(content: bytes, path: Path) -> np.ndarray:
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(path, f"more than {_MOST_PIXELS} pixels") from error
-    except Exception as error:  # whatever: Pillow does not promise which
+    except Exception as error:  # any kind: Pillow does not document which
         raise _damaged(path) from error
 
 
 def _pages(picture: Any) -> str:
-    """How many there are, in words; of very many, that there are more than are worth counting."""
+    """Return the number of pages in words; beyond `_COUNTED_PAGES` they are not counted."""
     if picture.format != "TIFF":
         return str(getattr(picture, "n_frames", 1))
     pages = 1
@@ -147,8 +150,8 @@ def _damaged(path: Path) -> MRCascadeError:
 
 def _too_large(path: Path, found: str) -> MRCascadeError:
     return MRCascadeError(
-        f"{path} has {found}, more than its picture or any slice needs; cut out what is to be"
-        " restored, or save it as .npy"
+        f"{path} has {found}, more than its picture or any slice needs; crop it to the"
+        " region to be restored, or save it as .npy"
     )
 
 

@@ -1,4 +1,4 @@
-"""Which planes of a volume are restored, what decided that, and how sure that is."""
+"""Choice of the planes of a volume that are restored, with its reason and its certainty."""
 
 import math
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from mrcascade.io.formats import format_named
 from mrcascade.io.geometry import plane_name
 from mrcascade.io.new_pixels import Grid
 
-# Voxel sizes that differ by less than this count as equal.
+# Largest relative difference of voxel sizes that count as equal.
 SPACING_TOLERANCE = 0.10
-# Slices that are thicker than the pixels by less than this leave a doubt: many three-dimensional
-# scans have voxels of 1 x 1 x 1.2 mm.
+# Slices thicker than the pixels by less than this leave a doubt: many three-dimensional scans have
+# voxels of 1 x 1 x 1.2 mm.
 _CLOSE_SPACING = 0.25
-# A slab is thinner than its other sides by at least this.
+# A slab is thinner than this share of its other sides.
 _SLAB = 0.5
 
 
@@ -28,8 +28,8 @@ class Planes:
 
     Attributes:
         axes: (rows, columns) of the array.
-        reason: what decided, such as "the spacing of its slices"; empty for an image that has no
-            other planes.
+        reason: reason of the choice, such as "the spacing of its slices"; empty for an image that
+            has no other planes.
         close: whether other planes are nearly as likely.
     """
 
@@ -41,28 +41,32 @@ class Planes:
 def choose_planes(
     image: Grid, override: str | tuple[int, ...] | None = None, by: str = "--axes"
 ) -> Planes:
-    """Choose the in-plane axes of an image by the first of these that says something.
+    """Choose the in-plane axes of an image by the first of these that decides:
 
-    1. ``override``: two axis numbers, as a tuple or as text ("0,2"), kept in the order given;
-       ``by`` names who gives them.
+    1. ``override``: two axis numbers, as a tuple or as text ("0,2"), kept in the order given.
     2. The format (`Format.plane`): a DICOM series has the rows and columns of its images, (1, 0),
        fastMRI (0, 1).
     3. The JSON file beside the image: `InPlaneAxes`, which this library writes, then
        `SliceEncodingDirection` (BIDS) and `ImageOrientationPatientDICOM` (dcm2niix).
-    4. The header (`Codec.slice_axis`): NIfTI's by `dim_info`, then by the range of its slice
-       timing.
-    5. The voxel sizes. Two that differ by less than `SPACING_TOLERANCE` are those of square
-       pixels; otherwise the coarsest axis is that of the slices. A nearly isotropic volume is
-       cut across its thinnest side if it is a slab, else into axial slices. An axis along which
-       the JSON file says that the phase was encoded (`PhaseEncodingDirection`) is in-plane.
+    4. The header (`Codec.slice_axis`): for NIfTI, `dim_info`, then the range of its slice timing.
+    5. The voxel sizes. Two that differ by less than `SPACING_TOLERANCE` are the sides of square
+       pixels; otherwise slices follow the coarsest axis. A nearly isotropic volume is cut across
+       its thinnest side if it is a slab, else into axial slices. An axis of phase encoding
+       (`PhaseEncodingDirection` in the JSON file) is in-plane.
 
-    The spacing along the slices alone can mislead: a 2-D scan that was measured anew with a
-    coarser matrix may have pixels larger than its slices are thick.
+    The spacing along the slices alone can mislead: a 2-D scan with a coarse matrix may have pixels
+    larger than its slices are thick.
 
-    Axes that are chosen are in ascending order. An axis of size 1 is never in-plane, and neither
-    is axis 3. Without an affine the slices are axis 2: an array has no geometry to tell otherwise.
+    Axes that are chosen are in ascending order. An axis of size 1 is never in-plane, and neither is
+    axis 3. Without an affine the slices follow axis 2, as an array has no geometry.
 
-    Raises MRCascadeError if the override is not two usable axes, or no two axes are.
+    Args:
+        image: image or source.
+        override: the user's choice, if any.
+        by: name of the override in messages.
+
+    Raises:
+        MRCascadeError: the override is not two usable axes, or no two axes are usable.
     """
     if override is not None:
         return Planes(_checked_override(image, override), by)
@@ -85,13 +89,16 @@ def choose_planes(
 
 
 def choose_axes(image: Grid, override: str | tuple[int, ...] | None = None) -> Axes:
-    """The axes that `choose_planes` chooses, without the reason."""
+    """Return the axes that `choose_planes` chooses, without the reason."""
     return choose_planes(image, override).axes
 
 
 def describe_planes(image: Grid, planes: Planes) -> str:
-    """Planes in words, with the reason: "axes 0,2 (axial), 217 x 182 pixels of 1 x 1 mm, 9 slices,
-    by the spacing of its slices". Where the choice is close, how to override it is added."""
+    """Describe planes, with the reason of the choice.
+
+    For example "axes 0,2 (axial), 217 x 182 pixels of 1 x 1 mm, 9 slices, by the spacing of its
+    slices". Where the choice is close, it adds how to override it.
+    """
     (rows, columns), shape = planes.axes, image.shape
     slices = math.prod(shape) // (shape[rows] * shape[columns])
     size = ""
@@ -104,21 +111,27 @@ def describe_planes(image: Grid, planes: Planes) -> str:
     if planes.reason:
         text += f", by {planes.reason}"
     if planes.close and (others := _others(image, planes)):
-        text += f"; other planes are nearly as likely: --axes {others} takes those"
+        text += f"; other planes are nearly as likely: choose them with --axes {others}"
     return text
 
 
 def with_planes(
     error: MRCascadeError, image: Grid, planes: Planes, remedy: str | None = None
 ) -> MRCascadeError:
-    """An error about sizes that also says in which planes they were counted, where there are
-    others, and what takes those: ``remedy``, by default ``--axes`` with their numbers."""
+    """Add to an error about sizes the planes in which they were counted.
+
+    Args:
+        error: the error.
+        image: image or source.
+        planes: its planes. Without other possible planes the error stays as it is.
+        remedy: how to choose other planes; by default ``--axes`` with their numbers.
+    """
     others = _others(image, planes)
     if not others:
         return error
     return MRCascadeError(
         f"{error} (the planes are {_named(image, planes)}, by {planes.reason};"
-        f" {remedy or f'--axes {others}'} takes others)"
+        f" {remedy or f'--axes {others}'} chooses others)"
     )
 
 
@@ -128,7 +141,7 @@ def _named(image: Grid, planes: Planes) -> str:
 
 
 def _others(image: Grid, planes: Planes) -> str:
-    """The other pairs of axes, as ``--axes`` takes them; "" where there are none."""
+    """Return the other pairs of axes, as ``--axes`` takes them; "" where there are none."""
     wide = _wide(image)
     pairs = [(a, b) for a in wide for b in wide if a < b and {a, b} != set(planes.axes)]
     return " or ".join(f"{a},{b}" for a, b in pairs)
@@ -139,8 +152,7 @@ def _wide(image: Grid) -> list[int]:
 
 
 def _slice_axis(image: Grid) -> tuple[int, str, bool]:
-    """The axis along which the slices follow each other, what says so, and whether that is
-    close."""
+    """Return the slice axis, the reason, and whether the choice is close."""
     if image.affine is None:
         rows, columns, slices = image.shape[:3]
         return 2, "the order rows, columns, slices", slices > min(rows, columns)
@@ -185,9 +197,9 @@ def _by_voxel_size(shape: tuple[int, ...], affine: np.ndarray) -> tuple[int, str
 
 
 def _slab_axis(shape: tuple[int, ...], spacing: np.ndarray) -> int | None:
-    """The axis along which the volume has the fewest samples and is by far the thinnest.
+    """Return the axis along which the volume has the fewest samples and is by far the thinnest.
 
-    A coarser matrix leaves the size in mm as it is, which the spacing does not.
+    Unlike the spacing, the extent in mm does not depend on the matrix.
     """
     extent = np.multiply(shape[:3], spacing)
     axis = int(extent.argmin())

@@ -1,4 +1,4 @@
-"""The checksums of a PNG file, which Pillow does not compare where they guard pixels."""
+"""Checksums of a PNG file; Pillow does not compare those of pixel data."""
 
 import struct
 import zlib
@@ -8,8 +8,10 @@ _HEAD, _CHECKSUM = struct.Struct(">L4s"), struct.Struct(">L")
 
 
 def check_checksums(content: bytes) -> None:
-    """Raise ValueError where a chunk differs from its checksum or the last one is missing (PNG
-    specification, 5.3). Content that is no PNG file passes."""
+    """Raise ValueError where a chunk differs from its checksum or the last one is missing.
+
+    Source: PNG specification, 5.3. Content that is no PNG file passes.
+    """
     if not content.startswith(SIGNATURE):
         return
     view, place, kind = memoryview(content), len(SIGNATURE), b""

@@ -1,4 +1,4 @@
-"""Names and identifiers that stand for a patient's, made with a secret salt."""
+"""Names and identifiers that replace a patient's, made with a secret salt."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.storage.files import read_bytes
 
 _SALT_BYTES = 32
-_FEWEST_BYTES = 16  # a shorter secret could be found by trying
+_FEWEST_BYTES = 16  # a shorter secret could be guessed
 
 
 class Pseudonyms:
-    """Replacements of identifiers, HMAC-SHA256 with a salt.
+    """Replacements of identifiers: HMAC-SHA256 with a salt.
 
-    One salt gives the same replacements each time. Without it, nobody can tell which identifier
-    a replacement stands for, not even who holds the originals.
+    Equal salts give equal replacements. Without the salt nobody can match a replacement to its
+    identifier, not even with the originals.
     """
 
     def __init__(self, salt: bytes | None = None) -> None:
-        """salt: the secret; a random one, which is kept nowhere, if None."""
+        """Make pseudonyms with a secret salt; None draws a random one, which is not kept."""
         self._salt = secrets.token_bytes(_SALT_BYTES) if salt is None else salt
 
     @classmethod
     def of_file(cls, path: Path) -> Pseudonyms:
-        """Pseudonyms with the salt in ``path``; a new salt goes there where the file is missing.
+        """Return pseudonyms with the salt in ``path``; a missing file is made with a new salt.
 
         Only its owner may read the new file. Processes that start at the same time share one.
-        Raises MRCascadeError where it cannot be read or made, and for fewer than 16 bytes.
+        Raises MRCascadeError where the file cannot be read or made, or has fewer than 16 bytes.
         """
         try:
             if not path.exists():
@@ -49,21 +49,21 @@ class Pseudonyms:
         return cls(salt)
 
     def digest(self, text: str) -> str:
-        """The replacement of ``text``: 64 hexadecimal digits."""
+        """Return the replacement of ``text``: 64 hexadecimal digits."""
         return hmac.new(self._salt, text.encode("utf-8", "surrogatepass"), "sha256").hexdigest()
 
     def uid(self, uid: str) -> str:
-        """The replacement of a DICOM UID, a UID too."""
+        """Return the replacement of a DICOM UID, which is a UID, too."""
         from pydicom.uid import generate_uid
 
         return generate_uid(entropy_srcs=[self.digest(f"uid {uid}")])
 
     def name(self, uid: str) -> str:
-        """The name of outputs that are made from the series ``uid``."""
+        """Return the name of outputs of the series ``uid``."""
         return f"anon-{self.digest(f'name {uid}')[:8]}"
 
     def source(self, sha256: str) -> str:
-        """What tells by its salt that an input with the hash ``sha256`` is the same again."""
+        """Return the replacement of an input's hash; it is equal for equal inputs and salts."""
         return self.digest(f"source {sha256}")
 
 

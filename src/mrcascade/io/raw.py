@@ -1,4 +1,4 @@
-"""What the modules of the formats hand to `source`: pixels that wait to be read."""
+"""Pixels of an opened file, which the codecs hand to `source`."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,15 +10,21 @@ import numpy as np
 class RawPixels:
     """Pixels of an opened file.
 
-    shape: of the array. layout: its axes from the slowest to the fastest in the file. complex:
-    whether the values are. read: the next `count` values in the file's order, 1-D, any numeric
-    type; MRCascadeError where the file ends early. finish: reads what is left and gives the
-    SHA-256 of the input. affine, header: None where the format has none. acquired: axis -> samples
-    that were acquired along it, as `acquired_by` says; None where nothing says so. origin: what
-    the pixels are, where a file holds more than one image, or k-space they were made of. note: a
-    line about the pixels, known once they were read; mostly empty. off_grid: why the slices form no
-    grid that one affine can describe, as a sentence goes on after the file's name; empty where they
-    do. volume_seconds: time from one volume to the next, None where unknown.
+    Attributes:
+        shape: shape of the array.
+        layout: axes from the slowest to the fastest in the file.
+        complex: whether the values are complex.
+        read: returns the next `count` values in the file's order, 1-D, of any numeric type. Raises
+            MRCascadeError where the file ends early.
+        finish: reads the rest and returns the SHA-256 of the input.
+        affine, header: None where the format has none.
+        acquired: axis -> number of samples acquired along it; None where unknown.
+        acquired_by: source of `acquired`.
+        origin: what the pixels are, where a file holds several images, or k-space.
+        note: returns a line about the pixels once they have been read; mostly empty.
+        off_grid: reason why one affine cannot describe the slices, as words that follow the file's
+            name; empty where it can.
+        volume_seconds: time from one volume to the next in s; None where unknown.
     """
 
     shape: tuple[int, ...]
@@ -37,14 +43,14 @@ class RawPixels:
 
 
 class Runs:
-    """Arrays that come one after another, handed out as runs of values of any length."""
+    """Successive arrays, read as runs of values of any length."""
 
     def __init__(self, arrays: Iterator[np.ndarray]) -> None:
         self._arrays = arrays
         self._left: list[np.ndarray] = []
 
     def read(self, count: int) -> np.ndarray:
-        """The next `count` values, 1-D; the arrays must hold so many."""
+        """Return the next `count` values, 1-D; the arrays must hold at least that many."""
         have = sum(part.size for part in self._left)
         while have < count:
             values = next(self._arrays).ravel()

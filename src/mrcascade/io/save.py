@@ -1,4 +1,4 @@
-"""Whole images in memory written to files: what reading returned, or arrays with their geometry."""
+"""Writing of whole images in memory: what reading returned, or arrays with their geometry."""
 
 import os
 from pathlib import Path
@@ -21,22 +21,23 @@ def write_image(
     *,
     affine: np.ndarray | None = None,
 ) -> None:
-    """Write an image so that `path` appears whole or not at all; its ending picks the format.
+    """Write an image so that `path` appears whole or not at all; its ending determines the format.
+
+    Values are stored as float32 or complex64, in DICOM as 16-bit integers.
 
     Args:
         image: an `Image`, whose header and geometry the file continues (``image.with_data`` gives
             it other pixels), or an array of 2 to 4 dimensions.
         path: ends in .nii.gz, .nii, .npy or .tif; in .dicom, the folder of a DICOM series, for an
             image that was read from DICOM.
-        overwrite: whether a file that is there may be replaced.
-        derivation: what was done to the image, for DICOM, whose headers must say it.
+        overwrite: whether an existing file may be replaced.
+        derivation: description of the processing, which DICOM headers must hold.
         affine: (4, 4), voxel index -> RAS position in mm, of an array. NIfTI needs it.
 
-    Values are stored as float32 or complex64, in DICOM as 16-bit integers.
-
-    Raises MRCascadeError where the file exists, is the one that the image was read from (also
-    with `overwrite`), or cannot hold the image: an unsupported ending, values that are not finite,
-    geometry that would be lost or invented, DICOM of anything else.
+    Raises:
+        MRCascadeError: the file exists, is the one that the image was read from (also with
+            `overwrite`), or cannot hold the image: the ending is not supported, values are not
+            finite, geometry would be lost or invented, or DICOM is asked for another input.
 
     Example:
         >>> import numpy as np
@@ -54,7 +55,7 @@ def write_image(
     if not isinstance(image, Image):
         image = _of_array(image, affine, path)
     elif affine is not None:
-        raise MRCascadeError(f"{path}: an image has an affine of its own; change it by with_data")
+        raise MRCascadeError(f"{path}: an image has an affine of its own; change it with with_data")
     elif path.exists() and image.source.exists() and path.samefile(image.source):
         raise MRCascadeError(f"{path} is the input itself; choose another name for the output")
     if not isinstance(derivation, Derivation):
@@ -70,7 +71,7 @@ def write_image(
 
 
 def _of_array(data: np.ndarray, affine: np.ndarray | None, path: Path) -> Image:
-    """An array as an image; MRCascadeError where it cannot be one."""
+    """Return an array as an `Image`. Raises MRCascadeError where it cannot be one."""
     pixels = np.asarray(data)
     if not 2 <= pixels.ndim <= 4 or not pixels.size or pixels.dtype.kind not in "biufc":
         raise MRCascadeError(
@@ -80,7 +81,9 @@ def _of_array(data: np.ndarray, affine: np.ndarray | None, path: Path) -> Image:
     if affine is not None:
         affine = np.array(affine, dtype=np.float64)
         if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.linalg.det(affine):
-            raise MRCascadeError(f"{path} not written: the affine is no invertible 4 x 4 matrix")
-    with np.errstate(over="ignore"):  # what overflows is found as not finite
+            raise MRCascadeError(
+                f"{path} not written: the affine is not an invertible 4 x 4 matrix"
+            )
+    with np.errstate(over="ignore"):  # overflow is found as not finite
         pixels = pixels.astype(np.complex64 if np.iscomplexobj(pixels) else np.float32)
     return Image(pixels, affine, Path("the array"), format_to_write(path).name, None, "")

@@ -1,4 +1,4 @@
-"""What a JSON file beside a NIfTI file says about it (BIDS, as dcm2niix writes it)."""
+"""Entries of the JSON file beside a NIfTI file (BIDS, as written by dcm2niix)."""
 
 import math
 from pathlib import Path
@@ -17,10 +17,10 @@ _ALONG = 0.95
 
 
 def stated_axes(path: Path, shape: tuple[int, ...]) -> Axes | None:
-    """The in-plane axes that this library wrote into the JSON file of the image's name.
+    """Return the in-plane axes that this library wrote into the JSON file of the image's name.
 
     None where there is none, or where the axes or the `InPlaneMatrix` beside them do not fit an
-    image of this shape, so that the file is one of another image.
+    image of this shape, so that the file belongs to another image.
     """
     document = metadata_beside(path)
     axes = [whole_size(value, least=0) for value in _pair(document.get("InPlaneAxes"))]
@@ -37,10 +37,10 @@ def stated_axes(path: Path, shape: tuple[int, ...]) -> Axes | None:
 
 
 def slice_axis(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> tuple[int, str] | None:
-    """The axis that the slices follow by the JSON file of the image, and the entry that says so.
+    """Return the slice axis by the JSON file of the image, and the entry that states it.
 
     `SliceEncodingDirection` names it. `ImageOrientationPatientDICOM` holds the directions of the
-    rows and columns of the DICOM images that were converted; their normal must lie along an axis.
+    rows and columns of the converted DICOM images; their normal must lie along an axis.
     """
     document = metadata_beside(path)
     axis = axis_of(document.get("SliceEncodingDirection"))
@@ -55,8 +55,10 @@ def slice_axis(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> tuple[
 
 
 def dicom_directions(document: dict[str, Any]) -> np.ndarray | None:
-    """Directions of the rows and of the columns of the DICOM images that were converted, (2, 3) in
-    R, A, S; None where the document does not hold them."""
+    """Return the directions of the rows and of the columns of the converted DICOM images.
+
+    (2, 3) in R, A, S; None where the document does not hold them.
+    """
     cosines = document.get("ImageOrientationPatientDICOM")
     if not (isinstance(cosines, list) and len(cosines) == 6 and all(_finite(v) for v in cosines)):
         return None
@@ -64,30 +66,32 @@ def dicom_directions(document: dict[str, Any]) -> np.ndarray | None:
 
 
 def axis_along(direction: np.ndarray, affine: np.ndarray) -> int | None:
-    """The axis of the array that a direction in space lies along, None where none does."""
+    """Return the array axis along a direction in space; None where there is none."""
     along = np.abs(direction @ affine[:3, :3]) / np.linalg.norm(affine[:3, :3], axis=0)
     return int(along.argmax()) if along.max() > _ALONG else None
 
 
 def axis_of(direction: Any) -> int | None:
-    """The axis that BIDS calls ``i``, ``j-`` and so on."""
+    """Return the axis that BIDS calls ``i``, ``j-`` and so on; None for other values."""
     return _AXES.get(str(direction)[:1])
 
 
 def phase_axis(path: Path) -> int | None:
-    """The axis of the phase encoding, which lies in the planes, by the JSON file of the image."""
+    """Return the axis of phase encoding, which is in-plane, by the JSON file of the image."""
     return axis_of(metadata_beside(path).get("PhaseEncodingDirection"))
 
 
 def stated_units(path: Path) -> str | None:
-    """`Units` of the JSON file of the same name, None where nothing is said."""
+    """Return `Units` of the JSON file of the same name; None without that entry."""
     units = metadata_beside(path).get("Units")
     return None if units is None else str(units)
 
 
 def metadata_beside(path: Path) -> dict[str, Any]:
-    """The entries of the JSON file of the image's name, or those that a BIDS dataset has for it; {}
-    where there is none that can be read: a sidecar is optional."""
+    """Return the entries of the image's JSON file, or those of its BIDS dataset.
+
+    {} where none can be read, as a sidecar is optional.
+    """
     try:
         return inherited_metadata(path)
     except UnusableFileError:
@@ -97,7 +101,7 @@ def metadata_beside(path: Path) -> dict[str, Any]:
 
 
 def whole_size(value: Any, least: int = 1) -> int | None:
-    """A value of a JSON file as a count, None where it is none."""
+    """Return a value of a JSON file as a count; None for other values."""
     return int(value) if _finite(value) and value >= least else None
 
 

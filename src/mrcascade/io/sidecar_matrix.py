@@ -1,9 +1,9 @@
-"""The acquired matrix that a JSON file beside a NIfTI file states, on the axes of the array.
+"""The acquired matrix in the JSON file beside a NIfTI file, on the axes of the array.
 
-dcm2niix writes what DICOM says, in DICOM's words: rows, columns, and the direction of the phase
-encoding in them. It keeps the planes of 2-D acquisitions in axes 0 and 1, but turns 3-D ones to the
-nearest axes of R, A, S, and other tools turn arrays as well. So these words are put on axes by the
-orientation of the DICOM images against the affine.
+dcm2niix writes what DICOM states, in DICOM's terms: rows, columns, and the direction of phase
+encoding. It keeps the planes of 2-D acquisitions in axes 0 and 1, but turns 3-D ones to the nearest
+axes of R, A, S; other tools turn arrays as well. The orientation of the DICOM images, compared with
+the affine, assigns these terms to axes.
 """
 
 from pathlib import Path
@@ -22,13 +22,12 @@ from mrcascade.io.sidecar import (
 
 
 def acquired_sizes(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> dict[int, int] | None:
-    """Axis -> samples that were acquired along it, by the JSON file of the same name, or
-    those that a BIDS dataset has for the image.
+    """Return axis -> number of samples acquired along it, by the JSON file of the image.
 
-    Read are `AcquisitionMatrix` (four numbers as in DICOM) or, with the direction of the phase
-    encoding, `AcquisitionMatrixPE` and `BaseResolution` or `FrequencyEncodingSteps`. Where it
-    cannot be told which axis a size belongs to, it counts only if the other one is equal. None
-    where there is no such file or it says nothing usable: a sidecar is optional.
+    The entries are `AcquisitionMatrix` (four numbers as in DICOM) or, with the direction of phase
+    encoding, `AcquisitionMatrixPE` and `BaseResolution` or `FrequencyEncodingSteps`. A size whose
+    axis is unknown counts only if the other size is equal. A BIDS dataset may hold the entries for
+    the image. None where there is no such file or it says nothing usable: a sidecar is optional.
     """
     document = metadata_beside(path)
     axes = _dicom_axes(document, affine)
@@ -52,8 +51,10 @@ def acquired_sizes(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> di
 
 
 def _sizes(document: dict[str, Any]) -> tuple[int | None, ...]:
-    """Samples along DICOM's columns and along its rows, then along the phase encoding and along
-    the frequency encoding; None each where unknown."""
+    """Return samples along DICOM's columns, its rows, phase encoding and frequency encoding.
+
+    None for each that is unknown.
+    """
     values = document.get("AcquisitionMatrix")
     if isinstance(values, list) and len(values) == 4:
         frequency_rows, frequency_columns, phase_rows, phase_columns = (
@@ -69,10 +70,10 @@ def _sizes(document: dict[str, Any]) -> tuple[int | None, ...]:
 
 
 def _dicom_axes(document: dict[str, Any], affine: np.ndarray) -> tuple[int, int] | None:
-    """The axes along which DICOM's rows and columns run.
+    """Return the axes along which DICOM's rows and columns run.
 
-    Without their directions, axes 0 and 1 where the array cannot have been turned: dcm2niix turns
-    3-D acquisitions, and slices along another axis than 2 say that something did.
+    Without their directions, they are axes 0 and 1 where the array cannot have been turned:
+    dcm2niix turns 3-D acquisitions, and slices along another axis than 2 show that something did.
     """
     directions = dicom_directions(document)
     if directions is None:
@@ -90,7 +91,7 @@ def _in_plane(
     affine: np.ndarray,
     axes: tuple[int, int] | None,
 ) -> tuple[int, int] | None:
-    """The axes in the planes of the DICOM images, in whichever order."""
+    """Return the axes in the planes of the DICOM images, in either order."""
     if axes is not None:
         return axes
     stated = slice_axis(path, shape, affine)
@@ -101,12 +102,12 @@ def _in_plane(
 
 
 def _phase_axis(document: dict[str, Any]) -> int | None:
-    """The axis of the array that BIDS names."""
+    """Return the array axis of phase encoding that BIDS names."""
     return axis_of(document.get("PhaseEncodingDirection", document.get("PhaseEncodingAxis")))
 
 
 def _dicom_phase_axis(document: dict[str, Any], axes: tuple[int, int] | None) -> int | None:
-    """The axis of the array along which the phase encoding runs in DICOM's words or numbers."""
+    """Return the array axis of phase encoding by DICOM's entries."""
     word = str(document.get("InPlanePhaseEncodingDirectionDICOM")).upper()
     values = document.get("AcquisitionMatrix")
     if word == "NONE" and isinstance(values, list) and len(values) == 4:
@@ -124,7 +125,7 @@ def _by_phase(
     phase: int | None,
     frequency: int | None,
 ) -> dict[int, int | None]:
-    """Axis -> size, by the axis of the phase encoding and the other one in the planes."""
+    """Return axis -> size, for the axis of phase encoding and the other in-plane axis."""
     named = _phase_axis(document)
     along = _dicom_phase_axis(document, axes) if named is None else named
     if along is None:
@@ -135,8 +136,11 @@ def _by_phase(
 
 
 def _contradicted(document: dict[str, Any], axes: tuple[int, int] | None) -> bool:
-    """Whether the two words for the phase encoding name different axes, or BIDS' names the slices:
-    the array was turned after they were written."""
+    """Return whether the entries of phase encoding contradict each other.
+
+    They name different axes, or BIDS' names the slice axis, where the array was turned after they
+    were written.
+    """
     named, dicom = _phase_axis(document), _dicom_phase_axis(document, axes)
     if named is None or axes is None:
         return False

@@ -17,11 +17,17 @@ from mrcascade.io.raw import RawPixels
 class Source:
     """An image file whose header has been read and whose pixels have not; see `open_source`.
 
-    file: where it lies. source: its path. format: the name of its `Format`. shape: 2-D to 4-D, axis
-    order of the file. layout: the axes from the slowest to the fastest in the file. dtype: of the
-    blocks, float32 or complex64. affine, header: as in `Image`. acquired, acquired_by, origin,
-    note, off_grid, volume_seconds: as in `RawPixels`. sha256: of the file (of a series: of its
-    files one after the other; of a pair: of the hashes of both), once all blocks were read.
+    Attributes:
+        file: the `ImageFile`.
+        source: its path.
+        format: name of its `Format`.
+        shape: 2-D to 4-D, axis order of the file.
+        layout: axes from the slowest to the fastest in the file.
+        dtype: dtype of the blocks, float32 or complex64.
+        affine, header: as in `Image`.
+        acquired, acquired_by, origin, note, off_grid, volume_seconds: as in `RawPixels`.
+        sha256: hash of the file, once all blocks were read; for a series, of its files one after
+            the other; for a pair, of both hashes.
     """
 
     def __init__(self, file: ImageFile, raw: RawPixels) -> None:
@@ -42,20 +48,22 @@ class Source:
 
     @property
     def note(self) -> str:
+        """Line about the pixels once they have been read; mostly empty."""
         return self._raw.note()
 
     @property
     def sha256(self) -> str:
+        """Hash of the file. Raises ValueError before all blocks were read."""
         if self._sha256 is None:
             raise ValueError("the hash of a file is known when it has been read to its end")
         return self._sha256
 
     def blocks(self) -> Iterator[tuple[Block, np.ndarray]]:
-        """The pixels once, from front to back: windows on the array with its axes in the order
-        `layout` (`file_blocks`), and what they hold.
+        """Yield the pixels once, from front to back.
 
-        After the last block, raises MRCascadeError if any value is not finite, even in float32,
-        or all are equal.
+        Each item is a window on the array with its axes in the order `layout` (`file_blocks`), and
+        the pixels in it. After the last block, raises MRCascadeError if any value is not finite,
+        even only in float32, or all are equal.
         """
         check = _ValueCheck(self.dtype)
         for block in file_blocks([self.shape[a] for a in self.layout]):
@@ -67,16 +75,18 @@ class Source:
 
 @contextmanager
 def open_source(image: Named, complex_valued: bool = False) -> Iterator[Source]:
-    """Open an image: an `ImageFile`, or a path whose name or content picks the format
-    (`format_of`).
+    """Open an image for reading block by block.
 
-    complex_valued: which image is made of k-space, the complex one or the magnitude; files that
-    hold an image give that.
+    Args:
+        image: an `ImageFile`, or a path; its ending or its content determines the format.
+        complex_valued: whether k-space gives its complex image instead of the magnitude. It has no
+            effect on files that hold an image.
 
-    Raises MRCascadeError if it is missing, of another format, damaged, not 2-D to 4-D, in colour,
-    or without a usable affine (NIfTI); for a folder or archive of several DICOM series; for a
-    series whose images do not belong together; for k-space that gives no such image. What
-    only the pixels tell, `Source.blocks` raises.
+    Raises:
+        MRCascadeError: the image is missing, of another format, damaged, not 2-D to 4-D, in
+            colour, or without a usable affine (NIfTI); the path holds several DICOM series; the
+            images of a series do not belong together; or k-space gives no such image.
+            `Source.blocks` raises for faults in the pixels.
     """
     with ExitStack() as stack:
         file = image_file(image).resolved()
@@ -97,7 +107,7 @@ def _check_shape(path: Path, shape: tuple[int, ...]) -> None:
 
 
 def spacing_of(shape: tuple[int, ...], affine: np.ndarray | None) -> tuple[float, ...]:
-    """Voxel size along each spatial axis; ones without an affine."""
+    """Return the voxel size along each spatial axis (mm); ones without an affine."""
     axes = min(len(shape), 3)
     if affine is None:
         return (1.0,) * axes
@@ -105,7 +115,7 @@ def spacing_of(shape: tuple[int, ...], affine: np.ndarray | None) -> tuple[float
 
 
 class _ValueCheck:
-    """Converts blocks and remembers what is wrong with them."""
+    """Converter of blocks that records what is wrong with them."""
 
     def __init__(self, dtype: np.dtype) -> None:
         self._dtype = dtype
@@ -114,8 +124,8 @@ class _ValueCheck:
         self._constant = True
 
     def converted(self, values: np.ndarray) -> np.ndarray:
-        """A new array of the source's dtype."""
-        with np.errstate(all="ignore"):  # what overflows is counted, NaN as well
+        """Return the values as a new array of the source's dtype."""
+        with np.errstate(all="ignore"):  # overflow is counted, as NaN is
             self._bad += count_non_finite(values)
             data = values.astype(self._dtype)
             self._beyond += count_non_finite(data)
@@ -125,6 +135,7 @@ class _ValueCheck:
         return data
 
     def finish(self, path: Path) -> None:
+        """Raise MRCascadeError where values were not finite, overflowed or were all equal."""
         refuse_non_finite(self._bad, f"{path} holds", "replace them (for instance by 0)")
         refuse_non_finite(self._beyond, f"{path} holds values beyond float32:", "rescale them")
         if self._constant:

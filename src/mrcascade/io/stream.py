@@ -1,4 +1,4 @@
-"""The bytes of an input file from front to back: decompressed on the way, and hashed."""
+"""The bytes of an input file from front to back, decompressed and hashed."""
 
 import hashlib
 import os
@@ -15,18 +15,21 @@ from mrcascade.io.walk import is_dangling
 from mrcascade.storage.digest import file_sha256
 from mrcascade.storage.files import open_regular
 
-# Deflate cannot pack more than 1032 bytes into one (zlib's technical notes).
+# Deflate packs at most 1032 bytes into one (zlib's technical notes).
 _LARGEST_GZIP_RATIO = 1032
 _DRAIN_BYTES = 2**20
 _MOST_LEFT = 2**26
 
 
 class InputStream:
-    """What a file holds, in order; made by `open_stream`.
+    """Content of a file from front to back, made by `open_stream`.
 
-    most: the content has at most this many bytes. packed: whether it is compressed, by the
-    content, not the name: renamed files are common. Errors of the disk and of a damaged
-    compression come as MRCascadeError.
+    Faults of the disk and of the compression are raised as MRCascadeError.
+
+    Attributes:
+        path: the file.
+        packed: whether it is compressed. The content decides, as renamed files are common.
+        most: upper bound of the content's size, in bytes.
     """
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
@@ -41,7 +44,7 @@ class InputStream:
         self._content = GzipMembers(source) if self.packed else source
 
     def read(self, count: int) -> bytes:
-        """The next `count` bytes, fewer at the end."""
+        """Return the next `count` bytes; fewer at the end."""
         parts = []
         with reading(self.path):
             while count > 0:
@@ -53,9 +56,9 @@ class InputStream:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def finish(self) -> str:
-        """Read what is left, which checks the checksum of a compressed file; the file's SHA-256.
+        """Read the rest, which checks the checksum of a compressed file; return the file's SHA-256.
 
-        Raises MRCascadeError where much is left, which the header does not account for.
+        Raises MRCascadeError where much is left that the header does not account for.
         """
         left = 0
         with reading(self.path):
@@ -71,7 +74,10 @@ class InputStream:
 
 @contextmanager
 def open_stream(path: Path) -> Iterator[InputStream]:
-    """Open a file for reading; MRCascadeError where it is missing, a folder or unreadable."""
+    """Open a file for reading.
+
+    Raises MRCascadeError where it is missing, a folder or unreadable.
+    """
     if path.is_dir():
         raise MRCascadeError(f"{path} is a folder; give the name of an image file")
     with reading(path):
@@ -83,7 +89,7 @@ def open_stream(path: Path) -> Iterator[InputStream]:
 
 
 def bytes_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, whatever they are; MRCascadeError where it cannot be read."""
+    """Return the SHA-256 of a file's bytes. Raises MRCascadeError where it cannot be read."""
     with reading(path):
         return file_sha256(path)
 
@@ -107,8 +113,8 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         if is_dangling(path):
             raise MRCascadeError(
-                f"{path} is a link to a file that is not there; fetch that (in a DataLad dataset"
-                " with datalad get), or remove the link"
+                f"{path} is a link to a missing file; fetch the file (in a DataLad dataset with"
+                " datalad get), or remove the link"
             ) from error
         raise MRCascadeError(f"{path} does not exist; check the name") from error
     except (EOFError, zlib.error) as error:
@@ -117,7 +123,7 @@ def reading(path: Path) -> Iterator[None]:
         ) from error
     except (zipfile.BadZipFile, NotImplementedError) as error:  # the latter: a rare compression
         raise MRCascadeError(
-            f"{path} is a damaged zip archive or none; unpack it, or copy it again"
+            f"{path} is a damaged zip archive, or no zip archive; unpack it, or copy it again"
         ) from error
     except OSError as error:
         reason = error.strerror or type(error).__name__

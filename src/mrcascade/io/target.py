@@ -1,4 +1,4 @@
-"""An output that is named as a file, where a command otherwise takes a folder."""
+"""Outputs named as a file, where a command otherwise takes a folder."""
 
 from pathlib import Path
 
@@ -9,13 +9,15 @@ from mrcascade.io.image import result_format
 from mrcascade.io.names import stem
 from mrcascade.io.pair import with_part
 
-# Endings of image files that no result has by itself.
+# Endings of image files that no result gets by default.
 _OTHER_ENDINGS = (".dcm", ".ima", ".mgz", ".mha", ".nrrd", ".jpg", ".jpeg")
 
 
 def ending_of(output: Path) -> str | None:
-    """The ending of an output that is named as an image file; None for the name of a folder, which
-    is also any folder that exists."""
+    """Return the ending of an output that is named as an image file.
+
+    None for the name of a folder, and for a folder that exists.
+    """
     name = output.name.lower()
     if output.is_dir() and not name.endswith(_folder_endings()):
         return None
@@ -27,22 +29,28 @@ def check_one_result(output: Path, count: int) -> None:
     """Raise MRCascadeError where one file would have to hold the results of several inputs."""
     if count != 1 and ending_of(output) is not None:
         raise MRCascadeError(
-            f"{output} is the name of one file, and {count} inputs have as many results; give the"
+            f"{output} is the name of one file, but {count} inputs have a result each; give the"
             " name of a folder"
         )
 
 
 def check_folder_name(output: Path) -> None:
-    """Raise MRCascadeError where an output that can only be a folder is named as an image file."""
+    """Raise MRCascadeError where an output that must be a folder is named as an image file."""
     if ending_of(output) is not None:
         raise MRCascadeError(f"{output} is the name of a file; give the name of a folder")
 
 
 def named_output(image: Named, output: Path, kind: str | None = None) -> str | None:
-    """The ending of the result of an input where ``output`` names its file; None for a folder.
+    """Return the ending of an input's result where ``output`` names its file; None for a folder.
 
-    kind: of the result, as for `result_format`. Raises MRCascadeError where the ending is not one
-    of that format, and for a pair whose name says nothing of its part.
+    Args:
+        image: the input.
+        output: file or folder.
+        kind: format of the result, as for `result_format`.
+
+    Raises:
+        MRCascadeError: the ending is not one of that format, or the name of a pair's result lacks
+            its part.
     """
     ending = ending_of(output)
     if ending is None:
@@ -66,8 +74,10 @@ def named_output(image: Named, output: Path, kind: str | None = None) -> str | N
 
 
 def beside(output: Path, what: str, ending: str) -> Path:
-    """The name of another output of the input whose result is ``output``: ``a.nii.gz`` has
-    ``a_std.nii.gz``, and ``a.json`` where ``what`` is empty."""
+    """Return the name of another output beside the result ``output``.
+
+    ``a.nii.gz`` has ``a_std.nii.gz``, and ``a.json`` where ``what`` is empty.
+    """
     return output.with_name(f"{_without_ending(output)}{'_' * bool(what)}{what}{ending}")
 
 

@@ -1,20 +1,23 @@
-"""What the first directory of a TIFF file asks its reader to hold, looked at before it is read."""
+"""Checks of the first directory of a TIFF file, before a reader allocates memory for it."""
 
 import struct
 
-# Of one entry. A strip per row of the longest picture has far fewer.
+# Values of one entry. A strip per row of the longest picture has far fewer.
 _MOST_VALUES = 2**20
 # Bytes of a value by its type (TIFF 6.0, section 2; 16 to 18 are BigTIFF's).
 _BYTES = {
     **{1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4},
     **{16: 8, 17: 8, 18: 8},
 }
-_NUMBERS = (3, 4, 5, 8, 9, 10, 11, 12, 13, 16, 17, 18)  # which a reader unpacks one by one
+_NUMBERS = (3, 4, 5, 8, 9, 10, 11, 12, 13, 16, 17, 18)  # types that a reader unpacks one by one
 
 
 def check_directory(content: bytes) -> None:
-    """Raise ValueError where an entry of the first directory has more values than a picture needs,
-    or lies beyond the end of the file. Content that is no TIFF file passes."""
+    """Raise ValueError where the first directory of a TIFF file is damaged.
+
+    An entry then has more values than a picture needs, or lies beyond the end of the file. Content
+    that is no TIFF file passes.
+    """
     order = {b"II": "<", b"MM": ">"}.get(content[:2])
     if order is None:
         return

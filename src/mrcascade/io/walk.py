@@ -1,4 +1,4 @@
-"""What lies below a folder."""
+"""Files below a folder."""
 
 import os
 from pathlib import Path
@@ -7,11 +7,10 @@ from mrcascade.errors import MRCascadeError
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every file below a folder, sorted; hidden files and folders are passed over.
+    """List every file below a folder, sorted, without hidden files and folders.
 
-    Links are followed, each folder counts once however many lead to it. A link that leads nowhere
-    is listed, so that whoever wants the file can say what is missing. Raises MRCascadeError for a
-    folder that cannot be listed.
+    Links are followed, and each folder counts once. A link to a missing file is listed, so that the
+    caller can name the missing file. Raises MRCascadeError for a folder that cannot be listed.
     """
     seen = {os.path.realpath(folder)}
     found = []
@@ -28,7 +27,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def is_dangling(path: Path) -> bool:
-    """Whether a path is a link to something that is not there."""
+    """Return whether a path is a link to a missing file."""
     return path.is_symlink() and not os.path.exists(path)
 
 

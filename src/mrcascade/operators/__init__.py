@@ -1,7 +1,7 @@
 """Linear measurement operators: kernels, separable operators, operators given as functions.
 
-The names are imported when they are first used (``__init__.pyi`` lists them), so that the table of
-kernels can be read without torch.
+``__init__.pyi`` lists the names. Each is imported on first use, so that the table of kernels can be
+read without torch.
 """
 
 import lazy_loader

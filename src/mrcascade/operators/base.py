@@ -1,4 +1,4 @@
-"""What every linear operator offers to a sampler, and the one place where shapes are checked."""
+"""Base class of the linear operators, and the checks of shapes that they share."""
 
 import math
 from abc import ABC, abstractmethod
@@ -19,14 +19,12 @@ _DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 class LinearOperator(ABC):
     """Linear map H from images ``(..., *in_shape)`` to measurements ``(..., *out_shape)``.
 
-    Leading dimensions are batch and channels and are kept. Tensors are float32, float64 or
-    complex of either precision; results keep dtype and device. A subclass writes ``_apply``,
-    ``_adjoint`` and ``_correction``; shapes, dtypes and ``tau`` are checked here.
+    Leading dimensions are batch and channels; results keep them. Tensors are float32, float64 or
+    complex of either precision; results keep dtype and device. NumPy arrays are accepted by ``@``.
+    ``A @ x`` equals ``A(x)``, ``A.H`` is the adjoint operator, and ``A @ B`` applies B first.
 
-    ``A @ x`` is the same as ``A(x)``, and takes NumPy arrays, too; ``A.H`` is the adjoint operator
-    and ``A @ B`` the operator that applies B first.
-
-    Every method raises MRCascadeError where a shape, a dtype or ``tau`` does not fit.
+    A subclass writes ``_apply``, ``_adjoint`` and ``_correction``. This class checks shapes, dtypes
+    and ``tau``; every method raises MRCascadeError where one does not fit.
 
     Example:
         >>> import numpy as np
@@ -47,19 +45,21 @@ class LinearOperator(ABC):
         self.name = name
 
     def __call__(self, x: Tensor) -> Tensor:
-        """H x: image ``(..., *in_shape)`` to measurement ``(..., *out_shape)``."""
+        """Return H x: image ``(..., *in_shape)`` to measurement ``(..., *out_shape)``."""
         self._check(x, self.in_shape, "an image")
         return self._apply(x)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """H^T y (conjugate transpose for complex operators): ``(..., *in_shape)``."""
+        """Return H^T y (the conjugate transpose if H is complex): ``(..., *in_shape)``."""
         self._check(y, self.out_shape, "a measurement")
         return self._adjoint(y)
 
     @cached_property
     def H(self) -> "LinearOperator":
-        """The adjoint operator: measurements ``(..., *out_shape)`` to images
-        ``(..., *in_shape)``. For a subclass of one's own it has no proximal step."""
+        """Adjoint operator, from measurements ``(..., *out_shape)`` to images ``(..., *in_shape)``.
+
+        It has no proximal step unless the class of H provides one.
+        """
         return self._adjoint_operator()
 
     @overload
@@ -72,7 +72,10 @@ class LinearOperator(ABC):
     def __matmul__(self, x: "LinearOperator") -> "LinearOperator": ...
 
     def __matmul__(self, x: Any) -> Any:
-        """H x for an image ``(..., *in_shape)``, tensor or array; `compose` for an operator."""
+        """Return H x for an image ``(..., *in_shape)``, or the product with an operator.
+
+        An image may be a tensor or an array. `compose` makes the product.
+        """
         if isinstance(x, LinearOperator):
             return self.compose(x)
         if isinstance(x, np.ndarray):
@@ -80,9 +83,10 @@ class LinearOperator(ABC):
         return self(x) if isinstance(x, Tensor) else NotImplemented
 
     def compose(self, right: "LinearOperator") -> "LinearOperator":
-        """The operator that applies ``right`` first.
+        """Return the operator that applies ``right`` first.
 
-        Raises MRCascadeError where there is no closed form: for operators that are not separable.
+        Raises MRCascadeError where the product has no closed form, as one of the two operators
+        is not separable.
         """
         raise MRCascadeError(
             f"operators '{self.name}' and '{right.name}' have no product in closed form; give a"
@@ -90,9 +94,9 @@ class LinearOperator(ABC):
         )
 
     def prox(self, v: Tensor, y: Tensor, tau: float | Tensor) -> Tensor:
-        """argmin_u ||y - H u||^2 + tau ||u - v||^2, an image ``(..., *in_shape)``.
+        """Return argmin_u ||y - H u||^2 + tau ||u - v||^2, an image ``(..., *in_shape)``.
 
-        The paper's eq. 2, the data step of DiffPIR (Zhu et al. 2023), where
+        This is the paper's eq. 2 and the data step of DiffPIR (Zhu et al. 2023), where
         tau = lambda sigma_y^2 / sigma_t^2.
 
         Args:
@@ -108,11 +112,11 @@ class LinearOperator(ABC):
         return v + self._correction(residual, self._checked_tau(tau, residual))
 
     def project(self, v: Tensor, y: Tensor) -> Tensor:
-        """Closest image to v among those that fit y best: v + H^+ (y - H v)."""
+        """Return the image closest to v among those that fit y best: v + H^+ (y - H v)."""
         return self.prox(v, y, 0.0)
 
     def pinv(self, y: Tensor) -> Tensor:
-        """H^+ y, the smallest image among those that fit y best: ``(..., *in_shape)``."""
+        """Return H^+ y, the smallest image among those that fit y best: ``(..., *in_shape)``."""
         self._check(y, self.out_shape, "a measurement")
         return self._correction(y, self._checked_tau(0.0, y))
 
@@ -127,9 +131,9 @@ class LinearOperator(ABC):
 
     @abstractmethod
     def _correction(self, residual: Tensor, tau: Tensor) -> Tensor:
-        """argmin_d ||residual - H d||^2 + tau ||d||^2, the smallest such d where tau = 0.
+        """Return argmin_d ||residual - H d||^2 + tau ||d||^2, the smallest such d where tau = 0.
 
-        `tau` is real, of the residual's precision, and has two trailing axes of length one.
+        `tau` is real, has the residual's precision, and ends in two axes of length one.
         """
 
     def _check(self, tensor: Tensor, shape: Shape, what: str) -> None:
@@ -147,7 +151,7 @@ class LinearOperator(ABC):
     def _checked_tau(self, tau: float | Tensor, residual: Tensor) -> Tensor:
         dtype, device, lead = residual.dtype.to_real(), residual.device, residual.shape[:-2]
         if not isinstance(tau, Tensor):
-            # Filled on the device, so that a chain of steps does not wait for a copy in each.
+            # Filled on the device, so that the steps of a chain do not wait for a copy each.
             valid, tensor = 0 <= tau < math.inf, torch.full((), tau, dtype=dtype, device=device)
         else:
             if not _broadcasts_to(tau.shape, lead):
@@ -166,7 +170,7 @@ class LinearOperator(ABC):
 
 
 class _Adjoint(LinearOperator):
-    """The adjoint of an operator whose class does not have another one for it."""
+    """Adjoint for classes that do not define their own."""
 
     def __init__(self, operator: LinearOperator) -> None:
         super().__init__(operator.out_shape, operator.in_shape, adjoint_name(operator))
@@ -189,7 +193,7 @@ class _Adjoint(LinearOperator):
 
 
 def adjoint_name(operator: LinearOperator) -> str:
-    """The name of an operator's adjoint."""
+    """Return the name of an operator's adjoint."""
     return f"adjoint of {operator.name}"
 
 

@@ -11,31 +11,32 @@ from mrcascade.operators.kernels import kernel_named
 
 
 def zero_filled(measurement: np.ndarray, operator: LinearOperator) -> np.ndarray:
-    """``H^+ y`` of (S, h, w); for the Fourier kernel this is zero filling of k-space."""
+    """Return ``H^+ y`` for y (S, h, w); for the Fourier kernel it is zero filling of k-space."""
     return operator.pinv(torch.from_numpy(measurement)).numpy()
 
 
 def interpolated(measurement: np.ndarray, operator: LinearOperator, kernel: str) -> np.ndarray:
-    """Return (S, H, W) on the grid of the result, by the method `interpolation_name` names."""
+    """Interpolate (S, h, w) to the operator's grid (S, H, W), as `interpolation_name` says."""
     if kernel_named(kernel).pseudo_inverse:
         return zero_filled(measurement, operator)
     return bicubic(measurement, kernel, operator.in_shape)
 
 
 def interpolation_name(kernel: str) -> str:
-    """Name of the interpolation that a kernel's measurements are compared with: "zero-filled"
-    where ``up`` is the pseudo-inverse, else "bicubic", as the pseudo-inverse of other kernels
-    gives blocks or amplifies noise."""
+    """Return the name of the interpolation that serves as baseline for a kernel.
+
+    "zero-filled" where ``up`` is the pseudo-inverse, else "bicubic": the pseudo-inverse of other
+    kernels gives blocks or amplifies noise.
+    """
     return "zero-filled" if kernel_named(kernel).pseudo_inverse else "bicubic"
 
 
 def bicubic(measurement: np.ndarray, kernel: str, shape: tuple[int, int]) -> np.ndarray:
-    """Cubic interpolation of (S, h, w) to (S, *shape), on the grid of the measurement's kernel.
+    """Interpolate (S, h, w) to (S, *shape) by Keys's cubic on the grid of ``kernel``.
 
-    The places of the samples decide the result: the kernel's ``origin`` says whether voxel 0 keeps
-    its centre or the edges of the field of view stay. The wrong choice moves the image by
-    ``(f - 1) / (2 f)`` measured voxels. The border repeats where the kernel is periodic, and keeps
-    its last value elsewhere.
+    The kernel's ``origin`` places the samples: either the centre of voxel 0 or the edges of the
+    field of view stay. The wrong choice shifts the image by ``(f - 1) / (2 f)`` measured voxels.
+    Beyond the border a periodic kernel repeats the image; others repeat its last value.
     """
     rows, cols = (
         cubic_matrix(n, m, kernel) for n, m in zip(shape, measurement.shape[1:], strict=True)
@@ -45,7 +46,7 @@ def bicubic(measurement: np.ndarray, kernel: str, shape: tuple[int, int]) -> np.
 
 
 def cubic_matrix(n: int, m: int, kernel: str) -> np.ndarray:
-    """Keys's cubic convolution from ``m`` samples to ``n`` on the grid of ``kernel``; (n, m)."""
+    """Return the (n, m) matrix of Keys's cubic interpolation on the grid of ``kernel``."""
     known = kernel_named(kernel)
     fine, place = np.arange(n), known.places(n, m)
     first = np.floor(place).astype(int) - 1

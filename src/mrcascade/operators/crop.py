@@ -1,4 +1,4 @@
-"""Crops of stacks: to a smaller matrix in k-space, to sides that factors divide in the image."""
+"""Crops of stacks: in k-space to a smaller matrix, in the image to sides that factors divide."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,15 @@ from mrcascade.operators.kernels import down_matrix
 
 
 def fourier_crop(stack: np.ndarray, matrix: Sequence[int]) -> np.ndarray:
-    """Keep the centre of k-space of (S, H, W), ``matrix`` samples per axis; constants stay."""
+    """Crop k-space of (S, H, W) to its centre.
+
+    Args:
+        stack: slices (S, H, W), real or complex.
+        matrix: samples to keep per axis (rows, columns); a side never grows.
+
+    Returns:
+        Slices on the smaller grid. A constant image keeps its value.
+    """
     rows, cols = (min(m, n) for m, n in zip(matrix, stack.shape[1:], strict=True))
     if (rows, cols) == stack.shape[1:]:
         return stack
@@ -19,9 +27,9 @@ def fourier_crop(stack: np.ndarray, matrix: Sequence[int]) -> np.ndarray:
 
 
 def centre_crop(stack: np.ndarray, factors: Sequence[Factor]) -> np.ndarray:
-    """Centre of (S, H, W) with the largest sides that the (row, column) factors divide.
+    """Return the centre of (S, H, W) with the largest sides that the (row, column) factors divide.
 
-    Raises MRCascadeError where a side is smaller than that.
+    Raises MRCascadeError where a side is smaller than its smallest legal size.
     """
     window = []
     for n, factor in zip(stack.shape[1:], factors, strict=True):

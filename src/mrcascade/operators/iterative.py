@@ -1,4 +1,4 @@
-"""Operators given as a pair of functions; their proximal step is iterative."""
+"""Operators given by a forward and an adjoint function, with an iterative proximal step."""
 
 import warnings
 from collections.abc import Callable
@@ -11,30 +11,31 @@ from mrcascade.operators.base import LinearOperator, Shape, adjoint_name
 
 Function = Callable[[Tensor], Tensor]
 
-_ROUNDING_UNITS = 10.0  # gradients below this many rounding errors cannot be reduced further
+_ROUNDING_UNITS = 10.0  # smaller gradients, in rounding errors, count as zero
 
 
 class CallableOperator(LinearOperator):
     """H given by a forward and an adjoint function, for operators that are not separable.
 
-    The proximal step runs conjugate gradients on min_d ||y - H v - H d||^2 + tau ||d||^2 from
-    d = 0, in the form that never builds H^T H (CGLS; Bjorck, "Numerical Methods for Least
-    Squares Problems", 1996, algorithm 7.4.1, with a shift). Every iterate stays in the range of
-    H^T, hence tau = 0 gives the smallest correction, which is the projection. Each image has its
-    own step lengths and its own end, so that the rest of a batch does not change its result.
+    The proximal step minimises ||y - H v - H d||^2 + tau ||d||^2 over d by conjugate gradients from
+    d = 0, without building H^T H (CGLS; Bjorck, "Numerical Methods for Least Squares Problems",
+    1996, algorithm 7.4.1, with a shift). Every iterate stays in the range of H^T. Hence tau = 0
+    gives the smallest correction, the projection. Each image has its own step lengths and its own
+    end, so that the rest of a batch does not change its result.
 
     Args:
-        forward: image ``(..., *in_shape)`` to measurement ``(..., *out_shape)``.
-        adjoint: its (conjugate) transpose.
+        forward: maps an image ``(..., *in_shape)`` to a measurement ``(..., *out_shape)``.
+        adjoint: the (conjugate) transpose of ``forward``.
         in_shape, out_shape: rows and columns.
-        name: how error messages call the operator.
-        tolerance: an image ends where its gradient norm is this fraction of the first one, or
-            at the level of rounding errors.
-        max_iterations: a RuntimeWarning says that some image did not end before.
-        mixed_dims: number of dimensions before the rows that H mixes, such as 1 where it mixes
-            the two channels of ``(N, 2, H, W)``. All images of such a group share their steps.
+        name: name of the operator in error messages.
+        tolerance: an image ends where its gradient norm falls to this fraction of the first, or
+            to the level of rounding errors.
+        max_iterations: most iterations; a RuntimeWarning says that an image had not ended.
+        mixed_dims: number of dimensions before the rows that H mixes; 1 where it mixes the two
+            channels of ``(N, 2, H, W)``. All images of such a group share their steps.
 
-    Raises MRCascadeError where a function returns another shape than it should.
+    Raises:
+        MRCascadeError: an argument is out of range, or a function returns a wrong shape.
 
     Example:
         >>> import torch
@@ -117,7 +118,7 @@ class CallableOperator(LinearOperator):
             active = gamma > torch.maximum(target, self._rounding(largest, r))
             if not bool(active.any()):
                 return d
-            alpha = active * _ratio(gamma, curvature)  # images that ended keep their d and r
+            alpha = active * _ratio(gamma, curvature)  # images that have ended keep their d and r
             d, r = d + alpha * p, r - alpha * q
             s = self._adjoint(r) - tau * d
             previous, gamma = gamma, self._dot(s, s)
@@ -127,11 +128,11 @@ class CallableOperator(LinearOperator):
         return d
 
     def _rounding(self, largest: Tensor, r: Tensor) -> Tensor:
-        """Squared gradient norm that rounding errors of H^T r reach on their own."""
+        """Squared gradient norm that rounding errors of H^T r alone produce."""
         return (_ROUNDING_UNITS * torch.finfo(r.dtype).eps) ** 2 * largest * self._dot(r, r)
 
     def _dot(self, a: Tensor, b: Tensor) -> Tensor:
-        """Real inner product of each image (or group of mixed images), dimensions kept."""
+        """Real inner product per image (or per group of mixed images); dimensions are kept."""
         dims = tuple(range(-2 - self.mixed_dims, 0))
         return (a.conj() * b).real.sum(dim=dims, keepdim=True)
 
@@ -147,5 +148,5 @@ class CallableOperator(LinearOperator):
 
 
 def _ratio(a: Tensor, b: Tensor) -> Tensor:
-    """a / b, and 0 where b vanishes (an image that was solved at the start)."""
+    """Return a / b, and 0 where b is 0 (an image that was solved at the start)."""
     return torch.where(b > 0, a / torch.where(b > 0, b, 1.0), 0.0)

@@ -1,7 +1,7 @@
 """Formulas of the four kernels: one-dimensional down- and upsampling matrices, in float64.
 
 Each function takes ``n`` fine and ``m < n`` coarse samples; factors need not be whole. Every row
-sums to one, so that a constant keeps its value. `kernels` says which formulas make a kernel.
+sums to one, so that a constant keeps its value. `kernels` assigns the formulas to kernels.
 
 Sources: Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 1981,
 eq. 15; Burt and Adelson, "The Laplacian pyramid as a compact image code", IEEE TCOM 1983.
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _KEYS_A = -0.5
-_BURT_ADELSON_TAPS = np.array([6.0, 4.0, 1.0, 0.0])  # weight at distance 0, 1, 2, further
-_GAUSSIAN_REACH = 6.0  # standard deviations after which a weight (1.5e-8) counts as zero
+_BURT_ADELSON_TAPS = np.array([6.0, 4.0, 1.0, 0.0])  # weights at distances 0, 1, 2 and beyond
+_GAUSSIAN_REACH = 6.0  # in standard deviations; weights beyond (1.5e-8) count as zero
 
 Matrix = NDArray[np.float64]
 
@@ -27,13 +27,14 @@ def _normalised(weights: Matrix) -> Matrix:
 
 
 def fourier_down(n: int, m: int) -> Matrix:
-    """Row j is (1/n) sum_k w_k exp(2 pi i k (j/m - i/n)) over the m frequencies kept.
+    """Return the (m, n) matrix that crops k-space.
 
-    For even m the coarse Nyquist sample is (X_{-m/2} + X_{m/2}) / sqrt(2): its two exponentials
-    add to a cosine of weight sqrt(2). With that weight the m rows stay orthogonal and of equal
-    norm (D D^T = (m/n) I) and the matrix is real. Phases are reduced in whole numbers first.
+    Row j is (1/n) sum_k w_k exp(2 pi i k (j/m - i/n)) over the m frequencies kept. For even m the
+    coarse Nyquist sample is (X_{-m/2} + X_{m/2}) / sqrt(2): its two exponentials add to a cosine
+    of weight sqrt(2). With that weight the matrix is real, and its rows are orthogonal and of equal
+    norm: D D^T = (m/n) I. Phases are reduced in whole numbers first.
     """
-    # Lags repeat: sizes with a common divisor g have n m / g different ones.
+    # Lags repeat: sizes with a common divisor g have only n m / g different ones.
     g = math.gcd(n, m)
     period = n * m // g
     weights = _kept_frequencies(g * np.arange(period), n, m) / n
@@ -43,11 +44,11 @@ def fourier_down(n: int, m: int) -> Matrix:
 
 
 def _kept_frequencies(lag: NDArray[np.int64], n: int, m: int) -> Matrix:
-    """Sum of exp(2 pi i k lag / (n m)) over the m frequencies kept, lags from 0 to n m.
+    """Sum of w_k exp(2 pi i k lag / (n m)) over the m frequencies kept, for lags from 0 to n m.
 
     The sum over k = -K, ..., K is sin((2 K + 1) x) / sin(x) with x = pi lag / (n m).
     """
-    folded = np.minimum(lag, n * m - lag)  # the sum is even; small angles keep their digits
+    folded = np.minimum(lag, n * m - lag)  # the sum is even, and small angles keep their digits
     odd = 2 * ((m - 1) // 2) + 1
     unit = np.pi / (n * m)
     below = np.sin(unit * folded)
@@ -59,6 +60,7 @@ def _kept_frequencies(lag: NDArray[np.int64], n: int, m: int) -> Matrix:
 
 
 def fourier_up(n: int, m: int) -> Matrix:
+    """Return the (n, m) matrix of zero filling: (n/m) D^T, the pseudo-inverse of D."""
     return (n / m) * fourier_down(n, m).T
 
 
@@ -66,13 +68,17 @@ def fourier_up(n: int, m: int) -> Matrix:
 
 
 def area_down(n: int, m: int) -> Matrix:
-    """Overlap of fine pixel [i, i+1] with coarse pixel [j, j+1] n/m, in whole units of 1/m."""
+    """Return the (m, n) matrix of means over the interval that each coarse pixel covers.
+
+    The overlap of fine pixel [i, i+1] with coarse pixel [j, j+1] n/m is taken in units of 1/m.
+    """
     j, i = np.arange(m)[:, None], np.arange(n)[None, :]
     overlap = np.minimum((i + 1) * m, (j + 1) * n) - np.maximum(i * m, j * n)
     return np.maximum(overlap, 0) / n
 
 
 def bilinear_up(n: int, m: int) -> Matrix:
+    """Return the (n, m) matrix of bilinear interpolation, clamped at the border."""
     position = np.clip((np.arange(n)[:, None] + 0.5) * m / n - 0.5, 0, m - 1)
     return np.maximum(1.0 - np.abs(np.arange(m)[None, :] - position), 0.0)
 
@@ -81,18 +87,20 @@ def bilinear_up(n: int, m: int) -> Matrix:
 
 
 def bicubic_down(n: int, m: int) -> Matrix:
+    """Return the (m, n) matrix of Keys's cubic, widened by the factor against aliasing."""
     factor = n / m
     centre = (np.arange(m)[:, None] + 0.5) * factor - 0.5
     return _normalised(keys_cubic((np.arange(n)[None, :] - centre) / factor))
 
 
 def bicubic_up(n: int, m: int) -> Matrix:
+    """Return the (n, m) matrix of Keys's cubic interpolation, renormalised at the border."""
     centre = (np.arange(n)[:, None] + 0.5) * m / n - 0.5
     return _normalised(keys_cubic(np.arange(m)[None, :] - centre))
 
 
 def keys_cubic(distance: Matrix) -> Matrix:
-    """The cubic of Keys (1981) with a = -1/2 at these distances, in samples."""
+    """Keys's cubic (1981) with a = -1/2 at the given distances, in samples."""
     d, a = np.abs(distance), _KEYS_A
     near = ((a + 2) * d - (a + 3)) * d**2 + 1
     far = a * (((d - 5) * d + 8) * d - 4)
@@ -103,17 +111,19 @@ def keys_cubic(distance: Matrix) -> Matrix:
 
 
 def gaussian_down(n: int, m: int) -> Matrix:
+    """Return the (m, n) matrix of Gaussian smoothing and decimation, which keeps sample 0."""
     coarse, fine = np.arange(m)[:, None] * (n / m), np.arange(n)[None, :]
     return _normalised(_mirrored(coarse, fine, n, n / m))
 
 
 def gaussian_up(n: int, m: int) -> Matrix:
+    """Return the (n, m) matrix of the Gaussian expansion of Burt and Adelson."""
     coarse, fine = np.arange(m)[None, :] * (n / m), np.arange(n)[:, None]
     return _normalised(_mirrored(fine, coarse, n, n / m))
 
 
 def _mirrored(fixed: NDArray, moving: NDArray, n: int, factor: float) -> Matrix:
-    """Weights between positions, summed over the images of `moving` mirrored at 0 and n - 1."""
+    """Weights between positions, summed over the copies of `moving` mirrored at 0 and n - 1."""
     period = 2 * (n - 1)
     reach = _GAUSSIAN_REACH * _gaussian_sigma(factor)
     distinct = (moving != 0) & (moving != n - 1)  # an edge sample is its own mirror image
@@ -132,10 +142,10 @@ def _gaussian_weight(distance: NDArray, factor: float) -> Matrix:
 
 
 def _gaussian_sigma(factor: float) -> float:
-    """Standard deviation in fine samples at any factor f: sqrt((f^2 - 1) / 3), at least 1/2.
+    """Standard deviation at factor f, in fine samples: sqrt((f^2 - 1) / 3), at least 1/2.
 
-    k two-fold steps add the variances 1 + 4 + ... + 4^(k-1) = (4^k - 1) / 3 of their taps; the
-    same law is used between the powers of two. The floor keeps factors close to 1 from falling
-    back to the nearest sample.
+    The variances of k two-fold steps add to 1 + 4 + ... + 4^(k-1) = (4^k - 1) / 3. The same law
+    is used between powers of two. The floor keeps factors close to 1 from becoming nearest-sample
+    interpolation.
     """
     return max(float(np.sqrt((factor**2 - 1) / 3)), 0.5)

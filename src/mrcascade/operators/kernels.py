@@ -1,9 +1,9 @@
-"""The table of kernels: one record for each, with everything that is known about it.
+"""The table of kernels: one record with all facts about each kernel.
 
 Matrices are one-dimensional, float64, and defined by a kernel and two sizes: ``n`` fine and
 ``m <= n`` coarse samples. Factors need not be whole. For ``n = m * 2**k`` the matrix is the product
 of its ``k`` two-fold steps, so that a four-fold step is exactly two two-fold steps for every
-kernel; all other sizes use the kernel's formula directly.
+kernel. All other sizes use the kernel's formula directly.
 
 ========  ===============================  ============================  =======================
 kernel    down                             up                            samples, boundary
@@ -16,7 +16,7 @@ gaussian  5 taps (1 4 6 4 1) / 16          Burt-Adelson expansion        voxel 0
                                                                          about the edge samples
 ========  ===============================  ============================  =======================
 
-`register_kernel` adds another one.
+`register_kernel` adds a kernel.
 """
 
 import re
@@ -36,28 +36,27 @@ Formula = Callable[[int, int], Matrix]
 
 _CACHED_MATRICES = 128
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
-_ROUNDING = 1e-6  # by which the sum of a row may differ from one
+_ROUNDING = 1e-6  # largest difference of a row's sum from one
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """How the samples of a fine grid become those of a coarse grid, and how they come back.
+    """Downsampling from a fine to a coarse grid, and the way back.
 
     Attributes:
-        name: its name in commands, files and messages: lower-case letters, digits, ``-`` and
-            ``_``.
-        down: function of the sizes ``(n, m)``, fine and coarse, ``1 <= m < n``. Returns the
-            matrix ``(m, n)`` that makes ``m`` samples of ``n``. Each row sums to one.
+        name: name in commands, files and messages: lower-case letters, digits, ``-`` and ``_``.
+        down: function of the sizes ``(n, m)``, fine and coarse, ``1 <= m < n``. It returns the
+            matrix ``(m, n)`` from ``n`` to ``m`` samples. Each row sums to one.
         up: function of the same sizes that returns the matrix ``(n, m)`` of the way back. Each
             row sums to one.
-        origin: what fine and coarse grid share. "voxel": the centre of voxel 0; coarse sample
-            ``j`` lies at fine position ``j n / m``. "edges": the edges of the field of view;
-            coarse sample ``j`` lies at ``(j + 1/2) n / m - 1/2``. The affine of a resampled image
-            follows from it.
-        periodic: whether the last sample of a line is the neighbour of its first.
+        origin: point that fine and coarse grid share. "voxel": the centre of voxel 0; coarse
+            sample ``j`` lies at fine position ``j n / m``. "edges": the edges of the field of
+            view; coarse sample ``j`` lies at ``(j + 1/2) n / m - 1/2``. The affine of a
+            resampled image follows from it.
+        periodic: whether the first and the last sample of a line are neighbours.
         pseudo_inverse: whether ``up`` is the pseudo-inverse of ``down`` for all sizes. The
             smallest image that fits the data is then a smooth interpolation (zero filling of
-            k-space) and serves as the baseline; other kernels have bicubic interpolation.
+            k-space) and serves as the baseline. The baseline of other kernels is bicubic.
 
     Example:
         >>> from mrcascade.operators import KERNELS
@@ -76,13 +75,15 @@ class Kernel:
     pseudo_inverse: bool = False
 
     def places(self, n: int, m: int) -> Matrix:
-        """Positions of the ``n`` fine samples, counted in coarse samples: (n,)."""
+        """Positions (n,) of the ``n`` fine samples, in units of the coarse samples."""
         fine = np.arange(n)
         return (fine + 0.5) * m / n - 0.5 if self.origin == "edges" else fine * m / n
 
     def shift(self, step: Matrix) -> Matrix:
-        """Position of the first sample of a grid with spacing ``step``, counted in samples of a
-        grid with spacing 1; elementwise."""
+        """Position of the first sample of a grid with spacing ``step``.
+
+        The unit is the sample of a grid with spacing 1; elementwise.
+        """
         return step / 2 - 0.5 if self.origin == "edges" else np.zeros_like(step)
 
 
@@ -106,10 +107,10 @@ KERNELS: dict[str, Kernel] = {
 
 
 def register_kernel(kernel: Kernel) -> Kernel:
-    """Add a kernel to the table, so that operators and commands of this process know its name.
+    """Add a kernel to the table for the operators and commands of this process.
 
-    Returns the kernel. Raises MRCascadeError where its name is taken or cannot be typed as a
-    command's option.
+    Returns the kernel. Raises MRCascadeError where its name is taken, or has characters that
+    cannot stand in a command's option.
 
     Example:
         >>> import numpy as np
@@ -137,28 +138,29 @@ def register_kernel(kernel: Kernel) -> Kernel:
 
 
 def kernel_named(name: str) -> Kernel:
-    """The record of a kernel; MRCascadeError for an unknown name."""
+    """Return the record of a kernel. Raises MRCascadeError for an unknown name."""
     if name not in KERNELS:
         raise MRCascadeError(f"unknown kernel {name!r}; choose one of {', '.join(KERNELS)}")
     return KERNELS[name]
 
 
 def down_matrix(kernel: str, n: int, m: int) -> Matrix:
-    """Matrix of ``kernel`` that takes ``n`` samples to ``m``, ``1 <= m <= n``.
+    """Return the matrix of ``kernel`` from ``n`` samples to ``m``, ``1 <= m <= n``.
 
-    Returns a read-only float64 array of shape ``(m, n)`` that is shared between callers.
-    Raises MRCascadeError for an unknown kernel, sizes out of order, and sizes so large that the
-    matrix would not fit memory.
+    The read-only float64 array of shape ``(m, n)`` is shared between callers.
+
+    Raises MRCascadeError for an unknown kernel, for sizes out of order, and for a matrix that
+    would not fit memory.
     """
     return _down(_checked(kernel, n, m), int(n), int(m))
 
 
 def up_matrix(kernel: str, n: int, m: int) -> Matrix:
-    """Matrix of the ``up`` of ``kernel`` that takes ``m`` samples to ``n``, ``1 <= m <= n``.
+    """Return the matrix of ``kernel`` from ``m`` samples back to ``n``, ``1 <= m <= n``.
 
-    Returns a read-only float64 array of shape ``(n, m)`` that is shared between callers.
-    Raises MRCascadeError for an unknown kernel, sizes out of order, and sizes so large that the
-    matrix would not fit memory.
+    The read-only float64 array of shape ``(n, m)`` is shared between callers.
+
+    Raises MRCascadeError as `down_matrix` does.
     """
     return _up(_checked(kernel, n, m), int(n), int(m))
 
@@ -192,13 +194,16 @@ def _up(kernel: Kernel, n: int, m: int) -> Matrix:
 
 
 def _has_inner_steps(n: int, m: int) -> bool:
-    """True where n = m 2^k with k >= 2, that is where the matrix is a product of smaller steps."""
+    """Return whether n = m 2^k with k >= 2; the matrix is then a product of smaller steps."""
     ratio, remainder = divmod(n, m)
     return remainder == 0 and ratio > 2 and ratio & (ratio - 1) == 0
 
 
 def _computed(kernel: Kernel, matrix: Matrix, shape: tuple[int, int]) -> Matrix:
-    """The matrix that a formula returned; MRCascadeError where it is not what it must be."""
+    """Return the matrix of a formula in float64.
+
+    Raises MRCascadeError where its shape is wrong or a row does not sum to one.
+    """
     if np.shape(matrix) != shape:
         raise MRCascadeError(
             f"kernel {kernel.name!r} returned a matrix of shape {np.shape(matrix)}, expected"

@@ -1,4 +1,4 @@
-"""How far two operators are apart on images of a given power spectrum."""
+"""Difference of two operators on images of a given power spectrum."""
 
 from collections.abc import Callable
 
@@ -18,10 +18,10 @@ Spectrum = Callable[[Matrix, Matrix], Matrix]
 def expected_error(
     operator: SeparableOperator, reference: SeparableOperator, spectrum: Spectrum
 ) -> float:
-    """Root mean square, per measurement sample, of (A - B) x over stationary random images x.
+    """Root mean square of (A - B) x per measurement sample, over stationary random images x.
 
-    With A = H and B = H up ... up down ... down it is the error that a level makes which sees
-    only the coarse part of the image: the bands still missing, as the measurement sees them.
+    With A = H and B = H up ... up down ... down it is the error of a level that sees only the
+    coarse part of the image: the missing bands, as the measurement sees them.
 
     The image is periodic on its H x W grid, x = sum_k X_k exp(2 pi i (f_r r + f_c c)), with
     uncorrelated X_k of variance S(k) / (H W). Then, with a_k = A_rows e_k and so on,
@@ -31,21 +31,24 @@ def expected_error(
     and every term follows from norms and inner products of the 1-D responses alone.
 
     Args:
-        operator, reference: A and B, of the same input and output shape.
+        operator, reference: A and B, with equal input and output shapes.
         spectrum: function of the frequencies ``fr`` (H, 1) and ``fc`` (1, W) in cycles per
-            pixel, in [-1/2, 1/2), which returns the power spectral density S, finite and >= 0,
+            pixel, in [-1/2, 1/2). It returns the power spectral density S, finite and >= 0,
             broadcastable to (H, W). Its unit is (unit of x)^2 per (cycle / pixel)^2: the
             integral over the square, here the mean over the grid, is the variance of a pixel.
-            The zero frequency belongs to it: S(0, 0) / (H W) is the mean square of the mean.
+            It includes the zero frequency: S(0, 0) / (H W) is the mean square of the mean.
 
-    Returns the error in the unit of x. Raises MRCascadeError for shapes or spectra that do not
-    fit.
+    Returns:
+        The error in the unit of x.
+
+    Raises:
+        MRCascadeError: shapes differ, or the spectrum has a wrong shape or invalid values.
     """
     _check_shapes(operator, reference)
     rows = _responses(operator.rows, reference.rows)
     cols = _responses(operator.cols, reference.cols)
     # a_r (x) a_c - b_r (x) b_c = d_r (x) a_c + b_r (x) d_c with d = a - b: nearly equal
-    # operators lose no digits, equal ones give exactly zero.
+    # operators lose no digits, and equal ones give exactly zero.
     gain = (
         np.outer(_inner(rows.d, rows.d), _inner(cols.a, cols.a))
         + np.outer(_inner(rows.b, rows.b), _inner(cols.d, cols.d))
@@ -63,10 +66,11 @@ def sampled_error(
     channels: int = 1,
     device: str | torch.device = "cpu",
 ) -> float:
-    """`expected_error` of any two operators, estimated from `IMAGES` images of the spectrum.
+    """Estimate `expected_error` of any two operators from `IMAGES` random images.
 
-    The images are Gaussian, (IMAGES, channels, H, W) on ``device`` with independent channels, and
-    the same in every call. Raises MRCascadeError as `expected_error` does.
+    The images are Gaussian with the given spectrum, (IMAGES, channels, H, W) on ``device``.
+    Channels are independent, and every call draws the same images. Raises MRCascadeError as
+    `expected_error` does.
     """
     _check_shapes(operator, reference)
     root = np.sqrt(_density(spectrum, operator.in_shape))
@@ -76,7 +80,7 @@ def sampled_error(
 
 
 class _Responses:
-    """1-D responses to the complex exponentials, (samples, frequencies): a, b and a - b."""
+    """1-D responses a, b and a - b to the complex exponentials, each (samples, frequencies)."""
 
     def __init__(self, a: NDArray[np.complex128], b: NDArray[np.complex128]) -> None:
         self.a, self.b, self.d = a, b, a - b

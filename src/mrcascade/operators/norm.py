@@ -1,4 +1,4 @@
-"""The largest singular value of an operator, which bounds the step of a gradient descent."""
+"""Largest singular value of an operator; it bounds the step of a gradient descent."""
 
 import numpy as np
 import torch
@@ -11,13 +11,14 @@ _POWER_ITERATIONS = 50
 
 
 def squared_norm(operator: LinearOperator, like: Tensor) -> float:
-    """||H||^2, the largest eigenvalue of H^T H.
+    """Return ||H||^2, the largest eigenvalue of H^T H.
 
-    Exact for separable operators: the product of the matrices' own. Any other operator is
-    applied to one fixed random image, 50 power iterations long, which approaches it from below.
+    A separable operator gives it exactly, from the norms of its matrices. For any other operator,
+    50 power iterations on a fixed random image approach it from below.
 
     Args:
-        like: (N, C, h, w), a measurement, whose channels, dtype and device the operator accepts.
+        operator: H.
+        like: measurement (N, C, h, w) with channels, dtype and device that the operator accepts.
     """
     if isinstance(operator, SeparableOperator):
         return float(np.linalg.norm(operator.rows, 2) * np.linalg.norm(operator.cols, 2)) ** 2

@@ -1,21 +1,21 @@
-"""In how many bits data consistency multiplies matrices."""
+"""Precision of the matrix products of data consistency."""
 
 import os
 
 import torch
 from torch import Tensor
 
-# Lets oneDNN, which multiplies on some CPUs, round operands of float32.
+# These let oneDNN, which multiplies matrices on some CPUs, round float32 operands.
 _ONEDNN_MODES = ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE")
 
 
 def product_dtype(tensor: Tensor) -> torch.dtype:
-    """Real dtype in which products with a tensor keep all of its digits.
+    """Return the real dtype in which products with a tensor keep all of its digits.
 
-    That is the tensor's own, but float64 for float32 wherever a switch may round float32 operands
-    of a product: to TF32 on GPUs (torch's and NVIDIA's settings and environment variables, some of
-    which a process cannot undo), to TF32 or bfloat16 on CPUs. The networks, which need fewer
-    digits, follow those switches. float64 also needs no state that threads would share.
+    It is the tensor's own dtype, except that float32 becomes float64 where a switch may round
+    float32 operands: to TF32 on GPUs, to TF32 or bfloat16 on CPUs. The switches are settings and
+    environment variables of torch and NVIDIA, and a process cannot undo all of them. The networks
+    need fewer digits and follow the switches. float64 also needs no state that threads would share.
     """
     own = tensor.dtype.to_real()
     return torch.float64 if own == torch.float32 and _rounds_float32(tensor.device) else own

@@ -21,13 +21,14 @@ class LaplacianPyramid:
         kernel: one of ``operators.KERNELS``.
         shape: rows and columns of level 1, any size.
         levels: L >= 1. Each next level has ceil(n / step) samples per axis.
-        step: factor from level to level, 2 in the paper; larger ones are powers of 2.
+        step: factor from level to level, a power of 2; 2 in the paper.
 
     Attributes:
         shapes: shapes of the levels; ``shapes[0]`` is level 1.
 
-    Raises MRCascadeError where ``levels`` is below 1, ``step`` no power of 2 above 1, or a level
-    could not get any smaller.
+    Raises:
+        MRCascadeError: ``levels`` is below 1, ``step`` is no power of 2 above 1, or a level cannot
+            be smaller than the one before.
 
     Example:
         >>> import torch
@@ -56,15 +57,15 @@ class LaplacianPyramid:
         return f"LaplacianPyramid({self.kernel!r}, {' > '.join(map(str, self.shapes))})"
 
     def down(self, x: Tensor, level: int) -> Tensor:
-        """From the grid of ``level`` (1 <= level < L) to the next coarser one."""
+        """Downsample from the grid of ``level`` (1 <= level < L) to the next coarser one."""
         return self._downs[self._index(level)](x)
 
     def up(self, x: Tensor, level: int) -> Tensor:
-        """From the grid of ``level + 1`` to that of ``level`` (1 <= level < L)."""
+        """Upsample from the grid of ``level + 1`` to that of ``level`` (1 <= level < L)."""
         return self._ups[self._index(level)](x)
 
     def decompose(self, x: Tensor) -> list[Tensor]:
-        """Bands [x_(1), ..., x_(L)] of an image ``(..., *shapes[0])``, complex images included."""
+        """Return the bands [x_(1), ..., x_(L)] of a real or complex image (..., *shapes[0])."""
         bands = []
         for level in range(1, self.levels):
             coarse = self.down(x, level)
@@ -73,7 +74,10 @@ class LaplacianPyramid:
         return [*bands, x]
 
     def rebuild(self, bands: Sequence[Tensor]) -> Tensor:
-        """The image of its L bands, exact up to rounding."""
+        """Return the image of the L bands, exact up to rounding.
+
+        Raises MRCascadeError for another number of bands.
+        """
         if len(bands) != self.levels:
             raise MRCascadeError(f"a pyramid of {self.levels} levels cannot use {len(bands)} bands")
         x = bands[-1]

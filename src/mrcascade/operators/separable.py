@@ -14,7 +14,7 @@ from mrcascade.operators.base import LinearOperator, Shape, adjoint_name
 from mrcascade.operators.kernels import Matrix, down_matrix, up_matrix
 from mrcascade.operators.products import product_dtype
 
-_ROUNDING = 1e-12  # relative; of an inner product of two rows
+_ROUNDING = 1e-12  # relative; largest inner product of two rows that count as orthogonal
 _ZERO_SINGULAR_VALUE = 1e-6  # relative to the largest; see SeparableOperator
 
 
@@ -26,18 +26,19 @@ class SeparableOperator(LinearOperator):
 
         prox(v, y, tau) = v + V_r [S / (S^2 + tau) * (U_r^T (y - H v) U_c)] V_c^T.
 
-    At tau = 0 values of S below 1e-6 of the largest count as zero (kernels, their compositions
-    with `up` included, stay above 1e-3 up to factor 4). The SVDs are computed once, in float64,
-    when they are first needed; the casts are kept per dtype and device. Products that a library
-    might round further than float32 are taken in float64 (`product_dtype`), so that no switch,
-    such as those of TF32, changes how well results fit their data.
+    At tau = 0, values of S below 1e-6 of the largest count as zero. Kernels, also composed with
+    `up`, stay above 1e-3 up to factor 4. The SVDs are computed once, in float64, on first use;
+    their casts are kept per dtype and device. Products that a library might round further than
+    float32 are taken in float64 (`product_dtype`), so that no switch, such as that of TF32,
+    changes how well results fit their data.
 
     Args:
         rows: ``(h, H)``, acts on the row index of the image; may be tall (h > H).
         cols: ``(w, W)``, acts on the column index.
-        name: how error messages call the operator.
+        name: name of the operator in error messages.
 
-    Raises MRCascadeError where a matrix is not two-dimensional and finite.
+    Raises:
+        MRCascadeError: a matrix is not two-dimensional and finite.
 
     Example:
         >>> import numpy as np
@@ -66,9 +67,16 @@ class SeparableOperator(LinearOperator):
     def from_kernel(
         cls, kernel: str, factor: Factor | Sequence[Factor], in_shape: Shape
     ) -> "SeparableOperator":
-        """Downsampling of images of ``in_shape`` by ``factor``, one number or (row, col).
+        """Return the operator that downsamples images of ``in_shape`` by a kernel.
 
-        Raises MRCascadeError where a factor is below 1 or does not divide its size.
+        Args:
+            kernel: one of ``operators.KERNELS``.
+            factor: one number or (row, column), >= 1.
+            in_shape: rows and columns of the image.
+
+        Raises:
+            MRCascadeError: the kernel is unknown, or a factor is below 1 or does not divide its
+                size.
         """
         height, width = in_shape
         row_factor, col_factor = factor_pair(factor)
@@ -85,10 +93,10 @@ class SeparableOperator(LinearOperator):
     def compose(self, right: LinearOperator) -> LinearOperator: ...
 
     def compose(self, right: LinearOperator) -> LinearOperator:
-        """self after right, again separable: (self.compose(right))(x) = self(right(x)).
+        """Return the separable operator x -> self(right(x)).
 
-        Raises MRCascadeError where right's output is not self's input shape, and where right is
-        not separable.
+        Raises MRCascadeError where right's output shape is not self's input shape, or right is not
+        separable.
         """
         if not isinstance(right, SeparableOperator):
             return super().compose(right)
@@ -103,7 +111,7 @@ class SeparableOperator(LinearOperator):
 
     @property
     def singular_range(self) -> tuple[float, float]:
-        """The smallest and the largest singular value of H; the smallest is 0 where H is tall."""
+        """Smallest and largest singular value of H; the smallest is 0 where H is tall."""
         rows, cols = (svd.s for svd in self._decomposed())
         tall = self.out_shape[0] > self.in_shape[0] or self.out_shape[1] > self.in_shape[1]
         smallest = 0.0 if tall else float(rows.min() * cols.min())
@@ -151,7 +159,7 @@ class SeparableOperator(LinearOperator):
 
 
 class IdentityOperator(SeparableOperator):
-    """The image is its own measurement: H = I on images ``(..., *shape)``.
+    """Identity: H = I on images ``(..., *shape)``, which are their own measurements.
 
     Example:
         >>> from mrcascade import IdentityOperator
@@ -164,13 +172,13 @@ class IdentityOperator(SeparableOperator):
 
 
 def downsampler(kernel: str, in_shape: Shape, out_shape: Shape) -> SeparableOperator:
-    """``down`` of a kernel between two grids, ``out_shape <= in_shape`` on both axes."""
+    """Return ``down`` of a kernel between two grids, ``out_shape <= in_shape`` on both axes."""
     rows, cols = (down_matrix(kernel, n, m) for n, m in zip(in_shape, out_shape, strict=True))
     return SeparableOperator(rows, cols, f"{kernel} down")
 
 
 def upsampler(kernel: str, out_shape: Shape, in_shape: Shape) -> SeparableOperator:
-    """``up`` of a kernel from ``in_shape`` to the finer ``out_shape``."""
+    """Return ``up`` of a kernel from ``in_shape`` to the finer ``out_shape``."""
     rows, cols = (up_matrix(kernel, n, m) for n, m in zip(out_shape, in_shape, strict=True))
     return SeparableOperator(rows, cols, f"{kernel} up")
 
@@ -186,12 +194,12 @@ class SVD(NamedTuple):
     v: Matrix
 
 
-# By identity of the matrix, for as long as that lives: operators of one kernel share theirs.
+# SVD by the identity of a matrix, while that lives: operators of one kernel share matrices.
 _svds: dict[int, SVD] = {}
 
 
 class _Spectral(NamedTuple):
-    """Both SVDs in one dtype, on one device; None stands for an identity matrix."""
+    """Both SVDs in one dtype and on one device; None stands for an identity matrix."""
 
     u_rows_t: Tensor | None
     u_cols_t: Tensor | None
@@ -204,8 +212,7 @@ _Key = tuple[torch.dtype, torch.device]
 
 
 def _key(tensor: Tensor) -> _Key:
-    """Precision of products with a tensor, and its device; the matrices stay real for complex
-    images."""
+    """Precision and device of products with a tensor; matrices are real for complex images, too."""
     return product_dtype(tensor), tensor.device
 
 
@@ -236,13 +243,16 @@ def _decomposition(matrix: Matrix) -> SVD:
     if (factors := _of_orthogonal_rows(matrix)) is not None:
         return factors
     u, s, vt = np.linalg.svd(matrix, full_matrices=False)
-    s[s <= max(matrix.shape) * np.finfo(np.float64).eps * s[0]] = 0.0  # zero but for rounding
+    s[s <= max(matrix.shape) * np.finfo(np.float64).eps * s[0]] = 0.0  # zero up to rounding
     return SVD(u, s, vt.T)
 
 
 def _of_orthogonal_rows(matrix: Matrix) -> SVD | None:
-    """Where the rows are orthogonal and of one length, as those of the Fourier kernel are, they
-    are the right factor but for that length; long sides take minutes otherwise."""
+    """Return the SVD of a matrix with orthogonal rows of equal length; None for other matrices.
+
+    The rows, divided by their length, are then the right factor. The Fourier kernel has such rows,
+    and a general SVD of a long side takes minutes.
+    """
     if matrix.shape[0] > matrix.shape[1]:
         return None
     identity = np.eye(len(matrix))
@@ -275,8 +285,10 @@ def _transposed(matrix: Tensor | None) -> Tensor | None:
 
 
 def _sandwich(rows: Tensor | None, cols: Tensor | None, x: Tensor) -> Tensor:
-    """rows @ x @ cols^T in the matrices' precision, rounded to that of x, with None as the
-    identity; real matrices, real or complex x."""
+    """Return rows @ x @ cols^T, computed in the matrices' precision and rounded to that of x.
+
+    The matrices are real, or None for the identity; x is real or complex.
+    """
     if x.is_complex():
         return torch.complex(_sandwich(rows, cols, x.real), _sandwich(rows, cols, x.imag))
     product = x
@@ -289,6 +301,6 @@ def _sandwich(rows: Tensor | None, cols: Tensor | None, x: Tensor) -> Tensor:
 
 
 def spectral_gain(s: Tensor, tau: Tensor) -> Tensor:
-    """S / (S^2 + tau); where tau = 0 the pseudo-inverse of S. Shape (..., r_rows, r_cols)."""
+    """Return S / (S^2 + tau), at tau = 0 the pseudo-inverse of S; shape (..., r_rows, r_cols)."""
     vanishing = (tau == 0) & (s <= _ZERO_SINGULAR_VALUE * s.max())
     return (s / (s**2 + tau).masked_fill(vanishing, 1.0)).masked_fill(vanishing, 0.0)

@@ -1,1 +1,1 @@
-"""Names and settings of reconstructions; free of torch."""
+"""Names and options of reconstructions; free of torch."""

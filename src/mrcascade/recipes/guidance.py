@@ -1,6 +1,6 @@
-"""Options of data consistency, which guides the estimates of a denoiser towards the measurement.
+"""Options of data consistency, which guides a denoiser's estimates towards the measurement.
 
-What each kind computes stands in ``sampling.guidance``.
+``sampling.guidance`` computes each kind.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ from mrcascade.recipes.options import OptionSet, above_zero, not_negative
 
 @dataclass(frozen=True)
 class Guidance(OptionSet):
-    """Base of the kinds of data consistency; ``name`` is what recipes call one."""
+    """Base of the kinds of data consistency.
+
+    Attributes:
+        name: name of the kind in recipes.
+    """
 
     name: ClassVar[str]
 
 
 @dataclass(frozen=True)
 class Proximal(Guidance):
-    """The estimate after a proximal step towards the data (Zhu et al. 2023, eq. 12a).
+    """Proximal step of the estimate towards the data (Zhu et al. 2023, eq. 12a).
 
     Attributes:
         lam: lambda of the step, > 0, in consistent units (see ``sampling.proximal_step``).
@@ -35,17 +39,17 @@ class Proximal(Guidance):
 
 @dataclass(frozen=True)
 class Projection(Guidance):
-    """The estimate projected onto all data that agree with y, whatever its noise."""
+    """Projection of the estimate onto all images that fit y exactly, even where y is noisy."""
 
     name: ClassVar = "projection"
 
 
 @dataclass(frozen=True)
 class Gradient(Guidance):
-    """A step of the chain against the gradient of ``||y - H x0(x)||`` (Chung et al. 2022).
+    """Step of the chain against the gradient of ``||y - H x0(x)||`` (Chung et al. 2022).
 
     Attributes:
-        step_size: of DPS, >= 0.
+        step_size: step size of DPS, >= 0.
     """
 
     name: ClassVar = "gradient"
@@ -54,12 +58,12 @@ class Gradient(Guidance):
 
 @dataclass(frozen=True)
 class Unguided(Guidance):
-    """The denoiser's own estimate; the data count at the end of a level alone (``project``)."""
+    """The denoiser's own estimate; data enter only at the end of a level (``project``)."""
 
     name: ClassVar = "none"
 
 
-#: The kinds of data consistency, with their defaults, by name.
+#: The kinds of data consistency by name, with their defaults.
 GUIDANCE: dict[str, Guidance] = {
     kind.name: kind for kind in (Proximal(), Projection(), Gradient(), Unguided())
 }

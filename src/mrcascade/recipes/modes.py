@@ -1,7 +1,7 @@
-"""The modes: one table with a line about each, the traversal that it runs, and who it is for.
+"""The table of modes: a description, the traversal that runs, and its audience.
 
-Free of torch, so that the command answers at once. A new sampler is a file in ``samplers`` and an
-entry here.
+It is free of torch, so that the command answers at once. A new sampler is a file in ``samplers``
+and an entry here.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Mode:
     """A named way to reconstruct.
 
     Attributes:
-        about: one line for lists.
-        run: what it runs, with the options that a prior does not tune.
-        compared: whether it is of other authors and there to be compared with.
-        tuned_as: the mode whose tuned options it takes where a prior has none of its own.
+        about: description in one line, for lists.
+        run: traversal with the default options.
+        compared: whether it is a published method of other authors, for comparison.
+        tuned_as: mode that lends its tuned options where a prior has none for this mode.
     """
 
     about: str
@@ -33,7 +33,7 @@ class Mode:
     tuned_as: str | None = None
 
 
-#: All modes by name, in the order in which lists show them.
+#: All modes by name, in the order of lists.
 TABLE: dict[str, Mode] = {
     "mean": Mode(
         "posterior mean, the best PSNR; a few network evaluations per level, no steps", Mean()
@@ -72,25 +72,25 @@ TABLE: dict[str, Mode] = {
         tuned_as="paper",
     ),
 }
-#: Lines of the modes for users, and of those in ``mrcascade evaluate`` that users compare with.
+#: Descriptions of the modes for users, and of those that ``mrcascade evaluate`` compares with.
 MODES = {name: mode.about for name, mode in TABLE.items() if not mode.compared}
 COMPARED = {name: mode.about for name, mode in TABLE.items() if mode.compared}
-#: Whose tuned settings a mode takes where a prior has none of the mode's own.
+#: Mode that lends its tuned options where a prior has none for the mode itself.
 TUNED_AS = {name: mode.tuned_as for name, mode in TABLE.items() if mode.tuned_as is not None}
 
 
 def default_mode(samples: int) -> str:
-    """Mode of a job that names none: "sample" for several samples, else "mean"."""
+    """Return the mode of a job that names none: "sample" for several samples, else "mean"."""
     return "sample" if samples > 1 else "mean"
 
 
 def known_modes() -> str:
-    """The names in one line, those for users first."""
+    """Return the names of all modes in one line, those for users first."""
     return f"{', '.join(MODES)} (for comparison: {', '.join(COMPARED)})"
 
 
 def about_modes() -> str:
-    """One line per mode."""
+    """Return the descriptions, one line per mode."""
     return "\n".join(f"{name}: {about}" for name, about in (MODES | COMPARED).items())
 
 

@@ -1,8 +1,8 @@
-"""Options of what runs: checked values in small frozen dataclasses, each with a name of its own.
+"""Options of a reconstruction: checked values in small frozen dataclasses.
 
-Each option is a field of the one class whose code reads it. The names are unique over all classes,
-so that a command line, ``prior.json`` and a sidecar can hold the options of a recipe side by side
-(`flat`, `with_flat`).
+Each option is a field of the one class that reads it. Names are unique over all classes, so that a
+command line, ``prior.json`` and a sidecar can hold the options of a recipe side by side (`flat`,
+`with_flat`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from mrcascade.errors import MRCascadeError
 
-# The steps of a chain are a few hundred; more would only fill the memory.
+# A chain has a few hundred steps; more than this would only fill the memory.
 LARGEST_COUNT = 100_000
 _RULE = "rule"
 
@@ -24,10 +24,13 @@ Part = TypeVar("Part", bound="OptionSet")
 
 @dataclass(frozen=True)
 class Rule:
-    """What an option's value must be: ``text`` in words, ``fits`` as a test.
+    """Rule for the value of an option.
 
-    ``by_level``: the value may also be a tuple, finest level first, all of which fit.
-    ``numbers``: the value is None or a tuple of numbers, which become floats.
+    Attributes:
+        text: the rule in words, as messages state it.
+        fits: test of one value.
+        by_level: whether the value may also be a tuple, finest level first; each entry must fit.
+        numbers: whether the value is None or a tuple of numbers, which become floats.
     """
 
     text: str
@@ -36,7 +39,10 @@ class Rule:
     numbers: bool = False
 
     def checked(self, name: str, value: Any) -> Any:
-        """The value, lists of JSON as tuples. Raises MRCascadeError for one that does not fit."""
+        """Return the value, with lists of JSON as tuples.
+
+        Raises MRCascadeError for a value that does not fit.
+        """
         if self.numbers and value is not None:
             value = tuple(float(v) for v in value)
         elif self.by_level and isinstance(value, list):
@@ -60,37 +66,37 @@ def option(
     by_level: bool = False,
     numbers: bool = False,
 ) -> Any:
-    """A field that holds an option; the arguments are those of `Rule`."""
+    """Return a dataclass field that holds an option; the arguments are those of `Rule`."""
     return field(default=default, metadata={_RULE: Rule(text, fits, by_level, numbers)})
 
 
 def switch(default: bool) -> Any:
-    """An option that is true or false."""
+    """Field for true or false."""
     return option(default, "true or false", lambda value: isinstance(value, bool))
 
 
 def share(default: float, *, by_level: bool = False) -> Any:
-    """An option in [0, 1]."""
+    """Field for a number in [0, 1]."""
     return option(default, "in [0, 1]", lambda value: 0 <= value <= 1, by_level=by_level)
 
 
 def above_zero(default: float, *, by_level: bool = False) -> Any:
-    """An option above 0."""
+    """Field for a number above 0."""
     return option(default, "> 0", lambda value: 0 < value < math.inf, by_level=by_level)
 
 
 def not_negative(default: float) -> Any:
-    """An option of 0 or more."""
+    """Field for a number of 0 or more."""
     return option(default, ">= 0", lambda value: 0 <= value < math.inf)
 
 
 def positive_numbers() -> Any:
-    """An option of one number above 0 for each level, finest first; None by default."""
+    """Field for one number above 0 per level, finest first; None by default."""
     return option(None, "positive numbers", lambda value: 0 < value < math.inf, numbers=True)
 
 
 def count(default: int, least: int, most: int) -> Any:
-    """An option that counts something."""
+    """Field for a whole number from ``least`` to ``most``."""
     return option(
         default,
         f"a whole number from {least} to {most}",
@@ -99,7 +105,7 @@ def count(default: int, least: int, most: int) -> Any:
 
 
 def orientations() -> Any:
-    """Orientations of the image in which the networks see it."""
+    """Field for the number of orientations in which the networks see the image."""
     return option(1, "1, 2, 4 or 8", lambda value: value in (1, 2, 4, 8), by_level=True)
 
 
@@ -116,16 +122,17 @@ class OptionSet:
 
 @dataclass(frozen=True)
 class Levels(OptionSet):
-    """How the levels of a cascade depend on each other.
+    """Dependence of the levels of a cascade on each other.
 
     Attributes:
-        consistency: what the levels finer than the measurement compare with. "measurement" is
-            the measurement itself, "cascade" the image rebuilt at the next coarser level.
+        consistency: target of data consistency at levels finer than the measurement.
+            "measurement" is the measurement itself, "cascade" the image rebuilt at the next
+            coarser level.
         band_constraint: impose down(x_(i)) = 0 on the bands. None imposes it where it agrees
             with the data (see ``plan_cascade``).
-        condition_error: share of the next coarser band, in [0, 1), which conditional levels are
-            told to be missing from their condition where y does not inform that band: 0 for
-            samples, larger for means.
+        condition_error: assumed error of the condition of conditional levels where y does not
+            inform the next coarser band, as a share of that band in [0, 1): 0 for samples,
+            larger for means.
     """
 
     consistency: Literal["measurement", "cascade"] = option(
@@ -141,14 +148,13 @@ class Levels(OptionSet):
 
 @dataclass(frozen=True)
 class Schedule(OptionSet):
-    """How the steps are shared out.
+    """Number of steps, and their distribution over the levels.
 
     Attributes:
         steps: T, network evaluations over all levels (nominal; see ``plan_cascade``).
-        skip_determined: leave out the chain of a level that noise-free data fix completely.
-        step_shares: how much of T a level gets in relation to the others, > 0, or several such
-            numbers: one for each level, finest first; the last one covers all coarser levels.
-            1 shares T equally.
+        skip_determined: skip the chain of a level that noise-free data fix completely.
+        step_shares: weight of a level's share of T, > 0, or one weight per level, finest first;
+            the last entry covers all coarser levels. Equal weights share T equally.
     """
 
     steps: int = count(200, 1, LARGEST_COUNT)
@@ -156,7 +162,7 @@ class Schedule(OptionSet):
     step_shares: float | tuple[float, ...] = above_zero(1.0, by_level=True)
 
     def share_at(self, level: int) -> float:
-        """``step_shares`` of one level, 1 the finest."""
+        """Return ``step_shares`` of one level, 1 the finest."""
         return float(at_level(level, self.step_shares))
 
 
@@ -168,34 +174,34 @@ class NoiseLevels(OptionSet):
         sigma_start, sigma_min: first and last noise level of the chain of each level, finest
             first, in units of the standard deviation of the level's band; None leaves both to
             the prior.
-        rho: curvature of the noise schedule, 0.1 or more, or one number for each level, as
-            ``step_shares``. Larger ones put more of the steps at little noise.
+        rho: curvature of the noise schedule, 0.1 or more, or one number per level as for
+            ``step_shares``. A larger rho puts more steps at low noise.
     """
 
     sigma_start: tuple[float, ...] | None = positive_numbers()
     sigma_min: tuple[float, ...] | None = positive_numbers()
-    # The schedule takes powers of 1 / rho, which floating-point numbers must hold.
+    # The schedule takes powers of 1 / rho; a smaller rho would leave the range of floats.
     rho: float | tuple[float, ...] = option(
         7.0, "0.1 or more", lambda value: 0.1 <= value < math.inf, by_level=True
     )
 
     def rho_at(self, level: int) -> float:
-        """``rho`` of one level, 1 the finest."""
+        """Return ``rho`` of one level, 1 the finest."""
         return float(at_level(level, self.rho))
 
 
 @dataclass(frozen=True)
 class Observed(OptionSet):
-    """How a level on y's grid, or coarser, takes noisy data.
+    """Treatment of noisy data at levels on y's grid or coarser.
 
     Attributes:
-        start_at_data: take the data for the level's image at the noise level of the data. The
-            chain begins there and runs the reverse diffusion without data consistency: with all
-            of its fresh noise and for many steps, a draw from the posterior given y and the
-            coarser image. Less noise than the denoiser knows is left to the usual chain.
-        observed_zeta: share of its fresh noise that this reverse diffusion brings in, in [0, 1];
-            None leaves that to the sampler. One sample is nearer to the truth with a small one;
-            several spread as they should at 1, which modes take for them.
+        start_at_data: start the chain at the data, with the noise level of the data as the first
+            noise level, and run the reverse diffusion without data consistency. With all of its
+            fresh noise and many steps it draws from the posterior given y and the coarser image.
+            The usual chain runs where the data have less noise than the denoiser was trained for.
+        observed_zeta: share of its fresh noise that this reverse diffusion adds, in [0, 1];
+            None leaves it to the sampler. A small share brings one sample nearer to the truth;
+            at 1 several samples spread as the posterior does.
     """
 
     start_at_data: bool = switch(False)
@@ -205,18 +211,18 @@ class Observed(OptionSet):
 
 
 def by_level(given: float | tuple[float, ...]) -> tuple[float, ...]:
-    """Values of an option, finest level first."""
+    """Return the values of an option as a tuple, finest level first."""
     return given if isinstance(given, tuple) else (given,)
 
 
 def at_level(level: int, given: float | tuple[float, ...]) -> float:
-    """Value of an option for ``level``, 1 the finest; the last one covers all coarser levels."""
+    """Value of an option for ``level``, 1 the finest; the last entry covers all coarser levels."""
     values = by_level(given)
     return values[min(level, len(values)) - 1]
 
 
 def flat(part: OptionSet) -> dict[str, Any]:
-    """All options of a part and of the parts in it, by name."""
+    """Return all options of a part and of the parts within it, by name."""
     values: dict[str, Any] = {}
     for each in fields(part):
         value = getattr(part, each.name)
@@ -228,7 +234,7 @@ def flat(part: OptionSet) -> dict[str, Any]:
 
 
 def with_flat(part: Part, values: Mapping[str, Any]) -> Part:
-    """The part with other values for those of its options that ``values`` names."""
+    """Return the part with the options that ``values`` names replaced; other names are ignored."""
 
     def changed(each: Field[Any]) -> Any:
         value = getattr(part, each.name)

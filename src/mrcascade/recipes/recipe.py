@@ -1,4 +1,4 @@
-"""A recipe: a named traversal with its options, also written flat; and the recipes of the modes."""
+"""Recipes: a name and a traversal with its options, also written flat; one recipe per mode."""
 
 from __future__ import annotations
 
@@ -31,34 +31,46 @@ from mrcascade.recipes.traversals import (
     Traversal,
 )
 
-#: What each value of the flat name ``sampler`` stands for, with its defaults: those of the last
-#: mode that runs it, which is "paper" for "diffpir".
+#: Traversal for each value of the flat option ``sampler``, with defaults. Where several modes have
+#: one kind, the last one sets them: "paper" for "diffpir".
 KINDS: dict[str, Traversal] = {mode.run.kind: mode.run for mode in TABLE.values()}
 
-#: Order of the options in records and messages; names that are not here follow.
+#: Order of the options in records and messages; other names follow.
 _ORDER = (
     *("step_size", "zeta", "lam", "noise_floor", "project", "sigma_start", "sigma_min"),
     *("start_at_mean", "start_at_data", "observed_zeta", "rho", "consistency", "skip_determined"),
     *("step_shares", "redistribute", "band_constraint", "condition_error", "orientations"),
     *("detail", "spread", "grids", "pnp_sigma", "pnp_step", "pnp_corrections"),
 )
-#: Options of earlier versions at the one value that is left of each. Records keep them, beside an
-#: option that has the same readers, so that results of earlier versions can be told apart.
+#: Former options, each with its one remaining value and a current option of the same readers.
+#: Records keep them, so that results of earlier versions can be told apart.
 _RETIRED = {"redistribute": ("skip_determined", False), "pnp_corrections": ("pnp_step", 0)}
 _KNOWN = frozenset().union(*(flat(part) for part in (*KINDS.values(), *GUIDANCE.values())))
 
 
 @dataclass(frozen=True, init=False, repr=False)
 class Recipe:
-    """How an image is reconstructed: a name for reports, and the traversal that runs.
+    """Recipe of a reconstruction: a name for reports, and the traversal that runs.
 
-    Options may be given flat, under the names that ``--mode NAME:KEY=VALUE`` and ``prior.json``
-    have for them. ``sampler`` chooses the traversal ("diffpir" by default), ``guidance`` the data
-    consistency of its chains, and ``steps=None`` the conditional mean. An option that nothing
-    reads is refused.
+    Options may be given flat, under their names in ``--mode NAME:KEY=VALUE`` and ``prior.json``.
+    ``sampler`` chooses the traversal ("diffpir" by default), ``guidance`` the data consistency of
+    its chains, and ``steps=None`` the conditional mean. An option without effect is refused.
+
+    >>> from mrcascade import Recipe
+    >>> recipe = Recipe("mine", sampler="dps", step_size=3.0)
+    >>> recipe
+    Recipe('mine', sampler='dps', step_size=3.0)
+    >>> recipe.run.guidance
+    Gradient(step_size=3.0)
+    >>> recipe.changed(guidance="proximal", lam=2.0).run.guidance
+    Proximal(lam=2.0, noise_floor=0.0)
+    >>> recipe.changed(zeta=0.5)
+    Traceback (most recent call last):
+        ...
+    mrcascade.errors.MRCascadeError: settings 'mine': zeta has no effect on sampler 'dps'; ...
 
     Args:
-        name: how reports call the recipe.
+        name: name of the recipe in reports.
         run: the traversal; by default that of ``sampler``.
         options: values of options, by flat name.
 
@@ -91,22 +103,22 @@ class Recipe:
         object.__setattr__(self, "run", chosen)
 
     def changed(self, **options: Any) -> Recipe:
-        """The recipe with other values of some options, by flat name.
+        """Return the recipe with other values of some options, by flat name.
 
-        Another ``guidance`` begins with its own defaults; another ``sampler`` keeps the options
-        that it shares with the one before.
+        Another ``guidance`` begins with its own defaults. Another ``sampler`` keeps the options
+        that both have.
         """
         return Recipe(self.name, self.run, **options)
 
     def __getattr__(self, name: str) -> Any:
-        """Value of an option, by flat name."""
+        """Return the value of an option, by flat name."""
         options = {} if name.startswith("_") or name == "run" else flat(self.run)
         if name not in options:
             raise AttributeError(f"the recipe has no option {name!r}")
         return options[name]
 
     def __repr__(self) -> str:
-        """The call that makes the recipe."""
+        """Return the call that makes the recipe."""
         if self.kind not in KINDS:
             return f"Recipe({self.name!r}, {self.run!r})"
         base = flat(KINDS[self.kind])
@@ -117,22 +129,22 @@ class Recipe:
 
     @property
     def kind(self) -> str:
-        """The traversal's, as the flat name ``sampler`` has it."""
+        """Kind of the traversal, the value of the flat option ``sampler``."""
         return self.run.kind
 
     @property
     def steps(self) -> int | None:
-        """T, None for the conditional mean, which has no chain."""
+        """T; None for the conditional mean, which has no chain."""
         return None if self.schedule is None else self.schedule.steps
 
     @property
     def schedule(self) -> Schedule | None:
-        """How steps are shared out, None for the conditional mean."""
+        """Distribution of the steps; None for the conditional mean."""
         return None if isinstance(self.run, Mean) else self.run.schedule
 
     @property
     def levels(self) -> Levels:
-        """How levels depend on each other; grids do as the defaults say."""
+        """Dependence of the levels on each other; the defaults for grids."""
         return self.run.levels if isinstance(self.run, Mean | Cascade) else Levels()
 
     @property
@@ -142,7 +154,7 @@ class Recipe:
 
     @property
     def project(self) -> bool:
-        """Whether exact data are met exactly at the end of a level."""
+        """Whether each level with exact data ends with the projection onto them."""
         return self.run.project
 
     @property
@@ -152,7 +164,7 @@ class Recipe:
 
     @property
     def draws(self) -> bool:
-        """Whether seeds matter, so that several samples make sense."""
+        """Whether the result depends on the seed, so that several samples make sense."""
         return isinstance(self.run, Chains)
 
     @property
@@ -163,26 +175,29 @@ class Recipe:
 
     @property
     def full_detail(self) -> bool:
-        """Whether a sample is left as it was drawn."""
+        """Whether a sample keeps all of its detail."""
         return not isinstance(self.run, Cascade) or set(by_level(self.run.detail)) == {1}
 
     def orientations_at(self, level: int) -> int:
-        """``orientations`` of one level, 1 the finest."""
+        """Return ``orientations`` of one level, 1 the finest."""
         run = self.run
         return 1 if isinstance(run, MultigridPnP) else int(at_level(level, run.orientations))
 
     def detail_at(self, level: int) -> float:
-        """``detail`` of one level, 1 the finest."""
+        """Return ``detail`` of one level, 1 the finest."""
         run = self.run
         return float(at_level(level, run.detail)) if isinstance(run, Cascade) else 1.0
 
     @property
     def tunable(self) -> tuple[str, ...]:
-        """Flat names of the options, but for ``steps``."""
+        """Flat names of the options, without ``steps``."""
         return _tunable(self.run)
 
     def record(self, samples: int) -> dict[str, Any]:
-        """What a result depends on, for files; ``spread`` has an effect on several samples."""
+        """Return all options that a result depends on, for files.
+
+        ``spread`` is left out for one sample, where it has no effect.
+        """
         options = flat(self.run)
         retired = {k: value for k, (beside, value) in _RETIRED.items() if beside in options}
         options = dict(sorted((options | retired).items(), key=lambda item: _place(item[0])))
@@ -194,7 +209,7 @@ class Recipe:
         return {**what, **options, **self._other_guidance()}
 
     def _other_guidance(self) -> dict[str, Any]:
-        """The flat option ``guidance`` where it is not the traversal's own."""
+        """Return the flat option ``guidance`` where it is not the traversal's own."""
         run, own = self.run, KINDS.get(self.kind)
         if not isinstance(run, Chains):
             return {}
@@ -204,7 +219,7 @@ class Recipe:
 
 
 def _chosen(run: Traversal | None, options: Mapping[str, Any]) -> Traversal:
-    """The traversal with these options, by flat name."""
+    """Return the traversal with these options, by flat name."""
     values = dict(options)
     run = _traversal(run, values)
     for name, (_, only) in _RETIRED.items():
@@ -225,7 +240,7 @@ def _chosen(run: Traversal | None, options: Mapping[str, Any]) -> Traversal:
 
 
 def _traversal(run: Traversal | None, values: dict[str, Any]) -> Traversal:
-    """The traversal that ``sampler`` and ``steps`` ask for; takes them out of ``values``."""
+    """Return the traversal that ``sampler`` and ``steps`` ask for; remove both from ``values``."""
     kind = values.pop("sampler", None)
     if "steps" in values and values["steps"] is None:
         del values["steps"]
@@ -241,12 +256,12 @@ def _traversal(run: Traversal | None, values: dict[str, Any]) -> Traversal:
 
 
 def is_option(name: str) -> bool:
-    """Whether some recipe has an option of this flat name."""
+    """Return whether some recipe has an option of this flat name."""
     return name in _KNOWN or name == "guidance"
 
 
 def _fault(name: str, run: Traversal) -> str:
-    """What is wrong with an option that the traversal does not have."""
+    """Return the reason why the traversal refuses an option."""
     if not is_option(name):
         return f"there is no setting {name!r}"
     what = "the posterior mean" if isinstance(run, Mean) else f"sampler '{run.kind}'"
@@ -263,7 +278,7 @@ def _place(name: str) -> int:
 
 
 def _described(part: type[OptionSet]) -> str:
-    """The title of a class of options and its attributes."""
+    """Return the title of a class of options and its attributes."""
     title, _, rest = cleandoc(part.__doc__ or "").partition("\n")
     _, _, attributes = rest.partition("Attributes:\n")
     return f"{title}\n{attributes}"
@@ -283,5 +298,5 @@ Recipe.__doc__ = "\n\n".join(
     )
 )
 
-#: Recipe of each mode, by its name.
+#: Recipe of each mode, by name.
 RECIPES: dict[str, Recipe] = {name: Recipe(name, mode.run) for name, mode in TABLE.items()}

@@ -1,4 +1,4 @@
-"""Options of recipes as texts and records hold them: on the command line, and in JSON."""
+"""Options of recipes as text: on the command line, and in JSON records."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,14 +8,14 @@ from mrcascade.recipes.modes import check_mode
 from mrcascade.recipes.recipe import RECIPES, Recipe, is_option
 from mrcascade.storage.files import parse_json
 
-#: The name of `Recipe` in earlier versions.
+#: Former name of `Recipe`.
 SamplerSettings = Recipe
 
 __all__ = ["RECIPES", "Recipe", "SamplerSettings", "parse_changes", "read_mode", "same_record"]
 
 
 def read_mode(mode: str) -> tuple[str, dict[str, Any]]:
-    """Name of a recipe, and the settings that are changed by ``:KEY=VALUE`` after it.
+    """Split ``NAME:KEY=VALUE...`` into the name of a recipe and its changed settings.
 
     Raises MRCascadeError for a recipe or a setting that does not exist.
     """
@@ -25,25 +25,35 @@ def read_mode(mode: str) -> tuple[str, dict[str, Any]]:
 
 
 def parse_changes(named: str, recipe: Recipe, changes: Sequence[str]) -> dict[str, Any]:
-    """Options that differ from a recipe's, each given as ``KEY=VALUE``, by flat name.
+    """Parse changes of a recipe's options, each given as ``KEY=VALUE``.
 
-    A value is JSON, or numbers with ``/`` between them for an option of each level, or a word.
-    Raises MRCascadeError, which begins with ``named``, for an option that does not exist, has no
-    effect with this recipe or does not take the value.
+    A value is JSON, a word, or numbers separated by ``/``, one per level.
+
+    Args:
+        named: beginning of error messages.
+        recipe: recipe to be changed.
+        changes: the texts ``KEY=VALUE``.
+
+    Returns:
+        The changed options, by flat name.
+
+    Raises:
+        MRCascadeError: an option does not exist, has no effect with this recipe or does not take
+            the value.
     """
     given = [change.partition("=") for change in changes]
     values = {key: _value(text) for key, _, text in given}
     try:
-        if "guidance" in values and "guidance" in recipe.tunable:  # it decides on other options
+        if "guidance" in values and "guidance" in recipe.tunable:  # it decides on the others
             recipe = recipe.changed(guidance=values["guidance"])
         for key in values:
             if key not in recipe.tunable:
-                elsewhere = is_option(key) and key != "steps"  # which has a command line option
+                elsewhere = is_option(key) and key != "steps"  # --steps sets it
                 fault = f"{key} has no effect here" if elsewhere else f"no setting {key!r}"
                 known = ", ".join(recipe.tunable)
                 raise MRCascadeError(f"{named}: {fault}; the settings are {known}")
         recipe.changed(**values)
-    except MRCascadeError:  # says more than the next line could
+    except MRCascadeError:  # its message says more than the one below
         raise
     except (TypeError, ValueError) as error:
         raise MRCascadeError(f"{named}: {', '.join(changes)} is of the wrong kind") from error
@@ -51,10 +61,10 @@ def parse_changes(named: str, recipe: Recipe, changes: Sequence[str]) -> dict[st
 
 
 def same_record(before: Any, now: Any) -> bool:
-    """Whether two records, as JSON holds them, stand for the same results.
+    """Return whether two JSON records stand for the same results.
 
-    ``now`` holds all that has an effect (``Recipe.record``); what ``before`` holds besides, as
-    files of earlier versions do, has none.
+    ``now`` holds everything with an effect (``Recipe.record``). Further entries of ``before``, as
+    in files of earlier versions, have none.
     """
     if not isinstance(now, Mapping):
         return bool(before == now)

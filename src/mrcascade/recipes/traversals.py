@@ -1,6 +1,6 @@
-"""In which order a reconstruction goes through levels or grids, and what runs on each of them.
+"""Traversals: the order of the levels or grids of a reconstruction, and the sampler on each.
 
-``kind`` of a traversal is what recipes call it, under the flat name ``sampler``.
+``kind`` of a traversal is its name in recipes, the value of the flat option ``sampler``.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Mean(OptionSet):
     """The conditional mean of each level, from coarse to fine; nothing is random.
 
     Attributes:
-        orientations: of the image in which the networks see it, 1, 2, 4 or 8 (see
-            ``sampling.orientations``), or one number for each level, as ``step_shares``. The mean
-            is averaged over them, each at the cost of one.
+        orientations: number of orientations of the image over which the mean is averaged, 1, 2, 4
+            or 8 (see ``sampling.orientations``), or one number per level as for ``step_shares``.
+            Each costs as much as the first.
         project: end each level that has exact data with the projection onto them.
     """
 
@@ -45,23 +45,24 @@ class Mean(OptionSet):
 
     @property
     def kind(self) -> str:
+        """Name of the traversal in recipes."""
         return "mean"
 
 
 @dataclass(frozen=True)
 class Chains(OptionSet):
-    """What traversals with a chain per level or grid have in common.
+    """Base of the traversals with a chain per level or grid.
 
     Attributes:
-        sampler: how a chain gets from one noise level to the next.
+        sampler: step from one noise level of a chain to the next.
         guidance: data consistency of the estimates on the way.
-        orientations: of the image in which the networks see it, as `Mean` has them. A chain takes
-            them in turn, one per evaluation, so that what the network does differently in each
-            cancels as the chain goes on.
+        orientations: number of orientations of the image, as in `Mean`. A chain takes them in turn,
+            one per evaluation, so that differences of the network between them cancel along the
+            chain.
         project: end each level that has exact data with the projection onto them. Published
             posterior samplers do not.
-        spread: factor on the standard deviation over samples, > 0: skill over spread on
-            validation data, where samples of a trained prior vary less than they err.
+        spread: factor on the standard deviation over samples, > 0: the ratio of error to spread on
+            validation data. It is above 1 where samples of a prior vary less than they err.
     """
 
     sampler: Sampler = field(default=DiffPIR())
@@ -78,11 +79,11 @@ class Cascade(Chains):
     """A chain per level of a cascade, from coarse to fine (Thaker et al., section 3.3).
 
     Attributes:
-        observed: None for a sampler that always begins at noise.
+        observed: treatment of noisy data; None for a sampler that always begins at noise.
         start_at_mean: start conditional levels at their conditional mean rather than at zero.
         detail: share of its deviation from the conditional mean that each band of a sample keeps,
-            in [0, 1], or one share for each level, as ``step_shares``. 1 is the sample, 0 the
-            mean (see ``sampling.keep_detail``).
+            in [0, 1], or one share per level as for ``step_shares``. 1 is the sample, 0 the mean
+            (see ``sampling.keep_detail``).
     """
 
     levels: Levels = field(default=Levels())
@@ -92,21 +93,23 @@ class Cascade(Chains):
 
     @property
     def kind(self) -> str:
+        """Name of the traversal in recipes."""
         return self.sampler.name
 
 
 @dataclass(frozen=True)
 class Multigrid(Chains):
-    """A chain per grid for a prior of one level; grids count as levels in values per level.
+    """A chain per grid for a prior of one level; values per level apply to the grids.
 
     Attributes:
-        grids: G, 1 or more; each is half as large per axis.
+        grids: G, 1 or more; each is half as large per axis as the one before.
     """
 
     grids: int = count(3, 1, _MOST_GRIDS)
 
     @property
     def kind(self) -> str:
+        """Name of the traversal in recipes."""
         return "multigrid"
 
 
@@ -115,7 +118,7 @@ class MultigridPnP(OptionSet):
     """Plug-and-play steps on each grid, for a prior of one level; nothing is random.
 
     Attributes:
-        grids, project: as `Multigrid` has them.
+        grids, project: as in `Multigrid`.
         pnp_sigma: noise level of the denoiser on each grid, finest first, in units of the
             standard deviation of the prior's images; None: see ``sampling.multigrid_pnp``.
         pnp_step: gamma, in (0, 2), in units of 1 / ||H P_i||^2.
@@ -129,6 +132,7 @@ class MultigridPnP(OptionSet):
 
     @property
     def kind(self) -> str:
+        """Name of the traversal in recipes."""
         return "multigrid-pnp"
 
 

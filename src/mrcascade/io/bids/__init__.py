@@ -1,7 +1,7 @@
 """BIDS: datasets as inputs, and the derivative dataset that their results form.
 
-Our own small parser: pybids brings a database, pandas and seconds of indexing for what are some
-lines here, and the `bids_validator` package knows names only.
+The parser is our own: pybids brings a database, pandas and seconds of indexing for what takes a few
+lines here, and the `bids_validator` package only checks names.
 """
 
 from mrcascade.io.bids.dataset import Dataset, find_dataset

@@ -1,4 +1,4 @@
-"""A BIDS dataset as input: its root, and which of its files are images to restore."""
+"""A BIDS dataset as input: its root, and its images to restore."""
 
 from __future__ import annotations
 
@@ -18,36 +18,40 @@ from mrcascade.storage.files import read_text
 
 DESCRIPTION = "dataset_description.json"
 IGNORED = ".bidsignore"
-# Of MR, and such that a result by itself is a valid derivative: dwi and perf need tables beside
-# their images, and fmap corrects other images on its own grid.
+# Datatypes of MR whose results alone are valid derivatives: dwi and perf need tables beside their
+# images, and fmap corrects other images on its own grid.
 DATATYPES = ("anat", "func")
-# Suffixes of masks, of phase images, and of noise that was measured without excitation.
+# Suffixes of masks, of phase images, and of noise measured without excitation.
 _NO_IMAGES = ("defacemask", "mask", "dseg", "probseg", "phase", "noRF")
 _SUBJECT = "sub-"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """root: the folder that holds `dataset_description.json`."""
+    """A BIDS dataset.
+
+    Attributes:
+        root: the folder that holds `dataset_description.json`.
+    """
 
     root: Path
 
     @cached_property
     def description(self) -> dict[str, Any]:
-        """Its description; MRCascadeError where that is no JSON object."""
+        """The dataset's description. Raises MRCascadeError where it is no JSON object."""
         return read_object(self.root / DESCRIPTION)
 
     @property
     def kind(self) -> str:
-        """What it holds, such as "derivative"; a dataset that does not say is "raw"."""
+        """DatasetType, such as "derivative"; "raw" where the description does not say."""
         return str(self.description.get("DatasetType", "raw"))
 
     def images(self, folder: Path, selection: Selection) -> list[Path]:
-        """The wanted images below ``folder``, sorted.
+        """Return the selected images below ``folder``, sorted.
 
-        Images are NIfTI files in sub-*/[ses-*/]DATATYPE whose names are BIDS names. Masks, results
-        of ``sr`` and what `.bidsignore` names are passed over. Raises MRCascadeError where nothing
-        is left.
+        Images are NIfTI files in sub-*/[ses-*/]DATATYPE with BIDS names. Masks, results of ``sr``
+        and files that `.bidsignore` names are left out. Raises MRCascadeError where nothing is
+        left.
         """
         found = self._candidates(folder)
         if not found:
@@ -65,7 +69,7 @@ class Dataset:
         return wanted
 
     def _candidates(self, folder: Path) -> dict[Path, dict[str, str]]:
-        """The images below a folder, and what a filter asks for."""
+        """Return the images below a folder, with the facts that a filter compares."""
         below, patterns = self.inside(folder), self._ignore_patterns()
         return {
             path: facts
@@ -77,7 +81,7 @@ class Dataset:
         }
 
     def inside(self, path: Path) -> Path:
-        """A path relative to the root."""
+        """Return a path relative to the root."""
         return Path(os.path.abspath(path)).relative_to(os.path.abspath(self.root))
 
     def _ignore_patterns(self) -> list[str]:
@@ -92,7 +96,7 @@ class Dataset:
 
 
 def find_dataset(folder: Path) -> Dataset | None:
-    """The dataset that ``folder`` is, or whose subjects it belongs to.
+    """Return the dataset at ``folder``, or the one whose subjects contain it.
 
     `derivatives`, `sourcedata` and the like inside a dataset are not part of it.
     """
@@ -107,14 +111,14 @@ def find_dataset(folder: Path) -> Dataset | None:
 
 
 def _named(folder: Path, absolute: Path, up: int) -> Path:
-    """The ``up``-th parent, in the user's own words where these reach so far."""
+    """Return the ``up``-th parent, as the user wrote it where that path is long enough."""
     if up < len(folder.parts) and ".." not in folder.parts:
         return (folder, *folder.parents)[up]
     return (absolute, *absolute.parents)[up]
 
 
 def _facts(inside: Path) -> dict[str, str] | None:
-    """Entities, suffix, datatype and extension of an image; None of anything else."""
+    """Return entities, suffix, datatype and extension of an image; None for other files."""
     name, datatype = parse_name(inside), inside.parts[-2]
     if name is None or name.extension == ".json" or "sub" not in name.entities:
         return None
@@ -124,10 +128,10 @@ def _facts(inside: Path) -> dict[str, str] | None:
 
 
 def _is_ignored(inside: PurePath, patterns: list[str]) -> bool:
-    """Whether a pattern means a file or a folder above it.
+    """Return whether a pattern matches a file or a folder above it.
 
-    With a slash, other than at its end, a pattern is meant from the root on; without one, for a
-    name at any depth. A star also stands for slashes.
+    A pattern with a slash, other than at its end, starts at the root. Without one it matches a name
+    at any depth. A star also matches slashes.
     """
     for pattern in patterns:
         plain = pattern.rstrip("/").removeprefix("**/")

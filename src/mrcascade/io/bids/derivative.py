@@ -1,4 +1,4 @@
-"""The derivative dataset that results form: what its root holds besides them."""
+"""The derivative dataset that results form: the files in its root."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mrcascade.storage.atomic import atomic_outputs
 
 _NAME = "mrcascade"
 _VERSION = "1.10.0"  # of BIDS
-# Records of batches, and previews. The validator heeds the folder without a slash at its end only.
+# Records of batches, and previews. The validator ignores a folder only without a slash at its end.
 _NOT_BIDS = "run*.json\nfigures\n"
 _README = """# {name}
 
@@ -33,8 +33,10 @@ Research software; not for diagnosis: detail beyond the measurement is plausible
 
 
 def check_bids_output(dataset: Dataset, output: Path) -> None:
-    """Raise MRCascadeError where ``output`` is a dataset already, other than the one that the
-    results of ``dataset`` form, and where its own description is damaged."""
+    """Raise MRCascadeError where ``output`` cannot hold the results of ``dataset``.
+
+    It is then another dataset, or its description is damaged.
+    """
     path, links = output / DESCRIPTION, _links(dataset, output)
     if not path.exists():
         return
@@ -55,10 +57,10 @@ def check_bids_output(dataset: Dataset, output: Path) -> None:
 
 
 def write_bids_root(dataset: Dataset, output: Path) -> None:
-    """Write description, README and `.bidsignore` where they are missing; what is there stays.
+    """Write description, README and `.bidsignore` where they are missing; existing ones stay.
 
-    The texts depend on the dataset and the output folder alone, so that jobs which share a folder
-    may do so at once.
+    The texts depend only on the dataset and the output folder, so that jobs which share a folder
+    may write them at once.
     """
     description = _description(dataset, output)
     texts = {
@@ -69,7 +71,7 @@ def write_bids_root(dataset: Dataset, output: Path) -> None:
     missing = [name for name in texts if not os.path.lexists(output / name)]
     with atomic_outputs([output / name for name in missing], overwrite=True) as temporaries:
         for name, temporary in zip(missing, temporaries, strict=True):
-            # A lone surrogate, which JSON can hold, has no UTF-8.
+            # JSON can hold a lone surrogate, which has no UTF-8.
             temporary.write_text(texts[name], encoding="utf-8", errors="backslashreplace")
 
 
@@ -94,6 +96,10 @@ def _description(dataset: Dataset, output: Path) -> dict[str, Any]:
 
 
 def _links(dataset: Dataset, output: Path) -> dict[str, str]:
-    """Relative, so that both may move together, and no path of this machine is told."""
+    """Return the links between datasets.
+
+    They are relative, so that both datasets may move together and no path of this machine is
+    disclosed.
+    """
     relative = os.path.relpath(dataset.root.resolve(), output.resolve())
     return {link_name(dataset): quote(Path(relative).as_posix())}

@@ -10,7 +10,7 @@ from mrcascade.storage.files import read_json
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object; MRCascadeError where it does not."""
+    """Read a JSON file that holds an object. Raises MRCascadeError where it does not."""
     try:
         document = read_json(path)
     except MRCascadeError:

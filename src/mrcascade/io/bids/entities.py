@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
-# Short name (in file names) -> long name, in the order that file names have.
+# Short name (in file names) -> long name, in the order of file names.
 ENTITIES = {
     "sub": "subject",
     "tpl": "template",
@@ -45,7 +45,7 @@ ENTITIES = {
     "label": "label",
     "desc": "description",
 }
-# Values of these count; 1 and 01 are the same.
+# Entities with an index as value; 1 and 01 are the same.
 COUNTED = ("run", "echo", "flip", "inversion", "split", "chunk")
 
 _NAME = re.compile(
@@ -56,14 +56,20 @@ _NAME = re.compile(
 
 @dataclass(frozen=True)
 class BidsName:
-    """entities: value by short name."""
+    """Parts of a BIDS file name.
+
+    Attributes:
+        entities: value by short name.
+        suffix: contrast, such as T2w.
+        extension: ending, with the dot.
+    """
 
     entities: Mapping[str, str]
     suffix: str
     extension: str
 
     def facts(self, datatype: str) -> dict[str, str]:
-        """What a filter asks for, by long name."""
+        """Return the facts that a filter compares, by long name."""
         named = {ENTITIES[short]: value for short, value in self.entities.items()}
         return named | {
             "suffix": self.suffix,
@@ -72,12 +78,12 @@ class BidsName:
         }
 
     def describes(self, other: BidsName) -> bool:
-        """Whether metadata in a file of this name hold for the other (inheritance principle)."""
+        """Return whether metadata of this name apply to the other (inheritance principle)."""
         return self.suffix == other.suffix and self.entities.items() <= other.entities.items()
 
 
 def parse_name(path: PurePath) -> BidsName | None:
-    """None where the name is not one of an image or of metadata."""
+    """Parse a file name; None where it is not that of an image or of metadata."""
     match = _NAME.fullmatch(path.name)
     if match is None:
         return None

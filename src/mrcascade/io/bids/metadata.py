@@ -1,4 +1,4 @@
-"""JSON metadata of a BIDS image: where they lie, and which hold for its super-resolved form."""
+"""JSON metadata of a BIDS image: their files, and those that apply to the super-resolved image."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mrcascade.io.bids.document import read_object
 from mrcascade.io.bids.entities import BidsName, parse_name
 from mrcascade.io.names import stem
 
-# Scanner, sequence, timing: what stays true of the measurement when its in-plane grid gets finer.
-# Left out is what counts voxels of the grid (EffectiveEchoSpacing, TotalReadoutTime, matrices,
-# AnatomicalLandmarkCoordinates), refers to files of the source (IntendedFor, B0FieldSource), or is
-# no term of BIDS, so that its meaning is unknown.
+# Scanner, sequence, timing: facts that stay true when the in-plane grid gets finer. Left out are
+# terms that count voxels of the grid (EffectiveEchoSpacing, TotalReadoutTime, matrices,
+# AnatomicalLandmarkCoordinates) or refer to files of the source (IntendedFor, B0FieldSource), and
+# terms outside BIDS, as their meaning is unknown.
 _KEPT = """
     Manufacturer ManufacturersModelName DeviceSerialNumber StationName SoftwareVersions
     MagneticFieldStrength ImagingFrequency ReceiveCoilName ReceiveCoilActiveElements
@@ -36,14 +36,15 @@ _KEPT = """
     FrameAcquisitionDuration DelayAfterTrigger TaskName TaskDescription Instructions
     CogAtlasID CogPOID Units SkullStripped
 """
-# True as long as the slices are those of the source.
+# True while the slices are those of the source.
 _KEPT_WITH_SLICES = "SliceTiming"
 
 
 def inherited_metadata(path: Path) -> dict[str, Any]:
-    """The metadata of an image: in a BIDS dataset by the inheritance principle, from the root down
-    to the image's folder, the nearer file overriding; elsewhere of the JSON file of its name.
+    """Return the metadata of an image.
 
+    In a BIDS dataset they follow the inheritance principle, from the root down to the image's
+    folder; nearer files override. Elsewhere they come from the JSON file of the image's name.
     Raises MRCascadeError where a file is not a JSON object.
     """
     merged: dict[str, Any] = {}
@@ -63,14 +64,14 @@ def _applicable(path: Path) -> list[Path]:
 
 
 def _describing(folder: Path, image: BidsName) -> list[Path]:
-    """The files in a folder that describe an image, those with more entities last."""
+    """Return the files in a folder that describe an image, those with more entities last."""
     names = {path: parse_name(path) for path in sorted(folder.glob("*.json"))}
     fitting = {path: n for path, n in names.items() if n is not None and n.describes(image)}
     return sorted(fitting, key=lambda path: len(fitting[path].entities))
 
 
 def kept_metadata(metadata: Mapping[str, Any], axes: Sequence[int]) -> dict[str, Any]:
-    """What of an image's metadata holds for the image once ``axes`` of its array are finer."""
+    """Return the metadata that stay true once ``axes`` of the image's array are finer."""
     kept = {key: metadata[key] for key in _KEPT.split() if key in metadata}
     direction = str(metadata.get("SliceEncodingDirection", "k"))[:1]
     if _KEPT_WITH_SLICES in metadata and direction in "ijk" and "ijk".index(direction) not in axes:
@@ -79,10 +80,10 @@ def kept_metadata(metadata: Mapping[str, Any], axes: Sequence[int]) -> dict[str,
 
 
 def link_name(dataset: Dataset) -> str:
-    """What the derivative's description calls the dataset it was made from."""
+    """Return the name of the source dataset in the derivative's description."""
     return "raw" if dataset.kind == "raw" else "source"
 
 
 def source_uri(dataset: Dataset, path: Path) -> str:
-    """A file as a BIDS URI in the derivative dataset."""
+    """Return the BIDS URI of a file in the derivative dataset."""
     return f"bids:{link_name(dataset)}:{dataset.inside(path).as_posix()}"

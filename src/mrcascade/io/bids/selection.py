@@ -1,4 +1,4 @@
-"""Which images of a BIDS dataset are wanted: ``--bids-filter``."""
+"""Selection of images of a BIDS dataset: ``--bids-filter``."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ from mrcascade.io.bids.entities import COUNTED, ENTITIES
 from mrcascade.messages.printable import shortened
 
 KEYS = (*ENTITIES.values(), "suffix", "datatype", "extension")
-# What is taken unless the filter says otherwise: no phase, no real and imaginary parts.
+# Selection unless the filter says otherwise: no phase, no real and imaginary parts.
 DEFAULTS: dict[str, tuple[str | None, ...]] = {"datatype": ("anat",), "part": (None, "mag")}
 _NAMED_IN_MESSAGES = 8
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The values that are wanted, by long name; None stands for an entity that is absent.
+    """The wanted values of entities.
 
-    text: the filter as the user gave it, empty without one.
+    Attributes:
+        wanted: values by long name; None stands for an absent entity.
+        text: the filter as the user gave it, empty without one.
     """
 
     wanted: Mapping[str, Sequence[str | None]]
     text: str = ""
 
     def takes(self, facts: Mapping[str, str]) -> bool:
-        """Whether an image with these facts (`BidsName.facts`) is wanted."""
+        """Return whether an image with these facts (`BidsName.facts`) is wanted."""
         return all(
             any(_comparable(key, facts.get(key)) == _comparable(key, v) for v in values)
             for key, values in self.wanted.items()
         )
 
     def missed(self, candidates: Iterable[Mapping[str, str]]) -> str:
-        """What the filter could have asked for: the values that there are, key by key."""
+        """Return the values that the filter could have asked for, key by key."""
         candidates = list(candidates)
         parts = []
         for key in self.wanted:
@@ -48,11 +50,11 @@ class Selection:
 
 
 def parse_selection(text: str | None) -> Selection:
-    """``suffix=T2w,session=01`` or the name of a JSON file, on top of `DEFAULTS`.
+    """Parse a filter, such as ``suffix=T2w,session=01`` or the name of a JSON file.
 
-    Keys are entities by their long or short name, suffix, datatype and extension. A key that is
-    named twice, or a list in JSON, gives alternatives; null in JSON asks for an entity's absence.
-    Raises MRCascadeError for anything else.
+    Keys are entities by their long or short name, suffix, datatype and extension. `DEFAULTS` hold
+    for keys that are not given. A repeated key, or a list in JSON, gives alternatives; null in JSON
+    asks for an entity's absence. Raises MRCascadeError for anything else.
     """
     if text is None:
         return Selection(DEFAULTS)
@@ -100,7 +102,7 @@ def _key(name: str, where: str) -> str:
 
 
 def _value(name: str, value: Any, where: str) -> str:
-    """Entities come without their key, as in pybids, or with it: 01 or ses-01."""
+    """Return a value without its entity's key, as in pybids: 01 for both 01 and ses-01."""
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise MRCascadeError(
             f"--bids-filter {where}: {name} needs a value, a list of values or null;"

@@ -1,4 +1,4 @@
-"""The acquired matrix that a DICOM header states (it can be smaller than the stored one)."""
+"""The acquired matrix in a DICOM header, which can be smaller than the stored one."""
 
 from typing import Any
 
@@ -6,12 +6,11 @@ from mrcascade.io.dicom.header import item, number, numbers, text
 
 
 def acquired_matrix(dataset: Any, rows: int, columns: int) -> tuple[int, int] | None:
-    """(rows, columns) of the acquired matrix over the stored field of view, at most the stored
-    ones; None where the header does not say.
+    """Return the acquired matrix (rows, columns) over the stored field of view.
 
-    The lines along the phase direction cover PercentPhaseFieldOfView of the frequency direction's
-    field of view; where the stored image covers more (some scanners store squares), as many more
-    pixels would have the acquired size.
+    The phase-encoding lines cover PercentPhaseFieldOfView of the field of view along the frequency
+    direction. Where the stored image covers more (some scanners store squares), the matrix is
+    extended in proportion. It is at most the stored one; None where the header does not state it.
     """
     found = _classic(dataset) or _enhanced(dataset)
     if found is None:
@@ -33,8 +32,10 @@ _Found = tuple[tuple[int, int], int | None, float | None, tuple[float, ...]]
 
 
 def _classic(dataset: Any) -> _Found | None:
-    """AcquisitionMatrix: frequency rows, frequency columns, phase rows, phase columns; of each
-    pair one is 0 (PS3.3 C.8.3.1)."""
+    """Read AcquisitionMatrix: frequency rows, frequency columns, phase rows, phase columns.
+
+    One of each pair is 0 (PS3.3 C.8.3.1).
+    """
     values = numbers(dataset, "AcquisitionMatrix", None)
     if values is None or len(values) != 4:
         return None
@@ -45,7 +46,7 @@ def _classic(dataset: Any) -> _Found | None:
 
 
 def _enhanced(dataset: Any) -> _Found | None:
-    """The MR FOV/Geometry macro (PS3.3 C.8.13.5.3), shared or of the first frame."""
+    """Read the MR FOV/Geometry macro (PS3.3 C.8.13.5.3), shared or of the first frame."""
     groups = [
         item(dataset, f"{kind}FunctionalGroupsSequence") or {} for kind in ("PerFrame", "Shared")
     ]

@@ -14,14 +14,14 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.io.stream import reading
 from mrcascade.storage.files import check_regular, open_regular
 
-# Of the list of all members, which is held whole: 100,000 of them with names of 100 characters.
+# Bytes of the list of all members, which is held whole: 100,000 names of 100 characters.
 _LARGEST_DIRECTORY = 2**24
 # A member is kept in memory up to this size, else on disk.
 _UNPACKED_IN_MEMORY = 2**26
 _PIECE = 2**20
 _OPEN_ARCHIVES = 2
 
-# The end of the central directory, and of that of a large archive (APPNOTE 4.3.16, 4.3.14).
+# The end of the central directory, and that of a large archive (APPNOTE 4.3.16, 4.3.14).
 _END = struct.Struct("<4s4H2LH")
 _END_MARK = b"PK\x05\x06"
 _UNSET = 2**32 - 1
@@ -31,9 +31,10 @@ _LONGEST_TAIL = _END.size + 2**16 + 20 + _END_64.size  # with a comment and a lo
 
 
 def member_names(path: Path) -> list[str]:
-    """The files in an archive, in its order; MRCascadeError where they are encrypted.
+    """Return the names of the files in an archive, in its order.
 
-    Raises zipfile.BadZipFile where it is damaged, OSError where it cannot be read.
+    Raises MRCascadeError where they are encrypted, zipfile.BadZipFile where the archive is damaged,
+    and OSError where it cannot be read.
     """
     with _damage_told():
         entries = [e for e in _archive(path).infolist() if not e.is_dir()]
@@ -44,8 +45,10 @@ def member_names(path: Path) -> list[str]:
 
 @contextmanager
 def open_member(path: Path, name: str) -> Iterator[BinaryIO]:
-    """The content of a member, seekable; errors as of `member_names`, and MRCascadeError while it
-    is read."""
+    """Open the content of a member, seekable.
+
+    Raises as `member_names` does, and MRCascadeError while it is read.
+    """
     with _damage_told():
         archive = _archive(path)
         size, content = archive.getinfo(name).file_size, archive.open(name)
@@ -54,7 +57,7 @@ def open_member(path: Path, name: str) -> Iterator[BinaryIO]:
 
 
 class _Unpacking:
-    """A member as a file: what lies before the farthest byte read so far is unpacked, once."""
+    """A member as a file; bytes before the farthest one read are unpacked once."""
 
     def __init__(self, path: Path, content: IO[bytes], copy: IO[bytes], size: int) -> None:
         self._path = path
@@ -91,19 +94,19 @@ class _Unpacking:
 
 @contextmanager
 def _damage_told() -> Iterator[None]:
-    """Turn what zipfile raises into BadZipFile, but for the errors that `reading` knows."""
+    """Turn the errors of zipfile into BadZipFile, except those that `reading` handles."""
     try:
         yield
     except (MRCascadeError, OSError, NotImplementedError):
         raise
-    except Exception as error:  # whatever: neither zipfile nor its decoders promise which
+    except Exception as error:  # any kind: neither zipfile nor its decoders document which
         raise zipfile.BadZipFile(str(error)) from error
 
 
 def _archive(path: Path) -> zipfile.ZipFile:
-    """An archive whose directory is read once, as long as the file stays the same.
+    """Return an archive; its directory is read once, as long as the file stays the same.
 
-    A process that was forked opens it anew: the two would move one position in the file.
+    A forked process opens it anew, as two processes would share one position in the file.
     """
     check_regular(path)
     found = path.stat()
@@ -123,7 +126,7 @@ def _opened(path: Path, identity: tuple[int, ...], process: int) -> zipfile.ZipF
 
 
 def _directory_bytes(path: Path) -> int:
-    """How long the list of an archive's members says it is; 0 where there is none."""
+    """Return the size of an archive's list of members, as the archive states it; 0 without one."""
     with open_regular(path) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - _LONGEST_TAIL, 0))

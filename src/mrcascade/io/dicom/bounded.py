@@ -1,4 +1,4 @@
-"""What of a DICOM file is read in search of its header: bounded, whatever its elements say."""
+"""Bounds on what is read of a DICOM file for its header, whatever its elements say."""
 
 import io
 import zlib
@@ -6,9 +6,9 @@ from typing import Any, BinaryIO
 
 from mrcascade.io.dicom.elements import check_elements
 
-# A value above this is passed over. Embedded reports and raw data of the vendors are the largest.
+# Larger values are skipped. Embedded reports and raw data of the vendors are the largest.
 LARGEST_VALUE = 2**26
-# Of all values together. Ten thousand frames describe themselves in some 30 MiB.
+# Bytes of all values together. The descriptions of ten thousand frames take some 30 MiB.
 _LARGEST_HEADER = 2**28
 # pydicom reads two or three times per element.
 _MOST_READS = 2**22
@@ -19,13 +19,14 @@ _PIECE = 2**20
 
 
 class HeaderStream:
-    """A stream as pydicom reads it; ValueError where it is asked for more than a header has.
+    """A stream for pydicom that raises ValueError where more is read than a header has.
 
-    To read all that is left means to inflate it (PS3.5 A.5), which is tried out first, in pieces.
+    A call that reads all the rest is about to inflate it (PS3.5 A.5). The stream inflates it in
+    pieces first, to check its size.
     """
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
-        """size: of the whole stream, bytes."""
+        """Wrap a stream of ``size`` bytes."""
         self._stream, self._size = stream, size
         self._taken = self._reads = self._empty = 0
         self.tell = stream.tell
@@ -51,10 +52,10 @@ class HeaderStream:
 
 
 def drop_skipped(dataset: Any, size: int) -> None:
-    """Remove the elements of a pydicom Dataset whose values were passed over.
+    """Remove the elements of a pydicom Dataset whose values were skipped.
 
-    Raises ValueError for one that the file, of ``size`` bytes, does not hold whole, and for a
-    sequence, which may say what the frames are.
+    Raises ValueError for an element that is cut off in the file of ``size`` bytes, and for a
+    sequence, as it may describe the frames.
     """
     from pydicom.datadict import dictionary_has_tag, dictionary_VR
     from pydicom.dataelem import RawDataElement
@@ -74,8 +75,7 @@ def drop_skipped(dataset: Any, size: int) -> None:
 
 
 def _check_inflated(data: bytes) -> None:
-    """Raise ValueError where a deflated dataset is larger than one that is read at once, or has
-    more elements than images need."""
+    """Raise ValueError where a deflated dataset is too large or has too many elements."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     content, rest = io.BytesIO(), data
     while rest and not inflater.eof:

@@ -1,4 +1,4 @@
-"""DICOM series as a file format: how one is opened, and written from another one."""
+"""DICOM series as a file format: opening one, and writing one derived from it."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -68,7 +68,7 @@ class _DICOM(Codec):
     def as_stored(
         self, image: Grid, stack: np.ndarray, start: int, extremes: tuple[float, float]
     ) -> np.ndarray:
-        """DICOM stores integers."""
+        """Return the slices as the integers of the file decode to."""
         series = _series(image)
         storage = storage_for(series, *extremes)
         frames = series.stack.frames[start : start + len(stack)]
@@ -85,7 +85,10 @@ def _series_of(file: ImageFile) -> Series:
 
 
 def _series(image: Grid) -> Series:
-    """The series that a result continues; MRCascadeError where the source is none."""
+    """Return the series that a result continues.
+
+    Raises MRCascadeError where the source is not a series.
+    """
     if not isinstance(image.header, Series):
         raise MRCascadeError(f"{image.source}{FORMATS['dicom'].own_only}")
     return image.header

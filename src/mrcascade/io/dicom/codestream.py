@@ -1,6 +1,6 @@
-"""What the first bytes of a compressed frame ask of a decoder, compared with the DICOM header.
+"""Checks of a compressed frame's first bytes against the DICOM header.
 
-Damaged, a frame can ask its decoder for more memory than there is.
+A damaged frame can ask its decoder for more memory than there is.
 """
 
 import struct
@@ -15,7 +15,7 @@ _LARGEST_RUN = 64  # two bytes stand for up to 128 (PS3.5 G.3.1)
 
 
 def check_jpeg_2000(frame: bytes, rows: int, columns: int) -> None:
-    """Raise ValueError where the frame is of another size, or of several components."""
+    """Raise ValueError where the frame has another size or several components."""
     place = frame.find(_JPEG_2000)
     if place >= 0 and len(frame) >= place + 42:
         right, bottom, left, top = struct.unpack(">4L", frame[place + 8 : place + 24])
@@ -24,7 +24,7 @@ def check_jpeg_2000(frame: bytes, rows: int, columns: int) -> None:
 
 
 def check_jpeg(frame: bytes, rows: int, columns: int) -> None:
-    """As `check_jpeg_2000`, for the JPEG of T.81 and for JPEG-LS."""
+    """Check the JPEG of T.81 and JPEG-LS as `check_jpeg_2000` does."""
     place = 2
     while frame.startswith(_JPEG) and place + 10 <= len(frame) and frame[place] == 0xFF:
         marker = frame[place + 1]

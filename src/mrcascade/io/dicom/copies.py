@@ -1,6 +1,6 @@
-"""Files of one series that share a SOPInstanceUID: copies of one image, or images of their own.
+"""Files of one series that share a SOPInstanceUID: copies of one image, or different images.
 
-The UID should be an image's own, but some anonymisers give one to a whole series.
+The UID should be unique to an image, but some anonymisers give one to a whole series.
 """
 
 import hashlib
@@ -18,8 +18,10 @@ _READ_BYTES = 2**20
 class Distinct:
     """The images of a series, each once.
 
-    kept: in the order given. copies: files that hold an image once more. reused: files of `kept`
-    that share their UID with another one.
+    Attributes:
+        kept: files of the images, in the order given.
+        copies: files that hold one of these images again.
+        reused: files of `kept` that share their UID with another one.
     """
 
     kept: tuple[FileFacts, ...]
@@ -28,7 +30,7 @@ class Distinct:
 
 
 def without_copies(files: Sequence[FileFacts]) -> Distinct:
-    """Leave out files whose UID, geometry, scaling, marks and stored pixels another one has."""
+    """Remove files that equal another one in UID, geometry, scaling, marks and stored pixels."""
     groups: dict[str, list[FileFacts]] = {}
     for one in files:
         groups.setdefault(one.instance or str(one.file), []).append(one)
@@ -49,7 +51,7 @@ def without_copies(files: Sequence[FileFacts]) -> Distinct:
 
 
 def _content(one: FileFacts, file: DicomFile) -> Hashable:
-    """What two copies have in common, with `file` in place of their own."""
+    """Return the content that two copies share, with `file` in place of their own."""
     frames = tuple(
         (replace(f, file=file), tuple(f.marks.volume.items()), tuple(f.marks.loose.items()))
         for f in one.frames
@@ -58,7 +60,10 @@ def _content(one: FileFacts, file: DicomFile) -> Hashable:
 
 
 def _pixel_digest(one: FileFacts) -> str:
-    """SHA-256 of the stored pixels, of the rest of the file where their length is not known."""
+    """Return the SHA-256 of the stored pixels.
+
+    Where their length is unknown, it covers the rest of the file.
+    """
     digest = hashlib.sha256()
     known = one.format.offset is not None and one.format.length != UNDEFINED_LENGTH
     left = one.format.length if known else None

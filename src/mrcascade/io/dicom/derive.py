@@ -33,7 +33,7 @@ _STALE = (
     "InstanceCreationTime",
     "ReferencedImageRealWorldValueMappingSequence",
 )
-# Commands and the meta header come before, pixels and what signs or pads them after.
+# Commands and the meta header lie before this range; pixels, signatures and padding after it.
 _FIRST_GROUP, _PIXEL_GROUP = 0x0008, 0x7FE0
 _OVERLAYS, _CURVES = range(0x6000, 0x6100), range(0x5000, 0x5100)
 _LARGEST_NUMBER = 2**31 - 1
@@ -43,10 +43,12 @@ _SERIES_STEP = 100  # series 5 leads to 501, 502, ...
 
 @dataclass(frozen=True)
 class NewGrid:
-    """What changes from the source's pixels to the new ones.
+    """Change from the source's grid to the new one.
 
-    rows, columns: new. scale: new pixel spacing divided by the old one, (between rows, between
-    columns). shift: of the centre of the first pixel, mm, patient coordinates (LPS).
+    Attributes:
+        rows, columns: new sizes.
+        scale: new pixel spacing divided by the old one, (between rows, between columns).
+        shift: shift of the centre of the first pixel, in mm, in patient coordinates (LPS).
     """
 
     rows: int
@@ -57,7 +59,14 @@ class NewGrid:
 
 @dataclass(frozen=True)
 class SeriesFacts:
-    """What the files of one derived series share. uid: of the new series."""
+    """Facts that the files of one derived series share.
+
+    Attributes:
+        uid: UID of the new series.
+        derivation: provenance.
+        grid: change of the grid.
+        storage: representation of the new pixels.
+    """
 
     uid: str
     derivation: Derivation
@@ -68,8 +77,15 @@ class SeriesFacts:
 def derived_header(source: Any, facts: FileFacts, series: SeriesFacts, instance: int) -> Any:
     """Turn a parsed dataset, in place, into the header of the image derived from it.
 
-    instance: number of the file in the series, from 1; the InstanceNumber, where the source has
-    none. Returns the dataset, without pixels.
+    Args:
+        source: pydicom Dataset.
+        facts: facts of its file.
+        series: facts of the derived series.
+        instance: number of the file in the series, from 1. It becomes the InstanceNumber where the
+            source has none.
+
+    Returns:
+        The dataset, without pixels.
     """
     dataset = source
     _drop_stale(dataset)
@@ -98,7 +114,7 @@ def _drop_stale(dataset: Any) -> None:
 
 
 def _groups(dataset: Any) -> list[Any]:
-    """The items of the functional groups, the shared one first."""
+    """Return the items of the functional groups, the shared one first."""
     shared = dataset.get("SharedFunctionalGroupsSequence") or []
     return [*shared, *(dataset.get("PerFrameFunctionalGroupsSequence") or [])]
 
@@ -109,7 +125,7 @@ def _identify(dataset: Any, facts: FileFacts, series: SeriesFacts, instance: int
 
     label = series.derivation.label
     dataset.SOPClassUID = facts.sop_class
-    # Where the series is the same once more, so are its images.
+    # An equal series has equal images.
     dataset.SOPInstanceUID = generate_uid(entropy_srcs=[series.uid, str(instance)])
     dataset.SeriesInstanceUID = series.uid
     dataset.SeriesDescription = f"{_latin(facts.description, 64 - len(label) - 1)} {label}".strip()
@@ -120,9 +136,9 @@ def _identify(dataset: Any, facts: FileFacts, series: SeriesFacts, instance: int
         dataset.SeriesNumber = own if 0 <= own <= _LARGEST_NUMBER else facts.number
     if number(dataset, "InstanceNumber") is None:
         dataset.InstanceNumber = instance
-    # No time of the run is told: one UID must not stand for files that differ.
+    # The time of the run is left out: one UID must not stand for different files.
     if "PerFrameFunctionalGroupsSequence" in dataset and not dataset.get("ContentDate"):
-        dataset.ContentDate, dataset.ContentTime = _NO_DATE  # which enhanced images must have
+        dataset.ContentDate, dataset.ContentTime = _NO_DATE  # enhanced images must have them
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = UID(facts.sop_class)
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
@@ -131,7 +147,7 @@ def _identify(dataset: Any, facts: FileFacts, series: SeriesFacts, instance: int
 
 
 def _latin(text: str, length: int) -> str:
-    """Descriptions are repeated as far as any character set holds them."""
+    """Return the ASCII part of a text, which every character set can hold."""
     return text.encode("ascii", "ignore").decode()[: max(length, 0)].strip()
 
 
@@ -203,7 +219,7 @@ def _enhanced_type(found: Any, contrast: str) -> list[str]:
 
 
 def _evidence(dataset: Any, facts: FileFacts, new: SeriesFacts) -> None:
-    """Where the source of an enhanced image is found: study, series, instance (PS3.3 C.8.13.1)."""
+    """Refer to the source of an enhanced image by study, series and instance (PS3.3 C.8.13.1)."""
     from pydicom.dataset import Dataset
 
     _drop(dataset, "SourceImageEvidenceSequence")
@@ -233,7 +249,7 @@ def _window(dataset: Any, series: SeriesFacts) -> None:
 
     low, high = series.derivation.window
     dataset.WindowCenter = DSfloat((low + high) / 2, auto_format=True)
-    # A width below 1 is only legal for values that were rescaled (PS3.3 C.11.2.1.2.1).
+    # A width below 1 is legal only for rescaled values (PS3.3 C.11.2.1.2.1).
     dataset.WindowWidth = DSfloat(max(high - low, 1e-6), auto_format=True)
 
 
@@ -250,7 +266,7 @@ def _derivation_text(series: SeriesFacts) -> str:
 
 
 def _source_images(facts: FileFacts, series: SeriesFacts) -> list[Any]:
-    """The reference to the source, if there may be one."""
+    """Return the reference to the source, if there may be one."""
     if not _refers(facts, series):
         return []
     image = _reference(facts)
@@ -261,7 +277,7 @@ def _source_images(facts: FileFacts, series: SeriesFacts) -> list[Any]:
 
 
 def _refers(facts: FileFacts, series: SeriesFacts) -> bool:
-    """Whether the source has a UID to refer to, and its patient may be known."""
+    """Return whether the source has a UID to refer to, and its patient may be known."""
     return bool(facts.instance) and series.derivation.pseudonyms is None
 
 

@@ -1,6 +1,6 @@
-"""How many elements a DICOM header has, counted before pydicom makes objects of them.
+"""Number of elements in a DICOM header, counted before pydicom makes objects of them.
 
-A header of some megabytes can hold millions of empty elements, which take pydicom half a minute.
+A header of a few megabytes can hold millions of empty elements, which take pydicom half a minute.
 """
 
 import struct
@@ -11,12 +11,12 @@ UNDEFINED_LENGTH = 0xFFFFFFFF
 # Explicit VRs whose length has four bytes (PS3.5 table 7.1-1).
 LONG_VRS = tuple(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 
-# Real headers have some hundreds, those of the vendors some thousands; a sequence has one element
-# per image of a series.
+# Real headers have hundreds of elements, those of some vendors thousands; a sequence has one
+# element per image of a series.
 _MOST_ELEMENTS = 2**16
-# That a frame of an enhanced file has beside; Philips describes each by some 200.
+# Further elements per frame of an enhanced file; Philips describes each frame by some 200.
 _MOST_PER_FRAME = 2**10
-_LARGEST_LIST = 2**20  # bytes of an element that pydicom takes apart into values
+_LARGEST_LIST = 2**20  # bytes of an element that pydicom splits into values
 _LISTS = (
     *("AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO"),
     *("PN", "SH", "SL", "SS", "SV", "TM", "UC", "UI", "UL", "US", "UV"),
@@ -29,31 +29,32 @@ _META, _PIXELS, _FRAMES = 0x0002, (0x7FE0, 0x0010), (0x5200, 0x9230)
 _SYNTAX = (0x0002, 0x0010)
 _ITEM, _END_OF_ITEM, _END_OF_SEQUENCE = 0xE000, 0xE00D, 0xE0DD
 _DELIMITER = 0xFFFE
-_HIGHEST_FIRST_GROUP = 0x3FF  # read in the wrong byte order it is higher
+_HIGHEST_FIRST_GROUP = 0x3FF  # higher if read in the wrong byte order
 _MAGIC_OFFSET, _MAGIC = 128, b"DICM"
 
 
 def check_elements(stream: BinaryIO, size: int) -> None:
     """Raise ValueError where more elements lie before the pixels than images need.
 
-    The stream's position is lost. A header that makes no sense passes: pydicom says what is wrong.
+    The stream's position is lost. A header that makes no sense passes, as pydicom reports its
+    fault.
     """
     if size > _MOST_ELEMENTS * _ELEMENT_BYTES:
         _Walk(stream, size).to_pixels()
 
 
 class _Walk:
-    """From element to element, also inside sequences."""
+    """Walk from element to element, also inside sequences."""
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
         self._stream, self._size = stream, size
         self._elements = self._frames = 0
         self._order, self._implicit = "<", False
-        # Of what is around: its end, None where a delimiter ends it, and whether elements had no VR
-        # before it.
+        # For each enclosing element: its end, None where a delimiter ends it, and whether the
+        # elements before it had no VR.
         self._inside: list[tuple[int | None, bool]] = []
         self._in_frames = 0  # depth of the sequence of frames, 0 outside
-        self._fragments = False  # of compressed pixels, whose items hold no elements
+        self._fragments = False  # whether inside compressed pixels, whose items hold no elements
 
     def to_pixels(self) -> None:
         position, in_meta, syntax = self._start()
@@ -96,7 +97,7 @@ class _Walk:
             raise ValueError("its header has more elements than an image needs")
 
     def _leave(self, position: int) -> None:
-        """What ends by its length."""
+        """Leave the sequences and items that end by their length."""
         while self._inside and (end := self._inside[-1][0]) is not None and position >= end:
             self._pop()
 
@@ -128,7 +129,7 @@ class _Walk:
         return position + _ELEMENT_BYTES
 
     def _value(self, head: bytes, position: int) -> tuple[int, int, bytes]:
-        """Where an element's value starts, its length and VR; that is empty where there is none."""
+        """Return the start of an element's value, its length and its VR, empty without one."""
         kind = b"" if self._implicit else head[4:6]
         if not kind:
             return position + 8, struct.unpack(self._order + "L", head[4:8])[0], kind
@@ -138,7 +139,7 @@ class _Walk:
         return position + 8, struct.unpack(self._order + "H", head[6:8])[0], kind
 
     def _next(self, start: int, length: int, kind: bytes, tag: tuple[int, int]) -> int:
-        """Where the next element is: inside this one, where it is a sequence."""
+        """Return the position of the next element; of a sequence, its first inner one."""
         unknown = kind in (b"", b"UN")
         sequence = kind == b"SQ" or (unknown and length and self._holds_items(start))
         if not sequence and length != UNDEFINED_LENGTH:
@@ -148,7 +149,7 @@ class _Walk:
         self._fragments = not sequence and not unknown
         if tag == _FRAMES and len(self._inside) == 1:
             self._in_frames = 1
-        # PS3.5 6.2.2: what an unknown element holds has no VRs.
+        # The content of an unknown element has no VRs (PS3.5 6.2.2).
         self._implicit = self._implicit or kind == b"UN"
         return start
 

@@ -1,4 +1,4 @@
-"""Where DICOM files lie: single files, below a folder, or inside a zip archive."""
+"""Places of DICOM files: single files, below a folder, or inside a zip archive."""
 
 import mimetypes
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from mrcascade.io.stream import reading
 from mrcascade.io.walk import files_below, is_dangling
 from mrcascade.storage.files import open_regular
 
-# Names that mean DICOM even where the preamble is missing, as in files from before Part 10.
+# Endings that mean DICOM even without the preamble, as in files from before Part 10.
 ENDINGS = (".dcm", ".ima")
 ZIP_ENDING = ".zip"
 
@@ -34,16 +34,17 @@ class DicomFile:
 
     @property
     def name(self) -> str:
+        """Name of the file or member, without folders."""
         return PurePosixPath(self.member).name if self.member else self.path.name
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """The folders above the file; an archive counts as one."""
+        """Folders above the file; an archive counts as one."""
         return (*self.path.parts, *PurePosixPath(self.member).parts)[:-1]
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """The content, seekable; MRCascadeError where it cannot be read."""
+        """Open the content, seekable. Raises MRCascadeError where it cannot be read."""
         with reading(self.path):
             if not self.member:
                 with open_regular(self.path) as file:
@@ -53,9 +54,10 @@ class DicomFile:
                 yield content
 
     def looks_like_dicom(self) -> bool:
-        """By the ending of the name or the mark after the preamble; no such file: False.
+        """Return whether the ending or the mark after the preamble means DICOM.
 
-        What a dangling link led to cannot be known, only that its name does not mean another kind.
+        False for a missing file. A link to a missing file counts unless its name means another
+        kind.
         """
         if self.name.lower().endswith(ENDINGS):
             return True
@@ -67,24 +69,23 @@ class DicomFile:
             return _has_magic(content.read(_MAGIC_OFFSET + len(_MAGIC)))
 
     def could_be_dicom(self) -> bool:
-        """Whether the ending of the name, if any, means no other kind of file."""
+        """Return whether the ending of the name, if any, means no other kind of file."""
         kind, packed = _kinds_by_name().guess_type(self.name)
         return kind is None and packed is None
 
 
 def is_dicom_name(path: Path) -> bool:
-    """Whether `path` can only mean DICOM: a folder, an archive, or a DICOM file."""
+    """Return whether `path` can only mean DICOM: a folder, an archive, or a DICOM file."""
     if path.is_dir() or path.name.lower().endswith(ZIP_ENDING):
         return True
     return DicomFile(path).looks_like_dicom()
 
 
 def dicom_files(path: Path) -> list[DicomFile]:
-    """The DICOM files that `path` stands for, sorted by name.
+    """Return the DICOM files that `path` stands for, sorted by name.
 
-    A folder stands for what lies below it; hidden files, results of ``sr`` and names that mean an
-    image file of another format are passed over; an archive for its members; anything else for
-    itself.
+    A folder stands for the files below it, without hidden files, results of ``sr`` and image files
+    of other formats. An archive stands for its members, and any other path for itself.
     """
     if path.is_dir():
         below = (p for p in files_below(path) if not _is_result(p.relative_to(path)))
@@ -96,8 +97,10 @@ def dicom_files(path: Path) -> list[DicomFile]:
 
 
 def strangers(path: Path, known: Sequence[DicomFile]) -> list[DicomFile]:
-    """The files below a folder or in an archive that are not `known` as DICOM, though their names
-    mean no other kind: emptied or cut slices may be among them."""
+    """Return the files below a folder or in an archive that may be damaged slices.
+
+    They are not among `known`, the DICOM files, but their names mean no other kind.
+    """
     seen = set(known)
     if path.is_dir():
         below = [p for p in files_below(path) if not _is_result(p.relative_to(path))]
@@ -123,7 +126,7 @@ def _members(path: Path) -> list[DicomFile]:
 
 @cache
 def _kinds_by_name() -> mimetypes.MimeTypes:
-    """Python's own table, whatever the machine's says."""
+    """Python's own table; the machine's could differ."""
     return mimetypes.MimeTypes()
 
 

@@ -1,8 +1,7 @@
-"""What the header of a DICOM file says about its frames: place, size, scaling, pixel format.
+"""Frames in the header of a DICOM file: place, size, scaling, pixel format.
 
-A classic file holds one frame and says everything at its top level. An enhanced multi-frame file
-says it in functional groups (PS3.3 C.7.6.16): a macro is looked up in the frame's own group and
-then in the shared one.
+A classic file describes its one frame at its top level. An enhanced multi-frame file does so in
+functional groups (PS3.3 C.7.6.16): a macro is in the frame's own group, else in the shared one.
 """
 
 from collections.abc import Iterator
@@ -58,15 +57,18 @@ _COLOUR = (
 _LARGEST_SIDE = 2**16 - 1
 _MOST_PIXELS = 2**26  # of a frame, which is held whole: 8192 squared
 _LARGEST_COUNT = 2**31 - 1
-# Direction cosines are written with few digits at times.
-_UNIT_TOLERANCE = 1e-2
-_FLAVOUR = 2  # the third value of ImageType and FrameType
+_UNIT_TOLERANCE = 1e-2  # some files store direction cosines with few digits
+_FLAVOUR = 2  # index of the third value of ImageType and FrameType
 
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How the frames of a file are stored. offset, length, big_endian: as in `Header`; padding: as
-    `padding_range` has it."""
+    """Storage of a file's frames.
+
+    Attributes:
+        offset, length, big_endian: as in `Header`.
+        padding: as returned by `padding_range`.
+    """
 
     rows: int
     columns: int
@@ -83,18 +85,22 @@ class PixelFormat:
 
     @property
     def frame_bytes(self) -> int:
+        """Bytes of one uncompressed frame."""
         return self.rows * self.columns * self.allocated // 8
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame.
+    """One frame. Positions and directions are in DICOM's patient coordinates (LPS).
 
-    index: in the file. position (3,), mm: of the centre of the first pixel. orientation (6,):
-    direction cosines of a row, then of a column. spacing: (between rows, between columns), mm. All
-    three in DICOM's patient coordinates (LPS); None where the file does not say. kind: what the
-    values are, in the header's words, such as "M" or "OTHER PHASE"; "" where it does not say. part:
-    of a complex image, as `part_of` has it. marks: tell it from other frames at its position.
+    Attributes:
+        index: index in the file.
+        position: (3,), centre of the first pixel, mm; None where the file does not say.
+        orientation: (6,), direction cosines of a row, then of a column; None likewise.
+        spacing: (between rows, between columns), mm; None likewise.
+        kind: kind of the values in the header's words, such as "OTHER PHASE"; "" if unknown.
+        part: part of a complex image, as returned by `part_of`.
+        marks: differ from those of other frames at its position.
     """
 
     file: DicomFile
@@ -111,10 +117,12 @@ class Frame:
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What is needed of a file. thickness: distance of slices as far as the header knows it, mm.
+    """Facts about one file.
 
-    acquired: (rows, columns) of the acquired matrix, None where the header does not say. patient:
-    the PatientID, empty where there is none.
+    Attributes:
+        thickness: distance of slices by the header, mm.
+        acquired: (rows, columns) of the acquired matrix; None where the header does not say.
+        patient: the PatientID, empty where there is none.
     """
 
     file: DicomFile
@@ -133,10 +141,9 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class Unusable:
-    """A file whose image cannot be used, and why.
+    """A file whose image cannot be used, with the error.
 
-    series, number, description: of its series, as in `FileFacts`; the UID is "" where it cannot be
-    read, and the file could be of any series.
+    ``series`` is "" where the UID cannot be read; the file could then belong to any series.
     """
 
     file: DicomFile
@@ -147,7 +154,7 @@ class Unusable:
 
 
 def read_facts(file: DicomFile) -> FileFacts | Unusable | None:
-    """The facts of a file, None where it holds no MR image (a report, a CT image, ...).
+    """Return the facts of a file; None where it holds no MR image (a report, a CT image, ...).
 
     `Unusable` where the file is damaged, where it does not say what it holds (it could be a slice),
     and for pixels that cannot be used.
@@ -171,7 +178,7 @@ def read_facts(file: DicomFile) -> FileFacts | Unusable | None:
 
 
 def _series(dataset: Any) -> tuple[str, int | None, str]:
-    """UID, number and description of the series."""
+    """Return UID, number and description of the series."""
     found = number(dataset, "SeriesNumber")
     return (
         text(dataset, "SeriesInstanceUID"),
@@ -187,7 +194,7 @@ def _is_image(file: DicomFile, header: Header) -> bool:
     if not named and meta != _DIRECTORY:
         raise ValueError("it does not say what it holds")
     if named and meta and named != meta:
-        raise ValueError("it says twice what it holds, each time something else")
+        raise ValueError("its two SOP class UIDs differ")
     return named in IMAGES and text(dataset, "Modality") in ("MR", "")
 
 
@@ -240,8 +247,8 @@ def _pixel_format(file: DicomFile, header: Header) -> PixelFormat:
     signed = bool(whole(dataset, "PixelRepresentation", 0, 1))
     if rows * columns > _MOST_PIXELS:
         raise MRCascadeError(
-            f"{file} has frames of {rows} x {columns} pixels, and {_MOST_PIXELS} are the most; cut"
-            " out what is to be restored, or convert it to NIfTI"
+            f"{file} has frames of {rows} x {columns} pixels, above the limit of {_MOST_PIXELS};"
+            " crop it to the region to be restored, or convert it to NIfTI"
         )
     pixels = PixelFormat(
         rows=rows,
@@ -282,8 +289,8 @@ def _frames(file: DicomFile, dataset: Any, count: int) -> Iterator[Frame]:
     if not per_frame:
         if count > 1:
             raise MRCascadeError(
-                f"{file} holds {count} frames that say nothing about their positions, as captures"
-                " of a screen do; give the series that they were made of"
+                f"{file} holds {count} frames without positions, as screen captures do; give the"
+                " series that they were made from"
             )
         yield _frame(file, 0, _Classic(dataset))
         return
@@ -295,7 +302,7 @@ def _frames(file: DicomFile, dataset: Any, count: int) -> Iterator[Frame]:
 
 
 class _Classic:
-    """Every macro is the dataset itself."""
+    """Groups of a classic file, where the dataset itself holds every macro."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -315,7 +322,7 @@ class _Classic:
 
 
 class _Enhanced:
-    """A macro is in the frame's group, or in the shared one, or nowhere ({})."""
+    """Groups of an enhanced file: a macro is in the frame's or the shared group, else {}."""
 
     def __init__(self, group: Any, shared: Any | None, dataset: Any) -> None:
         self.groups = [g for g in (group, shared) if g is not None]
@@ -346,7 +353,7 @@ class _Enhanced:
 
 
 def _flavour(image_type: Any) -> str:
-    """In classic images this value tells magnitude from phase, in enhanced ones the contrast."""
+    """Return value 3: magnitude or phase in classic images, the contrast in enhanced ones."""
     if not image_type or isinstance(image_type, str) or len(image_type) <= _FLAVOUR:
         return ""
     return str(image_type[_FLAVOUR])
@@ -383,7 +390,7 @@ def _check_geometry(frame: Frame) -> None:
 
 
 def _thickness(dataset: Any) -> float:
-    """Distance of slices for a single one: SpacingBetweenSlices, SliceThickness, or 1 mm."""
+    """Distance of slices where there is only one: SpacingBetweenSlices, SliceThickness, or 1 mm."""
     shared = item(dataset, "SharedFunctionalGroupsSequence") or {}
     for place in (dataset, item(shared, "PixelMeasuresSequence") or {}):
         for keyword in ("SpacingBetweenSlices", "SliceThickness"):

@@ -1,9 +1,9 @@
 """The header of one DICOM file: parsed by pydicom, checked, and read element by element.
 
-pydicom is lenient: it warns about a file that ends within an element and goes on, and it decodes
-values only when they are asked for. So every look at a dataset happens inside `parsing`, which
-turns whatever a damaged file makes pydicom stumble over into one line. pydicom is imported when a
-file is touched, so that `import mrcascade.io` stays quick.
+pydicom is lenient: it only warns about a file that ends within an element, and it decodes values
+when they are asked for. Hence every access to a dataset happens inside `parsing`, which turns the
+errors of damaged files into one line. pydicom is imported when a file is touched, so that
+`import mrcascade.io` stays quick.
 """
 
 import math
@@ -31,18 +31,22 @@ EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 NATIVE = (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED)
 
 _REASON_LENGTH = 120
-_FIRST_BLOCK = 0x10  # of private elements
+_FIRST_BLOCK = 0x10  # first block of private elements
 _MOST_AFTER_PIXELS = 10_000  # elements; real files have a padding or a signature
 
 
 @dataclass(frozen=True)
 class Header:
-    """A parsed file up to its pixels.
+    """A file parsed up to its pixels.
 
-    dataset: a pydicom Dataset. syntax: UID of the transfer syntax. big_endian: of the pixels.
-    offset: of the pixels' value in the file, None where there are none (and for the deflated
-    syntax, whose pixels are part of `dataset`). length: of that value in bytes, or
-    `UNDEFINED_LENGTH`. size: of the whole file, bytes.
+    Attributes:
+        dataset: a pydicom Dataset.
+        syntax: UID of the transfer syntax.
+        big_endian: byte order of the pixels.
+        offset: offset of the pixels' value in the file; None where there are none, and for the
+            deflated syntax, which keeps the pixels in `dataset`.
+        length: length of that value in bytes, or `UNDEFINED_LENGTH`.
+        size: size of the whole file in bytes.
     """
 
     dataset: Any
@@ -54,14 +58,17 @@ class Header:
 
 
 def read_header(file: DicomFile, stream: BinaryIO) -> Header:
-    """Parse the header of an opened file; MRCascadeError where it is damaged or no DICOM file."""
+    """Parse the header of an opened file.
+
+    Raises MRCascadeError where it is damaged or no DICOM file.
+    """
     import pydicom
 
     with parsing(file):
         size = stream.seek(0, 2)
         check_elements(stream, size)
         stream.seek(0)
-        # A file that ends within an element is only warned about, and what follows is lost.
+        # pydicom only warns about a file that ends within an element, and loses what follows.
         for cut in ("Unexpected end of file", "End of file reached"):
             warnings.filterwarnings("error", message=cut)
         bounded: Any = HeaderStream(stream, size)
@@ -94,7 +101,7 @@ def parsing(file: DicomFile) -> Iterator[None]:
             yield
     except MRCascadeError:
         raise
-    except Exception as error:  # whatever: pydicom does not promise which
+    except Exception as error:  # any kind: pydicom does not document which
         # pydicom wraps the messages of its decoders, and repeats the traceback in some.
         found = str(error).partition("Traceback")[0].rpartition("available plugins:")[2]
         named = f"{type(error).__name__}: " * (not isinstance(error, ValueError))
@@ -103,19 +110,26 @@ def parsing(file: DicomFile) -> Iterator[None]:
 
 
 class DamagedFileError(MRCascadeError):
-    """A file that cannot be read, unlike one of a kind that is not supported."""
+    """A file that cannot be read, unlike one of an unsupported kind."""
 
 
 def damaged(file: DicomFile, reason: str) -> DamagedFileError:
+    """Return the error for a damaged file."""
     return DamagedFileError(
-        f"{file} is a damaged DICOM file or none ({reason}); copy or export it again"
+        f"{file} is a damaged DICOM file, or no DICOM file ({reason}); copy or export it again"
     )
 
 
 def numbers(dataset: Any, keyword: str, count: int | None = 1) -> tuple[float, ...] | None:
-    """The finite numbers of an element; None where it is absent or empty.
+    """Return the finite numbers of an element; None where it is absent or empty.
 
-    count: how many there must be, None for any. Raises ValueError otherwise (inside `parsing`).
+    Args:
+        dataset: pydicom Dataset.
+        keyword: keyword of the element.
+        count: required number of values; None for any.
+
+    Raises:
+        ValueError: the element holds something else (inside `parsing`).
     """
     value = dataset.get(keyword)
     if value is None or value == "" or value == []:
@@ -129,13 +143,16 @@ def numbers(dataset: Any, keyword: str, count: int | None = 1) -> tuple[float, .
 
 
 def number(dataset: Any, keyword: str) -> float | None:
-    """The one number of an element; None where it is absent or empty."""
+    """Return the single number of an element; None where it is absent or empty."""
     found = numbers(dataset, keyword)
     return None if found is None else found[0]
 
 
 def whole(dataset: Any, keyword: str, low: int, high: int, default: int | None = None) -> int:
-    """A whole number from `low` to `high`; ValueError otherwise, or where absent by default."""
+    """Return a whole number from `low` to `high`, or `default` where the element is absent.
+
+    Raises ValueError for other values, and where an element without default is absent.
+    """
     value = number(dataset, keyword)
     if value is None:
         if default is None:
@@ -147,32 +164,32 @@ def whole(dataset: Any, keyword: str, low: int, high: int, default: int | None =
 
 
 def text(dataset: Any, keyword: str) -> str:
-    """An element as one line of printable text; empty where it is absent."""
+    """Return an element as one line of printable text; empty where it is absent."""
     value = dataset.get(keyword)
     line = " ".join(str("" if value is None else value).split())
     return "".join(c for c in line if c.isprintable())
 
 
 def told(dataset: Any, keyword: str, count: int | None = 1) -> tuple[float, ...] | None:
-    """As `numbers`, None also where the element is malformed: for elements that only help."""
+    """Return `numbers`, also None where the element is malformed: for optional elements."""
     try:
         return numbers(dataset, keyword, count)
-    except Exception:  # whatever: pydicom does not promise which
+    except Exception:  # any kind: pydicom does not document which
         return None
 
 
 def words(dataset: Any, keyword: str) -> list[str]:
-    """The values of an element of texts, in capitals; none where it is absent."""
+    """Return the values of a text element in capitals; an empty list where it is absent."""
     value = dataset.get(keyword) or ()
     values = [value] if isinstance(value, str) else list(value)
     return [" ".join(str(one).upper().split()) for one in values]
 
 
 def private(dataset: Any, group: int, element: int, creator: str) -> Any | None:
-    """The value of a private element of ``creator``'s block (PS3.5 7.8), None where it is absent or
-    malformed.
+    """Return the value of a private element in the block of ``creator`` (PS3.5 7.8).
 
-    Where the group names no creator, as some anonymisers leave it, the usual block 0x10 counts.
+    None where it is absent or malformed. Where the group names no creator, as some anonymisers
+    leave it, the usual block 0x10 counts.
     """
     tags = dataset.keys()
     named = [b for b in range(_FIRST_BLOCK, 0x100) if group << 16 | b in tags]
@@ -181,7 +198,7 @@ def private(dataset: Any, group: int, element: int, creator: str) -> Any | None:
         try:
             if tag in tags and (not named or str(dataset[group, block].value).strip() == creator):
                 return dataset[tag].value
-        except Exception:  # whatever: pydicom does not promise which
+        except Exception:  # any kind: pydicom does not document which
             return None
     return None
 
@@ -189,12 +206,12 @@ def private(dataset: Any, group: int, element: int, creator: str) -> Any | None:
 def private_numbers(
     dataset: Any, group: int, element: int, creator: str
 ) -> tuple[float, ...] | None:
-    """The finite numbers of a private element; None where it is absent or holds none."""
+    """Return the finite numbers of a private element; None where it is absent or holds others."""
     value = private(dataset, group, element, creator)
     if value is None:
         return None
     try:
-        if isinstance(value, bytes):  # of an unknown type: two bytes are a small integer
+        if isinstance(value, bytes):  # of unknown type: two bytes are a small integer
             small = len(value) == 2 and not value.strip().isdigit()
             value = struct.unpack("<h", value)[0] if small else value.decode("ascii").split("\\")
         values: Any = [value] if isinstance(value, str | int | float) else list(value)
@@ -205,13 +222,13 @@ def private_numbers(
 
 
 def item(dataset: Any, keyword: str) -> Any | None:
-    """The first item of a sequence, None where it is absent or empty."""
+    """Return the first item of a sequence; None where it is absent or empty."""
     sequence = dataset.get(keyword)
     return sequence[0] if sequence else None
 
 
 def _guessed(dataset: Any) -> str:
-    """The syntax of a file without a meta header, as pydicom found it out."""
+    """Return the syntax of a file without a meta header, as pydicom found it."""
     implicit, little = dataset.original_encoding
     if not little:
         return EXPLICIT_BIG
@@ -219,7 +236,7 @@ def _guessed(dataset: Any) -> str:
 
 
 def _pixel_place(stream: BinaryIO, implicit: bool, little: bool) -> tuple[int | None, int]:
-    """Offset and length of the pixel data whose element starts at the stream's position."""
+    """Return offset and length of the pixel data, with the stream at the start of its element."""
     order = "<" if little else ">"
     head = stream.read(8)
     if len(head) < 8:
@@ -235,7 +252,14 @@ def _pixel_place(stream: BinaryIO, implicit: bool, little: bool) -> tuple[int | 
 
 
 def check_rest(stream: BinaryIO, position: int, implicit: bool, little: bool) -> None:
-    """ValueError where the file ends within an element from ``position``, after the pixels, on."""
+    """Raise ValueError where the file ends within an element after the pixels.
+
+    Args:
+        stream: the file.
+        position: end of the pixels in the file, in bytes.
+        implicit: whether elements have no VR.
+        little: whether the byte order is little-endian.
+    """
     size = stream.seek(0, 2)
     elements = 0
     while position < size:

@@ -1,4 +1,4 @@
-"""What a derived DICOM header leaves out, and how a patient's identity is removed from it."""
+"""Removal of a patient's identity from a derived DICOM header."""
 
 from typing import Any
 
@@ -15,9 +15,10 @@ _PATIENT_EMPTY = (
     "AccessionNumber",
     "ReferringPhysicianName",
 )
-# UIDs that say which images lie in one space and one study: replaced, the same way each time.
+# UIDs of the space and the study of an image: each is always replaced by the same UID.
 _MAPPED_UIDS = ("StudyInstanceUID", "FrameOfReferenceUID")
-# Groups whose numbers and codes describe the measurement; their texts, names and dates can say who.
+# Groups whose numbers and codes describe the measurement. Their texts, names and dates can identify
+# a patient.
 _TECHNICAL_GROUPS = (0x0018, 0x0020, 0x0028, 0x5200)
 _TECHNICAL_VRS = ("CS", "DS", "IS", "FD", "FL", "US", "SS", "UL", "SL", "AT", "SQ")
 _KEPT = (
@@ -47,7 +48,7 @@ _KEPT = (
     "RescaleType",
     "StackID",
 )
-# Required, and empty or neutral without what they held.
+# Required elements, with an empty or neutral value in place of the removed one.
 _EMPTIED = {
     "PositionReferenceIndicator": "",
     "AcquisitionContextSequence": [],
@@ -56,10 +57,11 @@ _EMPTIED = {
 
 
 def without_identity(dataset: Any, pseudonyms: Pseudonyms) -> None:
-    """Remove, in place, everything but what describes the measurement and the pixels.
+    """Remove, in place, everything except elements that describe the measurement and the pixels.
 
-    What stays is listed, so that an unknown element goes. Elements that the standard wants
-    present stay empty. UIDs that stay are replaced. Pixels are not looked at: a face remains one.
+    The elements that stay are listed, so that unknown ones are removed. Elements that the standard
+    requires stay with an empty value, and UIDs that stay are replaced. Pixels do not change: a face
+    stays visible.
     """
     mapped = {k: str(dataset.get(k) or "") for k in _MAPPED_UIDS}
     emptied = {k: value for k, value in _EMPTIED.items() if k in dataset}

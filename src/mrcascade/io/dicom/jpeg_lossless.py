@@ -1,9 +1,9 @@
 """Lossless JPEG with Huffman codes (ITU-T T.81, process 14 and annex H), one component.
 
-Many scanners and archives use it. The decoders that fit this licence do not bear damage:
-libjpeg-turbo, as imagecodecs calls it, completes truncated frames silently, GDCM aborts the
-process, and liblj92 reads beyond its buffers. A pixel takes about a microsecond here, much less
-than its restoration.
+Many scanners and archives use it. Other decoders with a compatible licence fail on damaged frames:
+libjpeg-turbo, as called by imagecodecs, completes truncated frames silently, GDCM aborts the
+process, and liblj92 reads beyond its buffers. This one takes about a microsecond per pixel, much
+less than the restoration.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ Table = list[tuple[int, int]]
 
 
 def decode(frame: bytes) -> np.ndarray:
-    """The (rows, columns) uint16 samples of a frame.
+    """Return the uint16 samples (rows, columns) of a frame.
 
     Raises ValueError for another process, several components and damaged data.
     """
@@ -61,7 +61,7 @@ def _word(data: bytes, place: int) -> int:
 
 
 def _segments(frame: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """(marker, content, where the next one starts) up to the start of the scan."""
+    """Yield (marker, content, start of the next segment) up to the start of the scan."""
     if frame[:2] != bytes((0xFF, _SOI)):
         raise ValueError("no JPEG")
     place = 2
@@ -85,7 +85,7 @@ def _segments(frame: bytes) -> Iterator[tuple[int, bytes, int]]:
 
 
 def _tables(segment: bytes) -> dict[int, Table]:
-    """The Huffman tables of a DHT segment, by their number (annex C)."""
+    """Return the Huffman tables of a DHT segment, by their number (annex C)."""
     found: dict[int, Table] = {}
     place = 0
     while place + 17 <= len(segment) - 8:
@@ -114,7 +114,7 @@ def _lookup(counts: bytes, symbols: bytes) -> Table:
 
 
 def _differences(scan: bytes, table: Table, rows: int, columns: int, interval: int) -> np.ndarray:
-    """The coded differences (rows, columns) of a scan, int64."""
+    """Return the coded differences (rows, columns) of a scan, int64."""
     if interval % columns:
         raise ValueError("restarts within a line")
     most = interval or rows * columns
@@ -127,7 +127,7 @@ def _differences(scan: bytes, table: Table, rows: int, columns: int, interval: i
 
 
 def _restart_pieces(scan: bytes) -> Iterator[bytes]:
-    """What lies between restart markers, up to any other marker, without stuffed zeros."""
+    """Yield the data between restart markers, up to any other marker, without stuffed zeros."""
     start = place = 0
     while (place := scan.find(b"\xff", place)) >= 0 and place + 1 < len(scan):
         marker = scan[place + 1]
@@ -141,10 +141,10 @@ def _restart_pieces(scan: bytes) -> Iterator[bytes]:
 
 
 def _coded(data: bytes, table: Table, count: int) -> list[int]:
-    """`count` differences: a code for the category, then as many bits (F.1.2.1, H.1.2.2)."""
+    """Decode `count` differences: a code for the category, then as many bits (F.1.2.1, H.1.2.2)."""
     values = []
     buffer = bits = place = 0
-    data = data + bytes(8)  # for the look ahead; that more is needed is found below
+    data = data + bytes(8)  # for the look-ahead; a check below finds missing data
     end = len(data)
     for _ in range(count):
         while bits < 32 and place < end:
@@ -171,7 +171,10 @@ def _coded(data: bytes, table: Table, count: int) -> list[int]:
 
 
 def _predicted(differences: np.ndarray, predictor: int, first: int) -> np.ndarray:
-    """Differences -> samples (table H.1): modulo 2^16, the first line from the left."""
+    """Return the samples of differences (table H.1), modulo 2^16.
+
+    The first line is predicted from the left.
+    """
     samples = differences.copy()
     samples[0, 0] += first
     if predictor == 1:

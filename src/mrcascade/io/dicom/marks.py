@@ -1,4 +1,4 @@
-"""What the header says that tells frames at one position apart: echo, time, diffusion, number."""
+"""Marks of frames at one position in the header: echo, time, diffusion, number."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -7,10 +7,10 @@ from typing import Any
 
 from mrcascade.io.dicom.header import item, number, numbers, private_numbers, text, told, words
 
-# A mark is a tuple of numbers and texts, () where the header does not say.
+# Numbers and texts; () where the header does not say.
 Mark = tuple[float | str, ...]
 
-_DIGITS = 3  # of numbers that name a volume: more are rounding
+_DIGITS = 3  # digits of numbers that name a volume; further ones are rounding
 _PHILIPS, _PHILIPS_MR = "Philips Imaging DD 001", "Philips MR Imaging DD 001"
 _SIEMENS, _UIH = "SIEMENS MR HEADER", "Image Private Header"
 _GE_B_VALUE_OFFSET = 1_000_000_000  # GE adds it to b-values
@@ -20,10 +20,12 @@ _GE_B_VALUE_OFFSET = 1_000_000_000  # GE adds it to b-values
 class Marks:
     """The marks of a frame.
 
-    order: sorts frames where the numbers are to be trusted. volume: name -> mark that all frames of
-    a volume share, those that order time last. loose: the same, for marks that some scanners
-    give each slice a value of its own. moments: name -> time, which only sorts frames of one
-    position. number: place of the frame in its series, () where it has none.
+    Attributes:
+        order: sorts frames where the numbers are reliable.
+        volume: name -> mark that all frames of a volume share; marks that order time come last.
+        loose: likewise, for marks that on some scanners differ from slice to slice.
+        moments: name -> time, which only sorts frames of one position.
+        number: index of the frame in its series, () where it has none.
     """
 
     order: tuple[float, ...]
@@ -34,7 +36,7 @@ class Marks:
 
 
 def classic_marks(dataset: Any) -> Marks:
-    """Of a classic image, whose elements are all at the top level."""
+    """Return the marks of a classic image, which has all elements at the top level."""
     named = ("InstanceNumber", "EchoTime", "TemporalPositionIdentifier", "AcquisitionNumber")
     values = {keyword: number(dataset, keyword) for keyword in named}
     instance = values["InstanceNumber"]
@@ -63,9 +65,12 @@ def classic_marks(dataset: Any) -> Marks:
 
 
 def enhanced_marks(macro: Callable[[str], Any], dataset: Any, index: int) -> Marks:
-    """Of a frame of an enhanced image.
+    """Return the marks of a frame of an enhanced image.
 
-    macro: finds a functional group's macro, {} where there is none. index: of the frame.
+    Args:
+        macro: finds a functional group's macro, {} where there is none.
+        dataset: the file's pydicom Dataset.
+        index: index of the frame in the file.
     """
     content, diffusion = macro("FrameContentSequence"), macro("MRDiffusionSequence")
     echo = number(macro("MREchoSequence"), "EffectiveEchoTime")
@@ -114,7 +119,7 @@ def _rounded(values: tuple[float, ...] | None) -> Mark:
 
 
 def _b_value(dataset: Any) -> Mark:
-    """DiffusionBValue, or what the maker calls so."""
+    """Return DiffusionBValue, or the vendor's private element for it."""
     ge = private_numbers(dataset, 0x0043, 0x39, "GEMS_PARM_01")
     found = (
         told(dataset, "DiffusionBValue")
@@ -127,7 +132,7 @@ def _b_value(dataset: Any) -> Mark:
 
 
 def _gradient(dataset: Any) -> Mark:
-    """DiffusionGradientOrientation, or what the maker calls so."""
+    """Return DiffusionGradientOrientation, or the vendor's private element for it."""
     found = (
         told(dataset, "DiffusionGradientOrientation", 3)
         or private_numbers(dataset, 0x0019, 0x0E, _SIEMENS)
@@ -151,7 +156,7 @@ def _date_and_time(dataset: Any, kind: str) -> Mark:
 
 
 def _moment(dataset: Any, keyword: str) -> Mark:
-    """A DT element as (date, seconds since midnight and so on, as HHMMSS.F)."""
+    """Return a DT element as (date, time of day as HHMMSS.F)."""
     value = text(dataset, keyword)
     return _as_moment(value[:8] + "T" + value[8:]) if len(value) > 8 else ()
 

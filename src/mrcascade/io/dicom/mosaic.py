@@ -6,16 +6,20 @@ from typing import Any
 from mrcascade.io.dicom.header import private, private_numbers, words
 
 _WORDS = {"MOSAIC", "VFRAME"}  # Siemens' and United Imaging's values of ImageType
-# Positions (mm) in more digits than this differ by rounding.
+# Positions (mm) that differ only in further digits differ by rounding.
 _DIGITS = 2
 
 
 def is_mosaic(dataset: Any, positions: Iterable[tuple[float, ...] | None]) -> bool:
-    """Whether the frames of a file are mosaics.
+    """Return whether the frames of a file are mosaics.
 
-    positions: of its frames. Frames at several positions are slices, whatever ImageType was left
-    saying. Without the word, Siemens' NumberOfImagesInMosaic (0019,100A) and United Imaging's
-    sequence of slices (0065,1051) tell.
+    Frames at several positions are slices, even where ImageType says otherwise. Without that word,
+    Siemens' NumberOfImagesInMosaic (0019,100A) and United Imaging's sequence of slices (0065,1051)
+    decide.
+
+    Args:
+        dataset: the file's pydicom Dataset.
+        positions: positions of its frames, mm.
     """
     places = {tuple(round(v, _DIGITS) for v in at) for at in positions if at is not None}
     if len(places) > 1:

@@ -1,7 +1,7 @@
 """Pixels that pad a DICOM image to its rectangle and were never measured (PS3.3 C.7.5.1.1.2).
 
 PixelPaddingValue and PixelPaddingRangeLimit are stored values, before slope and intercept. By the
-standard no measured pixel has one of them, and none lies beyond them: where one does, the element
+standard no measured pixel has one of them, and none lies beyond them. Where one does, the element
 is wrong, and its pixels count as measured.
 """
 
@@ -23,11 +23,10 @@ class Padding:
     """The padding of a series.
 
     Attributes:
-        ranges: stored values of the padding, of each file that has any.
-        fill: value that takes its place: 0, no signal, or where measured values lie below that,
-            the lowest of them.
-        highest: largest measured value, from which a series is turned over that stores white as
-            zero; its ``fill`` is 0, after that.
+        ranges: stored values of the padding, for each file that has any.
+        fill: value that replaces it: 0, no signal, or the lowest measured value if that is below 0.
+        highest: largest measured value. A series that stores white as zero is inverted from it;
+            ``fill`` is 0 after that.
         about: one line about the padding; empty where there is none.
     """
 
@@ -37,7 +36,7 @@ class Padding:
     about: str
 
     def filled(self, values: np.ndarray, stored: np.ndarray, frame: Frame) -> np.ndarray:
-        """The values of a frame, with ``fill`` for its padding."""
+        """Return the values of a frame, with ``fill`` for its padding."""
         if frame.file not in self.ranges:
             return values
         return np.where(_within(stored, self.ranges[frame.file]), self.fill, values)
@@ -45,7 +44,7 @@ class Padding:
 
 @dataclass
 class _Seen:
-    """Extremes of the stored values and of the values of some pixels, and how many they are."""
+    """Number of some pixels, and the extremes of their stored values and of their values."""
 
     count: int = 0
     stored: list[float] = field(default_factory=lambda: [np.inf, -np.inf])
@@ -68,12 +67,14 @@ def find_padding(
 ) -> Padding:
     """Find the padding of a series in its pixels.
 
-    frames: all, with their stored values. declared: `padding_range` of the files that have one.
-    inverted: whether the series stores white as zero.
+    Args:
+        frames: all frames, with their stored values.
+        declared: `padding_range` of the files that have one.
+        inverted: whether the series stores white as zero.
     """
     measured: defaultdict[DicomFile, _Seen] = defaultdict(_Seen)
     padded: defaultdict[DicomFile, _Seen] = defaultdict(_Seen)
-    # Of all files that declare the same: a dark slice alone would not show that a value is wrong.
+    # Over all files that declare the same: a dark slice alone would not show that a value is wrong.
     around: dict[Range, _Seen] = {ends: _Seen() for ends in declared.values()}
     for frame, stored in frames:
         rest = stored
@@ -105,15 +106,12 @@ def find_padding(
             f" {_words(set(ranges.values()))}), which counts as no signal"
         )
     elif wrong:
-        about = (
-            f"its PixelPaddingValue {_words(wrong)} lies among measured values, so that it tells no"
-            " padding and is ignored"
-        )
+        about = f"its PixelPaddingValue {_words(wrong)} lies among measured values and is ignored"
     return Padding(ranges, fill, highest, about)
 
 
 def _among(padded: _Seen, measured: _Seen) -> bool:
-    """Whether measured values lie on both sides of the padding."""
+    """Return whether measured values lie on both sides of the padding."""
     return not (padded.stored[1] < measured.stored[0] or padded.stored[0] > measured.stored[1])
 
 

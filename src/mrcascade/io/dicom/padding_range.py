@@ -9,11 +9,10 @@ Range = tuple[int, int]
 
 
 def padding_range(dataset: Any, signed: bool) -> Range | None:
-    """The stored values, both inclusive, that a header declares as padding; None where it declares
-    none, or nothing that is a whole number.
+    """Return the range of stored values that a header declares as padding, both ends inclusive.
 
-    Both elements are 16 bits whose sign is that of the pixels (``signed``), whatever type the file
-    gives them.
+    None where it declares no whole numbers. Both elements have 16 bits and the sign of the
+    pixels (``signed``), whatever type the file gives them.
     """
     value = told(dataset, "PixelPaddingValue")
     if value is None:

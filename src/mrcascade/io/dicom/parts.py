@@ -1,9 +1,9 @@
-"""Which part of a complex image, or which map made of one, the values of a frame are.
+"""The part of a complex image, or the map derived from one, that a frame holds.
 
-The standard says it in ComplexImageComponent (PS3.3 C.8.13.3.1.2), which classic images lack.
-Makers say it in the values of ImageType from the third on: Siemens and United Imaging in a letter,
-Philips in two values such as ``M_FFE, M`` or ``VELOCITY MAP, P``, Canon and Bruker in words.
-GE says it in (0043,102F) alone. A unit such as Hz in RescaleType tells maps as well.
+The standard states it in ComplexImageComponent (PS3.3 C.8.13.3.1.2), which classic images lack.
+Vendors state it in the values of ImageType from the third on: Siemens and United Imaging in a
+letter, Philips in two values such as ``M_FFE, M`` or ``VELOCITY MAP, P``, Canon and Bruker in
+words. GE states it only in (0043,102F). A unit such as Hz in RescaleType identifies maps as well.
 """
 
 import re
@@ -24,7 +24,7 @@ _COMPONENTS = {
 }
 _LETTERS = {"M": MAGNITUDE, "P": _PHASE, "R": _REAL, "I": _IMAGINARY}
 _GE_CODES = {0: MAGNITUDE, 1: _PHASE, 2: _REAL, 3: _IMAGINARY}
-# Words as such, and with "MAP" or "IMAGE" behind them.
+# Words that stand alone or before "MAP" or "IMAGE".
 _WORDS = {
     "MAGNITUDE": MAGNITUDE,
     "PHASE": _PHASE,
@@ -55,11 +55,16 @@ _UNITS = {
 
 
 def part_of(image_type: list[str], component: str, dataset: Any, scaling: Any) -> str:
-    """What the values are: ``MAGNITUDE``, also where nothing says so, or another part in words.
+    """Return the part: ``MAGNITUDE``, also by default, or another part in words.
 
-    image_type: values of ImageType or FrameType. component: ComplexImageComponent, "" where it is
-    absent. dataset: holds private elements. scaling: holds RescaleType. Where they disagree, what
-    is no magnitude counts: a prior of magnitudes must not be given anything else.
+    Where sources disagree, another part than magnitude counts: a prior of magnitudes must get
+    nothing else.
+
+    Args:
+        image_type: values of ImageType or FrameType.
+        component: ComplexImageComponent, "" where it is absent.
+        dataset: holds private elements.
+        scaling: holds RescaleType.
     """
     said = _COMPONENTS.get(component.upper(), "")
     found = [said, *_by_image_type(image_type, said), *_by_maker(dataset)]
@@ -70,7 +75,10 @@ def part_of(image_type: list[str], component: str, dataset: Any, scaling: Any) -
 
 
 def _by_image_type(values: list[str], said: str) -> list[str]:
-    """Parts that the values name from the third on; single letters count in third and fourth."""
+    """Return the parts that the values from the third on name.
+
+    Single letters count only in the third and the fourth.
+    """
     named = values[_FLAVOUR:]
     found = []
     for place, value in enumerate(named):
@@ -80,7 +88,7 @@ def _by_image_type(values: list[str], said: str) -> list[str]:
         word = _WORDS.get(_SUFFIX.sub("", plain), "")
         if not word and place < 2 and (letter := _letter(value)):
             if place and named[0] == "M":
-                continue  # Siemens: what follows the letter is how the image was filtered
+                continue  # Siemens: the values after the letter state how the image was filtered
             word = _LETTERS[letter]
         found.append(word)
     return found

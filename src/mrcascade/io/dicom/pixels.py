@@ -28,8 +28,8 @@ _ITEM, _DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 
 RLE = "1.2.840.10008.1.2.5"
 
-# Which of pydicom's decoders reads which syntax. Named one by one, because what else happens to be
-# installed shall not change a result: some abort on damaged data.
+# pydicom's decoder for each syntax. Each is named, as other installed decoders must not change a
+# result: some abort on damaged data.
 _DECODERS = {
     "1.2.840.10008.1.2.4.50": "pillow",  # JPEG baseline, 8 bits
     "1.2.840.10008.1.2.4.51": "pylibjpeg",  # JPEG extended, 12 bits; with pylibjpeg-libjpeg (GPL)
@@ -43,7 +43,7 @@ _DECODERS = {
     RLE: "pydicom",  # run lengths
 }
 
-# These two we decode ourselves: JPEG lossless, and the same with the first predictor.
+# Our own decoder reads these: JPEG lossless, and the same with the first predictor.
 _JPEG_LOSSLESS = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 
 _JPEG_2000 = [f"1.2.840.10008.1.2.4.{n}" for n in (90, 91, 201, 202, 203)]
@@ -54,12 +54,12 @@ Fragments = list[tuple[int, int]]
 
 @contextmanager
 def open_pixels(series: Series) -> Iterator[RawPixels]:
-    """The pixels of a series as (columns, rows, slices[, volumes]); see `stack_of` for errors.
+    """Open the pixels of a series as (columns, rows, slices[, volumes]); see `stack_of` for errors.
 
-    Values are scaled by each frame's slope and intercept. MONOCHROME1 (white is zero) is turned
-    over at the series' largest value, so that air is 0 again. Padding, which was not measured, gets
-    the value of no signal (`Padding.fill`); a series derived from this one declares none, and has
-    plain background there. For either, the series is read twice.
+    Values are scaled by each frame's slope and intercept. MONOCHROME1 (white is zero) is inverted
+    at the series' largest value, so that air is 0 again. Padding was not measured and gets the
+    value of no signal (`Padding.fill`); a series derived from this one declares none, and has plain
+    background there. Inversion and padding need a first pass over the series.
     """
     stack = series.stack
     reader = _Reader(series)
@@ -87,8 +87,8 @@ def _off_grid(stack: Stack) -> str:
         return " does not say where its images lie; write DICOM, without --format"
     if stack.irregular:
         return (
-            f": {stack.irregular}, which NIfTI cannot say; a slice may be missing: export it again,"
-            " or write DICOM, without --format"
+            f": {stack.irregular}, which NIfTI cannot store; a slice may be missing: export it"
+            " again, or write DICOM, without --format"
         )
     return ""
 
@@ -116,11 +116,11 @@ class _Reader:
             yield values
 
     def note(self) -> str:
-        """What the pixels say about themselves, once they were read."""
+        """Return the line about the pixels, once they have been read."""
         return self._about
 
     def finish(self) -> str:
-        """SHA-256 of the bytes of all files, one after the other in the order of the slices."""
+        """Return the SHA-256 of all files, one after the other in the order of the slices."""
         for _ in self._frames:
             pass
         return self._digest.hexdigest()
@@ -130,7 +130,7 @@ class _Reader:
 
 
 def series_sha256(series: Series) -> str:
-    """What `RawPixels.finish` gives, from the bytes alone."""
+    """Return the hash of `RawPixels.finish` from the bytes alone."""
     digest = hashlib.sha256()
     for file in dict.fromkeys(frame.file for frame in series.stack.frames):
         with file.open() as stream:
@@ -139,16 +139,18 @@ def series_sha256(series: Series) -> str:
 
 
 def scaled(stored: np.ndarray, frame: Frame) -> np.ndarray:
-    """Stored integers as values: slope and intercept applied, in float64 where there are any."""
+    """Apply slope and intercept to stored integers, in float64 unless they are 1 and 0."""
     if (frame.slope, frame.intercept) == (1.0, 0.0):
         return stored
     return stored * np.float64(frame.slope) + frame.intercept
 
 
 def decoded_frames(series: Series, digest: Any = None) -> Any:
-    """A generator of (frame, stored (rows, columns) integers) in the order of the stack.
+    """Yield (frame, stored (rows, columns) integers) in the order of the stack.
 
-    digest: a hashlib object that takes in each file when it is first opened.
+    Args:
+        series: the series.
+        digest: hashlib object that is updated with each file when it is first opened.
     """
     formats = {f.file: f.format for f in series.files}
     hashed: set[DicomFile] = set()
@@ -171,7 +173,7 @@ def _hash(stream: BinaryIO, digest: Any) -> None:
 
 
 def _decoder(file: DicomFile, stream: BinaryIO, pixels: PixelFormat) -> Any:
-    """A function from the index of a frame to its stored integers (rows, columns)."""
+    """Return a function from the index of a frame to its stored integers (rows, columns)."""
     if pixels.syntax == DEFLATED:
         content = read_header(file, stream).dataset.get("PixelData") or b""
         return lambda index: _native(content[index * pixels.frame_bytes :], pixels)
@@ -208,7 +210,10 @@ def _native(content: bytes, pixels: PixelFormat) -> np.ndarray:
 
 
 def _without_unused_bits(stored: np.ndarray, pixels: PixelFormat) -> np.ndarray:
-    """Old files keep overlays in the bits above; shifted up and down again, the sign returns."""
+    """Clear the bits above the stored ones, where old files keep overlays.
+
+    Shifting up and down again restores the sign.
+    """
     unused = stored.dtype.itemsize * 8 - pixels.stored
     return (stored << unused) >> unused if unused else stored
 
@@ -267,7 +272,7 @@ def _frame_fragments(stream: BinaryIO, start: int, frames: int) -> list[Fragment
     """Return the fragments of each frame of encapsulated pixels (PS3.5 A.4).
 
     pydicom's ``encaps`` is not used: it walks through all fragments for each frame of a file
-    without a table, reads a table of any size, and takes damaged lengths of fragments for others.
+    without a table, reads a table of any size, and accepts damaged lengths of fragments.
     """
     table, *fragments = _items(stream, start, max(_MOST_PIECES, _PIECES_PER_FRAME * frames))
     if len(fragments) == frames:
@@ -288,8 +293,10 @@ def _frame_fragments(stream: BinaryIO, start: int, frames: int) -> list[Fragment
 
 
 def _items(stream: BinaryIO, start: int, most: int) -> Fragments:
-    """Offset and length of every item, the table of offsets first; ValueError for more than
-    ``most``."""
+    """Return offset and length of every item, the table of offsets first.
+
+    Raises ValueError for more than ``most``.
+    """
     size = stream.seek(0, 2)
     found: Fragments = []
     position = start

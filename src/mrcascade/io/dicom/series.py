@@ -1,4 +1,4 @@
-"""DICOM series: which files belong together, and which series was meant."""
+"""DICOM series: grouping files into series, and choosing among them."""
 
 import os
 import re
@@ -27,9 +27,13 @@ _NAMED_IN_MESSAGES = 8
 class Series(ImageFile):
     """The files of one DICOM series.
 
-    path: the folder or archive that holds them all, or the only file. title: its name. files: in
-    the order in which they were found. shares_path: with other series. damage: of a file of the
-    series, or beside them that could be one of them, so that the series cannot be trusted.
+    Attributes:
+        path: the folder or archive that holds them all, or the only file.
+        title: name that results derive from.
+        files: files in the order in which they were found.
+        shares_path: whether other series have the same path.
+        damage: fault of a file that belongs, or may belong, to the series; the series then cannot
+            be used.
     """
 
     path: Path
@@ -48,7 +52,7 @@ class Series(ImageFile):
 
     @property
     def suffix(self) -> str:
-        """None: `title` has no ending."""
+        """Empty: `title` has no ending."""
         return ""
 
     @property
@@ -65,7 +69,7 @@ class Series(ImageFile):
 
     @property
     def person(self) -> str:
-        """Empty where the PatientID has no number in it: ANONYMOUS is everybody's."""
+        """Empty where the PatientID has no number, as ANONYMOUS may stand for several patients."""
         return self.patient if re.search("[1-9]", self.patient) else ""
 
     def under_pseudonym(self, pseudonyms: Pseudonyms) -> "Series":
@@ -73,10 +77,12 @@ class Series(ImageFile):
 
     @property
     def uid(self) -> str:
+        """UID of the series."""
         return self.files[0].series
 
     @property
     def number(self) -> int | None:
+        """Number of the series."""
         return self.files[0].number
 
     @property
@@ -86,23 +92,23 @@ class Series(ImageFile):
 
     @property
     def label(self) -> str:
-        """``series 5 "t2_tse_tra"``."""
+        """Number and description, such as ``series 5 "t2_tse_tra"``."""
         return _label(self.number, self.files[0].description)
 
     @property
     def acquired(self) -> tuple[int, int] | None:
-        """(rows, columns) of the acquired matrix, if the header says."""
+        """Acquired matrix (rows, columns), if the header states it."""
         return self.files[0].acquired
 
     @cached_property
     def stack(self) -> Stack:
-        """The frames in order; MRCascadeError where they do not form one array."""
+        """The frames in order. Raises MRCascadeError where they do not form one array."""
         if self.damage is not None:
             raise self.damage
         return stack_of(self.files, str(self))
 
     def describe(self) -> str:
-        """One line: number, description, size, UID."""
+        """Return a line with number, description, size and UID."""
         images = sum(len(f.frames) for f in self.files)
         pixels = self.files[0].format
         return (
@@ -114,13 +120,17 @@ class Series(ImageFile):
 
 @dataclass(frozen=True)
 class Found:
-    """What a search for series came to.
+    """Result of a search for series.
 
-    ignored: DICOM files that hold no MR image. unusable: files of other series than these that
-    hold no image of a supported kind, such as colour maps and mosaics. damaged: files that cannot
-    be read, of other series than these or with no series in their folder. copies: files left out
-    because another one holds the same image. reused: files whose instance UID another image has.
-    strangers: files that are no DICOM, though their names do not say so.
+    Attributes:
+        series: the series found.
+        ignored: DICOM files that hold no MR image.
+        unusable: files of other series that hold no image of a supported kind, such as colour maps
+            and mosaics.
+        damaged: files that cannot be read, of other series or with no series in their folder.
+        copies: files left out because another one holds the same image.
+        reused: files that share their instance UID with another image.
+        strangers: files that are no DICOM, though their names do not say so.
     """
 
     series: tuple[Series, ...]
@@ -133,11 +143,11 @@ class Found:
 
     @property
     def nothing(self) -> bool:
-        """Whether there is no DICOM file, of whatever kind."""
+        """Whether there is no DICOM file at all."""
         return not (self.series or self.ignored or self.unusable or self.damaged)
 
     def notes(self) -> list[str]:
-        """Lines that count and name what is left out, other than damaged files, and why."""
+        """Return lines that count and name the files left out, with reasons; no damaged ones."""
         lines = []
         groups: dict[str, list[Unusable]] = {}
         for one in self.unusable:
@@ -158,7 +168,7 @@ class Found:
 
 
 def _named_files(files: Sequence[DicomFile]) -> str:
-    """How many files there are, and the names of the first below the folder that holds them all."""
+    """Return the number of files, and the names of the first ones below their common folder."""
     names = [str(file) for file in files]
     try:
         folder = os.path.commonpath([os.path.dirname(name) for name in names])
@@ -172,17 +182,17 @@ def _named_files(files: Sequence[DicomFile]) -> str:
 
 
 def find_below(path: Path) -> Found:
-    """The series among `dicom_files`, and what else might have been one of their files."""
+    """Return the series among `dicom_files`, and other files that may belong to them."""
     files = dicom_files(path)
     unknown = strangers(path, files) if files else []
     return replace(find_series(files), strangers=tuple(unknown))
 
 
 def find_series(files: Iterable[DicomFile]) -> Found:
-    """Group files into series, in the order of series number and place.
+    """Group files into series, in the order of path and series number.
 
-    The same image in two files counts once. An unusable file makes its series unusable; where its
-    series cannot be told, every series in its folder: these raise its error when they are used.
+    An image in two files counts once. An unusable file makes its series unusable; where its series
+    is unknown, every series in its folder. These raise its error when they are used.
     """
     groups: dict[str, list[FileFacts]] = {}
     ignored: list[DicomFile] = []
@@ -215,11 +225,17 @@ def find_series(files: Iterable[DicomFile]) -> Found:
 
 
 def choose_series(found: Found, selector: str | None, where: str) -> list[Series]:
-    """The series that are meant; ``where`` names in messages what was searched.
+    """Return the series that a selector chooses.
 
-    selector: a series number, a series UID, or "all". Without one, all series that have a folder
-    (or archive, or file) of their own. Raises MRCascadeError where none is meant, or several
-    share a folder and none was chosen.
+    Args:
+        found: result of the search.
+        selector: a series number, a series UID, or "all". None chooses all series that have a
+            folder (or archive, or file) of their own.
+        where: name of the searched place in messages.
+
+    Raises:
+        MRCascadeError: nothing is chosen, or several series share a folder and there is no
+            selector.
     """
     unusable = (*found.damaged, *found.unusable)
     if not found.series:
@@ -244,9 +260,15 @@ def choose_series(found: Found, selector: str | None, where: str) -> list[Series
 def only_series(
     path: Path, selector: str | None = None, note: Callable[[str], None] | None = None
 ) -> Series:
-    """The series in a folder, archive or file; MRCascadeError where there are none or several.
+    """Return the single series in a folder, archive or file.
 
-    selector: a series number or UID that chooses one. note: is told what is left out.
+    Args:
+        path: the folder, archive or file.
+        selector: a series number or UID that chooses one.
+        note: called with each line about files left out.
+
+    Raises:
+        MRCascadeError: there is no series, or more than one.
     """
     found = find_below(path)
     chosen = choose_series(found, selector, str(path))
@@ -310,8 +332,10 @@ def _series(files: tuple[FileFacts, ...]) -> Series:
 
 
 def _could_be_of(unusable: Unusable, series: Series) -> bool:
-    """Whether a file is of the series; where it cannot be told, whether it lies in a folder that
-    the series has files in, or below its only folder."""
+    """Return whether a file belongs, or may belong, to the series.
+
+    Where its series is unknown, it may belong to those with files in its folder or with its path.
+    """
     if unusable.series:
         return unusable.series == series.uid
     folders = {one.file.folders for one in series.files}
@@ -325,7 +349,7 @@ def _numbered(series: Series) -> Series:
 
 
 def _home(files: Sequence[DicomFile]) -> Path:
-    """The only file, or the deepest folder (or the archive) that holds all files."""
+    """Return the only file, or the deepest folder (or the archive) that holds all files."""
     if len(files) == 1:
         return files[0].path
     paths = {f.path for f in files}

@@ -26,10 +26,13 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 class Stack:
     """A series in the order in which its pixels are read.
 
-    frames: slice by slice, volume by volume. shape: (columns, rows, slices), and volumes where
-    there are several. affine: (4, 4) float64, index -> RAS mm, None where the files do not say.
-    irregular: why the slices do not lie on the affine's grid, None where they do. seconds: from one
-    volume to the next, None where unknown (`volume_seconds`).
+    Attributes:
+        frames: slice by slice, volume by volume.
+        shape: (columns, rows, slices), and volumes where there are several.
+        affine: (4, 4) float64, index -> RAS mm; None where the files do not state it.
+        irregular: deviation of the slices from the affine's grid, in words; None where there is
+            none.
+        seconds: time from one volume to the next, None where unknown (`volume_seconds`).
     """
 
     frames: tuple[Frame, ...]
@@ -40,10 +43,15 @@ class Stack:
 
 
 def stack_of(files: Sequence[FileFacts], where: str) -> Stack:
-    """Sort the frames of one series; ``where`` names it in messages.
+    """Sort the frames of one series.
 
-    Raises MRCascadeError where the frames differ in size, orientation or kind, and where the
-    slices have different numbers of frames, or frames that nothing tells apart.
+    Args:
+        files: facts of its files.
+        where: name of the series in messages.
+
+    Raises:
+        MRCascadeError: frames differ in size, orientation or kind; slices have different numbers
+            of frames; or nothing distinguishes the frames at a position.
     """
     frames = [frame for f in files for frame in f.frames]
     _refuse_mixtures(files, frames, where)
@@ -52,7 +60,7 @@ def stack_of(files: Sequence[FileFacts], where: str) -> Stack:
     if any(len(s) != volumes for s in slices):
         counts = " to ".join(str(f(len(s) for s in slices)) for f in (min, max))
         raise MRCascadeError(
-            f"{where} has {counts} images per slice position, so that some are missing or of"
+            f"{where} has {counts} images per slice position, so some are missing or belong to"
             " another series; export it again"
         )
     slices = in_volumes(slices, where)
@@ -76,8 +84,8 @@ def _refuse_mixtures(files: Sequence[FileFacts], frames: Sequence[Frame], where:
         raise _mixed(where, f"images of type {kinds[0] or 'none'} and {kinds[1]}")
     if parts[0] != MAGNITUDE:
         raise MRCascadeError(
-            f"{where} holds {parts[0]}, which by themselves are no image; give the magnitudes, or"
-            " magnitude and phase as complex NIfTI for a prior of complex images"
+            f"{where} holds {parts[0]}, not magnitudes; give the magnitudes, or magnitude and phase"
+            " as complex NIfTI for a prior of complex images"
         )
     for name, tolerance in (("orientation", _SAME_DIRECTION), ("spacing", _SAME_SPACING)):
         values = [getattr(frame, name) for frame in frames]
@@ -96,7 +104,7 @@ def _mixed(where: str, what: str) -> MRCascadeError:
 
 
 def _slices(frames: Sequence[Frame], where: str) -> list[list[Frame]]:
-    """Frames grouped by position along the slice normal, in its direction."""
+    """Group frames by position along the slice normal, in its direction."""
     first = frames[0]
     if first.position is None or first.orientation is None:
         return [[f] for f in sorted(frames, key=by_number)]
@@ -114,7 +122,7 @@ def _slices(frames: Sequence[Frame], where: str) -> list[list[Frame]]:
 
 
 def _grid(slices: Sequence[Frame], thickness: float) -> tuple[np.ndarray | None, str | None]:
-    """Affine of one frame per slice, and what is irregular about them."""
+    """Return the affine of one frame per slice, and the irregularity of their positions."""
     first = slices[0]
     if first.position is None or first.orientation is None or first.spacing is None:
         return None, None

@@ -1,4 +1,4 @@
-"""How the float32 values of a result become the 16-bit integers of a DICOM file."""
+"""Conversion of a result's float32 values to the 16-bit integers of a DICOM file."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,13 @@ _UNSIGNED, _SIGNED = (0, 2**16 - 1), (-(2**15), 2**15 - 1)
 
 @dataclass(frozen=True)
 class Storage:
-    """The scale of a series. signed: whether integers are. as_source: whether every frame keeps
-    the slope and intercept of its source; else these, as written in decimal, are those of all."""
+    """The scale of a series.
+
+    Attributes:
+        signed: whether integers are signed.
+        as_source: whether every frame keeps the slope and intercept of its source.
+        slope, intercept: otherwise the scale of all frames, rounded as written in decimal.
+    """
 
     signed: bool
     as_source: bool = True
@@ -21,14 +26,14 @@ class Storage:
     intercept: float = 0.0
 
     def encoded(self, values: np.ndarray, source: Frame) -> np.ndarray:
-        """Values -> little-endian 16-bit integers."""
+        """Convert values to little-endian 16-bit integers."""
         slope, intercept = self._scale(source)
         low, high = _SIGNED if self.signed else _UNSIGNED
         stored = np.rint((values.astype(np.float64) - intercept) / slope)
         return stored.clip(low, high).astype("<i2" if self.signed else "<u2")
 
     def decoded(self, stored: np.ndarray, source: Frame) -> np.ndarray:
-        """What a reader makes of `encoded`, float64."""
+        """Return the values that a reader gets from `encoded`, float64."""
         slope, intercept = self._scale(source)
         return stored * slope + intercept
 
@@ -39,12 +44,12 @@ class Storage:
 
 
 def storage_for(series: Series, low: float, high: float, quantity: bool = False) -> Storage:
-    """The scale for values from `low` to `high`.
+    """Choose the scale for values from `low` to `high`.
 
-    A result is stored in the units of its source, as precisely as that: values compare one to
-    one, and no element is needed that the source did not have. Where these integers do not reach,
-    and for a `quantity` that is no signal (a standard deviation is small), the range of 16 bits is
-    spread over the values.
+    A result keeps the units and the precision of its source. Values are then comparable, and no
+    element is needed that the source does not have. Where these integers do not reach, and for a
+    `quantity` other than signal (a standard deviation is small), the values are spread over the
+    range of 16 bits.
     """
     if not quantity:
         scales = {(frame.slope, frame.intercept) for frame in series.stack.frames}
@@ -59,7 +64,7 @@ def storage_for(series: Series, low: float, high: float, quantity: bool = False)
 
 
 def _as_decimal(value: float) -> float:
-    """The value as its decimal string of at most 16 characters says it."""
+    """Return the value rounded to its decimal string of at most 16 characters."""
     from pydicom.valuerep import format_number_as_ds
 
     return float(format_number_as_ds(float(value)))

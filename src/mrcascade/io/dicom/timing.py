@@ -1,4 +1,4 @@
-"""The time from one volume of a series to the next: what NIfTI's fourth voxel size holds."""
+"""Time from one volume of a series to the next, which NIfTI stores as fourth voxel size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +19,12 @@ _SAME_AS_STATED = 0.1  # share by which times that were rounded may differ from 
 
 @dataclass(frozen=True)
 class Timing:
-    """What a file states, in seconds; None where it does not.
+    """Times that a file states, in seconds; None where it does not.
 
-    repetition: RepetitionTime, where it is the time in which all slices are excited once: 3-D
-    encodings repeat for every line. resolution: TemporalResolution.
+    Attributes:
+        repetition: RepetitionTime, where all slices are excited once in it. 3-D encodings repeat
+            for every line, so it is None there.
+        resolution: TemporalResolution.
     """
 
     repetition: float | None
@@ -44,11 +46,16 @@ def timing_of(dataset: Any) -> Timing:
 
 
 def volume_seconds(marks: Sequence[Marks], timing: Timing) -> float | None:
-    """Return the time from one volume to the next.
+    """Return the time from one volume to the next in seconds.
 
-    marks: of one slice in each volume, in their order. The times of the images decide, then
-    TemporalResolution, then RepetitionTime, as dcm2niix takes it. None where the volumes differ in
-    something else than time, or follow each other irregularly.
+    The times of the images decide, then TemporalResolution, then RepetitionTime, as in dcm2niix.
+
+    Args:
+        marks: marks of one slice in each volume, in their order.
+        timing: times that the header states.
+
+    Returns:
+        None where the volumes differ in something else than time, or follow each other irregularly.
     """
     if len(marks) < 2 or any(_differs(marks, name) for name in _OTHER_SIGNAL):
         return None
@@ -70,7 +77,7 @@ def _differs(marks: Sequence[Marks], name: str) -> bool:
 
 
 def _times(marks: Sequence[Marks]) -> list[np.ndarray]:
-    """The times that every volume has, each in seconds, those that say most first."""
+    """Return the times that every volume has, each in seconds, the most reliable first."""
     columns = [
         [_scaled(one.loose.get("time offset"), 1.0) for one in marks],
         [_scaled(one.moments.get("trigger time"), _MILLISECOND) for one in marks],
@@ -85,7 +92,7 @@ def _scaled(mark: Mark | None, unit: float) -> float | None:
 
 
 def _of_day(moment: Mark | None) -> float | None:
-    """Seconds since the year 0 of a date and a time as HHMMSS.F."""
+    """Return seconds since the year 0 of a date and a time as HHMMSS.F."""
     if not moment:
         return None
     day, clock = str(moment[0]), float(moment[1])

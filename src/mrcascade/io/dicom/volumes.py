@@ -1,8 +1,9 @@
-"""Which of the frames at one slice position belongs to which volume.
+"""Assignment of the frames at each slice position to volumes.
 
-What the standard gives a meaning counts: echo time, b-value and gradient, temporal position, times
-of trigger and acquisition. Numbers of instances have none (some exports draw them at random): they
-order volumes that the rest tells apart, and tell volumes apart only where they follow an order.
+Elements with a meaning in the standard decide: echo time, b-value and gradient, temporal position,
+times of trigger and acquisition. Instance numbers have none (some exports draw them at random).
+They order volumes that other marks distinguish, and distinguish volumes only where they follow an
+order.
 """
 
 from collections import Counter
@@ -22,11 +23,15 @@ _Rank = tuple[int, ...]
 
 
 def in_volumes(positions: Positions, where: str) -> list[list[Frame]]:
-    """The frames of each slice position with those of one volume at the same place.
+    """Sort the frames of each slice position so that those of one volume have the same index.
 
-    positions: slice by slice, equally many frames each. where: names the series in messages. Raises
-    MRCascadeError where the positions differ in echo times, b-values or temporal positions, and
-    where nothing tells the frames of a position apart.
+    Args:
+        positions: slice by slice, with equally many frames each.
+        where: name of the series in messages.
+
+    Raises:
+        MRCascadeError: positions differ in echo times, b-values or temporal positions, or nothing
+            distinguishes the frames of a position.
     """
     if len(positions[0]) == 1:
         return [list(frames) for frames in positions]
@@ -48,7 +53,7 @@ def in_volumes(positions: Positions, where: str) -> list[list[Frame]]:
 
 
 def by_number(frame: Frame) -> tuple[tuple[float, ...], str, int]:
-    """Sorts frames by what numbers them."""
+    """Sort key of frames by their numbers."""
     return frame.marks.order, str(frame.file), frame.index
 
 
@@ -61,20 +66,20 @@ def _moment(name: str, frame: Frame) -> tuple[float | str, ...] | None:
 
 
 def _labels(positions: Positions, where: str) -> list[str]:
-    """The marks whose combinations are the same at every position."""
+    """Return the marks whose combinations are the same at every position."""
     first = positions[0][0].marks
     names: list[str] = []
     for name in first.volume:
         if not _alike(positions, [name]):
             raise MRCascadeError(
-                f"{where} has images of other {name}s at some slice positions than at others, so"
-                " that some are missing or of another series; export it again"
+                f"{where} has different {name}s at different slice positions, so some images are"
+                " missing or belong to another series; export it again"
             )
         names.append(name)
     if not _alike(positions, names):
         raise MRCascadeError(
-            f"{where} combines {', '.join(first.volume)} in other ways at some slice positions than"
-            " at others, so that some images are missing or of another series; export it again"
+            f"{where} combines {', '.join(first.volume)} differently at different slice positions,"
+            " so some images are missing or belong to another series; export it again"
         )
     for name in first.loose:
         if _alike(positions, [*names, name]):
@@ -88,7 +93,7 @@ def _alike(positions: Positions, names: Sequence[str]) -> bool:
 
 
 def _ranks(positions: Positions, names: Sequence[str], where: str) -> tuple[dict[int, _Rank], bool]:
-    """Place of each frame (by id) among those with the same marks, and whether time gives it."""
+    """Return the rank of each frame (by id) among equal marks, and whether time gives it."""
     groups = [_grouped(frames, names) for frames in positions]
     if all(len(group) == 1 for found in groups for group in found.values()):
         return {id(frame): () for frames in positions for frame in frames}, False
@@ -121,7 +126,7 @@ def _grouped(frames: Sequence[Frame], names: Sequence[str]) -> dict[Hashable, li
 def _ranked(
     groups: Sequence[dict[Hashable, list[Frame]]], value: Callable[[Frame], object]
 ) -> dict[int, _Rank] | None:
-    """Ranks by a value that every frame has and none shares within its group; None otherwise."""
+    """Rank frames by a value that is unique within its group; None where a frame lacks one."""
     ranks: dict[int, _Rank] = {}
     for group in (g for found in groups for g in found.values()):
         values = [value(frame) for frame in group]
@@ -133,7 +138,7 @@ def _ranked(
 
 
 def _regular(groups: Sequence[dict[Hashable, list[Frame]]]) -> bool:
-    """Whether numbers run volume by volume or slice by slice, in every group."""
+    """Return whether numbers run volume by volume or slice by slice, in every group."""
     for label in groups[0]:
         rows = [sorted(frame.marks.number for frame in found[label]) for found in groups]
         columns = list(zip(*rows, strict=True))
@@ -148,7 +153,7 @@ def _one_after_another(runs: Sequence[Sequence[tuple[float, ...]]]) -> bool:
 
 
 def _forwards(frames: Sequence[Frame], moment: Callable[[Frame], tuple[object, ...]]) -> bool:
-    """Whether time never runs backwards among frames of the same signal."""
+    """Return whether time never runs backwards among frames of the same signal."""
     last: dict[Hashable, tuple[object, ...]] = {}
     for frame in frames:
         signal = tuple(_mark(frame, name) for name in _SIGNAL)

@@ -35,9 +35,17 @@ def encode(
 ) -> None:
     """Write the derived series into an existing, empty ``folder``.
 
-    shape: (columns, rows, ...) of the new pixels; what follows is that of the source. affine: of
-    the new grid, as in `Stack`. Raises MRCascadeError where a source file has changed or its
-    header cannot be written again.
+    Args:
+        series: the source.
+        shape: (columns, rows, ...) of the new pixels; further axes are those of the source.
+        affine: affine of the new grid, as in `Stack`.
+        fetch: returns the values of a frame.
+        storage: conversion of values to integers.
+        derivation: provenance.
+        folder: output.
+
+    Raises:
+        MRCascadeError: a source file has changed, or its header cannot be written again.
     """
     facts = _series_facts(series, shape, affine, storage, derivation)
     numbers = _numbers(series)
@@ -78,14 +86,14 @@ def _series_facts(
 
 
 def _series_uid(series: Series, derivation: Derivation) -> str:
-    """The UID of the new series, the same one where the same work is done on the same images."""
+    """Return the UID of the new series; equal work on equal images gives an equal UID."""
     from pydicom.uid import generate_uid
 
     if not derivation.identity:
         return str(generate_uid())
     instances = {file.file: file.instance for file in series.files}
     frames = [f"{instances[frame.file]} {frame.index}" for frame in series.stack.frames]
-    # Several series may share a file, and then have its hash in common.
+    # Several series may share a file, and then its hash, so that the frames are listed.
     told = "\n".join([derivation.identity, derivation.label, series.uid, *frames])
     digest = hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()
     if derivation.pseudonyms is not None:
@@ -94,12 +102,12 @@ def _series_uid(series: Series, derivation: Derivation) -> str:
 
 
 def _numbers(series: Series) -> dict[tuple[Any, int], int]:
-    """(file, index in it) -> number of the frame in the stack."""
+    """Return (file, index in it) -> number of the frame in the stack."""
     return {(f.file, f.index): n for n, f in enumerate(series.stack.frames)}
 
 
 def _in_order(series: Series) -> Iterator[FileFacts]:
-    """The files, in the order in which the stack first meets them."""
+    """Yield the files in the order in which the stack first meets them."""
     by_name = {f.file: f for f in series.files}
     yield from (by_name[name] for name in dict.fromkeys(f.file for f in series.stack.frames))
 
@@ -120,7 +128,7 @@ def _header_bytes(file: FileFacts, facts: SeriesFacts, count: int) -> bytes:
 
 
 def _pixel_element(file: FileFacts, shape: Sequence[int]) -> bytes:
-    """Tag, VR and length of the pixel data in explicit VR, little endian."""
+    """Return tag, VR and length of the pixel data in explicit VR, little endian."""
     length = 2 * shape[0] * shape[1] * len(file.frames)
     if length > _LARGEST_VALUE:
         raise MRCascadeError(

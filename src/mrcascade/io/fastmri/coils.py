@@ -1,18 +1,19 @@
 """Complex images of several coils: sensitivity maps by ESPIRiT, and combination.
 
-ESPIRiT (Uecker et al., Magn Reson Med 71:990-1001, 2014) is used because it needs no smoothing of
-images, whose bias at edges an adaptive combination (Walsh et al. 2000) carries into the phase. It
-is written here, as the kept library that has it (sigpy) brings a compiler, and holds every kernel
-at the size of the image: here the kernels' correlation, a few samples wide, is evaluated row by
-row. Differences from the paper: the maps fill the whole image, there is no cut by eigenvalue, so
-that noise stays as it is and nothing dark is erased; and there is one set, so that
-anatomy that folds over in the encoded field of view is combined wrongly.
+ESPIRiT (Uecker et al., Magn Reson Med 71:990-1001, 2014) needs no smoothing of images. In an
+adaptive combination (Walsh et al. 2000) smoothing biases edges, and the bias enters the phase. The
+method is implemented here, as the maintained library that has it (sigpy) brings a compiler and
+holds every kernel at the size of the image. Here the kernels' correlation, a few samples wide, is
+evaluated row by row.
 
-Phase. Coils and object share a phase that no data can separate. That of a map, and with it of the
-combined image, is the one that a virtual coil sees: the combination of coils that has the most
-energy in the calibration region of the volume's middle slice, its weight for the strongest coil
-real. One phase common to all slices stays arbitrary, and where the virtual coil sees nothing the
-phase jumps.
+Two things differ from the paper. The maps fill the whole image without a threshold on eigenvalues,
+so that noise stays as it is and nothing dark is erased. There is one set of maps, so that anatomy
+that folds over in the encoded field of view is combined wrongly.
+
+Phase. Coils and object share a phase that no data can separate. Maps, and with them the combined
+image, get the phase that a virtual coil sees: the combination of coils with the most energy in the
+calibration region of the volume's middle slice, with a real weight for the strongest coil. One
+phase common to all slices stays arbitrary, and where the virtual coil sees nothing the phase jumps.
 """
 
 import numpy as np
@@ -21,24 +22,25 @@ from mrcascade.io.fastmri.kspace import centre, forward
 
 # Central samples of k-space, and the side of the kernels in it, as in the paper.
 CALIBRATION = 24
-# Of fastMRI's coils there are up to 24; time and memory grow with their square and cube.
+# fastMRI has up to 24 coils; time and memory grow with their square and cube.
 MOST_COILS = 64
 _KERNEL = 6
 # Singular values of the calibration matrix below this share of the largest are noise.
 _NOISE = 0.02
-# Matrices are squared so often, and then applied so often, which leaves (l2 / l1)^72 of a second
-# eigenvector.
+# Numbers of squarings of a matrix and of its applications after that; together they leave
+# (l2 / l1)^72 of a second eigenvector.
 _SQUARINGS, _APPLIED = 3, 8
 # Numbers in the matrices of the pixels that are held at once.
 _HELD = 2**21
-# A map of a pixel below this share of the largest says that no coil sees anything there.
+# No coil is sensitive in a pixel whose map is below this share of the largest.
 _INSENSITIVE = 1e-6
 
 
 def virtual_coil(images: np.ndarray) -> np.ndarray:
-    """Weights (coils,) of the strongest combination of the coils, of norm 1; see the module.
+    """Return the weights (coils,) of the virtual coil, with norm 1; see the module.
 
-    images: (coils, rows, columns), complex.
+    Args:
+        images: (coils, rows, columns), complex.
     """
     samples = _calibration(images).reshape(len(images), -1)
     weights = np.linalg.eigh(samples @ samples.conj().T)[1][:, -1]
@@ -47,9 +49,13 @@ def virtual_coil(images: np.ndarray) -> np.ndarray:
 
 
 def estimate_maps(images: np.ndarray, virtual: np.ndarray) -> np.ndarray:
-    """Sensitivity maps (coils, rows, columns), complex64, whose squares sum to 1 in each pixel.
+    """Return sensitivity maps (coils, rows, columns), complex64.
 
-    images: one slice, (coils, rows, columns), complex, fully sampled. virtual: as `virtual_coil`.
+    The squared magnitudes of the maps sum to 1 in each pixel.
+
+    Args:
+        images: one slice, (coils, rows, columns), complex, fully sampled.
+        virtual: weights (coils,) of `virtual_coil`.
     """
     coils, *size = images.shape
     kernel = min(_KERNEL, *size)
@@ -67,9 +73,12 @@ def estimate_maps(images: np.ndarray, virtual: np.ndarray) -> np.ndarray:
 
 
 def combine(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """The least-squares image (rows, columns), complex64; 0 where no coil is sensitive.
+    """Return the least-squares image (rows, columns), complex64; 0 where no coil is sensitive.
 
-    images, maps: (coils, rows, columns); the noise is taken as alike and independent in all coils.
+    Noise is assumed equal and independent in all coils.
+
+    Args:
+        images, maps: (coils, rows, columns), complex.
     """
     weight = (maps.real**2 + maps.imag**2).sum(axis=0)
     seen = (maps.conj() * images).sum(axis=0)
@@ -78,9 +87,9 @@ def combine(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
 
 
 def _calibration(images: np.ndarray) -> np.ndarray:
-    """The central samples of the images' k-space, (coils, CALIBRATION, CALIBRATION) or fewer.
+    """Return the central k-space of images, (coils, CALIBRATION, CALIBRATION) or fewer samples.
 
-    They are scaled to a largest magnitude of 1: fastMRI's values are tiny.
+    They are scaled to a largest magnitude of 1, as fastMRI's values are tiny.
     """
     first = centre(forward(images, 1), 1, CALIBRATION)
     samples = centre(forward(first, 2), 2, CALIBRATION).astype(np.complex128)
@@ -88,8 +97,10 @@ def _calibration(images: np.ndarray) -> np.ndarray:
 
 
 def _correlation(calibration: np.ndarray, kernel: int) -> np.ndarray:
-    """The kernels that the calibration region obeys, as the correlation (w, w, coils, coils),
-    complex64, of shifts -kernel < d < kernel between their samples."""
+    """Return the correlation (w, w, coils, coils) of the calibration kernels, complex64.
+
+    Its shifts between samples are -kernel < d < kernel.
+    """
     coils = len(calibration)
     patches = np.lib.stride_tricks.sliding_window_view(calibration, (kernel, kernel), (1, 2))
     columns = patches.transpose(0, 3, 4, 1, 2).reshape(coils * kernel**2, -1)
@@ -105,9 +116,14 @@ def _correlation(calibration: np.ndarray, kernel: int) -> np.ndarray:
 
 
 def _matrices(correlation: np.ndarray, size: list[int], rows: slice) -> np.ndarray:
-    """The paper's G of each pixel, (rows, columns, coils, coils): Hermitian, eigenvalues 0 to 1.
+    """Return the paper's G of each pixel, (rows, columns, coils, coils).
 
-    size: (rows, columns) of the image. rows: which ones.
+    They are Hermitian, with eigenvalues from 0 to 1.
+
+    Args:
+        correlation: as returned by `_correlation`.
+        size: (rows, columns) of the image.
+        rows: rows to compute.
     """
     width, _, coils, _ = correlation.shape
     first, second = (_waves(n, width) for n in size)
@@ -117,15 +133,17 @@ def _matrices(correlation: np.ndarray, size: list[int], rows: slice) -> np.ndarr
 
 
 def _waves(size: int, width: int) -> np.ndarray:
-    """exp(-2 pi i x d / size) for centred pixels x and shifts d, (size, width)."""
+    """Return exp(-2 pi i x d / size) for centred pixels x and shifts d, (size, width)."""
     pixels = np.arange(size) - size // 2
     shifts = np.arange(width) - width // 2
     return np.exp(-2j * np.pi * np.outer(pixels, shifts) / size).astype(np.complex64)
 
 
 def _dominant(matrices: np.ndarray) -> np.ndarray:
-    """The eigenvector of the largest eigenvalue of Hermitian matrices (N, coils, coils), of norm 1;
-    of matrices of zeros, the first unit vector."""
+    """Return the dominant eigenvectors, of norm 1, of Hermitian matrices (N, coils, coils).
+
+    A matrix of zeros gives the first unit vector.
+    """
     for _ in range(_SQUARINGS):
         trace = np.trace(matrices, axis1=1, axis2=2).real
         matrices = matrices / np.where(trace > 0, trace, 1)[:, None, None]

@@ -1,4 +1,4 @@
-"""What ``mrcascade info`` says about a fastMRI file, beyond what it says of every image."""
+"""Lines of ``mrcascade info`` about a fastMRI file, beyond those for every image."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from mrcascade.io.fastmri.pixels import check_usable
 
 
 def describe_fastmri(path: Path) -> tuple[list[str], bool]:
-    """Lines about the content of a file, and whether it gives an image.
+    """Return lines about the content of a file, and whether it gives an image.
 
     Raises MRCascadeError as `open_file` does.
     """

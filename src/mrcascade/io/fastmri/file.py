@@ -1,17 +1,17 @@
-"""A fastMRI file that is open: its datasets, checked before anything large is read.
+"""An open fastMRI file: its datasets, checked before anything large is read.
 
-The layout is the one its authors publish (fastMRI's and fastMRI prostate's repositories):
+Its authors publish the layout (repositories of fastMRI and fastMRI prostate):
 
-| dataset | shape |
-| --- | --- |
-| `kspace` | (slices, rows, columns), (slices, coils, rows, columns), or of the prostate (averages, slices, coils, rows, columns) |
-| `reconstruction_rss`, `reconstruction_esc`, of submitted results `reconstruction` | (slices, rows, columns) |
-| `coil_sens_maps` | (slices, coils, rows, columns) |
-| `ismrmrd_header` | text |
+- `kspace`: (slices, rows, columns), (slices, coils, rows, columns), or for the prostate (averages,
+  slices, coils, rows, columns)
+- `reconstruction_rss`, `reconstruction_esc`, and `reconstruction` in submitted results: (slices,
+  rows, columns)
+- `coil_sens_maps`: (slices, coils, rows, columns)
+- `ismrmrd_header`: text
 
-Every one is optional; of `kspace` and the reconstructions one is needed. h5py is imported when a
-file is touched.
-"""  # noqa: E501
+Each is optional, but a file needs `kspace` or a reconstruction. h5py is imported when a file is
+touched.
+"""
 
 import math
 import struct
@@ -34,10 +34,10 @@ from mrcascade.storage.files import open_regular
 MAPS = ("coil_sens_maps", "sensitivity_maps", "sens_maps")
 ATTRIBUTES = ("acquisition", "patient_id", "max", "norm")
 _RECONSTRUCTIONS = ("reconstruction_rss", "reconstruction_esc", "reconstruction")
-# A single-coil file's own reconstruction; its `reconstruction_rss` is of the coils it was made of.
+# A single-coil file's own reconstruction. Its `reconstruction_rss` is that of the original coils.
 _RECONSTRUCTIONS_SINGLE = ("reconstruction_esc", "reconstruction_rss", "reconstruction")
 _KSPACE_AXES = (3, 4, 5)
-# Deflate cannot pack more than 1032 bytes into one (zlib's technical notes).
+# Deflate packs at most 1032 bytes into one (zlib's technical notes).
 _LARGEST_RATIO = 1032
 # Real slices have up to 50 MB. Chunks are read whole.
 _LARGEST_SLICE = 2**28
@@ -49,10 +49,16 @@ _REASON_LENGTH = 120
 
 @dataclass(frozen=True)
 class FastMRI:
-    """See the module; datasets that are not there are None.
+    """Content of a fastMRI file (see the module); datasets that are not there are None.
 
-    reconstruction, maps: dataset and name of it. attributes: those of `ATTRIBUTES` that are there.
-    What is said of averages, slices, coils and matrices is of the k-space.
+    Averages, slices, coils and matrices are those of the k-space.
+
+    Attributes:
+        path: the file.
+        header: its ISMRMRD header.
+        kspace: dataset of the k-space.
+        reconstruction, maps: dataset, and its name.
+        attributes: the `ATTRIBUTES` that are there.
     """
 
     path: Path
@@ -64,25 +70,31 @@ class FastMRI:
 
     @property
     def averages(self) -> int:
+        """Number of averages."""
         return self.kspace.shape[0] if self.kspace.ndim == 5 else 1
 
     @property
     def slices(self) -> int:
+        """Number of slices."""
         return int(self.kspace.shape[1 if self.kspace.ndim == 5 else 0])
 
     @property
     def coils(self) -> int:
+        """Number of coils."""
         return 1 if self.kspace.ndim == 3 else int(self.kspace.shape[-3])
 
     @property
     def kspace_matrix(self) -> Matrix:
+        """Samples (rows, columns) of the k-space."""
         return int(self.kspace.shape[-2]), int(self.kspace.shape[-1])
 
     @property
     def matrix(self) -> Matrix:
-        """(rows, columns) of images of the k-space: the reconstructed matrix of the header, or of
-        the stored reconstruction, or half of the readout, which fastMRI oversamples by two; never
-        more than the k-space has."""
+        """Matrix (rows, columns) of images of the k-space, at most that of the k-space.
+
+        It is the reconstructed matrix of the header, else that of the stored reconstruction, else
+        half of the readout, which fastMRI oversamples by two.
+        """
         rows, columns = self.kspace_matrix
         if self.header.recon is not None:
             wanted = self.header.recon.matrix[:2]
@@ -94,12 +106,12 @@ class FastMRI:
 
     @cached_property
     def sampling(self) -> Sampling:
-        """Of the middle slice."""
+        """Sampling of the middle slice."""
         return sampling_of(self.read_kspace(self.slices // 2))
 
     @property
     def obstacle(self) -> str:
-        """Why no image can be made of the k-space; empty where one can."""
+        """Reason why no image can be made of the k-space; empty where one can."""
         if self.kspace is None:
             return "it has no k-space"
         if self.averages > 1:
@@ -110,22 +122,25 @@ class FastMRI:
         return "" if self.sampling.full else "its k-space is undersampled"
 
     def read_kspace(self, number: int) -> np.ndarray:
-        """Slice (coils, rows, columns) of k-space, complex; of the first average."""
+        """Return slice (coils, rows, columns) of k-space, complex; of the first average."""
         index = (0, number) if self.kspace.ndim == 5 else (number,)
         return self._read(self.kspace, index).reshape(self.coils, *self.kspace_matrix)
 
     def read_maps(self, number: int) -> np.ndarray:
-        """Slice (coils, rows, columns) of the maps."""
+        """Return slice (coils, rows, columns) of the maps."""
         return self._read(self.maps[0], (number,))
 
     def read_reconstruction(self, number: int) -> np.ndarray:
-        """Slice (rows, columns) of the stored reconstruction; magnitude if that is complex."""
+        """Return slice (rows, columns) of the stored reconstruction, as magnitude."""
         values = self._read(self.reconstruction[0], (number,))
         return np.abs(values) if values.dtype.kind == "c" else values
 
     def _read(self, dataset: Any, index: tuple[int, ...]) -> np.ndarray:
-        """Raises MRCascadeError for complex values of which no sum of squares can be taken; what is
-        real is looked at as every image is."""
+        """Read values of a dataset.
+
+        Raises MRCascadeError for complex values whose sum of squares overflows. Real values are
+        checked later, as those of every image.
+        """
         with hdf5_errors(self.path):
             check_chunks(dataset, index)
             values = np.asarray(dataset[index])
@@ -148,7 +163,7 @@ def open_file(path: Path) -> Iterator[FastMRI]:
     if path.is_dir():
         raise MRCascadeError(f"{path} is a folder; give the name of an image file")
     with reading(path), open_regular(path):
-        pass  # says why a file cannot be opened better than h5py does
+        pass  # gives a better message than h5py where a file cannot be opened
     with hdf5_errors(path):
         file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
     try:
@@ -167,12 +182,12 @@ def hdf5_errors(path: Path) -> Iterator[None]:
         yield
     except MRCascadeError:
         raise
-    except Exception as error:  # whatever: h5py does not promise which
+    except Exception as error:  # any kind: h5py does not document which
         named = f"{type(error).__name__}: " * (not isinstance(error, OSError | ValueError))
         reason = "".join(c for c in f"{named}{error}" if c.isprintable())
         raise MRCascadeError(
-            f"{path} is a damaged fastMRI file or none ({reason[:_REASON_LENGTH].strip()}); copy"
-            " or download it again"
+            f"{path} is a damaged fastMRI file, or no fastMRI file"
+            f" ({reason[:_REASON_LENGTH].strip()}); copy or download it again"
         ) from error
 
 
@@ -203,7 +218,7 @@ def _content(file: Any, path: Path) -> FastMRI:
 
 
 def _first(file: Any, names: tuple[str, ...], axes: tuple[int, ...], kinds: str) -> tuple[Any, str]:
-    """The first dataset that is there, and its name; (None, "") without any."""
+    """Return the first dataset that is there, and its name; (None, "") without any."""
     for name in names:
         dataset = _dataset(file, name, axes, kinds)
         if dataset is not None:
@@ -212,9 +227,13 @@ def _first(file: Any, names: tuple[str, ...], axes: tuple[int, ...], kinds: str)
 
 
 def _dataset(file: Any, name: str, axes: tuple[int, ...], kinds: str) -> Any:
-    """A dataset that can be read slice by slice; None where it is not there.
+    """Return a dataset that can be read slice by slice; None where it is missing.
 
-    axes: how many it may have. kinds: of its numbers, as in `numpy.dtype.kind`.
+    Args:
+        file: the open HDF5 file.
+        name: name of the dataset.
+        axes: permitted numbers of axes.
+        kinds: permitted kinds of numbers, as in `numpy.dtype.kind`.
     """
     dataset = _linked(file, name)
     if dataset is None:
@@ -235,7 +254,7 @@ def _dataset(file: Any, name: str, axes: tuple[int, ...], kinds: str) -> Any:
 
 
 def _linked(file: Any, name: str) -> Any:
-    """A dataset whose values lie in this very file; another one may be anybody's."""
+    """Return a dataset whose values lie in this file; other files are not opened."""
     import h5py
 
     link = file.get(name, getlink=True)
@@ -263,7 +282,10 @@ def _header(file: Any) -> ISMRMRDHeader:
 
 
 def _check_heap(file: Any, dataset: Any) -> None:
-    """Text of variable length lies in a heap, and HDF5 allocates what a damaged one says it has."""
+    """Check the size of a text of variable length.
+
+    It lies in a heap, and HDF5 allocates the size that a damaged one states.
+    """
     place, base = dataset.id.get_offset(), file.userblock_size
     variable = dataset.dtype.kind == "O"
     if not variable or place is None or file.id.get_create_plist().get_sizes() != (8, 8):
@@ -279,13 +301,19 @@ def _check_heap(file: Any, dataset: Any) -> None:
 
 
 def patient_of(path: Path) -> str:
-    """The patient whom a file names, else the file's own name; MRCascadeError as `open_file`."""
+    """Return the patient named in a file, else the file's own name.
+
+    Raises MRCascadeError as `open_file` does.
+    """
     with open_file(path) as file:
         return str(file.attributes.get("patient_id", path.stem))
 
 
 def _attributes(file: Any) -> dict[str, str | float]:
-    """Those that are single numbers or texts; they are optional, so others are passed over."""
+    """Return the attributes that are single numbers or texts.
+
+    Others are ignored, as all are optional.
+    """
     found: dict[str, str | float] = {}
     for name in ATTRIBUTES:
         value = np.asarray(file.attrs[name]).ravel() if name in file.attrs else np.empty(0)

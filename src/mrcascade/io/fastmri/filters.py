@@ -1,6 +1,6 @@
-"""The filters of an HDF5 dataset: those that are read, and how large what they unpack may be.
+"""The filters of an HDF5 dataset: those that are read, and the size of what they unpack.
 
-HDF5 unpacks a chunk as far as its stored bytes go, whatever the size of a chunk is.
+HDF5 unpacks all stored bytes of a chunk, whatever the size of a chunk is.
 """
 
 import itertools
@@ -8,16 +8,19 @@ import math
 import zlib
 from typing import Any
 
-_DEFLATE, _SHUFFLE, _CHECKSUM, _LZF = 1, 2, 3, 32000  # as the HDF Group registers them
+_DEFLATE, _SHUFFLE, _CHECKSUM, _LZF = 1, 2, 3, 32000  # as registered by the HDF Group
 _KNOWN = (_DEFLATE, _SHUFFLE, _CHECKSUM, _LZF)
-# A chunk of so many stored bytes cannot unpack to more than a quarter of a GiB.
+# A chunk of this many stored bytes cannot unpack to more than a quarter of a GiB.
 _HARMLESS = 2**18
 _PIECE = 2**20
-_BESIDE = 2**10  # a checksum, and what deflate adds to what it cannot pack
+_BESIDE = 2**10  # a checksum, and the overhead of deflate on data that it cannot pack
 
 
 def check_filters(dataset: Any, name: str) -> list[int]:
-    """The filters of a dataset; ValueError for one that is unusual, or that packs twice."""
+    """Return the filters of a dataset.
+
+    Raises ValueError for an unusual filter, and for two that compress.
+    """
     plist = dataset.id.get_create_plist()
     filters = [int(plist.get_filter(i)[0]) for i in range(plist.get_nfilters())]
     strange = [number for number in filters if number not in _KNOWN]
@@ -27,9 +30,11 @@ def check_filters(dataset: Any, name: str) -> list[int]:
 
 
 def check_chunks(dataset: Any, index: tuple[int, ...]) -> None:
-    """Raise ValueError where a chunk that meets ``dataset[index]`` unpacks to more than it holds.
+    """Raise ValueError where a chunk that meets ``dataset[index]`` unpacks to more than its size.
 
-    index: along the first axes; the others are read whole.
+    Args:
+        dataset: HDF5 dataset.
+        index: indices along the first axes; the others are read whole.
     """
     filters = check_filters(dataset, dataset.name)
     if not filters:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-# Real headers have some ten kB.
+# Real headers have about ten kB.
 LARGEST_HEADER = 2**20
 _LARGEST_MATRIX = 2**15
 _AXES = ("x", "y", "z")
@@ -18,31 +18,47 @@ _AXES = ("x", "y", "z")
 
 @dataclass(frozen=True)
 class Space:
-    """Of the encoding or of the reconstruction. matrix, field (mm): along (x, y, z), where x is the
-    readout, the rows of fastMRI's arrays, y the phase encoding, their columns, and z the slice."""
+    """Space of the encoding or of the reconstruction.
+
+    The axes are (x, y, z): x is the readout, the rows of fastMRI's arrays; y the phase encoding,
+    their columns; z the slice.
+
+    Attributes:
+        matrix: samples along (x, y, z).
+        field: field of view along (x, y, z), mm.
+    """
 
     matrix: tuple[int, int, int]
     field: tuple[float, float, float]
 
     @property
     def voxel(self) -> tuple[float, float, float]:
+        """Size of a voxel along (x, y, z), mm."""
         x, y, z = (f / n for f, n in zip(self.field, self.matrix, strict=True))
         return x, y, z
 
 
 @dataclass(frozen=True)
 class ISMRMRDHeader:
-    """encoded, recon: the two spaces of the first encoding; None where the header has none."""
+    """Spaces of the first encoding.
+
+    Attributes:
+        encoded, recon: encoded and reconstructed space; None where the header has none.
+    """
 
     encoded: Space | None = None
     recon: Space | None = None
 
     def voxel(self, kspace: tuple[int, int] | None) -> tuple[float, float, float]:
-        """Size of a voxel (mm) of an image; ones where the header does not tell.
+        """Return the size of an image's voxel (mm); ones where the header does not state it.
 
-        kspace: the matrix of the k-space it was made from, None for a stored reconstruction. The
-        inverse Fourier transform spreads the encoded field over that matrix, and a crop keeps the
-        size of its pixels; they differ from those of `recon` where the phase resolution is reduced.
+        The inverse Fourier transform spreads the encoded field over the matrix of the k-space, and
+        a crop keeps the size of its pixels. It differs from that of `recon` where the phase
+        resolution is reduced.
+
+        Args:
+            kspace: matrix (rows, columns) of the k-space that the image was made from; None for a
+                stored reconstruction.
         """
         thickness = 1.0 if self.recon is None else self.recon.voxel[2]
         if self.encoded is not None and self.encoded.matrix[:2] == kspace:
@@ -51,7 +67,7 @@ class ISMRMRDHeader:
 
 
 def parse_header(content: bytes | str) -> ISMRMRDHeader:
-    """Read an XML header; ValueError where it is damaged, or has sizes that cannot be.
+    """Read an XML header. Raises ValueError where it is damaged or has impossible sizes.
 
     Document type definitions are refused, as only they can make a small text expand to a huge one.
     """
@@ -70,7 +86,10 @@ def parse_header(content: bytes | str) -> ISMRMRDHeader:
 
 
 def centred_affine(shape: tuple[int, int, int], voxel: tuple[float, float, float]) -> np.ndarray:
-    """Voxel index -> mm, (4, 4), the middle of the volume at 0: the header has no positions."""
+    """Return the affine (4, 4), voxel index -> mm, with the middle of the volume at 0.
+
+    The header has no positions.
+    """
     affine = np.diag([*voxel, 1.0])
     affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return affine
@@ -97,7 +116,7 @@ def _text(space: Any, group: str, axis: str) -> str:
 
 
 def _child(element: Any, name: str) -> Any:
-    """The first child of that name; None where there is none, or no element."""
+    """Return the first child of that name; None where there is none, or no element."""
     if element is None:
         return None
     return next((child for child in element if _name(child) == name), None)

@@ -1,7 +1,7 @@
 """From k-space to images, slice by slice: transform, crop, root sum of squares.
 
-fastMRI's k-space is centred and orthonormal, and its readout, the rows, is oversampled by two:
-cropping the image to the reconstructed matrix removes that (Zbontar et al., *fastMRI: An Open
+fastMRI's k-space is centred and orthonormal. Its readout, the rows, is oversampled by two; cropping
+the image to the reconstructed matrix removes the oversampling (Zbontar et al., *fastMRI: An Open
 Dataset and Benchmarks for Accelerated MRI*, 2018).
 """
 
@@ -11,17 +11,19 @@ import numpy as np
 
 Matrix = tuple[int, int]
 
-# Of the samples within the acquired rectangle, so many can be 0 by chance or where a scanner leaves
-# corners out.
+# Share of the samples within the acquired rectangle that may be 0, by chance or where a scanner
+# leaves corners out.
 _MISSING_SHARE = 0.01
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """What was sampled of a slice's k-space.
+    """Sampling of a slice's k-space.
 
-    full: no line is missing within the rectangle of samples that are not 0. What lies around it was
-    filled up with zeros. acquired: (rows, columns) that reach as far from the centre as it does.
+    Attributes:
+        full: whether no line is missing within the rectangle of samples that are not 0. Samples
+            around it were filled up with zeros.
+        acquired: (rows, columns) of the centred extent that contains the rectangle.
     """
 
     full: bool
@@ -29,7 +31,7 @@ class Sampling:
 
 
 def sampling_of(kspace: np.ndarray) -> Sampling:
-    """Of one slice (coils, rows, columns); one that is 0 everywhere counts as sampled."""
+    """Return the sampling of one slice (coils, rows, columns); only zeros count as sampled."""
     sampled = (kspace != 0).any(axis=0)
     lines = [np.flatnonzero(sampled.any(axis=axis)) for axis in (1, 0)]
     if not lines[0].size:
@@ -42,7 +44,7 @@ def sampling_of(kspace: np.ndarray) -> Sampling:
 
 
 def coil_images(kspace: np.ndarray, matrix: Matrix) -> np.ndarray:
-    """(coils, rows, columns) of k-space -> images cropped to `matrix`, complex64.
+    """Transform k-space (coils, rows, columns) to images cropped to `matrix`, complex64.
 
     Rows are cropped before the columns are transformed, which saves half of the work.
     """
@@ -51,30 +53,30 @@ def coil_images(kspace: np.ndarray, matrix: Matrix) -> np.ndarray:
 
 
 def root_sum_of_squares(images: np.ndarray) -> np.ndarray:
-    """(coils, rows, columns) -> (rows, columns), real."""
+    """Combine images (coils, rows, columns) to their root sum of squares (rows, columns), real."""
     squares = images.real**2 + images.imag**2
     return np.sqrt(squares.sum(axis=0))
 
 
 def inverse(data: np.ndarray, axis: int) -> np.ndarray:
-    """Centred, orthonormal inverse Fourier transform along an axis."""
+    """Apply the centred, orthonormal inverse Fourier transform along an axis."""
     turned = np.fft.ifft(np.fft.ifftshift(data, axes=axis), axis=axis, norm="ortho")
     return np.fft.fftshift(turned, axes=axis)
 
 
 def forward(data: np.ndarray, axis: int) -> np.ndarray:
-    """The inverse of `inverse`."""
+    """Apply the centred, orthonormal Fourier transform along an axis, the inverse of `inverse`."""
     turned = np.fft.fft(np.fft.ifftshift(data, axes=axis), axis=axis, norm="ortho")
     return np.fft.fftshift(turned, axes=axis)
 
 
 def centre(data: np.ndarray, axis: int, size: int) -> np.ndarray:
-    """The central `size` samples along an axis, all of them where there are fewer."""
+    """Return the central `size` samples along an axis; all of them where there are fewer."""
     start = max(0, (data.shape[axis] - size) // 2)
     return data.take(range(start, min(start + size, data.shape[axis])), axis=axis)
 
 
 def _reach(found: np.ndarray, size: int) -> int:
-    """The smallest centred extent of `size` samples that holds those found."""
+    """Return the smallest centred extent of `size` samples that holds those found."""
     middle = size // 2
     return min(size, 2 * int(max(middle - found[0], found[-1] + 1 - middle)))

@@ -18,15 +18,16 @@ from mrcascade.io.stream import bytes_sha256
 
 @contextmanager
 def open_images(path: Path, complex_valued: bool) -> Iterator[RawPixels]:
-    """The images of a fastMRI file as (rows, columns, slices).
+    """Open the images of a fastMRI file as (rows, columns, slices).
 
     Fully sampled k-space gives the root sum of squares of the coils, or, complex_valued, their
     combination (`coils`). A file without it gives its stored reconstruction.
 
-    Raises MRCascadeError as `open_file` does, where the k-space is undersampled (or of the
-    prostate, whose averages are) and a complex image is asked for or no reconstruction is stored,
-    for maps of another size than the k-space, and for more coils than `coils.MOST_COILS` without
-    maps.
+    Raises:
+        MRCascadeError: `open_file` refuses the file; the k-space is undersampled, as are the
+            averages of the prostate, and a complex image is asked for or no reconstruction is
+            stored; maps have another size than the k-space; or there are more coils than
+            `coils.MOST_COILS` and no maps.
     """
     with open_file(path) as file:
         if not file.obstacle:
@@ -46,7 +47,7 @@ def check_usable(file: FastMRI, complex_valued: bool) -> None:
     if file.obstacle and file.reconstruction[0] is None:
         raise MRCascadeError(
             f"{file.path}: {file.obstacle}, and no reconstruction is stored with it; reconstruct"
-            " it first, as this is a task of its own"
+            " it first"
         )
 
 
@@ -80,7 +81,7 @@ def _from_kspace(file: FastMRI, complex_valued: bool) -> RawPixels:
 
 
 def _magnitude(file: FastMRI) -> tuple[Iterator[np.ndarray], str]:
-    """The slices in order, and what they are."""
+    """Return the slices in order, and their description."""
     of = "magnitude" if file.coils == 1 else f"root sum of squares of {file.coils} coils"
     return (root_sum_of_squares(_coils(file, i)) for i in range(file.slices)), of
 
@@ -94,8 +95,8 @@ def _complex(file: FastMRI) -> tuple[Iterator[np.ndarray], str]:
         return images, f"{file.coils} coils combined with {file.maps[1]}"
     if file.coils > MOST_COILS:
         raise MRCascadeError(
-            f"{file.path} has {file.coils} coils, and maps are estimated of up to {MOST_COILS};"
-            " compress the coils, or store maps with it"
+            f"{file.path} has {file.coils} coils, and maps can be estimated for up to"
+            f" {MOST_COILS}; compress the coils, or store maps with it"
         )
     virtual = virtual_coil(_coils(file, file.slices // 2))
     images = (_estimated(_coils(file, i), virtual) for i in range(file.slices))
@@ -121,11 +122,11 @@ def _check_maps(file: FastMRI) -> None:
     if shape[:2] != (file.slices, file.coils) or shape[2:] not in sizes:
         raise MRCascadeError(
             f"{file.path}: {file.maps[1]} of shape {shape} does not fit its k-space of"
-            f" {file.slices} slices, {file.coils} coils; remove it, and maps are estimated"
+            f" {file.slices} slices, {file.coils} coils; remove it, so that maps are estimated"
         )
 
 
 def _maps(file: FastMRI, number: int) -> np.ndarray:
-    """As they are, or cropped as the images are."""
+    """Return the maps of a slice, cropped to the matrix of the images."""
     rows = centre(file.read_maps(number), 1, file.matrix[0])
     return centre(rows, 2, file.matrix[1])

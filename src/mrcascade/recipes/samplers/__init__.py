@@ -1,1 +1,1 @@
-"""Samplers: how a chain gets from one noise level to the next, one file each; free of torch."""
+"""Samplers: the step of a chain from one noise level to the next, one file each; free of torch."""

@@ -1,9 +1,9 @@
 """DiffPIR: add noise again to the estimate (Zhu et al. 2023, algorithm 1).
 
-On a Gaussian prior, where everything is known in closed form, DiffPIR does not sample the
-posterior: its spread is too small, and with noisy data its mean is biased.
-``tests/sampling/test_sampling_diffpir.py`` holds this implementation to the exact affine recursion
-of the algorithm and records the distance.
+DiffPIR does not sample the posterior. On a Gaussian prior, which has a closed form, its spread is
+too small, and its mean is biased if the data are noisy.
+``tests/sampling/test_sampling_diffpir.py`` compares this implementation with the exact affine
+recursion of the algorithm and records the distance from the posterior.
 """
 
 from __future__ import annotations
@@ -50,10 +50,11 @@ class DiffPIR(Sampler):
 
 @dataclass(frozen=True)
 class ReverseDiffusion(Sampler):
-    """The reverse diffusion with a share of its fresh noise (Song et al. 2021, DDIM, eq. 16).
+    """Reverse diffusion with a share of its fresh noise (Song et al. 2021, DDIM, eq. 16).
 
-    ``zeta`` is a share of the noise that a step of the reverse diffusion brings in, which
-    is 1 - (sigma_next / sigma)^2 of all noise; `DiffPIR` takes a share of all noise.
+    Attributes:
+        zeta: share in [0, 1] of the fresh noise of a full step, which is
+            1 - (sigma_next / sigma)^2 of all noise. `DiffPIR` takes a share of all noise.
     """
 
     name: ClassVar = "reverse-diffusion"
@@ -76,6 +77,6 @@ class ReverseDiffusion(Sampler):
 def renoised(
     x: Tensor, x0: Tensor, sigma: float, following: float, fresh: Tensor | None, zeta: float
 ) -> Tensor:
-    """x0 with noise of the next level: what x has of it, and a share ``zeta`` of fresh noise."""
+    """Return x0 with the noise of the next level: from x, with a share ``zeta`` of fresh noise."""
     moved = x0 + (following * math.sqrt(1 - zeta) / sigma) * (x - x0)
     return moved if fresh is None else moved + (following * math.sqrt(zeta)) * fresh

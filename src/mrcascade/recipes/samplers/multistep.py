@@ -1,8 +1,8 @@
 """DPM-Solver++ 2M: a second-order multistep sampler, deterministic or not (Lu et al. 2022).
 
-It solves the probability-flow ODE, or the reverse SDE, of whatever denoiser it is given: without
-data consistency it draws from the prior. ``tests/sampling/test_sampling_multistep.py`` holds it to
-the exact solutions on Gaussian priors.
+It solves the probability-flow ODE, or the reverse SDE, of any denoiser. Without data consistency
+it draws from the prior. ``tests/sampling/test_sampling_multistep.py`` compares it with the exact
+solutions on Gaussian priors.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Multistep(Sampler):
-    """Lu et al. 2022, "DPM-Solver++", algorithm 2 and equation 18, in variance-exploding form.
+    """Algorithm 2 and equation 18 of Lu et al. 2022, "DPM-Solver++", in variance-exploding form.
 
-    With h = ln(s / s_next), h_before that of the step before, and d the estimate extrapolated to
+    h = ln(s / s_next) is the step, h_before the step before it, and d the estimate extrapolated to
     the middle of the step:
 
     ``d = x0 + h / (2 h_before) (x0 - x0_before)``
     ``x <- d + (s_next / s)^(1 + eta) (x - d) + s_next sqrt(1 - (s_next / s)^(2 eta)) noise``
 
-    The first step of a chain, which has none before it, takes d = x0.
+    The first step of a chain takes d = x0.
 
     Attributes:
-        eta: fresh noise, in [0, 1]: 0 solves the ODE and draws none, 1 the SDE, and what lies
-            between a diffusion of the same marginals with that share of the SDE's rate.
+        eta: share of fresh noise, in [0, 1]. 0 solves the ODE and draws none; 1 solves the SDE. A
+            value between solves a diffusion of the same marginals with that share of the SDE's
+            rate.
     """
 
     name: ClassVar = "multistep"

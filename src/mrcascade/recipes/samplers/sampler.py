@@ -1,4 +1,4 @@
-"""What all samplers have in common."""
+"""Base class of the samplers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 #: (x, x0, sigma, following, fresh) -> x at the noise level ``following``, which is below sigma.
-#: x is a state at sigma, x0 the (guided) estimate of the clean x there, fresh white noise of
-#: standard deviation 1, or None where the sampler draws none; all of shape (N, C, H, W).
+#: x is a state at sigma, x0 the (guided) estimate of the clean image there, fresh white noise of
+#: standard deviation 1, or None where the sampler draws none. All have shape (N, C, H, W).
 Step = Callable[["Tensor", "Tensor", float, float, "Tensor | None"], "Tensor"]
 
 
@@ -21,20 +21,21 @@ Step = Callable[["Tensor", "Tensor", float, float, "Tensor | None"], "Tensor"]
 class Sampler(OptionSet):
     """Base of the samplers, which know neither the network nor the data.
 
-    ``name`` is what recipes call one.
+    Attributes:
+        name: name of the sampler in recipes.
     """
 
     name: ClassVar[str]
 
     @property
     def draws(self) -> bool:
-        """Whether its steps take fresh noise."""
+        """Whether a step takes fresh noise."""
         raise NotImplementedError
 
     def chain(self) -> Step:
-        """The step of a new chain, which is called once for each pair of noise levels."""
+        """Return the step of a new chain, to be called once per pair of noise levels."""
         raise NotImplementedError
 
     def unguided(self) -> Sampler:
-        """The sampler of a chain without data consistency: the reverse diffusion."""
+        """Return the sampler of a chain without data consistency: the reverse diffusion."""
         return self
