@@ -372,7 +372,11 @@ def test_all_commands_see_the_same_matrix(tmp_path: Path, sr: Callable) -> None:
         measured = stores.enter_context(SliceStore(tmp_path, order, np.dtype(np.float32)))
         for number, image in enumerate(to_slices(read_image(path), axes)):
             measured.write(number, image[None])
-        cropped, _ = crop_to_acquired(measured, matrix, tmp_path, stores)
+
+        def new_store(order: StackOrder, dtype: np.dtype) -> SliceStore:
+            return stores.enter_context(SliceStore(tmp_path, order, dtype))
+
+        cropped, _ = crop_to_acquired(measured, matrix, new_store)
         np.testing.assert_array_equal(truth.stack, cropped.read(0, len(cropped)))
     (volume,) = load_volumes(tmp_path / "data", 1, (2,))
     np.testing.assert_array_equal(volume.slices, truth.stack)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from mrcascade.arrays.intensity import Intensity, RobustMaximum
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import Axes, SliceStore, Source
-from mrcascade.jobs.workspace import Workspace
+from mrcascade.io import Axes, SliceStore, Source, StackOrder
 from mrcascade.measurement.acquired import Acquired, Matrix, narrowed_by_spectrum, stated_matrix
 from mrcascade.operators.crop import fourier_crop
 
@@ -45,7 +44,10 @@ def acquired_by_pixels(measured: SliceStore, stated: Acquired) -> Acquired:
 
 
 def crop_to_acquired(
-    measured: SliceStore, matrix: Sequence[int], workspace: Workspace, zero: float = 0.0
+    measured: SliceStore,
+    matrix: Sequence[int],
+    new_store: Callable[[StackOrder, np.dtype], SliceStore],
+    zero: float = 0.0,
 ) -> tuple[SliceStore, Intensity]:
     """The slices at their acquired matrix, in a new store, and their intensity.
 
@@ -53,7 +55,7 @@ def crop_to_acquired(
     order = measured.order
     sizes = dict(zip(order.axes, matrix, strict=True))
     shape = tuple(sizes.get(axis, n) for axis, n in enumerate(order.shape))
-    store = workspace.store(replace(order, shape=shape), measured.dtype)
+    store = new_store(replace(order, shape=shape), measured.dtype)
     maximum = RobustMaximum(math.prod(shape))
     for number in range(len(measured)):
         cropped = fourier_crop(measured.read(number, number + 1), matrix)

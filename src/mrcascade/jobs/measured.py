@@ -68,7 +68,9 @@ def measure_input(opened: Opened, workspace: Workspace, request: Request, say: R
         if job.acquired is not None:
             if acquired.matrix != opened.acquired.matrix:
                 geometry = geometry_of(source, opened.planes, request, acquired.matrix)
-            slices, intensity = crop_to_acquired(slices, acquired.matrix, workspace, intensity.zero)
+            slices, intensity = crop_to_acquired(
+                slices, acquired.matrix, workspace.store, intensity.zero
+            )
 
     def read(number: int) -> np.ndarray:
         return slices.read(number, number + 1)[0]

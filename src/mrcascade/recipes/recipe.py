@@ -56,19 +56,6 @@ class Recipe:
     ``sampler`` chooses the traversal ("diffpir" by default), ``guidance`` the data consistency of
     its chains, and ``steps=None`` the conditional mean. An option without effect is refused.
 
-    >>> from mrcascade import Recipe
-    >>> recipe = Recipe("mine", sampler="dps", step_size=3.0)
-    >>> recipe
-    Recipe('mine', sampler='dps', step_size=3.0)
-    >>> recipe.run.guidance
-    Gradient(step_size=3.0)
-    >>> recipe.changed(guidance="proximal", lam=2.0).run.guidance
-    Proximal(lam=2.0, noise_floor=0.0)
-    >>> recipe.changed(zeta=0.5)
-    Traceback (most recent call last):
-        ...
-    mrcascade.errors.MRCascadeError: settings 'mine': zeta has no effect on sampler 'dps'; ...
-
     Args:
         name: name of the recipe in reports.
         run: the traversal; by default that of ``sampler``.
