@@ -44,14 +44,17 @@ class TestFile:
 
     @property
     def path(self) -> ImageFile:
+        """The image to read."""
         return self.data.image
 
     @property
     def name(self) -> str:
+        """Name of the file, relative to the data folder."""
         return self.data.name
 
     @property
     def anatomy(self) -> str:
+        """Anatomy, the group of the file."""
         return self.data.group
 
 
@@ -83,7 +86,7 @@ class Truth:
 
     @property
     def slices(self) -> np.ndarray:
-        """The slices to evaluate."""
+        """Slices to evaluate, (S, H, W)."""
         return self.stack[self.kept]
 
     @property
@@ -177,7 +180,7 @@ def _known(matrices: dict[str, Matrix], names: Sequence[str], table: Path) -> di
     strange = sorted(set(matrices) - set(names))
     if strange:
         raise MRCascadeError(
-            f"{table}: {strange[0]!r} is no image of the data folder; name files relative to it"
+            f"{table}: {strange[0]!r} is not an image of the data folder; name files relative to it"
         )
     return matrices
 

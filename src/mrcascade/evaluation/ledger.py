@@ -26,7 +26,7 @@ METRICS = ("psnr_slice", "psnr_volmax", "ssim_slice", "ssim_volmax", "nmse", "lp
 COMPLEX_METRICS = ("nmse_complex", "phase_error")  # additional columns for complex images
 _KEY = ("file", "slice", "anatomy", "method", "factor", "kernel", "noise")
 _COSTS = ("residual", "seconds", "nfe", "gflop")
-SPREAD = "spread_skill"  # of means of samples alone
+SPREAD = "spread_skill"  # only for means of samples
 SLICE_COLUMNS = (*_KEY, *METRICS, *_COSTS, SPREAD)
 VOLUME_METRICS = ("psnr", "ssim", "nmse")
 VOLUME_COLUMNS = (
@@ -123,7 +123,7 @@ class Ledger:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Of ``metrics.csv``."""
+        """Columns of ``metrics.csv``."""
         return (*_KEY, *self.metrics, *_COSTS, SPREAD)
 
     @property

@@ -35,10 +35,10 @@ _SCALE = (0.458, 0.448, 0.450)
 
 
 class _Convolution(NamedTuple):
-    module: int  # in torchvision's `features`
+    module: int  # index in torchvision's `features`
     stride: int
     padding: int
-    pooled: bool  # 3x3 maximum with stride 2 before it
+    pooled: bool  # whether 3x3 max pooling with stride 2 precedes it
 
 
 _ALEXNET = (
@@ -51,7 +51,7 @@ _ALEXNET = (
 
 
 class LPIPSFiles(NamedTuple):
-    """The two weight files."""
+    """Weight files of AlexNet's convolutions and of LPIPS's linear layers."""
 
     backbone: Path
     linear: Path

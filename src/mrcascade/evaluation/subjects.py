@@ -100,8 +100,8 @@ def notes_on_subjects(survey: Sequence[Surveyed], subjects: Subjects, seen: Seen
             files = f"; {len(same)} of them, such as {same[0].file.name}, are the same files"
         result.append(
             f"Careful: {len(found)} of {len(survey)} files ({', '.join(_by_anatomy(found))}) are of"
-            f" subjects that a prior was trained or validated on{files}. They do not tell how it"
-            " does on other people."
+            f" subjects that a prior was trained or validated on{files}. They do not show how it"
+            " performs on other people."
         )
     return result
 

@@ -1,4 +1,4 @@
-"""``sr`` on several files: which are left to do, how each ended, and the record of the run."""
+"""``sr`` on several files: remaining inputs, outcomes, and the record of the run."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Part:
             )
 
     def of(self, items: Sequence[Item]) -> list[Item]:
-        """Return every ``count``-th input, which spreads neighbours of similar size evenly."""
+        """Return every ``count``-th input, so that neighbours of similar size are spread."""
         return list(items[self.number :: self.count])
 
     @property

@@ -1,4 +1,4 @@
-"""Volumes whose field of view cuts the anatomy: messages, and results that keep the margins."""
+"""Volumes with anatomy beyond the field of view: messages, and results that keep margins."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ExtendedStore:
             self._extended = workspace.store(replace(order, shape=shape), store.dtype)
 
     def write(self, start: int, result: Restoration) -> None:
-        """Store the extended slices of a restoration, the first of which has number `start`."""
+        """Store the extended slices of a restoration, from number `start` on."""
         if self._extended is not None and result.extended is not None:
             self._extended.write(start, result.extended)
 

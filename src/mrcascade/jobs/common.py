@@ -49,7 +49,7 @@ def timing_facts(image: Image | Source, target: Path) -> dict[str, float]:
 
 
 def operator_for(shape: Sequence[int], kernel: str, factor: Factors) -> SeparableOperator:
-    """Return the operator whose output has ``shape`` (h, w) and whose input is `enlarged`."""
+    """Return the operator with output shape (h, w); its input is larger by the factor."""
     return SeparableOperator.from_kernel(kernel, factor, enlarged(shape, factor))
 
 

@@ -83,8 +83,8 @@ class WorkerPool(ProcessPoolExecutor):
                 yield futures[future], result
         except BrokenProcessPool as error:
             raise MRCascadeError(
-                "a worker process came to its end, perhaps for lack of memory; repeat the command"
-                " to go on, with fewer --workers"
+                "a worker process died, perhaps for lack of memory; repeat the command to go on,"
+                " with fewer --workers"
             ) from error
 
     def __exit__(

@@ -70,7 +70,7 @@ class Opened:
 
     @property
     def axes(self) -> Axes:
-        """The in-plane (rows, columns)."""
+        """In-plane axes (rows, columns)."""
         return self.planes.axes
 
     def describe(self) -> str:

@@ -158,6 +158,7 @@ def bids_metadata(item: Item, axes: Axes) -> dict[str, Any]:
 
 
 def acquired_facts(acquired: Acquired, job: SuperResolution) -> dict[str, Any]:
+    """Return the sidecar's entries about the acquired matrix of an interpolated input."""
     if not acquired.interpolated:
         return {}
     return {

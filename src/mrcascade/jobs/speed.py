@@ -146,7 +146,7 @@ def _cost(pair: Any) -> Cost:
     """Return a cost from the cache. Raises ValueError or TypeError unless it is a valid pair."""
     fixed, per_pixel = (float(value) for value in pair)
     if not (0 <= fixed < math.inf and 0 <= per_pixel < math.inf):
-        raise ValueError(f"{pair} are no costs")
+        raise ValueError(f"{pair} is not a pair of costs")
     return Cost(fixed, per_pixel)
 
 

@@ -142,7 +142,7 @@ class _Chunks:
         self.batches, self.progress = batches, progress
 
     def restore(self, start: int, piece: np.ndarray) -> Restoration:
-        """Restore the slices ``piece`` (S, h, w), the first of which has number ``start``."""
+        """Restore the slices ``piece`` (S, h, w), which begin at number ``start``."""
 
         def restored(batch: int) -> Restoration:
             return self._restorer(

@@ -40,7 +40,7 @@ class Workspace:
 
     @property
     def sidecar(self) -> Path:
-        """The sidecar, whose presence means that all other files are complete."""
+        """The sidecar. If it is there, all other files are complete."""
         return self.targets["sidecar"]
 
     @property

@@ -185,6 +185,7 @@ class CascadePrior:
 
     @property
     def device(self) -> torch.device:
+        """Device of the networks."""
         return next(self.levels[0].networks.parameters()).device
 
     @classmethod
@@ -302,8 +303,8 @@ def write_prior(
             half = _stored(spec, channels, state)
             if not all(v.isfinite().all() for v in half.values()):
                 raise MRCascadeError(
-                    f"{folder / file}: weights that are NaN or beyond float16, so that no prior is"
-                    " written: the training diverged; train anew, with a lower learning rate"
+                    f"{folder / file}: not written, as its weights are NaN or beyond float16; the"
+                    " training diverged; train anew, with a lower learning rate"
                 )
             path.write_bytes(save({k: v.contiguous() for k, v in half.items()}))
             entries.append({"file": file, "sha256": file_sha256(path), **asdict(spec)})
@@ -392,8 +393,8 @@ def _load_weights(path: Path, digest: str, expected: Mapping[str, Tensor]) -> di
             f"{path}: weights do not fit the networks named in {PRIOR_FILE}; fetch the prior again"
         )
     if not all(v.is_floating_point() for v in state.values()):
-        raise MRCascadeError(f"{path}: weights that are no real numbers; fetch the prior again")
+        raise MRCascadeError(f"{path}: weights are not real numbers; fetch the prior again")
     state = {k: v.float() for k, v in state.items()}
     if not all(v.isfinite().all() for v in state.values()):
-        raise MRCascadeError(f"{path}: weights that are NaN or infinite; fetch the prior again")
+        raise MRCascadeError(f"{path}: weights are NaN or infinite; fetch the prior again")
     return state

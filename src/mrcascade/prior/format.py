@@ -101,7 +101,7 @@ def whole_entry(document: Mapping[str, Any], key: str, least: int, most: int) ->
     """Return a whole number of a document. Raises ValueError unless it is within the bounds."""
     value = document[key]
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise ValueError(f"{key} is no whole number from {least} to {most}")
+        raise ValueError(f"{key} must be a whole number from {least} to {most}")
     return value
 
 
@@ -112,7 +112,7 @@ def cascade_shape(document: Mapping[str, Any]) -> tuple[int, int, int]:
     """
     step = whole_entry(document, "step", 2, _LARGEST_STEP)
     if step & (step - 1):
-        raise ValueError(f"step {step} is no power of 2")
+        raise ValueError(f"step {step} is not a power of 2")
     most, levels = (
         whole_entry(document, "maximum_factor", 2, _LARGEST_FACTOR),
         len(document["levels"]),

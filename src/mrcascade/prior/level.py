@@ -95,7 +95,7 @@ class LevelPrior:
         self.precision = precision
 
     def autocast(self) -> torch.autocast:
-        """The context in which the networks run."""
+        """Return the context in which the networks run."""
         device = next((p.device.type for p in self.networks.parameters()), "cpu")
         return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16")
 
@@ -137,9 +137,9 @@ class LevelPrior:
             known: knowledge of the data about the band, for informed levels; None for nothing.
         """
         if (coarse is not None) != self.conditional:
-            raise ValueError("a condition is given exactly where the level is conditional")
+            raise ValueError("conditional levels need a condition, and others take none")
         if known is not None and not self.informed:
-            raise ValueError("data are given to informed levels alone")
+            raise ValueError("only informed levels take knowledge of data")
         if coarse is None:
             return ConditionedLevel(self, None)
         stats = self.spec.statistics

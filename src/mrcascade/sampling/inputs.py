@@ -44,7 +44,7 @@ def check_shape(plan: CascadePlan, y: Tensor) -> None:
 def check_seeds(noise: NoiseSource, y: Tensor) -> None:
     """Check that there is one generator per image."""
     if len(noise) != y.shape[0]:
-        raise MRCascadeError(f"{y.shape[0]} images need as many seeds; got {len(noise)}")
+        raise MRCascadeError(f"{y.shape[0]} images need one seed each; got {len(noise)}")
 
 
 def traversal(plan: CascadePlan, kind: type[Run]) -> Run:

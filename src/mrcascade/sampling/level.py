@@ -94,7 +94,7 @@ class ChainDenoiser:
     """Denoiser of one chain: a level with its condition fixed.
 
     Its evaluations cycle through the first ``orientations`` of ``ORIENTATIONS``. ``calls`` counts
-    the evaluations. ``informed`` tells whether the condition holds knowledge of the data. Other
+    the evaluations, and ``informed`` is True if the condition holds knowledge of the data. Other
     arguments are those of ``BandPrior.condition``.
     """
 

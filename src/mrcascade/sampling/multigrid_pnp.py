@@ -1,9 +1,9 @@
 """Multi-Grid PnP, deterministic form: plug-and-play steps from grid to grid.
 
-The method is that of Laurent et al. 2025 without their coarse corrections, whose evaluations serve
-better as steps. A single-scale prior runs on every grid; on coarser grids structures are smaller in
-pixels than in its training images. Laurent et al. publish no super-resolution; ``multigrid_pnp``
-documents the choices that they leave open.
+The method is that of Laurent et al. 2025 without coarse corrections, because their evaluations
+serve better as steps. A single-scale prior runs on every grid; on coarser grids structures are
+smaller in pixels than in its training images. Laurent et al. publish no super-resolution;
+``multigrid_pnp`` documents the choices that they leave open.
 """
 
 import math

@@ -71,7 +71,7 @@ class NoiseSource:
         one thread would take longer than a step on the GPU. Arguments and errors as for ``randn``.
         """
         if shape[0] != len(self):
-            raise MRCascadeError(f"{shape[0]} images need as many seeds; got {len(self)}")
+            raise MRCascadeError(f"{shape[0]} images need one seed each; got {len(self)}")
         device = torch.device(device)
         if device.type == "cpu":
             return (_drawn(self._generators, shape).to(dtype) for _ in range(count))

@@ -44,8 +44,8 @@ def read_state(path: Path) -> dict[str, Any]:
         raise not_a_checkpoint(path)
     if not all(_finite(weights) for weights in (state["networks"], *state["ema"])):
         raise MRCascadeError(
-            f"{path}: its weights are NaN or infinite, so that nothing can go on from them; delete"
-            " it and train anew, with a lower learning rate"
+            f"{path}: its weights are NaN or infinite, so the training cannot go on; delete it and"
+            " train anew, with a lower learning rate"
         )
     return state
 

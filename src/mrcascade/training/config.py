@@ -143,7 +143,9 @@ class TrainConfig:
         for text in self.exclude:
             check_exclusion(text)
         if self.reduction & (self.reduction - 1):
-            raise MRCascadeError(f"training setting reduction is {self.reduction}, no power of 2")
+            raise MRCascadeError(
+                f"training setting reduction is {self.reduction}, not a power of 2"
+            )
 
     def _check_shares(self, mean_images: int) -> None:
         if not any(level.mean and level.unet for level in network_preset(self.network).levels):

@@ -38,7 +38,7 @@ MEAN_ADAM_SHARE = 1 / 3  # Adam's rate over Muon's; for biases, first and last c
 
 
 class LevelTrainer:
-    """State of one level's training, all of which ``save`` and ``load`` keep.
+    """Complete state of one level's training, for ``save`` and ``load``.
 
     On a CPU, in float32 and with the same number of threads, a resumed training ends with exactly
     the weights of an uninterrupted one. On a GPU the order of sums may differ from run to run, so
@@ -252,14 +252,15 @@ class LevelTrainer:
         if state["older"] and begun != (branch, unet):
             shares = f" --mean-images {branch}" if branch and unet else ""
             raise MRCascadeError(
-                f"{path}: begun when --images was the U-Net's alone, with {branch} patches for the"
-                f" regression branch and {unet} for the U-Net; to go on, add --levels {self.level}"
-                f" --images {branch + unet}{shares}, or use another output folder"
+                f"{path}: from a version where --images counted the U-Net's patches only, with"
+                f" {branch} patches for the regression branch and {unet} for the U-Net; to go on,"
+                f" add --levels {self.level} --images {branch + unet}{shares}, or use another output"
+                " folder"
             )
         if branch != begun[0] and state["seen"] >= min(branch, begun[0]):
             raise MRCascadeError(
-                f"{path}: its regression branch was to have {branch} patches, and {begun[0]} would"
-                f" come too late; add --mean-images {branch}, or use another output folder"
+                f"{path}: its regression branch was planned for {branch} patches, too late to change"
+                f" to {begun[0]}; add --mean-images {branch}, or use another output folder"
             )
 
     def averaged(self, profile: int) -> LevelNetworks:
