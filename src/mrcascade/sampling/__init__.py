@@ -1,4 +1,4 @@
-"""Samplers: plain functions of a denoiser or prior, an operator, a schedule and a generator."""
+"""Samplers: functions of a denoiser or prior, an operator, a noise schedule and a generator."""
 
 from mrcascade.recipes.settings import (
     RECIPES,
