@@ -254,13 +254,13 @@ class LevelTrainer:
             raise MRCascadeError(
                 f"{path}: from a version where --images counted the U-Net's patches only, with"
                 f" {branch} patches for the regression branch and {unet} for the U-Net; to go on,"
-                f" add --levels {self.level} --images {branch + unet}{shares}, or use another output"
-                " folder"
+                f" add --levels {self.level} --images {branch + unet}{shares}, or use another"
+                " output folder"
             )
         if branch != begun[0] and state["seen"] >= min(branch, begun[0]):
             raise MRCascadeError(
-                f"{path}: its regression branch was planned for {branch} patches, too late to change"
-                f" to {begun[0]}; add --mean-images {branch}, or use another output folder"
+                f"{path}: its regression branch was planned for {branch} patches, too late to"
+                f" change to {begun[0]}; add --mean-images {branch}, or use another output folder"
             )
 
     def averaged(self, profile: int) -> LevelNetworks:
