@@ -23,7 +23,7 @@ from mrcascade.networks.compiled import Compiler
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.format import check_maximum, prior_folder
 from mrcascade.restore import check_measurement, make_plan
-from mrcascade.sampling import SamplerSettings
+from mrcascade.sampling import Recipe
 
 #: Whether methods get the true noise level, or estimate it as ``sr`` does.
 NoiseHandling = Literal["estimated", "known"]
@@ -150,7 +150,7 @@ def averaged_samples(job: Evaluation) -> int:
 
 def recipes_of(
     methods: Mapping[str, Method], priors: Mapping[str, CascadePrior], job: Evaluation
-) -> list[tuple[CascadePrior, SamplerSettings]]:
+) -> list[tuple[CascadePrior, Recipe]]:
     """Return prior and settings of each method that has a prior."""
     samples = averaged_samples(job)
     return [(p, methods[name].settings(p, job.steps, samples)) for name, p in priors.items()]
@@ -159,7 +159,7 @@ def recipes_of(
 def survey_files(
     files: Sequence[TestFile],
     job: Evaluation,
-    recipes: Iterable[tuple[CascadePrior, SamplerSettings]],
+    recipes: Iterable[tuple[CascadePrior, Recipe]],
     weights: LPIPSFiles | None,
     truths: Truths | None = None,
 ) -> list[Surveyed]:
@@ -205,7 +205,7 @@ def survey_files(
 def survey_file(
     file: TestFile,
     job: Evaluation,
-    recipes: Iterable[tuple[CascadePrior, SamplerSettings]],
+    recipes: Iterable[tuple[CascadePrior, Recipe]],
     weights: LPIPSFiles | None,
     truth: Truth,
 ) -> Surveyed:

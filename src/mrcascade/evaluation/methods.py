@@ -15,9 +15,9 @@ from mrcascade.measurement.border import NO_MARGINS, Margins
 from mrcascade.operators import LinearOperator
 from mrcascade.operators.baselines import bicubic, zero_filled
 from mrcascade.prior.cascade import CascadePrior
-from mrcascade.recipes.modes import COMPARED
+from mrcascade.recipes.modes import COMPARED, MODES
 from mrcascade.restore import Plan, Restorer, check_samples, resolve_settings
-from mrcascade.sampling import RECIPES, Progress, SamplerSettings, parse_changes
+from mrcascade.sampling import RECIPES, Progress, Recipe, parse_changes
 
 CASCADE = "cascade"
 
@@ -112,9 +112,7 @@ class Method:
         """Whether results depend on the seed."""
         return self.recipe is not None and RECIPES[self.recipe].draws
 
-    def settings(
-        self, prior: CascadePrior, steps: int | None = None, samples: int = 1
-    ) -> SamplerSettings:
+    def settings(self, prior: CascadePrior, steps: int | None = None, samples: int = 1) -> Recipe:
         """Return the sampler settings.
 
         Args:
@@ -216,10 +214,10 @@ METHODS: dict[str, Method] = {
         averaged=True,
     ),
 }
-# Modes for comparison that are not listed above run the evaluation's own cascade.
+# Modes that are not listed above run the evaluation's own cascade.
 METHODS |= {
     name: Method(about.partition(";")[0], name, CASCADE)
-    for name, about in COMPARED.items()
+    for name, about in (MODES | COMPARED).items()
     if name not in METHODS
 }
 

@@ -15,7 +15,7 @@ from mrcascade.jobs.request import Request, SuperResolution
 from mrcascade.jobs.sr import restore_file
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.named import as_prior
-from mrcascade.sampling import SamplerSettings
+from mrcascade.sampling import Recipe
 
 
 class Options(TypedDict, total=False):
@@ -24,7 +24,7 @@ class Options(TypedDict, total=False):
     factor: Required[Factor | Sequence[Factor]]
     kernel: str
     noise: float | None
-    mode: str | SamplerSettings | None
+    mode: str | Recipe | None
     steps: int | None
     samples: int
     seed: int

@@ -10,7 +10,7 @@ from mrcascade.arrays.factors import check_factor
 from mrcascade.io import Pseudonyms
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import resolve_settings
-from mrcascade.sampling import SamplerSettings
+from mrcascade.sampling import Recipe
 
 Factors = tuple[float, float]
 
@@ -40,7 +40,7 @@ class SuperResolution:
     factor: Factors
     kernel: str = "fourier"
     noise: float | None = None  # fraction of the robust maximum; None estimates it
-    mode: str | SamplerSettings | None = None  # None: `default_mode`
+    mode: str | Recipe | None = None  # None: `default_mode`
     steps: int | None = None
     samples: int = 1
     seed: int = 0
@@ -58,7 +58,7 @@ class Request:
 
     prior: CascadePrior
     job: SuperResolution
-    settings: SamplerSettings
+    settings: Recipe
 
     @classmethod
     def of(cls, prior: CascadePrior, job: SuperResolution) -> Request:

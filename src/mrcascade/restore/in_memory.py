@@ -18,7 +18,7 @@ from mrcascade.prior.named import as_prior
 from mrcascade.restore.plan import Plan, check_measurement
 from mrcascade.restore.restorer import Callback, Restoration, Restorer, as_stack
 from mrcascade.restore.settings import resolve_settings
-from mrcascade.sampling import SamplerSettings
+from mrcascade.sampling import Recipe
 
 
 def super_resolve(
@@ -27,7 +27,7 @@ def super_resolve(
     prior: CascadePrior | str | Path,
     *,
     noise: float | None = None,
-    mode: str | SamplerSettings | None = None,
+    mode: str | Recipe | None = None,
     steps: int | None = None,
     samples: int = 1,
     seed: int = 0,

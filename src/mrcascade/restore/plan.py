@@ -18,7 +18,7 @@ from mrcascade.operators import (
 )
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.format import check_sizes
-from mrcascade.sampling import CascadePlan, SamplerSettings, plan_cascade
+from mrcascade.sampling import CascadePlan, Recipe, plan_cascade
 
 # Number of plans in the cache. Each holds a few MiB of matrices.
 _KEPT = 16
@@ -61,7 +61,7 @@ class Plan:
         prior: CascadePrior,
         operator: LinearOperator,
         noise: float,
-        settings: SamplerSettings,
+        settings: Recipe,
         margins: Margins = NO_MARGINS,
     ) -> Plan:
         """Make the plan of an operator and a prior.
@@ -84,7 +84,7 @@ class Plan:
         return self.cascade.sigma_y
 
     @property
-    def settings(self) -> SamplerSettings:
+    def settings(self) -> Recipe:
         """The sampler's settings."""
         return self.cascade.settings
 
@@ -99,7 +99,7 @@ class Plan:
 
 
 def make_plan(
-    prior: CascadePrior, operator: LinearOperator, noise: float, settings: SamplerSettings
+    prior: CascadePrior, operator: LinearOperator, noise: float, settings: Recipe
 ) -> CascadePlan:
     """Plan the levels of a cascade, or the grids of a multi-grid sampler.
 
@@ -124,7 +124,7 @@ def make_plan(
 
 
 def _key(
-    prior: CascadePrior, operator: LinearOperator, noise: float, settings: SamplerSettings
+    prior: CascadePrior, operator: LinearOperator, noise: float, settings: Recipe
 ) -> Hashable | None:
     """Return the cache key of a plan; None for operators without a reliable identity.
 
@@ -139,7 +139,7 @@ def _key(
 
 
 def _new_plan(
-    prior: CascadePrior, operator: LinearOperator, noise: float, settings: SamplerSettings
+    prior: CascadePrior, operator: LinearOperator, noise: float, settings: Recipe
 ) -> CascadePlan:
     def missing(full: LinearOperator, coarse: LinearOperator) -> float:
         if isinstance(full, SeparableOperator) and isinstance(coarse, SeparableOperator):

@@ -177,9 +177,13 @@ def as_stack(measurement: np.ndarray) -> np.ndarray:
 
     Raises MRCascadeError for other shapes, and for values that are not finite numbers.
     """
-    if not isinstance(measurement, np.ndarray) or measurement.ndim not in (2, 3):
-        found = getattr(measurement, "shape", type(measurement).__name__)
-        raise MRCascadeError(f"measurement: expected (h, w) or (slices, h, w), got {found}")
+    if not isinstance(measurement, np.ndarray):
+        kind = type(measurement).__name__
+        raise MRCascadeError(f"measurement: expected a NumPy array, got {kind}; convert it first")
+    if measurement.ndim not in (2, 3) or not measurement.size:
+        raise MRCascadeError(
+            f"measurement: expected (h, w) or (slices, h, w), got {measurement.shape}"
+        )
     if measurement.dtype.kind not in "biufc":
         raise MRCascadeError(f"measurement: expected numbers, got values of {measurement.dtype}")
     bad = int(np.count_nonzero(~np.isfinite(measurement)))

@@ -8,15 +8,15 @@ from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.format import PRIOR_FILE
 from mrcascade.recipes.modes import default_mode
 from mrcascade.recipes.settings import read_mode
-from mrcascade.sampling import RECIPES, SamplerSettings, single_scale
+from mrcascade.sampling import RECIPES, Recipe, single_scale
 
 
 def resolve_settings(
     prior: CascadePrior,
-    mode: str | SamplerSettings | None,
+    mode: str | Recipe | None,
     steps: int | None = None,
     samples: int = 1,
-) -> SamplerSettings:
+) -> Recipe:
     """Return the settings of a recipe, with the values that the prior tunes.
 
     Args:
@@ -47,7 +47,7 @@ def resolve_settings(
     return settings.changed(steps=steps)
 
 
-def _recipe(prior: CascadePrior, mode: str, samples: int) -> SamplerSettings:
+def _recipe(prior: CascadePrior, mode: str, samples: int) -> Recipe:
     """Return the settings of a mode's name with its changes."""
     name, changed = read_mode(mode)
     # With less fresh noise, samples of noisy data would spread less than their error.
@@ -63,7 +63,7 @@ def _recipe(prior: CascadePrior, mode: str, samples: int) -> SamplerSettings:
         ) from error
 
 
-def check_samples(samples: int, settings: SamplerSettings) -> None:
+def check_samples(samples: int, settings: Recipe) -> None:
     """Raise MRCascadeError unless the settings can draw this number of samples per slice."""
     if samples < 1:
         raise MRCascadeError("the number of samples must be 1 or more")

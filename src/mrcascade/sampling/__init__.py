@@ -3,7 +3,6 @@
 from mrcascade.recipes.settings import (
     RECIPES,
     Recipe,
-    SamplerSettings,
     parse_changes,
     same_record,
 )
@@ -41,7 +40,6 @@ __all__ = [
     "Prior",
     "Progress",
     "Recipe",
-    "SamplerSettings",
     "cascade_mean",
     "cascade_sample",
     "finest_mean",
