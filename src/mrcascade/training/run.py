@@ -15,6 +15,7 @@ from torch import Tensor
 from mrcascade.devices.facts import hardware
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import output_folders, remove_leftovers
+from mrcascade.networks.compiled import Compiler
 from mrcascade.prior.cascade import CascadePrior, write_prior
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.format import PRIOR_FILE, prior_folder, read_document
@@ -127,6 +128,7 @@ def train_cascade(
     progress: StageBar | None = None,
     simulate_phase: bool = False,
     complex_kspace: bool = False,
+    compile: bool = False,
 ) -> Path | None:
     """Train ``levels`` (all by default) on ``data`` and write a prior to ``output / "prior"``.
 
@@ -140,7 +142,8 @@ def train_cascade(
     text) of a stage. With
     ``simulate_phase`` magnitudes become complex images (``mrcascade.arrays.phase``), with
     ``complex_kspace`` k-space gives complex images; the number of channels is that of the data,
-    whatever ``config`` says. Returns the prior's folder, or None
+    whatever ``config`` says. With ``compile`` the network in training runs as compiled code where
+    that works (`CompiledGradient`). Returns the prior's folder, or None
     while some level has not been trained to the end of its run.
     """
     wanted = sorted(levels or range(1, config.levels + 1), reverse=True)
@@ -170,9 +173,10 @@ def train_cascade(
             seen = {i: _seen(checkpoint_file(output, i)) for i in wanted}
             for line in forecast(cascade.train, cascade.validation, config, seen, device):
                 say(line)
+        compiler = Compiler() if compile else None
         for level in wanted:
             first = weights[level - 1] if weights else None
-            trainer = LevelTrainer(level, config, cascade.level(level), device, first)
+            trainer = LevelTrainer(level, config, cascade.level(level), device, first, compiler)
             checkpoint = checkpoint_file(output, level)
             if resume and checkpoint.exists():
                 trainer.load(checkpoint)
