@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from mrcascade.networks.compiled import Compiler
 from mrcascade.training import patches, validation
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.level import LevelTrainer
@@ -80,9 +81,14 @@ def cache(path: Path) -> Path:
     return path
 
 
-def trainer(data: Path, number: int = 1, config: TrainConfig = TINY) -> LevelTrainer:
+def trainer(
+    data: Path,
+    number: int = 1,
+    config: TrainConfig = TINY,
+    compiler: Compiler | None = None,
+) -> LevelTrainer:
     cascade = CascadeData(load_volumes(data, config.multiple, config.factors), config)
-    return LevelTrainer(number, config, cascade.level(number), "cpu")
+    return LevelTrainer(number, config, cascade.level(number), "cpu", compiler=compiler)
 
 
 def checkpoint(folder: Path, number: int = 1) -> dict[str, Any]:

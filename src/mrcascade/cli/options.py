@@ -259,12 +259,15 @@ def add_precision(
     )
 
 
-def add_compile(parser: argparse.ArgumentParser) -> None:
+def add_compile(
+    parser: argparse.ArgumentParser, what: str = "the U-Nets", unit: str = "image size"
+) -> None:
+    """Add ``--compile``, which compiles ``what`` once per ``unit``."""
     parser.add_argument(
         "--compile",
         choices=("on", "off"),
         default="off",
-        help="run the U-Nets through torch.compile: a minute or more once per image size, for"
+        help=f"run {what} through torch.compile: a minute or more once per {unit}, for"
         " quicker steps; where that fails they run as they are; default: %(default)s, as it has not"
         " been measured on GPUs",
     )

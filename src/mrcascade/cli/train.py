@@ -70,6 +70,7 @@ def add_parser(subparsers: Any) -> None:
     options.add_device(parser)
     parser.add_argument("--batch-size", type=options.bounded, metavar="N", help="patches per step")
     options.add_precision(parser, "float32")
+    options.add_compile(parser, "the networks in training", "stage of a level")
     parser.add_argument("--resume", action="store_true", help="continue from the run's checkpoints")
     parser.add_argument(
         "--ema-std",
@@ -126,6 +127,7 @@ def run(arguments: argparse.Namespace) -> None:
             progress=lambda stage, patches, done: bar.counting(patches, done, stage),
             simulate_phase=arguments.simulate_phase,
             complex_kspace=arguments.complex,
+            compile=arguments.compile == "on",
         )
     if folder is None:
         terminal.line("some levels are not fully trained yet; the prior is written when all are")

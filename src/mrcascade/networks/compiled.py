@@ -118,7 +118,7 @@ class CompiledForward:
             self._compiler.evaluations += 1
             return result
         except Exception as error:  # whatever compilers, drivers and file systems may raise
-            reason = None if lacks_memory(error) else _reason(error)
+            reason = None if lacks_memory(error) else failure_reason(error)
         # Outside the handler, so that what the failed attempt held is free.
         self._shapes[shape] = False
         # A device that failed does so here, too, which is then no fault of the compiler.
@@ -148,7 +148,7 @@ class CompiledForward:
                 result = function(x, c_noise)
             else:
                 started = time.perf_counter()
-                with _room_for_code():
+                with room_for_code():
                     result = function(x, c_noise)
                 _check(result, self._plain(x, c_noise))
                 self._compiler.seconds += time.perf_counter() - started
@@ -181,14 +181,15 @@ def _filled(values: Tensor, size: int) -> Tensor:
     return torch.cat([values, values[-1:].expand(missing, *values.shape[1:])])
 
 
-def _reason(error: Exception) -> str:
+def failure_reason(error: Exception) -> str:
+    """What a compiler failed at, in a few words of one line."""
     # What torch wraps around it names the backend alone.
     inner = getattr(error, "inner_exception", error)
     text = " ".join(str(inner).split())
     return shortened(printable(f"{type(inner).__name__}: {text}"), 160)
 
 
-def _room_for_code() -> AbstractContextManager[Any]:
+def room_for_code() -> AbstractContextManager[Any]:
     """Lift torch's bound on the shapes of one piece of code, which all U-Nets share."""
     from torch._dynamo import config
 

@@ -114,10 +114,14 @@ class MPConv(nn.Module):
             return self.weight
         dims = tuple(range(1, self.weight.ndim))
         if self.training and torch.is_grad_enabled():
-            with torch.no_grad():
-                self.weight.copy_(normalize(self.weight, dims))
+            self.renormalise()
         w = normalize(self.weight, dims) * (self.scale / math.sqrt(self.weight[0].numel()))
         return w if self.gain is None else w * self.gain
+
+    @torch.no_grad()
+    def renormalise(self) -> None:
+        """Normalise the stored weight in place."""
+        self.weight.copy_(normalize(self.weight, tuple(range(1, self.weight.ndim))))
 
     def fold(self) -> None:
         """Replace the weight by the effective one, for inference only. It cannot be undone.

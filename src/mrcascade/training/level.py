@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import atomic_output
+from mrcascade.networks.compiled import Compiler
 from mrcascade.prior.denoiser import LevelNetworks, diffusion_loss
 from mrcascade.storage.files import check_regular
 from mrcascade.training.checkpoint import not_a_checkpoint, read_state
+from mrcascade.training.compiled import CompiledGradient
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.ema import PowerEMA
 from mrcascade.training.level_data import LevelData
@@ -52,6 +54,7 @@ class LevelTrainer:
         data: LevelData,
         device: str | torch.device,
         start: Mapping[str, Tensor] | None = None,
+        compiler: Compiler | None = None,
     ) -> None:
         """Make networks and optimisers.
 
@@ -61,6 +64,7 @@ class LevelTrainer:
             data: patches, statistics and measurements.
             device: device of the networks.
             start: initial weights; random ones by default.
+            compiler: compiles the network that a stage trains; without it, it runs as it is.
         """
         self.level, self.config, self.data = level, config, data
         self.device = torch.device(device)
@@ -87,6 +91,8 @@ class LevelTrainer:
         self.optimizers: list[tuple[torch.optim.Optimizer, float]] = []
         if denoiser:
             self.optimizers = [(_adam(denoiser), config.rate)]
+        self.compiler = compiler
+        self._compiled = None if compiler is None else CompiledGradient(compiler)
         self.ema = PowerEMA(networks, config.ema)
         self.seen = 0
         self.seconds = 0.0
@@ -118,7 +124,12 @@ class LevelTrainer:
             done = (self.seen - branch) / unet
             optimizers = self.optimizers
             batch, loss_of = self._noisy_batch(n), self._diffusion_loss
-        losses = follow_gradient(self.networks, loss_of, batch, self.config.microbatch)
+        size = self.config.microbatch
+        trained = self.networks.mean if self.seen < branch else self.networks.unet
+        if self._compiled is None or trained is None:
+            losses = follow_gradient(self.networks, loss_of, batch, size)
+        else:
+            losses = self._compiled(self.networks, trained, loss_of, batch, size)
         for parameter in self.networks.parameters():
             if parameter.grad is not None:
                 torch.nan_to_num(parameter.grad, 0.0, 0.0, 0.0, out=parameter.grad)

@@ -27,6 +27,9 @@ class StageProgress:
 
     def __call__(self, patches: int, losses: dict[str, float]) -> None:
         """Record a step on ``patches`` patches with its losses."""
+        compiler = self._trainer.compiler
+        if compiler and (failure := compiler.news()):
+            self._say(failure)
         key, loss = next(iter(losses.items()))
         self._losses.append(loss)
         self._patches += patches

@@ -15,6 +15,7 @@ from torch import Tensor
 from mrcascade.devices.facts import hardware
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import output_folders, remove_leftovers
+from mrcascade.networks.compiled import Compiler
 from mrcascade.prior.cascade import CascadePrior, write_prior
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.format import PRIOR_FILE, prior_folder, read_document
@@ -137,6 +138,7 @@ def train_cascade(
     progress: StageBar | None = None,
     simulate_phase: bool = False,
     complex_kspace: bool = False,
+    compile: bool = False,
 ) -> Path | None:
     """Train levels of a cascade and write a prior to ``output / "prior"``.
 
@@ -157,6 +159,8 @@ def train_cascade(
             with further patches done and a text.
         simulate_phase: whether magnitudes become complex images (``mrcascade.arrays.phase``).
         complex_kspace: whether k-space gives complex images.
+        compile: whether the network in training runs as compiled code where that works
+            (`CompiledGradient`).
 
     Returns:
         The prior's folder; None while some level has not reached the end of its run.
@@ -191,9 +195,10 @@ def train_cascade(
             seen = {i: _seen(checkpoint_file(output, i)) for i in wanted}
             for line in forecast(cascade.train, cascade.validation, config, seen, device):
                 say(line)
+        compiler = Compiler() if compile else None
         for level in wanted:
             first = weights[level - 1] if weights else None
-            trainer = LevelTrainer(level, config, cascade.level(level), device, first)
+            trainer = LevelTrainer(level, config, cascade.level(level), device, first, compiler)
             checkpoint = checkpoint_file(output, level)
             if resume and checkpoint.exists():
                 trainer.load(checkpoint)
