@@ -290,6 +290,35 @@ def test_the_last_file_comes_back_if_publishing_fails(
     assert contents(tmp_path) == {"a.npy": b"old", "a.json": b"old"}
 
 
+def test_no_file_keeps_its_name_if_a_later_one_cannot_have_its_own(
+    image: Path, tmp_path: Path, sr: Sr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def failing(source: Path, target: Path) -> None:
+        if Path(target).suffix == ".png":
+            raise OSError(5, "Input/output error")
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mrcascade.storage.atomic.os.replace", failing)
+        assert sr(image) == 2
+    assert not (tmp_path / "out").exists() or contents(tmp_path / "out") == {}
+    assert sr(image, "--resume") == 0
+
+
+def test_resume_removes_what_a_killed_process_left_beside_whole_results(
+    image: Path, tmp_path: Path, sr: Sr
+) -> None:
+    out = tmp_path / "out"
+    assert sr(image) == 0
+    whole = contents(out)
+    sidecar = next(path for path in out.glob("*.json"))
+    (out / f".{sidecar.stem}.4194304.1.tmp.json").write_bytes(sidecar.read_bytes())
+    assert sr(image, "--resume") == 0
+    assert contents(out) == whole
+
+
 def test_a_result_without_sidecar_stays(image: Path, tmp_path: Path, sr: Sr, capsys) -> None:
     out = tmp_path / "out"
     assert sr(image) == 0

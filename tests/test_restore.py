@@ -238,7 +238,10 @@ def test_arguments_that_are_none(prior: CascadePrior) -> None:
     y, operator = measure(phantom())
     with pytest.raises(MRCascadeError, match="operator 4: give a measurement operator, such as"):
         super_resolve(y, 4, prior)
-    for wrong in (y[0, 0], y[None], [1.0]):
+    for kind in ([1.0], torch.zeros(4, 4)):
+        with pytest.raises(MRCascadeError, match=r"expected a NumPy array, got (list|Tensor)"):
+            super_resolve(kind, operator, prior)
+    for wrong in (y[0, 0], y[None], y[:0]):
         with pytest.raises(MRCascadeError, match=r"expected \(h, w\) or \(slices, h, w\), got"):
             super_resolve(wrong, operator, prior)
     with pytest.raises(MRCascadeError, match="expected numbers, got values of <U1"):

@@ -160,8 +160,12 @@ class FileBatch:
         item = checked_item(item)
         request = self.to_do(item)
         if request is None:
+            targets = sr_targets(item, self.output, self.request.job)
+            # A process may have been killed after its last file had its name.
+            with suppress(MRCascadeError), only_writer(targets["sidecar"]):
+                remove_leftovers(targets.values())
             say("already done")
-            return list(sr_targets(item, self.output, self.request.job).values())
+            return list(targets.values())
         with device_errors_of(item, request.prior.device):
             return restore_file(item, self.output, request, say=say, progress=progress)
 

@@ -217,12 +217,21 @@ def _key(tensor: Tensor) -> _Key:
 
 
 def _as_matrix(matrix: Matrix, what: str) -> Matrix:
-    shared = isinstance(matrix, np.ndarray) and not matrix.flags.writeable
+    shared = isinstance(matrix, np.ndarray) and _is_constant(matrix)
     array = np.array(matrix, dtype=np.float64, copy=None if shared else True)
     if array.ndim != 2 or array.size == 0 or not np.isfinite(array).all():
         raise MRCascadeError(f"{what} must be a finite 2-D matrix; got shape {array.shape}")
     array.setflags(write=False)
     return array
+
+
+def _is_constant(matrix: Matrix) -> bool:
+    """Return whether nothing can change the values, neither by the array nor by one it views."""
+    if matrix.flags.writeable:
+        return False
+    return matrix.base is None or (
+        isinstance(matrix.base, np.ndarray) and _is_constant(matrix.base)
+    )
 
 
 def _is_identity(matrix: Matrix) -> bool:

@@ -233,13 +233,30 @@ def _publish(temporaries: Sequence[Path], targets: Sequence[Path], overwrite: bo
         for target in targets:
             check_target(target, overwrite)  # another process may have made it since
         with _moved_away(targets[-1] if len(targets) > 1 else None):
-            for temporary, target in zip(temporaries, targets, strict=True):
-                _replace(temporary, target)
+            _rename_all(temporaries, targets)
     except OSError as error:
         raise _cannot_write(targets, error) from error
     for folder in {target.parent for target in targets}:
         with contextlib.suppress(OSError):  # not every file system can flush a folder
             _flush(folder)
+
+
+def _rename_all(temporaries: Sequence[Path], targets: Sequence[Path]) -> None:
+    """Give all outputs their names; where one cannot have its own, new ones lose theirs again.
+
+    Without the last one, which means "done", the others would belong to nobody.
+    """
+    new: list[tuple[Path, Path]] = []
+    try:
+        for temporary, target in zip(temporaries, targets, strict=True):
+            if not os.path.lexists(target):
+                new.append((temporary, target))
+            _replace(temporary, target)
+    except BaseException:
+        for temporary, target in new:
+            with contextlib.suppress(OSError):
+                os.replace(target, temporary)
+        raise
 
 
 @contextmanager
