@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from mrcascade.cli import main
-from mrcascade.training import level, patches
+from mrcascade.training import patches, validation
 from mrcascade.training import run as training_run
 from tests.dicom.dicom_series import phantom, series
 
@@ -99,7 +99,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(interval, lambda values, *_: np.stack([values.mean(0)] * 2))
     monkeypatch.setattr("mrcascade.jobs.publish.draw_preview", lambda place, *_: save(0, place))
     monkeypatch.setattr(patches, "STATISTICS_PATCHES", 8)
-    monkeypatch.setattr(level, "VALIDATION_PATCHES", 1)
+    monkeypatch.setattr(validation, "VALIDATION_PATCHES", 1)
     monkeypatch.setattr(training_run, "forecast", lambda *_: [])
     monkeypatch.setattr(training_run, "largest_condition_error", lambda *_: 0.9)
 

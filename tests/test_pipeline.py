@@ -21,12 +21,12 @@ from mrcascade.jobs import (
 )
 from mrcascade.jobs.common import input_seed
 from mrcascade.operators import SeparableOperator
-from mrcascade.sampling import SamplerSettings
+from mrcascade.sampling import Recipe
 
 AFFINE = np.array(
     [[-0.5, 0.02, 0.1, 80.0], [0.01, 0.6, -0.3, -70.0], [0.03, 0.05, 3.0, 20.0], [0, 0, 0, 1]]
 )
-SHORT = SamplerSettings("short", steps=6)
+SHORT = Recipe("short", steps=6)
 
 
 def volume(shape: tuple[int, ...] = (64, 72, 3)) -> np.ndarray:

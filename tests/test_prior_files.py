@@ -172,9 +172,9 @@ def weights_as(kind: torch.dtype) -> Damage:
         (other_network, "do not fit"),
         (weights_with(math.nan), "NaN or infinite"),
         (weights_with(-math.inf), "NaN or infinite"),
-        (weights_as(torch.int8), "no real numbers"),
-        (weights_as(torch.bool), "no real numbers"),
-        (weights_as(torch.complex64), "no real numbers"),
+        (weights_as(torch.int8), "not real numbers"),
+        (weights_as(torch.bool), "not real numbers"),
+        (weights_as(torch.complex64), "not real numbers"),
     ],
 )
 def test_damaged_weights_do_not_load(folder: Path, damage: Damage, reason: str) -> None:

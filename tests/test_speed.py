@@ -28,7 +28,7 @@ from mrcascade.jobs.speed import (
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import make_plan, resolve_settings
-from mrcascade.sampling import SamplerSettings
+from mrcascade.sampling import Recipe
 from tests.conftest import REGRESSION, SINGLE, write_random_prior
 
 
@@ -125,7 +125,7 @@ def test_a_chain_takes_its_steps(
     noise: float, factor: int, steps: int, prior: CascadePrior
 ) -> None:
     operator = SeparableOperator.from_kernel("fourier", factor, (64, 64))
-    settings = SamplerSettings("chain", steps=steps)
+    settings = Recipe("chain", steps=steps)
     plan = make_plan(prior, operator, noise, settings)
     count = expected_evaluations(plan)
     assert slice_seconds(plan, [COUNTING] * 3) == pytest.approx(1.1 * count)
@@ -145,7 +145,7 @@ def test_a_mean_takes_one_condition_per_level_and_turn(noise: float, prior: Casc
 
 def test_seconds_grow_with_the_pixels(prior: CascadePrior) -> None:
     per_pixel = [LevelSpeed(Cost(0, 1e-6), Cost(0, 0))] * 3
-    settings = SamplerSettings("chain", steps=30)
+    settings = Recipe("chain", steps=30)
     seconds = []
     for side in (64, 128):
         operator = SeparableOperator.from_kernel("fourier", 2, (side, side))
@@ -156,7 +156,7 @@ def test_seconds_grow_with_the_pixels(prior: CascadePrior) -> None:
 
 def test_a_batch_shares_what_each_evaluation_costs(prior: CascadePrior) -> None:
     operator = SeparableOperator.from_kernel("fourier", 2, (64, 64))
-    plan = make_plan(prior, operator, 0.1, SamplerSettings("chain", steps=30))
+    plan = make_plan(prior, operator, 0.1, Recipe("chain", steps=30))
     assert slice_seconds(plan, [COUNTING] * 3, 6) == pytest.approx(1.1 * 30 / 6)
     per_pixel = [LevelSpeed(Cost(0, 1e-6), Cost(0, 0))] * 3
     assert slice_seconds(plan, per_pixel, 6) == pytest.approx(slice_seconds(plan, per_pixel))
@@ -191,7 +191,7 @@ def test_a_job_is_timed_in_batches_like_its_own(
 def test_a_gradient_costs_three_evaluations(prior: CascadePrior) -> None:
     operator = SeparableOperator.from_kernel("fourier", 2, (64, 64))
     plans = [
-        make_plan(prior, operator, 0.1, SamplerSettings("chain", steps=30, sampler=sampler))
+        make_plan(prior, operator, 0.1, Recipe("chain", steps=30, sampler=sampler))
         for sampler in ("diffpir", "dps")
     ]
     plain, gradient = (slice_seconds(plan, [COUNTING] * 3) for plan in plans)

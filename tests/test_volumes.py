@@ -28,13 +28,13 @@ from mrcascade.jobs.sr import slices_per_chunk
 from mrcascade.measurement.noise import MOST_SLICES, slices_for_noise
 from mrcascade.operators import SeparableOperator
 from mrcascade.restore import make_plan, resolve_settings
-from mrcascade.sampling import SamplerSettings
+from mrcascade.sampling import Recipe
 from tests.conftest import SINGLE, write_random_prior
 
 AFFINE = np.array(
     [[-0.5, 0.02, 0.1, 80], [0.01, 0.6, -0.3, -70], [0.03, 0.05, 3, 20], [0, 0, 0, 1]]
 )
-SHORT = SamplerSettings("short", steps=6)
+SHORT = Recipe("short", steps=6)
 
 
 def volume(shape: tuple[int, ...]) -> np.ndarray:

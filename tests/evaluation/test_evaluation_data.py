@@ -103,7 +103,7 @@ def test_a_bad_table_is_named(tmp_path: Path, ending: str, text: str) -> None:
 def test_a_table_must_name_files_of_the_data(test_set: TestSet, tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     table.write_text("z.npy,24,20\n")
-    with pytest.raises(MRCascadeError, match=r"'z.npy' is no image of the data folder"):
+    with pytest.raises(MRCascadeError, match=r"'z.npy' is not an image of the data folder"):
         find_files(test_set(("x.npy",)), "test", table)
     with pytest.raises(MRCascadeError, match="cannot be read"):
         read_matrices(tmp_path / "missing.csv")

@@ -17,10 +17,10 @@ from mrcascade.measurement.exactness import EXACT, check_exact
 from mrcascade.operators import KERNELS, CallableOperator, products
 from mrcascade.operators.products import product_dtype
 from mrcascade.restore import relative_residual, restorer
-from mrcascade.sampling import SamplerSettings
+from mrcascade.sampling import Recipe
 
 SIDE = 32
-SHORT = SamplerSettings("short", steps=9)
+SHORT = Recipe("short", steps=9)
 _PRODUCTS = {torch.ops.aten.mm.default, torch.ops.aten.bmm.default}
 
 
@@ -209,5 +209,5 @@ def test_results_that_are_not_projected_are_no_error(
     prior: CascadePrior, images: np.ndarray
 ) -> None:
     y, operator = measured(images, 2)
-    off = SamplerSettings("off", steps=9, project=False, band_constraint=False, noise_floor=0.3)
+    off = Recipe("off", steps=9, project=False, band_constraint=False, noise_floor=0.3)
     assert super_resolve(y, operator, prior, noise=0.0, mode=off).residual.max() > EXACT

@@ -284,7 +284,7 @@ def test_channels_are_real_and_imaginary_parts_side_by_side() -> None:
 
 def test_errors() -> None:
     prior, plan, y = Case("fourier", 4, 0.05).build()
-    with pytest.raises(MRCascadeError, match="1 images need as many seeds; got 2"):
+    with pytest.raises(MRCascadeError, match="1 images need one seed each; got 2"):
         cascade_sample(prior, plan, y, NoiseSource([0, 1]))
     with pytest.raises(MRCascadeError, match=r"expected \(images, channels, "):
         cascade_sample(prior, plan, y[0], NoiseSource([0]))

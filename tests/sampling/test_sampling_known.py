@@ -26,7 +26,7 @@ from mrcascade.sampling import (
     CascadePlan,
     NoiseSource,
     Progress,
-    SamplerSettings,
+    Recipe,
     cascade_mean,
     cascade_sample,
     plan_cascade,
@@ -36,7 +36,7 @@ from mrcascade.sampling.level import LevelProblem, condition_error
 from mrcascade.sampling.orientations import ORIENTATIONS
 
 SHAPE = (16, 12)
-MEAN = SamplerSettings("mean", steps=None)
+MEAN = Recipe("mean", steps=None)
 STD = 0.3
 
 
@@ -369,7 +369,7 @@ def chain(
     operator: SeparableOperator, sigma: float, **settings: object
 ) -> tuple[list[Constant], list[Progress], Tensor, Tensor]:
     """Levels, what a callback saw at level 1, the measurement and the result."""
-    recipe = SamplerSettings("short", steps=9, **settings)
+    recipe = Recipe("short", steps=9, **settings)
     plan = plan_cascade("fourier", 3, operator, sigma, recipe, missing=no_error)
     levels = [Constant(informed=i < 3) for i in (1, 2, 3)]
     y = operator(torch.tensor(np.random.default_rng(0).standard_normal((1, 1, *SHAPE))))

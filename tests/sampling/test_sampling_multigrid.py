@@ -252,7 +252,7 @@ def test_callback(project: bool) -> None:
 def test_errors() -> None:
     problem = CASES[2].build()
     prior, plan, y = problem.prior, problem.plan, problem.y
-    with pytest.raises(MRCascadeError, match="1 images need as many seeds; got 2"):
+    with pytest.raises(MRCascadeError, match="1 images need one seed each; got 2"):
         multigrid_sample(prior, plan, y, NoiseSource([0, 1]))
     with pytest.raises(MRCascadeError, match=r"expected \(images, channels, "):
         multigrid_sample(prior, plan, y[0], NoiseSource([0]))

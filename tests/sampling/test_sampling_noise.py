@@ -62,7 +62,7 @@ def test_global_generator_is_neither_read_nor_moved() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(MRCascadeError, match="2 images need as many seeds; got 1"):
+    with pytest.raises(MRCascadeError, match="2 images need one seed each; got 1"):
         NoiseSource([0]).randn((2, *SHAPE))
     with pytest.raises(MRCascadeError, match="one seed per image"):
         NoiseSource([])

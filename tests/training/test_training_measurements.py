@@ -23,7 +23,7 @@ from mrcascade.prior.denoiser import (
     nothing_known,
 )
 from mrcascade.prior.format import read_document
-from mrcascade.sampling import SamplerSettings, plan_cascade
+from mrcascade.sampling import Recipe, plan_cascade
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.level import LevelTrainer, checkpoint_file
 from mrcascade.training.measurements import FACTORS, DrawnMeasurements, Measurements
@@ -91,7 +91,7 @@ def test_axes_are_those_of_a_sampler(level: int) -> None:
         for sigma in (0.0, 0.02):
             rows = down_matrix("fourier", full, round(full / factor))
             operator = SeparableOperator(rows, np.eye(full), "one axis")
-            settings = SamplerSettings("mean", steps=None)
+            settings = Recipe("mean", steps=None)
             plan = plan_cascade(
                 "fourier", 3, operator, sigma, settings, missing=lambda full, coarse: 0.0
             )
@@ -204,7 +204,7 @@ def test_a_trained_prior_uses_data(tmp_path: Path) -> None:
         3,
         operator,
         0.0,
-        SamplerSettings("mean", steps=None),
+        Recipe("mean", steps=None),
         missing=lambda full, coarse: 0.0,
     )
     level = prior.levels[0]

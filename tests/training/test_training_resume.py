@@ -122,7 +122,9 @@ def test_other_seeds_are_other_runs(data: Path, finished: Path) -> None:
 def test_resume_may_lengthen_a_stage_that_has_not_ended(data: Path, run: Path) -> None:
     train_cascade(data, run, replace(TINY, images=96), levels=[3], resume=True)
     assert checkpoint(run, 3)["seen"] == 96
-    refused(data, run, replace(TINY, mean_images=40), "would come too late; add --mean-images 32,")
+    refused(
+        data, run, replace(TINY, mean_images=40), "too late to change to 40; add --mean-images 32,"
+    )
     short = trainer(data)
     short.step()
     short.save(run / "level1.ckpt")

@@ -1,1 +1,1 @@
-"""Measured truth, restored by every method, compared: metrics, tables with intervals, a picture."""
+"""Evaluation of methods against ground truth: metrics, tables with intervals, a picture."""

@@ -1,4 +1,4 @@
-"""Restores and scores a few slices of one file by one method: the unit of an evaluation's work."""
+"""Restoring and scoring of a few slices of one file by one method, the unit of an evaluation."""
 
 from __future__ import annotations
 
@@ -45,21 +45,27 @@ Tick = Callable[[int, str], None]
 
 @dataclass(frozen=True)
 class Unit:
-    """Slices ``numbers`` of a file, to be restored by a method together."""
+    """Slices of a file that a method restores together; ``numbers`` are their indices."""
 
     file: str
     method: str
     numbers: tuple[int, ...]
 
     def same_work(self, other: Unit) -> bool:
-        """Whether both are of one file and one method."""
+        """Return whether both have the same file and the same method."""
         return (self.file, self.method) == (other.file, other.method)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What came of a unit: a row per slice, (picture, name, pixels) of what is to be shown, and
-    the machine, on which the seconds depend, and what else happened, in lines."""
+    """Results of a unit.
+
+    Attributes:
+        rows: a row of ``metrics.csv`` per slice.
+        panels: (picture, name, pixels) of the images to show.
+        machine: hardware and batch size that the seconds were measured with.
+        news: further facts, a line each.
+    """
 
     rows: list[dict[str, Any]]
     panels: list[tuple[Picture, str, np.ndarray]]
@@ -69,7 +75,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Failed:
-    """A unit of which nothing came, and why."""
+    """A unit without results, and the reason."""
 
     unit: Unit
     error: str
@@ -77,8 +83,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class _Case:
-    """A file's truth, its measurement and where its body is, of the slices to evaluate, and what
-    restores them."""
+    """Truth, measurement and body mask of a file's slices to evaluate, and their restorers."""
 
     file: TestFile
     truth: Truth
@@ -86,11 +91,11 @@ class _Case:
     measured: Measurement
     body: np.ndarray
     seed: int
-    prepared: dict[str, Run] = field(default_factory=dict)  # by method
+    prepared: dict[str, Run] = field(default_factory=dict)  # method -> its restorer
 
 
 class Bench:
-    """Restores and scores units; keeps the file that it worked on last."""
+    """Restores and scores units; keeps the last file in memory."""
 
     def __init__(
         self,
@@ -102,7 +107,17 @@ class Bench:
         pictures: Sequence[Picture],
         truths: Truths | None = None,
     ) -> None:
-        """truths: what the survey has read; by default every file is read."""
+        """Prepare for a job.
+
+        Args:
+            job: the evaluation.
+            methods: methods by name.
+            priors: prior of each method that has one.
+            lpips: LPIPS metric, if its weights were found.
+            survey: the files.
+            pictures: slices to show.
+            truths: ground truths that the survey has read; by default every file is read again.
+        """
         self._truths = Truths(job) if truths is None else truths
         self._job, self._methods, self._priors, self._lpips = job, methods, priors, lpips
         self._survey = {s.file.name: s for s in survey}
@@ -110,13 +125,20 @@ class Bench:
         self._case: _Case | None = None
         self._flops, self._warm_up = FlopMeter(), WarmUp()
         self._device = torch.device(job.device)
-        self._batches: dict[str, Batches] = {}  # of each method
+        self._batches: dict[str, Batches] = {}  # method -> its batches
 
     def run(self, unit: Unit, tick: Tick) -> Scored | Failed:
-        """Restore and score; ``tick`` hears of every network evaluation. A unit has failed where
-        the device did, or lacks memory, and can go on with others.
+        """Restore and score a unit.
 
-        Raises MRCascadeError for a file that cannot be measured, and where the device can no more.
+        Args:
+            unit: the unit.
+            tick: called after each network evaluation.
+
+        Returns:
+            The results; `Failed` if the device failed or ran out of memory but still works.
+
+        Raises:
+            MRCascadeError: the file cannot be measured, or the device does not work any more.
         """
         with naming(unit.file):
             case = self._opened(unit.file)
@@ -161,7 +183,7 @@ class Bench:
             with self._flops.counting(context.prior) as count:
                 result = run(replace(context, batch_size=batch))
             seconds = time.perf_counter() - started
-            if compiler:  # whose time the method that happens to come first would have
+            if compiler:  # else the first method would be charged for compiling
                 seconds -= compiler.seconds - compiling
             return result, {"seconds": seconds / len(rows), "gflop": count.total / 1e9 / len(rows)}
 
@@ -178,7 +200,7 @@ class Bench:
         )
 
     def _machine(self, batch: int, compiled: bool) -> str:
-        """What the seconds of a unit depend on besides the work."""
+        """Return the hardware and batch size that the seconds of a unit depend on."""
         workers = self._job.workers
         shared = f" for each of {workers} processes" if workers > 1 else ""
         how = ", networks compiled" if compiled else ""
@@ -195,7 +217,7 @@ class Bench:
                 measured = measure(truth, operator, job.noise, seed, known)
             except MRCascadeError as error:
                 raise MRCascadeError(f"{surveyed.file.path}: {error}") from error
-            # Before any method, whose time it would be: the operator keeps its decomposition.
+            # Decomposed once here, so that no method is charged for it.
             body = body_of(zero_filled(measured.slices, operator), measured.scale)
             self._case = _Case(surveyed.file, truth, operator, measured, body, seed)
         return self._case

@@ -1,4 +1,4 @@
-"""Test files: which they are, their true resolution, their ground truth and its measurement."""
+"""Test files: selection, acquired matrix, ground truth and its simulated measurement."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ from mrcascade.operators.crop import centre_crop, fourier_crop
 from mrcascade.storage.files import TABLE_BYTES, parse_json, read_text
 
 Factors = tuple[float, float]
-# A subject's number at the end of a word, with its hyphen; not the contrast in "brainT2" or "t1".
+# A subject's number at the end of a word, with its hyphen, but not the 2 of "brainT2" or the 1 of
+# "t1", which belong to a contrast.
 _SUBJECT = re.compile(r"-?(?<!\d)(?<!(?<![A-Z])T(?=[12]$))(?<!(?<![A-Za-z])t(?=[12]$))\d+$")
 
 
 @dataclass(frozen=True)
 class TestFile:
-    """An image of the test set. ``matrix``: what was acquired in plane, where a table says."""
+    """An image of the test set; ``matrix`` is its acquired in-plane matrix by a user's table."""
 
     __test__ = False  # pytest would collect the name
 
@@ -43,14 +44,17 @@ class TestFile:
 
     @property
     def path(self) -> ImageFile:
+        """The image to read."""
         return self.data.image
 
     @property
     def name(self) -> str:
+        """Name of the file, relative to the data folder."""
         return self.data.name
 
     @property
     def anatomy(self) -> str:
+        """Anatomy, the group of the file."""
         return self.data.group
 
 
@@ -59,15 +63,16 @@ class Truth:
     """Ground truth of a file.
 
     Attributes:
-        stack: (S, H, W), all slices, acquired matrix, legal size; 0 where there is no signal.
-        kept: numbers of the slices to evaluate, ascending.
-        empty: how many slices are left out as air.
-        sha256: of the file.
-        matrix: (rows, columns) that were acquired, before the crop to the legal size.
-        told_by: what says so, "table", "header" or "spectrum"; empty where nothing does and the
-            stored matrix counts.
-        steps: (3, 2), what `radiological` takes, None where slices are drawn as stored.
-        zero: value that stands for no signal in the file.
+        stack: (S, H, W), all slices at the acquired matrix, cropped to a size that the factors
+            divide; no signal is 0.
+        kept: indices of the slices to evaluate, ascending.
+        empty: number of slices left out as air.
+        sha256: SHA-256 of the file.
+        matrix: effective (acquired) matrix (rows, columns), before the crop.
+        told_by: source of ``matrix``: "table", "header" or "spectrum"; empty if it is the stored
+            matrix, for lack of evidence.
+        steps: (3, 2) directions of the axes for `radiological`; None for display as stored.
+        zero: value of no signal in the file.
     """
 
     stack: np.ndarray
@@ -81,7 +86,7 @@ class Truth:
 
     @property
     def slices(self) -> np.ndarray:
-        """The slices to evaluate."""
+        """Slices to evaluate, (S, H, W)."""
         return self.stack[self.kept]
 
     @property
@@ -92,9 +97,14 @@ class Truth:
 
 @dataclass(frozen=True)
 class Measurement:
-    """``slices`` (S, h, w) of the slices to evaluate; ``scale``, the robust maximum of all slices
-    with their noise; ``noise``, its standard deviation as a fraction of ``scale``, as the methods
-    are told it; ``margins`` that the file needs (`find_margins`)."""
+    """Simulated measurement of a file.
+
+    Attributes:
+        slices: (S, h, w), measurements of the slices to evaluate.
+        scale: robust maximum of all measured slices, noise included.
+        noise: standard deviation of the noise that methods get, as a fraction of ``scale``.
+        margins: margins that the file needs (`find_margins`).
+    """
 
     slices: np.ndarray
     scale: float
@@ -108,13 +118,18 @@ class Measurement:
 def find_files(
     root: Path, split: str, table: Path | None = None, complex_images: bool = True
 ) -> list[TestFile]:
-    """The image files of ``split`` below ``root``, in the order of their names.
+    """Return the image files of a split in the order of their names.
 
-    If nothing says to which split a file belongs (see ``dataset``), all of them. A manifest limits
-    the files to those that it names; ``table`` (see ``read_matrices``) goes before its matrices.
-    Magnitude and phase files side by side are one image, and k-space gives complex images; without
-    ``complex_images`` phases are passed over, and k-space gives magnitudes.
-    Raises MRCascadeError where there is nothing to evaluate.
+    Args:
+        root: data folder. If it has a manifest, only files named there count.
+        split: name of the split. All files count if the folder defines no splits.
+        table: table of acquired matrices (`read_matrices`), preferred over the manifest's.
+        complex_images: whether magnitude and phase files side by side are one complex image, and
+            k-space gives complex images. Otherwise phases are ignored and k-space gives
+            magnitudes.
+
+    Raises:
+        MRCascadeError: there is no file to evaluate.
     """
     files = list_data(root, pairs=complex_images, complex_kspace=complex_images)
     splits = sorted({file.split for file in files if file.split})
@@ -128,10 +143,10 @@ def find_files(
 
 
 def read_matrices(path: Path) -> dict[str, Matrix]:
-    """A user's table of acquired in-plane matrices, by file name relative to the data's folder.
+    """Read a user's table: file name relative to the data folder -> acquired (rows, columns).
 
-    JSON: ``{"name": [rows, columns], ...}`` or a list of ``{"file": ..., "effective_matrix":
-    [rows, columns]}``. CSV: a row ``name,rows,columns`` per file, a first row of titles allowed.
+    JSON: ``{"name": [rows, columns], ...}``, or a list of ``{"file": ..., "effective_matrix":
+    [rows, columns]}``. CSV: a row ``name,rows,columns`` per file, optionally below a row of titles.
     Raises MRCascadeError for anything else.
     """
     try:
@@ -165,17 +180,17 @@ def _known(matrices: dict[str, Matrix], names: Sequence[str], table: Path) -> di
     strange = sorted(set(matrices) - set(names))
     if strange:
         raise MRCascadeError(
-            f"{table}: {strange[0]!r} is no image of the data folder; name files relative to it"
+            f"{table}: {strange[0]!r} is not an image of the data folder; name files relative to it"
         )
     return matrices
 
 
 def source_names(names: Iterable[str], anatomy: str) -> dict[str, str]:
-    """Where files are from, by file name: what stands before the first "_".
+    """Return the source of each file: its name up to the first "_".
 
-    A number at its end is a subject's, and left out, where several sources differ in it alone:
-    ``ptbp44`` and ``ptbp46`` are of ``ptbp``. The 1 or 2 of a T1 or T2 stays. Names that are
-    numbers alone are of ``anatomy``.
+    If several sources differ only in a number at the end, it is a subject's number and dropped:
+    ``ptbp44`` and ``ptbp46`` come from ``ptbp``. The digit of a T1 or T2 stays. Files named by a
+    number alone get ``anatomy`` as source.
     """
     words = {name: short_name(name).split("_")[0] or anatomy for name in names}
     series = {word: _SUBJECT.sub("", word) for word in set(words.values())}
@@ -187,7 +202,7 @@ def source_names(names: Iterable[str], anatomy: str) -> dict[str, str]:
 
 
 def short_name(name: str) -> str:
-    """The file's name without folders and ending."""
+    """Return the file's name without folders and ending."""
     last = PurePosixPath(name).name
     ending = next((e for e in file_endings() if last.lower().endswith(e)), "")
     return last[: len(last) - len(ending)]
@@ -202,17 +217,23 @@ def load_truth(
     max_slices: int | None = None,
     phase_seed: int | None = None,
 ) -> Truth:
-    """Read a file: slices at their acquired matrix, centre-cropped to what the factors divide.
+    """Read the ground truth of a file.
 
-    Values count from the file's value of no signal, for methods and for metrics: restoring and
-    measuring keep an offset, and it is no part of an error, a range or an energy.
+    Slices are reduced to their acquired matrix and centre-cropped to a size that the factors
+    divide. The matrix comes from the table, else as for `sr --acquired-matrix auto`
+    (`read_slices`). Values are shifted so that no signal is 0, because an offset must not count in
+    errors, data ranges or energies. Slices with a mean magnitude below 2 % of the volume's robust
+    maximum are air and left out. This choice does not depend on method, factor, kernel or noise.
 
-    The matrix is the table's, else decided as `sr --acquired-matrix auto` does (`read_slices`).
+    Args:
+        file: the file.
+        factor: (rows, columns).
+        max_slices: number of slices to keep, evenly spread; None keeps all.
+        phase_seed: seed of a simulated phase for magnitude images, which also depends on the
+            file's name; None simulates none.
 
-    Slices with a mean magnitude below 2 % of the volume's robust maximum are air and left out:
-    the same slices for every method, factor, kernel and noise. ``max_slices`` keeps that many of
-    the rest, evenly spread. With ``phase_seed`` a magnitude image gets the simulated phase of that
-    seed and of its name. Raises MRCascadeError where nothing is left.
+    Raises:
+        MRCascadeError: the file cannot be read, or no slice is left.
     """
     image, planes, stack, acquired = read_slices(file.data, file.matrix)
     zero = zero_level(stack)
@@ -252,19 +273,19 @@ def _told_by(file: TestFile, image: Image, acquired: Acquired) -> str:
 
 
 def spread(numbers: np.ndarray, count: int) -> np.ndarray:
-    """At most ``count`` of ``numbers``, the middles of as many equal parts."""
+    """Return up to ``count`` of ``numbers``, evenly spread: the middles of equal parts."""
     if len(numbers) <= count:
         return numbers
     return numbers[((np.arange(count) + 0.5) * len(numbers) / count).astype(int)]
 
 
 def truth_operator(truth: Truth, kernel: str, factor: Factors) -> SeparableOperator:
-    """H for images of the truth's size."""
+    """Return the operator H for images of the truth's size."""
     return SeparableOperator.from_kernel(kernel, factor, truth.stack.shape[1:])
 
 
 def file_seed(seed: int, name: str) -> int:
-    """A file's own seed, so that results depend neither on the order nor the choice of files."""
+    """Return the seed of a file, so that results do not depend on the other files."""
     words = np.random.SeedSequence(
         [seed, zlib.crc32(name.encode("utf-8", "surrogatepass"))]
     ).generate_state(1)
@@ -274,10 +295,20 @@ def file_seed(seed: int, name: str) -> int:
 def measure(
     truth: Truth, operator: LinearOperator, noise: float, seed: int, known: bool
 ) -> Measurement:
-    """``y = H x + z``; ``noise`` is the standard deviation of z (of both parts, if complex) as a
-    fraction of the robust maximum of H x over all slices. Each slice has its own generator.
-    Methods are told it where it is ``known``; otherwise it is estimated from all slices, as
-    ``sr`` does. Raises MRCascadeError where the measurement is zero almost everywhere."""
+    """Simulate the measurement ``y = H x + z`` of a file.
+
+    Args:
+        truth: ground truth x.
+        operator: H.
+        noise: standard deviation of z (of each part, if complex) as a fraction of the robust
+            maximum of H x over all slices.
+        seed: seed of the file; each slice has its own generator.
+        known: whether methods get the true noise level. Otherwise it is estimated from all slices,
+            as ``sr`` does.
+
+    Raises:
+        MRCascadeError: the measurement is zero almost everywhere.
+    """
     low = operator(torch.from_numpy(truth.stack)).numpy()
     sigma = noise * robust_maximum(low)
     if noise > 0:

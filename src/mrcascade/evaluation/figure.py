@@ -1,4 +1,4 @@
-"""The picture of an evaluation: a few slices, every method, and the error of each."""
+"""Picture of an evaluation: a few slices, every method, and its error."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from mrcascade.storage.files import check_regular
 
 SLICES = 4
 TRUTH, MEASURED = "truth", "measured"
-STEPS = "steps"  # kept beside the panels of a picture: what `radiological` takes
+STEPS = "steps"  # name under which a slice's directions are kept, for `radiological`
 PANEL, GAP = 2.5, 0.06  # inches: width of a panel, and between two
 MARGIN, LINE = 0.14, 0.14  # inches: above a panel's title, and for each of its lines
 FOOT = 0.42  # inches: below the last row
-TITLE_WIDTH = 36  # characters of a line that are sure to fit above a panel
+TITLE_WIDTH = 36  # characters of a line that always fit above a panel
 ERROR_QUANTILE = 0.995
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A slice to show: ``row`` of the figure, ``file``, ``number`` in it."""
+    """A slice to show: its ``row`` in the figure, its ``file`` and its ``number`` there."""
 
     row: int
     file: str
@@ -42,8 +42,12 @@ class Picture:
 def choose_pictures(
     files: Sequence[tuple[str, str, np.ndarray]], count: int = SLICES
 ) -> list[Picture]:
-    """``count`` slices of (file, anatomy, slice numbers), shared out among anatomies, then files,
-    each from the middle of what it stands for."""
+    """Choose slices to show, spread over anatomies, then over files, then over each file.
+
+    Args:
+        files: (file, anatomy, slice numbers) of each file.
+        count: number of slices.
+    """
     anatomies: dict[str, list[tuple[str, np.ndarray]]] = {}
     for file, anatomy, numbers in files:
         anatomies.setdefault(anatomy, []).append((file, numbers))
@@ -60,13 +64,13 @@ def _shares(count: int, parts: int) -> list[int]:
 
 
 def keep_pixels(folder: Path, picture: Picture, name: str, pixels: np.ndarray) -> None:
-    """Store what one panel shows, for this run or the one that goes on after it."""
+    """Store the pixels of one panel, for this run or for one that resumes it."""
     with atomic_output(_pixels(folder, picture, name), overwrite=True) as path:
         np.save(path, pixels)
 
 
 def pixel_files(pictures: Sequence[Picture], methods: Iterable[str]) -> list[str]:
-    """What `keep_pixels` can write for these methods, relative to the folder."""
+    """Return the files that `keep_pixels` can write for these methods, relative to the folder."""
     names = (TRUTH, MEASURED, STEPS, *methods)
     return [_pixels(Path(), p, n).as_posix() for p in pictures for n in names]
 
@@ -76,11 +80,16 @@ def _pixels(folder: Path, picture: Picture, name: str) -> Path:
 
 
 class Canvas:
-    """A figure of rows of equally wide panels, placed in inches from the top."""
+    """Figure with rows of equally wide panels, placed in inches from the top."""
 
     def __init__(self, columns: int, heights: Sequence[float], lines: int) -> None:
-        """``heights`` of the rows' panels, relative to their width; ``lines`` of the longest
-        title."""
+        """Make an empty figure.
+
+        Args:
+            columns: number of panels in a row.
+            heights: height of each row's panels, divided by their width.
+            lines: number of lines of the longest title.
+        """
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
@@ -94,18 +103,18 @@ class Canvas:
         FigureCanvasAgg(self._figure)
 
     def panel(self, row: int, column: int) -> Any:
-        """Axes without frame."""
+        """Add a panel and return its axes, which have no frame."""
         width, height = self._size
         bottom = height - sum(h + self._title for h in self._heights[: row + 1])
         left = GAP + column * (PANEL + GAP)
         place = (left / width, bottom / height, PANEL / width, self._heights[row] / height)
         axes = self._figure.add_axes(place)
-        axes.set(xticks=[], yticks=[])  # placing a title measures even ticks that are not drawn
+        axes.set(xticks=[], yticks=[])  # titles are placed by ticks too, even invisible ones
         axes.set_axis_off()
         return axes
 
     def save(self, target: Path) -> Path:
-        """Write the PNG, whole or not at all."""
+        """Write the PNG atomically and return its path."""
         place = 0.3 * FOOT / self._size[1]
         self._figure.text(0.5, place, NOTICE, ha="center")
         with atomic_output(target, overwrite=True) as path:
@@ -114,10 +123,13 @@ class Canvas:
 
 
 def write_figure(folder: Path, pictures: Sequence[Picture], methods: Sequence[str]) -> Path:
-    """PNG: columns ground truth and methods; below each reconstruction its error, below the
-    ground truth the measurement. The panels of a slice share one display window, and its errors
-    another. Slices are in radiological display where their place in the patient is known. PSNR in
-    the titles is that of the slice, with the slice's maximum as data range."""
+    """Write the picture of an evaluation as a PNG and return its path.
+
+    Columns are the ground truth and the methods. The error is below each reconstruction, and the
+    measurement below the ground truth. The images of a slice share a display window, and so do its
+    errors. Slices have radiological orientation if their position in the patient is known. Titles
+    give the PSNR of the slice, with its own maximum as data range.
+    """
     rows = [load_panels(folder, picture, methods) for picture in pictures]
     heights = [h for row in rows for h in [row.relative_height] * 2]
     canvas = Canvas(1 + len(methods), heights, title_lines(methods))
@@ -133,11 +145,11 @@ def write_figure(folder: Path, pictures: Sequence[Picture], methods: Sequence[st
 
 @dataclass(frozen=True)
 class Panels:
-    """What is shown of a slice.
+    """Images of a slice to show.
 
     Attributes:
-        pixels: magnitudes by name (truth, measurement, methods), as they are drawn.
-        display: how they were turned; as stored where nothing was kept of the slice's place.
+        pixels: magnitudes by name (truth, measurement, methods), in the orientation of display.
+        display: orientation; as stored if the slice's position in the patient is unknown.
     """
 
     pixels: dict[str, np.ndarray]
@@ -151,8 +163,10 @@ class Panels:
 
 
 def load_panels(folder: Path, picture: Picture, methods: Sequence[str]) -> Panels:
-    """Return truth, measurement and every method of a picture; MRCascadeError where they are
-    gone."""
+    """Load truth, measurement and every method of a picture.
+
+    Raises MRCascadeError if a file is missing.
+    """
     display = AS_STORED
     if _pixels(folder, picture, STEPS).exists():
         display = radiological(load_pixels(folder, picture, STEPS))
@@ -162,7 +176,7 @@ def load_panels(folder: Path, picture: Picture, methods: Sequence[str]) -> Panel
 
 
 def load_pixels(folder: Path, picture: Picture, name: str) -> np.ndarray:
-    """What `keep_pixels` kept; MRCascadeError where it is gone."""
+    """Load pixels that `keep_pixels` stored. Raises MRCascadeError if they are missing."""
     path = _pixels(folder, picture, name)
     check_regular(path)
     try:
@@ -185,7 +199,7 @@ def _draw(
     truth, low = pixels[TRUTH], pixels[MEASURED]
     window = display_window(truth)
     errors = {m: np.abs(pixels[m] - truth) for m in methods}
-    limit = error_limit(list(errors.values())) or window  # where every error is zero
+    limit = error_limit(list(errors.values())) or window  # 0 if every error is zero
     show(top[0], truth, window, f"{title(picture)}: truth")
     show(bottom[0], low, window, f"measured, {low.shape[0]} x {low.shape[1]}")
     for column, method in enumerate(methods, start=1):
@@ -194,37 +208,37 @@ def _draw(
 
 
 def display_window(truth: np.ndarray) -> float:
-    """The intensity that is shown white; 0 is black."""
+    """Return the intensity that is displayed as white; 0 is black."""
     return robust_maximum(truth) or largest_magnitude(truth)
 
 
 def error_limit(errors: Sequence[np.ndarray]) -> float:
-    """The largest error that is told from larger ones."""
+    """Return the upper end of the error display; larger errors look the same."""
     return max(float(np.quantile(np.abs(e), ERROR_QUANTILE)) for e in errors)
 
 
 def title(picture: Picture) -> str:
-    """File and slice, for a panel's title."""
+    """Return file and slice number for a panel's title."""
     return f"{short_name(picture.file)}\nslice {picture.number}"
 
 
 def method_title(method: str, truth: np.ndarray, image: np.ndarray) -> str:
-    """A method, wrapped, and its PSNR."""
+    """Return a method's name, wrapped, and its PSNR."""
     return f"{wrapped(method)}\n{psnr(truth, image, largest_magnitude(truth)):.2f} dB"
 
 
 def title_lines(names: Sequence[str]) -> int:
-    """Of the longest title that has one of the names, wrapped, and another line."""
+    """Return the number of lines of the longest title: a wrapped name and one more line."""
     return 2 + max(wrapped(name).count("\n") for name in names)
 
 
 def wrapped(name: str) -> str:
-    """Lines that fit above a panel, of a method with its settings or of a file."""
+    """Wrap the name of a method or a file into lines that fit above a panel."""
     return "\n".join(wrap(re.sub(":(?! )", ": ", name), TITLE_WIDTH))
 
 
 def show(axes: Any, image: np.ndarray, window: float, text: str) -> None:
-    """Draw a magnitude image, every pixel as it is; it fills the panel."""
+    """Draw a magnitude image without interpolation; it fills the panel."""
     axes.imshow(image, cmap="gray", vmin=0, vmax=window, interpolation="nearest", aspect="auto")
     axes.set_title(plain(text), fontsize=8)
 

@@ -1,4 +1,4 @@
-"""Floating-point operations of networks, known from the shapes that they see."""
+"""Floating-point operations of networks, from the shapes of their inputs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mrcascade.prior.cascade import CascadePrior
 
 @dataclass
 class Count:
-    """FLOP so far, two for every multiply-add."""
+    """Number of floating-point operations so far, two for every multiply-add."""
 
     total: int = 0
 
 
 class FlopMeter:
-    """Adds up the FLOP of the forward passes of a prior's networks, as `count_flop` has them.
+    """Sums the FLOP of the forward passes of a prior's networks (`count_flop`).
 
-    Each network is counted once per shape of its input, so that counting takes no time. Gradients,
-    such as those of DPS, are not counted.
+    Each network is counted once per input shape, so counting costs hardly any time. Backward
+    passes, as in DPS, are not counted.
     """
 
     def __init__(self) -> None:
@@ -33,11 +33,11 @@ class FlopMeter:
 
     @contextmanager
     def counting(self, prior: CascadePrior | None) -> Iterator[Count]:
-        """Count within the block; nothing where there is no prior."""
+        """Count within the ``with`` block; without a prior the count stays 0."""
         count = Count()
 
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            if not self._counting:  # a pass of ours calls the hook, too
+            if not self._counting:  # our own counting pass calls the hook too
                 count.total += self._flop(module, inputs)
 
         networks = [level.networks for level in prior.levels] if prior else []

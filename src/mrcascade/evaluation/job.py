@@ -1,4 +1,4 @@
-"""What an evaluation was asked for, and a survey of its files before any work."""
+"""Options of an evaluation, and the survey of its files before any work."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from mrcascade.networks.compiled import Compiler
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.format import check_maximum, prior_folder
 from mrcascade.restore import check_measurement, make_plan
-from mrcascade.sampling import SamplerSettings
+from mrcascade.sampling import Recipe
 
-#: Whether methods are told the noise of a measurement, or estimate it as ``sr`` does.
+#: Whether methods get the true noise level, or estimate it as ``sr`` does.
 NoiseHandling = Literal["estimated", "known"]
-SAMPLES = 8  # K of methods that average samples, by default
-# Of ground truths that wait for the work on their file.
+SAMPLES = 8  # default K of methods that average samples
+# Memory limit of ground truths that are kept until the work on their file.
 KEPT_BYTES = 2**30
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What ``evaluate`` was asked for; the fields are the command's options."""
+    """Options of ``evaluate``; the fields have the names of the command's options."""
 
     data: Path
     methods: tuple[str, ...] = ("zero-fill", "bicubic", "mean", "paper")
@@ -42,7 +42,7 @@ class Evaluation:
     factor: Factors = (2.0, 2.0)
     kernel: str = "fourier"
     noise: float = 0.0  # fraction of the measurement's robust maximum
-    noise_handling: NoiseHandling = "estimated"  # what methods are told of it
+    noise_handling: NoiseHandling = "estimated"  # whether methods know it
     prior: str | Path = "mr-small"
     baselines: str | Path = "mr-small-baselines"  # name or folder of the other methods' priors
     steps: int | None = None
@@ -50,40 +50,41 @@ class Evaluation:
     seed: int = 0
     batch_size: int = 4
     device: str = "cpu"
-    precision: str = "float32"  # of the networks
-    compile: bool = False  # the U-Nets, see `CascadePrior.compile`
+    precision: str = "float32"  # precision of the networks
+    compile: bool = False  # whether to compile the U-Nets, see `CascadePrior.compile`
     max_slices: int | None = None  # per file
     anatomy_slices: int | None = None  # per anatomy, chosen by the seed
-    workers: int = 1  # processes
+    workers: int = 1  # number of processes
     matrices: Path | None = None  # table of effective matrices
-    simulate_phase: bool = False  # gives magnitude images a phase of the seed
+    simulate_phase: bool = False  # whether magnitude images get a simulated phase
     lpips_weights: Path | None = None
     overwrite: bool = False
 
     @property
     def phase_seed(self) -> int | None:
-        """Seed of the simulated phase, None where images stay as they are."""
+        """Seed of the simulated phase; None without simulation."""
         return self.seed if self.simulate_phase else None
 
 
 def factor_text(factor: Factors) -> str:
-    """``2`` or ``2x1``."""
+    """Return the text of factors: ``2``, or ``2x1`` for (2, 1)."""
     rows, columns = factor
     return f"{rows:g}" if rows == columns else f"{rows:g}x{columns:g}"
 
 
 @dataclass(frozen=True)
 class Surveyed:
-    """What is known of a file before any work on it.
+    """Facts about a file, known before any work on it.
 
     Attributes:
-        numbers: of the slices to evaluate, ascending.
-        energy: sum of squares of each of them.
-        pixels: of a slice.
+        file: the file.
+        numbers: indices of the slices to evaluate, ascending.
+        energy: sum of squares of each of these slices.
+        pixels: number of pixels of a slice.
         maximum: largest magnitude of the volume.
-        empty: how many slices are left out as air.
-        sha256: of the file.
-        complex: whether its values are.
+        empty: number of slices left out as air.
+        sha256: SHA-256 of the file.
+        complex: whether its values are complex.
         matrix, told_by, zero: as in ``Truth``.
     """
 
@@ -101,15 +102,17 @@ class Surveyed:
 
 
 class Truths:
-    """Ground truths of an evaluation's files: what the survey reads is kept for the work on the
-    file, as far as ``limit`` bytes hold it."""
+    """Ground truths of an evaluation's files.
+
+    Files that the survey has read are kept for the later work, up to ``limit`` bytes in total.
+    """
 
     def __init__(self, job: Evaluation, limit: int = 0) -> None:
         self._job, self._room = job, limit
         self._kept: dict[str, Truth] = {}
 
     def read(self, file: TestFile) -> Truth:
-        """Read a file, and keep it if there is room."""
+        """Read a file, and keep it if the limit allows."""
         truth = self._read(file)
         if truth.stack.nbytes <= self._room:
             self._room -= truth.stack.nbytes
@@ -117,7 +120,7 @@ class Truths:
         return truth
 
     def take(self, file: TestFile) -> Truth:
-        """What was kept of a file, which is given up, or else the file read again."""
+        """Return the ground truth of a file and drop it; if it was not kept, read it again."""
         truth = self._kept.pop(file.name, None)
         return self._read(file) if truth is None else truth
 
@@ -126,7 +129,10 @@ class Truths:
 
 
 def checked_methods(job: Evaluation) -> dict[str, Method]:
-    """The methods by name, each once; MRCascadeError for options that do not fit together."""
+    """Return the methods by name, each once.
+
+    Raises MRCascadeError for unknown methods and for options that do not fit together.
+    """
     methods = choose_methods(job.methods)
     check_factor(job.factor)
     names = ", ".join(methods)
@@ -138,14 +144,14 @@ def checked_methods(job: Evaluation) -> dict[str, Method]:
 
 
 def averaged_samples(job: Evaluation) -> int:
-    """K of methods that average samples."""
+    """Return K of methods that average samples."""
     return SAMPLES if job.samples is None else job.samples
 
 
 def recipes_of(
     methods: Mapping[str, Method], priors: Mapping[str, CascadePrior], job: Evaluation
-) -> list[tuple[CascadePrior, SamplerSettings]]:
-    """What each method that has learned something samples with."""
+) -> list[tuple[CascadePrior, Recipe]]:
+    """Return prior and settings of each method that has a prior."""
     samples = averaged_samples(job)
     return [(p, methods[name].settings(p, job.steps, samples)) for name, p in priors.items()]
 
@@ -153,13 +159,25 @@ def recipes_of(
 def survey_files(
     files: Sequence[TestFile],
     job: Evaluation,
-    recipes: Iterable[tuple[CascadePrior, SamplerSettings]],
+    recipes: Iterable[tuple[CascadePrior, Recipe]],
     weights: LPIPSFiles | None,
     truths: Truths | None = None,
 ) -> list[Surveyed]:
-    """Read every file before the work, so that what cannot be evaluated is known at the start;
-    with ``anatomy_slices`` that many slices of each anatomy are drawn, fewer where there are no
-    more, and files without any drop out. ``truths`` reads them, and may keep them."""
+    """Read every file, so that errors appear before the work starts.
+
+    If the job sets ``anatomy_slices``, up to that number of slices per anatomy is drawn, and files
+    without any of them are left out.
+
+    Args:
+        files: the test files.
+        job: the evaluation.
+        recipes: prior and settings of each method that has a prior.
+        weights: weights of LPIPS, if found.
+        truths: reads the files, and may keep them.
+
+    Raises:
+        MRCascadeError: a file cannot be evaluated.
+    """
     truths = Truths(job) if truths is None else truths
     found = []
     for file in files:
@@ -187,11 +205,11 @@ def survey_files(
 def survey_file(
     file: TestFile,
     job: Evaluation,
-    recipes: Iterable[tuple[CascadePrior, SamplerSettings]],
+    recipes: Iterable[tuple[CascadePrior, Recipe]],
     weights: LPIPSFiles | None,
     truth: Truth,
 ) -> Surveyed:
-    """Look at a file before the work, so that what cannot be evaluated is known at the start."""
+    """Check that a file can be evaluated, and return the facts about it."""
     shape, smallest = truth.stack.shape[1:], MINIMUM_SIZE if weights else SSIM_WINDOW
     try:
         if min(shape) < smallest:
@@ -221,8 +239,10 @@ def survey_file(
 
 
 def prior_folders(method: Method, job: Evaluation) -> list[Path]:
-    """Folders of what the method has learned from, its own first; MRCascadeError where one is not
-    there."""
+    """Return the folders of a method's priors, its own first.
+
+    Raises MRCascadeError if one does not exist.
+    """
     names = [name for name in (method.prior, method.coarsest) if name is not None]
     return [
         prior_folder(
@@ -235,7 +255,10 @@ def prior_folders(method: Method, job: Evaluation) -> list[Path]:
 
 
 def load_priors(methods: Mapping[str, Method], job: Evaluation) -> dict[str, CascadePrior]:
-    """The prior of every method that has one; MRCascadeError where it does not fit the method."""
+    """Load the prior of every method that has one.
+
+    Raises MRCascadeError if a prior does not fit its method.
+    """
     loaded: dict[Path, CascadePrior] = {}
     compiler = Compiler() if job.compile else None
     priors: dict[str, CascadePrior] = {}
@@ -253,18 +276,21 @@ def load_priors(methods: Mapping[str, Method], job: Evaluation) -> dict[str, Cas
 
 
 def without_device(job: Evaluation) -> Evaluation:
-    """The job with its networks on the CPU, in the precision that its device computes in."""
+    """Return the job with its networks on the CPU, in the precision of its own device."""
     return replace(job, device="cpu", precision=resolve_precision(job.precision, job.device))
 
 
 def common_settings(
     job: Evaluation, survey: Sequence[Surveyed], weights: LPIPSFiles | None
 ) -> dict[str, Any]:
-    """What every row depends on; not the folder's path, the device or the batch size."""
+    """Return the settings that every row depends on.
+
+    The path of the folder, the device and the batch size are left out.
+    """
     kind: dict[str, Any] = {"complex": True} if any(s.complex for s in survey) else {}
     if job.simulate_phase:
         kind["simulated_phase"] = True
-    if job.noise_handling == "estimated":  # evaluations of earlier versions were told the noise
+    if job.noise_handling == "estimated":  # no entry means known noise, as in older files
         kind["noise_handling"] = job.noise_handling
     if any(s.zero for s in survey):
         kind["zero"] = {s.file.name: s.zero for s in survey if s.zero}
@@ -282,7 +308,10 @@ def common_settings(
 
 
 def method_settings(method: Method, job: Evaluation, prior: CascadePrior | None) -> dict[str, Any]:
-    """What the rows of one method depend on besides; ``prior`` is what it has learned."""
+    """Return the settings that the rows of one method depend on besides the common ones.
+
+    prior: prior of the method, if any.
+    """
     settings: dict[str, Any] = {}
     samples = averaged_samples(job) if method.averaged else 1
     if prior is not None:

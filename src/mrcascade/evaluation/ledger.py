@@ -1,8 +1,8 @@
-"""The growing files of an evaluation, so written that a killed one goes on where it was.
+"""Files that an evaluation writes as it goes, so that a killed one can resume.
 
-``evaluation.json`` holds the settings, and lists the files that may be replaced. When a method has
-restored a slice, its row is added to ``metrics.csv``: a row that ends with a line break is
-complete. One process at a time works on a folder.
+``evaluation.json`` holds the settings and lists the files that may be replaced. Each restored slice
+adds a row to ``metrics.csv``; a row is complete once it ends with a line break. One process at a
+time works on a folder.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from mrcascade.storage.files import TABLE_BYTES, read_bytes, read_json
 from mrcascade.storage.outputs import refuse_no_folder, refuse_strangers
 
 METRICS = ("psnr_slice", "psnr_volmax", "ssim_slice", "ssim_volmax", "nmse", "lpips")
-COMPLEX_METRICS = ("nmse_complex", "phase_error")  # columns of evaluations of complex images
+COMPLEX_METRICS = ("nmse_complex", "phase_error")  # additional columns for complex images
 _KEY = ("file", "slice", "anatomy", "method", "factor", "kernel", "noise")
 _COSTS = ("residual", "seconds", "nfe", "gflop")
-SPREAD = "spread_skill"  # of means of samples alone
+SPREAD = "spread_skill"  # only for means of samples
 SLICE_COLUMNS = (*_KEY, *METRICS, *_COSTS, SPREAD)
 VOLUME_METRICS = ("psnr", "ssim", "nmse")
 VOLUME_COLUMNS = (
@@ -41,13 +41,12 @@ SLICES_FILE, VOLUMES_FILE = "metrics.csv", "volumes.csv"
 TABLE_FILES = ("table.md", "table.json")
 FIGURE_FILE, FIGURE_FOLDER = "slices.png", "slices"
 _PIXELS = re.compile(rf"{FIGURE_FOLDER}/[0-9]+_[^/]+\.npy")
-# What every evaluation writes, and lists; the pixels of its picture come on top.
+# Files of every evaluation, besides the pixels of its picture.
 FIXED_FILES = (SETTINGS_FILE, SLICES_FILE, VOLUMES_FILE, *TABLE_FILES, FIGURE_FILE)
 
-# A row has some 150 bytes.
-# How bytes of a file's name that are no UTF-8 are written, so that the name is found again.
+# Error handler that preserves bytes of file names that are not UTF-8.
 _AS_NAMED = "surrogateescape"
-_ROWS_BYTES = 2**28
+_ROWS_BYTES = 2**28  # size limit of the table; a row has about 150 bytes
 
 Row = Mapping[str, Any]
 
@@ -55,11 +54,13 @@ Row = Mapping[str, Any]
 class Ledger:
     """Rows of restored slices, in memory and on disk.
 
-    ``document`` holds ``settings``, what every row depends on, ``methods``, what the rows of
-    each method depend on besides, ``timed``, where the rows of each method were made, and
-    ``outputs``, the files that may be replaced.
-    ``settings["slices"]`` names the slices of every file; ``settings["complex"]``, where it is
-    there, says that some of them are complex.
+    ``document`` has four entries:
+
+    * ``settings``: settings that every row depends on. Its entry "slices" lists the slices of
+      every file, and "complex" is there if some of them are complex.
+    * ``methods``: further settings that the rows of each method depend on.
+    * ``timed``: the machines on which the rows of each method were made.
+    * ``outputs``: the files that may be replaced.
     """
 
     def __init__(self, folder: Path, document: dict[str, Any], rows: list[Row]) -> None:
@@ -77,15 +78,24 @@ class Ledger:
         overwrite: bool = False,
         pixels: Sequence[str] = (),
     ) -> Ledger:
-        """Begin in ``folder``, or go on there if its evaluation has the same settings.
+        """Begin an evaluation in a folder, or resume one with the same settings.
 
-        Methods may be added to an evaluation; a method that it has must have the same settings.
-        pixels: files besides `FIXED_FILES`, relative to the folder. Raises MRCascadeError where
-        the folder holds an evaluation with other settings, unless ``overwrite`` discards it, and
-        where something else has the name of one of the files.
+        Methods may be added to an evaluation. A method that it already has must have the same
+        settings.
+
+        Args:
+            folder: folder of the evaluation.
+            settings: settings that every row depends on.
+            methods: method -> further settings that its rows depend on.
+            overwrite: whether an evaluation with other settings is discarded.
+            pixels: files besides `FIXED_FILES`, relative to the folder.
+
+        Raises:
+            MRCascadeError: the folder holds an evaluation with other settings, or a foreign file
+                has the name of one of the files.
         """
         document = {"settings": dict(settings), "methods": dict(methods), "timed": {}}
-        document = json.loads(json.dumps(document))  # as it will be read back
+        document = json.loads(json.dumps(document))  # the form in which it is read back
         make_folder(folder)
         before = check_files(folder, pixels)
         if overwrite and before is not None:
@@ -102,23 +112,23 @@ class Ledger:
         if before != document:
             ledger._write_settings()
         rows = read_rows(folder / SLICES_FILE, ledger.columns)
-        # Written anew, because a row that was cut short must not stay before the next one.
+        # Write the table again, to drop a row that was cut short before others follow it.
         write_rows(folder / SLICES_FILE, ledger.columns, rows)
         return cls(folder, document, rows)
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Columns that say how good a slice is."""
+        """Columns of the metrics."""
         return METRICS + (COMPLEX_METRICS if self.document["settings"].get("complex") else ())
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Of ``metrics.csv``."""
+        """Columns of ``metrics.csv``."""
         return (*_KEY, *self.metrics, *_COSTS, SPREAD)
 
     @property
     def methods(self) -> list[str]:
-        """Methods that have restored every slice, in the order in which they were asked for."""
+        """Methods that have restored every slice, in the order of the command."""
         slices = self.document["settings"]["slices"]
         wanted = [(file, number) for file, numbers in slices.items() for number in numbers]
         return [
@@ -129,15 +139,15 @@ class Ledger:
 
     @property
     def unfinished(self) -> list[str]:
-        """The other methods of earlier commands: a comparison must not show them."""
+        """Methods of earlier commands with missing slices, which a comparison must not show."""
         return [m for m in self.document["methods"] if m not in self.methods]
 
     def done(self, file: str, method: str, number: int) -> bool:
-        """Whether the method has restored that slice."""
+        """Return whether the method has restored this slice."""
         return (file, method, number) in self._done
 
     def add(self, rows: Sequence[Row], made_on: str) -> None:
-        """Store the rows of restored slices, and what the seconds in them were measured on."""
+        """Store rows of restored slices, and the machine ``made_on`` that their times hold for."""
         for method in {row["method"] for row in rows}:
             known = self.document["timed"].setdefault(method, [])
             if made_on not in known:
@@ -158,21 +168,21 @@ def _key(row: Row) -> tuple[str, str, int]:
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """A CSV table with a row of titles, whole or not at all."""
+    """Write a CSV table with a row of titles, atomically."""
     with atomic_output(path, overwrite=True) as temporary:
         titled = ",".join(columns) + "\n" + _csv(rows, columns)
         temporary.write_text(titled, encoding="utf-8", errors=_AS_NAMED)
 
 
 def check_files(folder: Path, pixels: Sequence[str] = ()) -> dict[str, Any] | None:
-    """The document of the evaluation in ``folder``, None where there is none yet.
+    """Return the document of the evaluation in ``folder``; None if there is none yet.
 
-    Raises MRCascadeError where something that is not of that evaluation has the name of one of its
-    files. pixels: as for `Ledger.open`.
+    pixels: as for `Ledger.open`. Raises MRCascadeError if a foreign file has the name of one of
+    the evaluation's files.
     """
     before = _read_settings(folder)
     names = [*FIXED_FILES, *pixels]
-    # Evaluations of earlier versions list nothing.
+    # Evaluations of earlier versions have no list of files.
     listed = [] if before is None else _listed(before) or names
     refuse_strangers(folder, names, listed, SETTINGS_FILE)
     refuse_no_folder(folder / FIGURE_FOLDER)
@@ -180,14 +190,14 @@ def check_files(folder: Path, pixels: Sequence[str] = ()) -> dict[str, Any] | No
 
 
 def _listed(document: dict[str, Any]) -> list[str]:
-    """The files of an evaluation; a name that none has, such as one elsewhere, does not count."""
+    """Return the listed files of an evaluation; names that no evaluation writes are ignored."""
     names = document.get("outputs")
     names = [n for n in names if isinstance(n, str)] if isinstance(names, list) else []
     return [n for n in names if n in FIXED_FILES or _PIXELS.fullmatch(n)]
 
 
 def _discard(folder: Path, document: dict[str, Any]) -> None:
-    # The settings go last: what is left of an interrupted removal is still known as ours.
+    # The settings go last, so that the rest of an interrupted removal is still recognised.
     for name in _listed(document) or FIXED_FILES:
         path = folder / name
         if name != SETTINGS_FILE and not path.is_dir():
@@ -252,14 +262,14 @@ def _csv(rows: Iterable[Row], columns: Sequence[str]) -> str:
 
 
 def _text(value: Any) -> str:
-    """Numbers with 7 digits, more than any of them means; nothing for what is not known."""
+    """Return the text of a value: numbers with 7 digits; an empty text for None."""
     if value is None:
         return ""
     return f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
 def _as_stored(row: Row, columns: Sequence[str]) -> dict[str, Any]:
-    """The row as it will be read back, so that tables do not depend on interruptions."""
+    """Return a row as it will be read back, so that tables do not depend on interruptions."""
     return _parsed({c: _text(row[c]) for c in columns})
 
 
@@ -268,7 +278,7 @@ def _parsed(row: Mapping[str, str]) -> dict[str, Any]:
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
-    """Complete rows: a last line without its end was being written when the process died."""
+    """Read the complete rows; a last line without a line break was cut short and is dropped."""
     if not path.exists():
         return []
     text = read_bytes(path, _ROWS_BYTES).decode("utf-8", _AS_NAMED).replace("\r\n", "\n")

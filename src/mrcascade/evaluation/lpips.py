@@ -1,8 +1,8 @@
 """LPIPS v0.1 with AlexNet (Zhang et al. 2018, "The unreasonable effectiveness of deep features").
 
-Features after each of AlexNet's five rectifiers are normalised over channels; their squared
-difference, weighted per channel, is averaged over positions and summed over layers. The weights
-are two files: the convolutions of AlexNet trained on ImageNet, and LPIPS's linear layers.
+Features after each of AlexNet's five rectifiers are normalised over channels. Their squared
+difference is weighted per channel, averaged over positions and summed over layers. The weights
+come in two files: AlexNet's convolutions, trained on ImageNet, and LPIPS's linear layers.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from mrcascade.storage.files import check_regular
 
 NETWORK = "AlexNet, LPIPS v0.1"
 VARIABLE = "MRCASCADE_LPIPS"
-MINIMUM_SIZE = 31  # below it nothing is left after AlexNet's second pooling
+MINIMUM_SIZE = 31  # smaller images vanish in AlexNet's second pooling
 BATCH = 8  # slices per pass; bounds the memory of the features
-# Under these names the files are known: plain, in torchvision's cache, in the `lpips` package.
+# Names of the files: plain, in torchvision's cache, in the `lpips` package.
 BACKBONE_FILES = ("alexnet_features_imagenet1k_v1.pth", "alexnet-owt-7be5be79.pth")
 LINEAR_FILES = ("lpips_v0.1_alex_lin.pth", "alex.pth")
 
@@ -35,10 +35,10 @@ _SCALE = (0.458, 0.448, 0.450)
 
 
 class _Convolution(NamedTuple):
-    module: int  # in torchvision's `features`
+    module: int  # index in torchvision's `features`
     stride: int
     padding: int
-    pooled: bool  # 3x3 maximum with stride 2 before it
+    pooled: bool  # whether 3x3 max pooling with stride 2 precedes it
 
 
 _ALEXNET = (
@@ -51,18 +51,19 @@ _ALEXNET = (
 
 
 class LPIPSFiles(NamedTuple):
-    """The two weight files and what identifies their contents."""
+    """Weight files of AlexNet's convolutions and of LPIPS's linear layers."""
 
     backbone: Path
     linear: Path
 
     @property
     def digest(self) -> str:
+        """Start of each file's SHA-256, which identifies the weights."""
         return f"{file_sha256(self.backbone)[:12]}-{file_sha256(self.linear)[:12]}"
 
 
 class LPIPS:
-    """The distance between two batches of images; see ``find_weights`` for the files."""
+    """Distance between two batches of images; see ``find_weights`` for the files."""
 
     def __init__(
         self,
@@ -86,13 +87,13 @@ class LPIPS:
 
     @classmethod
     def load(cls, files: LPIPSFiles, device: str | torch.device = "cpu") -> LPIPS:
-        """Raises MRCascadeError for files that are not the weights their names promise."""
+        """Load the weights. Raises MRCascadeError for files that are not weights of LPIPS."""
         states = []
         for path in files:
             check_regular(path)
             try:
                 states.append(torch.load(path, map_location="cpu", weights_only=True))
-            except Exception as error:  # a damaged file raises any of a dozen types
+            except Exception as error:  # damaged files raise many types of errors
                 raise MRCascadeError(
                     f"{path}: cannot be read as weights; fetch it again"
                 ) from error
@@ -105,7 +106,7 @@ class LPIPS:
 
     @torch.no_grad()
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distances (N,) of images (N, 3, H, W) that span [-1, 1]; sides of 31 or more."""
+        """Return distances (N,) of images (N, 3, H, W) in [-1, 1], 31 pixels or more per side."""
         total = torch.zeros(a.shape[0], device=self._device)
         x, y = (self._normalised(v) for v in (a, b))
         for layer, (weight, bias), linear in zip(_ALEXNET, self._layers, self._linear, strict=True):
@@ -118,10 +119,11 @@ class LPIPS:
         return (images.float().to(self._device) - self._shift) / self._scale
 
     def slices(self, truth: np.ndarray, images: np.ndarray) -> np.ndarray:
-        """Distances (S,) of MR slices (S, H, W): magnitudes, scaled so that the maximum of each
-        slice's ground truth is 1 and zero is -1, repeated in three channels; nothing is clipped.
+        """Return distances (S,) of MR slices (S, H, W).
 
-        Raises MRCascadeError for slices too small for the network.
+        Magnitudes are scaled so that 0 becomes -1 and the maximum of each slice's ground truth
+        becomes 1, and repeated in three channels. Nothing is clipped. Raises MRCascadeError for
+        slices too small for the network.
         """
         if min(truth.shape[1:]) < MINIMUM_SIZE:
             raise MRCascadeError(
@@ -138,10 +140,13 @@ class LPIPS:
 
 
 def find_weights(folder: Path | None = None) -> LPIPSFiles | None:
-    """The weight files in ``folder``, else in ``$MRCASCADE_LPIPS``, else in torch's hub cache.
+    """Find the weight files in ``folder``, in ``$MRCASCADE_LPIPS`` or in torch's hub cache.
 
-    Returns None where nobody named a folder and the cache lacks them. Raises MRCascadeError where
-    a folder that was named lacks them.
+    Returns:
+        The files; None if no folder was named and the cache does not have them.
+
+    Raises:
+        MRCascadeError: a named folder does not have them.
     """
     named = os.environ.get(VARIABLE)
     chosen, origin = folder, "--lpips-weights"

@@ -1,4 +1,4 @@
-"""The methods that an evaluation compares: one explicit table."""
+"""Table of the methods that an evaluation compares."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from mrcascade.measurement.border import NO_MARGINS, Margins
 from mrcascade.operators import LinearOperator
 from mrcascade.operators.baselines import bicubic, zero_filled
 from mrcascade.prior.cascade import CascadePrior
-from mrcascade.recipes.modes import COMPARED
+from mrcascade.recipes.modes import COMPARED, MODES
 from mrcascade.restore import Plan, Restorer, check_samples, resolve_settings
-from mrcascade.sampling import RECIPES, Progress, SamplerSettings, parse_changes
+from mrcascade.sampling import RECIPES, Progress, Recipe, parse_changes
 
 CASCADE = "cascade"
 
 
 @dataclass(frozen=True)
 class Context:
-    """All that a method may know; nothing here comes from the ground truth.
+    """Everything that a method knows; nothing here comes from the ground truth.
 
     Attributes:
         measurement: (S, h, w), slices of one file.
-        numbers: of these slices in the file, for the seeds.
+        numbers: indices of these slices in the file; seeds derive from them.
         operator: H.
-        kernel: its name, which says where the samples lie.
+        kernel: name of the kernel, which defines the positions of the samples.
         scale: robust maximum of the file's whole measurement.
         noise: sigma_y as a fraction of ``scale``.
-        margins: that the file's field of view needs.
-        seed: of this file.
-        prior: what the method has learned, or None.
-        steps: T instead of the recipe's, for methods that sample.
+        margins: margins that the file needs.
+        seed: seed of this file.
+        prior: prior of the method, if any.
+        steps: number of steps T instead of the recipe's, for methods that sample.
         samples: K, for methods that average samples.
-        batch_size: slices or samples that pass through the networks together.
+        batch_size: number of slices or samples that pass through the networks together.
         callback: called after each network evaluation.
     """
 
@@ -59,9 +59,14 @@ class Context:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """``images`` (S, H, W) in the measurement's intensities; ``evaluations`` of networks per
-    slice, over all levels and samples; ``std``, the standard deviation map of a mean of samples;
-    ``residual`` (S,) of images that were restored with margins, which only the method has."""
+    """Images that a method restored.
+
+    Attributes:
+        images: (S, H, W), in the measurement's intensities.
+        evaluations: network evaluations per slice, over all levels and samples.
+        std: (S, H, W), standard deviation over the samples, for a mean of samples.
+        residual: (S,), relative residual of images restored with margins, which are cropped later.
+    """
 
     images: np.ndarray
     evaluations: int = 0
@@ -75,18 +80,18 @@ Run: TypeAlias = Callable[[Context], Reconstruction]
 
 @dataclass(frozen=True)
 class Method:
-    """A way to restore slices: a recipe of ``super_resolve`` with a prior, or ``plain``.
+    """A method: a recipe of ``super_resolve`` with a prior, or a plain function.
 
     Attributes:
-        about: its line in the report.
-        recipe: one of ``RECIPES``; None for a method that learns nothing.
-        prior: what it has learned from: the evaluation's prior (``CASCADE``), or one of the
-            baselines' folder, in whose name ``{factor}`` stands for the factor.
-        coarsest: one of the baselines' folder, which takes the place of all levels of ``prior``
-            but the finest.
-        averaged: scored is the mean of K samples instead of one.
-        plain: the method itself, where there is no recipe.
-        overrides: settings of the sampler instead of the recipe's and the prior's.
+        about: description in the report.
+        recipe: one of ``RECIPES``; None for a plain function.
+        prior: the evaluation's prior (``CASCADE``), or a prior in the baselines' folder;
+            ``{factor}`` in its name stands for the factor.
+        coarsest: prior in the baselines' folder that replaces all levels of ``prior`` except the
+            finest.
+        averaged: whether the mean of K samples is scored instead of one sample.
+        plain: the function, for methods without a recipe.
+        overrides: sampler settings that replace those of recipe and prior.
     """
 
     about: str
@@ -99,30 +104,36 @@ class Method:
 
     @property
     def sampled(self) -> bool:
-        """Whether it takes T steps."""
+        """Whether the method takes T steps."""
         return self.recipe is not None and RECIPES[self.recipe].steps is not None
 
     @property
     def draws(self) -> bool:
-        """Whether its results differ from seed to seed."""
+        """Whether results depend on the seed."""
         return self.recipe is not None and RECIPES[self.recipe].draws
 
-    def settings(
-        self, prior: CascadePrior, steps: int | None = None, samples: int = 1
-    ) -> SamplerSettings:
-        """The sampler's, with T = ``steps`` if given, for ``samples`` where they are averaged.
+    def settings(self, prior: CascadePrior, steps: int | None = None, samples: int = 1) -> Recipe:
+        """Return the sampler settings.
 
-        Raises MRCascadeError where the prior or an override does not fit.
+        Args:
+            prior: prior of the method.
+            steps: number of steps T; None keeps the recipe's.
+            samples: number of samples, if they are averaged.
+
+        Raises:
+            MRCascadeError: the prior or an override does not fit.
         """
-        assert self.recipe is not None  # asked for methods with a prior only
+        assert self.recipe is not None  # called for methods with a prior only
         steps, samples = steps if self.sampled else None, samples if self.averaged else 1
         settings = resolve_settings(prior, self.recipe, steps, samples).changed(**self.overrides)
         check_samples(samples, settings)
         return settings
 
     def prepare(self, context: Context) -> Run:
-        """What restores slices of the context's file: all that takes place once is done now, so
-        that no slice's time holds it."""
+        """Return the function that restores slices of the context's file.
+
+        Work that is done once per file happens here, so that it does not count in a slice's time.
+        """
         if (plain := self.plain) is not None:
             return lambda given: Reconstruction(plain(given))
         assert context.prior is not None  # a recipe has a prior
@@ -203,19 +214,20 @@ METHODS: dict[str, Method] = {
         averaged=True,
     ),
 }
-# Modes for comparison that no line above names run the evaluation's own cascade.
+# Modes that are not listed above run the evaluation's own cascade.
 METHODS |= {
     name: Method(about.partition(";")[0], name, CASCADE)
-    for name, about in COMPARED.items()
+    for name, about in (MODES | COMPARED).items()
     if name not in METHODS
 }
 
 
 def find_method(name: str) -> Method:
-    """The method called ``name``: one of ``METHODS``, with settings of its sampler changed by
-    ``:KEY=VALUE`` after it, as often as wanted, such as ``paper:zeta=0.5:skip_determined=false``.
+    """Return the method called ``name``, one of ``METHODS``.
 
-    Values as `parse_changes` has them. Raises MRCascadeError for what is not there.
+    Any number of ``:KEY=VALUE`` may follow the name and change settings of its sampler, as in
+    ``paper:zeta=0.5:skip_determined=false`` (`parse_changes`). Raises MRCascadeError for unknown
+    methods, settings and values.
     """
     base, *changes = name.split(":")
     if base not in METHODS:
@@ -230,5 +242,5 @@ def find_method(name: str) -> Method:
 
 
 def choose_methods(names: Sequence[str]) -> dict[str, Method]:
-    """The methods by name, each once; MRCascadeError for one that is not there."""
+    """Return the methods by name, each once. Raises MRCascadeError for unknown ones."""
     return {name: find_method(name) for name in names}

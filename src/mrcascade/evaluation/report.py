@@ -1,4 +1,4 @@
-"""What the tables say besides numbers: test set, measurement, conventions, prior, hardware."""
+"""Text of a report: test set, measurement, conventions, prior, hardware, notes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mrcascade.evaluation.subjects import Seen, Subjects, describe_subjects, not
 from mrcascade.io import NOTICE
 from mrcascade.prior.cascade import CascadePrior
 
-# What tells how much of a file was acquired, in words.
+# Source of a file's acquired matrix -> its description.
 _TOLD_BY = {
     "table": "by the table",
     "header": "by their header",
@@ -34,7 +34,7 @@ _HANDLING = {
 
 
 def describe_test_set(job: Evaluation, survey: Sequence[Surveyed]) -> str:
-    """Which data, how many slices, what was left out."""
+    """Describe the data, the number of slices, and the slices left out."""
     slices, empty = sum(len(s.numbers) for s in survey), sum(s.empty for s in survey)
     limits = [] if job.max_slices is None else [f"at most {job.max_slices} per file"]
     if job.anatomy_slices is not None:
@@ -48,7 +48,7 @@ def describe_test_set(job: Evaluation, survey: Sequence[Surveyed]) -> str:
 
 
 def describe_truth(survey: Sequence[Surveyed]) -> str:
-    """What was cut away before an image counted as the truth, and how many files say so."""
+    """Describe how ground truths were cropped, and on what evidence."""
     counts = Counter(s.told_by for s in survey)
     told = ", ".join(f"{counts[key]} {words}" for key, words in _TOLD_BY.items() if counts[key])
     return (
@@ -58,7 +58,7 @@ def describe_truth(survey: Sequence[Surveyed]) -> str:
 
 
 def describe_phase(job: Evaluation) -> str:
-    """What the phase of complex images is, and how it is compared."""
+    """Describe the origin of the phase of complex images, and its metrics."""
     origin = (
         f"SIMULATED: magnitude images times a smooth made-up phase, seed {job.seed}"
         if job.simulate_phase
@@ -73,7 +73,7 @@ def describe_phase(job: Evaluation) -> str:
 def facts(
     job: Evaluation, ledger: Ledger, survey: Sequence[Surveyed], subjects: Subjects
 ) -> dict[str, str]:
-    """Title -> text, for the head of the report; methods are those of the ledger."""
+    """Return title -> text for the head of the report, with the methods of the ledger."""
     methods = {m: ledger.document["methods"][m] for m in ledger.methods}
     priors = {
         f"{s['prior']} ({_short(s['prior_sha256'])})" for s in methods.values() if "prior" in s
@@ -113,7 +113,7 @@ def notes(
     weights: LPIPSFiles | None,
     subjects: Subjects,
 ) -> list[str]:
-    """What a reader must be warned of."""
+    """Return the warnings for the reader of the report."""
     result = []
     if weights is None:
         result.append(

@@ -1,4 +1,4 @@
-"""The evaluation itself: survey the files, restore and score each slice by every method, report."""
+"""Run of an evaluation: survey the files, restore and score every slice, write the report."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ from mrcascade.storage.outputs import only_writer, refuse_inputs
 
 
 class Unfinished(MRCascadeError):
-    """A device failed on some files; ``written`` are the report's files on what was restored."""
+    """Error of a device that failed on some files.
+
+    ``written`` lists the report's files about the methods that finished.
+    """
 
     written: Sequence[Path] = ()
 
@@ -55,25 +58,36 @@ def evaluate(
     say: Callable[[str], None],
     progress: Callable[[int], Tick],
 ) -> list[Path]:
-    """Evaluate methods on a test set and write metrics, tables and a picture to ``output``.
+    """Evaluate methods on a test set and write metrics, tables and a picture.
 
-    Goes on, slice by slice, where an evaluation with the same settings stopped; methods may be
-    added to it. ``say`` gets one line per fact; ``progress(slices)`` makes a callback (slices
-    done, what is being done). Returns the report's files. Raises MRCascadeError for input that
-    cannot be evaluated, before any work where that can be known. Where the device fails on a file,
-    or lacks memory for it, a line says so and the evaluation goes on with the next one as long as
-    the device does; the error is `Unfinished` if some method restored every slice nevertheless.
+    An evaluation with the same settings in ``output`` is resumed at the next slice, and methods
+    may be added to it. If the device fails on a file, or runs out of memory, a line reports it and
+    the evaluation continues with the next file as long as the device works.
+
+    Args:
+        job: options of the evaluation.
+        output: folder of the results.
+        say: called with one line per fact.
+        progress: called with the number of slices; returns a function that is called with the
+            number of slices done and a text.
+
+    Returns:
+        The files of the report.
+
+    Raises:
+        MRCascadeError: the input cannot be evaluated; if possible, before any work.
+        Unfinished: the device failed on some files, but some method restored every slice.
     """
     refuse_inputs([output], [job.data])
     check_files(output)
     methods = checked_methods(job)
     weights = find_weights(job.lpips_weights)
-    # Processes have networks of their own; those here only tell what they are.
+    # Worker processes load their own networks; those here only describe the methods.
     priors = load_priors(methods, job if job.workers == 1 else without_device(job))
     magnitudes = any(prior.channels == 1 for prior in priors.values())
     files = find_files(job.data, job.split, job.matrices, complex_images=not magnitudes)
     refuse_inputs([output], [path for file in files for path in file.path.paths])
-    # What processes read, they keep for themselves.
+    # Worker processes read files themselves, so nothing is kept for them.
     truths = Truths(job, KEPT_BYTES if job.workers == 1 else 0)
     survey = survey_files(files, job, recipes_of(methods, priors, job), weights, truths)
     subjects = read_subjects(job.data, files)
@@ -130,7 +144,7 @@ def _unfinished(failures: Sequence[Failed], written: Sequence[Path]) -> Unfinish
 def _open_units(
     ledger: Ledger, survey: Sequence[Surveyed], methods: Sequence[str], size: int, tick: Tick
 ) -> list[Unit]:
-    """What is left to do, file by file, in units of at most ``size`` slices."""
+    """Return the remaining work, file by file, in units of up to ``size`` slices."""
     units = []
     for surveyed in survey:
         name = surveyed.file.name
@@ -146,7 +160,7 @@ def _open_units(
 
 def _run_here(bench: Bench, units: Sequence[Unit], tick: Tick) -> Iterator[Scored | Failed]:
     failed: Failed | None = None
-    for unit in units:  # those of one file and method follow each other
+    for unit in units:  # units of one file and method are neighbours
         if failed and unit.same_work(failed.unit):
             continue
         result = bench.run(unit, tick)
@@ -155,7 +169,7 @@ def _run_here(bench: Bench, units: Sequence[Unit], tick: Tick) -> Iterator[Score
 
 
 def _keep(ledger: Ledger, scored: Scored) -> None:
-    # Pictures come first: once the rows are there, nobody returns to these slices.
+    # Pixels first: a slice whose row is stored is never restored again.
     for picture, name, pixels in scored.panels:
         keep_pixels(ledger.folder, picture, name, pixels)
     ledger.add(scored.rows, scored.machine)

@@ -1,4 +1,4 @@
-"""Subjects of a test set: intervals are between people, and people seen in training are named."""
+"""Subjects of a test set, and the subjects that priors have seen in training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Subjects = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Seen:
-    """The images that priors were trained or validated on, as their provenances name them.
+    """Images that priors were trained or validated on, by their provenances.
 
     Attributes:
         files: names of files, relative to the data folder of the training.
@@ -31,7 +31,7 @@ class Seen:
 
     @classmethod
     def by(cls, provenances: Iterable[Mapping[str, Any]]) -> Seen:
-        """The images of these provenances. A name counts only where a prior has no digests."""
+        """Collect the images of provenances; names count only for priors without digests."""
         files, subjects, contents = set[str](), set[str](), set[str]()
         for provenance in provenances:
             found = seen_images(provenance, "contents")
@@ -41,13 +41,17 @@ class Seen:
         return cls(frozenset(files), frozenset(subjects), frozenset(contents))
 
     def has_file(self, surveyed: Surveyed) -> bool:
-        """Whether an image is one of them."""
+        """Return whether an image is one of them."""
         return surveyed.file.name in self.files or surveyed.sha256[:16] in self.contents
 
 
 def read_subjects(root: Path, files: Iterable[TestFile] = ()) -> dict[str, str]:
-    """Subject of each file of a data folder, by file name, where its manifest has ``subject``, and
-    of each of ``files`` whose subject is known."""
+    """Return file name -> subject.
+
+    Args:
+        root: data folder; entries of its manifest may have ``subject``.
+        files: further files; those with a known subject are included.
+    """
     told = {
         name: str(facts["subject"])
         for name, facts in read_manifest(root).items()
@@ -57,17 +61,17 @@ def read_subjects(root: Path, files: Iterable[TestFile] = ()) -> dict[str, str]:
 
 
 def subject_of(file: str, subjects: Subjects) -> str:
-    """The file's subject; the file's own name where none is known."""
+    """Return the file's subject, or the file's name if its subject is unknown."""
     return subjects.get(file, file)
 
 
 def count_subjects(files: Iterable[str], subjects: Subjects) -> int:
-    """Number of different subjects; a file without a known one counts as one."""
+    """Return the number of different subjects; a file of unknown subject counts as one."""
     return len({subject_of(file, subjects) for file in files})
 
 
 def describe_subjects(survey: Sequence[Surveyed], subjects: Subjects) -> str:
-    """How many subjects each anatomy has, and for how many files that is a guess."""
+    """Describe the number of subjects per anatomy, and of files whose subject is unknown."""
     counts = ", ".join(
         f"{anatomy} {count_subjects(files, subjects)} ({len(files)} files)"
         for anatomy, files in _by_anatomy(survey).items()
@@ -78,7 +82,7 @@ def describe_subjects(survey: Sequence[Surveyed], subjects: Subjects) -> str:
 
 
 def notes_on_subjects(survey: Sequence[Surveyed], subjects: Subjects, seen: Seen) -> list[str]:
-    """Anatomies of one subject, and files of the subjects whose images priors have ``seen``."""
+    """Return notes on anatomies with one subject, and on files of subjects seen in training."""
     result = []
     single = [a for a, f in _by_anatomy(survey).items() if count_subjects(f, subjects) == 1]
     if single:
@@ -96,8 +100,8 @@ def notes_on_subjects(survey: Sequence[Surveyed], subjects: Subjects, seen: Seen
             files = f"; {len(same)} of them, such as {same[0].file.name}, are the same files"
         result.append(
             f"Careful: {len(found)} of {len(survey)} files ({', '.join(_by_anatomy(found))}) are of"
-            f" subjects that a prior was trained or validated on{files}. They do not tell how it"
-            " does on other people."
+            f" subjects that a prior was trained or validated on{files}. They do not show how it"
+            " performs on other people."
         )
     return result
 

@@ -1,4 +1,4 @@
-"""From rows to tables: means with bootstrap intervals, as Markdown for people and as JSON."""
+"""Tables of an evaluation: means with bootstrap intervals, as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from mrcascade.io import atomic_outputs
 
 RESAMPLES = 2000
 LEVEL = 0.95
-KINDS = ("anatomy", "contrast", "source")  # of groups of slices, each with a table
+KINDS = ("anatomy", "contrast", "source")  # kinds of groups of slices; each has a table
 
 _POOLED = ("nmse", "ssim_volmax", "residual", "seconds", "nfe", "gflop")
 TITLES = {
@@ -58,8 +58,10 @@ _VOLUMES_HOW = (
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its bootstrap interval; None where a value is missing or not finite, and for the
-    interval of one subject."""
+    """A mean and its bootstrap interval.
+
+    The mean is None if a value is missing or not finite, and the interval also for one subject.
+    """
 
     mean: float | None
     low: float | None = None
@@ -70,8 +72,8 @@ class Estimate:
 class Group:
     """Results of one method on one group of slices (or of files, in the table of volumes).
 
-    ``kind`` is one of ``KINDS``, ``residual`` the largest one, ``seconds``, ``nfe`` and
-    ``gflop`` means per slice, and so is ``spread_skill`` of methods that average samples.
+    ``kind`` is one of ``KINDS``. ``residual`` is the largest residual. ``seconds``, ``nfe`` and
+    ``gflop`` are means per slice, as is ``spread_skill`` of methods that average samples.
     """
 
     kind: str
@@ -94,11 +96,20 @@ def bootstrap(
     rng: np.random.Generator,
     resamples: int = RESAMPLES,
 ) -> np.ndarray:
-    """Percentile interval of the mean over rows of ``values`` (n, M); returns (2, M).
+    """Return the 95 % percentile interval of the mean over rows by a two-stage bootstrap.
 
-    Two stages (Davison and Hinkley 1997, section 3.8): subjects are drawn with replacement, and
-    from each drawn subject as many rows as it has. Slices of a person resemble one another, so
-    drawing slices alone would make the interval too narrow. ``subjects`` names each row's.
+    Subjects are drawn with replacement, then from each drawn subject its number of rows, also with
+    replacement (Davison and Hinkley 1997, section 3.8). Slices of a person resemble one another,
+    so drawing slices alone would make the interval too narrow.
+
+    Args:
+        values: (n, M), a row per slice.
+        subjects: subject of each row.
+        rng: random generator.
+        resamples: number of resamples.
+
+    Returns:
+        (2, M), lower and upper end.
     """
     names = np.asarray(subjects)
     groups = [values[names == name] for name in dict.fromkeys(subjects)]
@@ -121,13 +132,17 @@ def summarise(
     subjects: Subjects | None = None,
     contrasts: Mapping[str, str] | None = None,
 ) -> list[Group]:
-    """A ``Group`` per anatomy and method, then per contrast (``anatomy/contrast``) and method where
-    the contrast of a file is known, then per source (``anatomy/source``) and method.
+    """Return a ``Group`` per method and anatomy, contrast (if any is known) and source.
 
-    ``subjects``: the subject of each file; a file without one counts as a subject. ``contrasts``:
-    the contrast of each file that has one; the others are ``unknown``.
+    Groups of contrasts and sources are named ``anatomy/contrast`` and ``anatomy/source``. All
+    methods of a group share their bootstrap resamples, because they draw with the same seed.
 
-    The same resamples serve every method of a group, since each draws with the same seed.
+    Args:
+        rows: rows of ``metrics.csv`` or ``volumes.csv``.
+        metrics: columns to average.
+        seed: seed of the bootstrap.
+        subjects: file -> subject; a file of unknown subject counts as a subject.
+        contrasts: file -> contrast; other files are ``unknown``.
     """
     methods = list(dict.fromkeys(r["method"] for r in rows))
     result = []
@@ -146,7 +161,7 @@ def summarise(
 def _group_names(
     rows: Sequence[Row], kind: str, contrasts: Mapping[str, str]
 ) -> dict[tuple[str, str], str]:
-    """The group of every (anatomy, file)."""
+    """Return the group of every (anatomy, file)."""
     pairs = {(row["anatomy"], row["file"]) for row in rows}
     if kind == "anatomy":
         return {pair: pair[0] for pair in pairs}
@@ -166,7 +181,7 @@ def _group(
     seed: int,
     subjects: Subjects,
 ) -> Group:
-    # Workers finish in any order, and the same resamples serve every method.
+    # Rows are sorted, because workers finish in any order and all methods share resamples.
     rows = sorted(rows, key=lambda r: (r["file"], int(r.get("slice", 0))))
     files = [r["file"] for r in rows]
     per_slice = [r.get("slices", 1) for r in rows]  # a row of volumes.csv stands for many slices
@@ -187,7 +202,7 @@ def _group(
 
 
 def mean_spread(rows: Sequence[Row]) -> float | None:
-    """Mean of the rows' spread/skill; None where they have none."""
+    """Return the mean spread/skill of the rows; None if they have none."""
     found = [r[SPREAD] for r in rows if r.get(SPREAD) is not None]
     return float(np.mean(found)) if found else None
 
@@ -221,7 +236,7 @@ def _number(value: float | None) -> float:
 
 
 def volume_rows(rows: Sequence[Row], survey: Sequence[Surveyed]) -> list[Row]:
-    """A row of ``volumes.csv`` for every file and method, from those of all its slices."""
+    """Return a row of ``volumes.csv`` for every file and method, from the rows of its slices."""
     files = {s.file.name: s for s in survey}
     members: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
@@ -257,17 +272,20 @@ def write_tables(
     seed: int,
     subjects: Subjects,
 ) -> list[Path]:
-    """Write ``table.md``, ``table.json`` and ``volumes.csv`` of the methods that have restored
-    every slice.
+    """Write ``table.md``, ``table.json`` and ``volumes.csv`` of methods without missing slices.
 
     Args:
+        ledger: rows and settings of the evaluation.
         survey: the files that were evaluated.
-        facts: what the reader must know, title -> text.
+        facts: title -> text, for the head of the report.
         notes: sentences below the facts.
-        seed: of the bootstrap.
-        subjects: the subject of each file, as for `summarise`.
+        seed: seed of the bootstrap.
+        subjects: file -> subject, as for `summarise`.
+
+    Returns:
+        The written files.
     """
-    # In the order of the command, not in that in which several processes got done.
+    # Rows in the order of the command, as several processes finish in any order.
     order = {method: place for place, method in enumerate(ledger.methods)}
     rows = [row for row in ledger.rows if row["method"] in order]
     rows.sort(key=lambda row: order[row["method"]])
@@ -327,7 +345,7 @@ def _table(groups: list[Group], metrics: Sequence[str]) -> str:
 
 
 def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """The lines of a table in Markdown."""
+    """Return a table in Markdown."""
     lines = [titles, ["---"] * len(titles), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -1,4 +1,4 @@
-"""What a GPU does once, so that no method's time holds it."""
+"""Warm-up of a GPU before any method is timed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mrcascade.prior.cascade import CascadePrior
 
 
 class WarmUp:
-    """Runs each network of a prior once per size of its input, on a GPU.
+    """Runs each network of a prior once per input size on a GPU.
 
-    The first evaluation there loads kernels, chooses among them and takes memory, which would
-    count for the method that happens to come first.
+    The first evaluation loads and selects kernels and allocates memory. Without a warm-up, that
+    time would count for the first method.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,13 @@ class WarmUp:
     def __call__(
         self, prior: CascadePrior | None, operator: SeparableOperator, images: int
     ) -> None:
-        """``images``: how many pass through the networks together. Does nothing on a CPU."""
+        """Run the networks; does nothing on a CPU.
+
+        Args:
+            prior: the prior, if the method has one.
+            operator: H, for the sizes of the images.
+            images: number of images that pass through the networks together.
+        """
         if prior is None or prior.device.type == "cpu":
             return
         key = (prior.digest, operator.name, operator.in_shape, images)

@@ -1,4 +1,4 @@
-"""An evaluation's work shared out over processes."""
+"""Evaluation in several worker processes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mrcascade.jobs.executor import Work, WorkerPool
 def run_in_workers(
     job: Evaluation, survey: Sequence[Surveyed], pictures: Sequence[Picture], units: Sequence[Unit]
 ) -> Iterator[Scored | Failed]:
-    """Results of ``units`` in the order in which they are done, from ``job.workers`` processes.
+    """Yield the results of units in the order of completion, from ``job.workers`` processes.
 
-    Where one has failed, others of its file and method are left out if they have not begun. The
-    processes end with the iteration, also where it is left early.
+    After a failed unit, other units of its file and method are dropped if they have not begun. The
+    processes end with the iteration, even if it is left early.
     """
     make = partial(_worker, job, tuple(survey), tuple(pictures))
     with WorkerPool(job.workers, job.device, make) as pool:
@@ -28,12 +28,12 @@ def run_in_workers(
 
 
 def _needless(result: Scored | Failed, unit: Unit) -> bool:
-    """Whether a unit is of no use after this result of another."""
+    """Return whether another unit's result makes this unit useless."""
     return isinstance(result, Failed) and unit.same_work(result.unit)
 
 
 def make_bench(job: Evaluation, survey: Sequence[Surveyed], pictures: Sequence[Picture]) -> Bench:
-    """A bench with networks of its own."""
+    """Return a bench that has loaded its own networks."""
     methods, weights = checked_methods(job), find_weights(job.lpips_weights)
     lpips = None if weights is None else LPIPS.load(weights, job.device)
     return Bench(job, methods, load_priors(methods, job), lpips, survey, pictures)
@@ -47,4 +47,4 @@ def _worker(
 
 
 def _silent(slices: int, text: str) -> None:
-    """Steps of a worker; the parent counts its slices."""
+    """Ignore the steps of a worker, because the parent counts slices."""

@@ -1,4 +1,4 @@
-"""Files to files: super-resolve volumes, simulate a measurement of one."""
+"""Jobs from files to files: super-resolve volumes, simulate measurements."""
 
 from mrcascade.arrays.factors import factor_label
 from mrcascade.jobs.batch import FileBatch, Part, file_worker

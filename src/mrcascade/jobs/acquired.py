@@ -1,4 +1,4 @@
-"""Interpolated inputs: how many of the stored pixels were acquired, and cropping to those."""
+"""Interpolated inputs: their effective (acquired) matrix, and the crop to it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,15 @@ BY_HAND = "--acquired-matrix"
 
 
 def acquired_by_header(source: Source, axes: Axes, wanted: str | Matrix | None) -> Acquired:
-    """What the option or the file says, before any pixel is read.
+    """Return the acquired matrix by the option or the header, before any pixel is read.
 
-    wanted: the option ``--acquired-matrix``. Raises MRCascadeError where it asks for more than is
-    stored.
+    Args:
+        source: the open input.
+        axes: its in-plane axes.
+        wanted: value of ``--acquired-matrix``: (rows, columns), "auto" or None.
+
+    Raises:
+        MRCascadeError: ``wanted`` is larger than the stored matrix.
     """
     rows, columns = (source.shape[a] for a in axes)
     stored = rows, columns
@@ -36,8 +41,10 @@ def acquired_by_header(source: Source, axes: Axes, wanted: str | Matrix | None) 
 
 
 def acquired_by_pixels(measured: SliceStore, stated: Acquired) -> Acquired:
-    """What was stated, or less where the spectra of the slices are clearly narrower. A matrix given
-    by hand stays."""
+    """Return the stated matrix, or a smaller one if the slices' spectra are clearly narrower.
+
+    A matrix given by hand is not changed.
+    """
     if stated.evidence == BY_HAND:
         return stated
     return narrowed_by_spectrum(stated, len(measured), lambda i: measured.read(i, i + 1)[0])
@@ -49,9 +56,17 @@ def crop_to_acquired(
     new_store: Callable[[StackOrder, np.dtype], SliceStore],
     zero: float = 0.0,
 ) -> tuple[SliceStore, Intensity]:
-    """The slices at their acquired matrix, in a new store, and their intensity.
+    """Fourier-crop slices to their acquired matrix.
 
-    zero: of the slices; the crop keeps constants, so that it stays the value of no signal."""
+    Args:
+        measured: stored slices.
+        matrix: acquired (rows, columns).
+        new_store: makes the store of the result.
+        zero: value of no signal. The crop preserves constants, so the result has the same value.
+
+    Returns:
+        The cropped slices in a new store, and their intensity.
+    """
     order = measured.order
     sizes = dict(zip(order.axes, matrix, strict=True))
     shape = tuple(sizes.get(axis, n) for axis, n in enumerate(order.shape))

@@ -1,4 +1,4 @@
-"""Several files one after another: what is left to do, how each ended, and the record of it all."""
+"""``sr`` on several files: remaining inputs, outcomes, and the record of the run."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ from mrcascade.storage.files import TABLE_BYTES, read_json
 from mrcascade.storage.outputs import only_writer
 
 _RECORD = "Record of mrcascade sr."  # how its description begins
-_RECORD_SECONDS = 60.0  # in which another job has surely written its record
-# Entries of a request whose names do not say what they are.
+_RECORD_SECONDS = 60.0  # longest wait for another job that writes its record
+# Plain names of entries of a request, for messages.
 _IN_WORDS = {"acquired": "acquired matrix", "deidentify": "de-identification"}
 
 
 @dataclass(frozen=True)
 class Part:
-    """Part ``number`` (from 0) of ``count``, for jobs that share a list of files."""
+    """Part ``number`` (from 0) of ``count`` parts of a list of files that several jobs share."""
 
     number: int = 0
     count: int = 1
@@ -59,22 +59,21 @@ class Part:
             )
 
     def of(self, items: Sequence[Item]) -> list[Item]:
-        """Every ``count``-th of the inputs, so that neighbours of like size are shared out."""
+        """Return every ``count``-th input, so that neighbours of similar size are spread."""
         return list(items[self.number :: self.count])
 
     @property
     def record_name(self) -> str:
-        """Name of the record; parts that write to one folder must not share it."""
+        """File name of the run's record, different for each part as they share a folder."""
         return "run.json" if self.count == 1 else f"run-part{self.number}of{self.count}.json"
 
 
 @dataclass
 class FileBatch:
-    """``sr`` on a list of inputs, into the folder ``output``.
+    """Runs ``sr`` on a list of inputs and writes into the folder ``output``.
 
-    With ``resume`` an input is skipped whose results are there, made from the same input with the
-    same settings; those of a run that was killed before the sidecar, which comes last, had its
-    name are made anew.
+    With ``resume``, inputs are skipped if complete results of the same input and the same settings
+    exist. The sidecar is written last, so results without one are incomplete and are made again.
     """
 
     items: Sequence[Item]
@@ -86,12 +85,18 @@ class FileBatch:
     _unwritten: MRCascadeError | None = field(default=None, init=False, repr=False)
 
     def run(self, *, begin: Begin, end: Callable[[Done], None]) -> list[Done]:
-        """Restore one input after another and go on after one that fails.
+        """Restore the inputs in order; an input that fails does not stop the others.
 
-        ``begin(number, item)`` gives what ``super_resolve_file`` wants as ``say`` and
-        ``progress``; ``end`` hears how it ended. While one input is in work the files of the one
-        before it are written; its end is told, in turn, when they are there. The record is written
-        after each, and after the first what makes the results of a BIDS dataset one, too.
+        The files of an input are written while the next input is restored. The record is written
+        after each input. After the first one, the root files of a BIDS derivative are written too.
+
+        Args:
+            begin: called with number and item; returns ``say`` and ``progress``, as for
+                `super_resolve_file`.
+            end: called with the outcome of each input, in their order, once its files exist.
+
+        Returns:
+            The outcome of each input.
         """
         self._check_record()
         before: Turn | None = None
@@ -111,12 +116,15 @@ class FileBatch:
     def run_in_workers(
         self, pool: WorkerPool, *, begin: Begin, end: Callable[[Done], None]
     ) -> list[Done]:
-        """As `run`, with the processes of a pool whose work is that of `file_worker`; inputs end in
-        any order, and the record has them in theirs."""
+        """Restore the inputs in the processes of a pool; otherwise as `run`.
+
+        The pool must have been made for `file_worker`. Inputs may end in any order; the record
+        lists them in the given order.
+        """
         self._check_record()
         made = [folder for folder in (self.output, *self.output.parents) if not folder.exists()]
         try:
-            make_folder(self.output)  # or one worker might remove it as empty before another writes
+            make_folder(self.output)  # else a worker might remove it while empty
             for _, done in pool.results(enumerate(self.items)):
                 say, _ = begin(done.number, done.item)
                 for line in done.notes:
@@ -136,19 +144,19 @@ class FileBatch:
             self._record()
             if done.item.dataset and done.outputs:
                 write_bids_root(done.item.dataset, self.output)
-        except MRCascadeError as error:  # which is not that of the input in work
+        except MRCascadeError as error:  # not an error of the input in work
             self._unwritten = error
         end(done)
 
     def _check_written(self) -> None:
-        """Raise what kept the record, or the root of a dataset, from being written."""
+        """Raise the error that prevented the record or the dataset's root from being written."""
         if self._unwritten is not None:
             raise self._unwritten
 
     def restore(
         self, item: Item, say: Report, progress: Callable[[int], SlicesDone]
     ) -> Restored | list[Path]:
-        """Restore an input of this batch; where ``resume`` finds its results, they are returned."""
+        """Restore an input, or return its result files if ``resume`` finds them complete."""
         item = checked_item(item)
         request = self.to_do(item)
         if request is None:
@@ -158,9 +166,9 @@ class FileBatch:
             return restore_file(item, self.output, request, say=say, progress=progress)
 
     def to_do(self, item: Item) -> Request | None:
-        """The request that is left for an input, None where ``resume`` finds that it is done.
+        """Return the request for an input; None if ``resume`` finds its complete results.
 
-        Raises MRCascadeError where its results are there, but come of other settings.
+        Raises MRCascadeError if results exist that were made with other settings.
         """
         if not self.resume:
             return self.request
@@ -168,7 +176,7 @@ class FileBatch:
         targets = sr_targets(item, self.output, self.request.job)
         if not targets["sidecar"].exists():
             if ending_of(self.output) is not None:
-                return self.request  # a name of the user's choice may be that of another file
+                return self.request  # a name that the user chose may belong to another file
             return self.request.changed(overwrite=True)
         if self.request.job.overwrite:
             return self.request
@@ -176,10 +184,10 @@ class FileBatch:
         return None
 
     def _check_finished(self, item: Item, targets: dict[str, Path]) -> None:
-        """Raise MRCascadeError unless the results are those that the job would make."""
+        """Raise MRCascadeError unless the results have the input and settings of this job."""
         source = source_identity(item.image.digest(), self.request.job)
         try:
-            # Older versions wrote the request's keys as the options have them.
+            # Sidecars of older versions spell the request's keys like the options.
             sidecar = camel_keys(read_json(targets["sidecar"], TABLE_BYTES))
             before, found = dict(sidecar["Request"]), {key: sidecar[key] for key in source}
         except MRCascadeError:
@@ -195,7 +203,7 @@ class FileBatch:
         ]
         if found != source:
             different.append("input")
-        if len(different) > 1 and "sampler" in different:  # which follows from the others
+        if len(different) > 1 and "sampler" in different:  # it follows from the others
             different.remove("sampler")
         missing = [t.name for t in targets.values() if not t.exists()]
         if different or missing:
@@ -211,7 +219,7 @@ class FileBatch:
         return len(self.items) > 1 or self.part.count > 1
 
     def _check_record(self) -> None:
-        """Raise MRCascadeError where the record's name is taken by something else."""
+        """Raise MRCascadeError if the record's name belongs to another file."""
         if not self._several:
             return
         target = self.output / self.part.record_name
@@ -230,8 +238,10 @@ class FileBatch:
             raise MRCascadeError(f"{target} is not a record of mrcascade; choose another folder")
 
     def _record(self) -> None:
-        """Write what has been done so far. One file needs no record besides its sidecar, and a
-        run of which nothing came leaves nothing behind."""
+        """Write the outcomes so far.
+
+        A single file has no record besides its sidecar. A run without any result writes none.
+        """
         if not self._several or not any(done.outputs for done in self.results):
             return
         document = {
@@ -253,7 +263,7 @@ class FileBatch:
         outputs = [path.relative_to(self.output).as_posix() for path in done.outputs]
         facts = {"Status": done.status, "Seconds": round(done.seconds, 3), "Outputs": outputs}
         if self.request.job.deidentify is not None:
-            return facts  # the rest has names of the input's folders and files in it
+            return facts  # other entries contain names of the input's folders and files
         return {"Input": str(done.item)} | facts | {"Notes": done.notes, "Error": done.error}
 
 
@@ -266,9 +276,18 @@ def file_worker(
     compiled: bool,
     device: str,
 ) -> Work:
-    """What a process of `FileBatch.run_in_workers` does: restores and writes (number, item).
+    """Return the work of a process of `FileBatch.run_in_workers`.
 
-    prior: its name or folder. compiled: whether the networks are to be compiled.
+    The work takes (number, item), restores the item, writes its files and returns the outcome.
+
+    Args:
+        prior: name or folder of the prior.
+        precision: precision of the networks.
+        output: folder of the results.
+        job: job that each item gets.
+        resume: whether items with complete results are skipped.
+        compiled: whether to compile the networks.
+        device: name of the device.
     """
     loaded = CascadePrior.from_pretrained(prior, device, precision)
     request = Request.of(loaded.compile() if compiled else loaded, job)

@@ -1,4 +1,4 @@
-"""Volumes whose field of view was cut: what is said of it, and results that keep the margins."""
+"""Volumes with anatomy beyond the field of view: messages, and results that keep margins."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mrcascade.restore import Plan, Restoration, relative_residual
 
 
 def describe_margins(margins: Margins, axes: Axes) -> str:
-    """Say along which axes of the image the field of view was cut, and what is done about it."""
+    """Return a line that names the axes along which the field of view cuts the anatomy."""
     pairs = zip(axes, (margins.rows, margins.columns), strict=True)
     parts = [f"axis {axis} by {sum(pair)} samples" for axis, pair in pairs if any(pair)]
     return (
@@ -24,14 +24,19 @@ def describe_margins(margins: Margins, axes: Axes) -> str:
 
 
 class ExtendedStore:
-    """A volume of results and, where it has margins, the same slices with them.
+    """A volume of results together with its margins, if it has any.
 
-    Data consistency holds on the extended grid, so that the residual needs the margins.
+    Data consistency holds on the extended grid, so the residual needs the margins.
     """
 
     def __init__(self, store: SliceStore, plan: Plan, workspace: Workspace) -> None:
-        """store: of the results without margins. plan: by which they are restored. The extended
-        slices lie in a store of `workspace`."""
+        """Make the store of the extended slices.
+
+        Args:
+            store: store of the results without margins.
+            plan: plan of their restoration.
+            workspace: makes the store of the extended slices.
+        """
         self.store = store
         self._margins, self._operator = plan.margins, plan.cascade.operator
         self._inside = (slice(None), *plan.margins.inside(plan.operator))
@@ -43,14 +48,21 @@ class ExtendedStore:
             self._extended = workspace.store(replace(order, shape=shape), store.dtype)
 
     def write(self, start: int, result: Restoration) -> None:
-        """Keep the extended slices of a restoration, from number `start` on."""
+        """Store the extended slices of a restoration, from number `start` on."""
         if self._extended is not None and result.extended is not None:
             self._extended.write(start, result.extended)
 
     def residual(
         self, number: int, seen: np.ndarray, measured: np.ndarray, intensity: Intensity
     ) -> np.ndarray:
-        """The relative residual of slice `number` (1, H, W), were it `seen` within its margins."""
+        """Return the relative residual (1,) of slice `number`, with its stored margins.
+
+        Args:
+            number: index of the slice.
+            seen: (1, H, W), the slice as a reader of the output sees it.
+            measured: (1, h, w), its measurement.
+            intensity: intensity of the volume.
+        """
         if self._extended is not None:
             whole = self._extended.read(number, number + 1)
             whole = whole.astype(np.result_type(whole, seen))

@@ -1,4 +1,4 @@
-"""What the jobs on files share: inputs, their operators and seeds, names of outputs."""
+"""Parts that the jobs on files share: inputs, operators, seeds, names of outputs."""
 
 from __future__ import annotations
 
@@ -24,38 +24,43 @@ from mrcascade.jobs.request import Factors, SuperResolution
 from mrcascade.operators import SeparableOperator
 from mrcascade.sampling import image_seed
 
-IMAGES = ("result", "sample")  # outputs that are images, and not maps of something else
-# What follows the key of an output that is the phase of another, or its JSON file.
+IMAGES = ("result", "sample")  # outputs that are images, unlike the standard deviation map
+# Endings of the keys of an image's phase and of its JSON file.
 PHASE, SIDECAR = "_phase", "_sidecar"
 
 
 def input_seed(seed: int, digest: str) -> int:
-    """The seed of an input's random numbers, from a run's and from the SHA-256 of its bytes.
+    """Return the seed of an input, from the run's seed and the SHA-256 of the input's bytes.
 
-    With one seed for all, two scans would get the same noise, and their samples details that look
-    alike: reproducible from visit to visit, although nobody measured them.
+    With one seed for all inputs, two scans of a patient would get the same noise. Their samples
+    would then share invented details, which would look reproducible from visit to visit.
     """
     return image_seed(seed, int(digest[:16], 16))
 
 
 def timing_facts(image: Image | Source, target: Path) -> dict[str, float]:
-    """`RepetitionTime` as BIDS has it, the time from one volume to the next (s), for a time series
-    whose result has another format and so loses its header."""
+    """Return BIDS's `RepetitionTime` (s between volumes) of a time series, else nothing.
+
+    Only results of another format need it, as they lose the header of the input.
+    """
     same = format_to_write(target).name == image.format
     seconds = None if same else image.volume_seconds
     return {} if seconds is None else {"RepetitionTime": seconds}
 
 
 def operator_for(shape: Sequence[int], kernel: str, factor: Factors) -> SeparableOperator:
-    """The measurement operator whose output has ``shape``; its input is `enlarged`."""
+    """Return the operator with output shape (h, w); its input is larger by the factor."""
     return SeparableOperator.from_kernel(kernel, factor, enlarged(shape, factor))
 
 
 @dataclass(frozen=True)
 class Item:
-    """An input of a job; its results go into ``folder``, relative to the output folder.
+    """An input of a job.
 
-    dataset: the BIDS dataset that it belongs to; its results then belong to a derivative one.
+    Attributes:
+        image: the image.
+        folder: folder of its results, relative to the output folder.
+        dataset: its BIDS dataset, if any; its results then form a BIDS derivative.
     """
 
     image: ImageFile
@@ -67,26 +72,29 @@ class Item:
 
     @property
     def name(self) -> str:
-        """What tells it from the other inputs of a job: name, and folder where it has one."""
+        """Name that is unique among the inputs of a job: folder, if any, and file name."""
         return (self.folder / self.image.name).as_posix()
 
 
 def sr_targets(item: Item, output: Path, job: SuperResolution) -> dict[str, Path]:
-    """The files that ``sr`` makes of an input, by what they hold; the sidecar comes last.
+    """Return the files that ``sr`` makes of an input, by their content; the sidecar comes last.
 
-    ``output`` is a folder, or the name of the result, beside which the others lie.
+    For a magnitude and phase pair, "result" and "sample" are the magnitudes. The keys of their
+    phases and of the phases' JSON files end in `PHASE` and `SIDECAR`. In a BIDS derivative every
+    image has a JSON file ("sample_sidecar", "std_sidecar"), and the preview lies in the subject's
+    folder of figures.
 
-    Of a pair, "result" and "sample" are magnitudes; their phases and the JSON files of these are
-    named after them (`PHASE`, `SIDECAR`).
+    Args:
+        item: the input.
+        output: a folder, or the name of the result; other files lie beside the result.
+        job: the job, which decides format and number of samples.
 
-    In a BIDS derivative the preview lies with the subject's figures, and every image has a JSON
-    file: ``sample_sidecar`` and ``std_sidecar`` are those of the others.
-
-    Raises MRCascadeError where its name has no format, or ``job.format`` cannot be made of it.
+    Raises:
+        MRCascadeError: the name has no known format, or the input has no ``job.format``.
     """
     image = item.image
     named = image if job.deidentify is None else image.under_pseudonym(job.deidentify)
-    folder = output if job.deidentify else output / item.folder  # whose name may be a patient's
+    folder = output if job.deidentify else output / item.folder  # folders may name patients
     kinds = _descriptions_and_endings(item, job)
     if (ending := named_output(image, output, job.format)) is not None:
         return _beside(item, output, ending, kinds)
@@ -126,7 +134,7 @@ def _descriptions_and_endings(item: Item, job: SuperResolution) -> dict[str, tup
 
 
 def _phases(targets: dict[str, Path]) -> dict[str, Path]:
-    """The phases of the images, each with a JSON file that names its unit."""
+    """Return the phases of the images, each with a JSON file that names its unit."""
     phases = {key + PHASE: with_part(targets[key], "phase") for key in IMAGES if key in targets}
     units = {key + SIDECAR: beside(path, "", ".json") for key, path in phases.items()}
     return phases | units

@@ -1,4 +1,4 @@
-"""What the images of a result are, in the words of their headers."""
+"""Descriptions of result images for their headers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ def derivation_of(
 ) -> Derivation:
     """Describe an image of a result.
 
-    key: "result", "sample" or "std". window: darkest and brightest value to show. prior: its name.
+    Args:
+        job: the job that made it.
+        key: "result", "sample" or "std".
+        window: darkest and brightest value to show.
+        prior: name of the prior.
     """
     what = {
         "result": "super-resolved" if job.samples == 1 else "mean of super-resolved samples",

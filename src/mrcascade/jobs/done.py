@@ -1,4 +1,4 @@
-"""How the inputs of a batch ended."""
+"""Outcomes of the inputs of a batch."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Status = Literal["done", "skipped", "failed"]
 
 @dataclass
 class Done:
-    """How one input ended.
+    """Outcome of one input.
 
     Attributes:
-        number: of the input in its batch, from 0.
-        seconds: of the work on it, part of which may have gone on beside that on others.
+        number: index of the input in its batch, from 0.
+        seconds: wall time of the work on it, which may overlap with work on other inputs.
         outputs: files of its result.
-        notes: lines that were said of it.
-        error: why it failed.
+        notes: lines that were reported about it.
+        error: reason of its failure.
     """
 
     number: int

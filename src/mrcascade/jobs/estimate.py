@@ -1,4 +1,4 @@
-"""What a job will take, before it runs: size, evaluations, time, memory and disk space."""
+"""Estimates before a job runs: size, network evaluations, time, memory and disk space."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from mrcascade.messages.duration import rounded
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import make_plan
 
-# Python with torch and the other libraries loaded, and the blocks of file reading and writing.
+# Bytes of Python with torch and other libraries, and of buffers for reading and writing.
 PROGRAM_BYTES = 500 * 2**20
-# Per voxel of the slices in hand: mean, squares and first sample in double precision and back.
+# Bytes per voxel of the slices in work: mean, squares and first sample, in double precision.
 MOMENT_BYTES = 48
-# gzip at level 1 on float32 that hardly compresses, one core.
+# Speed of gzip at level 1 on float32 data that hardly compresses, on one core.
 GZIP_BYTES_PER_SECOND = 25e6
-# Stands in for the noise that is estimated from the voxels, which are not read here: what counts
-# is that it is not 0, as noise-free data make levels superfluous.
+# Stands in for the noise estimate, as no voxels are read here. Only that it is not 0 matters:
+# noise-free data make some levels superfluous.
 SOME_NOISE = 0.01
 
 
 @dataclass(frozen=True)
 class FileEstimate:
-    """What one file will take.
+    """Estimate for one file.
 
     Attributes:
         source: the input.
-        shape, result_shape: of the arrays.
-        evaluations: of networks, in all.
-        seconds: by the speed of the networks on small images, scaled to these.
-        memory, disk: bytes at the peak, rough.
-        planes: in words.
+        shape, result_shape: shapes of its array and of the result's.
+        evaluations: total number of network evaluations.
+        seconds: time, extrapolated from the speed of the networks on small images.
+        memory, disk: approximate peak in bytes.
+        planes: description of the planes.
     """
 
     source: Item
@@ -62,18 +62,19 @@ class FileEstimate:
 
 
 class Estimator:
-    """Estimates files; the speed of the networks is measured once per machine, in batches like the
-    job's."""
+    """Estimates files. The networks' speed is measured once per machine and batch size."""
 
     def __init__(self, prior: CascadePrior) -> None:
         self._prior = prior
-        self._speeds: dict[int, list[LevelSpeed]] = {}  # by images that pass together
+        self._speeds: dict[int, list[LevelSpeed]] = {}  # by batch size
 
     def file(self, item: Item, output: Path, request: Request) -> FileEstimate:
-        """The estimate for one input, from its header; writes nothing.
+        """Estimate one input from its header, without writing anything.
 
-        What only the pixels tell is not known: ``--acquired-matrix auto`` can crop further.
-        Raises MRCascadeError as `super_resolve_file` does, but for what only the voxels tell.
+        Pixels are not read, so ``--acquired-matrix auto`` may crop further than assumed here.
+
+        Raises:
+            MRCascadeError: as `super_resolve_file`, except for errors that only pixels reveal.
         """
         job, prior = request.job, request.prior
         item = checked_item(item)

@@ -1,7 +1,7 @@
-"""Work shared out over processes, each with a device and networks of its own.
+"""Worker processes, each with its own device and networks.
 
-The one seam for it: `sr` shares out files, `evaluate` slices. A `WorkerPool` is a
-`concurrent.futures.Executor`, so that another one can take its place.
+`sr` distributes files over them, `evaluate` slices. `WorkerPool` is a
+`concurrent.futures.Executor`, so other executors can replace it.
 """
 
 from __future__ import annotations
@@ -24,25 +24,30 @@ from mrcascade.messages.faults import one_line
 from mrcascade.messages.quiet import quiet_process
 
 Task = TypeVar("Task")
-Work = Callable[[Any], Any]  # one task in, its result out; both can be pickled
+Work = Callable[[Any], Any]  # task -> result; both can be pickled
 
-# Of a worker process, made when it starts.
+# State of a worker process, set when it starts.
 _work: Work | MRCascadeError
 _working = False
 
 
 class WorkerPool(ProcessPoolExecutor):
-    """Processes that do tasks of one kind.
+    """Processes for tasks of one kind.
 
-    With device "cuda" worker i takes GPU i, from the first again after the last, and this process
-    opens none; on a CPU each gets its share of the threads. Workers end with this process, also
-    where it is killed. A pool that is left by an error ends what its workers are at, as Ctrl-C
-    does.
+    With device "cuda", worker i uses GPU i modulo the number of GPUs, and the parent process opens
+    none. On a CPU the workers share the threads. Workers end when the parent ends, even if it is
+    killed. An error that leaves the pool's context interrupts the workers as Ctrl-C does.
     """
 
     def __init__(self, workers: int, device: str, make: Callable[[str], Work]) -> None:
-        """make: called once in each process with the name of its device; what it returns does the
-        tasks. It is pickled, so that it is a function of a module, or a `partial` of one."""
+        """Start the processes.
+
+        Args:
+            workers: number of processes.
+            device: "cuda" or "cpu".
+            make: called once in each process with the name of its device; returns the function
+                that does a task. Must be picklable: a function of a module, or a `partial` of one.
+        """
         context = multiprocessing.get_context("spawn")
         self._started: Any = context.SimpleQueue()
         numbers: Any = context.Queue()
@@ -57,10 +62,14 @@ class WorkerPool(ProcessPoolExecutor):
         tasks: Iterable[Task],
         needless: Callable[[Any, Task], bool] = lambda result, task: False,
     ) -> Iterator[tuple[Task, Any]]:
-        """Each task and its result, in the order in which they are done.
+        """Yield each task with its result, in the order of completion.
 
-        ``needless(result, task)``: whether a task that has not begun is left out after a result of
-        another one. Raises what a task raised, and MRCascadeError where a process came to its end.
+        Args:
+            tasks: the tasks to do.
+            needless: called with a result and a task that has not begun; True drops that task.
+
+        Raises:
+            MRCascadeError: a worker process died. Errors of tasks are raised as they are.
         """
         futures = {self.submit(_run, task): task for task in tasks}
         try:
@@ -74,8 +83,8 @@ class WorkerPool(ProcessPoolExecutor):
                 yield futures[future], result
         except BrokenProcessPool as error:
             raise MRCascadeError(
-                "a worker process came to its end, perhaps for lack of memory; repeat the command"
-                " to go on, with fewer --workers"
+                "a worker process died, perhaps for lack of memory; repeat the command to go on,"
+                " with fewer --workers"
             ) from error
 
     def __exit__(
@@ -106,10 +115,10 @@ def _begin(
         torch.set_num_threads(threads)
         if device == "cuda":
             number = numbers.get() % torch.cuda.device_count()
-            torch.cuda.set_device(number)  # nothing of this process shall open the first one
+            torch.cuda.set_device(number)  # else this process would open the first GPU as well
             device = f"cuda:{number}"
         _work = make(device)
-    except Exception as error:  # the pool would only say that the process came to its end
+    except Exception as error:  # else the pool would only report that the process died
         _work = MRCascadeError(one_line(error))
     started.put(os.getpid())
 
@@ -126,8 +135,11 @@ def _run(task: Any) -> Any:
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
-    """Ctrl-C goes to all processes, and to a worker once more by its parent: the first one ends the
-    task, whose cleaning up nothing disturbs."""
+    """Interrupt the task at the first signal, and ignore later ones.
+
+    A worker gets Ctrl-C twice, from the terminal and from its parent. The second signal must not
+    disturb the cleaning up.
+    """
     if _working:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Which images a job works on: names, folders, archives and lists become one list of inputs."""
+"""Inputs of a job: names, folders, archives and lists become one list of images."""
 
 from __future__ import annotations
 
@@ -43,32 +43,38 @@ def find_inputs(
     channels: int = 1,
     note: Report = silent,
 ) -> list[Item]:
-    """The images that ``named`` stands for, each once, in the order given.
+    """Return the images that the given paths stand for, each once, in the given order.
 
-    A BIDS dataset, or a folder of its subjects, stands for the images that ``bids_filter`` chooses
-    (`parse_selection`). Any other folder stands for every image and DICOM series below it, but for
-    results of ``sr``; an archive for the DICOM series in it; single DICOM files, wherever they are
-    named, for the series they form; a ``.txt`` file for the paths in its lines, relative to the
-    list's own folder (blank lines and lines that start with # are passed over); anything else for
-    itself. ``series`` chooses among the DICOM series of each, as `choose_series` does. For a prior
-    of two ``channels`` magnitude and phase files that lie side by side are one complex image,
-    whichever is named; for another one, phase files in folders are passed over.
+    * A BIDS dataset, or a folder of its subjects: the images that ``bids_filter`` chooses.
+    * Any other folder: every image and DICOM series below it, except results of ``sr``.
+    * An archive: the DICOM series in it.
+    * Single DICOM files: the series that they form together.
+    * A ``.txt`` file: the paths in its lines, relative to its folder. Blank lines and lines that
+      start with # are ignored.
+    * Any other file: itself.
 
-    Files of a series that cannot be read stand for themselves, so that they fail as such; ``note``
-    is told what else is left out.
+    For a prior with two channels, magnitude and phase files side by side are one complex image,
+    whichever is named. For other priors, phase files in folders are left out. Unreadable files of
+    a series become inputs of their own, so that each fails with its own error. Results keep the
+    sub-folders that their inputs have below a named folder or the root of a BIDS dataset.
 
-    Results keep the sub-folders that their inputs have below a named folder, or below the root of
-    a BIDS dataset; what is named itself has none.
+    Args:
+        named: paths as the user gave them.
+        series: chooses among several DICOM series (`choose_series`).
+        bids_filter: chooses images of a BIDS dataset (`parse_selection`).
+        channels: channels of the prior, 1 or 2.
+        note: gets a line per image that is left out.
 
-    Raises MRCascadeError for a folder without images, for a list that is missing, not text or
-    empty, where several series share a folder and none is chosen, for a filter without a BIDS
-    dataset, and for a BIDS dataset beside other inputs.
+    Raises:
+        MRCascadeError: a folder has no images; a list is missing, empty or not text; several
+            series share a folder and none is chosen; a filter comes without a BIDS dataset; or a
+            BIDS dataset comes with other inputs.
     """
     selection = parse_selection(bids_filter)
     found: dict[object, Item] = {}
     single: dict[str, Path] = {}  # DICOM files
     for path in _listed(named):
-        if os.path.isdir(path):  # False where it cannot be looked up: it fails by itself
+        if os.path.isdir(path):  # False without permission to look; such a path fails later
             items = _in_dataset(path, selection, channels) if series is None else []
             images = [] if items else _in_folder(path, series, channels, note)
             items += [_mirrored(image, path) for image in images]
@@ -88,16 +94,15 @@ def find_inputs(
 
 
 def check_dataset(items: Sequence[Item], output: Path) -> None:
-    """Raise MRCascadeError where the results of a BIDS dataset would join those of another."""
+    """Raise MRCascadeError if results of one BIDS dataset would mix with those of another."""
     for dataset in {item.dataset for item in items if item.dataset}:
         check_bids_output(dataset, output)
 
 
 def check_names(items: Sequence[Item], output: Path, job: SuperResolution) -> None:
-    """Raise MRCascadeError where two inputs would write the same file in ``output``, and where one
-    would write over another.
+    """Raise MRCascadeError if two inputs would write one file, or a result would replace an input.
 
-    What fails by itself, such as a name without a known format, is passed over.
+    Inputs that fail later anyway, such as names without a known format, are skipped.
     """
     makers: dict[Path, Item] = {}
     for item in items:
@@ -142,7 +147,7 @@ def _check_datasets(items: Sequence[Item], bids_filter: str | None) -> None:
 
 
 def _mirrored(image: ImageFile, folder: Path) -> Item:
-    """A series that fills the whole folder has no sub-folder."""
+    """Return the item of an image below a folder; a series that is the folder has no sub-folder."""
     inside = Path() if image.path == folder else image.path.parent.relative_to(folder)
     return Item(image, inside)
 
@@ -159,7 +164,7 @@ def _is_single_dicom(path: Path) -> bool:
     try:
         return format_of(path).folder
     except (MRCascadeError, OSError):
-        return False  # whatever opens it will say what is wrong
+        return False  # the reader will report the fault
 
 
 def _in_folder(folder: Path, series: str | None, channels: int, note: Report) -> list[ImageFile]:
@@ -181,8 +186,10 @@ def _in_folder(folder: Path, series: str | None, channels: int, note: Report) ->
 
 
 def _damaged_or_noted(found: Found, series: str | None, note: Report) -> list[ImageFile]:
-    """The damaged files, which fail by themselves while the rest goes on. Those that cannot be
-    named as inputs, or stand beside a chosen series, are noted like everything left out."""
+    """Return damaged files as inputs, which fail while the others go on.
+
+    Files that cannot be inputs, or lie beside a chosen series, are only noted as left out.
+    """
     fail: list[ImageFile] = []
     for one in found.damaged:
         every = series is None or series.lower() == ALL_SERIES

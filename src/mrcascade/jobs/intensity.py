@@ -1,4 +1,4 @@
-"""The intensity of a stored volume, which is never in memory as a whole."""
+"""Intensity of a stored volume, which is never in memory as a whole."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from mrcascade.measurement.noise import slices_for_noise, zero_level
 
 
 def intensity_of(measured: SliceStore, maximum: float) -> Intensity:
-    """The intensity of slices whose robust maximum, were 0 their zero level, is ``maximum``; for
-    the zero level it looks at the slices that tell the noise."""
+    """Return the intensity of stored slices.
+
+    Args:
+        measured: the slices. Those that serve the noise estimate also give the zero level.
+        maximum: robust maximum of the slices for a zero level of 0.
+    """
     chosen = slices_for_noise(len(measured))
     zero = zero_level([measured.read(i, i + 1)[0] for i in chosen])
     if not zero:
@@ -23,7 +27,7 @@ def intensity_of(measured: SliceStore, maximum: float) -> Intensity:
 
 
 def describe_zero(intensity: Intensity) -> str:
-    """Say that the value of no signal is not 0; empty where it is."""
+    """Return a line about a value of no signal other than 0; empty if it is 0."""
     if not intensity.zero:
         return ""
     return (

@@ -1,4 +1,4 @@
-"""The measurement of an input: its slices in temporary files, their intensity, and the plan."""
+"""Measurement of an input: slices in temporary files, their intensity, and the plan."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from mrcascade.restore import Plan
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured, and how it is restored.
+    """Measured slices of an input, and the plan of their restoration.
 
     Attributes:
-        slices: (h, w) each; cropped to the acquired matrix where the job asks for it.
-        intensity: of them all.
-        geometry: of these slices.
-        acquired: how many of the stored pixels were acquired.
-        plan: of their restoration.
-        noise_origin: how their noise is known.
+        slices: (h, w) each; cropped to the acquired matrix if the job asks for it.
+        intensity: intensity of the volume.
+        geometry: planes, operator and affine of these slices.
+        acquired: effective (acquired) matrix, with its evidence.
+        plan: plan of the restoration.
+        noise_origin: whether the noise was given or estimated, in words.
     """
 
     slices: SliceStore
@@ -47,16 +47,22 @@ class Measured:
         return len(self.slices)
 
     def chunks(self, step: int) -> Iterator[tuple[int, np.ndarray]]:
-        """At most ``step`` slices (S, h, w) at a time, and the number of the first."""
+        """Yield the number of the first slice and up to ``step`` slices (S, h, w) at a time."""
         for start in range(0, len(self), step):
             yield start, self.slices.read(start, min(start + step, len(self)))
 
 
 def measure_input(opened: Opened, workspace: Workspace, request: Request, say: Report) -> Measured:
-    """Read the slices of an input and plan their restoration; ``say`` gets a line per decision.
+    """Read the slices of an input and plan their restoration.
 
-    Raises MRCascadeError for a file that cannot be read to its end, and for slices that cannot be
-    restored.
+    Args:
+        opened: the input, with its header read.
+        workspace: makes the stores of the slices.
+        request: job and prior.
+        say: gets one line per decision.
+
+    Raises:
+        MRCascadeError: the file cannot be read completely, or its slices cannot be restored.
     """
     source, geometry, job = opened.source, opened.geometry, request.job
     slices, intensity = _load(source, opened.axes, workspace)
@@ -87,7 +93,7 @@ def measure_input(opened: Opened, workspace: Workspace, request: Request, say: R
 
 
 def _load(source: Source, axes: Axes, workspace: Workspace) -> tuple[SliceStore, Intensity]:
-    """The slices of the image, and their intensity."""
+    """Return the slices of the image and their intensity."""
     order = StackOrder(source.shape, source.layout, axes)
     store = workspace.store(order, source.dtype)
     maximum = RobustMaximum(math.prod(source.shape))

@@ -1,4 +1,4 @@
-"""How much memory a batch takes in the networks, and how large a batch may be."""
+"""Memory that a batch needs in the networks, and the batch size that fits."""
 
 from __future__ import annotations
 
@@ -24,42 +24,43 @@ from mrcascade.sampling import CascadePlan
 
 Result = TypeVar("Result")
 
-# What the networks and the samplers may take on a CPU; a GPU gives half of what is free.
+# Memory limit of networks and samplers on a CPU; on a GPU it is half of the free memory.
 CPU_BYTES = 2**30
-# Kernels on GPUs may count the elements of a tensor in 32 bits. The largest one of a batch stays
-# below 2^31: it takes 2 bytes per element or more, and `image_bytes` counts it five times.
+# GPU kernels may count the elements of a tensor in 32 bits. This limit keeps the largest tensor
+# below 2^31 elements: each takes 2 bytes or more, and `image_bytes` counts the tensor five times.
 GPU_BYTES = 10 * 2**31
-# Images of a batch on a CPU where nobody asks for a number; threads share them well from there on.
+# Default batch size on a CPU; larger batches hardly use the threads better.
 CPU_BATCH = 4
-# Activations grow with the area, so a small image tells those of a large one.
+# Side of the image that is measured. Activations scale with the area to larger images.
 _PROBE_SIDE = 64
-# The peak in units of the input and output of the largest convolution: skip connections and
-# temporaries included, it was 3.4 to 4.7 (resident memory of the networks tiny and small at sides
-# 256 to 768, images outside taken off), and 3.2 to 4.4 in bfloat16, whose elements have half the
-# bytes. Of the tensors alone, by the rules of CUDA, it is up to 2.7, and 3.4 in bfloat16.
+# Peak memory in units of input and output of the largest convolution, rounded up. It includes skip
+# connections and temporaries; measured peaks are 3.2 to 4.7 on a CPU (networks tiny and small,
+# sides 256 to 768, float32 and bfloat16).
 _LARGEST_CONVOLUTIONS = 5
-# What a gradient keeps in units of all convolutions' inputs and outputs, which share much: 0.68
-# (resident memory of the network small at sides 256 and 512).
+# Memory that a gradient keeps, in units of the inputs and outputs of all convolutions. It is below
+# 1 because they share tensors (measured with network small at sides 256 and 512).
 _KEPT_COPIES = 0.7
 # Attention may hold its scores, their exponentials and one more copy.
 _SCORE_COPIES = 3
-# Full-resolution float32 images that sampler, proximal step, moments (float64) and residual hold
-# per image of a batch, at most (counted in their code).
+# Largest number of full-resolution float32 images per image of a batch that sampler, proximal
+# step, moments and residual hold; a float64 image counts twice.
 IMAGES_OUTSIDE = 24
-# What `_convolutions` has counted, for as long as the networks live.
+# Results of `_convolutions`, kept as long as the networks live.
 _probed: WeakKeyDictionary[nn.Module, tuple[int, int]] = WeakKeyDictionary()
 
 
 def image_bytes(prior: CascadePrior, plan: CascadePlan, scores: bool = True) -> int:
-    """Peak memory in bytes that one image of a batch takes in a sampler, on the safe side.
+    """Return an upper estimate of the peak memory per image of a batch, in bytes.
 
-    Each level's networks run once on a small image, which tells the largest convolution, counted
-    in their precision; that is scaled to the level's area. The attention scores, which grow with
-    the area's square, and the images outside the networks are added. A sampler that follows a
-    gradient keeps what every convolution took and gave. The one level of a multi-grid sampler
-    counts on the finest grid.
+    Each level's networks run once on a small image, which gives the size of the largest
+    convolution; it scales with the level's area. Attention scores, which grow with the square of
+    the area, and images outside the networks are added. For samplers that follow a gradient, the
+    inputs and outputs of all convolutions count. Multi-grid samplers count on the finest grid.
 
-    scores: whether to count them; some attentions never hold them all.
+    Args:
+        prior: the prior.
+        plan: plan of the restoration.
+        scores: whether to count attention scores; some implementations never hold them all.
     """
     gradient = plan.settings.gradients
     networks = max(
@@ -72,8 +73,7 @@ def image_bytes(prior: CascadePrior, plan: CascadePlan, scores: bool = True) -> 
 
 
 def fitting_batch(asked: int, per_image: int, device: torch.device) -> int:
-    """The largest batch of at most ``asked`` images that stays within the device's bound; 1 where
-    not even one does."""
+    """Return the largest batch size up to ``asked`` within the device's limit, at least 1."""
     bound = CPU_BYTES
     if device.type == "cuda":
         bound = min(free_bytes(device) // 2, GPU_BYTES)
@@ -81,29 +81,36 @@ def fitting_batch(asked: int, per_image: int, device: torch.device) -> int:
 
 
 def default_batch(images: int, device: torch.device) -> int:
-    """Images per batch, before memory bounds them, where nobody asks for a number and there are
-    ``images``: all of them on a GPU, which larger batches keep busier."""
+    """Return the default batch size for ``images`` images, before memory limits it.
+
+    A GPU takes all of them, because larger batches use it better.
+    """
     return max(1, images) if device.type == "cuda" else CPU_BATCH
 
 
 class Batches:
-    """Batches that shrink where memory does not suffice, on whatever device.
+    """Batches that shrink when memory runs out, on any device.
 
     Attributes:
-        size: images per batch from here on.
+        size: current number of images per batch.
     """
 
     def __init__(self, size: int, device: torch.device, say: Callable[[str], None]) -> None:
-        """``say`` hears of each halving."""
+        """size: first batch size. say: gets a line each time the size is halved."""
         self.size = size
         self._device, self._say = device, say
 
     def run(self, what: object, images: int, work: Callable[[int], Result]) -> Result:
-        """Return ``work(size)`` on ``images`` images, begun again with half the size for as long as
-        memory does not suffice.
+        """Return ``work(size)``; when memory runs out, halve the size and start again.
 
-        Raises MRCascadeError where it does not even for one image; that one, and those of
-        ``work``, name ``what``.
+        Args:
+            what: name of the input, for errors.
+            images: number of images that ``work`` handles.
+            work: called with the batch size.
+
+        Raises:
+            MRCascadeError: a single image needs too much memory, or ``work`` raised it. The error
+                names ``what``.
         """
         while True:
             try:
@@ -116,14 +123,14 @@ class Batches:
                 tried = min(self.size, images)
                 if tried == 1:
                     raise no_memory(what, self._device) from error
-            # Outside the handler, so that what the failed attempt held is free.
+            # Outside the handler, because only then the memory of the failed attempt is free.
             self.size = (tried + 1) // 2
             self._say(f"out of memory: batches of {self.size} from here on")
             release_cache(self._device)
 
 
 def check_memory(prior: CascadePrior, plan: CascadePlan) -> None:
-    """Raise MRCascadeError where one image needs more than all of the memory."""
+    """Raise MRCascadeError if one image needs more than the whole memory of the device."""
     whole, shape = whole_memory(prior.device), plan.pyramid.shapes[0]
     per_image = image_bytes(prior, plan, scores=False)
     if per_image > whole:
@@ -146,8 +153,10 @@ def _network_bytes(
 
 
 def _convolutions(level: LevelPrior) -> tuple[int, int]:
-    """Elements that the largest convolution takes and gives on the small image, and the sum over
-    all convolutions; counted once for each level's networks."""
+    """Count input and output elements of convolutions on the small image, once per network.
+
+    Returns the count of the largest convolution, and the sum over all convolutions.
+    """
     if level.networks not in _probed:
         _probed[level.networks] = _probe(level)
     return _probed[level.networks]
@@ -191,7 +200,7 @@ def _probe(level: LevelPrior) -> tuple[int, int]:
 
 
 def _score_bytes(config: UNetConfig, shape: tuple[int, int]) -> int:
-    """Of the largest attention's float32 scores."""
+    """Return the bytes of the largest attention's float32 scores."""
     largest = 0
     for depth in config.attention:
         tokens = math.prod(-(-n // (config.stem * 2**depth)) for n in shape)

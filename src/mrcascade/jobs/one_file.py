@@ -1,4 +1,4 @@
-"""One file or series super-resolved from Python: by names and keywords, or as a job says."""
+"""Super-resolution of one file or series from Python, by keywords or by a job."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mrcascade.jobs.request import Request, SuperResolution
 from mrcascade.jobs.sr import restore_file
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.named import as_prior
-from mrcascade.sampling import SamplerSettings
+from mrcascade.sampling import Recipe
 
 
 class Options(TypedDict, total=False):
-    """Keywords that describe a job; `SuperResolution` has their meaning and their defaults."""
+    """Keywords of a job; `SuperResolution` documents their meaning and defaults."""
 
     factor: Required[Factor | Sequence[Factor]]
     kernel: str
     noise: float | None
-    mode: str | SamplerSettings | None
+    mode: str | Recipe | None
     steps: int | None
     samples: int
     seed: int
@@ -71,27 +71,30 @@ def super_resolve_file(
 ) -> list[Path]:
     """Super-resolve one image file or DICOM series, as ``mrcascade sr`` does.
 
-    Writes the result (mean of the samples), with more than one sample also the first sample and
-    the standard deviation map, a preview and, last, a JSON sidecar. All appear together. Memory
-    does not grow with the number of slices.
+    Writes the result (the mean of the samples), a preview and a JSON sidecar; for several samples
+    also the first sample and the standard deviation map. All files appear together. Memory does
+    not grow with the number of slices.
 
     Args:
-        image: name of a file or of a DICOM folder, or an input that a job found.
-        output: folder, made where it is missing, or the name of the result. An `Item` names a
-            folder below it.
-        prior: on the device that does the work, or the name of a bundled prior (`list_priors`) or a
-            prior's folder, for the CPU.
-        job: everything else, instead of keywords.
-        say: gets one line per decision, such as ``print``.
-        progress: called with the number of slices; returns a function that hears how many of them
-            are done.
+        image: name of a file or of a DICOM folder, or an input from `find_inputs`.
+        output: folder of the results, created if missing, or the name of the result. An `Item`
+            may name a sub-folder.
+        prior: a prior on the device that does the work; or the name of a bundled prior
+            (`list_priors`) or a prior's folder, which is loaded on the CPU.
+        job: a job, instead of keywords.
+        say: called with one line per decision, for example ``print``.
+        progress: called with the number of slices; returns a function that is called with the
+            number of slices done.
         options: ``factor`` (one number or (rows, columns)), and any of ``kernel``, ``noise``,
             ``mode``, ``steps``, ``samples``, ``seed``, ``axes``, ``batch_size``, ``overwrite``,
-            ``format`` and ``acquired``, as the options of the command.
+            ``format`` and ``acquired``, with the meaning of the command's options.
 
-    Returns the files written, the result first and the sidecar last.
+    Returns:
+        The written files, the result first and the sidecar last.
 
-    Raises MRCascadeError where the image cannot be read or restored, or outputs exist already.
+    Raises:
+        MRCascadeError: the image cannot be read or restored, or outputs exist already.
+        TypeError: ``factor`` is missing, a keyword is unknown, or both job and keywords are given.
 
     Example:
         >>> import numpy as np
@@ -116,14 +119,16 @@ def super_resolve_file(
 
 
 def job_of(options: Options) -> SuperResolution:
-    """The job that keywords describe; TypeError where one is unknown or ``factor`` is missing."""
+    """Return the job of keywords. Raises TypeError if one is unknown or ``factor`` is missing."""
     pair = {"factor": factor_pair(options["factor"])} if "factor" in options else {}
     return SuperResolution(**{**options, **pair})  # type: ignore[arg-type]
 
 
 def item_of(image: Named | Item, channels: int) -> Item:
-    """The item of a file's name or of an input. For a prior of two ``channels``, the name of a
-    magnitude or phase file stands for both."""
+    """Return the item of a file's name or of an input.
+
+    For a prior with two ``channels``, the name of a magnitude or phase file stands for the pair.
+    """
     if isinstance(image, Item):
         return image
     return Item(named_image(image, pairs=channels == 2))

@@ -1,4 +1,4 @@
-"""An input whose header has been read: planes, operator and geometry, before any pixel."""
+"""An input with its header read: planes, operator and geometry, before any pixel."""
 
 from __future__ import annotations
 
@@ -34,29 +34,32 @@ from mrcascade.restore import check_measurement
 
 @dataclass(frozen=True)
 class Geometry:
-    """The planes of an image and the operator that measured them. affine: of the measured grid,
-    which is the stored one but for interpolated images that are cropped."""
+    """Planes of an image and the operator that measured them.
+
+    The affine is that of the measured grid: the stored grid, or the acquired one if the job crops
+    an interpolated image.
+    """
 
     axes: Axes
     operator: SeparableOperator
     affine: np.ndarray | None
 
     def result_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of the image once its planes are enlarged."""
+        """Return the shape of the image with its planes enlarged."""
         sides = dict(zip(self.axes, self.operator.in_shape, strict=True))
         return tuple(sides.get(axis, n) for axis, n in enumerate(shape))
 
 
 @dataclass(frozen=True)
 class Opened:
-    """An input, and what its header says of the job.
+    """An open input, with what follows from its header.
 
     Attributes:
         source: the open file.
-        planes: of its slices.
-        geometry: operator and affine, by the header.
-        acquired: how many of its pixels were acquired, by the header.
-        metadata: what BIDS says of each image.
+        planes: planes of its slices.
+        geometry: operator and affine.
+        acquired: effective (acquired) matrix.
+        metadata: BIDS metadata of the image.
     """
 
     source: Source
@@ -67,18 +70,25 @@ class Opened:
 
     @property
     def axes(self) -> Axes:
-        """The in-plane (rows, columns)."""
+        """In-plane axes (rows, columns)."""
         return self.planes.axes
 
     def describe(self) -> str:
-        """The planes in words."""
+        """Return a description of the planes."""
         return describe_planes(self.source, self.planes)
 
 
 def open_input(item: Item, request: Request, target: Path, stack: ExitStack) -> Opened:
-    """Open an input, which `stack` closes; ``target`` is the name of its result.
+    """Open an input and check that it can be restored.
 
-    Raises MRCascadeError where the prior cannot restore it, or the result cannot be written later.
+    Args:
+        item: the input.
+        request: job and prior.
+        target: name of the result.
+        stack: closes the input.
+
+    Raises:
+        MRCascadeError: the prior cannot restore the input, or the result could not be written.
     """
     prior, job = request.prior, request.job
     source = stack.enter_context(open_source(item.image, prior.channels == 2))
@@ -92,16 +102,25 @@ def open_input(item: Item, request: Request, target: Path, stack: ExitStack) -> 
 
 
 def checked_item(item: Item) -> Item:
-    """With the only series of a path that means DICOM; any other input as it is. MRCascadeError for
-    a phase by itself."""
+    """Return the item with the only series of a DICOM path; other items as they are.
+
+    Raises MRCascadeError for a phase image without its magnitude, and for several series.
+    """
     refuse_phase(item.image)
     return replace(item, image=item.image.resolved())
 
 
 def geometry_of(source: Source, planes: Planes, request: Request, matrix: Matrix) -> Geometry:
-    """Operator of an image in its planes; MRCascadeError where the prior cannot restore it.
+    """Return planes, operator and affine of an image.
 
-    matrix: what was acquired, (rows, columns); it counts where the job asks for it.
+    Args:
+        source: the open image.
+        planes: its planes.
+        request: job and prior.
+        matrix: effective (acquired) matrix (rows, columns), used if the job asks for the crop.
+
+    Raises:
+        MRCascadeError: the prior cannot restore the image.
     """
     job, prior, axes = request.job, request.prior, planes.axes
     stored = source.shape[axes[0]], source.shape[axes[1]]
@@ -113,6 +132,6 @@ def geometry_of(source: Source, planes: Planes, request: Request, matrix: Matrix
     except MRCascadeError as error:
         raise MRCascadeError(f"{source.source}: {error}") from error
     affine = source.affine
-    if affine is not None:  # a crop of k-space, whatever the kernel of the restoration is
+    if affine is not None:  # the crop is one of k-space, for every kernel
         affine = resampled_affine(affine, axes, "fourier", stored, shape)
     return Geometry(axes, operator, affine)

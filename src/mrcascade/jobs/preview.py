@@ -1,4 +1,4 @@
-"""Which slice the preview of a result shows, and what its titles say."""
+"""Preview of a result: its slice, panels and titles."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from mrcascade.pictures.preview import Panel, write_preview
 from mrcascade.recipes.modes import default_mode
 
 ARBITRARY_UNIT = "a.u."
-# What BIDS metadata say of intensities without a unit.
+# BIDS's unit of intensities without a physical unit.
 _NO_UNIT = ("", "arbitrary", "a.u.")
 
 
 def shown_slice(measured: SliceStore, intensity: Intensity) -> int:
-    """Return the number of the middle one of the slices that are not air.
+    """Return the number of the middle slice among those that are not air.
 
-    intensity: of the volume; a slice whose mean magnitude is below ``EMPTY`` of its robust maximum
-    is air.
+    A slice is air if its mean magnitude is below ``EMPTY`` of the volume's robust maximum.
     """
     slices = (intensity.above_zero(measured.read(i, i + 1)) for i in range(len(measured)))
     means = [float(np.abs(one).mean()) for one in slices]
@@ -42,11 +41,16 @@ def draw_preview(
     plane: str,
     unit: str = ARBITRARY_UNIT,
 ) -> None:
-    """Write the preview of a result.
+    """Write the preview of a result as a PNG.
 
-    measured, stores: the measurement, and slices of what was made of it, by "result", "sample"
-    and "std". display, plane: how the slices are drawn, and the name of their plane. unit: of the
-    intensities.
+    Args:
+        path: name of the file.
+        job: the job that made the result.
+        measured: the measurement.
+        stores: slices by "result", "sample" and "std".
+        display: orientation in which slices are drawn.
+        plane: name of their plane.
+        unit: unit of the intensities.
     """
     slices, intensity = measured.slices, measured.intensity
     number = shown_slice(slices, intensity)
@@ -77,7 +81,7 @@ def _request(job: SuperResolution) -> str:
 
 
 def _place(order: StackOrder, number: int, plane: str) -> str:
-    """Name a slice of a stack: "axial slice 5 of 9"; in a fourth dimension also its volume."""
+    """Name a slice: "axial slice 5 of 9", and its volume if there is a fourth dimension."""
     counts = [order.shape[axis] for axis in order.outer]
     index = np.unravel_index(number, counts) if counts else ()
     names = ["volume", "slice"] if len(counts) == 2 else ["slice"] * len(counts)

@@ -1,4 +1,4 @@
-"""Write everything that was made of one input: all files appear together, the sidecar last."""
+"""Writing of all outputs of one input: they appear together, the sidecar last."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from mrcascade.storage.outputs import file_counts
 
 
 class Publication:
-    """What one input becomes on disk."""
+    """The output files of one input."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Publication:
         results: Results,
         batch_size: int,
     ) -> None:
-        """batch_size: images that passed through the networks together."""
+        """batch_size: number of images that passed through the networks together."""
         self._request, self._workspace, self._opened = request, workspace, opened
         self._measured, self._results, self._batch_size = measured, results, batch_size
         geometry, operator = measured.geometry, measured.geometry.operator
@@ -65,11 +65,13 @@ class Publication:
             )
 
     def write(self) -> tuple[list[Path], str]:
-        """Write all files at once, and remove what killed processes left of them; returns their
-        names, and a line about the work.
+        """Write all files, and remove leftovers of killed processes.
 
-        The preview is drawn, and the residual of what was stored is computed, while a thread is
-        free for it; what they raise is raised here. Nothing is published if anything fails.
+        Threads draw the preview and compute the residual of the stored images; their errors are
+        raised here. If anything fails, no file appears.
+
+        Returns:
+            The names of the files, and a line about the work.
         """
         workspace, overwrite = self._workspace, self._request.job.overwrite
         targets = workspace.targets
@@ -132,7 +134,7 @@ class Publication:
 
 
 def _threads(count: int) -> ThreadPoolExecutor:
-    """Threads whose products round as those of this one: torch has a number of threads for each."""
+    """Return threads with this thread's number of torch threads, so that they round alike."""
     return ThreadPoolExecutor(
         count,
         thread_name_prefix="mrcascade-publish",
@@ -144,7 +146,7 @@ def _threads(count: int) -> ThreadPoolExecutor:
 def _parts(
     key: str, store: SliceStore, places: dict[str, Path]
 ) -> list[tuple[Path, np.dtype, Callable[[Block], np.ndarray]]]:
-    """The files that hold a store: where, of which type, and what fetches their pixels."""
+    """Return place, data type and a function that reads pixels, for each file of a store."""
     if f"{key}{PHASE}" not in places:
         return [(places[key], store.dtype, store.get)]
     real = np.dtype(np.float32)

@@ -1,4 +1,4 @@
-"""What ``sr`` was asked for, and what follows from it for a prior: decided once for all files."""
+"""The request of ``sr``: its options, the prior and the sampler settings, shared by all files."""
 
 from __future__ import annotations
 
@@ -10,26 +10,37 @@ from mrcascade.arrays.factors import check_factor
 from mrcascade.io import Pseudonyms
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import resolve_settings
-from mrcascade.sampling import SamplerSettings
+from mrcascade.sampling import Recipe
 
 Factors = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class SuperResolution:
-    """What ``sr`` was asked for; the fields are the command's options.
+    """Options of ``sr``; the fields have the names of the command's options.
 
-    ``batch_size`` is an upper bound: batches shrink to what fits in memory; None asks for 4 on a
-    CPU and for all that fit on a GPU. ``format``: of the
-    results, "nifti" or "dicom"; None keeps the input's. ``acquired``: the acquired matrix (rows,
-    columns) or "auto"; None only warns. ``deidentify``: what replaces the patient's identity in
-    headers, sidecar and names of outputs (DICOM alone); None keeps it.
+    Attributes:
+        factor: (rows, columns).
+        kernel: name of the measurement's kernel.
+        noise: sigma_y as a fraction of the robust maximum; None estimates it.
+        mode: name of a recipe, perhaps with changes, or settings; None for the default.
+        steps: number of steps T; None keeps the recipe's.
+        samples: number of samples per slice.
+        seed: seed of the random numbers.
+        axes: in-plane axes; None lets the geometry decide.
+        batch_size: upper limit, as batches shrink to fit into memory. None takes 4 on a CPU, and
+            all that fit on a GPU.
+        overwrite: whether existing results are replaced.
+        format: "nifti" or "dicom"; None keeps the input's format.
+        acquired: acquired matrix (rows, columns) or "auto"; None only warns.
+        deidentify: replaces the patient's identity in headers, sidecar and names of outputs (DICOM
+            only); None keeps it.
     """
 
     factor: Factors
     kernel: str = "fourier"
     noise: float | None = None  # fraction of the robust maximum; None estimates it
-    mode: str | SamplerSettings | None = None  # None: `default_mode`
+    mode: str | Recipe | None = None  # None: `default_mode`
     steps: int | None = None
     samples: int = 1
     seed: int = 0
@@ -43,22 +54,22 @@ class SuperResolution:
 
 @dataclass(frozen=True)
 class Request:
-    """A job, the prior that does it, and the sampler's settings that follow from both."""
+    """A job with its prior and the sampler settings that follow from both."""
 
     prior: CascadePrior
     job: SuperResolution
-    settings: SamplerSettings
+    settings: Recipe
 
     @classmethod
     def of(cls, prior: CascadePrior, job: SuperResolution) -> Request:
-        """Resolve a job; MRCascadeError for what no input could make right."""
+        """Resolve the settings of a job. Raises MRCascadeError if it fits no input at all."""
         check_factor(job.factor)
         return cls(prior, job, resolve_settings(prior, job.mode, job.steps, job.samples))
 
     def changed(
         self, *, overwrite: bool | None = None, deidentify: Pseudonyms | None = None
     ) -> Request:
-        """The same request, but for what does not bear on the sampler."""
+        """Return the request with options changed that do not affect the sampler."""
         job = self.job
         return replace(
             self,
@@ -71,11 +82,13 @@ class Request:
 
     @cached_property
     def document(self) -> dict[str, Any]:
-        """All that the results depend on besides the input, as JSON holds it; batches and devices
-        change rounding alone."""
+        """JSON document of everything besides the input that results depend on.
+
+        Batch size and device are left out, because they change rounding only.
+        """
         job = self.job
         mode = job.mode if isinstance(job.mode, str) else self.settings.name
-        request = asdict(replace(job, mode=mode, deidentify=None))  # whose salt is a secret
+        request = asdict(replace(job, mode=mode, deidentify=None))  # its salt is secret
         for key in ("batch_size", "overwrite"):
             del request[key]
         request["deidentify"] = job.deidentify is not None

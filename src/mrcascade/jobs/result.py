@@ -1,4 +1,4 @@
-"""What came of the slices of an input, and what the sidecar says about it."""
+"""Outcome of an input's slices, and its sidecar."""
 
 from __future__ import annotations
 
@@ -29,14 +29,17 @@ from mrcascade.restore import Restoration
 
 
 class Outcome:
-    """What the chunks of a volume say together."""
+    """Summary of the chunks of a volume: time, evaluations and largest residual."""
 
     last: Restoration
 
     def __init__(self, intensity: Intensity, compiler: Compiler | None = None) -> None:
-        """intensity: of the volume. compiler: of the networks, which counts from now on.
+        """Start counting.
 
-        ``compiled`` says whether networks ran as compiled code; None where they were not to.
+        Args:
+            intensity: intensity of the volume.
+            compiler: compiler of the networks, if any. ``compiled`` then says whether networks ran
+                as compiled code since now; without a compiler it is None.
         """
         self.compiled = None if compiler is None else False
         self._intensity, self._compiler = intensity, compiler
@@ -44,7 +47,7 @@ class Outcome:
         self.residual = self.seconds = 0.0
 
     def add(self, result: Restoration, measured: np.ndarray) -> None:
-        """Take in a chunk and the slices (S, h, w) that it was made of."""
+        """Add a restored chunk and its measured slices (S, h, w)."""
         self.last = result
         self.residual = largest(result.residual, measured, self._intensity, self.residual)
         self.seconds += result.seconds
@@ -52,7 +55,10 @@ class Outcome:
             self.compiled = self._compiler.evaluations > self._compiled_before
 
     def describe(self, several: bool) -> str:
-        """What the work took; ``several``: samples of each slice."""
+        """Return a line about time, evaluations and residual.
+
+        several: whether each slice has several samples.
+        """
         return (
             f"{self.seconds:.1f} s, {sum(self.last.evaluations.values())} evaluations per slice"
             f"{' and sample' if several else ''}, relative residual {self.residual:.1e}"
@@ -62,8 +68,16 @@ class Outcome:
 def largest(
     residuals: np.ndarray, measured: np.ndarray, intensity: Intensity, before: float
 ) -> float:
-    """The largest residual of slices (S, h, w) with content: one of air is all noise, which no
-    result is meant to reproduce."""
+    """Return the largest residual so far, over slices that are not air.
+
+    A slice of air is all noise, which no result is meant to reproduce.
+
+    Args:
+        residuals: (S,).
+        measured: (S, h, w).
+        intensity: intensity of the volume.
+        before: largest residual of earlier slices.
+    """
     filled = np.abs(intensity.above_zero(measured)).mean((1, 2)) > EMPTY * intensity.scale
     return float(np.fmax.reduce(residuals[filled], initial=before))
 
@@ -75,7 +89,7 @@ def sidecar_of(
     outcome: Outcome,
     targets: dict[str, Path],
 ) -> dict[str, Any]:
-    """What the sidecar says of the input, the work and the machine."""
+    """Return the sidecar's entries about the input, the work and the machine."""
     job, prior = request.job, request.prior
     return {
         "Description": f"Super-resolved {factor_label(job.factor)} in plane. {NOTICE}",
@@ -104,9 +118,10 @@ def sidecar_of(
 
 
 def source_identity(sha256: str, job: SuperResolution) -> dict[str, str]:
-    """What a sidecar says of an input with this hash, so that the same input is known again.
+    """Return the sidecar's entries that identify an input by its hash.
 
-    The hash of a de-identified input would lead who holds the original to its patient.
+    A de-identified input has a keyed hash instead (HMAC): with a plain one, anyone who holds the
+    original could find the patient.
     """
     if job.deidentify is None:
         return {"SourceSHA256": sha256}
@@ -114,12 +129,12 @@ def source_identity(sha256: str, job: SuperResolution) -> dict[str, str]:
 
 
 def _stated(settings: dict[str, Any], job: SuperResolution) -> dict[str, Any]:
-    """The settings, without the seed that was derived from the hash of a de-identified input."""
+    """Return the settings; for a de-identified input without the seed, which its hash gave."""
     return settings if job.deidentify is None else {k: settings[k] for k in settings if k != "seed"}
 
 
 def _file_names(targets: dict[str, Path]) -> dict[str, str]:
-    """The files beside a sidecar, relative to its folder."""
+    """Return the files beside a sidecar, relative to its folder."""
     folder = targets["sidecar"].parent
     return {
         key: Path(os.path.relpath(path, folder)).as_posix()
@@ -129,10 +144,10 @@ def _file_names(targets: dict[str, Path]) -> dict[str, str]:
 
 
 def bids_metadata(item: Item, axes: Axes) -> dict[str, Any]:
-    """What the JSON files of a BIDS derivative say besides our own facts; nothing elsewhere.
+    """Return the BIDS metadata of a derivative's JSON files; empty outside BIDS datasets.
 
-    A raw image that does not say is taken for one of the whole head: BIDS asks derivatives.
-    Raises MRCascadeError where the source's metadata are damaged.
+    Derivatives must state ``SkullStripped``; it is false if the raw image does not state it.
+    Raises MRCascadeError if the source's metadata are damaged.
     """
     dataset, paths = item.dataset, item.image.paths
     if dataset is None:
@@ -143,6 +158,7 @@ def bids_metadata(item: Item, axes: Axes) -> dict[str, Any]:
 
 
 def acquired_facts(acquired: Acquired, job: SuperResolution) -> dict[str, Any]:
+    """Return the sidecar's entries about the acquired matrix of an interpolated input."""
     if not acquired.interpolated:
         return {}
     return {

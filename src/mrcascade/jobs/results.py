@@ -1,4 +1,4 @@
-"""The restored slices of an input, in temporary files until they are published."""
+"""Restored slices of an input, in temporary files until they are published."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mrcascade.restore import Restoration
 
 
 class Results:
-    """What was made of an input's slices.
+    """Restored slices of an input.
 
     Attributes:
-        stores: slices by "result", "sample" and "std", as far as they are made.
-        outcome: what the chunks say together.
+        stores: slices by "result" and, for several samples, "sample" and "std".
+        outcome: summary of the chunks.
     """
 
     def __init__(
@@ -30,8 +30,7 @@ class Results:
         workspace: Workspace,
         compiler: Compiler | None = None,
     ) -> None:
-        """Empty results, whose disk space is reserved in ``workspace``; ``compiler``: of the
-        networks."""
+        """Reserve disk space in ``workspace``. compiler: compiler of the networks, if any."""
         self._opened, self._measured, self._targets = opened, measured, workspace.targets
         source, geometry = opened.source, measured.geometry
         shape = geometry.result_shape(source.shape)
@@ -46,8 +45,7 @@ class Results:
         self.outcome = Outcome(measured.intensity, compiler)
 
     def add(self, start: int, piece: np.ndarray, result: Restoration) -> None:
-        """Keep what was made of slices ``piece`` (S, h, w), the first of which has the number
-        ``start``."""
+        """Store the restoration of the slices ``piece`` (S, h, w), which begin at ``start``."""
         for key, store in self.stores.items():
             values = {"result": result.mean, "sample": result.sample, "std": result.std}[key]
             assert values is not None  # a store for std exists only where there are samples
@@ -56,7 +54,7 @@ class Results:
         self.outcome.add(result, piece)
 
     def stored_residual(self) -> float:
-        """The largest relative residual of the slices as a reader of the output will see them."""
+        """Return the largest relative residual of the slices as they are stored in the output."""
         measured, worst = self._measured, 0.0
         for number in range(len(measured)):
             piece = measured.slices.read(number, number + 1)
@@ -71,5 +69,5 @@ class Results:
         seen = store.read(number, number + 1)
         seen = as_stored(self._opened.source, self._targets["result"], seen, number, store.extremes)
         if f"result{PHASE}" in self._targets:
-            seen = np.abs(seen) * np.exp(1j * np.angle(seen))  # which rounds
+            seen = np.abs(seen) * np.exp(1j * np.angle(seen))  # rounds as the stored pair
         return seen

@@ -1,4 +1,4 @@
-"""Simulate a low-resolution measurement of an image file."""
+"""Simulation of a low-resolution measurement of an image file."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ from mrcascade.storage.outputs import FILES, Claim, claim_result, file_counts, o
 
 @dataclass(frozen=True)
 class Simulation:
-    """What ``simulate`` was asked for; the fields are the command's options.
+    """Options of ``simulate``; the fields have the names of the command's options.
 
-    ``complex``: k-space gives its complex image, and an input without phase is refused.
+    ``complex`` keeps the complex image of k-space, and refuses inputs without phase.
     """
 
     factor: Factors
@@ -74,10 +74,21 @@ class Simulation:
 def simulate_file(image: Named, output: Path, job: Simulation, *, say: Report) -> list[Path]:
     """Measure an image file: crop to a legal size, apply H, add Gaussian noise.
 
-    The crop keeps the centre; the affine follows it and the kernel. ``noise`` is a fraction of
-    the noise-free measurement's robust maximum above the value of no signal; of complex images
-    each part gets noise of that standard deviation. Returns image and sidecar; of a pair, then the
-    phase and its sidecar.
+    The crop keeps the centre, and the affine follows crop and kernel. The noise's standard
+    deviation is ``job.noise`` times the robust maximum of the noise-free measurement above the
+    value of no signal. Complex images get that noise in the real and the imaginary part.
+
+    Args:
+        image: the image.
+        output: folder, or name of the measurement.
+        job: options of the simulation.
+        say: called with one line per decision.
+
+    Returns:
+        The image and its sidecar; for a magnitude and phase pair also the phase and its sidecar.
+
+    Raises:
+        MRCascadeError: the image cannot be read or measured, or outputs exist already.
     """
     check_factor(job.factor)
     source = image_file(image)
@@ -138,7 +149,7 @@ def _measure(
     made = Derivation(label, text, intensity.window, identity=identity_of(sidecar))
     result = image.with_data(from_slices(low, image, axes), affine)
     result = with_slice_axis(result, _across(image, axes), format_to_write(targets[0]))
-    in_order = [targets[0], *targets[2:], targets[1]]  # the sidecar means that all are there
+    in_order = [targets[0], *targets[2:], targets[1]]  # the sidecar last: it marks complete results
     with atomic_outputs(in_order, job.overwrite) as temporaries:
         data, *phase, notes = temporaries
         if phase:
@@ -155,7 +166,7 @@ def _measure(
 
 
 def _checked_planes(source: Source, target: Path, label: str, job: Simulation) -> Planes:
-    """The planes to measure; MRCascadeError for what the header tells cannot be done."""
+    """Return the planes to measure. Raises MRCascadeError if the header rules the job out."""
     if job.complex and source.dtype.kind != "c":
         raise MRCascadeError(
             f"{source.source} has no phase; --complex takes k-space, complex files, or a _part-mag"
@@ -177,13 +188,13 @@ def _targets(source: ImageFile, output: Path, label: str, job: Simulation) -> li
 
 
 def _across(image: Image, axes: Axes) -> int | None:
-    """The spatial axis that the planes leave out, None where it has no more than one slice."""
+    """Return the spatial axis across the planes; None if it has one slice only."""
     left = [a for a in range(min(len(image.shape), 3)) if a not in axes and image.shape[a] > 1]
     return left[0] if left else None
 
 
 def crop_to_legal(image: Image, axes: Axes, factor: Factors) -> Image:
-    """Centre-crop the in-plane axes to sizes that the factors divide; the affine follows."""
+    """Centre-crop the in-plane axes to sizes that the factors divide, and shift the affine."""
     window = [slice(None)] * image.data.ndim
     affine = None if image.affine is None else image.affine.copy()
     for axis, f in zip(axes, factor, strict=True):

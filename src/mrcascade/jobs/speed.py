@@ -1,4 +1,4 @@
-"""How fast a prior's networks are on this machine: measured once, kept in the user's cache."""
+"""Speed of a prior's networks on this machine, measured once and kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -27,19 +27,18 @@ from mrcascade.sampling import CascadePlan, finest_mean
 from mrcascade.storage.files import read_json
 from mrcascade.storage.user_cache import cache_folder
 
-# Sides of the images that are timed: the smaller one tells what an evaluation costs however few
-# the pixels are, both together what each pixel adds.
+# Sides of the images that are timed. Two sizes give the fixed cost of an evaluation and the cost
+# per pixel.
 _SIDES = (32, 128)
-# Images that pass together, at most, when they are timed; more would only take longer.
+# Largest batch that is timed; larger ones would only take longer.
 _MOST_TIMED = 64
-# The quickest of so many evaluations counts, as other programs disturb some.
+# Number of timed evaluations. The fastest counts, because other programs slow some down.
 _TIMED = 3
-# Priors and devices that the cache remembers.
+# Number of entries (prior, device, batch size) in the cache.
 _KEPT = 64
-# A step that follows a gradient passes through the network forwards and backwards, which costs
-# twice the forward pass again.
+# Cost of a step with a gradient, in forward passes: a backward pass costs two forward passes.
 _WITH_GRADIENT = 3
-# Data steps, pyramids and projections, as a share of what the networks take.
+# Time of data steps, pyramids and projections, as a share of the networks' time.
 _BESIDE_NETWORKS = 0.1
 
 
@@ -51,32 +50,32 @@ class Cost:
     per_pixel: float
 
     def seconds(self, shape: tuple[int, int], batch: int = 1) -> float:
-        """For one image of this shape, of ``batch`` that pass together."""
+        """Return the seconds per image of this shape (H, W) in batches of ``batch`` images."""
         return self.fixed / batch + math.prod(shape) * self.per_pixel
 
 
 @dataclass(frozen=True)
 class LevelSpeed:
-    """Costs at one level: of its denoiser, and of its condition with the regression branch."""
+    """Costs at one level: of its denoiser, and of its condition (the regression branch)."""
 
     denoiser: Cost
     condition: Cost
 
 
 def timed_batch(batch: int) -> int:
-    """Images that pass together when the speed of batches of so many is measured: the power of two
-    up to it, so that jobs of like size share their measurements, and up to 64.
+    """Return the batch size at which batches of ``batch`` images are timed.
 
-    A batch that keeps a GPU busy is there far quicker per image than one image by itself.
+    It is the largest power of two up to ``batch`` and 64, so that similar jobs share measurements.
+    Timing a single image would mislead, as a GPU is far faster per image in batches.
     """
     return min(1 << (batch.bit_length() - 1), _MOST_TIMED)
 
 
 def speed_of(prior: CascadePrior, batch: int = 1) -> list[LevelSpeed]:
-    """Costs of each level, finest first, as measured on this machine before, or now.
+    """Return the costs of each level, finest first, from the cache or measured now.
 
-    They are those of batches of `timed_batch` images, and of networks that are not compiled. What
-    is measured goes to `cache_file`; one that cannot be read or written is passed over.
+    They hold for batches of `timed_batch` images and networks that are not compiled. Measurements
+    are kept in `cache_file`; a cache that cannot be read or written is ignored.
     """
     batch = timed_batch(batch)
     key = _key(prior, batch)
@@ -94,7 +93,7 @@ def speed_of(prior: CascadePrior, batch: int = 1) -> list[LevelSpeed]:
 
 
 def slice_seconds(plan: CascadePlan, speed: list[LevelSpeed], batch: int = 1) -> float:
-    """Seconds of one slice, or of one sample of it, at these costs, of ``batch`` together."""
+    """Return the seconds of one sample of one slice at these costs, in batches of ``batch``."""
     settings = plan.settings
     total = 0.0
     for task in plan.tasks:
@@ -113,7 +112,7 @@ def slice_seconds(plan: CascadePlan, speed: list[LevelSpeed], batch: int = 1) ->
 
 
 def cache_file() -> Path | None:
-    """Where the costs are kept, in `cache_folder`; None without a home."""
+    """Return the file of the costs in `cache_folder`; None for users without a home folder."""
     folder = cache_folder()
     return None if folder is None else folder / "speed.json"
 
@@ -124,7 +123,7 @@ def _takes_mean(plan: CascadePlan, level: int) -> bool:
 
 
 def _key(prior: CascadePrior, batch: int) -> str:
-    """What the costs depend on."""
+    """Return the cache key: everything that the costs depend on."""
     device = prior.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     facts = [
@@ -144,10 +143,10 @@ def _key(prior: CascadePrior, batch: int) -> str:
 
 
 def _cost(pair: Any) -> Cost:
-    """Raises ValueError or TypeError for what is no pair of sensible numbers."""
+    """Return a cost from the cache. Raises ValueError or TypeError unless it is a valid pair."""
     fixed, per_pixel = (float(value) for value in pair)
     if not (0 <= fixed < math.inf and 0 <= per_pixel < math.inf):
-        raise ValueError(f"{pair} are no costs")
+        raise ValueError(f"{pair} is not a pair of costs")
     return Cost(fixed, per_pixel)
 
 
@@ -164,7 +163,7 @@ def _write(document: dict[str, Any]) -> None:
     path = cache_file()
     if path is None:
         return
-    with contextlib.suppress(OSError):  # a cache that cannot be kept only costs time
+    with contextlib.suppress(OSError):  # without a cache, speeds are measured again
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         try:
@@ -190,11 +189,11 @@ def _measured(level: LevelPrior, prior: CascadePrior, batch: int) -> LevelSpeed:
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Of the quickest of several runs after one that prepares."""
+    """Return the time of the fastest of several runs, after one warm-up run."""
     work()
     best = math.inf
     for _ in range(_TIMED):
-        synchronize(device)  # a GPU may still be at what came before
+        synchronize(device)  # earlier work on the GPU may still run
         started = time.perf_counter()
         work()
         synchronize(device)
@@ -203,7 +202,7 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def _line(seconds: list[float], batch: int) -> Cost:
-    """The cost through two measurements; never one that falls with the number of pixels."""
+    """Return the line through two measurements; its slope is never negative."""
     few, many = (batch * side**2 for side in _SIDES)
     slope = max(0.0, (seconds[1] - seconds[0]) / (many - few))
     return Cost(max(0.0, seconds[0] - few * slope), slope)

@@ -1,7 +1,7 @@
-"""Super-resolve one file: find, open, measure and plan once, stream through the restorer, publish.
+"""Super-resolution of one file: open, measure, plan once, restore chunk by chunk, publish.
 
-What grows with the number of slices lies in temporary files beside the outputs, nameless ones that
-vanish with the process. Results get their names when all are whole.
+Data that grow with the number of slices lie in temporary files beside the outputs. These files have
+no names and vanish with the process. Results get their names once all are complete.
 """
 
 from __future__ import annotations
@@ -28,26 +28,29 @@ from mrcascade.restore import Restoration, Restorer
 
 
 class Restored:
-    """The restored slices of one input, in temporary files until they are published.
+    """Restored slices of one input, in temporary files until they are published.
 
     Attributes:
-        bytes: of these files.
-        folder: where they lie.
+        bytes: size of these files.
+        folder: folder of these files.
     """
 
     def __init__(self, publication: Publication, workspace: Workspace, stack: ExitStack) -> None:
-        """stack: what is open for the input."""
+        """stack: closes everything that is open for the input."""
         self._publication, self._stack = publication, stack
         self.bytes, self.folder = workspace.bytes, workspace.folder
 
     def publish(self) -> tuple[list[Path], str]:
-        """Write all files; returns their names, and a line about the work. Nothing is left open,
-        and nothing is written if anything fails."""
+        """Write all files and close everything; if anything fails, no file appears.
+
+        Returns:
+            The names of the files, and a line about the work.
+        """
         with self._stack:
             return self._publication.write()
 
     def discard(self) -> None:
-        """Give up what was restored."""
+        """Drop the restored slices and close everything."""
         self._stack.close()
 
 
@@ -59,7 +62,19 @@ def restore_file(
     say: Report,
     progress: Callable[[int], SlicesDone],
 ) -> Restored:
-    """The work of `super_resolve_file` on one of the files of a request, but for writing."""
+    """Restore one file of a request without writing its outputs.
+
+    Args:
+        item: the input.
+        output: folder of the results, or name of the result.
+        request: job, prior and settings.
+        say: called with one line per decision.
+        progress: called with the number of slices; returns a function that is called with the
+            number of slices done.
+
+    Raises:
+        MRCascadeError: the image cannot be read or restored, or outputs exist already.
+    """
     item = checked_item(item)
     workspace = Workspace(item, output, request.job)
     with ExitStack() as stack:
@@ -92,7 +107,7 @@ def restore_file(
 
 
 def slices_per_chunk(batch: int, samples: int) -> int:
-    """The fewest slices whose samples fill whole batches."""
+    """Return the smallest number of slices whose samples fill whole batches."""
     return batch // math.gcd(batch, samples)
 
 
@@ -110,7 +125,7 @@ def _batch(path: Path, measured: Measured, request: Request, say: Report) -> int
 
 
 class _Chunks:
-    """Restores a volume chunk by chunk; ``batches`` shrink where memory does not suffice."""
+    """Restores a volume chunk by chunk; ``batches`` shrink when memory runs out."""
 
     def __init__(
         self,
@@ -127,7 +142,7 @@ class _Chunks:
         self.batches, self.progress = batches, progress
 
     def restore(self, start: int, piece: np.ndarray) -> Restoration:
-        """Slices ``piece`` (S, h, w), the first of which has the number ``start``."""
+        """Restore the slices ``piece`` (S, h, w), which begin at number ``start``."""
 
         def restored(batch: int) -> Restoration:
             return self._restorer(

@@ -1,4 +1,4 @@
-"""Inputs one after another in this process: while one is in work, the one before it is written."""
+"""Inputs in turn within one process: an input's files are written while the next is restored."""
 
 from __future__ import annotations
 
@@ -15,26 +15,32 @@ from mrcascade.jobs.progress import Report, SlicesDone
 from mrcascade.jobs.sr import Restored
 from mrcascade.messages.faults import naming
 
-# Begins an input's number and gives what hears its lines and its progress.
+# Called with number and item of an input that begins; returns its ``say`` and ``progress``.
 Begin = Callable[[int, Item], tuple[Report, Callable[[int], SlicesDone]]]
-# Restores an input; None where its results, which it names, are there already.
+# Restores an input; returns the names of its results if they exist already.
 Restore = Callable[[Item, Report, Callable[[int], SlicesDone]], Restored | list[Path]]
 
 
-# Free room on the disk, in units of an input's temporary files: those of the next one, and what is
-# written of both.
+# Free disk space that the next input needs, in units of this input's temporary files: its own
+# temporary files, and the outputs of both.
 _ROOM = 8
 
 
 class Turn:
-    """One input's turn, which ends after that of the input before it, and shows its lines after it.
+    """The turn of one input. It ends, and shows its lines, after the turn before it has ended.
 
     Attributes:
-        done: how it ended, or ends.
+        done: outcome of the input.
     """
 
     def __init__(self, done: Done, before: Turn | None, end: Callable[[Done], None]) -> None:
-        """end: hears of the end, in the order of the turns."""
+        """Prepare a turn.
+
+        Args:
+            done: outcome, which is filled in.
+            before: the turn before this one, None for the first.
+            end: called with the outcome, in the order of the turns.
+        """
         self.done, self._before, self._end = done, before, end
         self._held: list[str] = []
         self._say: Report = self._held.append
@@ -42,7 +48,7 @@ class Turn:
         self._ended, self._bytes = False, 0
 
     def run(self, begin: Begin, restore: Restore, writer: Executor) -> None:
-        """Restore the input; ``writer`` writes what was made of it."""
+        """Restore the input; ``writer`` then writes its files in the background."""
         self._say, progress = begin(self.done.number, self.done.item)
         restored = self._restored(progress, restore)
         try:
@@ -62,7 +68,7 @@ class Turn:
         self._finish()
 
     def settle(self, wait: bool = True) -> bool:
-        """Whether the turn has ended; with ``wait``, once it has."""
+        """Return whether the turn has ended; with ``wait``, wait for its end."""
         if self._ended or self._future is None:
             return self._ended
         if not wait and not self._future.done():
@@ -78,8 +84,7 @@ class Turn:
 
     @property
     def fills_disk(self) -> bool:
-        """Whether the disk may be too small for the next input beside this one, which is most
-        likely of the same size."""
+        """Whether the disk may be too small for a second input of this size."""
         if self._ended or self._future is None:
             return False
         try:
@@ -90,7 +95,7 @@ class Turn:
     def _restored(
         self, start: Callable[[int], SlicesDone], restore: Restore
     ) -> Restored | list[Path] | None:
-        """What was restored, None if that failed."""
+        """Return the restored slices, or names of existing results; None if it failed."""
         if self._before is not None and self._before.fills_disk:
             self._before.settle()
         started = time.monotonic()
@@ -128,7 +133,7 @@ class Turn:
         self._show()
 
     def _show(self) -> None:
-        """Say what was held, once the input before has ended."""
+        """Show the held lines, once the turn before has ended."""
         if self._before is None or self._before.settle(wait=False):
             for line in self._held:
                 self._say(line)

@@ -1,4 +1,4 @@
-"""Where the work on one input takes place: names of outputs, locks, temporary files."""
+"""Workspace of one input: names of outputs, locks, temporary files."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from mrcascade.storage.outputs import Claim, claim_result, only_writer
 
 
 class Workspace:
-    """The outputs of one input, from the claim of their names to the end of the work.
+    """Outputs and temporary files of one input.
 
-    As a context it keeps other processes from the outputs, and closes the temporary files. These
-    are nameless and vanish with the process.
+    Used as a context manager, it locks the outputs against other processes and closes the
+    temporary files at the end. These have no names and vanish with the process.
 
     Attributes:
-        targets: files that are made, by what they hold; the sidecar comes last.
-        claim: of their names, since the context was entered.
-        bytes: of the temporary files.
+        targets: output files by their content; the sidecar comes last.
+        claim: claim of their names, held within the context.
+        bytes: size of the temporary files.
     """
 
     claim: Claim
 
     def __init__(self, item: Item, output: Path, job: SuperResolution) -> None:
-        """Raises MRCascadeError where a name is taken; writes nothing."""
+        """Find the names of the outputs. Raises MRCascadeError if one is taken; writes nothing."""
         self.targets = sr_targets(item, output, job)
         self._others = sr_targets(item, output, replace(job, samples=2))
         self._inputs, self._overwrite = item.image.paths, job.overwrite
@@ -40,19 +40,19 @@ class Workspace:
 
     @property
     def sidecar(self) -> Path:
-        """The file whose presence means that all others are there."""
+        """The sidecar. If it is there, all other files are complete."""
         return self.targets["sidecar"]
 
     @property
     def folder(self) -> Path:
-        """Where the result will be, and where temporary files lie."""
+        """Folder of the result and of the temporary files."""
         return self.targets["result"].parent
 
     def __enter__(self) -> Workspace:
         with ExitStack() as stack:
             stack.enter_context(output_folders(list(self.targets.values())))
             stack.enter_context(only_writer(self.sidecar))
-            self.claim = self._claim()  # what stands there now that nobody else writes
+            self.claim = self._claim()  # only now, because nobody else can write any more
             self._stack = stack.pop_all()
         return self
 
@@ -65,7 +65,7 @@ class Workspace:
         return self._stack.__exit__(kind, error, trace)
 
     def store(self, order: StackOrder, dtype: np.dtype) -> SliceStore:
-        """A stack of slices in a temporary file beside the result."""
+        """Return an empty store of slices in a temporary file beside the result."""
         store = self._stack.enter_context(SliceStore(self.folder, order, dtype))
         self.bytes += math.prod(order.shape) * np.dtype(dtype).itemsize
         return store

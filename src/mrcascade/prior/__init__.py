@@ -1,1 +1,1 @@
-"""The scale-cascaded prior: levels, denoiser, file format, priors by name."""
+"""Scale-cascaded prior: levels, denoiser, file format, priors by name."""

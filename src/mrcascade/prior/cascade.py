@@ -1,8 +1,8 @@
-"""The scale-cascaded prior: one denoiser per Laplacian band, and its file format.
+"""Scale-cascaded prior, with one denoiser per Laplacian band, and its file format.
 
 A prior is a folder with ``prior.json`` and one ``level<i>.safetensors`` per level (float16
-weights). The JSON holds everything else: network shapes, statistics, kernel, provenance and the
-checksums of the weight files.
+weights). The JSON holds network shapes, statistics, kernel, provenance and the checksums of the
+weight files.
 """
 
 from __future__ import annotations
@@ -43,25 +43,27 @@ from mrcascade.storage.atomic import atomic_outputs, make_folder
 from mrcascade.storage.digest import file_sha256
 
 _LONGEST_NAME = 255
-# Of statistics and noise levels: products and squares of them are float32 numbers.
+# Range of statistics and noise levels, whose products and squares must fit float32.
 _SMALLEST, _LARGEST = 1e-8, 1e8
-# Of a weight file besides the weights, which have 8 bytes at most: its JSON header.
+# Largest bytes per weight in a weight file, and largest JSON header of the file.
 _LARGEST_WEIGHT, _LARGEST_HEADER = 8, 2**24
 
-# What reading a document raises whose entries are missing, of another type or out of range.
+# Exceptions that a malformed prior.json raises.
 _MALFORMED = (AttributeError, LookupError, TypeError, ValueError, RuntimeError, ArithmeticError)
 
 
 @dataclass
 class CascadePrior:
-    """Scale-cascaded diffusion prior (Thaker et al., section 3.2); ``levels[0]`` is the finest.
+    """Scale-cascaded diffusion prior (Thaker et al., section 3.2).
 
-    ``step`` is the factor between its levels' grids, and ``maximum_factor`` the largest factor per
-    axis whose measurements the training images were scaled by (docs/method.md, Intensities).
-    ``spectrum`` is the radial power spectral density of the training images: density
-    (intensity^2 per (cycle/pixel)^2) in equal bins of the frequency radius from 0 to sqrt(1/2).
-    ``digest`` is the SHA-256 of the ``prior.json`` that it was read from. ``compiler`` is what
-    compiles its U-Nets, None where they run as they are.
+    Attributes:
+        levels: the levels, finest first.
+        spectrum: radial power spectral density of the training images, in intensity^2 per
+            (cycle/pixel)^2, in equal bins of the frequency radius from 0 to sqrt(1/2).
+        step: factor between the grids of neighbouring levels.
+        maximum_factor: largest factor per axis that the training covers.
+        digest: SHA-256 of the ``prior.json`` that it was read from.
+        compiler: compiler of its U-Nets; None if they are not compiled.
 
     Example:
         >>> from mrcascade import CascadePrior
@@ -98,35 +100,37 @@ class CascadePrior:
 
     @property
     def limits(self) -> Limits:
-        """The sizes and factors that it can restore."""
+        """Sizes and factors that the prior can restore."""
         return Limits(self.name, self.minimum_size, self.maximum_factor)
 
     @property
     def generative(self) -> bool:
-        """Whether it can be sampled: every level has a denoiser."""
+        """Whether every level has a denoiser, so that the prior can be sampled."""
         return all(level.spec.networks.unet is not None for level in self.levels)
 
     def power_density(self, row_frequency: np.ndarray, col_frequency: np.ndarray) -> np.ndarray:
-        """Interpolated spectral density at frequencies in cycles per full-resolution pixel."""
+        """Return the spectral density at frequencies in cycles per full-resolution pixel."""
         radius = np.hypot(row_frequency, col_frequency)
         bins = len(self.spectrum)
         centres = (np.arange(bins) + 0.5) * np.sqrt(0.5) / bins
         return np.exp(np.interp(radius, centres, np.log(np.maximum(self.spectrum, 1e-30))))
 
     def tuned(self, mode: str) -> dict[str, Any]:
-        """What ``sampling`` has for a mode. Where it has nothing, those options of the mode that
-        stands in for it (``TUNED_AS``) that both have, but for the number of steps."""
+        """Return the settings in ``sampling`` for a mode, or those of its stand-in (``TUNED_AS``).
+
+        The number of steps, and options that the mode does not have, are not taken from a stand-in.
+        """
         if mode in self.sampling or mode not in TUNED_AS:
             return dict(self.sampling.get(mode, {}))
         own = RECIPES[mode].tunable
         return {k: v for k, v in self.tuned(TUNED_AS[mode]).items() if k in own}
 
     def with_coarsest(self, other: CascadePrior) -> CascadePrior:
-        """The cascade of this prior's finest level and ``other``, a prior of one level that was
-        trained on images coarser by one step (``reduction`` in training): the paper's two-level
-        pyramid. Sampled as ``other`` says, and as this prior says where that is silent.
+        """Return the two-level cascade of this prior's finest level and ``other``.
 
-        Raises MRCascadeError where the two do not fit together.
+        ``other`` is a single-level prior of images that are coarser by one step (``reduction`` in
+        training). Its sampler settings take precedence over this prior's. Raises MRCascadeError if
+        the two do not fit together.
         """
         if len(other.levels) != 1 or (other.kernel, other.channels) != (self.kernel, self.channels):
             raise MRCascadeError(
@@ -141,7 +145,7 @@ class CascadePrior:
         ends["sigma_min"] = other.levels[0].spec.sigma_min
 
         def settings(mode: str) -> dict[str, Any]:
-            # The schedules of three levels, tuned together, say nothing of two.
+            # Schedules that were tuned for three levels do not suit two.
             own = {
                 key: value
                 for key, value in self.tuned(mode).items()
@@ -162,17 +166,16 @@ class CascadePrior:
         )
 
     def to(self, device: str | torch.device) -> CascadePrior:
-        """Move the networks, in place."""
+        """Move the networks to a device, in place."""
         for level in self.levels:
             level.networks.to(device)
         return self
 
     def compile(self, compiler: Compiler | None = None) -> CascadePrior:
-        """Run the U-Nets as compiled code from now on, in place, by one's own ``compiler`` if
-        given; see `CompiledForward` for where they run as they are.
+        """Compile the U-Nets, in place, and return the prior.
 
-        It is worth that where a chain evaluates images of one size over and over. The regression
-        branches stay as they are: they run once per image, on windows of many sizes.
+        This pays off if chains evaluate images of one size many times; `CompiledForward` lists the
+        exceptions. Regression branches are not compiled, as they run once per image, at many sizes.
         """
         self.compiler = compiler or Compiler()
         for level in self.levels:
@@ -182,6 +185,7 @@ class CascadePrior:
 
     @property
     def device(self) -> torch.device:
+        """Device of the networks."""
         return next(self.levels[0].networks.parameters()).device
 
     @classmethod
@@ -191,12 +195,11 @@ class CascadePrior:
         device: str | torch.device = "cpu",
         precision: str = "float32",
     ) -> CascadePrior:
-        """Load a bundled prior by name, or any prior by its folder; ready for sampling.
+        """Load a bundled prior by name, or any prior by its folder.
 
-        With ``precision`` "bfloat16" the networks' convolutions run in half the bits, which
-        is faster where the processor has instructions for it ("auto": there only); data steps
-        stay in float32. Raises MRCascadeError for another precision, and for a missing,
-        truncated, foreign or mismatched prior.
+        ``precision`` is "float32", "bfloat16" or "auto" (bfloat16 where the processor has
+        instructions for it). It holds for the networks' convolutions; data steps stay in float32.
+        Raises MRCascadeError for another precision, and for a missing or damaged prior.
         """
         precision = resolve_precision(precision, device)
         prior, weights = read_prior(name_or_folder)
@@ -208,8 +211,10 @@ class CascadePrior:
 
 
 def read_prior(name_or_folder: str | Path) -> tuple[CascadePrior, list[dict[str, Tensor]]]:
-    """A prior whose networks have shapes but no weights, and the weights of each level as they
-    were trained; MRCascadeError as ``CascadePrior.from_pretrained``."""
+    """Return a prior whose networks have no weights yet, and the trained weights of each level.
+
+    Errors are those of ``CascadePrior.from_pretrained``.
+    """
     folder = prior_folder(name_or_folder)
     document = read_document(folder)
     try:
@@ -230,8 +235,7 @@ def read_prior(name_or_folder: str | Path) -> tuple[CascadePrior, list[dict[str,
 
 
 def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tuple[str, str]]]:
-    """The prior that a document describes, with networks that have shapes but no weights yet, and
-    the name and checksum of each level's weight file."""
+    """Return a document's prior, without weights, and name and checksum of each weight file."""
     step, maximum_factor, count = cascade_shape(document)
     channels = whole_entry(document, "channels", 1, 2)
     if not isinstance(document["name"], str) or not 1 <= len(document["name"]) <= _LONGEST_NAME:
@@ -285,8 +289,8 @@ def write_prior(
 ) -> None:
     """Write ``prior.json`` and the float16 weights of each level (finest first) to ``folder``.
 
-    All of them appear together, in place of a prior that was there, the JSON last. Raises
-    MRCascadeError for weights that float16 does not hold.
+    All files appear together and replace an existing prior; the JSON comes last. Raises
+    MRCascadeError for weights that float16 cannot represent.
     """
     from safetensors.torch import save
 
@@ -299,8 +303,8 @@ def write_prior(
             half = _stored(spec, channels, state)
             if not all(v.isfinite().all() for v in half.values()):
                 raise MRCascadeError(
-                    f"{folder / file}: weights that are NaN or beyond float16, so that no prior is"
-                    " written: the training diverged; train anew, with a lower learning rate"
+                    f"{folder / file}: not written, as its weights are NaN or beyond float16; the"
+                    " training diverged; train anew, with a lower learning rate"
                 )
             path.write_bytes(save({k: v.contiguous() for k, v in half.items()}))
             entries.append({"file": file, "sha256": file_sha256(path), **asdict(spec)})
@@ -320,8 +324,11 @@ def write_prior(
 
 
 def _stored(spec: LevelSpec, channels: int, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Trained weights in float16. Constants (the frequencies and phases of Fourier features) keep
-    float32: a phase of several turns would lose digits that no training could make up for."""
+    """Return trained weights in float16, and constants in float32.
+
+    Constants are the frequencies and phases of Fourier features. Phases of several turns would
+    lose too many digits in float16.
+    """
     with torch.device("meta"):
         constants = {name for name, _ in LevelNetworks(spec.networks, channels).named_buffers()}
     return {k: v if k in constants else v.half() for k, v in state.items()}
@@ -334,7 +341,7 @@ def _level_spec(entry: Mapping[str, Any]) -> LevelSpec:
     networks = LevelConfig(
         None if unet is None else UNetConfig(**unet),
         None if mean is None else MeanConfig(**mean),
-        data=entry["networks"].get("data", False),  # format 1 has no such levels
+        data=entry["networks"].get("data", False),  # absent in format 1
     )
     values = {key: float(value) for key, value in entry["statistics"].items()}
     statistics = LevelStatistics(**values)
@@ -386,8 +393,8 @@ def _load_weights(path: Path, digest: str, expected: Mapping[str, Tensor]) -> di
             f"{path}: weights do not fit the networks named in {PRIOR_FILE}; fetch the prior again"
         )
     if not all(v.is_floating_point() for v in state.values()):
-        raise MRCascadeError(f"{path}: weights that are no real numbers; fetch the prior again")
+        raise MRCascadeError(f"{path}: weights are not real numbers; fetch the prior again")
     state = {k: v.float() for k, v in state.items()}
     if not all(v.isfinite().all() for v in state.values()):
-        raise MRCascadeError(f"{path}: weights that are NaN or infinite; fetch the prior again")
+        raise MRCascadeError(f"{path}: weights are NaN or infinite; fetch the prior again")
     return state

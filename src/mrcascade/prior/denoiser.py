@@ -1,6 +1,6 @@
-"""One level of the prior as a denoiser: EDM preconditioning around the level's networks.
+"""Denoiser of one level of the prior: EDM preconditioning around the level's networks.
 
-Everything in this module is in *standardised* units, in which the level's training band has mean
+All values in this module are in *standardised* units, in which the level's training band has mean
 zero and standard deviation one, so ``sigma_data = 1``. ``prior.LevelPrior`` converts from and to
 image units.
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mrcascade.networks import LevelConfig, LogVariance, MeanNetwork, UNet
 
-#: Maps that say how well data know a band: their shares of its three parts, and their noise.
+#: Number of maps about the data's knowledge of a band: known shares of its three parts, and noise.
 KNOWLEDGE = 4
 
 
@@ -23,21 +23,20 @@ class LevelNetworks(nn.Module):
 
     The denoiser is ``D(x; s, c) = m + c_skip (x - m) + c_out F(c_in (x - m), c_noise, c, m)``
     with the coefficients of Karras et al. 2022 (table 1) and ``m = m(c)`` the output of the
-    regression branch (zero without a condition). At large ``s`` it tends to ``m`` plus what the
-    U-Net adds to it, so the conditional mean is right from the first steps of the training.
+    regression branch (zero without a condition). At large ``s`` it tends to ``m`` plus a
+    correction by the U-Net, so the conditional mean is right from the first training steps.
 
-    Channels of a condition: the coarser image brought to this grid (``channels``), then one map
-    that holds ``condition_error``, the share ``t`` in [0, 1) of the coarser band that is unknown.
-    With ``config.data`` follow the ``channels`` and ``KNOWLEDGE`` maps of ``known_channels``, and
-    the branch's prediction takes a data step: what the data know of it is replaced by the estimate
-    that stands in these maps.
+    Channels of a condition are the coarser image on this grid (``channels``), then one map with the
+    condition error ``t`` in [0, 1), the unknown share of the coarser band. With ``config.data``,
+    the ``channels + KNOWLEDGE`` maps of ``known_channels`` follow. The branch's prediction then
+    takes a data step: its known component is replaced by the estimate in these maps.
     """
 
     def __init__(self, config: LevelConfig, channels: int) -> None:
         super().__init__()
         self.channels = channels
         self.data = config.data
-        #: Of a condition, 0 for an unconditional level.
+        #: Number of channels of a condition; 0 for an unconditional level.
         self.condition_channels = 0
         if config.mean is not None:
             known = channels + KNOWLEDGE if config.data else 0
@@ -51,8 +50,13 @@ class LevelNetworks(nn.Module):
     def conditional_mean(
         self, condition: Tensor | None, unknown: Callable[[Tensor], Tensor] | None = None
     ) -> Tensor | None:
-        """(N, condition_channels, H, W) condition -> (N, channels, H, W); None where
-        unconditional. ``unknown`` as in ``KnownBand``, None where nothing is known."""
+        """Return the output of the regression branch, (N, channels, H, W).
+
+        Args:
+            condition: (N, condition_channels, H, W); None for an unconditional level, which has
+                no mean.
+            unknown: as in ``KnownBand``; None if nothing is known.
+        """
         if self.mean is None or condition is None:
             return None
         mean: Tensor = self.mean(condition)
@@ -64,8 +68,10 @@ class LevelNetworks(nn.Module):
     def forward(
         self, x: Tensor, sigma: Tensor, condition: Tensor | None, mean: Tensor | None
     ) -> Tensor:
-        """Denoise ``x`` (N, channels, H, W) at noise levels ``sigma`` (N,); a level without a
-        U-Net takes what it is given."""
+        """Denoise ``x`` (N, channels, H, W) at noise levels ``sigma`` (N,).
+
+        A level without a U-Net returns ``x`` unchanged.
+        """
         if self.unet is None:
             return x
         s = sigma[:, None, None, None]
@@ -80,47 +86,56 @@ class LevelNetworks(nn.Module):
 
 
 def noise_label(sigma: Tensor) -> Tensor:
-    """``c_noise = ln(sigma) / 4`` (Karras et al. 2022, table 1)."""
+    """Return ``c_noise = ln(sigma) / 4`` (Karras et al. 2022, table 1)."""
     return sigma.log() / 4
 
 
 def condition_channels(
     coarse: Tensor, error: Tensor | float, known: Tensor | None = None
 ) -> Tensor:
-    """Append the map of the condition error (scalar or (N,)) to the standardised coarse image,
-    and perhaps what data know of the band, of ``known_channels``."""
+    """Return the channels of a condition.
+
+    Args:
+        coarse: (N, C, H, W), standardised coarse image on the level's grid.
+        error: condition error, a scalar or (N,), which becomes a map.
+        known: maps of ``known_channels`` for levels that take them.
+    """
     level = torch.as_tensor(error, dtype=coarse.dtype, device=coarse.device)
     channels = [coarse, level.reshape(-1, 1, 1, 1).expand_as(coarse[:, :1])]
     return torch.cat(channels if known is None else [*channels, known], 1)
 
 
 def known_channels(band: Tensor, numbers: Tensor) -> Tensor:
-    """What data know of a band, (N, C + KNOWLEDGE, H, W).
+    """Return the maps of the data's knowledge about a band, (N, C + KNOWLEDGE, H, W).
 
-    ``band`` (N, C, H, W) is its best linear estimate from the data, standardised, and ``numbers``
-    ((N, KNOWLEDGE) or (KNOWLEDGE,)) become constant maps: the known shares of the band's parts
-    that are fine along the row index, the column index and both (``operators.band``), then
-    the share that noise has of what is measured. All are zero where nothing is known.
+    All maps are zero if nothing is known.
+
+    Args:
+        band: (N, C, H, W), best linear estimate of the band from the data, standardised.
+        numbers: (N, KNOWLEDGE) or (KNOWLEDGE,), which become constant maps: the known shares of
+            the band's parts that are fine along the row index, the column index and both
+            (``operators.band``), then the share of noise in the measured components.
     """
     maps = numbers.to(band).reshape(-1, KNOWLEDGE, 1, 1)
     return torch.cat([band, maps.expand(len(band), -1, *band.shape[-2:])], 1)
 
 
 def nothing_known(like: Tensor) -> Tensor:
-    """The maps of ``known_channels`` for a band of the shape of ``like``, of which data know
-    nothing."""
+    """Return the maps of ``known_channels`` for an unknown band with the shape of ``like``."""
     return known_channels(torch.zeros_like(like), like.new_zeros(KNOWLEDGE))
 
 
 def diffusion_loss(
     networks: LevelNetworks, denoised: Tensor, clean: Tensor, sigma: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """EDM2 loss with learned uncertainty (eq. 14 and 21), averaged per element.
+    """Return the EDM2 loss with learned uncertainty (Karras et al. 2024, eq. 14 and 21).
 
-    Returns the loss to minimise and the plain weighted error per image (N,), detached.
+    Returns:
+        The loss to minimise, averaged per element, and the plain weighted error per image (N,),
+        detached.
     """
     weight = (sigma**2 + 1) / sigma**2
     error = weight * (denoised - clean).square().mean((1, 2, 3))
-    assert networks.log_variance is not None  # as every level with a U-Net
+    assert networks.log_variance is not None  # every level with a U-Net has it
     u = networks.log_variance(noise_label(sigma))
     return (error / u.exp() + u).mean(), error.detach()

@@ -1,4 +1,4 @@
-"""Where priors are found and what their JSON says; free of torch, so that it answers at once."""
+"""Folders of priors and their JSON; imports no torch, so that commands answer at once."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.storage.files import read_json
 
 FORMAT = 2
-READABLE = (1, 2)  # in format 1 no level's condition holds data
+READABLE = (1, 2)  # format 1 has no conditions with data
 PRIOR_FILE = "prior.json"
 _MOST_LEVELS, _LARGEST_STEP, _LARGEST_FACTOR = 8, 64, 4096
 BUNDLED = Path(__file__).parents[1] / "weights"
-# Lists in the provenance of a prior: the images that trained it and those that validated it, as
-# names or hashes of files, as digests of subjects and as digests of contents.
+# Lists of training and validation images in a prior's provenance: names or hashes of files, digests
+# of subjects, digests of contents.
 SEEN = tuple(
     f"{kind}{what}" for kind in ("", "validation_") for what in ("files", "subjects", "contents")
 )
 
 
 def list_priors() -> list[str]:
-    """Names of the priors that come with the package, such as ``mr-small``.
+    """Return the names of the priors that come with the package, such as ``mr-small``.
 
     Example:
         >>> import mrcascade
@@ -35,14 +35,19 @@ def list_priors() -> list[str]:
 
 
 def seen_images(provenance: Mapping[str, Any], what: str) -> set[str]:
-    """The texts of the lists ``what`` ("files", "subjects" or "contents") of a provenance; none
-    where it has no such lists."""
+    """Return the entries of a provenance's lists of training and validation images.
+
+    what: "files", "subjects" or "contents". Without such lists the result is empty.
+    """
     lists = (provenance.get(key) for key in SEEN if key.endswith(what))
     return {str(text) for found in lists if isinstance(found, list) for text in found}
 
 
 def prior_folder(name_or_folder: str | Path) -> Path:
-    """Folder of a bundled prior's name or of a path that holds ``prior.json``."""
+    """Return the folder of a bundled prior's name, or of a path that holds ``prior.json``.
+
+    Raises MRCascadeError if there is no such prior.
+    """
     for candidate in (BUNDLED / str(name_or_folder), Path(name_or_folder)):
         try:
             if (candidate / PRIOR_FILE).is_file():
@@ -58,7 +63,7 @@ def prior_folder(name_or_folder: str | Path) -> Path:
 
 
 def read_document(folder: Path) -> dict[str, Any]:
-    """Parsed ``prior.json``; MRCascadeError if it is not one that this version reads."""
+    """Read ``prior.json``. Raises MRCascadeError unless this version supports its format."""
     path = folder / PRIOR_FILE
     try:
         document = read_json(path)
@@ -76,7 +81,7 @@ def read_document(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a prior can restore: name, pixels per side of the result at least, factor at most."""
+    """Limits of a prior: least pixels per side of a result, and largest factor."""
 
     prior: str
     minimum_size: int
@@ -84,7 +89,7 @@ class Limits:
 
     @classmethod
     def of_document(cls, document: Mapping[str, Any]) -> Limits | None:
-        """Those that a prior's JSON states, None where it is malformed."""
+        """Return the limits that a prior's JSON states; None if it is malformed."""
         try:
             step, most, levels = cascade_shape(document)
             return cls(str(document["name"]), minimum_size(step, levels), most)
@@ -93,21 +98,21 @@ class Limits:
 
 
 def whole_entry(document: Mapping[str, Any], key: str, least: int, most: int) -> int:
-    """An entry that is a whole number within these bounds; ValueError for any other."""
+    """Return a whole number of a document. Raises ValueError unless it is within the bounds."""
     value = document[key]
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise ValueError(f"{key} is no whole number from {least} to {most}")
+        raise ValueError(f"{key} must be a whole number from {least} to {most}")
     return value
 
 
 def cascade_shape(document: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Step, maximum factor and number of levels in a prior's JSON.
+    """Return step, maximum factor and number of levels of a prior's JSON.
 
-    Raises ValueError where they are out of range, KeyError and TypeError where they are not there.
+    Raises ValueError if they are out of range, and KeyError or TypeError if they are missing.
     """
     step = whole_entry(document, "step", 2, _LARGEST_STEP)
     if step & (step - 1):
-        raise ValueError(f"step {step} is no power of 2")
+        raise ValueError(f"step {step} is not a power of 2")
     most, levels = (
         whole_entry(document, "maximum_factor", 2, _LARGEST_FACTOR),
         len(document["levels"]),
@@ -118,14 +123,14 @@ def cascade_shape(document: Mapping[str, Any]) -> tuple[int, int, int]:
 
 
 def minimum_size(step: int, levels: int) -> int:
-    """Smallest side of a result that every level of a cascade can process."""
+    """Return the smallest side of a result that every level of a cascade can process."""
     return 8 * int(step ** (levels - 1))
 
 
 def check_sizes(result: Sequence[int], measured: Sequence[int], limits: Limits) -> None:
-    """Raise MRCascadeError unless a prior with these limits can make (H, W) of (h, w) pixels.
+    """Raise MRCascadeError unless a prior with these limits can make (H, W) from (h, w) pixels.
 
-    Sizes alone tell, so that nothing has to be built for a factor that is far too large.
+    The check needs sizes only, so no operator is built for a factor that is far too large.
     """
     check_maximum(max(n / m for n, m in zip(result, measured, strict=True)), limits)
     if min(result) < limits.minimum_size:
@@ -136,7 +141,7 @@ def check_sizes(result: Sequence[int], measured: Sequence[int], limits: Limits) 
 
 
 def check_maximum(factor: float, limits: Limits) -> None:
-    """Raise MRCascadeError for a factor that is larger than the prior was trained for."""
+    """Raise MRCascadeError for a factor above the largest that the prior was trained for."""
     if factor > limits.maximum_factor:
         raise MRCascadeError(
             f"factor {factor:g} is larger than prior {limits.prior!r} can do"

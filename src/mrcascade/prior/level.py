@@ -1,4 +1,4 @@
-"""One level of a cascaded prior: its statistics, its networks and the units in between."""
+"""Level of a cascaded prior: statistics, networks, and conversion of units."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from mrcascade.prior.denoiser import (
 class LevelStatistics:
     """Training-set statistics of one level, in units of the robust maximum.
 
-    ``mean`` and ``std`` of the band; ``condition_mean`` and ``condition_std`` of the coarser
-    image brought to this grid (zero and one for the unconditional level).
+    ``mean`` and ``std`` belong to the band. ``condition_mean`` and ``condition_std`` belong to the
+    coarser image on this grid; they are zero and one for the unconditional level.
     """
 
     mean: float
@@ -35,9 +35,9 @@ class LevelStatistics:
 
 @dataclass(frozen=True)
 class LevelSpec:
-    """What ``prior.json`` says about one level. Noise levels are in units of the band's std.
+    """Entries of ``prior.json`` about one level. Noise levels are in units of the band's std.
 
-    ``condition_error`` is the largest error level of a condition that the training showed.
+    ``condition_error`` is the largest error level of a condition in training.
     """
 
     networks: LevelConfig
@@ -49,7 +49,7 @@ class LevelSpec:
 
 
 class ConditionedLevel:
-    """A level with its condition fixed; the regression branch has run once. Image units."""
+    """A level with its condition fixed, in image units. The regression branch has run once."""
 
     def __init__(
         self,
@@ -64,14 +64,14 @@ class ConditionedLevel:
         self._mean = None if mean is None else mean.float()
 
     def mean(self) -> Tensor:
-        """Conditional mean of the band, (N, C, H, W); () on the CPU for the unconditional level."""
+        """Conditional mean of the band, (N, C, H, W); a CPU scalar for the unconditional level."""
         stats = self._level.spec.statistics
         if self._mean is None:
             return torch.tensor(stats.mean, device="cpu")
         return self._mean * stats.std + stats.mean
 
     def denoise(self, x: Tensor, sigma: float) -> Tensor:
-        """``E[band | band + sigma noise = x, condition]`` for (N, C, H, W)."""
+        """Return ``E[band | band + sigma noise = x, condition]``, (N, C, H, W)."""
         stats = self._level.spec.statistics
         labels = x.new_full((x.shape[0],), sigma / stats.std)
         with self._level.autocast():  # differentiable, for samplers that follow a gradient
@@ -82,9 +82,9 @@ class ConditionedLevel:
 
 
 class LevelPrior:
-    """One level ready for sampling: folded networks, statistics, noise range. Image units.
+    """A level ready for sampling, in image units: networks, statistics and noise range.
 
-    ``precision`` is that of the networks' convolutions, "float32" or "bfloat16".
+    ``precision`` of the networks' convolutions is "float32" or "bfloat16".
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class LevelPrior:
         self.precision = precision
 
     def autocast(self) -> torch.autocast:
-        """The context in which the networks run."""
+        """Return the context in which the networks run."""
         device = next((p.device.type for p in self.networks.parameters()), "cpu")
         return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16")
 
@@ -106,35 +106,40 @@ class LevelPrior:
 
     @property
     def sigma_max(self) -> float:
+        """Largest noise level that the denoiser was trained for."""
         return self.spec.sigma_max * self.std
 
     @property
     def sigma_min(self) -> float:
+        """Smallest noise level that the denoiser was trained for."""
         return self.spec.sigma_min * self.std
 
     @property
     def conditional(self) -> bool:
+        """Whether the level is conditioned on a coarser image."""
         return self.spec.networks.mean is not None
 
     @property
     def informed(self) -> bool:
-        """Whether the condition takes what data know of the band."""
+        """Whether the level is conditioned on the data's knowledge about the band."""
         return self.spec.networks.data
 
     def condition(
         self, coarse: Tensor | None, error: float = 0.0, known: KnownBand | None = None
     ) -> ConditionedLevel:
-        """Fix the condition: the coarser image on this level's grid, (N, C, H, W).
+        """Fix the condition.
 
-        ``error`` is the share ``t`` in [0, 1) of the next coarser band that the image lacks
-        (0 for a sample, larger for a mean), at most what the training showed; the unconditional
-        level takes None. ``known`` is what data know of the band, for an informed level alone;
-        None where that is nothing.
+        Args:
+            coarse: coarser image on this level's grid, (N, C, H, W); None for the unconditional
+                level.
+            error: share ``t`` in [0, 1) of the next coarser band that the image lacks: 0 for a
+                sample, larger for a mean. Values above the largest one in training are clamped.
+            known: knowledge of the data about the band, for informed levels; None for nothing.
         """
         if (coarse is not None) != self.conditional:
-            raise ValueError("a condition is given exactly where the level is conditional")
+            raise ValueError("conditional levels need a condition, and others take none")
         if known is not None and not self.informed:
-            raise ValueError("data are given to informed levels alone")
+            raise ValueError("only informed levels take knowledge of data")
         if coarse is None:
             return ConditionedLevel(self, None)
         stats = self.spec.statistics

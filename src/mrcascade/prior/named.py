@@ -1,4 +1,4 @@
-"""Priors by name, wherever a function takes a prior."""
+"""Priors by name, for functions that take a prior."""
 
 from functools import cache
 from pathlib import Path
@@ -8,9 +8,9 @@ from mrcascade.prior.format import list_priors
 
 
 def as_prior(prior: CascadePrior | str | Path) -> CascadePrior:
-    """The prior itself, or the one of a bundled prior's name or of a folder, on the CPU.
+    """Return a prior as it is, or load it on the CPU by a bundled prior's name or a folder.
 
-    A bundled prior is read once and kept. Raises MRCascadeError as
+    Bundled priors are loaded once and kept. Raises MRCascadeError as
     ``CascadePrior.from_pretrained``.
     """
     if isinstance(prior, CascadePrior):

@@ -8,10 +8,7 @@ from mrcascade.recipes.modes import check_mode
 from mrcascade.recipes.recipe import RECIPES, Recipe, is_option
 from mrcascade.storage.files import parse_json
 
-#: Former name of `Recipe`.
-SamplerSettings = Recipe
-
-__all__ = ["RECIPES", "Recipe", "SamplerSettings", "parse_changes", "read_mode", "same_record"]
+__all__ = ["RECIPES", "Recipe", "parse_changes", "read_mode", "same_record"]
 
 
 def read_mode(mode: str) -> tuple[str, dict[str, Any]]:

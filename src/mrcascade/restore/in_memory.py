@@ -1,4 +1,4 @@
-"""Super-resolve one measurement in memory: everything that a plan needs is found out here."""
+"""Super-resolution of one measurement in memory: examine it, plan, restore."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mrcascade.prior.named import as_prior
 from mrcascade.restore.plan import Plan, check_measurement
 from mrcascade.restore.restorer import Callback, Restoration, Restorer, as_stack
 from mrcascade.restore.settings import resolve_settings
-from mrcascade.sampling import SamplerSettings
+from mrcascade.sampling import Recipe
 
 
 def super_resolve(
@@ -27,7 +27,7 @@ def super_resolve(
     prior: CascadePrior | str | Path,
     *,
     noise: float | None = None,
-    mode: str | SamplerSettings | None = None,
+    mode: str | Recipe | None = None,
     steps: int | None = None,
     samples: int = 1,
     seed: int = 0,
@@ -37,35 +37,37 @@ def super_resolve(
 ) -> Restoration:
     """Restore slices from their measurement.
 
-    Where the field of view was cut in the image, slices get margins (`find_margins`). Parts of a
-    larger volume, and many measurements of one kind, are better served by a `Restorer`.
+    Slices get margins where the anatomy reaches the edge of the field of view (`find_margins`).
+    Use a `Restorer` for parts of a volume, or for many measurements of one operator.
 
     Args:
-        measurement: (h, w) or (S, h, w), real; complex where the prior has two channels. Results
-            have its precision, but at least that of float32.
+        measurement: (h, w) or (S, h, w), real; complex for a prior with two channels. Results
+            have its precision, at least float32.
         operator: H; its input is the grid of the result.
-        prior: on the device that does the work, or the name of a bundled prior ("mr-small") or a
-            prior's folder, for the CPU.
-        noise: sigma_y as a fraction of the measurement's robust maximum (above its zero level); 0
-            for noise-free data, which every result then meets exactly (but for settings with
-            ``project`` off); None estimates it as the command does (`estimate_noise`).
-        mode: "mean", "balanced", "sample" or "paper" (``RECIPES``, a line about each in
-            `Recipe`), perhaps with settings after it ("sample:zeta=0.1", see
-            `resolve_settings`), or settings of one's own; by default "mean", and "sample" for
-            several samples.
-        steps: T instead of the recipe's.
-        samples: K posterior samples per slice; 1 in modes that draw nothing, such as "mean".
-        seed: each (slice, sample) draws from its own generator, so the result depends on neither
-            the batch size nor the other slices, but for rounding.
-        batch_size: slices or samples that pass through the networks together.
-        intensity: robust maximum and value of no signal, where they are known, such as those of
-            the volume that ``measurement`` is part of; by default those of ``measurement``. The
-            result has the same zero level, as the operator keeps constants; with an operator that
-            does not, it is 0.
+        prior: a prior on the device that does the work; or the name of a bundled prior
+            ("mr-small") or a prior's folder, which is loaded on the CPU.
+        noise: sigma_y as a fraction of the measurement's robust maximum above its zero level.
+            0 means noise-free data, which every result meets exactly unless the settings turn
+            ``project`` off. None estimates the noise from the measurement (`estimate_noise`).
+        mode: "mean", "balanced", "sample" or "paper" (see `Recipe`). Settings may follow the name
+            ("sample:zeta=0.1", see `resolve_settings`). Settings objects are accepted too. The
+            default is "mean", and "sample" for several samples.
+        steps: number of steps T, instead of the recipe's.
+        samples: K posterior samples per slice; 1 in deterministic modes such as "mean".
+        seed: seed of the random numbers. Each (slice, sample) has its own generator, so results
+            do not depend on the batch size or on other slices, apart from rounding.
+        batch_size: number of slices or samples that pass through the networks together.
+        intensity: robust maximum and value of no signal, if known, for example those of the whole
+            volume; by default those of ``measurement``. The result has the same zero level if the
+            operator preserves constants, else the zero level is 0.
         callback: called after each network evaluation of each batch.
 
-    Raises MRCascadeError where measurement, operator, prior and settings do not fit together, and
-    where the device misses noise-free data (`check_exact`).
+    Returns:
+        The restored slices; images are (H, W) for one slice (h, w), else (S, H, W).
+
+    Raises:
+        MRCascadeError: measurement, operator, prior and settings do not fit together, or the
+            device is not precise enough for noise-free data (`check_exact`).
 
     Example:
         >>> import numpy as np, mrcascade

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of the samples of each slice, while they are drawn."""
+"""Running mean and standard deviation of the samples of each slice."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ class Moments:
     """Running mean and variance of the samples of each slice (Welford 1962)."""
 
     def __init__(self, slices: int, samples: int) -> None:
+        """slices: number S of slices. samples: number of samples that each slice will get."""
         self._count = np.zeros(slices, int)
         self._mean: list[np.ndarray | None] = [None] * slices
         self._square: list[np.ndarray | None] = [None] * slices
@@ -16,6 +17,7 @@ class Moments:
         self._keep_square = samples > 1
 
     def add(self, s: int, image: np.ndarray) -> None:
+        """Add a sample (H, W), real or complex, of slice ``s``."""
         self._count[s] += 1
         mean, square = self._mean[s], self._square[s]
         if mean is None or square is None:
@@ -30,12 +32,15 @@ class Moments:
 
     @property
     def mean(self) -> np.ndarray:
+        """Mean of the samples of each slice, (S, H, W), in double precision."""
         return np.stack([m for m in self._mean if m is not None])
 
     @property
     def first(self) -> np.ndarray:
+        """First sample of each slice, (S, H, W)."""
         return np.stack([f for f in self._first if f is not None])
 
     def std(self) -> np.ndarray:
+        """Return the standard deviation over the samples (divisor K - 1), (S, H, W) float32."""
         squares = np.stack([q for q in self._square if q is not None])
         return np.sqrt(squares / (self._count[:, None, None] - 1)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The plan of a restoration: everything that is decided once, before the first slice."""
+"""The plan of a restoration: all decisions that precede the first slice."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from mrcascade.operators import (
 )
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.format import check_sizes
-from mrcascade.sampling import CascadePlan, SamplerSettings, plan_cascade
+from mrcascade.sampling import CascadePlan, Recipe, plan_cascade
 
-# Plans that are kept. A plan holds matrices of the image's sides, some MiB.
+# Number of plans in the cache. Each holds a few MiB of matrices.
 _KEPT = 16
 _plans: OrderedDict[Hashable, CascadePlan] = OrderedDict()
-# What is wrong with a measurement of this number of channels, and what to do.
+# Channels of the measurement -> why a prior with the other number does not fit, and the remedy.
 _OTHER_KIND = {
     1: "models complex images and the measurement has no phase: use a magnitude prior, such as"
     " 'mr-small', or give the complex image (a file, or _part-mag and _part-phase side by side)",
@@ -34,11 +34,11 @@ _OTHER_KIND = {
 
 @dataclass(frozen=True)
 class Plan:
-    """How the slices that one operator measured are restored.
+    """Plan by which slices that one operator measured are restored.
 
     Attributes:
         operator: H; its input is the grid of the result.
-        margins: samples that are added to a measurement where the field of view was cut.
+        margins: samples added to a measurement where the field of view cuts the anatomy.
         cascade: levels, grids and comparisons for the operator with margins.
 
     Example:
@@ -61,17 +61,20 @@ class Plan:
         prior: CascadePrior,
         operator: LinearOperator,
         noise: float,
-        settings: SamplerSettings,
+        settings: Recipe,
         margins: Margins = NO_MARGINS,
     ) -> Plan:
-        """Plan for a prior.
+        """Make the plan of an operator and a prior.
 
         Args:
+            prior: prior that will restore the slices.
             operator: H on the field of view.
             noise: sigma_y as a fraction of the measurement's robust maximum, >= 0.
-            settings: of `resolve_settings`.
+            settings: sampler settings, as `resolve_settings` returns them.
+            margins: margins of the measurement, as `find_margins` returns them.
 
-        Raises MRCascadeError as `make_plan` does.
+        Raises:
+            MRCascadeError: the settings do not fit, or a grid is too small for the prior.
         """
         return cls(operator, margins, make_plan(prior, margins.operator(operator), noise, settings))
 
@@ -81,7 +84,7 @@ class Plan:
         return self.cascade.sigma_y
 
     @property
-    def settings(self) -> SamplerSettings:
+    def settings(self) -> Recipe:
         """The sampler's settings."""
         return self.cascade.settings
 
@@ -91,20 +94,22 @@ class Plan:
 
     @property
     def exact(self) -> bool:
-        """Whether results meet their measurement but for rounding."""
+        """Whether results meet their measurement up to rounding."""
         return self.noise == 0 and self.settings.project
 
 
 def make_plan(
-    prior: CascadePrior, operator: LinearOperator, noise: float, settings: SamplerSettings
+    prior: CascadePrior, operator: LinearOperator, noise: float, settings: Recipe
 ) -> CascadePlan:
     """Plan the levels of a cascade, or the grids of a multi-grid sampler.
 
-    What finer bands add to a foreign operator's noise follows from the training images' power
-    spectrum, on random images where the operator is not separable. Plans of separable operators
-    are kept, with the decompositions of their matrices: the next file of the same kind has them.
+    Coarser levels lack the finer frequency bands. If H is not the prior's own kernel, the missing
+    bands add to the noise of the comparison, by an amount that the power spectrum of the training
+    images gives. Random images with that spectrum estimate it for operators that are not
+    separable. Plans of separable operators are cached with their matrix decompositions.
 
-    Raises MRCascadeError for settings that do not fit, and for grids too small for the prior.
+    Raises:
+        MRCascadeError: the settings do not fit, or a grid is too small for the prior.
     """
     key = _key(prior, operator, noise, settings)
     if key is not None and key in _plans:
@@ -119,11 +124,12 @@ def make_plan(
 
 
 def _key(
-    prior: CascadePrior, operator: LinearOperator, noise: float, settings: SamplerSettings
+    prior: CascadePrior, operator: LinearOperator, noise: float, settings: Recipe
 ) -> Hashable | None:
-    """What a plan depends on; None where the operator cannot be told from others.
+    """Return the cache key of a plan; None for operators without a reliable identity.
 
-    Matrices count by identity: the kernels share theirs, and a plan that is kept keeps its own.
+    Matrices are compared by identity. Kernels share their matrices, and a cached plan keeps its
+    matrices alive, so an id is never reused.
     """
     if type(operator) is not SeparableOperator:
         return None
@@ -133,7 +139,7 @@ def _key(
 
 
 def _new_plan(
-    prior: CascadePrior, operator: LinearOperator, noise: float, settings: SamplerSettings
+    prior: CascadePrior, operator: LinearOperator, noise: float, settings: Recipe
 ) -> CascadePlan:
     def missing(full: LinearOperator, coarse: LinearOperator) -> float:
         if isinstance(full, SeparableOperator) and isinstance(coarse, SeparableOperator):
@@ -167,8 +173,17 @@ def _check_grids(plan: CascadePlan, prior: CascadePrior) -> None:
 def check_measurement(
     shape: tuple[int, ...], dtype: np.dtype, operator: LinearOperator, prior: CascadePrior
 ) -> None:
-    """Raise MRCascadeError unless slices of this ``shape`` (S, h, w) and type can be restored with
-    this operator and prior."""
+    """Check that slices fit an operator and a prior.
+
+    Args:
+        shape: (S, h, w).
+        dtype: type of the pixels, real or complex.
+        operator: H; (h, w) is the shape of its output.
+        prior: prior for the grid of the operator's input.
+
+    Raises:
+        MRCascadeError: shape, channels or sizes do not fit.
+    """
     check_slices(shape, operator)
     channels = 2 if np.issubdtype(dtype, np.complexfloating) else 1
     if channels != prior.channels:
@@ -177,7 +192,7 @@ def check_measurement(
 
 
 def check_slices(shape: tuple[int, ...], operator: LinearOperator) -> None:
-    """Raise MRCascadeError unless ``shape`` (S, h, w) is that of slices that ``operator`` gives."""
+    """Raise MRCascadeError unless (h, w) of ``shape`` (S, h, w) is the operator's output shape."""
     rows, columns = operator.out_shape
     if len(shape) != 3 or shape[1:] != (rows, columns):
         raise MRCascadeError(

@@ -1,4 +1,4 @@
-"""How far results are from their own measurement."""
+"""Distance of results from their own measurement."""
 
 from __future__ import annotations
 
@@ -15,9 +15,16 @@ def relative_residual(
     operator: LinearOperator,
     margins: Margins = NO_MARGINS,
 ) -> np.ndarray:
-    """``||y - H x|| / ||y||`` per slice, in float64; NaN where y is zero, an empty slice.
+    """Return ``||y - H x|| / ||y||`` of each slice.
 
-    margins: of the images and the operator; the measurement has none.
+    Args:
+        images: x, (S, H, W), real or complex.
+        measurement: y, (S, h, w), without margins.
+        operator: H on the grid of the images.
+        margins: margins that the images and the operator have.
+
+    Returns:
+        (S,) float64; NaN for empty slices, where y is zero.
     """
     wide = np.complex128 if np.iscomplexobj(images) else np.float64
     x, y = torch.from_numpy(images.astype(wide)), torch.from_numpy(measurement.astype(wide))

@@ -1,4 +1,4 @@
-"""Restore slices by a plan: scale, sample, project, scale back (Thaker et al., section 3.3)."""
+"""Restoration of slices by a plan: scale, sample, project, scale back (Thaker et al., 3.3)."""
 
 from __future__ import annotations
 
@@ -27,20 +27,19 @@ class Restoration:
     """A super-resolved stack, in the intensities of the measurement.
 
     Attributes:
-        mean: (S, H, W) mean of the samples (the estimate itself in mode "mean").
-        sample: (S, H, W) the first sample.
-        std: (S, H, W) standard deviation over the samples (K - 1) times the settings'
-            ``spread``, None for one sample.
-        residual: (S,) ``||y - H mean|| / ||y||`` of values above the zero level, NaN where nothing
-            was measured. For slices with margins (``extended``), H is that of the larger grid.
-        evaluations: network evaluations per slice and sample, by level.
+        mean: (S, H, W) mean of the samples; in mode "mean" the estimate of the posterior mean.
+        sample: (S, H, W) first sample.
+        std: (S, H, W) standard deviation over the samples (divisor K - 1), times the settings'
+            ``spread``; None for one sample.
+        residual: (S,) ``||y - H mean|| / ||y||`` of values above the zero level; NaN for empty
+            slices. With margins (``extended``), H acts on the extended grid.
+        evaluations: level -> network evaluations per slice and sample.
         seconds: wall time.
-        settings: everything that the result depends on besides prior and measurement; of the
-            sampler's settings those with an effect.
-        extended: (S, H', W') mean with its margins, where the field of view was cut in the image
-            (`find_margins`); else None.
+        settings: every value that the result depends on, apart from prior and measurement;
+            sampler settings without effect are left out.
+        extended: (S, H', W') mean with its margins (`find_margins`); None without margins.
 
-    Images have the dimensions of the measurement they were made from: (H, W) for one slice.
+    Images have as many dimensions as the measurement: (H, W) for one slice (h, w).
 
     Example:
         >>> import numpy as np, mrcascade
@@ -65,7 +64,7 @@ class Restoration:
 
 
 class Restorer:
-    """Restores slices with a prior, as a plan of `Plan.of` for it says.
+    """Restores slices with a prior, by a plan that `Plan.of` made for that prior.
 
     One restorer serves any number of measurements of the plan's operator, such as the chunks of
     a volume.
@@ -98,19 +97,23 @@ class Restorer:
         """Restore the slices of one measurement.
 
         Args:
-            measurement: (h, w) or (S, h, w), real; complex where the prior has two channels.
-                Results have its precision, but at least that of float32.
-            intensity: of the volume that the slices are from.
+            measurement: (h, w) or (S, h, w), real; complex for a prior with two channels.
+                Results have its precision, at least float32.
+            intensity: intensity of the volume that the slices belong to.
             samples: K posterior samples per slice.
-            seed: each (slice, sample) draws from its own generator, so the result depends on
-                neither the batch size nor the other slices, but for rounding.
-            numbers: index of each slice in its volume, from which the seeds derive; 0, 1, ... by
-                default.
-            batch_size: slices or samples that pass through the networks together.
+            seed: seed of the random numbers. Each (slice, sample) has its own generator, so
+                results do not depend on the batch size or on other slices, apart from rounding.
+            numbers: index of each slice in its volume, from which the seeds derive; by default
+                0, 1, ...
+            batch_size: number of slices or samples that pass through the networks together.
             callback: called after each network evaluation of each batch.
 
-        Raises MRCascadeError for a measurement that is not the plan's or not finite, and where the
-        device misses noise-free data (`check_exact`).
+        Returns:
+            The restored slices, in the intensities of the measurement.
+
+        Raises:
+            MRCascadeError: the measurement does not fit the plan or is not finite, or the device
+                is not precise enough for noise-free data (`check_exact`).
         """
         started = time.perf_counter()
         prior, plan, margins = self.prior, self.plan, self.plan.margins
@@ -170,13 +173,17 @@ class Restorer:
 
 
 def as_stack(measurement: np.ndarray) -> np.ndarray:
-    """A measurement (h, w) or (S, h, w) as slices (S, h, w) of float32 or finer.
+    """Return a measurement (h, w) or (S, h, w) as slices (S, h, w), float32 or more precise.
 
-    Raises MRCascadeError for what is no such array of finite numbers.
+    Raises MRCascadeError for other shapes, and for values that are not finite numbers.
     """
-    if not isinstance(measurement, np.ndarray) or measurement.ndim not in (2, 3):
-        found = getattr(measurement, "shape", type(measurement).__name__)
-        raise MRCascadeError(f"measurement: expected (h, w) or (slices, h, w), got {found}")
+    if not isinstance(measurement, np.ndarray):
+        kind = type(measurement).__name__
+        raise MRCascadeError(f"measurement: expected a NumPy array, got {kind}; convert it first")
+    if measurement.ndim not in (2, 3) or not measurement.size:
+        raise MRCascadeError(
+            f"measurement: expected (h, w) or (slices, h, w), got {measurement.shape}"
+        )
     if measurement.dtype.kind not in "biufc":
         raise MRCascadeError(f"measurement: expected numbers, got values of {measurement.dtype}")
     bad = int(np.count_nonzero(~np.isfinite(measurement)))

@@ -1,4 +1,4 @@
-"""Settings of a sampler: what a mode's name, a prior and the number of samples stand for."""
+"""Sampler settings that follow from a mode's name, a prior and the number of samples."""
 
 from __future__ import annotations
 
@@ -8,21 +8,28 @@ from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.format import PRIOR_FILE
 from mrcascade.recipes.modes import default_mode
 from mrcascade.recipes.settings import read_mode
-from mrcascade.sampling import RECIPES, SamplerSettings, single_scale
+from mrcascade.sampling import RECIPES, Recipe, single_scale
 
 
 def resolve_settings(
     prior: CascadePrior,
-    mode: str | SamplerSettings | None,
+    mode: str | Recipe | None,
     steps: int | None = None,
     samples: int = 1,
-) -> SamplerSettings:
-    """A recipe with the values that the prior tunes, and another T if one is given.
+) -> Recipe:
+    """Return the settings of a recipe, with the values that the prior tunes.
 
-    ``mode`` may change settings of a recipe, each by ``:KEY=VALUE`` (`parse_changes`) after its
-    name, such as "mean:orientations=8"; None is the default for so many samples
-    (`default_mode`). Raises MRCascadeError for a recipe that the prior does not have or cannot
-    run, and for one that cannot give the samples.
+    Args:
+        prior: prior that the sampler will run.
+        mode: name of a recipe, or settings. ``:KEY=VALUE`` after a name changes a setting
+            (`parse_changes`), as in "mean:orientations=8". None takes the default for the number
+            of samples (`default_mode`).
+        steps: number of steps T; None keeps the recipe's.
+        samples: number of samples per slice.
+
+    Raises:
+        MRCascadeError: the recipe is unknown, the prior cannot run it, or it cannot give the
+            samples.
     """
     mode = default_mode(samples) if mode is None else mode
     settings = _recipe(prior, mode, samples) if isinstance(mode, str) else mode
@@ -40,24 +47,24 @@ def resolve_settings(
     return settings.changed(steps=steps)
 
 
-def _recipe(prior: CascadePrior, mode: str, samples: int) -> SamplerSettings:
-    """The settings that a mode's name and changes stand for."""
+def _recipe(prior: CascadePrior, mode: str, samples: int) -> Recipe:
+    """Return the settings of a mode's name with its changes."""
     name, changed = read_mode(mode)
-    # Samples of noisy data with less fresh noise would spread less than they err.
+    # With less fresh noise, samples of noisy data would spread less than their error.
     spreading = samples > 1 and "observed_zeta" in RECIPES[name].tunable
     full = {"observed_zeta": 1.0} if spreading else {}
     try:
         tuned = RECIPES[name].changed(**{**full, **prior.tuned(name)})
         return tuned.changed(**changed)
-    except (MRCascadeError, TypeError, ValueError) as error:  # what was changed is right by itself
+    except (MRCascadeError, TypeError, ValueError) as error:  # the user's changes alone are valid
         raise MRCascadeError(
             f"prior {prior.name!r}: 'sampling' in its {PRIOR_FILE} has a setting of {name!r}"
             f" that does not exist or does not fit ({shortened(str(error))}); fetch the prior again"
         ) from error
 
 
-def check_samples(samples: int, settings: SamplerSettings) -> None:
-    """Raise MRCascadeError unless the settings can give that many samples."""
+def check_samples(samples: int, settings: Recipe) -> None:
+    """Raise MRCascadeError unless the settings can draw this number of samples per slice."""
     if samples < 1:
         raise MRCascadeError("the number of samples must be 1 or more")
     if samples == 1:

@@ -1,9 +1,8 @@
-"""Samplers: plain functions of a denoiser or prior, an operator, a schedule and a generator."""
+"""Samplers: functions of a denoiser or prior, an operator, a noise schedule and a generator."""
 
 from mrcascade.recipes.settings import (
     RECIPES,
     Recipe,
-    SamplerSettings,
     parse_changes,
     same_record,
 )
@@ -41,7 +40,6 @@ __all__ = [
     "Prior",
     "Progress",
     "Recipe",
-    "SamplerSettings",
     "cascade_mean",
     "cascade_sample",
     "finest_mean",

@@ -32,21 +32,25 @@ def cascade_sample(
     *,
     callback: Callback | None = None,
 ) -> CascadeResult:
-    """Draw one image per measurement: one chain per level, from coarse to fine.
+    """Draw one image per measurement, with one chain per level from coarse to fine.
 
-    Each level sees the data that the plan gives it and the finished image of the next coarser
-    level; finer data never correct a coarser level, so that with noisy data level L knows only
-    the part of y that lies on its own grid. A level whose data are exact ends with the projection
-    onto them: the result then fits a noise-free y to rounding.
+    Each level sees its data by the plan and the finished image of the next coarser level. Finer
+    data never correct a coarser level, so with noisy data level L knows only the part of y on its
+    own grid. A level with exact data ends with the projection onto them, so the result fits a
+    noise-free y up to rounding.
 
     Args:
-        prior: as many levels as the plan.
-        y: (N, C, h, w), image units; its dtype and device are those of the result.
+        prior: prior with the plan's number of levels.
+        plan: plan of a recipe that traverses a cascade.
+        y: (N, C, h, w), image units; the result has its dtype and device.
         noise: one generator per image.
         callback: called after each network evaluation.
 
-    Returns image (N, C, H, W), evaluations per level, nominal T. Raises MRCascadeError where
-    prior, plan, measurement and seeds do not fit together.
+    Returns:
+        Image (N, C, H, W), evaluations per level and nominal T.
+
+    Raises:
+        MRCascadeError: prior, plan, measurement and seeds do not fit together.
     """
     run = traversal(plan, Cascade)
     check_levels(prior, plan)
@@ -62,7 +66,7 @@ def cascade_sample(
         level = prior.levels[task.level - 1]
         error = condition_error(prior, plan, task.level)
         orientations = plan.settings.orientations_at(task.level)
-        # Other guidance meets the data in steps of its own, which would count them twice.
+        # Other guidance has data steps of its own; an informed denoiser would count data twice.
         informed = isinstance(run.guidance, Proximal) and not problem.observed
         known = problem.known(level) if informed else None
         denoise = ChainDenoiser(level, problem.context, error, orientations, known)
@@ -113,7 +117,7 @@ def _diffuse_back(
     noise: NoiseSource,
     callback: Callback | None,
 ) -> Tensor:
-    """The image of an observed level, from noisy data as a state of the diffusion."""
+    """Restore an observed level with its noisy data as the starting state of the diffusion."""
     task, zeta = problem.task, None if run.observed is None else run.observed.observed_zeta
     rho = run.noise_levels.rho_at(task.level)
     band = run_chain(
@@ -134,9 +138,9 @@ def level_sigmas(
     task: LevelTask,
     start: float | None = None,
 ) -> tuple[float, ...]:
-    """Noise levels of one level's chain in image units, as many as the task has steps.
+    """Return the noise levels of a level's chain in image units, one per step of the task.
 
-    ``start`` is the first of them where the options leave it open; None: the prior's largest.
+    start: first noise level if the options do not set it; None takes the prior's largest.
     """
     start = level.sigma_max if start is None else start
     if noise_levels.sigma_start is not None:

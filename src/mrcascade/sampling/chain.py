@@ -1,4 +1,4 @@
-"""One chain: estimate, move to the next noise level, and so on; for every sampler and guidance."""
+"""Chain of a diffusion sampler: estimate, move to the next noise level, repeat."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,10 +16,10 @@ from mrcascade.sampling.noise import NoiseSource
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback sees after each network evaluation.
+    """Argument of callbacks, which are called after each network evaluation.
 
-    ``step`` counts from 0 to ``steps - 1`` within its ``level``; ``denoised`` is the estimate
-    after its data step, (N, C, H, W), in image units, not to be changed in place.
+    ``step`` counts from 0 to ``steps - 1`` within its ``level``. ``denoised`` is the estimate
+    after its data step, (N, C, H, W) in image units; callbacks must not change it in place.
     """
 
     level: int
@@ -43,18 +43,22 @@ def run_chain(
     callback: Callback | None = None,
     level: int = 1,
 ) -> Tensor:
-    """Run a chain from its first noise level to the last, which is denoised only.
+    """Run a chain from its first noise level to its last, and return the last estimate.
 
     Args:
-        denoise: the guided denoiser (see `sampling.guidance`).
-        x: (N, C, H, W), a start with noise of standard deviation sigmas[0].
-        sigmas: decreasing, > 0; one evaluation of the denoiser for each.
-        noise: one generator per image; left alone by a sampler that draws nothing.
+        denoise: guided denoiser (see `sampling.guidance`).
+        sampler: moves a state to the next noise level.
+        x: (N, C, H, W), start with noise of standard deviation sigmas[0].
+        sigmas: decreasing noise levels > 0; each takes one evaluation of the denoiser.
+        noise: one generator per image; not used by deterministic samplers.
         callback: called after each evaluation.
-        level: the number that callbacks see.
+        level: level that callbacks see.
 
-    Returns the last denoised estimate, (N, C, H, W); nothing is ever clipped. Raises
-    MRCascadeError for sigmas out of range.
+    Returns:
+        The last denoised estimate, (N, C, H, W). Nothing is clipped.
+
+    Raises:
+        MRCascadeError: ``sigmas`` is empty, not decreasing or not positive.
     """
     check_sigmas(sigmas)
     last = len(sigmas) - 1
@@ -76,7 +80,7 @@ def run_chain(
 
 
 def check_sigmas(sigmas: Sequence[float]) -> None:
-    """Raise MRCascadeError unless they are the noise levels of a chain."""
+    """Raise MRCascadeError unless the noise levels are positive and decreasing."""
     falling = all(a > b for a, b in pairwise(sigmas))
     if not sigmas or not falling or not 0 < sigmas[-1] <= sigmas[0] < math.inf:
         raise MRCascadeError("noise levels must be positive and decreasing, at least one of them")

@@ -1,15 +1,15 @@
-"""What each level of a cascade compares its image with, and how well that is known.
+"""Data that each level of a cascade compares its image with, and their noise.
 
-Two cases (Thaker et al., section 3.3, eq. 6):
+There are two cases (Thaker et al., section 3.3, eq. 6):
 
 * *Same kernel*: the measurement is down^k of the prior's own kernel. Then y lies on the grid of
-  level k + 1 and "H is a sequence of H_2" holds exactly. A level finer than that grid uses the 2x
-  steps that remain; coarser levels compare with down(...down(y)) directly. k may reach beyond
-  the coarsest level (4x with a 2-level prior); then every level is finer than y.
-* *Any other operator*: H is composed with ``up`` to the full grid. A level that sees only the
-  coarse part of the image makes an error there, which counts as noise.
+  level k + 1, and "H is a sequence of H_2" holds exactly. Finer levels use the remaining 2x steps;
+  coarser levels compare with down(...down(y)) directly. k may exceed the number of levels (4x with
+  a 2-level prior); then every level is finer than y.
+* *Any other operator*: H is composed with ``up`` to the full grid. A coarse level lacks the finer
+  bands. The resulting error counts as noise.
 
-Whether the kernels agree is read off the matrices, not off a label.
+The matrices decide whether the kernels agree, not their names.
 """
 
 import math
@@ -33,25 +33,25 @@ from mrcascade.operators import (
 from mrcascade.operators.pyramid import LaplacianPyramid
 from mrcascade.recipes.options import Consistency
 
-#: The rms error per sample of y (image units) that each level makes by ignoring finer bands:
-#: finest first (0 for level 1), or a function of (H, H up...up down...down) such as
-#: ``lambda a, b: operators.expected_error(a, b, prior.power_density)``.
+#: Rms error per sample of y (image units) that each level makes by ignoring finer bands: either
+#: numbers, finest level first (0 for level 1), or a function of (H, H up...up down...down) such
+#: as ``lambda a, b: operators.expected_error(a, b, prior.power_density)``.
 MissingError = Sequence[float] | Callable[[LinearOperator, LinearOperator], float]
 
-SAME_MATRIX = 1e-9  # entries are of order one and carry the float64 rounding of a few products
+SAME_MATRIX = 1e-9  # tolerance for entries of order one after a few products in float64
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a level compares u = x_(i) + up(coarser image), its rebuilt image, with.
+    """Comparison of a level's rebuilt image u = x_(i) + up(coarser image) with its data.
 
     Attributes:
         operator: acts on u.
-        sigma: standard deviation of what ``operator(u)`` is compared with, in image units; at 0
-            it is met exactly.
-        reduce: brings the measurement to this comparison; None leaves it as it is.
-        against: whether ``operator(u)`` is compared with the measurement or with the image
-            rebuilt at the next coarser level.
+        sigma: noise standard deviation of the data that ``operator(u)`` is compared with, in
+            image units; data with 0 are met exactly.
+        reduce: maps the measurement to these data; None leaves it unchanged.
+        against: whether the data are the measurement or the image rebuilt at the next coarser
+            level.
     """
 
     operator: LinearOperator
@@ -60,15 +60,17 @@ class Comparison:
     against: Literal["measurement", "coarser"] = "measurement"
 
     def target(self, y: Tensor, coarser: Tensor | None) -> Tensor:
-        """What ``operator(u)`` is compared with; (N, C, *operator.out_shape)."""
+        """Return the data that ``operator(u)`` is compared with, (N, C, *operator.out_shape)."""
         if self.against == "coarser" and coarser is not None:
             return coarser
         return y if self.reduce is None else self.reduce(y)
 
 
 def measurement_level(operator: LinearOperator, kernel: str, step: int = 2) -> int | None:
-    """k + 1 where the operator is down^k, k >= 0, of the kernel's ``step``-fold down; None for
-    any other operator."""
+    """Return k + 1 if the operator is down^k, k >= 0, of the kernel's ``step``-fold down.
+
+    Returns None for other operators.
+    """
     if not isinstance(operator, SeparableOperator):
         return None
     ratios = {divmod(n, m) for n, m in zip(operator.in_shape, operator.out_shape, strict=True)}
@@ -87,11 +89,11 @@ def measurement_level(operator: LinearOperator, kernel: str, step: int = 2) -> i
 
 
 def noise_gain(operator: SeparableOperator) -> float:
-    """Standard deviation of H n per sample, for white noise n of standard deviation 1.
+    """Return the standard deviation of H n per sample, for white noise n with unit variance.
 
-    The rms of the row norms: sqrt(trace(H H^T) / samples). Where H H^T is a multiple of the
-    identity, as for ``fourier`` and ``area``, H n is white again and this is exact for each
-    sample (1/2 for each 2x step in both directions); elsewhere it is the mean over samples.
+    It is the rms of the row norms, sqrt(trace(H H^T) / samples). If H H^T is a multiple of the
+    identity, as for ``fourier`` and ``area``, H n is white and the value is exact for each sample
+    (1/2 per 2x step in both directions). For other operators it is the rms over samples.
     """
     rows, cols = (float(np.mean(np.sum(m**2, axis=1))) for m in (operator.rows, operator.cols))
     return math.sqrt(rows * cols)
@@ -104,7 +106,10 @@ def same_kernel(
     grid: int,
     consistency: Consistency,
 ) -> list[Comparison]:
-    """Comparisons for y on the grid of level ``grid`` of the prior's own kernel, finest first."""
+    """Return the comparisons for y on the grid of level ``grid`` of the prior's kernel.
+
+    The finest level comes first. ``sigma_y`` is in image units.
+    """
     finer = [
         _finer_than_measurement(pyramid, operator, sigma_y, level, consistency)
         for level in range(1, min(grid - 1, pyramid.levels) + 1)
@@ -147,9 +152,9 @@ def composed(
     sigma_y: float,
     missing: MissingError | None,
 ) -> list[Comparison]:
-    """Comparisons of y with H up...up u for an operator of another kind, finest first.
+    """Return the comparisons of y with H up...up u for any other operator, finest level first.
 
-    Raises MRCascadeError where ``missing`` is needed and does not fit.
+    Raises MRCascadeError if ``missing`` is needed but absent or invalid.
     """
     lifts = _lifts(pyramid)
     errors = _missing_errors(operator, pyramid, lifts, missing)
@@ -161,7 +166,7 @@ def composed(
 
 
 def _lifts(pyramid: LaplacianPyramid) -> list[SeparableOperator]:
-    """up...up from the grids of levels 2, ..., L to the full grid."""
+    """Return up...up from the grids of levels 2, ..., L to the full grid."""
     lifts: list[SeparableOperator] = []
     for fine, coarse in pairwise(pyramid.shapes):
         up = upsampler(pyramid.kernel, fine, coarse)
@@ -170,7 +175,7 @@ def _lifts(pyramid: LaplacianPyramid) -> list[SeparableOperator]:
 
 
 def _reductions(pyramid: LaplacianPyramid) -> list[SeparableOperator]:
-    """down...down from the full grid to the grids of levels 2, ..., L."""
+    """Return down...down from the full grid to the grids of levels 2, ..., L."""
     reductions: list[SeparableOperator] = []
     for fine, coarse in pairwise(pyramid.shapes):
         down = downsampler(pyramid.kernel, fine, coarse)
@@ -179,7 +184,7 @@ def _reductions(pyramid: LaplacianPyramid) -> list[SeparableOperator]:
 
 
 def _after(operator: LinearOperator, lift: SeparableOperator) -> LinearOperator:
-    """``operator`` of what ``lift`` makes."""
+    """Return the composition ``operator(lift(x))``."""
     if isinstance(operator, SeparableOperator):
         return operator.compose(lift)
     if not isinstance(operator, CallableOperator):
@@ -205,7 +210,7 @@ def _missing_errors(
     lifts: list[SeparableOperator],
     missing: MissingError | None,
 ) -> list[float]:
-    """Errors of the levels 2, ..., L."""
+    """Return the errors of the levels 2, ..., L."""
     if not lifts:
         return []
     if missing is None:

@@ -1,4 +1,4 @@
-"""Between the conditional mean and a sample: how much of a sample's own detail a result keeps."""
+"""Images between the conditional mean and a sample."""
 
 from dataclasses import replace
 
@@ -18,21 +18,23 @@ def keep_detail(
     *,
     callback: Callback | None = None,
 ) -> CascadeResult:
-    """The draw with its bands moved towards the mean, as the settings' ``detail`` says.
+    """Move the bands of a sample towards the conditional mean by the settings' ``detail``.
 
     With m the conditional mean and e_(i) the bands of draw - m, the result is m plus the image of
-    the bands ``detail_i e_(i)``. Lines from the mean to an image of the right distribution trade
-    squared error for likeness to that distribution in the best way (Freirich et al. 2021; theirs
-    end at the closest such image, ours at a sample). Where draws are exact, the error of a band is
-    that of the mean times 1 + detail_i^2. Bands have different shares, as what a coarse one gets
-    wrong costs the most error, and what a fine one lacks is seen first.
+    the bands ``detail_i e_(i)``. Points on the line from the mean to an image of the right
+    distribution trade squared error for perceptual quality optimally (Freirich et al. 2021; their
+    line ends at the closest such image, ours at a sample). For exact posterior samples, the squared
+    error of a band is that of the mean times 1 + detail_i^2. Bands have separate shares, because
+    errors of coarse bands cost most, while missing fine bands are most visible. Noise-free data
+    are met as exactly as by the draw.
 
     Args:
-        draw: a result of ``cascade_sample`` for the same prior, plan and y.
-        callback: called after each network evaluation, which only the mean takes.
+        prior, plan, y: as for ``cascade_sample``.
+        draw: result of ``cascade_sample`` for the same prior, plan and y.
+        callback: called after each network evaluation of the mean.
 
-    Returns the draw itself where no level that a chain ran for is to lose any detail. Noise-free
-    data are met as exactly as by the draw.
+    Returns:
+        The result; the draw itself if no sampled level loses detail.
     """
     settings, finest = plan.settings, finest_mean(plan)
     if finest is None:
@@ -49,10 +51,10 @@ def keep_detail(
 
 
 def finest_mean(plan: CascadePlan) -> int | None:
-    """The finest level whose conditional mean `keep_detail` needs; None where it needs none."""
+    """Return the finest level whose conditional mean `keep_detail` needs; None for no level."""
     settings = plan.settings
     reduced = [t.level for t in plan.tasks if t.sampled and settings.detail_at(t.level) < 1]
     if not reduced:
         return None
-    # Where finer bands say nothing of coarser images, those that keep everything need no mean.
+    # If finer bands do not change coarser images, levels with full detail need no mean.
     return min(reduced) if plan.band_constraint else 1

@@ -1,8 +1,8 @@
-"""Data consistency: what wraps a denoiser so that its estimates fit the measurement.
+"""Data consistency: wrappers of a denoiser that make its estimates fit the measurement.
 
-A guided denoiser is called with a state, its noise level and the next one, and gives an estimate
-of the clean image. A sampler needs nothing else, so that every sampler runs with every guidance.
-At the last noise level of a chain the denoiser's own estimate is the result.
+A guided denoiser takes a state, its noise level and the next one, and returns an estimate of the
+clean image. A sampler needs nothing else, so every sampler runs with every guidance. At the last
+noise level of a chain the unguided estimate is the result.
 """
 
 import math
@@ -22,17 +22,17 @@ Denoiser = Callable[[Tensor, float], Tensor]
 #: (x0 (N, C, H, W), sigma) -> x0 moved towards the data.
 DataStep = Callable[[Tensor, float], Tensor]
 
-# The images of DPS's authors span [-1, 1], ours about [0, 1]: their noise levels and steps are
+# DPS was published for images in [-1, 1]. Ours span about [0, 1], so its noise levels and steps are
 # twice ours.
 _RANGE = 2.0
 
 
 class GuidedEstimate(NamedTuple):
-    """What a guided denoiser gives.
+    """Result of a guided denoiser.
 
     Attributes:
         clean: estimate of the clean x, (N, C, H, W).
-        pull: what the sampler's next state loses besides, None for nothing.
+        pull: (N, C, H, W), subtracted from the sampler's next state; None for nothing.
     """
 
     clean: Tensor
@@ -45,11 +45,15 @@ GuidedDenoiser = Callable[[Tensor, float, float | None], GuidedEstimate]
 
 
 def guide(options: Guidance, problem: LevelProblem, denoise: Denoiser) -> GuidedDenoiser:
-    """The denoiser of a level's band, guided towards the data of that level.
+    """Return the denoiser of a level's band, guided towards the data of that level.
 
-    Data steps are exact in u = x_(i) + c, after which c is taken off again. Where the band
-    constraint holds and the data are of the prior's kernel, the two agree: the step for a level
-    finer than y moves only down(u), which the constraint then restores.
+    Data steps act on u = x_(i) + c; then c is subtracted again. For data of the prior's kernel the
+    band constraint undoes the data step of levels finer than y, as that step moves only down(u).
+
+    Args:
+        options: kind of guidance.
+        problem: the level's problem.
+        denoise: denoiser of the band.
     """
     operator, target, sigma = problem.task.data.operator, problem.target, problem.task.data.sigma
 
@@ -64,7 +68,7 @@ def guide(options: Guidance, problem: LevelProblem, denoise: Denoiser) -> Guided
             return with_data_step(denoise, in_band(lambda u, s: operator.project(u, target)))
         case Gradient():
             context = problem.context
-            # With c fixed, ||y - H (x_(i) + c)|| is the distance of x_(i) from y - H c.
+            # With c fixed, ||y - H (x_(i) + c)|| compares x_(i) with the data y - H c.
             rest = target if context is None else target - operator(context)
             return with_gradient(denoise, operator, rest, options.step_size)
         case _:
@@ -72,17 +76,17 @@ def guide(options: Guidance, problem: LevelProblem, denoise: Denoiser) -> Guided
 
 
 def guide_informed(problem: LevelProblem, denoise: Denoiser) -> GuidedDenoiser:
-    """The same for a denoiser that has the data in its condition."""
+    """Return the guided denoiser of a level whose condition already holds the data."""
     return with_data_step(denoise, lambda band, sigma: problem.met(band))
 
 
 def unguided(denoise: Denoiser) -> GuidedDenoiser:
-    """The denoiser itself."""
+    """Return the denoiser without guidance."""
     return lambda x, sigma, following: GuidedEstimate(denoise(x, sigma))
 
 
 def with_data_step(denoise: Denoiser, step: DataStep) -> GuidedDenoiser:
-    """A denoiser whose estimates a data step moves towards the data."""
+    """Return a denoiser whose estimates are moved towards the data by a data step."""
 
     def guided(x: Tensor, sigma: float, following: float | None) -> GuidedEstimate:
         clean = denoise(x, sigma)
@@ -94,16 +98,20 @@ def with_data_step(denoise: Denoiser, step: DataStep) -> GuidedDenoiser:
 def proximal_step(
     operator: LinearOperator, y: Tensor, sigma_y: float, lam: float = 1.0, floor: float = 0.0
 ) -> DataStep:
-    """Data step argmin_u ||y - H u||^2 + tau ||u - x0||^2 of DiffPIR (Zhu et al. 2023, eq. 12a).
+    """Return the data step of DiffPIR (Zhu et al. 2023, eq. 12a).
 
-    ``tau = lam max(sigma_y, floor)^2 / sigma^2`` with all of them in the units of the image.
+    It computes argmin_u ||y - H u||^2 + tau ||u - x0||^2 with
+    ``tau = lam max(sigma_y, floor)^2 / sigma^2``. All noise levels are in image units.
 
     Args:
         operator: H.
         y: (N, C, h, w).
         sigma_y: standard deviation of the noise in y, >= 0.
+        lam: weight of the prior, > 0.
+        floor: least noise level that counts, >= 0.
 
-    Raises MRCascadeError for values out of range.
+    Raises:
+        MRCascadeError: a value is out of range.
     """
     noise = max(sigma_y, floor)
     if not (0 <= sigma_y < math.inf and 0 <= floor < math.inf and 0 < lam < math.inf):
@@ -120,19 +128,18 @@ def proximal_step(
 def with_gradient(
     denoise: Denoiser, operator: LinearOperator, y: Tensor, step_size: float
 ) -> GuidedDenoiser:
-    """A denoiser that pulls the sampler's next state towards the data (Chung et al. 2022).
+    """Return a denoiser that pulls the sampler's next state towards the data (Chung et al. 2022).
 
     The pull is ``step_size`` times the gradient of ``||y - H x0(x)||`` with respect to x, through
-    the denoiser. It is of the norm, not of its square, and of each image by itself, so that a
-    batch does not change a result. In the original's variance-preserving variables
-    z = x / sqrt(1 + s^2) the step is ``step_size grad_z``; here it is that times
-    ``sqrt((1 + s^2) (1 + s_next^2))``.
+    the denoiser. The norm is not squared, and each image has its own, so results do not depend on
+    the batch. The original has the variance-preserving variables z = x / sqrt(1 + s^2) and the step
+    ``step_size grad_z``. Here the step is multiplied by ``sqrt((1 + s^2) (1 + s_next^2))``.
 
     Args:
-        denoise: differentiable.
+        denoise: differentiable denoiser.
         operator: H.
         y: (N, C, h, w).
-        step_size: the original's, >= 0; 0.3 in its 4x task.
+        step_size: step size of the original, >= 0; 0.3 in its 4x task.
     """
 
     def guided(x: Tensor, sigma: float, following: float | None) -> GuidedEstimate:

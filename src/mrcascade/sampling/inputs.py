@@ -1,4 +1,4 @@
-"""What the samplers ask of their inputs; each check raises MRCascadeError."""
+"""Checks of the samplers' inputs; each raises MRCascadeError."""
 
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ Run = TypeVar("Run", bound=OptionSet)
 
 
 def check_levels(prior: Prior, plan: CascadePlan) -> None:
-    """The prior of a cascade has as many levels as its plan."""
+    """Check that the prior has the plan's number of levels."""
     if len(prior.levels) != len(plan.tasks):
         raise MRCascadeError(
             f"the plan is for {len(plan.tasks)} levels and the prior has {len(prior.levels)}"
@@ -22,7 +22,7 @@ def check_levels(prior: Prior, plan: CascadePlan) -> None:
 
 
 def single_scale(prior: Prior) -> BandPrior:
-    """The one level of a prior of whole images, which the multi-grid samplers need."""
+    """Return the only level of a single-scale prior, which the multi-grid samplers need."""
     if len(prior.levels) != 1:
         raise MRCascadeError(
             f"multi-grid sampling needs a prior of one level, the whole image; this one has "
@@ -32,7 +32,7 @@ def single_scale(prior: Prior) -> BandPrior:
 
 
 def check_shape(plan: CascadePlan, y: Tensor) -> None:
-    """The measurement is what the plan's operator gives."""
+    """Check that the measurement has the shape of the plan's operator's output."""
     rows, columns = plan.operator.out_shape
     if y.ndim != 4 or y.shape[-2:] != (rows, columns):
         raise MRCascadeError(
@@ -42,13 +42,13 @@ def check_shape(plan: CascadePlan, y: Tensor) -> None:
 
 
 def check_seeds(noise: NoiseSource, y: Tensor) -> None:
-    """One generator per image."""
+    """Check that there is one generator per image."""
     if len(noise) != y.shape[0]:
-        raise MRCascadeError(f"{y.shape[0]} images need as many seeds; got {len(noise)}")
+        raise MRCascadeError(f"{y.shape[0]} images need one seed each; got {len(noise)}")
 
 
 def traversal(plan: CascadePlan, kind: type[Run]) -> Run:
-    """What the plan's recipe runs, which must be of the kind that the caller can run."""
+    """Return the traversal of the plan's recipe, after checking that it has the given kind."""
     run = plan.settings.run
     if not isinstance(run, kind):
         raise MRCascadeError(

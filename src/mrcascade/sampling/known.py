@@ -1,8 +1,8 @@
-"""What the data of a level of a cascade know of its band, for priors whose conditions hold that.
+"""Knowledge of a level's data about its band, for priors that are conditioned on it.
 
-The coarser image, which the condition holds too, is taken off the data first. Data of the prior's
-kernel ``fourier`` that are coarser than a level then know nothing of its band; data on the level's
-grid, along one axis or of another kernel know a part.
+The contribution of the coarser image, which is part of the condition anyway, is subtracted from the
+data first. Data of kernel ``fourier`` coarser than a level then contain nothing of its band. Data
+on the level's own grid, coarser along one axis only, or of another kernel contain a part of it.
 """
 
 from __future__ import annotations
@@ -29,20 +29,21 @@ from mrcascade.operators.separable import SVD, spectral_gain
 from mrcascade.sampling.comparison import Comparison, MissingError
 from mrcascade.sampling.orientations import Orientation
 
-#: Images, channels, rows and columns.
+#: Index of images, channels, rows and columns.
 Index = tuple[list[int], slice, slice, slice]
 
-_EXACT = 1e-6  # noise below this, in units of the robust maximum, is a rounding error
+_EXACT = 1e-6  # noise below this share of the robust maximum is a rounding error
 
 
 class BandView:
-    """A level's band as its data see it; computed when it is first asked for.
+    """A level's band as its data see it, computed on demand.
 
     Args:
-        pyramid, level: of the band.
-        data: what the level compares its image with.
-        measurement: H with its noise and what is known of the bands that H sees besides, where
-            ``data`` compares y with H up...up; None for data on a grid of the pyramid.
+        pyramid: pyramid of the prior.
+        level: level of the band.
+        data: comparison of the level.
+        measurement: H, its noise and the error of ignored finer bands, if ``data`` compares y with
+            H up...up; None for data on a grid of the pyramid.
     """
 
     def __init__(
@@ -57,10 +58,10 @@ class BandView:
 
     @cached_property
     def sigma(self) -> float:
-        """Noise of a measured component of the band; 0 where it is exact.
+        """Noise standard deviation of a measured component of the band; 0 for exact data.
 
-        ``Comparison.sigma`` counts all that y holds besides; here only what lies where the level's
-        operator sees the band.
+        ``Comparison.sigma`` counts the finer bands in all of y. Here they count only in the
+        components of y that the level's operator produces.
         """
         if self._measurement is None or self._level == 1:
             sigma = self._data.sigma if self._measurement is None else self._measurement[1]
@@ -70,8 +71,10 @@ class BandView:
         return sigma if sigma > _EXACT else 0.0
 
     def numbers(self, std: float) -> tuple[float, ...] | None:
-        """Those of ``KnownBand`` for a band of this standard deviation; None where nothing is
-        known, as of operators that are not separable."""
+        """Return the numbers of ``KnownBand`` for a band of standard deviation ``std``.
+
+        Returns None if nothing is known, and for operators that are not separable.
+        """
         weight = self._weight(std)
         if weight is None or self._level == self._pyramid.levels:
             return None
@@ -81,15 +84,20 @@ class BandView:
         return (*shares, noise_share(self.sigma, std))
 
     def share(self, std: float) -> float | None:
-        """Known share of the whole band; None for operators that are not separable."""
+        """Return the known share of the whole band; None for operators that are not separable."""
         weight = self._weight(std)
         if weight is None:
             return None
         return min(max(float(whole_share(weight, *self._lows, *self._sizes)), 0.0), 1.0)
 
     def band(self, context: Tensor, target: Tensor, std: float) -> KnownBand | None:
-        """What y knows besides the coarser image ``context`` on the level's grid (N, C, H, W);
-        None where that is nothing. ``target`` as ``Comparison.target``."""
+        """Return what the data know about the band; None for nothing.
+
+        Args:
+            context: (N, C, H, W), coarser image on the level's grid, which is subtracted.
+            target: data, as returned by ``Comparison.target``.
+            std: standard deviation of the band.
+        """
         numbers = self.numbers(std)
         if numbers is None:
             return None
@@ -136,7 +144,7 @@ class BandView:
         return (rows.size, cols.size), (rows.low_size, cols.low_size)
 
     def _weight(self, std: float) -> Tensor | None:
-        """G of ``operators.band`` for a band of this standard deviation, on the CPU."""
+        """Return G of ``operators.band`` for a band of standard deviation ``std``, on the CPU."""
         if self._axes is None:
             return None
         rows, cols = (torch.tensor(axis.s, device="cpu") for axis in self._axes)
@@ -145,7 +153,7 @@ class BandView:
         return s * spectral_gain(s, tau)
 
     def _overlap(self, measurement: SeparableOperator, missing: MissingError | None) -> float:
-        """What finer bands add to a component of y that the level's operator makes, rms."""
+        """Return the rms contribution of finer bands to the components that the level sees."""
         if not callable(missing):
             return 0.0 if missing is None else float(missing[self._level - 1])
         operator, pyramid = self._data.operator, self._pyramid
@@ -161,12 +169,12 @@ class BandView:
 
 
 def _range(svd: SVD) -> Matrix:
-    """Orthonormal columns that span what a matrix makes."""
+    """Return orthonormal columns that span the range of a matrix."""
     return svd.u[:, svd.s > NOTHING * svd.s.max()]
 
 
 def turned(known: KnownBand | None, turn: Orientation) -> KnownBand | None:
-    """The same of the image in another orientation."""
+    """Return the knowledge about the image in another orientation."""
     if known is None:
         return None
     rows, cols, both, noise = known.numbers
@@ -179,7 +187,10 @@ def turned(known: KnownBand | None, turn: Orientation) -> KnownBand | None:
 
 
 def within(known: KnownBand | None, inside: Index) -> KnownBand | None:
-    """The same of a part of the images, beyond which the band is zero but for what is known."""
+    """Return the knowledge about a part of the images.
+
+    Outside the part, the band is taken as zero apart from its known component.
+    """
     if known is None:
         return None
 

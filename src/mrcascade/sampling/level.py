@@ -1,4 +1,4 @@
-"""One level of a cascade with its coarser image fixed, shared by samples and means."""
+"""One level of a cascade with its coarser image fixed, for samples and means."""
 
 import math
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from mrcascade.sampling.plan import CascadePlan, LevelTask
 
 
 class BandDenoiser(Protocol):
-    """A level of the prior with its condition fixed, as samplers see it; image units."""
+    """A level of the prior with its condition fixed, in image units."""
 
     def denoise(self, x: Tensor, sigma: float, /) -> Tensor:
-        """E[band | band + sigma noise = x, condition], (N, C, H, W)."""
+        """Return E[band | band + sigma noise = x, condition], (N, C, H, W)."""
 
     def mean(self) -> Tensor:
-        """Conditional mean of the band, anything that broadcasts to (N, C, H, W)."""
+        """Conditional mean of the band; its shape broadcasts to (N, C, H, W)."""
 
 
 class BandPrior(Protocol):
-    """One level of the prior, as samplers see it; image units throughout."""
+    """Interface of one level of the prior, in image units."""
 
     @property
     def std(self) -> float:
@@ -32,32 +32,34 @@ class BandPrior(Protocol):
 
     @property
     def sigma_max(self) -> float:
-        """Largest noise level that the denoiser knows."""
+        """Largest noise level that the denoiser was trained for."""
 
     @property
     def sigma_min(self) -> float:
-        """Smallest noise level that the denoiser knows."""
+        """Smallest noise level that the denoiser was trained for."""
 
     @property
     def informed(self) -> bool:
-        """Whether the condition takes what data know of the band."""
+        """Whether the level is conditioned on the data's knowledge about the band."""
 
     def condition(
         self, coarse: Tensor | None, error: float, known: KnownBand | None = None, /
     ) -> BandDenoiser:
-        """Fix up(coarser image), (N, C, H, W), or None at the coarsest level.
+        """Fix the condition.
 
-        ``error`` is the share of the next coarser band, in [0, 1), that the image lacks.
-        ``known`` is given to informed levels alone, where something is known.
+        Args:
+            coarse: up(coarser image), (N, C, H, W); None at the coarsest level.
+            error: share of the next coarser band that the image lacks, in [0, 1).
+            known: knowledge of the data about the band, for informed levels; None for nothing.
         """
 
 
 class Prior(Protocol):
-    """What a cascade needs of a prior."""
+    """Interface of a prior for samplers."""
 
     @property
     def levels(self) -> Sequence[BandPrior]:
-        """One entry per level, finest first."""
+        """The levels, finest first."""
 
 
 def condition_turned(
@@ -67,7 +69,7 @@ def condition_turned(
     turn: Orientation,
     known: KnownBand | None = None,
 ) -> BandDenoiser:
-    """Fix the condition of a level that sees the image in another orientation."""
+    """Fix the condition of a level, with the image in another orientation."""
     context = None if context is None else turn.apply(context)
     if known is None:
         return level.condition(context, error)
@@ -75,9 +77,11 @@ def condition_turned(
 
 
 def condition_error(prior: Prior, plan: CascadePlan, level: int) -> float:
-    """The error that a level's condition is told: the settings' ``condition_error`` for a coarser
-    band of which data know nothing, less for the part that they know. A level without data in its
-    condition is told what ``CascadePlan.condition_error`` says."""
+    """Return the error level of a level's condition.
+
+    For informed levels it is the settings' ``condition_error``, reduced by the share of the coarser
+    band that the data know. For other levels it is ``CascadePlan.condition_error``.
+    """
     if level == plan.pyramid.levels or not prior.levels[level - 1].informed:
         return plan.condition_error(level)
     share = plan.tasks[level].view.share(prior.levels[level].std)
@@ -87,11 +91,11 @@ def condition_error(prior: Prior, plan: CascadePlan, level: int) -> float:
 
 
 class ChainDenoiser:
-    """The denoiser of one chain: a level with its condition fixed, which sees the image in the
-    first ``orientations`` of ``ORIENTATIONS`` in turn. ``calls`` counts its evaluations.
+    """Denoiser of one chain: a level with its condition fixed.
 
-    Arguments but ``orientations`` as ``BandPrior.condition``. ``informed``: whether the condition
-    holds what data know of the band.
+    Its evaluations cycle through the first ``orientations`` of ``ORIENTATIONS``. ``calls`` counts
+    the evaluations, and ``informed`` is True if the condition holds knowledge of the data. Other
+    arguments are those of ``BandPrior.condition``.
     """
 
     def __init__(
@@ -108,7 +112,7 @@ class ChainDenoiser:
         self.calls = 0
 
     def mean(self) -> Tensor:
-        """Conditional mean of the band, as the first orientation has it."""
+        """Conditional mean of the band in the first orientation."""
         return self._conditioned[0].mean()
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
@@ -120,12 +124,12 @@ class ChainDenoiser:
 
 @dataclass(frozen=True)
 class CascadeResult:
-    """A reconstruction and what it cost.
+    """A reconstruction and its cost.
 
     Attributes:
         image: (N, C, H, W), image units.
-        evaluations: network evaluations really made at each level, or on each grid.
-        steps_nominal: T of the settings, which skipped levels do not use up.
+        evaluations: level (or grid) -> actual number of network evaluations.
+        steps_nominal: T of the settings; steps of skipped levels are included.
     """
 
     image: Tensor
@@ -135,13 +139,13 @@ class CascadeResult:
 
 @dataclass(frozen=True)
 class LevelProblem:
-    """Find the band x_(i) given c = up(coarser image) and the level's share of the data.
+    """Inverse problem of a level: find the band x_(i) given c = up(coarser image) and the data.
 
     Attributes:
-        plan: of the cascade.
-        task: of this level.
-        target: what the level compares with, (N, C, *task.data.operator.out_shape).
-        context: c, (N, C, H_i, W_i); None at the coarsest level, whose band is the image.
+        plan: plan of the cascade.
+        task: task of this level.
+        target: data of the level, (N, C, *task.data.operator.out_shape).
+        context: c, (N, C, H_i, W_i); None at the coarsest level, where the band is the image.
     """
 
     plan: CascadePlan
@@ -153,47 +157,54 @@ class LevelProblem:
     def at(
         cls, plan: CascadePlan, task: LevelTask, y: Tensor, coarser: Tensor | None
     ) -> "LevelProblem":
-        """The problem of a level, given y and the image rebuilt at the next coarser one."""
+        """Return the problem of a level, given y and the image of the next coarser level."""
         context = None if coarser is None else plan.pyramid.up(coarser, task.level)
         return cls(plan, task, task.data.target(y, coarser), context)
 
     @property
     def observed(self) -> bool:
-        """Whether the target is the image itself, with white noise where the data are noisy."""
+        """Whether the target is the image itself, with white noise if the data are noisy."""
         return self.plan.grid is not None and self.task.level >= self.plan.grid
 
     def known(self, level: BandPrior) -> KnownBand | None:
-        """What the data know of the band; None where that is nothing, and for a level whose
-        condition does not take it."""
+        """Return the knowledge of the data about the band.
+
+        Returns None if there is none, and for levels that are not conditioned on it.
+        """
         if not level.informed or self.context is None:
             return None
         return self.task.view.band(self.context, self.target, level.std)
 
     def image(self, band: Tensor) -> Tensor:
-        """u = x_(i) + c."""
+        """Return the image u = x_(i) + c."""
         return band if self.context is None else band + self.context
 
     def band(self, image: Tensor) -> Tensor:
-        """x_(i) = u - c."""
+        """Return the band x_(i) = u - c."""
         return image if self.context is None else image - self.context
 
     def constrain(self, band: Tensor) -> Tensor:
-        """The closest band with down(x_(i)) = 0, where the plan asks for that."""
+        """Return the closest band with down(x_(i)) = 0, if the plan imposes that."""
         if self.context is None or not self.plan.band_constraint:
             return band
         pyramid, level = self.plan.pyramid, self.task.level
         return band - pyramid.up(pyramid.down(band, level), level)
 
     def met(self, band: Tensor) -> Tensor:
-        """The closest band that meets exact data: all that is left to do for an estimate that
-        knows the data."""
+        """Return the closest band that meets exact data.
+
+        An estimate that was conditioned on the data needs no other data step.
+        """
         if self.task.view.sigma == 0 and self.plan.settings.project:
             band = self.band(self.task.data.operator.project(self.image(band), self.target))
         return self.constrain(band)
 
     def finish(self, band: Tensor) -> Tensor:
-        """The image rebuilt at this level: constrained, then projected onto exact data (unless
-        the settings leave that out)."""
+        """Return the image at this level.
+
+        The band is constrained. Then the image is projected onto exact data, unless the settings
+        turn that off.
+        """
         image = self.image(self.constrain(band))
         data = self.task.data
         exact = data.sigma == 0 and self.plan.settings.project

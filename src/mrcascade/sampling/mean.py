@@ -1,7 +1,7 @@
-"""The conditional mean through a cascade: one evaluation per level, no chain.
+"""Conditional mean through a cascade, with one evaluation per level and no chain.
 
-For a level whose condition carries all the data the denoiser at its largest noise level *is* the
-conditional mean, the estimate of the best PSNR.
+If the condition of a level holds all the data, the regression branch gives the conditional mean,
+which is the estimate with the highest PSNR.
 """
 
 from collections.abc import Callable
@@ -44,20 +44,20 @@ def cascade_mean(
 ) -> CascadeResult:
     """Estimate each band by its conditional mean, from coarse to fine.
 
-    * A level that noise-free data determine is taken from them.
-    * On y's grid and coarser, noisy data: the band of the (reduced) measurement is denoised once
-      at the noise level that it has (``band_gain``).
-    * Finer than y, same kernel: the conditional mean, which y informs through its condition.
+    * A level that noise-free data determine is taken from the data.
+    * A level on y's grid or coarser, with noisy data: the band of the (reduced) measurement is
+      denoised once at its own noise level (``band_gain``).
+    * A level finer than y, same kernel: the conditional mean; y enters through the condition.
     * Any other operator: the conditional mean, then a data step with tau = sigma_i^2 / std_i^2.
-    * Where an informed prior's condition holds what the data know of the band, on any grid: the
-      conditional mean, which is then that given the data too; exact data are met.
-    * The coarsest level, where it is finer than y or the operator is of another kind: the
-      minimum-norm image of y, brought to its grid, denoised once if y is noisy.
+    * A level conditioned on the data's knowledge about the band, on any grid: the conditional mean
+      given these data; exact data are met.
+    * The coarsest level, if it is finer than y or the operator is another one: the minimum-norm
+      image of y on its grid, denoised once if y is noisy.
 
-    A level whose data are exact ends with the projection onto them. Levels finer than ``finest``
-    have no band. Other arguments, results and errors are those of ``cascade_sample``; nothing is
-    random, and of the settings only ``consistency``, ``band_constraint``, ``condition_error``,
-    ``orientations`` and ``project`` matter.
+    A level with exact data ends with the projection onto them. Levels finer than ``finest`` get no
+    band. Nothing is random. Of the settings only ``consistency``, ``band_constraint``,
+    ``condition_error``, ``orientations`` and ``project`` have an effect. Other arguments, results
+    and errors are those of ``cascade_sample``.
     """
     check_levels(prior, plan)
     check_shape(plan, y)
@@ -81,13 +81,13 @@ def cascade_mean(
 
 
 def band_gain(pyramid: LaplacianPyramid, level: int) -> float:
-    """Noise density of the band n - up(down(n)) of white noise n of standard deviation 1.
+    """Return the noise density of the band n - up(down(n)) of white noise n with unit variance.
 
-    The band has fewer degrees of freedom than samples: N - M of them, with M the samples of the
-    next coarser grid. sqrt(||I - U D||^2 / (N - M)) is the standard deviation per degree of
-    freedom, which is what a denoiser of the band has to know. For ``fourier`` I - U D is an
-    orthogonal projection and the gain is exactly 1, although the standard deviation per *sample*
-    is sqrt(3)/2: denoising at that lower level is not the posterior mean.
+    The band has N - M degrees of freedom for N samples, where M is the number of samples of the
+    next coarser grid. A denoiser of the band needs the standard deviation per degree of freedom,
+    sqrt(||I - U D||^2 / (N - M)). For ``fourier``, I - U D is an orthogonal projection and the gain
+    is exactly 1. The standard deviation per *sample* is only sqrt(3)/2, and denoising at that level
+    would not give the posterior mean.
     """
     fine, coarse = pyramid.shapes[level - 1], pyramid.shapes[level]
     up, down = upsampler(pyramid.kernel, fine, coarse), downsampler(pyramid.kernel, fine, coarse)
@@ -99,7 +99,7 @@ def band_gain(pyramid: LaplacianPyramid, level: int) -> float:
 
 
 class _Averaged:
-    """Estimates of one level, averaged over the orientations that the settings ask for."""
+    """Estimates of one level, averaged over the settings' orientations."""
 
     def __init__(
         self, problem: LevelProblem, level: BandPrior, error: float, callback: Callback | None
@@ -110,10 +110,13 @@ class _Averaged:
         self.evaluations = 0
 
     def conditional_mean(self) -> Tensor:
-        """E[band | coarser image, data]; outside the body's window the linear estimate from the
-        data, which is zero, the mean of a band, where they know nothing."""
+        """Return E[band | coarser image, data].
+
+        Outside the body's window it is the linear estimate from the data, or zero, the mean of a
+        band, if they know nothing.
+        """
         context, known = self._problem.context, self.known
-        assert context is not None  # only levels with a coarser one have a conditional mean
+        assert context is not None  # the coarsest level has no conditional mean
         shared = by_window(context)
 
         def estimate(turn: Orientation) -> Tensor:
@@ -127,7 +130,7 @@ class _Averaged:
         return self._over_orientations(estimate, self._level.sigma_max)
 
     def denoised(self, noisy: Tensor, sigma: float) -> Tensor:
-        """E[band | band + sigma noise, coarser image]."""
+        """Return E[band | band + sigma noise, coarser image]."""
 
         def estimate(turn: Orientation) -> Tensor:
             conditioned = self._conditioned(self._problem.context, turn)
@@ -155,7 +158,7 @@ class _Averaged:
 
 
 def _estimate(problem: LevelProblem, level: BandPrior, y: Tensor, averaged: _Averaged) -> Tensor:
-    """The band of a level that the data do not determine."""
+    """Return the band of a level that the data do not determine."""
     plan, task = problem.plan, problem.task
     if problem.context is None:
         seen = (problem.target, task.data.sigma) if problem.observed else _first_look(plan, y)
@@ -182,7 +185,7 @@ def _informed_by_data(problem: LevelProblem, band: Tensor, std: float) -> Tensor
 
 
 def _first_look(plan: CascadePlan, y: Tensor) -> tuple[Tensor, float]:
-    """H^+ y on the grid of the coarsest level, and the standard deviation of its noise."""
+    """Return H^+ y on the grid of the coarsest level, and the standard deviation of its noise."""
     image = _to_coarsest(plan, plan.operator.pinv(y))
     return image, plan.sigma_y * _look_gain(plan, y) if plan.sigma_y > 0 else 0.0
 
@@ -196,7 +199,7 @@ def _to_coarsest(plan: CascadePlan, image: Tensor) -> Tensor:
 def _look_gain(plan: CascadePlan, y: Tensor) -> float:
     operator = plan.operator
     if not isinstance(operator, SeparableOperator):
-        # No matrix to take norms of: the spread of one white image, to about 1 / sqrt(2 samples).
+        # Without a matrix, one white image gives the gain to about 1 / sqrt(2 samples).
         probe = NoiseSource([0]).randn((1, *y.shape[1:]), y.device, y.dtype)
         return float(_to_coarsest(plan, operator.pinv(probe)).square().mean().sqrt())
     rows, cols = (np.linalg.pinv(m).astype(np.float64) for m in (operator.rows, operator.cols))

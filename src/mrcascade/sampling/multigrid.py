@@ -1,10 +1,9 @@
-"""Multi-Grid PnP, diffusion form: a chain of the image itself on finer and finer grids.
+"""Multi-Grid PnP, diffusion form: a chain of the whole image on finer and finer grids.
 
-The baseline of Thaker et al. ("upsampling x_(i) and retaining the same H"), after the multi-grid
-idea of Laurent et al. 2025. Its prior knows images of one scale and is used on all of them: on
-a coarser grid the denoiser sees images that it was not trained on, whose structures are smaller
-in pixels. That is the point of the comparison, and a reason not to blame the method for all of
-its error.
+This is the baseline of Thaker et al. ("upsampling x_(i) and retaining the same H"), after the
+multi-grid idea of Laurent et al. 2025. Its prior was trained at one scale and runs at all scales.
+On coarser grids structures are smaller in pixels than in the training images. The comparison shows
+the effect of that, so not all of the error is the method's.
 """
 
 import torch
@@ -20,12 +19,9 @@ from mrcascade.sampling.noise import NoiseSource
 from mrcascade.sampling.plan import CascadePlan, LevelTask
 
 #: First noise level of a grid that starts from a finished coarser one, in units of the standard
-#: deviation of the prior's images. The prolonged image lacks a band of 0.10 (finest grid) to 0.17
-#: of it, as far as the spectrum of MR images goes; at 1 that changes the variance of the noisy
-#: start by 1 to 3 %, so that the denoiser sees what it knows, while two thirds of the schedule,
-#: from 80 down to 1, are free for lower noise. For Gaussian images of that spectrum (of
-#: mr-small-baselines/single-scale; 4x, noise-free, T = 45) the Wasserstein distance between the
-#: sampled and the true bands was 0.23, 0.12, 0.13 and 0.21 of their size at 0.3, 1, 3 and 80.
+#: deviation of the prior's images. The prolonged image lacks a band with 0.10 to 0.17 of that
+#: deviation. At noise level 1 this changes the variance by 1 to 3 % only, so the denoiser sees
+#: nearly its training distribution. A higher start would leave fewer steps for low noise.
 RESTART = 1.0
 
 
@@ -38,30 +34,31 @@ def multigrid_sample(
     *,
     callback: Callback | None = None,
 ) -> CascadeResult:
-    """Draw one image per measurement: one chain per grid, from coarse to fine.
+    """Draw one image per measurement, with one chain per grid from coarse to fine.
 
-    On grid i the unknown is the image x_i, compared through ``||y - H P_i x_i||^2`` with P_i =
-    up...up to the full grid. Where y is of the prior's kernel and down(up(z)) = z (``fourier``),
-    H P_i is exactly the 2x steps that remain, and the plan's comparison is taken from a cascade's
-    (for the other kernels too, whose H P_i is close to those steps); an operator of another kind
-    is composed with P_i and the error of ignoring finer bands is added to sigma_y, again as in a
-    cascade. So is the split of the T steps and the skipping of grids that noise-free data fix. A
-    grid whose data are exact ends with the projection onto them.
+    On grid i the unknown is the image x_i, with data term ``||y - H P_i x_i||^2`` and P_i =
+    up...up to the full grid. For y of kernel ``fourier``, down(up(z)) = z and H P_i is exactly the
+    remaining 2x steps; other kernels come close. So the plan takes comparisons from a cascade. Any
+    other operator is composed with P_i, and the error of ignoring finer bands adds to sigma_y. The
+    T steps are split as in a cascade, and grids that noise-free data determine are skipped. A grid
+    with exact data ends with the projection onto them.
 
-    The result of a grid, brought up, plus noise of the next one's first level starts the next
-    one. ``sigma_start`` and ``sigma_min`` are in units of the prior's standard deviation, finest
-    grid first; without them the coarsest grid that is sampled starts at the prior's largest noise
-    level, each finer one at ``RESTART``.
+    The upsampled result of a grid plus noise starts the next one. ``sigma_start`` and ``sigma_min``
+    are in units of the prior's standard deviation, finest grid first. By default the coarsest
+    sampled grid starts at the prior's largest noise level, and finer ones at ``RESTART``.
 
     Args:
-        prior: one level, of whole images.
-        plan: of ``plan_cascade`` for ``settings.grids`` levels.
-        y: (N, C, h, w), image units; its dtype and device are those of the result.
+        prior: single-scale prior.
+        plan: result of ``plan_cascade`` for ``settings.grids`` levels.
+        y: (N, C, h, w), image units; the result has its dtype and device.
         noise: one generator per image.
         callback: called after each network evaluation.
 
-    Returns image (N, C, H, W), evaluations per grid, nominal T. Raises MRCascadeError where
-    prior, plan, measurement and seeds do not fit together.
+    Returns:
+        Image (N, C, H, W), evaluations per grid and nominal T.
+
+    Raises:
+        MRCascadeError: prior, plan, measurement and seeds do not fit together.
     """
     run = traversal(plan, Multigrid)
     check_shape(plan, y)
@@ -87,7 +84,7 @@ def multigrid_sample(
 def grid_sigmas(
     level: BandPrior, plan: CascadePlan, run: Multigrid, task: LevelTask
 ) -> tuple[float, ...]:
-    """Noise levels of one grid's chain in image units, as many as the task has steps."""
+    """Return the noise levels of a grid's chain in image units, one per step of the task."""
     coarsest = max(t.level for t in plan.tasks if t.sampled)
     start = None
     if task.level < coarsest:

@@ -1,12 +1,9 @@
 """Multi-Grid PnP, deterministic form: plug-and-play steps from grid to grid.
 
-Laurent et al. 2025, without their coarse corrections, whose evaluations serve better as steps. A
-prior of one level is used on every grid: on a coarser one the denoiser sees images that it was not
-trained on, whose structures are smaller in pixels. Laurent et al. publish no super-resolution;
-what is left open is said at ``multigrid_pnp``.
-
-On a Gaussian prior D is linear, so that ``tests/sampling/test_sampling_multigrid_pnp.py`` checks
-the iterates exactly.
+The method is that of Laurent et al. 2025 without coarse corrections, because their evaluations
+serve better as steps. A single-scale prior runs on every grid; on coarser grids structures are
+smaller in pixels than in its training images. Laurent et al. publish no super-resolution;
+``multigrid_pnp`` documents the choices that they leave open.
 """
 
 import math
@@ -22,7 +19,7 @@ from mrcascade.sampling.level import BandPrior, CascadeResult, LevelProblem, Pri
 from mrcascade.sampling.plan import CascadePlan, LevelTask
 
 #: Least noise level of the denoiser, in units of the standard deviation of the prior's images.
-#: At 0, where noise-free data would put it, D does nothing.
+#: Noise-free data would give 0, at which D changes nothing.
 LEAST_SIGMA = 0.1
 
 
@@ -30,15 +27,15 @@ LEAST_SIGMA = 0.1
 def multigrid_pnp(
     prior: Prior, plan: CascadePlan, y: Tensor, *, callback: Callback | None = None
 ) -> CascadeResult:
-    """One image per measurement, from coarse to fine; nothing is random.
+    """Restore one image per measurement from coarse to fine, without random numbers.
 
     On grid i, with A = H P_i of the plan's comparison (see ``multigrid_sample``), the data term is
-    ``f(x) = ||y - A x||^2 / (2 ||A||^2)``. Its gradient then has Lipschitz constant 1 on every
-    grid, so that ``x <- D(x - gamma grad f(x), sigma)`` is safe for gamma = 1 (below 2). The result
-    is prolonged by P = 4 R^T with R = down (in general the ratio of the grids' samples times R^T)
-    and starts the next grid; the coarsest starts at the smallest image that fits its data.
+    ``f(x) = ||y - A x||^2 / (2 ||A||^2)``. Its gradient has Lipschitz constant 1 on every grid, so
+    ``x <- D(x - gamma grad f(x), sigma)`` is stable for gamma below 2. The result is prolonged by
+    P = 4 R^T with R = down (in general R^T times the ratio of the grids' samples) and starts the
+    next grid. The coarsest grid starts at the minimum-norm image that fits its data.
 
-    *Noise levels.* Where ``pnp_sigma`` is None, sigma = sqrt(gamma) sigma_y / ||A||, at least
+    *Noise levels.* If ``pnp_sigma`` is None, sigma = sqrt(gamma) sigma_y / ||A||, at least
     ``LEAST_SIGMA``. At that sigma the fixed point is the posterior mean if the prior is Gaussian:
     x = D(x - gamma grad f) is then A^T (y - A x) = sigma_y^2 C^-1 (x - m).
 
@@ -67,7 +64,7 @@ def multigrid_pnp(
 
 
 def _prolonged(plan: CascadePlan, level: int, coarser: Tensor) -> Tensor:
-    """P x on the grid of ``level``. A constant keeps its value, but for border effects."""
+    """Return P x on the grid of ``level``. It preserves constants, except near borders."""
     shapes = plan.pyramid.shapes
     down = downsampler(plan.pyramid.kernel, shapes[level - 1], shapes[level])
     ratio = math.prod(down.in_shape) / math.prod(down.out_shape)
@@ -82,7 +79,7 @@ def _solve(
     run: MultigridPnP,
     callback: Callback | None,
 ) -> Tensor:
-    """The iterations of one grid, as many as its share of T."""
+    """Run the iterations of one grid, one per step of its task."""
     operator, gamma = task.data.operator, run.pnp_step
     scale = 1 / squared_norm(operator, target)
     if run.pnp_sigma is not None:

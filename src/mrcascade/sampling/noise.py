@@ -1,4 +1,4 @@
-"""Random numbers for samplers: one generator per image, always on the CPU."""
+"""Random numbers of samplers: one generator per image, always on the CPU."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,10 +11,10 @@ from mrcascade.errors import MRCascadeError
 
 
 def image_seed(seed: int, *indices: int) -> int:
-    """Seed of one image, derived from a run's seed and, say, (slice, sample).
+    """Return the seed of one image, derived from a run's seed and indices (slice, sample).
 
-    Neighbouring seeds or indices give unrelated streams (numpy's SeedSequence), and seed 0 is a
-    seed like any other. The result has 32 bits, which is all that torch's CPU generator uses.
+    Neighbouring seeds or indices give unrelated streams (numpy's SeedSequence). The result has 32
+    bits, because torch's CPU generator uses no more.
 
     Raises MRCascadeError for negative numbers.
     """
@@ -24,10 +24,9 @@ def image_seed(seed: int, *indices: int) -> int:
 
 
 class NoiseSource:
-    """Standard normal noise for a batch in which image n draws from its own generator n.
+    """Standard normal noise for a batch, with one generator per image.
 
-    An image's noise depends on its own seed and on nothing else: neither batch size nor order
-    nor device changes it, nor does torch's default device.
+    The noise of an image depends on its own seed only, not on batch size, order or device.
 
     Args:
         seeds: one non-negative seed per image; see ``image_seed``.
@@ -47,9 +46,15 @@ class NoiseSource:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        """Next noise of shape (N, C, H, W), drawn in float32 on the CPU, then moved and cast.
+        """Return the next noise, drawn in float32 on the CPU, then moved and cast.
 
-        Raises MRCascadeError where N is not the number of seeds.
+        Args:
+            shape: (N, C, H, W).
+            device: device of the result.
+            dtype: type of the result.
+
+        Raises:
+            MRCascadeError: N is not the number of seeds.
         """
         return next(self.draws(1, shape, device, dtype))
 
@@ -60,15 +65,13 @@ class NoiseSource:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> Iterator[Tensor]:
-        """Yield ``count`` times what ``randn`` would give.
+        """Yield the results of ``count`` calls of ``randn``.
 
-        Where a GPU computes, threads draw the next noise meanwhile: one thread would take longer
-        to draw it for a large batch than the GPU takes for a step.
-
-        Raises MRCascadeError where N is not the number of seeds.
+        For a GPU, threads draw the next noise in advance, because drawing it for a large batch in
+        one thread would take longer than a step on the GPU. Arguments and errors as for ``randn``.
         """
         if shape[0] != len(self):
-            raise MRCascadeError(f"{shape[0]} images need as many seeds; got {len(self)}")
+            raise MRCascadeError(f"{shape[0]} images need one seed each; got {len(self)}")
         device = torch.device(device)
         if device.type == "cpu":
             return (_drawn(self._generators, shape).to(dtype) for _ in range(count))
@@ -77,7 +80,7 @@ class NoiseSource:
     def _ahead(
         self, count: int, shape: Sequence[int], device: torch.device, dtype: torch.dtype
     ) -> Iterator[Tensor]:
-        """Yield the noise of ``draws``, one of which is always being drawn ahead."""
+        """Yield the noise of ``draws`` while threads draw the next one."""
         threads = min(len(self), torch.get_num_threads())
         with ThreadPoolExecutor(threads) as pool:
 
@@ -91,12 +94,12 @@ class NoiseSource:
 
             following = begin() if count else None
             for left in reversed(range(count)):
-                assert following is not None  # as many as are left
+                assert following is not None  # drawn unless it was the last
                 buffer, parts = following
                 for part in parts:
                     part.result()
                 following = begin() if left else None
-                # torch keeps the pinned memory from being taken again before it is copied.
+                # torch does not reuse pinned memory before the copy is done.
                 yield buffer.to(device, non_blocking=True).to(dtype)
 
 
@@ -113,7 +116,7 @@ def _fill(generators: Sequence[torch.Generator], images: Tensor) -> None:
 
 
 def _pinned(shape: Sequence[int], device: torch.device) -> Tensor:
-    """Memory of the CPU from which a device copies while both do other things."""
+    """Return pinned CPU memory, from which a device copies asynchronously."""
     pinned = device.type == "cuda"
-    with torch.inference_mode(False):  # which threads do not inherit
+    with torch.inference_mode(False):  # threads do not inherit it
         return torch.empty(tuple(shape), dtype=torch.float32, device="cpu", pin_memory=pinned)

@@ -1,8 +1,8 @@
-"""The eight orientations of a pixel grid, over which an estimate may be averaged.
+"""The eight orientations of a pixel grid, for averaging estimates.
 
 This is the geometric self-ensemble of Timofte et al. (2016, "Seven ways to improve example-based
-single image super resolution"): training knows no preferred orientation, but a trained network
-answers each a little differently, and the errors partly cancel.
+single image super resolution"). Training has no preferred orientation, yet a trained network's
+errors differ between orientations and partly cancel.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Orientation:
-    """Flips along the named dimensions, then perhaps rows and columns exchanged."""
+    """Flips along the given dimensions, then optionally a transposition."""
 
     flips: tuple[int, ...] = ()
     transposed: bool = False
 
     def apply(self, x: Tensor) -> Tensor:
-        """Turn (..., H, W)."""
+        """Return x (..., H, W) in this orientation."""
         x = x.flip(self.flips)
         return x.transpose(-2, -1) if self.transposed else x
 
     def undo(self, x: Tensor) -> Tensor:
-        """The inverse of ``apply``; numbers and other scalars pass."""
+        """Undo ``apply``; scalars are returned as they are."""
         if x.ndim < 2:
             return x
         x = x.transpose(-2, -1) if self.transposed else x
@@ -33,5 +33,5 @@ class Orientation:
 
 
 _FLIPS = ((), (-2, -1), (-2,), (-1,))
-#: In the order in which they are taken: half a turn first, which brought most in few evaluations.
+#: Orientations in the order of use; the half turn comes early, as it helps most.
 ORIENTATIONS = tuple(Orientation(f, t) for t in (False, True) for f in _FLIPS)

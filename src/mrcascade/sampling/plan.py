@@ -1,4 +1,4 @@
-"""Which levels of a cascade take part, what each compares with, and how many steps it gets."""
+"""Plan of a cascade: levels that take part, their comparisons and numbers of steps."""
 
 import math
 from dataclasses import dataclass, field
@@ -25,14 +25,14 @@ from mrcascade.sampling.schedule import split_steps
 
 @dataclass(frozen=True)
 class LevelTask:
-    """One level's part of a plan.
+    """Task of one level.
 
     Attributes:
         level: i; 1 is the finest.
-        data: what the level compares its image with.
-        view: what the data know of the level's band.
-        steps: nominal steps, 0 for a level that takes no part.
-        sampled: whether a chain runs. Otherwise ``data`` fixes the image exactly.
+        data: comparison of the level's image with its data.
+        view: knowledge of the data about the level's band.
+        steps: nominal number of steps; 0 for a level that takes no part.
+        sampled: whether a chain runs. Otherwise ``data`` determine the image exactly.
     """
 
     level: int
@@ -44,18 +44,18 @@ class LevelTask:
 
 @dataclass(frozen=True)
 class CascadePlan:
-    """A cascade's levels for one operator, noise level and settings.
+    """Tasks of a cascade's levels for one operator, noise level and recipe.
 
     Attributes:
-        tasks: index 0 is level 1, the finest.
+        tasks: tasks of the levels, finest first.
         pyramid: grids, down and up of the prior's kernel.
         operator: H, which measures the full-resolution image.
         sigma_y: standard deviation of the noise of y, in image units.
-        grid: the level on whose grid y lies; None for an operator of another kind. It exceeds
-            the number of levels where y is coarser than all of them.
+        grid: level with the grid of y, for an operator of the prior's kernel; else None. It
+            exceeds the number of levels if y is coarser than all of them.
         band_constraint: whether down(x_(i)) = 0 is imposed on the bands.
         steps_nominal: T.
-        settings: as given.
+        settings: the recipe.
     """
 
     tasks: tuple[LevelTask, ...]
@@ -75,12 +75,15 @@ class CascadePlan:
         )
 
     def determined(self, level: int) -> bool:
-        """Whether noise-free data fix the image rebuilt at this level completely."""
+        """Return whether noise-free data determine the image at this level completely."""
         return _determined(self.grid, self.sigma_y, level)
 
     def condition_error(self, level: int) -> float:
-        """The settings' ``condition_error`` where the next coarser band was guessed, that is
-        where its grid has more samples than y; 0 where y informs it."""
+        """Return the error level of a level's condition.
+
+        It is the settings' ``condition_error`` if the next coarser grid has more samples than y,
+        so that its band had to be estimated; else 0.
+        """
         if level == self.pyramid.levels:
             return 0.0
         guessed = math.prod(self.pyramid.shapes[level]) > math.prod(self.operator.out_shape)
@@ -99,26 +102,27 @@ def plan_cascade(
 ) -> CascadePlan:
     """Plan a cascade of ``levels`` bands of ``kernel`` for y = H x + noise.
 
-    T is shared by all levels, as ``step_shares`` says, with one exception: where noise-free data
-    of the prior's kernel fix a level finer than L, only the levels finer than that one take part
-    (the paper's table 1: 2x with the level-1 model alone). A level that takes part but is
-    determined has no chain unless the settings switch that off; its steps go to nobody.
+    All levels share T by ``step_shares``, with one exception. If noise-free data of the prior's
+    kernel determine a level finer than L, only finer levels take part (table 1 of the paper: 2x
+    with the level-1 model alone). A level that takes part but is determined runs no chain, unless
+    the settings ask for one; its steps are not given to other levels.
 
-    The band constraint is imposed by default where ``down(up(z)) = z`` and y is of the prior's
-    kernel. y then says nothing about the bands finer than its grid, which noisy data would pull
-    at all the same: the constraint keeps what coarser levels decided. Any other operator sees
-    all bands at once; its coarser levels worked with an approximate H, and finer ones must be
-    free to correct them.
+    The band constraint is imposed by default if ``down(up(z)) = z`` and y is of the prior's
+    kernel. Such data contain nothing of the bands finer than their grid, yet noise would move
+    them; the constraint keeps the result of the coarser levels. Other operators see all bands at
+    once. Their coarser levels used an approximate H, so finer levels must be free to correct them.
 
     Args:
-        kernel: of the prior's pyramid.
-        levels: L of the prior.
+        kernel: kernel of the prior's pyramid.
+        levels: number of levels L of the prior.
         operator: H; its input is the full-resolution grid.
         sigma_y: standard deviation of the noise in y, in image units, >= 0.
-        step: of the prior's pyramid.
-        missing: see ``MissingError``; needed for operators of another kind and L > 1.
+        settings: the recipe.
+        step: factor between the grids of the prior's pyramid.
+        missing: see ``MissingError``; needed if L > 1 and the operator is not the prior's kernel.
 
-    Raises MRCascadeError for settings that do not fit the operator or the prior.
+    Raises:
+        MRCascadeError: the settings do not fit the operator or the prior.
     """
     _check(levels, sigma_y, settings)
     pyramid = LaplacianPyramid(kernel, operator.in_shape, levels, step)
@@ -194,13 +198,13 @@ def _determined(grid: int | None, sigma_y: float, level: int) -> bool:
 
 
 def _coarsest(levels: int, grid: int | None, sigma_y: float) -> int:
-    """The coarsest level that takes part."""
+    """Return the coarsest level that takes part."""
     if _determined(grid, sigma_y, 1):
         raise MRCascadeError(
             "the noise-free measurement is the full-resolution image itself; nothing to do"
         )
-    # Where y fixes level L itself and no finer one, L still counts: the paper splits T by 3 in its
-    # 4x task (table 2).
+    # If y determines level L but no finer one, L still gets a share of T: the paper splits T by 3
+    # in its 4x task (table 2).
     return grid - 1 if grid is not None and sigma_y == 0 and grid < levels else levels
 
 
@@ -217,7 +221,7 @@ def _band_constraint(pyramid: LaplacianPyramid, grid: int | None, settings: Reci
 
 
 def _keeps_coarse_images(pyramid: LaplacianPyramid) -> bool:
-    """Whether down(up(z)) = z on every grid of the pyramid."""
+    """Return whether down(up(z)) = z on every grid of the pyramid."""
     for fine, coarse in pairwise(pyramid.shapes):
         there = upsampler(pyramid.kernel, fine, coarse)
         and_back = downsampler(pyramid.kernel, fine, coarse).compose(there)

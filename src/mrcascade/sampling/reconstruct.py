@@ -1,4 +1,4 @@
-"""The one place that knows which function runs which traversal."""
+"""Table of traversals and the functions that run them."""
 
 from torch import Tensor
 
@@ -22,10 +22,10 @@ def reconstruct(
     *,
     callback: Callback | None = None,
 ) -> CascadeResult:
-    """One image per measurement, by the traversal of the plan's recipe.
+    """Restore one image per measurement by the traversal of the plan's recipe.
 
-    Arguments, results and errors are those of ``cascade_sample``. Where nothing is random
-    (``Recipe.draws`` is False) ``noise`` is left alone.
+    Arguments, results and errors are those of ``cascade_sample``. Deterministic recipes
+    (``Recipe.draws`` is False) do not use ``noise``.
     """
     match plan.settings.run:
         case Mean():

@@ -1,4 +1,4 @@
-"""Noise levels of a chain, and how a number of steps is split over the levels of a cascade."""
+"""Noise levels of a chain, and the split of T steps over the levels of a cascade."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,17 +9,18 @@ from mrcascade.errors import MRCascadeError
 def karras_sigmas(
     steps: int, sigma_max: float, sigma_min: float, rho: float = 7.0
 ) -> tuple[float, ...]:
-    """Decreasing noise levels from sigma_max to sigma_min, ends included.
+    """Return decreasing noise levels from sigma_max to sigma_min, both included.
 
-    Karras et al. 2022, eq. 5, without the final zero:
+    The formula is Karras et al. 2022, eq. 5, without the final zero:
     ``(sigma_max^(1/rho) + k/(steps-1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho``.
 
     Args:
-        steps: number of levels >= 1; a single one is sigma_max.
-        sigma_max, sigma_min: in any one unit, ``sigma_max > sigma_min > 0``.
-        rho: > 0; larger values put more of the levels near sigma_min.
+        steps: number of noise levels >= 1; a single one is sigma_max.
+        sigma_max, sigma_min: in the same unit, ``sigma_max > sigma_min > 0``.
+        rho: > 0; larger values put more levels near sigma_min.
 
-    Raises MRCascadeError for values out of range.
+    Raises:
+        MRCascadeError: a value is out of range.
     """
     if steps < 1:
         raise MRCascadeError(f"a noise schedule needs 1 step or more; got {steps}")
@@ -33,7 +34,7 @@ def karras_sigmas(
         return (sigma_max,)
     start, end = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
     inner = ((start + k / (steps - 1) * (end - start)) ** rho for k in range(1, steps - 1))
-    return (sigma_max, *inner, sigma_min)  # the ends free of rounding
+    return (sigma_max, *inner, sigma_min)  # exact ends, without rounding
 
 
 def split_steps(
@@ -42,20 +43,25 @@ def split_steps(
     sampled: Sequence[int] | None = None,
     shares: Mapping[int, float] | None = None,
 ) -> dict[int, int]:
-    """Steps of each level: its share of T rounded down, what remains to the coarsest sampled one.
+    """Split T steps over levels by their shares, rounded down.
+
+    The remainder goes to the coarsest sampled level, or to the coarsest level if none is sampled.
 
     Args:
         total: T, at least one step per level.
-        levels: the levels that share T; larger numbers are coarser.
-        sampled: those of them that run a chain; all of them by default. If none does, the
-            remainder goes to the coarsest level.
-        shares: of each level, > 0, in any unit; equal by default, ``total // len(levels)`` each.
+        levels: levels that share T; larger numbers are coarser.
+        sampled: levels that run a chain; all by default.
+        shares: level -> share > 0, in any unit; equal by default, ``total // len(levels)`` each.
 
-    Raises MRCascadeError where a level would have no step.
+    Returns:
+        Level -> number of steps.
+
+    Raises:
+        MRCascadeError: a level would have no step.
     """
     shares = dict.fromkeys(levels, 1.0) if shares is None else shares
     whole = sum(shares[level] for level in levels)
-    # Shares such as 0.1 are not exact, and a whole number of steps must not lose one to that.
+    # Shares such as 0.1 are inexact; rounding must not cost a whole number of steps one of them.
     steps = {level: math.floor(total * shares[level] / whole + 1e-9) for level in levels}
     if not steps or min(steps.values()) < 1:
         raise MRCascadeError(

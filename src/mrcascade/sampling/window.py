@@ -1,7 +1,7 @@
-"""The part of each image of a batch that holds the body; around it lies air.
+"""Windows around the body in each image of a batch.
 
-A regression finds nothing in air but costs as much there as elsewhere. The coarser image, which a
-level of a cascade has before it begins, shows where the body is.
+A regression finds nothing in air, but costs as much there as elsewhere. The coarser image, which a
+level has before it begins, shows the position of the body.
 """
 
 from collections import defaultdict
@@ -9,33 +9,36 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
-#: Of the slice's bright magnitude; what is below it on whole rows and columns is air.
+#: Share of the slice's bright magnitude. Rows and columns that stay below it are air.
 THRESHOLD = 0.05
-#: Part of the pixels that is brighter: a vessel, or the skin under a coil, must not make the rest
-#: look like air.
+#: Share of pixels above the bright magnitude. It keeps a bright vessel, or skin under a coil, from
+#: making the rest look like air.
 BRIGHTEST = 0.01
-#: Pixels kept on each side: what the regression sees of air next to the body.
+#: Pixels of air kept on each side as context for the regression.
 MARGIN = 16
-#: A window's edges are multiples of it, as the networks would pad it to that.
+#: Window edges are multiples of it, because networks would pad to that anyway.
 MULTIPLE = 8
 
-#: Top, bottom, left and right, as a slice has them.
+#: Top, bottom, left and right, as in Python slices.
 Window = tuple[int, int, int, int]
 
 
 def by_window(images: Tensor) -> dict[Window, list[int]]:
-    """The indices of a batch (N, C, H, W), by the window that they share.
+    """Group the images of a batch (N, C, H, W) by their windows.
 
-    A window is the rectangle around all that exceeds ``THRESHOLD`` of the magnitude that the
-    ``BRIGHTEST`` part of an image's pixels reaches; the whole image where nothing stands out, as
-    in a constant one or in noise.
+    A window is the rectangle around all pixels above ``THRESHOLD`` of the bright magnitude, which
+    a share ``BRIGHTEST`` of the image's pixels exceeds. It is the whole image if nothing stands
+    out, as in a constant image or in noise.
+
+    Returns:
+        Window -> indices of the images that share it.
     """
     height, width = images.shape[-2:]
     magnitude = torch.linalg.vector_norm(images, dim=1)
     brighter = int(BRIGHTEST * height * width)
     bright = magnitude.flatten(1).kthvalue(height * width - brighter, dim=1).values
     body = magnitude > THRESHOLD * bright[:, None, None]
-    # One copy for the whole batch: each would wait until a GPU has done all it was given.
+    # One copy for the whole batch, because every copy waits for all pending work on a GPU.
     inside = torch.cat([body.any(dim=2), body.any(dim=1)], dim=1).cpu()
     shared: defaultdict[Window, list[int]] = defaultdict(list)
     for index, (rows, columns) in enumerate(zip(*inside.split([height, width], 1), strict=True)):
@@ -44,8 +47,10 @@ def by_window(images: Tensor) -> dict[Window, list[int]]:
 
 
 def _extent(inside: Tensor) -> tuple[int, int]:
-    """First and one past the last True, with margin, rounded outwards within the image; all where
-    none is True."""
+    """Return start and end of the True values with margin, rounded outwards within the image.
+
+    Returns the whole range if no value is True.
+    """
     where = inside.nonzero()
     if not len(where):
         return 0, inside.numel()

@@ -1,1 +1,1 @@
-"""Studies: several evaluations on the same slices, compared on one page; two come with it."""
+"""Studies: several evaluations on the same slices, compared on one page."""

@@ -1,4 +1,4 @@
-"""The figures of a study: predicted difference images, and enlarged details with their errors."""
+"""Figures of a study: predicted difference images, and enlarged details with their errors."""
 
 from __future__ import annotations
 
@@ -31,15 +31,18 @@ from mrcascade.operators.baselines import zero_filled
 from mrcascade.pictures.detail import busiest
 from mrcascade.pictures.drawing import FRAME, frame, label_edges, plain
 
-_DETAIL = 5  # an enlarged detail shows this part of the sides
-_INSET = 0.45  # of the panel, covered by the enlarged detail
+_DETAIL = 5  # side of the image over the side of its enlarged detail
+_INSET = 0.45  # share of the panel's side that the enlarged detail covers
 
 
 def draw_difference(
     folder: Path, pictures: Sequence[Picture], method: str, job: Evaluation, target: Path
 ) -> Path:
-    """PNG, a row per slice: up(y), the difference image that ``method`` predicts, their sum, the
-    true difference image, the truth (figure 3 of the paper). up(y) is the minimum-norm image."""
+    """Draw predicted and true difference images as a PNG (Thaker et al., figure 3).
+
+    A row per slice shows up(y), the difference image that ``method`` predicts, their sum, the true
+    difference image and the truth. up(y) is the minimum-norm image of y. Returns the path.
+    """
     rows = [load_panels(folder, picture, [method]) for picture in pictures]
     names = [title(picture).replace("\n", ", ") + ": up(y)" for picture in pictures]
     canvas = Canvas(5, [row.relative_height for row in rows], title_lines([*names, method]))
@@ -47,7 +50,7 @@ def draw_difference(
         truth, image = row.pixels[TRUTH], row.pixels[method]
         stored = load_pixels(folder, picture, TRUTH).shape
         operator = SeparableOperator.from_kernel(job.kernel, job.factor, stored)
-        low = load_pixels(folder, picture, MEASURED)  # complex ones with their phase
+        low = load_pixels(folder, picture, MEASURED)  # complex if the images are
         coarse = row.display.turn(comparable(zero_filled(low[None], operator)[0]))
         panels = [canvas.panel(number, column) for column in range(5)]
         window = display_window(truth)
@@ -65,9 +68,12 @@ def draw_difference(
 def draw_errors(
     folder: Path, pictures: Sequence[Picture], methods: Sequence[str], target: Path
 ) -> Path:
-    """PNG, two rows per slice: truth and methods, each with an enlarged detail in its corner, and
-    below them measurement and errors (figure 4 of the paper). The detail is where the truth has
-    most of what the measurement lacks."""
+    """Draw images and errors of methods as a PNG (Thaker et al., figure 4).
+
+    Two rows per slice show truth and methods, each with an enlarged detail, and below them
+    measurement and errors. The detail lies where the truth has most energy that the measurement
+    does not contain. Returns the path.
+    """
     rows = [load_panels(folder, picture, methods) for picture in pictures]
     heights = [h for row in rows for h in [row.relative_height] * 2]
     canvas = Canvas(1 + len(methods), heights, title_lines(methods))
@@ -99,7 +105,7 @@ def _show_difference(axes: Any, image: np.ndarray, limit: float, text: str) -> N
 def _enlarge(axes: Any, image: np.ndarray, place: tuple[slice, slice], window: float) -> None:
     frame(axes, place)
     row, column = ((part.start + part.stop - 1) / 2 for part in place)
-    # In the corner farthest from the detail; rows count downwards.
+    # The inset goes to the corner farthest from the detail; rows count downwards.
     left = 0.0 if column > image.shape[1] / 2 else 1 - _INSET
     bottom = 1 - _INSET if row > image.shape[0] / 2 else 0.0
     inset = axes.inset_axes((left, bottom, _INSET, _INSET))

@@ -1,4 +1,4 @@
-"""The page of a study: tables in the paper's layout, paired differences, cost, what ran where."""
+"""Page of a study: tables in the paper's layout, paired differences, cost, hardware."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from mrcascade.evaluation.tables import (
 )
 
 ALL_FILE = "all.csv"
-# Subjects from which on a difference may count as found: with five, not even the sign test of five
-# equal signs is below 5 % (2 / 2^5).
+# Least number of subjects for a significant difference. With five, even five equal signs have a
+# two-sided p of 2 / 2^5, above 5 %.
 ENOUGH = 6
-# Metrics of which more is better; of the others less is.
+# Metrics for which larger is better; for the others smaller is.
 _MORE = ("psnr_slice", "psnr_volmax", "ssim_slice", "ssim_volmax")
 _PAIRED_HOW = (
     "{kind} minus `{reference}` on the same slices: mean difference, its 95 % interval, and in how"
@@ -43,8 +43,11 @@ _COST_HOW = (
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Rows of ``metrics.csv`` of one task, its methods in order, what its report says, where the
-    rows of each method were made, and the subject of each file."""
+    """Results of one task.
+
+    They consist of the rows of ``metrics.csv``, the methods in their order, the facts of the
+    report, the machines of each method's rows, and the subject of each file.
+    """
 
     name: str
     methods: Sequence[str]
@@ -58,11 +61,14 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Method minus reference on the same slices.
+    """Difference of a method from the reference on the same slices.
 
-    ``mean``, ``low`` and ``high`` are of the difference, the last two None for one subject; in
-    ``better`` of ``slices`` slices the reference is better (ties out of the count of ``slices``).
-    ``subjects`` is how many people the slices are of.
+    Attributes:
+        mean: mean difference, method minus reference.
+        low, high: ends of its 95 % interval; None for one subject.
+        better: number of slices in which the reference is better.
+        slices: number of slices without ties.
+        subjects: number of people.
     """
 
     mean: float
@@ -74,14 +80,14 @@ class PairedDifference:
 
     @property
     def decided(self) -> bool:
-        """Whether the interval excludes zero and is one between enough people."""
+        """Whether the interval excludes zero and has enough subjects."""
         if self.low is None or self.high is None:
             return False
         return self.low * self.high > 0 and self.subjects >= ENOUGH
 
 
 def write_all_rows(results: Sequence[TaskResult], output: Path) -> Path:
-    """``all.csv``: the rows of every task, with the task's name."""
+    """Write ``all.csv``, the rows of every task with the task's name, and return its path."""
     rows = [{"task": result.name, **row} for result in results for row in result.rows]
     write_rows(output / ALL_FILE, ("task", *SLICE_COLUMNS), rows)
     return output / ALL_FILE
@@ -96,7 +102,17 @@ def study_page(
     command: str,
     estimate_reference: str | None = None,
 ) -> str:
-    """The page as Markdown; references as in ``Study``. What all tasks share is said once."""
+    """Return the page as Markdown; facts that all tasks share appear once.
+
+    Args:
+        title: title of the page.
+        results: results of the tasks, in their order.
+        reference: method that others are compared with, as in ``Study``.
+        metrics: columns of the tables.
+        seed: seed of the bootstrap.
+        command: command that made the page.
+        estimate_reference: reference of point estimates, as in ``Study``.
+    """
     first = results[0].facts
     common = {k: v for k, v in first.items() if all(r.facts.get(k) == v for r in results)}
     parts = [
@@ -164,7 +180,7 @@ def _section(
 def _comparisons(
     methods: Sequence[str], references: tuple[str, str | None]
 ) -> Iterator[tuple[str, str, list[str]]]:
-    """What is compared, with which method, and which methods are."""
+    """Yield each comparison: its title, its reference, and the methods compared with it."""
     reference, estimate_reference = references
     if estimate_reference is None:
         groups = [("Methods", reference, list(methods))]
@@ -205,7 +221,7 @@ def _means(rows: Sequence[Row], metrics: Sequence[str]) -> str:
 def pair(
     rows: Sequence[Row], reference: Sequence[Row], metric: str, seed: int, subjects: Subjects
 ) -> PairedDifference:
-    """Compare two methods' rows of the same slices, in the same order."""
+    """Compare the rows of two methods on the same slices, given in the same order."""
     difference = _column(rows, metric) - _column(reference, metric)
     wins = difference < 0 if metric in _MORE else difference > 0
     people = [subject_of(r["file"], subjects) for r in rows]
@@ -243,7 +259,7 @@ def _cost_table(results: Sequence[TaskResult]) -> str:
 
 
 def _costs(result: TaskResult) -> dict[str, str]:
-    """Per method: seconds, evaluations, GFLOP and, where samples are averaged, spread/skill."""
+    """Return the cost of each method: seconds, evaluations, GFLOP and, if any, spread/skill."""
 
     def mean(method: str, key: str) -> float:
         return float(np.mean([r[key] for r in result.rows if r["method"] == method]))

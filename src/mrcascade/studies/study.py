@@ -48,8 +48,15 @@ RECORD_FILE = "study.json"  # lists the other files of a study
 
 @dataclass(frozen=True)
 class Task:
-    """One table: ``factor``, the ``methods`` in it, the kind of its ``figure``, and ``noise`` if it
-    differs from the study's."""
+    """One table of a study.
+
+    Attributes:
+        name: name of the task and of its folder.
+        factor: (rows, columns).
+        methods: methods of the table.
+        figure: kind of its figure.
+        noise: noise level, if it differs from the study's.
+    """
 
     name: str
     factor: tuple[float, float]
@@ -60,11 +67,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Study:
-    """What a study's JSON file says; settings that its tasks share are those of ``Evaluation``.
+    """Content of a study's JSON file; settings that its tasks share are those of ``Evaluation``.
 
-    ``reference`` is the method that the others are compared with, pair by pair: all of them, or
-    with ``estimate_reference``, which point estimates are compared with, those that draw.
-    ``metrics`` are the columns of the tables.
+    ``reference`` is the method that the others are compared with, pair by pair. If there is an
+    ``estimate_reference``, point estimates are compared with that one instead. ``metrics`` are the
+    columns of the tables.
     """
 
     title: str
@@ -87,7 +94,7 @@ class Study:
 
 
 _WHOLE = ("anatomy_slices", "max_slices", "seed", "steps", "samples")
-# Settings of a study that are those of each of its evaluations.
+# Settings of a study that all its evaluations share.
 _SHARED = tuple(
     f.name
     for f in fields(Study)
@@ -96,14 +103,16 @@ _SHARED = tuple(
 
 
 def bundled_studies() -> list[str]:
-    """Names of the studies that are part of the package."""
+    """Return the names of the studies that come with the package."""
     names = [Path(p.name) for p in files(__package__).iterdir()]
     return sorted(name.stem for name in names if name.suffix == ".json")
 
 
 def read_study(name_or_file: str) -> Study:
-    """A bundled study by name, or any by its JSON file; MRCascadeError for one that is not
-    there or not right."""
+    """Read a bundled study by its name, or any study by its JSON file.
+
+    Raises MRCascadeError if there is no such study, or if the file is not valid.
+    """
     if name_or_file in bundled_studies():
         text = (files(__package__) / f"{name_or_file}.json").read_text()
     else:
@@ -175,11 +184,22 @@ def run_study(
     say: Callable[[str], None],
     progress: Callable[[int], Tick],
 ) -> list[Path]:
-    """Run every task below ``output`` and write the page; returns the files written.
+    """Run every task and write the page; an interrupted study is resumed as by ``evaluate``.
 
-    Goes on where an interrupted study stopped, as ``evaluate`` does. ``common`` holds what the
-    machine decides: data, device, batch size, workers, weights. Raises MRCascadeError before any
-    work for methods or priors that are not there.
+    Args:
+        study: the study.
+        common: options that do not belong to the study: data, device, batch size, workers,
+            weights.
+        output: folder of the page and of the tasks' folders.
+        command: command to show on the page.
+        say: called with one line per fact.
+        progress: as for ``evaluate``.
+
+    Returns:
+        The written files.
+
+    Raises:
+        MRCascadeError: a method or prior does not exist (before any work), or an evaluation fails.
     """
     refuse_inputs([output], [common.data])
     names = [PAGE_FILE, ALL_FILE, *(f"{task.name}.png" for task in study.tasks)]
@@ -251,7 +271,7 @@ def _job(study: Study, task: Task, common: Evaluation) -> Evaluation:
 
 
 def _result(task: Task, folder: Path, document: dict[str, Any]) -> TaskResult:
-    """What the page needs of an evaluation; ``document`` is its table."""
+    """Return the results of an evaluation for the page; ``document`` is its table."""
     methods = [m for m in document["methods"] if m in task.methods]
     rows = [r for r in read_rows(folder / SLICES_FILE, SLICE_COLUMNS) if r["method"] in methods]
     return TaskResult(
@@ -267,7 +287,7 @@ def _result(task: Task, folder: Path, document: dict[str, Any]) -> TaskResult:
 
 
 def _pictures(result: TaskResult, document: dict[str, Any]) -> list[Picture]:
-    """The slices whose pixels the evaluation has kept."""
+    """Return the slices whose pixels the evaluation has kept."""
     anatomy = {row["file"]: row["anatomy"] for row in result.rows}
     slices = document["settings"]["slices"]
     return choose_pictures([(file, anatomy[file], np.array(n)) for file, n in slices.items()])

@@ -1,10 +1,8 @@
-"""Random changes of training images that a scanner could have made: another contrast, a bias field,
-blur and noise.
+"""Augmentation of training images: random contrast, bias field, blur and noise.
 
-Images are in units of the robust maximum, 0 standing for no signal
-(``mrcascade.arrays.intensity``). Of a complex image the magnitude is changed and the phase kept,
-but for noise, which is complex. Each change takes a strength and is the identity, bit by bit, at
-strength 0.
+Images are in units of the robust maximum, and no signal is 0 (``mrcascade.arrays.intensity``).
+Changes of complex images keep the phase, except noise, which is complex. Each change has a
+strength, and is exactly the identity at strength 0.
 """
 
 from __future__ import annotations
@@ -15,15 +13,15 @@ from scipy.interpolate import PchipInterpolator
 from mrcascade.arrays.intensity import robust_maximum
 from mrcascade.training.config import TrainConfig
 
-AIR = 0.05  # intensities below stay below in every random map
-KNOTS = np.array([0.0, AIR, 0.3, 0.55, 0.8, 1.0])  # where a random map is drawn
-DARKEST = 0.05  # value that a map may give to tissue
+AIR = 0.05  # every random map keeps intensities below it below it
+KNOTS = np.array([0.0, AIR, 0.3, 0.55, 0.8, 1.0])  # intensities at which a random map is drawn
+DARKEST = 0.05  # least value of tissue in a random map
 TABLE = np.linspace(0.0, 1.0, 513)
 ORDER = 3  # highest frequency of a bias field, in half periods per side
 
 
 def is_on(config: TrainConfig) -> bool:
-    """Whether a run changes any image."""
+    """Return whether a run changes any image."""
     shares = (
         config.contrast_map_share,
         config.bias_field_share,
@@ -34,9 +32,18 @@ def is_on(config: TrainConfig) -> bool:
 
 
 def augmented(image: np.ndarray, config: TrainConfig, rng: np.random.Generator) -> np.ndarray:
-    """A slice (H, W) with the changes that ``rng`` draws by the shares of ``config``: first another
-    contrast, then a bias field, blur and noise, as in a scanner. The same array where it draws
-    none."""
+    """Apply random changes to a slice, each with the probability that ``config`` gives it.
+
+    The order is that of a scanner: contrast, bias field, blur, noise.
+
+    Args:
+        image: (H, W), real or complex.
+        config: shares and strengths of the changes.
+        rng: random generator.
+
+    Returns:
+        The changed slice; the same array if no change was drawn.
+    """
     contrast, bias, blur, noise = rng.random(4)
     result = image
     if contrast < config.contrast_map_share:
@@ -54,12 +61,12 @@ def augmented(image: np.ndarray, config: TrainConfig, rng: np.random.Generator) 
 
 
 def random_map(strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Values at the intensities ``TABLE`` of a random smooth map of [0, 1] into itself.
+    """Draw a random smooth map of [0, 1] into itself, and return its values at ``TABLE``.
 
-    Values at ``KNOTS`` above ``AIR`` are drawn from ``DARKEST`` to 1 in rising, falling or any
-    order, each once in three. They are mixed with the identity (1 - strength) and joined by
-    monotone cubic pieces (Fritsch and Carlson 1980), so the map is monotone where its values are.
-    The distance of the knots keeps it smooth, so that edges stay edges.
+    Values at ``KNOTS`` above ``AIR`` are drawn from ``DARKEST`` to 1. Their order is rising,
+    falling or arbitrary, with probability 1/3 each. They are mixed with the identity (weight
+    1 - strength) and joined by monotone cubic pieces (Fritsch and Carlson 1980), so the map is
+    monotone wherever its knots are. The distance between knots keeps the map smooth.
     """
     values = rng.uniform(DARKEST, 1.0, len(KNOTS) - 2)
     order = rng.integers(3)
@@ -70,16 +77,21 @@ def random_map(strength: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def with_contrast(image: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The image with its magnitudes mapped: ``TABLE`` to ``values``, larger ones by the factor of
-    1. Then it is scaled so that its robust maximum stays; signs and phases stay, and 0 is 0."""
+    """Map the magnitudes of an image from ``TABLE`` to ``values``.
+
+    Magnitudes above 1 are multiplied by the same factor as 1. The result is scaled back to the
+    image's robust maximum. Signs and phases stay, and 0 stays 0.
+    """
     level = np.clip(np.abs(image).astype(np.float64), np.finfo(np.float32).tiny, 1.0)
     gain = np.interp(level, TABLE, values) / level
     return _of_same_maximum(image, image * gain.astype(np.float32))
 
 
 def bias_field(shape: tuple[int, int], strength: float, rng: np.random.Generator) -> np.ndarray:
-    """A smooth random gain (H, W) that reaches ``exp(strength)`` or its inverse, float32: the
-    exponential of cosines of at most ``ORDER`` half periods per side."""
+    """Draw a smooth random gain (H, W), float32, that reaches ``exp(strength)`` or its inverse.
+
+    It is the exponential of a sum of cosines with up to ``ORDER`` half periods per side.
+    """
     weights = rng.standard_normal((ORDER + 1, ORDER + 1))
     frequency = np.arange(ORDER + 1)
     weights /= 1 + frequency[:, None] ** 2 + frequency**2
@@ -90,8 +102,11 @@ def bias_field(shape: tuple[int, int], strength: float, rng: np.random.Generator
 
 
 def blurred(image: np.ndarray, std: tuple[float, float]) -> np.ndarray:
-    """Periodic convolution with a Gaussian of standard deviation ``std`` (rows, columns) in pixels:
-    frequency f (per pixel) times ``exp(-2 (pi std f)^2)``."""
+    """Convolve an image periodically with a Gaussian of standard deviation ``std`` in pixels.
+
+    ``std`` is (rows, columns). Frequencies f (per pixel) are multiplied by
+    ``exp(-2 (pi std f)^2)``.
+    """
     if not any(std):
         return image
     rows, cols = (
@@ -103,7 +118,7 @@ def blurred(image: np.ndarray, std: tuple[float, float]) -> np.ndarray:
 
 
 def noisy(image: np.ndarray, std: float, rng: np.random.Generator) -> np.ndarray:
-    """The image plus Gaussian noise of standard deviation ``std``, of both parts if complex."""
+    """Add Gaussian noise of standard deviation ``std``, to both parts of a complex image."""
     noise = std * rng.standard_normal(image.shape, np.float32)
     if np.iscomplexobj(image):
         noise = noise + 1j * std * rng.standard_normal(image.shape, np.float32)

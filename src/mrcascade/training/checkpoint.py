@@ -1,4 +1,4 @@
-"""What a checkpoint of a level must hold before anything is made of it."""
+"""Reading and checking of a level's checkpoint."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The entries of a checkpoint, on the CPU, each of its type and with finite weights.
+    """Return the entries of a checkpoint, on the CPU.
 
-    Raises MRCascadeError where they are not.
+    Raises MRCascadeError if the file is damaged, or if entries have wrong types or weights that
+    are not finite.
     """
     try:
-        with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums
+        with zipfile.ZipFile(path) as archive:  # torch does not check the checksums
             damaged = archive.testzip()
         state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch names no type for the many ways in which a file is damaged
+    except Exception as error:  # torch raises many types for damaged files
         raise MRCascadeError(
             f"{path}: not a readable checkpoint; delete it and train anew"
         ) from error
@@ -43,14 +44,14 @@ def read_state(path: Path) -> dict[str, Any]:
         raise not_a_checkpoint(path)
     if not all(_finite(weights) for weights in (state["networks"], *state["ema"])):
         raise MRCascadeError(
-            f"{path}: its weights are NaN or infinite, so that nothing can go on from them; delete"
-            " it and train anew, with a lower learning rate"
+            f"{path}: its weights are NaN or infinite, so the training cannot go on; delete it and"
+            " train anew, with a lower learning rate"
         )
     return state
 
 
 def not_a_checkpoint(path: Path) -> MRCascadeError:
-    """The error of a file that torch can read and that holds something else."""
+    """Return the error for a file that torch can read but that is not a checkpoint."""
     return MRCascadeError(f"{path}: not a checkpoint of a level; delete it and train anew")
 
 

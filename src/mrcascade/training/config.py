@@ -1,4 +1,4 @@
-"""What defines a training run; serialised as JSON in the checkpoint and in the prior."""
+"""Settings of a training run, stored as JSON in its checkpoints and in the prior."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from mrcascade.errors import MRCascadeError
 from mrcascade.networks import LevelConfig, network_preset
 
-STAGES = ("regression branch", "U-Net")  # of a level's training, in their order
-MEAN_SHARE = 0.5  # of a level's patches, for its regression branch by default
+STAGES = ("regression branch", "U-Net")  # stages of a level's training, in order
+MEAN_SHARE = 0.5  # default share of a level's patches for its regression branch
 
-# What a run can come to the end of, in memory and in time; what is not here has rules of its own.
+# Ranges of settings within which a run fits memory and time; other settings have own checks.
 _RANGES = {
     "images": (1, 10**9),
     "batch": (1, 10**5),
@@ -44,23 +44,25 @@ _RANGES = {
     "measurement_noise_share": (0.0, 1.0),
     "largest_measurement_noise": (0.0, 1.0),
 }
-# Of a batch, by what is known of its bands; the others are measured along both axes.
+# Shares of a batch by the kind of measurement; the rest is measured along both axes.
 _MEASURED_SHARES = ("own_kernel_share", "noise_only_share", "one_axis_share")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Settings of a cascade's training. Noise levels are in units of the band's std.
-    Raises MRCascadeError for settings that no run can have.
 
-    Each level trains on ``images`` patches. A conditional level spends them in two stages: its
-    regression branch gets ``mean_images`` of them, half if None, then its U-Net, with the branch
-    fixed, the others. A level that has only one of the two spends all on that. ``rate`` is the
-    reference learning rate of the U-Net (Adam, EDM2 schedule), ``mean_rate`` that of the branch
-    (Muon for the convolutions of its body, a third of it with Adam for the rest). In a stage of
-    ``N`` patches they follow ``rate / sqrt(max(n / (reference_share N), 1))`` after a ramp, and
-    fall linearly to zero over the last ``cooldown_share``, because a short run gains more from the
-    decay than from the average of the weights.
+    Each level trains on ``images`` patches. A conditional level has two stages: ``mean_images``
+    patches (half of all if None) train its regression branch, then the others its U-Net with the
+    branch fixed. A level with only one of these networks spends all patches on it. ``rate`` is the
+    reference learning rate of the U-Net (Adam, EDM2 schedule). ``mean_rate`` is that of the branch:
+    Muon for the convolutions of its body, and Adam with a third of the rate for the rest. In a
+    stage of ``N`` patches, rates follow ``rate / sqrt(max(n / (reference_share N), 1))`` after a
+    ramp. They fall linearly to zero over the last ``cooldown_share``, because a short run gains
+    more from the decay than from averaging the weights.
+
+    Raises:
+        MRCascadeError: a setting is out of range.
     """
 
     network: str = "small"
@@ -69,9 +71,9 @@ class TrainConfig:
     images: int = 120_000
     mean_images: int | None = None
     batch: int = 16
-    microbatch: int = 0  # patches of a batch in memory at once; 0: all. Changes rounding alone
-    patch: int = 64  # side of the training patches on level 1 and 2
-    coarse_patch: int = 48  # on the coarsest level, whose images are small
+    microbatch: int = 0  # patches in memory at once, 0: the whole batch; affects rounding only
+    patch: int = 64  # side of the training patches on levels other than the coarsest
+    coarse_patch: int = 48  # side on the coarsest level, which has small images
     seed: int = 0
     rate: float = 0.015
     mean_rate: float = 1.5e-3
@@ -80,40 +82,38 @@ class TrainConfig:
     cooldown_share: float = 0.5
     noise_mean: float = -0.3  # ln sigma ~ N(noise_mean, noise_std^2)
     noise_std: float = 1.4
-    high_noise_share: float = 0.1  # of a batch, at ln sigma uniform between these two
+    high_noise_share: float = 0.1  # share of a batch with ln sigma uniform in this range
     high_noise_range: tuple[float, float] = (5.0, 80.0)
-    clean_condition_share: float = 0.4  # of a batch, conditioned on the true coarser image
+    clean_condition_share: float = 0.4  # share of a batch conditioned on the true coarser image
     mean_clean_condition_share: float = 0.8  # the same, for the regression branch
     condition_error: float = 0.95  # largest error level of a condition that is a sum of bands
-    coarse_condition_error: float = 0.15  # of a condition that is the coarsest image alone
-    reduction: int = 1  # trains a prior of images that are coarser by this power of 2
-    coarser_copies: int = 1  # of every training volume, as if acquired with a smaller matrix
-    coarsest_copy: float = 0.6  # its sides, each drawn from this share of the original's to all
+    coarse_condition_error: float = 0.15  # the same, for a condition that is the coarsest image
+    reduction: int = 1  # power of 2 by which the images are coarsened before training
+    coarser_copies: int = 1  # copies of each training volume, with a smaller acquired matrix
+    coarsest_copy: float = 0.6  # least share of the original matrix per side of a copy
     scale_jitter: float = 0.2  # intensities are multiplied by exp(U(-jitter, jitter))
     ema: tuple[float, ...] = (0.05, 0.10)
     precision: str = "float32"
-    start: str = ""  # name or folder of the prior whose weights the training begins with
-    exclude: tuple[
-        str, ...
-    ] = ()  # FIELD=WORD of the manifest: files that neither train nor validate
-    anatomy_balance: float = 1.0  # 1 draws anatomies alike, 0 their subjects
-    contrast_balance: float = 0.0  # 1 draws the contrasts of an anatomy alike, 0 its subjects
-    # Shares of the slices shown that are changed at random, and how much (see ``augment``).
+    start: str = ""  # name or folder of a prior, for initial weights
+    exclude: tuple[str, ...] = ()  # FIELD=WORD of the manifest: files to leave out
+    anatomy_balance: float = 1.0  # 1: equal shares of anatomies, 0: of subjects
+    contrast_balance: float = 0.0  # 1: equal shares of an anatomy's contrasts, 0: of its subjects
+    # Shares of slices with random changes, and their strengths (see ``augment``).
     contrast_map_share: float = 0.0
-    contrast_map_strength: float = 1.0  # of the maps of intensities; 0 keeps the contrast
+    contrast_map_strength: float = 1.0  # 0 keeps the contrast
     bias_field_share: float = 0.0
-    bias_field_strength: float = 0.3  # the largest gain is exp(this) or less
+    bias_field_strength: float = 0.3  # largest gain is exp(bias_field_strength)
     blur_share: float = 0.0
     largest_blur: float = 0.5  # standard deviation in pixels
     added_noise_share: float = 0.0
-    largest_added_noise: float = 0.02  # standard deviation, of the robust maximum
-    # Whether the conditions hold what data know of the band, and of which data (`measurements`).
+    largest_added_noise: float = 0.02  # standard deviation, as a share of the robust maximum
+    # Whether conditions hold the data's knowledge about the band, and for which `measurements`.
     data_condition: bool = True
-    own_kernel_share: float = 0.4  # by the prior's kernel in plane, which tell nothing of the band
-    noise_only_share: float = 0.1  # on the level's own grid, at the coarser levels
+    own_kernel_share: float = 0.4  # prior's kernel along both axes: nothing known of the band
+    noise_only_share: float = 0.1  # level's own grid with noise, at the coarser levels
     one_axis_share: float = 0.3
-    measurement_noise_share: float = 0.5  # of the measurements along one axis or both
-    largest_measurement_noise: float = 0.05  # standard deviation, of the robust maximum
+    measurement_noise_share: float = 0.5  # share of noisy ones among other measurements
+    largest_measurement_noise: float = 0.05  # standard deviation, share of the robust maximum
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():
@@ -130,7 +130,7 @@ class TrainConfig:
         for name in ("condition_error", "coarse_condition_error"):
             if not 0 <= getattr(self, name) < 1:
                 raise MRCascadeError(f"training setting {name} must be at least 0 and below 1")
-        if self.precision not in ("float32", "bfloat16"):  # a run keeps to one, wherever it goes on
+        if self.precision not in ("float32", "bfloat16"):  # no "auto": resumed runs keep it
             raise MRCascadeError(
                 f"training setting precision is {self.precision!r}, neither float32 nor bfloat16"
             )
@@ -143,7 +143,9 @@ class TrainConfig:
         for text in self.exclude:
             check_exclusion(text)
         if self.reduction & (self.reduction - 1):
-            raise MRCascadeError(f"training setting reduction is {self.reduction}, no power of 2")
+            raise MRCascadeError(
+                f"training setting reduction is {self.reduction}, not a power of 2"
+            )
 
     def _check_shares(self, mean_images: int) -> None:
         if not any(level.mean and level.unet for level in network_preset(self.network).levels):
@@ -159,7 +161,7 @@ class TrainConfig:
             )
 
     def stages(self, level: int) -> tuple[int, int]:
-        """Patches of a level's regression branch and of its U-Net; 0 for what it does not have."""
+        """Return the patches for a level's regression branch and U-Net; 0 for absent networks."""
         networks = network_preset(self.network).levels[level - 1]
         if not networks.mean:
             return 0, self.images if networks.unet else 0
@@ -171,7 +173,7 @@ class TrainConfig:
 
     @property
     def networks(self) -> tuple[LevelConfig, ...]:
-        """Networks of the levels, finest first."""
+        """Shapes of the levels' networks, finest first."""
         return tuple(
             replace(level, data=self.data_condition and level.mean is not None)
             for level in network_preset(self.network).levels
@@ -179,28 +181,30 @@ class TrainConfig:
 
     @property
     def levels(self) -> int:
-        """As many as the network has."""
+        """Number of levels of the cascade."""
         return len(network_preset(self.network).levels)
 
     @property
     def step(self) -> int:
-        """Factor between the grids of neighbouring levels, the network's."""
+        """Factor between the grids of neighbouring levels."""
         return network_preset(self.network).step
 
     @property
     def multiple(self) -> int:
-        """Sides of the images are cropped to a multiple of this."""
+        """Number that divides the sides of the cropped images."""
         return int(self.step ** (self.levels - 1)) * self.reduction
 
     @property
     def factors(self) -> tuple[int, ...]:
-        """Factors per axis whose measurements' robust maxima the images are scaled by: 2x and 4x
-        also where the levels do not reach that far, because data steps do."""
+        """Factors per axis of the measurements whose robust maxima scale the images.
+
+        They include 2x and 4x for any number of levels, because data steps allow these factors.
+        """
         return (2, max(4, self.multiple))
 
     @classmethod
     def from_json(cls, text: str) -> TrainConfig:
-        """The inverse of ``json.dumps(asdict(config))``; TypeError for unknown settings."""
+        """Read ``json.dumps(asdict(config))``. Raises TypeError for unknown settings."""
         stored = json.loads(text)
         values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()
@@ -209,8 +213,11 @@ class TrainConfig:
 
     @staticmethod
     def upgraded(text: str, level: int) -> tuple[str, tuple[int, int]]:
-        """Stored settings of versions whose ``images`` were the U-Net's alone, as they are stored
-        now, and the patches of the stages of a level that was trained with them."""
+        """Convert settings of older versions, in which ``images`` counted the U-Net's patches only.
+
+        Returns:
+            The settings in the present form, and the patches of the level's two stages.
+        """
         stored = json.loads(text)
         networks = network_preset(stored["network"]).levels[level - 1]
         branch = stored.get("mean_images", 0) if networks.mean else 0
@@ -220,8 +227,10 @@ class TrainConfig:
         return json.dumps(stored), (branch, unet)
 
     def learning_rate(self, done: float) -> float:
-        """Share of the reference rate after the share ``done`` of a stage (Karras et al. 2024,
-        eq. 67, with a linear end)."""
+        """Return the learning rate as a share of the reference rate.
+
+        The schedule is Karras et al. 2024, eq. 67, with a linear end. done: share of the stage.
+        """
         ramp = min(1.0, (done + 1e-6) / self.ramp_share)
         decay = max(done / self.reference_share, 1.0) ** -0.5
         cooldown = min(1.0, max(1.0 - done, 0.0) / self.cooldown_share)
@@ -229,7 +238,7 @@ class TrainConfig:
 
 
 def check_exclusion(text: str) -> tuple[str, str]:
-    """Field and word of ``FIELD=WORD``; MRCascadeError for anything else."""
+    """Return field and word of ``FIELD=WORD``. Raises MRCascadeError for other texts."""
     field, _, word = text.partition("=")
     if not field.strip() or not word.strip():
         raise MRCascadeError(f"--exclude {text}: give FIELD=WORD, such as contrast=FLAIR")

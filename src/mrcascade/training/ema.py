@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 
 def gamma_from_std(std: float) -> float:
-    """Exponent ``gamma`` of the profile with relative standard deviation ``std`` (eq. 123)."""
+    """Return the exponent ``gamma`` of the profile with relative deviation ``std`` (eq. 123)."""
     t = std**-2
     return float(np.roots([1, 7, 16 - t, 12 - t]).real.max())
 
 
 def decay(std: float, before: float, after: float) -> float:
-    """``beta = (1 - dt / t)^(gamma + 1)`` of the step from ``before`` to ``after`` images."""
+    """Return ``beta = (1 - dt / t)^(gamma + 1)`` of a step from ``before`` to ``after`` images."""
     return (before / after) ** (gamma_from_std(std) + 1)
 
 
 class PowerEMA:
-    """Averages of a module's floating-point parameters, one per profile, kept while training."""
+    """Running averages of a module's floating-point parameters, one per profile."""
 
     def __init__(self, module: nn.Module, stds: Sequence[float]) -> None:
         self.stds = tuple(stds)
@@ -31,19 +31,21 @@ class PowerEMA:
 
     @torch.no_grad()
     def update(self, before: float, after: float) -> None:
-        """Take in the current parameters after a step from ``before`` to ``after`` images."""
+        """Update with the current parameters after a step from ``before`` to ``after`` images."""
         for std, average in zip(self.stds, self._averages, strict=True):
             torch._foreach_lerp_(average, self._source, 1 - decay(std, before, after))
 
     def parameters(self, index: int) -> dict[str, Tensor]:
-        """Averaged parameters of profile ``index`` by name."""
+        """Return name -> averaged parameter of profile ``index``."""
         return dict(zip(self._names, self._averages[index], strict=True))
 
     def state_dict(self) -> list[dict[str, Tensor]]:
+        """Return the averages of all profiles."""
         return [self.parameters(i) for i in range(len(self.stds))]
 
     @torch.no_grad()
     def load_state_dict(self, state: Sequence[Mapping[str, Tensor]]) -> None:
+        """Restore the averages of all profiles from `state_dict`."""
         for average, saved in zip(self._averages, state, strict=True):
             for name, tensor in zip(self._names, average, strict=True):
                 tensor.copy_(saved[name])
@@ -52,7 +54,7 @@ class PowerEMA:
 def _inner_product(
     t_a: np.ndarray, g_a: np.ndarray, t_b: np.ndarray, g_b: np.ndarray
 ) -> np.ndarray:
-    """Inner products of two power-function profiles (eq. 139), in a form that cannot overflow."""
+    """Return inner products of power-function profiles (eq. 139), in a form without overflow."""
     ratio = t_a / t_b
     exponent = np.where(t_a < t_b, g_b, -g_a)
     largest = np.maximum(t_a, t_b)
@@ -62,9 +64,16 @@ def _inner_product(
 def synthesis_weights(
     times: Sequence[float], stds: Sequence[float], target_time: float, target_std: float
 ) -> np.ndarray:
-    """Least-squares weights that rebuild another profile from snapshots (algorithm 3).
+    """Return least-squares weights that rebuild another profile from snapshots (algorithm 3).
 
-    ``times`` and ``stds`` name each snapshot (images seen, profile); returns one weight each.
+    Args:
+        times: images seen at each snapshot.
+        stds: relative standard deviation of each snapshot's profile.
+        target_time: images seen at the end of the new profile.
+        target_std: relative standard deviation of the new profile.
+
+    Returns:
+        One weight per snapshot.
     """
     t = np.asarray(times, float)
     g = np.array([gamma_from_std(s) for s in stds])
@@ -80,9 +89,10 @@ def synthesize(
     stds: Sequence[float],
     target_std: float,
 ) -> dict[str, Tensor]:
-    """Weights of the profile ``target_std`` at the time of the last snapshot, in float64.
+    """Return the weights of the profile ``target_std`` at the time of the last snapshot.
 
-    ``snapshots`` are taken in one at a time, in the order of ``times`` and ``stds``.
+    Sums are in float64. ``snapshots`` are read one at a time, in the order of ``times`` and
+    ``stds``.
     """
     total: dict[str, Tensor] = {}
     weights = synthesis_weights(times, stds, max(times), target_std)

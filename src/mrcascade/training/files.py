@@ -1,4 +1,4 @@
-"""The files of a run: which they are, and that no other file is taken for one of them."""
+"""Files of a training run, and the protection of other files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ PRIOR_FOLDER = "prior"
 
 
 def check_run(output: Path, levels: int, resume: bool) -> None:
-    """Raise MRCascadeError where a file that is not of the run in ``output`` has the name of one.
+    """Raise MRCascadeError if a foreign file has the name of one of the run's files.
 
-    levels: of the cascade. A run that an earlier version began has no record; with ``resume`` its
-    checkpoints stand for one.
+    Args:
+        output: folder of the run.
+        levels: number of levels of the cascade.
+        resume: whether checkpoints of a run without a record, begun by an earlier version, prove
+            that it is a run.
     """
     if resume and _without_record(output, levels):
         return
@@ -36,10 +39,10 @@ def check_run(output: Path, levels: int, resume: bool) -> None:
 
 
 def begin_run(output: Path, wanted: Sequence[int], levels: int, resume: bool) -> None:
-    """Write the record of a run, which lists its files, and remove what killed processes left.
+    """Write the record of a run, which lists its files, and remove leftovers of killed processes.
 
-    wanted: the levels from which the caller keeps other processes. Raises MRCascadeError as
-    `check_run` does.
+    ``wanted`` are the levels that the caller has locked. Other arguments and errors are those of
+    `check_run`.
     """
     check_run(output, levels, resume)
     if not (resume and _without_record(output, levels)):
@@ -50,7 +53,7 @@ def begin_run(output: Path, wanted: Sequence[int], levels: int, resume: bool) ->
     remove_leftovers(
         path for path in left_targets(output) if any(re.match(s, path.name) for s in snapshots)
     )
-    if len(wanted) == levels:  # else others may be drawing it
+    if len(wanted) == levels:  # else another process may be drawing it
         remove_leftovers([output / PLOT_FILE])
 
 
@@ -62,12 +65,15 @@ def _names(output: Path, levels: int) -> list[str]:
 
 
 def _snapshots(level: int) -> str:
-    """What the record lists for the snapshots of a level."""
+    """Return the record's entry for the snapshots of a level."""
     return f"level{level}-snapshot-*.safetensors"
 
 
 def _without_record(output: Path, levels: int) -> bool:
-    """Whether there is a run that has no record; MRCascadeError where its prior is no prior."""
+    """Return whether the folder holds a run without a record.
+
+    Raises MRCascadeError if its prior folder does not hold a prior.
+    """
     if os.path.lexists(output / RECORD_FILE):
         return False
     found = [f for i in range(1, levels + 1) if (f := checkpoint_file(output, i)).is_file()]

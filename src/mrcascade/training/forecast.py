@@ -1,4 +1,4 @@
-"""What a run will train on, and how long that will take on this machine."""
+"""Forecast of a training run: its data, networks and time on this machine."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from mrcascade.training.selection import volume_subject
 from mrcascade.training.validation import VALIDATION_PATCHES, VALIDATION_SIGMAS
 from mrcascade.training.volume import Volume
 
-TIMED_SECONDS = 4.0  # no stage is timed after these
-FORWARD_SHARE = 1 / 3  # of a step, the rest being the gradient
-STEP_SECONDS = 0.5  # of a timed step, whose batch is made that small
+TIMED_SECONDS = 4.0  # no further stage is timed after this time
+FORWARD_SHARE = 1 / 3  # share of the forward pass in a step; the gradient takes the rest
+STEP_SECONDS = 0.5  # longest timed step; the batch is reduced to keep to it
 
 
 def forecast(
@@ -34,10 +34,15 @@ def forecast(
     seen: Mapping[int, int],
     device: str,
 ) -> Iterator[str]:
-    """Lines on data, networks, and the patches and time of each stage that is left.
+    """Yield lines about data, networks, and the patches and time of each remaining stage.
 
-    seen: the levels to train, in their order, and how many patches each has had. Times come from
-    a few steps on random patches, which take some seconds.
+    Times come from a few steps on random patches, which take some seconds.
+
+    Args:
+        train, validation: the volumes.
+        config: settings of the run.
+        seen: level -> patches so far, for the levels to train, in order.
+        device: device of the training.
     """
     yield f"training data: {_volumes(train)}; to validate: {_volumes(validation)}"
     if both := {v.subject for v in train if v.subject} & {v.subject for v in validation}:
@@ -46,7 +51,7 @@ def forecast(
             " folders train and val should hold different people"
         )
     preset = config.networks
-    with torch.device("meta"):  # counts without weights
+    with torch.device("meta"):  # parameters are counted without memory
         networks = [LevelNetworks(shapes, config.channels) for shapes in preset]
     weights = [sum(p.numel() for p in level.parameters()) for level in networks]
     millions = ", ".join(f"{n / 1e6:.2f}" for n in weights)
@@ -76,7 +81,7 @@ def _stage_seconds(
     validated: bool,
     deadline: float,
 ) -> list[float] | None:
-    """The time of what is left of each stage, None where the deadline of timing has come."""
+    """Return the remaining seconds of each stage; None after the deadline of timing."""
     stages = config.stages(level)
     nothing = Speed(0.0, 0.0)
     speeds = [nothing, nothing]
@@ -99,15 +104,17 @@ def _stage_seconds(
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of a step on n patches: ``step + n patch``."""
+    """Speed of training: a step on n patches takes ``step + n patch`` seconds."""
 
     step: float
     patch: float
 
 
 def measure_speed(level: int, stage: int, config: TrainConfig, device: str) -> Speed:
-    """Time steps of a stage (0: regression branch, 1: U-Net) of a level, the larger the quicker
-    they are."""
+    """Time steps of a stage of a level; fast networks are timed on larger batches.
+
+    stage: 0 for the regression branch, 1 for the U-Net.
+    """
     trainer = LevelTrainer(level, config, _random_data(level, config), device)
     first = trainer.stages[0] if stage else 0
 
@@ -117,7 +124,7 @@ def measure_speed(level: int, stage: int, config: TrainConfig, device: str) -> S
         trainer.step()
         return time.perf_counter() - started
 
-    alone = timed(1)  # which also prepares
+    alone = timed(1)  # also warms up
     if alone < STEP_SECONDS:
         alone = min(timed(1), timed(1))
     batch = min(config.batch, int(STEP_SECONDS / alone))

@@ -1,4 +1,4 @@
-"""Training of one level: the loop, its validation and its checkpoints."""
+"""Training of one level: loop, validation and checkpoints."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ from mrcascade.training.snapshots import drop_snapshots, save_snapshot
 from mrcascade.training.validation import validate
 
 VALIDATIONS = 12  # per run
-SNAPSHOTS = 8  # of the averaged weights, per run
-MEAN_ADAM_SHARE = 1 / 3  # of Muon's rate, for the branch's biases, first and last convolution
+SNAPSHOTS = 8  # snapshots of the averaged weights per run
+MEAN_ADAM_SHARE = 1 / 3  # Adam's rate over Muon's; for biases, first and last convolution
 
 
 class LevelTrainer:
-    """State of one level's training; ``save`` and ``load`` keep all of it.
+    """Complete state of one level's training, for ``save`` and ``load``.
 
-    Training that goes on from a file ends with the weights of an undisturbed one on a CPU, in
-    float32 and with the same number of threads. On a GPU sums may be taken in another order from
-    run to run, so the weights then agree to rounding errors, which grow with the steps.
+    On a CPU, in float32 and with the same number of threads, a resumed training ends with exactly
+    the weights of an uninterrupted one. On a GPU the order of sums may differ from run to run, so
+    weights agree up to rounding errors, which grow with the steps.
     """
 
     def __init__(
@@ -56,11 +56,19 @@ class LevelTrainer:
         start: Mapping[str, Tensor] | None = None,
         compiler: Compiler | None = None,
     ) -> None:
-        """``start`` holds weights to start from, instead of random ones; ``compiler`` compiles
-        the network that a stage trains, which else runs as it is."""
+        """Make networks and optimisers.
+
+        Args:
+            level: level to train, 1 the finest.
+            config: settings of the run.
+            data: patches, statistics and measurements.
+            device: device of the networks.
+            start: initial weights; random ones by default.
+            compiler: compiles the network in training; None runs it as it is.
+        """
         self.level, self.config, self.data = level, config, data
         self.device = torch.device(device)
-        # Layers draw from the global generator, on the default device.
+        # Layers draw initial weights from the global generator, on the default device.
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.manual_seed(config.seed * 1000 + level)
             networks = LevelNetworks(config.networks[level - 1], config.channels)
@@ -69,8 +77,8 @@ class LevelTrainer:
         self.networks = networks.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         mean = networks.mean
         branch = [] if mean is None else list(mean.parameters())
-        # Muon brought the branch further than Adam in equal, short time. The U-Net's weights are
-        # kept at unit norm, EDM2's own remedy, made for Adam.
+        # Muon trains the branch further than Adam in equal, short time. The U-Net's weights are
+        # kept at unit norm (EDM2), which is designed for Adam.
         matrices = [] if mean is None else [p for p in mean.body.parameters() if p.ndim == 4]
         others = _without(branch, matrices)
         denoiser = _without(networks.parameters(), branch)
@@ -93,16 +101,16 @@ class LevelTrainer:
 
     @property
     def stages(self) -> tuple[int, int]:
-        """Patches of the regression branch and of the U-Net."""
+        """Numbers of patches for the regression branch and for the U-Net."""
         return self.config.stages(self.level)
 
     @property
     def images(self) -> int:
-        """Patches of the whole run."""
+        """Number of patches of the whole run."""
         return sum(self.stages)
 
     def step(self) -> dict[str, float]:
-        """One optimiser step on ``config.batch`` patches; returns the losses."""
+        """Take an optimiser step on ``config.batch`` patches, and return the losses by name."""
         started = time.perf_counter()
         n = self.config.batch
         branch, unet = self.stages
@@ -145,7 +153,7 @@ class LevelTrainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def _noisy_batch(self, count: int) -> tuple[PerPatch | None, ...]:
-        """Bands, conditions, what data leave open, noise levels and noise."""
+        """Return bands, conditions, the unknown parts by the data, noise levels and noise."""
         config = self.config
         batch = self._batch(count, config.clean_condition_share)
         band = batch.band
@@ -179,7 +187,7 @@ class LevelTrainer:
         return loss, {"loss": float(loss.detach()), "weighted_error": float(error.mean())}
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
+        """Return everything that the next step depends on."""
         return {
             "config": json.dumps(asdict(self.config)),
             "level": self.level,
@@ -200,11 +208,14 @@ class LevelTrainer:
             torch.save(self.state(), temporary)
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint; settings must be those it was made with, except for the
-        microbatch and the length of a stage that has not ended. A run that was begun by a version
-        whose ``images`` were the U-Net's alone goes on with the lengths that it was begun with.
+        """Resume from a checkpoint.
 
-        Raises MRCascadeError for a damaged file, other settings and other training data.
+        The settings must be those of the checkpoint, except the microbatch and the length of a
+        stage that has not ended. Runs of older versions, in which ``images`` counted the U-Net's
+        patches only, keep their original lengths.
+
+        Raises:
+            MRCascadeError: the file is damaged, or settings or training data differ.
         """
         state = read_checkpoint(path)
         try:
@@ -216,7 +227,7 @@ class LevelTrainer:
 
     def _load(self, path: Path, state: dict[str, Any]) -> None:
         current = json.loads(json.dumps(asdict(self.config)))
-        # An older version had no settings beyond its own, and did what is the default of those.
+        # Settings that an older version did not have count as their defaults.
         saved = json.loads(json.dumps(asdict(TrainConfig()))) | json.loads(state["config"])
         free = ("images", "mean_images", "microbatch")
         changed = [k for k in current if k not in free and saved[k] != current[k]]
@@ -252,18 +263,19 @@ class LevelTrainer:
         if state["older"] and begun != (branch, unet):
             shares = f" --mean-images {branch}" if branch and unet else ""
             raise MRCascadeError(
-                f"{path}: begun when --images was the U-Net's alone, with {branch} patches for the"
-                f" regression branch and {unet} for the U-Net; to go on, add --levels {self.level}"
-                f" --images {branch + unet}{shares}, or use another output folder"
+                f"{path}: from a version where --images counted the U-Net's patches only, with"
+                f" {branch} patches for the regression branch and {unet} for the U-Net; to go on,"
+                f" add --levels {self.level} --images {branch + unet}{shares}, or use another"
+                " output folder"
             )
         if branch != begun[0] and state["seen"] >= min(branch, begun[0]):
             raise MRCascadeError(
-                f"{path}: its regression branch was to have {branch} patches, and {begun[0]} would"
-                f" come too late; add --mean-images {branch}, or use another output folder"
+                f"{path}: its regression branch was planned for {branch} patches, too late to"
+                f" change to {begun[0]}; add --mean-images {branch}, or use another output folder"
             )
 
     def averaged(self, profile: int) -> LevelNetworks:
-        """A copy of the networks with the weights of EMA profile ``profile``."""
+        """Return a copy of the networks with the weights of EMA profile ``profile``."""
         networks = copy.deepcopy(self.networks)
         networks.load_state_dict(self.ema.parameters(profile), strict=False)  # buffers stay
         return networks.eval()
@@ -276,20 +288,21 @@ def _adam(parameters: list[nn.Parameter]) -> torch.optim.Adam:
 def _without(
     parameters: Iterable[nn.Parameter], others: Iterable[nn.Parameter]
 ) -> list[nn.Parameter]:
-    """The parameters that are not among ``others``, in their order."""
+    """Return the parameters that are not among ``others``, in their order."""
     left_out = {id(parameter) for parameter in others}
     return [parameter for parameter in parameters if id(parameter) not in left_out]
 
 
 def checkpoint_file(folder: Path, level: int) -> Path:
-    """Where a run folder keeps the checkpoint of ``level``."""
+    """Return the name of a level's checkpoint in the run's folder."""
     return folder / f"level{level}.ckpt"
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The state that ``LevelTrainer.save`` wrote, on the CPU; MRCascadeError if it is not one.
+    """Read the state that ``LevelTrainer.save`` wrote, on the CPU.
 
-    "older" says whether a version wrote it whose ``images`` were the U-Net's alone.
+    Its entry "older" tells whether an older version wrote it, in which ``images`` counted the
+    U-Net's patches only. Raises MRCascadeError if the file is not a checkpoint.
     """
     check_regular(path)
     state = read_state(path)
@@ -302,7 +315,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         except (TypeError, ValueError, LookupError) as error:
             raise MRCascadeError(f"{path}: made by another version; train anew") from error
         state["config"], state["stages"] = older
-    # Versions that did not know the setting had conditions without data.
+    # Older versions, without this setting, had conditions without data.
     state["config"] = json.dumps({"data_condition": False, **json.loads(state["config"])})
     return state
 
@@ -314,9 +327,13 @@ def train_level(
     progress: Callable[[int, dict[str, float]], None],
     checkpoint_seconds: float = 60.0,
 ) -> None:
-    """Train until ``trainer.images``; checkpoint, snapshots and JSONL log go to ``folder``.
+    """Train a level to the end of its run.
 
-    ``progress(n, losses)`` is called after each step, with the number of its patches.
+    Args:
+        trainer: state of the training.
+        folder: folder of checkpoint, snapshots and JSONL log.
+        progress: called after each step with its number of patches and its losses.
+        checkpoint_seconds: time between checkpoints.
     """
     config, checkpoint = trainer.config, checkpoint_file(folder, trainer.level)
     log = log_file(folder, trainer.level)
@@ -343,14 +360,14 @@ def train_level(
 
 
 def _due(trainer: LevelTrainer, times: int) -> bool:
-    """Whether the last step crossed one of ``times`` equal parts of the run, or ended it."""
+    """Return whether the last step ended the run, or one of its ``times`` equal parts."""
     batch, images = trainer.config.batch, trainer.images
     every = max(batch, images // times)
     return trainer.seen // every != (trainer.seen - batch) // every or trainer.seen >= images
 
 
 def _record(trainer: LevelTrainer, losses: dict[str, float]) -> Record:
-    """Losses since the last record, and the validation errors of each EMA profile."""
+    """Return a record with mean losses and the validation errors of each EMA profile."""
     record: Record = {"images": trainer.seen, "seconds": round(trainer.seconds, 1)}
     record |= {key: round(value, 6) for key, value in losses.items()}
     if trainer.data.validation is not None:

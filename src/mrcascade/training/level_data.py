@@ -1,4 +1,4 @@
-"""What one level trains on, and the batches that come of it."""
+"""Training data of one level, and the batches made of them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ from mrcascade.training.patches import Batch, PatchSource, make_batch
 
 @dataclass(frozen=True)
 class LevelData:
-    """What one level trains on: patch sources, the statistics that standardise them, and the
-    measurements that conditions tell of, if they do."""
+    """Training data of one level.
+
+    Attributes:
+        train, validation: sources of patches.
+        own, coarser: statistics of this level and of the next coarser one, for standardisation.
+        measurements: random measurements, if conditions hold knowledge of data.
+    """
 
     train: PatchSource
     validation: PatchSource | None
@@ -34,7 +39,15 @@ class LevelData:
         generator: torch.Generator,
         measured: DrawnMeasurements | None = None,
     ) -> Batch:
-        """Standardised patches; ``measured`` at random where it is not given."""
+        """Make a standardised batch of raw patches.
+
+        Args:
+            raw: (N, 3, C, h, w), as from ``PatchSource.raw``.
+            error: (N,), error levels of the conditions.
+            config: settings of the run.
+            generator: random generator.
+            measured: measurement of each patch; random by default.
+        """
         known = None
         if self.measurements is not None:
             known = partial(

@@ -1,4 +1,4 @@
-"""The JSONL log of a level: one record per validation, with losses and validation errors."""
+"""JSONL log of a level: one record per validation, with losses and validation errors."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.io import atomic_output
 from mrcascade.storage.files import TABLE_BYTES, parse_json, read_text
 
-VALIDATION = "val_ema"  # and the profile's relative std: the key of a profile's figures
+VALIDATION = "val_ema"  # start of the keys of validation errors; the profile's std follows
 Record = dict[str, Any]
 
 
 def log_file(folder: Path, level: int) -> Path:
-    """Where a run folder keeps the log of ``level``."""
+    """Return the name of a level's log in the run's folder."""
     return folder / f"level{level}.jsonl"
 
 
 def read_log(log: Path) -> list[Record]:
-    """Records of a log, oldest first, without a last line that a kill cut short."""
+    """Return the records of a log, oldest first; a last line that was cut short is dropped."""
     if not log.exists():
         return []
     try:
@@ -36,7 +36,7 @@ def read_log(log: Path) -> list[Record]:
 
 
 def _is_record(found: Any) -> bool:
-    """Whether it holds numbers, or numbers by name, and the count of images among them."""
+    """Return whether an entry is a record: numbers or tables of numbers, with "images"."""
     if not isinstance(found, dict) or not _is_number(found.get("images")):
         return False
     groups = [v.values() if isinstance(v, dict) else (v,) for v in found.values()]
@@ -48,7 +48,7 @@ def _is_number(value: Any) -> bool:
 
 
 def append_record(log: Path, record: Record) -> None:
-    """Add one line to a log."""
+    """Append a record to a log."""
     with log.open("a") as file:
         file.write(json.dumps(record) + "\n")
 
@@ -62,11 +62,11 @@ def cut_log(log: Path, seen: int) -> None:
 
 
 def profile_key(std: float) -> str:
-    """Name of a profile's figures in a record."""
+    """Return the key of a profile's validation errors in a record."""
     return f"{VALIDATION}{std:g}"
 
 
 def best_profile(record: Record, stds: tuple[float, ...]) -> int:
-    """Index of the EMA profile with the smallest sum of validation errors; 0 without any."""
+    """Return the index of the EMA profile with the smallest sum of errors; 0 without errors."""
     scores = [sum(record.get(profile_key(std), {}).values()) for std in stds]
     return scores.index(min(scores))

@@ -1,7 +1,7 @@
-"""Random measurements of training patches: what data say of a band besides the coarser image.
+"""Random measurements of training patches, for conditions that hold knowledge of data.
 
-A patch is measured as if it were a whole image, axis by axis, so that a measurement of N patches
-is a few small matrix products. The matrices of every axis are decomposed once per run.
+Each patch is measured like a whole image, axis by axis, so the measurement of N patches is a few
+small matrix products. The matrices of the axes are decomposed once per run.
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ from mrcascade.operators.separable import spectral_gain
 from mrcascade.prior.denoiser import known_channels
 from mrcascade.training.config import TrainConfig
 
-# Factors per axis of the full-resolution grid, and how often each is drawn: most scans have a
-# whole one. Slices whose profile is a box are those of kernel "area".
+# Factor per axis of the full-resolution grid -> weight. Whole numbers are most frequent in scans.
 FACTORS = {1.5: 1.0, 1.75: 1.0, 2: 4.0, 2.5: 1.0, 3: 2.0, 3.5: 1.0, 4: 4.0, 5: 1.0, 6: 1.0}
-OWN_WEIGHT = 3.0  # of the prior's kernel
-PROFILE_WEIGHT = 3.0  # of Gaussian slice profiles; of each other kernel 1
-LOWEST_NOISE = 1 / 50  # of the largest
-VALIDATED_NOISE = 0.01  # of the robust maximum
+OWN_WEIGHT = 3.0  # weight of the prior's kernel; other kernels, such as box profiles, have 1
+PROFILE_WEIGHT = 3.0  # weight of Gaussian slice profiles
+LOWEST_NOISE = 1 / 50  # lowest noise level over the largest
+VALIDATED_NOISE = 0.01  # noise level in validation, as a share of the robust maximum
 
 
 @dataclass(frozen=True)
 class DrawnMeasurements:
-    """How each of N patches is measured: axes by their number in ``Measurements.axes``, (N,), and
-    the noise's standard deviation (N,) in units of the robust maximum."""
+    """Measurements of N patches.
+
+    Attributes:
+        rows, cols: (N,), index of the patch's axes in ``Measurements.axes``.
+        sigma: (N,), standard deviation of the noise in units of the robust maximum.
+    """
 
     rows: Tensor
     cols: Tensor
@@ -43,10 +46,14 @@ class DrawnMeasurements:
 
 @dataclass(frozen=True)
 class Unknown:
-    """What the data of N patches leave open of a band, ``m - B V G V^T m`` with ``B = 1 - P``.
+    """Map to the part of bands that the data do not determine, ``m - B V G V^T m``, B = 1 - P.
 
-    weight: G, (N, 1, r, r). v_rows, v_cols, low_rows, low_cols: V and P V of both axes, (N, 1, n,
-    r). All are of the device of the bands.
+    Attributes:
+        weight: G, (N, 1, r, r).
+        v_rows, v_cols: V of both axes, (N, 1, n, r).
+        low_rows, low_cols: P V of both axes, (N, 1, n, r).
+
+    All tensors lie on the device of the bands.
     """
 
     weight: Tensor
@@ -56,17 +63,17 @@ class Unknown:
     low_cols: Tensor
 
     def __call__(self, band: Tensor) -> Tensor:
-        """The part of bands (N, C, n, n) that is left open; gradients pass."""
+        """Return the undetermined part of bands (N, C, n, n); differentiable."""
         with torch.autocast(band.device.type, enabled=False):
             return band - self.estimate(band)
 
     def estimate(self, band: Tensor, noise: Tensor | float = 0.0) -> Tensor:
-        """``B V (G V^T m + noise)``."""
+        """Return the estimate of bands from their data, ``B V (G V^T m + noise)``."""
         seen = self.weight * (self.v_rows.mT @ band @ self.v_cols) + noise
         return self.v_rows @ seen @ self.v_cols.mT - self.low_rows @ seen @ self.low_cols.mT
 
     def to(self, where: torch.device | torch.dtype) -> Unknown:
-        """The same on a device, or of a precision."""
+        """Move to a device, or convert to a data type."""
         return self._of(lambda tensor: tensor.to(where))
 
     def __len__(self) -> int:
@@ -81,15 +88,21 @@ class Unknown:
 
 
 class Measurements:
-    """The measurements that patches of one level are shown with.
+    """Random measurements for patches of one level.
 
-    Level i sees the measurement ``A up...up`` of its own grid, as a sampler's level does.
-    ``axes[0]`` is the full-resolution grid itself and ``axes[1]`` the level's own one; then come
-    those of the prior's own kernel that tell nothing of the band, and then all others.
+    Level i sees the measurement ``A up...up`` of its own grid, as in a sampler. ``axes[0]`` is the
+    full-resolution grid and ``axes[1]`` the level's own grid. Then come axes of the prior's kernel
+    whose data contain nothing of the band, and then all others.
     """
 
     def __init__(self, level: int, side: int, config: TrainConfig) -> None:
-        """``side``: of the patches, in pixels of the level's grid."""
+        """Decompose the matrices of all axes.
+
+        Args:
+            level: level of the patches.
+            side: side of the patches in pixels of the level's grid.
+            config: settings of the run.
+        """
         self.config, self.level = config, level
         low = up_matrix(config.kernel, side, -(-side // config.step)) @ down_matrix(
             config.kernel, side, -(-side // config.step)
@@ -104,15 +117,15 @@ class Measurements:
         self.axes = [_decomposed(matrix, low) for matrix in matrices]
         self._own = 2, 2 + len(own)
         self._weights = torch.tensor([w for _, w in foreign], device="cpu")
-        # Where 4x along one axis by the prior's kernel stands, for validation.
+        # Index of 4x by the prior's kernel, for validation.
         self._four = self._own[1] + list(FACTORS).index(4)
         stacked = zip(*(_padded(axis, low) for axis in self.axes), strict=True)
         s, v, shares, low_v = (torch.tensor(np.stack(a), device="cpu") for a in stacked)
         self._s, self._v, self._low_v = s.float(), v.float(), low_v.float()
-        self._low = shares  # in float64, so that nothing known is told from little
+        self._low = shares  # float64 separates zero knowledge from little
 
     def draw(self, count: int, generator: torch.Generator) -> DrawnMeasurements:
-        """Random measurements by the shares of the configuration."""
+        """Draw ``count`` random measurements by the shares of the configuration."""
         config = self.config
 
         def uniform() -> Tensor:
@@ -131,7 +144,7 @@ class Measurements:
         up_to_noise = config.own_kernel_share + config.noise_only_share
         one = kind < up_to_noise + config.one_axis_share
         rows, cols = rows.masked_fill(one & turned, 0), cols.masked_fill(one & ~turned, 0)
-        if self.level > 1:  # only noise is nothing to restore at level 1
+        if self.level > 1:  # at level 1, noise alone is not super-resolution
             grid = kind < up_to_noise
             rows, cols = rows.masked_fill(grid, 1), cols.masked_fill(grid, 1)
             sigma = noise().where(grid, sigma)
@@ -141,18 +154,18 @@ class Measurements:
         return DrawnMeasurements(rows, cols, sigma.masked_fill(own, 0.0))
 
     def own_kernel(self, count: int) -> DrawnMeasurements:
-        """2x (at coarser levels 4x and more) by the prior's own kernel, without noise."""
+        """Return noise-free 2x by the prior's kernel (4x and more at coarser levels)."""
         return self._same(count, self._own[0], self._own[0], 0.0)
 
     def one_axis(self, count: int) -> DrawnMeasurements:
-        """4x along one axis by the prior's own kernel, rows and columns in turn, without noise."""
+        """Return noise-free 4x by the prior's kernel along one axis, rows and columns in turn."""
         turned = torch.arange(count, device="cpu") % 2 == 0
         both = self._same(count, self._four, self._four, 0.0)
         rows, cols = both.rows.masked_fill(turned, 0), both.cols.masked_fill(~turned, 0)
         return DrawnMeasurements(rows, cols, both.sigma)
 
     def noisy(self, count: int) -> DrawnMeasurements:
-        """The level's own grid with noise of ``VALIDATED_NOISE``."""
+        """Return the level's own grid with noise of ``VALIDATED_NOISE``."""
         return self._same(count, 1, 1, VALIDATED_NOISE)
 
     def _same(self, count: int, rows: int, cols: int, sigma: float) -> DrawnMeasurements:
@@ -165,12 +178,17 @@ class Measurements:
     def known(
         self, rest: Tensor, measured: DrawnMeasurements, std: float, generator: torch.Generator
     ) -> tuple[Tensor, Unknown]:
-        """What the condition says of the data, (N, C + KNOWLEDGE, h, w), see `known_channels`, and
-        what they leave open of a band.
+        """Simulate measurements, and return the knowledge of their data.
 
         Args:
-            rest: (N, C, h, w) what the image has beyond the coarser one that the condition holds.
+            rest: (N, C, h, w), image minus the coarser image in the condition.
+            measured: measurement of each patch.
             std: standard deviation of the band, in the units of ``rest``.
+            generator: random generator of the noise.
+
+        Returns:
+            The channels of the condition (`known_channels`), (N, C + KNOWLEDGE, h, w), and the map
+            to the undetermined part of a band.
         """
         rows, cols = measured.rows, measured.cols
         s = self._s[rows][:, :, None] * self._s[cols][:, None, :]
@@ -197,8 +215,10 @@ class Measurements:
 
 
 def _foreign(full: int, kernel: str) -> list[tuple[Matrix, float]]:
-    """Matrices of one axis of ``full`` samples and their weights: those of ``kernel`` first, in the
-    order of ``FACTORS``."""
+    """Return measurement matrices of an axis of ``full`` samples, with their weights.
+
+    Matrices of ``kernel`` come first, in the order of ``FACTORS``.
+    """
     found = []
     for name in (kernel, *(k for k in KERNELS if k != kernel), "profile"):
         weight = {kernel: OWN_WEIGHT, "profile": PROFILE_WEIGHT}.get(name, 1.0)
@@ -219,7 +239,7 @@ def _decomposed(matrix: Matrix, low: Matrix) -> BandAxis:
 
 
 def _padded(axis: BandAxis, low: Matrix) -> tuple[Matrix, Matrix, Matrix, Matrix]:
-    """s, v, low and P v of an axis, with as many singular values as samples."""
+    """Return s, v, low and P v of an axis, padded to one singular value per sample."""
     missing = axis.size - len(axis.s)
     s, share = (np.pad(values, (0, missing)) for values in (axis.s, axis.low))
     v = np.pad(axis.v, ((0, 0), (0, missing)))

@@ -1,4 +1,4 @@
-"""The gradient of a batch, computed a few patches at a time where memory does not hold them all."""
+"""Gradient of a batch, accumulated over parts that fit into memory."""
 
 from __future__ import annotations
 
@@ -9,23 +9,34 @@ from torch import Tensor, nn
 
 
 class PerPatch(Protocol):
-    """What a batch holds of each of its patches."""
+    """Values of a batch with one entry per patch, such as a tensor."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, patches: slice, /) -> Any: ...
 
 
-# Of the parts of a batch, None where there is nothing: a mean over its patches to minimise, and
-# further means.
+# Takes the values of a batch (None for absent ones); returns the mean loss over its patches and
+# further means by name.
 Loss = Callable[..., tuple[Tensor, dict[str, float]]]
 
 
 def follow_gradient(
     networks: nn.Module, loss_of: Loss, batch: Sequence[PerPatch | None], size: int = 0
 ) -> dict[str, float]:
-    """Add the gradient of ``loss_of(*batch)`` to that of the networks' weights, ``size`` patches
-    in memory at once (0: all); returns the further means. Sums are rounded in another order."""
+    """Accumulate the gradient of ``loss_of(*batch)`` in the networks' weights.
+
+    Parts of a batch change the result only by the rounding of sums.
+
+    Args:
+        networks: the networks.
+        loss_of: the loss.
+        batch: values of the batch.
+        size: patches in memory at once; 0 for the whole batch.
+
+    Returns:
+        The further means of the loss, by name.
+    """
     count = next(len(values) for values in batch if values is not None)
     size = size or count
     means: dict[str, float] = {}
@@ -36,5 +47,5 @@ def follow_gradient(
         (share * loss).backward()
         for key, value in found.items():
             means[key] = means.get(key, 0.0) + share * value
-        networks.eval()  # in training mode each pass normalises the weights, which a step does once
+        networks.eval()  # a pass in training mode normalises the weights: once per step
     return means

@@ -1,7 +1,7 @@
-"""Muon: momentum whose matrices are orthogonalised (Jordan et al. 2024), for convolutions.
+"""Muon for convolutions: momentum with orthogonalised matrices (Jordan et al. 2024).
 
-PyTorch's own ``torch.optim.Muon`` came after the oldest release that this package supports, takes
-matrices only and works in bfloat16, which CPUs without that type emulate slowly.
+``torch.optim.Muon`` is missing in the oldest PyTorch that this package supports. It takes matrices
+only, and computes in bfloat16, which CPUs without that type emulate slowly.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import torch
 from torch import Tensor, nn
 
 ITERATIONS = 5
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic, from the source
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic polynomial (Jordan et al. 2024)
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """(..., R, C) matrices with their singular values brought to between 0.6 and 1.3, where they
-    are above a hundredth of a matrix's norm, by a Newton-Schulz iteration with a quintic
-    polynomial."""
+    """Return matrices (..., R, C) with singular values between 0.6 and 1.3.
+
+    A Newton-Schulz iteration with a quintic polynomial reaches that range for singular values above
+    a hundredth of the matrix's norm.
+    """
     a, b, c = COEFFICIENTS
     wide = matrix.shape[-2] <= matrix.shape[-1]
     x = matrix if wide else matrix.mT
@@ -31,11 +33,11 @@ def orthogonalised(matrix: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised, for weights of two or more dimensions.
+    """Optimiser with orthogonalised Nesterov momentum, for weights of two or more dimensions.
 
-    A convolution's weight counts as a matrix of one row per output channel. Steps are scaled by
-    ``0.2 sqrt(max(rows, columns))``, which gives their entries the size of Adam's (Liu et al.
-    2025, eq. 4), so that rates mean the same for both.
+    A convolution's weight is a matrix with one row per output channel. Steps are scaled by
+    ``0.2 sqrt(max(rows, columns))``. Their entries then have the size of Adam's (Liu et al. 2025,
+    eq. 4), so learning rates are comparable.
     """
 
     def __init__(self, weights: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
@@ -43,8 +45,10 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Move every weight that has a gradient; those of one shape together, which a GPU does
-        as fast as one of them."""
+        """Update every weight that has a gradient.
+
+        Weights of one shape are updated together, which a GPU does as fast as a single one.
+        """
         for group in self.param_groups:
             alike: defaultdict[torch.Size, list[Tensor]] = defaultdict(list)
             for weight in group["params"]:

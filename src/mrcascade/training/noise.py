@@ -1,4 +1,4 @@
-"""What noise levels and condition errors a training batch sees."""
+"""Noise levels and condition errors of training batches."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from mrcascade.training.config import TrainConfig
 
 
 def largest_condition_error(level: int, config: TrainConfig) -> float:
-    """Range of the condition error: small where the condition is the coarsest image itself."""
+    """Return the largest condition error of a level.
+
+    It is small if the condition is the coarsest image.
+    """
     coarsest = level + 1 == config.levels
     return config.coarse_condition_error if coarsest else config.condition_error
 
 
 def draw_sigma(count: int, config: TrainConfig, generator: torch.Generator) -> Tensor:
-    """(count,) noise levels: log-normal, and a fixed share of the batch at high noise.
+    """Draw noise levels (count,): log-normal, with a fixed share of the batch at high noise.
 
-    The share is stratified over the batch, as the high levels are where a conditional network
-    learns to use its condition.
+    High levels are stratified over the batch, because a conditional network learns there to use
+    its condition.
     """
     draw = partial(torch.rand, generator=generator, device="cpu")
     normal = torch.randn(count, generator=generator, device="cpu")
@@ -36,7 +39,7 @@ def draw_sigma(count: int, config: TrainConfig, generator: torch.Generator) -> T
 def draw_condition_error(
     count: int, largest: float, clean_share: float, generator: torch.Generator
 ) -> Tensor:
-    """(count,) error levels ``t``: zero for ``clean_share``, else uniform up to ``largest``."""
+    """Draw error levels ``t`` (count,): 0 for ``clean_share``, else uniform up to ``largest``."""
     t = torch.rand(count, generator=generator, device="cpu") * largest
     keep = torch.rand(count, generator=generator, device="cpu") >= clean_share
     return t * keep

@@ -21,7 +21,7 @@ from mrcascade.training.config import TrainConfig
 from mrcascade.training.measurements import Unknown
 from mrcascade.training.volume import Volume
 
-# Patches that are cut, on average, from a slice before it is changed anew.
+# Mean number of patches from a slice between two random changes of it.
 PATCHES_PER_CHANGE = 8
 CONTENT = 0.06  # a patch whose mean magnitude is below this is mostly air
 RETRIES = 4
@@ -32,9 +32,9 @@ STATISTICS_PATCHES = 4096
 class BandSlice:
     """One slice on one level's grid, as a stack (3, C, H, W) in units of the robust maximum.
 
-    Row 0 is the band; rows 1 and 2 add up to the condition ``up(coarser image)``: row 2 is the
-    part that comes from the next coarser band, row 1 the rest. ``scales`` are the factors that
-    turn the stored normalisation into that of another measurement of the same volume.
+    Row 0 is the band. Rows 1 and 2 add up to the condition ``up(coarser image)``: row 2 comes from
+    the next coarser band, row 1 is the rest. ``scales`` are factors from the stored normalisation
+    to that of other measurements of the volume.
     """
 
     stack: np.ndarray
@@ -43,26 +43,32 @@ class BandSlice:
 
 @dataclass(frozen=True)
 class Batch:
-    """Standardised training pair: band (N, C, H, W) and condition (N, C + 1, H, W), with what
-    data know of the band more, or None. ``unknown`` is what they leave open of a band, None where
-    the condition holds no data."""
+    """Standardised training batch.
+
+    Attributes:
+        band: (N, C, H, W).
+        condition: (N, C + 1, H, W), or more channels with knowledge of data; None for the
+            unconditional level.
+        unknown: map to the undetermined part of a band; None for conditions without data.
+    """
 
     band: Tensor
     condition: Tensor | None
     unknown: Unknown | None = None
 
     def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
         condition = None if self.condition is None else self.condition.to(device)
         unknown = None if self.unknown is None else self.unknown.to(device)
         return Batch(self.band.to(device), condition, unknown)
 
 
 def coarser_copies(volumes: list[Volume], config: TrainConfig) -> list[Volume]:
-    """``config.coarser_copies`` of every volume, as a scan of the same with a smaller matrix.
+    """Return ``config.coarser_copies`` of every volume, as if acquired with a smaller matrix.
 
-    Each is Fourier-cropped by a random share of its own in each direction, down to
-    ``config.coarsest_copy``: the anatomy at other voxel sizes and aspect ratios, with signal up to
-    the edge of k-space.
+    Each copy is Fourier-cropped along each direction to a random share, ``config.coarsest_copy`` or
+    more. Copies show the anatomy at other voxel sizes and aspect ratios, with signal up to the edge
+    of k-space.
     """
     rng = np.random.default_rng([config.seed, 2])
     multiple, copies = config.multiple, []
@@ -76,8 +82,10 @@ def coarser_copies(volumes: list[Volume], config: TrainConfig) -> list[Volume]:
 
 
 def reduced(volumes: list[Volume], config: TrainConfig) -> list[Volume]:
-    """The volumes on a grid coarser by ``config.reduction``, in 2x steps of the kernel, with the
-    scales of the full images: what the level on that grid of a cascade would see."""
+    """Return the volumes on a grid coarser by ``config.reduction``, in 2x steps of the kernel.
+
+    They keep the scales of the full images, as for the level of a cascade on that grid.
+    """
     for _ in range(config.reduction.bit_length() - 1):
         volumes = [replace(v, slices=_halved(v.slices, config.kernel)) for v in volumes]
     return volumes
@@ -99,7 +107,7 @@ def band_slices(volumes: list[Volume], level: int, config: TrainConfig) -> list[
 
 
 def _unit(volume: Volume) -> float:
-    """Robust maximum that the intensities of a volume are stored relative to."""
+    """Return the robust maximum by which the stored intensities of a volume are divided."""
     return next(iter(volume.scales.values()))
 
 
@@ -110,7 +118,7 @@ def _factors(volume: Volume) -> tuple[float, ...]:
 def band_slice(
     image: np.ndarray, scales: tuple[float, ...], level: int, config: TrainConfig
 ) -> BandSlice:
-    """Decompose one slice (H, W) in units of the robust maximum."""
+    """Decompose one slice (H, W) in units of the robust maximum, with the volume's scales."""
     patch = level_patch(level, config)
     (x,) = to_channels(image[None])
     stack = _level_stack(x, level, config)
@@ -119,10 +127,10 @@ def band_slice(
 
 
 class ChangedSlices:
-    """The slices of ``volumes`` at a level, changed by `augment.augmented`.
+    """Slices of ``volumes`` at a level, changed by `augment.augmented`.
 
-    A change is that of the seed, the slice and a number, so that a run that goes on from a
-    checkpoint sees the same images. The changes of one number are kept, no others.
+    Seed, slice and the number of the change determine a change, so a resumed run sees the same
+    images. Only the changes of the current number are kept in memory.
     """
 
     def __init__(self, volumes: list[Volume], level: int, config: TrainConfig) -> None:
@@ -132,7 +140,7 @@ class ChangedSlices:
         self._changed: dict[int, BandSlice | None] = {}
 
     def at(self, index: int, patch: int) -> BandSlice | None:
-        """Slice ``index`` as it is when ``patch`` patches have been drawn; None if unchanged."""
+        """Return slice ``index`` after ``patch`` drawn patches; None if it is unchanged."""
         number = patch // (PATCHES_PER_CHANGE * len(self._places))
         if number != self._number:
             self._number, self._changed = number, {}
@@ -153,7 +161,7 @@ class ChangedSlices:
 def _level_stack(x: Tensor, level: int, config: TrainConfig) -> np.ndarray:
     shape = (x.shape[-2], x.shape[-1])
     pyramid = LaplacianPyramid(config.kernel, shape, config.levels, config.step)
-    images = [x]  # images[i] lives on the grid of level i + 1
+    images = [x]  # images[i] lies on the grid of level i + 1
     for finer in range(1, config.levels):
         images.append(pyramid.down(images[-1], finer))
     if level == config.levels:
@@ -168,12 +176,12 @@ def _level_stack(x: Tensor, level: int, config: TrainConfig) -> np.ndarray:
 
 
 def level_patch(level: int, config: TrainConfig) -> int:
-    """Side of the training patches of ``level``."""
+    """Return the side of the training patches of ``level``."""
     return config.coarse_patch if level == config.levels else config.patch
 
 
 class PatchSource:
-    """Random augmented patches; all randomness comes from the two generators passed in."""
+    """Source of random augmented patches; all randomness comes from the generators passed in."""
 
     def __init__(
         self,
@@ -183,7 +191,15 @@ class PatchSource:
         config: TrainConfig,
         changed: ChangedSlices | None = None,
     ) -> None:
-        """``weights``: probability of each slice. ``changed``: what is shown in their place."""
+        """Prepare drawing.
+
+        Args:
+            slices: slices on the level's grid.
+            weights: probability of each slice.
+            level: the level.
+            config: settings of the run.
+            changed: random changes of the slices, if any.
+        """
         if len(slices) != len(weights):
             raise MRCascadeError("every slice needs a sampling weight")
         self.level = level
@@ -192,15 +208,23 @@ class PatchSource:
         self._slices = slices
         self._cumulative = np.cumsum(weights)
         self._changed = changed
-        # Where coarse samples lie between pixels, bands depend on whether the grid begins at an
-        # even or an odd pixel: an odd offset changes a tenth of a band's energy per axis.
+        # If coarse samples lie between pixels, bands depend on whether the grid begins at an even
+        # or an odd pixel: an odd offset changes a tenth of a band's energy per axis.
         between = kernel_named(config.kernel).origin == "edges"
         blocks = between and level < config.levels
         self._grid = config.step if blocks else 1
 
     def raw(self, count: int, rng: np.random.Generator, drawn: int = 0) -> np.ndarray:
-        """(count, 3, C, patch, patch) patches with flips, rotations and intensity jitter; of
-        complex images also another phase. ``drawn`` patches were drawn before."""
+        """Draw patches with random flips, rotations, intensity jitter and (if complex) phase.
+
+        Args:
+            count: number of patches.
+            rng: random generator.
+            drawn: number of patches drawn before.
+
+        Returns:
+            (count, 3, C, patch, patch).
+        """
         return np.stack([self._one(rng, drawn + n) for n in range(count)])
 
     def _one(self, rng: np.random.Generator, number: int) -> np.ndarray:
@@ -225,27 +249,27 @@ class PatchSource:
         return self._slices[index] if changed is None else changed
 
     def _offset(self, side: int, rng: np.random.Generator) -> int:
-        """Where a patch begins on an axis: at a block of the coarser grid, if there are blocks."""
+        """Draw the start of a patch on an axis, at a block of the coarser grid if it has blocks."""
         return self._grid * int(rng.integers((side - self.patch) // self._grid + 1))
 
     def statistics(self, rng: np.random.Generator) -> LevelStatistics:
-        """Mean and standard deviation of band and condition over random patches."""
+        """Return mean and standard deviation of band and condition over random patches."""
         raw = self.raw(STATISTICS_PATCHES, rng)
         band, condition = raw[:, 0], raw[:, 1] + raw[:, 2]
         means = float(band.mean()), float(condition.mean())
         if raw.shape[2] == 2:
-            means = 0.0, 0.0  # of images whose phase is arbitrary; a sample's mean is only noise
+            means = 0.0, 0.0  # with arbitrary phase, a sample mean is only noise
         if self.level == self.config.levels:
             return LevelStatistics(means[0], float(band.std()))
-        # The same holds for every kernel's bands, by construction.
+        # Bands have mean 0 by construction, for every kernel.
         return LevelStatistics(0.0, float(band.std()), means[1], float(condition.std()))
 
 
 def _with_other_phase(patch: np.ndarray, angle: float, conjugate: bool) -> np.ndarray:
-    """(3, 2, h, w) times ``exp(i angle)``, perhaps conjugated before.
+    """Multiply a complex patch (3, 2, h, w) by ``exp(i angle)``, optionally conjugated before.
 
-    The phase of an MR image is known up to a constant, and its sign is a matter of convention.
-    Bands and conditions turn with their image, as the pyramid treats both parts alike.
+    The phase of an MR image is arbitrary up to a constant, and its sign is a convention. Bands and
+    conditions follow their image, because the pyramid treats both parts alike.
     """
     values = patch[:, 0] + (-1j if conjugate else 1j) * patch[:, 1]
     values = values * np.complex64(np.exp(1j * angle))
@@ -263,16 +287,22 @@ def make_batch(
 ) -> Batch:
     """Standardise patches and degrade their conditions by the error levels ``error`` (N,).
 
-    The condition stands in for what a coarser level delivers. Noise of standard deviation
+    The degraded condition imitates the result of a coarser level. Noise of standard deviation
     ``s = coarse_std t / sqrt(1 - t^2)`` is added to the next coarser band *before* ``up``
     (conditioning augmentation, Ho et al. 2022), and the noisy band is shrunk by its Wiener factor
-    ``1 - t^2``. So the condition runs from the true band (t = 0) to none of it (t = 1) on a path
-    whose middle looks like a posterior mean: too smooth, and partly wrong. ``t^2`` is the share
-    of the band's energy that is missing, and ``t`` is told to the networks.
+    ``1 - t^2``. The condition thus ranges from the true band (t = 0) to none of it (t = 1). In
+    between it resembles a posterior mean: too smooth, and partly wrong. ``t^2`` is the missing
+    share of the band's energy, and the networks get ``t``.
 
-    ``coarser`` holds the next coarser level's statistics, None for the unconditional level.
-    ``known`` makes what the condition says of the data, and what they leave open, from what the
-    image has beyond the coarser one (N, C, h, w); None for a condition without.
+    Args:
+        raw: (N, 3, C, h, w), patches.
+        error: (N,), error levels t.
+        own: statistics of the level.
+        coarser: statistics of the next coarser level; None for the unconditional level.
+        config: settings of the run.
+        generator: random generator.
+        known: maps the image minus the coarser image (N, C, h, w) to the knowledge of the data
+            (`Measurements.known`); None for conditions without data.
     """
     patches = torch.from_numpy(np.ascontiguousarray(raw))
     band = (patches[:, 0] - own.mean) / own.std

@@ -1,4 +1,4 @@
-"""The loss plot of a run, drawn from its JSONL logs."""
+"""Loss plot of a run, drawn from its JSONL logs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PLOT_FILE = "loss.png"
-LOSSES = {  # entry of a record: its name in the figure
+LOSSES = {  # entry of a record -> its name in the figure
     "loss": "minimised loss",
     "weighted_error": "weighted denoising error",
     "regression": "regression branch",
@@ -27,7 +27,7 @@ REGRESSIONS = {
 def plot_losses(folder: Path, levels: int) -> Path | None:
     """Draw ``folder / "loss.png"``: losses and validation errors of every level with a log.
 
-    Returns its path, or None where there is nothing to draw yet.
+    Returns its path, or None if there is nothing to draw yet.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -59,11 +59,11 @@ def _training(axes: Axes, level: int, records: list[Record]) -> None:
 
 
 def _validation(axes: Axes, level: int, records: list[Record]) -> None:
-    """Errors of the first EMA profile, each divided by that of a pixelwise Wiener filter.
+    """Draw errors of the first EMA profile, divided by those of a pixelwise Wiener filter.
 
-    That filter's error over the band's energy is s^2 / (1 + s^2): so all noise levels share one
-    linear axis, on which 1 means that nothing was learned. Without the band's noisy image (the
-    regression branch) the reference is the energy itself.
+    The filter's error over the band's energy is s^2 / (1 + s^2). All noise levels then share one
+    linear axis, on which 1 means that nothing was learned. For the regression branch, which has no
+    noisy image of the band, the reference is the energy itself.
     """
     from matplotlib import colormaps
 

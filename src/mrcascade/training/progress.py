@@ -10,14 +10,14 @@ from mrcascade.messages.duration import clock
 from mrcascade.training.config import STAGES
 from mrcascade.training.level import LevelTrainer
 
-# From the name of a stage, its patches and those that are done to what hears how many more are
-# done, and a text.
+# Called with name, number of patches and patches done of a stage; returns a function that is called
+# with further patches done and a text.
 StageBar = Callable[[str, int, int], Callable[[int, str], None]]
-LOSSES = 50  # steps that a loss is averaged over
+LOSSES = 50  # number of steps over which losses are averaged
 
 
 class StageProgress:
-    """Hears of each step of a level, moves the bar of its stage and says how a stage ended."""
+    """Progress of a level: moves the bar of the current stage, and reports the end of a stage."""
 
     def __init__(
         self, trainer: LevelTrainer, say: Callable[[str], None], progress: StageBar
@@ -26,7 +26,7 @@ class StageProgress:
         self._begin()
 
     def __call__(self, patches: int, losses: dict[str, float]) -> None:
-        """After a step on ``patches``."""
+        """Record a step on ``patches`` patches with its losses."""
         compiler = self._trainer.compiler
         if compiler and (failure := compiler.news()):
             self._say(failure)
@@ -37,7 +37,7 @@ class StageProgress:
         mean = sum(self._losses) / len(self._losses)
         speed = self._patches / max(seconds, 1e-9)
         text = f"{key} {mean:.3f}, {speed:.{0 if speed >= 10 else 1}f} patches/s"
-        over = max(self._trainer.seen - self._end, 0)  # of a last batch
+        over = max(self._trainer.seen - self._end, 0)  # excess of the last batch
         self._advance(patches - over, text)
         if self._trainer.seen >= self._end:
             self._say(f"{self._name}: {text}, {self._patches:,} patches in {clock(seconds)}")

@@ -56,12 +56,18 @@ SPECTRUM_BINS = 48
 
 
 class CascadeData:
-    """Volumes of a run with what every level needs of them."""
+    """Volumes of a run, and the training data of every level."""
 
     def __init__(
         self, volumes: list[Volume], config: TrainConfig, start: CascadePrior | None = None
     ) -> None:
-        """A prior to ``start`` from brings the statistics that its networks expect."""
+        """Split the volumes and add coarser copies.
+
+        Args:
+            volumes: training and validation volumes.
+            config: settings of the run.
+            start: prior with the initial weights; its networks require its statistics.
+        """
         self.config = config
         self.train = [v for v in volumes if v.split == "train" and len(v.slices)]
         self.shown = self.train + coarser_copies(self.train, config)
@@ -70,15 +76,17 @@ class CascadeData:
         self._statistics = {i: level.spec.statistics for i, level in levels}
 
     def source(self, volumes: list[Volume], level: int, changing: bool = False) -> PatchSource:
-        """Patches of ``volumes`` on the grid of ``level``; with ``changing`` they are changed at
-        random as ``config`` says."""
+        """Return the source of patches on the grid of ``level``.
+
+        changing: whether slices are changed at random, as set by ``config``.
+        """
         config = self.config
         changed = ChangedSlices(volumes, level, config) if changing and is_on(config) else None
         weights = slice_weights(volumes, config.anatomy_balance, config.contrast_balance)
         return PatchSource(band_slices(volumes, level, config), weights, level, config, changed)
 
     def statistics(self, level: int, source: PatchSource | None = None) -> LevelStatistics:
-        """Statistics of ``level`` over random training patches (the same ones in every run)."""
+        """Return statistics of ``level`` over random training patches, the same in every run."""
         if level not in self._statistics:
             source = source or self.source(self.shown, level, changing=True)
             rng = np.random.default_rng([self.config.seed, level, 1])
@@ -86,7 +94,7 @@ class CascadeData:
         return self._statistics[level]
 
     def level(self, level: int) -> LevelData:
-        """Everything that training ``level`` reads."""
+        """Return the training data of ``level``."""
         train = self.source(self.shown, level, changing=True)
         coarser = self.statistics(level + 1) if level < self.config.levels else None
         validation = self.source(self.validation, level) if self.validation else None
@@ -97,8 +105,10 @@ class CascadeData:
         return LevelData(train, validation, own, coarser, measurements)
 
     def spectrum(self) -> list[float]:
-        """Radial power spectral density of the training slices (of complex ones, the mean of that
-        of their parts), see ``CascadePrior``."""
+        """Return the radial power spectral density of the training slices, see ``CascadePrior``.
+
+        For complex slices it is the mean over real and imaginary parts.
+        """
         total, count = np.zeros(SPECTRUM_BINS), np.zeros(SPECTRUM_BINS)
         for volume in self.train:
             reference = next(iter(volume.scales.values()))
@@ -130,21 +140,32 @@ def train_cascade(
     complex_kspace: bool = False,
     compile: bool = False,
 ) -> Path | None:
-    """Train ``levels`` (all by default) on ``data`` and write a prior to ``output / "prior"``.
+    """Train levels of a cascade and write a prior to ``output / "prior"``.
 
-    Checkpoints, logs, snapshots and ``loss.png`` go to ``output``. With ``resume`` a level goes
-    on from its checkpoint; the others begin with the weights and the statistics of the prior
-    ``config.start``, if it names one; the new prior has that one's settings of the recipes, or
-    those of the prior that it replaces.
-    ``ema_std`` names another EMA profile for the prior, see ``export``.
-    ``say`` gets one line per fact; with it, what is to come is told, and timed for some seconds,
-    before it begins. ``progress(stage, patches, done)`` makes the callback (patches done since,
-    text) of a stage. With
-    ``simulate_phase`` magnitudes become complex images (``mrcascade.arrays.phase``), with
-    ``complex_kspace`` k-space gives complex images; the number of channels is that of the data,
-    whatever ``config`` says. With ``compile`` the network in training runs as compiled code where
-    that works (`CompiledGradient`). Returns the prior's folder, or None
-    while some level has not been trained to the end of its run.
+    Args:
+        data: folder of images, or a prepared cache.
+        output: folder of checkpoints, logs, snapshots and ``loss.png``.
+        config: settings of the run. The number of channels follows from the data. If ``start``
+            names a prior, training begins with its weights and statistics, and the new prior gets
+            its recipe settings; otherwise those of a prior that it replaces.
+        levels: levels to train; all by default.
+        resume: whether levels continue from their checkpoints.
+        device: device of the training.
+        name: name of the prior.
+        ema_std: EMA profile of the prior, see ``export``.
+        say: called with one line per fact. If given, a forecast precedes the training, which
+            takes some seconds of timing.
+        progress: called with stage, patches and patches done; returns a function that is called
+            with further patches done and a text.
+        simulate_phase: whether magnitudes become complex images (``mrcascade.arrays.phase``).
+        complex_kspace: whether k-space gives complex images.
+        compile: whether the network in training runs as compiled code, where that works.
+
+    Returns:
+        The prior's folder; None while some level has not reached the end of its run.
+
+    Raises:
+        MRCascadeError: data, settings or files in ``output`` do not allow the run.
     """
     wanted = sorted(levels or range(1, config.levels + 1), reverse=True)
     if not set(wanted) <= set(range(1, config.levels + 1)):
@@ -166,7 +187,7 @@ def train_cascade(
     cascade = CascadeData(volumes, config, begin)
     with ExitStack() as stack:
         stack.enter_context(output_folders([checkpoint_file(output, i) for i in wanted]))
-        for level in wanted:  # others may train other levels at the same time
+        for level in wanted:  # other processes may train other levels at the same time
             stack.enter_context(only_writer(checkpoint_file(output, level)))
         begin_run(output, wanted, config.levels, resume)
         if say is not _silent:
@@ -183,12 +204,12 @@ def train_cascade(
             report = StageProgress(trainer, say, progress or _no_bar)
             train_level(trainer, output, progress=report)
             plot_losses(output, config.levels)
-            del trainer  # its patches, before the next level's are made
+            del trainer  # frees its patches before the next level's are made
     others = set(range(1, config.levels + 1)) - set(wanted)
     if not all(_ended(checkpoint_file(output, level), config) for level in others):
         return None
     sampling = begin.sampling if begin else {}
-    if (output / PRIOR_FOLDER / PRIOR_FILE).is_file():  # where they may have been changed since
+    if (output / PRIOR_FOLDER / PRIOR_FILE).is_file():  # the user may have changed them
         sampling = read_document(output / PRIOR_FOLDER).get("sampling", {})
     return export(
         output, config, cascade, data, name or output.name, sampling, device=device, ema_std=ema_std
@@ -196,7 +217,7 @@ def train_cascade(
 
 
 def _ended(checkpoint: Path, config: TrainConfig) -> bool:
-    """Whether a level has been trained for as long as its own run was to last."""
+    """Return whether a level has reached the end of its own run."""
     if not checkpoint.exists():
         return False
     state = read_checkpoint(checkpoint)
@@ -205,16 +226,16 @@ def _ended(checkpoint: Path, config: TrainConfig) -> bool:
 
 
 def _seen(checkpoint: Path) -> int:
-    """Patches that a level has been trained on."""
+    """Return the number of patches that a level has been trained on."""
     return int(read_checkpoint(checkpoint)["seen"]) if checkpoint.exists() else 0
 
 
 def _silent(line: str) -> None:
-    """Facts that nobody wants to hear."""
+    """Discard a line."""
 
 
 def _no_bar(stage: str, patches: int, done: int) -> Callable[[int, str], None]:
-    """Progress of a run that nobody watches."""
+    """Return a progress function that does nothing."""
     return lambda count, text: None
 
 
@@ -231,8 +252,21 @@ def export(
 ) -> Path:
     """Write the prior of a run's checkpoints to ``output / "prior"`` and return that folder.
 
-    Of the EMA profiles kept in training each level gets the one that validates best; with
-    ``ema_std`` the profile of that relative standard deviation, rebuilt from the snapshots.
+    Each level gets the EMA profile with the best validation. ``ema_std`` chooses instead the
+    profile of that relative standard deviation, which is rebuilt from the snapshots.
+
+    Args:
+        output: folder of the run.
+        config: settings of the run.
+        cascade: training data.
+        data: data folder, for the provenance.
+        name: name of the prior.
+        sampling: settings of recipes that the prior tunes.
+        device: device of the validation.
+        ema_std: relative standard deviation of the EMA profile; None for the best one.
+
+    Raises:
+        MRCascadeError: a checkpoint or snapshot is missing, damaged or of another cascade.
     """
     folder = output / PRIOR_FOLDER
     provenance = {
@@ -274,7 +308,7 @@ def _trained_level(
     device: str,
     ema_std: float | None,
 ) -> tuple[LevelSpec, dict[str, Tensor]]:
-    """What the prior says about a level, and its weights, from the level's checkpoint."""
+    """Return the prior's entry about a level, and its weights, from the level's checkpoint."""
     checkpoint = checkpoint_file(output, level)
     state = read_checkpoint(checkpoint)
     saved = _saved_config(checkpoint, state, config)
@@ -306,7 +340,7 @@ def _trained_level(
 
 
 def _saved_config(checkpoint: Path, state: dict[str, Any], config: TrainConfig) -> TrainConfig:
-    """The settings that a checkpoint was made with; they must describe the same cascade."""
+    """Return the settings of a checkpoint. Raises MRCascadeError if its cascade differs."""
     try:
         saved = TrainConfig.from_json(state["config"])
     except MRCascadeError:

@@ -1,4 +1,4 @@
-"""Which volumes a run shows, how often each, and what the prior says about that."""
+"""Selection of training volumes: exclusions, sampling probabilities, provenance."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _OLDER_ORDER = "anatomy, file by the root of its number of slices, slice"
 
 
 def without(volumes: Sequence[Volume], exclude: Sequence[str], data: Path) -> list[Volume]:
-    """The volumes that none of the exclusions ``FIELD=WORD`` names.
+    """Return the volumes that no exclusion ``FIELD=WORD`` matches.
 
-    A field is one of the manifest's, ``anatomy``, ``subject`` or ``file``; it names a volume where
-    the word begins a word of its text: ``contrast=T2`` names "T2w TSE" and "T2-weighted". Case does
-    not count. Raises MRCascadeError for an exclusion that names no volume.
+    A field is ``anatomy``, ``subject``, ``file`` or a field of the manifest. An exclusion matches
+    if a word of the field's text starts with its word: ``contrast=T2`` matches "T2w TSE" and
+    "T2-weighted". Case is ignored. Raises MRCascadeError for an exclusion without any match.
     """
     for text in exclude:
         field, word = check_exclusion(text)
@@ -44,12 +44,12 @@ def _fields(volume: Volume) -> dict[str, str]:
 
 
 def volume_subject(volume: Volume) -> str:
-    """The volume's subject; where it is unknown, the file is one."""
+    """Return the volume's subject, or its file name if the subject is unknown."""
     return volume.subject or volume.file
 
 
 def family_of(volume: Volume) -> str:
-    """The volume's contrast (`contrast_family`); where it is unknown, the file is one."""
+    """Return the volume's contrast (`contrast_family`), or its file name if it is unknown."""
     contrast = volume.facts.get("contrast")
     return contrast_family(contrast) if contrast else volume.file
 
@@ -57,15 +57,19 @@ def family_of(volume: Volume) -> str:
 def slice_weights(
     volumes: Sequence[Volume], anatomy_balance: float = 1.0, contrast_balance: float = 0.0
 ) -> np.ndarray:
-    """Sampling probability of every slice: a patch is drawn by anatomy, then by subject, then by
-    contrast, file and slice, all alike at each step.
+    """Return the sampling probability of every slice.
 
-    So a subject with eight echoes counts as one subject, and one with many slices drowns nobody.
-    With an ``anatomy_balance`` below 1 an anatomy's probability follows the number of its subjects
-    to the power of ``1 - anatomy_balance``, so that few people are not shown too often; 0 draws all
-    subjects alike. ``contrast_balance`` multiplies subjects' files by their contrast's probability
-    in the anatomy to the power of minus this: 1 draws all contrasts of an anatomy alike. Where no
-    subject is known, files are drawn by the root of their number of slices, whatever the balances.
+    A patch is drawn by anatomy, then by subject, contrast, file and slice, with equal probability
+    at each step. A subject with eight echoes thus counts as one subject, and subjects with many
+    slices do not dominate. If no subject is known, the probability of a file is proportional to the
+    square root of its number of slices, and the balances have no effect.
+
+    Args:
+        volumes: the volumes.
+        anatomy_balance: an anatomy's probability is proportional to its number of subjects to the
+            power of ``1 - anatomy_balance``; 0 draws all subjects with equal probability.
+        contrast_balance: files are weighted by their contrast's probability within the anatomy to
+            the power of ``-contrast_balance``; 1 draws contrasts with equal probability.
     """
     if not any(volume.subject for volume in volumes):
         return _by_file(volumes)
@@ -74,7 +78,7 @@ def slice_weights(
     for group, subject, *_ in keys:
         people.setdefault(group, set()).add(subject)
     weights = np.array([len(people[group]) ** (1 - anatomy_balance) for group, *_ in keys])
-    for depth in range(4):  # anatomies, then subjects, contrasts and files within what holds them
+    for depth in range(4):  # anatomies, subjects in them, contrasts, files
         members: dict[tuple[str, ...], set[str]] = {}
         for key in keys:
             members.setdefault(key[:depth], set()).add(key[depth])
@@ -92,7 +96,7 @@ def slice_weights(
 def _balanced(
     weights: np.ndarray, contrasts: Sequence[tuple[str, str]], strength: float
 ) -> np.ndarray:
-    """Weights with rare contrasts raised; anatomies keep their sums."""
+    """Return weights with rare contrasts raised; the sum over each anatomy stays."""
     shares, before, after = (dict[Any, float]() for _ in range(3))
     for contrast, weight in zip(contrasts, weights, strict=True):
         shares[contrast] = shares.get(contrast, 0.0) + weight
@@ -116,12 +120,13 @@ def _by_file(volumes: Sequence[Volume]) -> np.ndarray:
 def describe_selection(
     train: Sequence[Volume], validation: Sequence[Volume], config: TrainConfig
 ) -> Mapping[str, Any]:
-    """What the provenance of a prior says about the images it was made with.
+    """Return the provenance's entries about the images of a prior.
 
-    ``files`` and ``validation_files``: names, of private files their hash. ``subjects``,
-    ``contents`` and the same of the validation: digests by which others recognise a subject
-    (`mrcascade.data.subjects.digest`) and a file (of its bytes). ``sampling``: the order in which a
-    patch is drawn, and per anatomy and contrast the subjects, files, slices and probability.
+    * ``files``, ``validation_files``: names of files; for private files their hash.
+    * ``subjects``, ``contents`` and the same for the validation: digests by which others recognise
+      a subject (`mrcascade.data.subjects.digest`) and the bytes of a file.
+    * ``sampling``: order in which a patch is drawn; subjects, files, slices and probability of each
+      anatomy and contrast.
     """
     told: dict[str, Any] = {}
     for prefix, volumes in (("", train), ("validation_", validation)):

@@ -1,4 +1,4 @@
-"""From a folder of images to normalised training slices, and the compact cache that holds them."""
+"""Normalised training slices from a folder of images, and their compact cache."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from mrcascade.storage.files import open_regular, parse_json
 from mrcascade.training.selection import without
 from mrcascade.training.volume import Volume
 
-CACHE_LEVELS = 4095  # 12 bits, above the noise of any of these images
-HELD_OUT = 0.1  # of the subjects validate, where no folder says which files do
-# What reading a foreign or damaged zip archive of arrays raises.
+CACHE_LEVELS = 4095  # 12 bits; the steps are finer than the images' noise
+HELD_OUT = 0.1  # share of subjects for validation, if the folder defines no splits
+# Exceptions that a foreign or damaged archive of arrays raises.
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
@@ -38,15 +38,23 @@ def load_volumes(
     complex_kspace: bool = False,
     exclude: Sequence[str] = (),
 ) -> list[Volume]:
-    """Training and validation volumes of a folder of images or of a prepared cache (``.npz``), all
-    magnitude or all complex.
+    """Return training and validation volumes, all magnitude or all complex.
 
-    Sides are Fourier-cropped to what was acquired and centre-cropped to ``multiple``; empty
-    slices are dropped. Files belong to the splits that ``dataset`` knows. Where it knows none, a
-    hash of the subject decides, so that a subject lies in one split and stays there when files are
-    added; where no subject is known either, every tenth file is validation data. With
-    ``phase_seed`` magnitudes get the simulated phase of that seed and of their file's name; with
-    ``complex_kspace`` k-space gives complex images. ``exclude`` leaves files out, see `without`.
+    Slices are Fourier-cropped to the acquired matrix and centre-cropped; empty slices are dropped.
+    If the folder defines no splits, a hash of the subject decides. A subject then lies in one
+    split, and stays there when files are added. If no subject is known either, every tenth file is
+    for validation.
+
+    Args:
+        data: folder of images, or a prepared cache (``.npz``).
+        multiple: number that divides the sides after cropping.
+        factors: factors per axis of the measurements whose robust maxima scale the images.
+        phase_seed: seed of a simulated phase for magnitudes; None simulates none.
+        complex_kspace: whether k-space gives complex images.
+        exclude: exclusions ``FIELD=WORD`` (`without`).
+
+    Raises:
+        MRCascadeError: no training image is found, kinds are mixed, or a file cannot be read.
     """
     if data.suffix == ".npz":
         if complex_kspace:
@@ -91,12 +99,12 @@ def _read_folder(
 ) -> Iterator[Volume]:
     files = list_data(root, pairs=True, complex_kspace=complex_kspace)
     for file, split in zip(files, _splits(files), strict=True):
-        if split == "test":  # not even read
+        if split == "test":  # test files are never read
             continue
         image, _, stack, acquired = read_slices(file)
         try:
             volume = prepare_volume(stack, file.name, split, factors, acquired.matrix, phase_seed)
-        except MRCascadeError as error:  # too small, or with a phase already
+        except MRCascadeError as error:  # too small, or already complex
             raise MRCascadeError(f"{file.image}: {error}") from error
         yield replace(
             volume,
@@ -121,8 +129,19 @@ def prepare_volume(
     effective: Sequence[int] | None = None,
     phase_seed: int | None = None,
 ) -> Volume:
-    """One file's slices (S, H, W): 0 for no signal, acquired matrix, perhaps a simulated phase,
-    scale from the simulated measurement."""
+    """Normalise the slices of one file.
+
+    No signal becomes 0, slices are reduced to their acquired matrix, and a phase is simulated if
+    ``phase_seed`` is given. Scales come from simulated measurements.
+
+    Args:
+        stack: (S, H, W), real or complex.
+        name: name of the file, which determines the simulated phase.
+        split: split of the file.
+        factors: factors per axis of the measurements whose robust maxima scale the slices.
+        effective: effective (acquired) matrix (rows, columns), if known.
+        phase_seed: seed of the simulated phase.
+    """
     zero = zero_level(stack)
     stack = stack - zero if zero else stack
     stack = fourier_crop(stack, effective or stack.shape[1:])
@@ -144,16 +163,17 @@ def _splits(files: list[DataFile]) -> list[str]:
         return [file.split or "train" for file in files]
     if not any(file.subject for file in files):
         return ["val" if i % 10 == 9 else "train" for i in range(len(files))]
-    # A file of nobody known is a subject of its own.
+    # A file of unknown subject counts as a subject.
     shares = (share_of(file.subject or file.name) for file in files)
     return ["train" if share >= HELD_OUT else "val" for share in shares]
 
 
 def write_cache(volumes: list[Volume], path: Path, check: Callable[[], None] | None = None) -> None:
-    """Store volumes as 12-bit integers with the surrounding air cut away; training reads it back
-    without any image library. Complex slices become (S, H, W, 2): real, imaginary.
+    """Store volumes as 12-bit integers, without the surrounding air.
 
-    ``check()`` is called before ``path`` appears, and may raise."""
+    Training reads the cache without any image library. Complex slices become (S, H, W, 2) with
+    real and imaginary parts. ``check()`` is called before ``path`` appears, and may raise.
+    """
     arrays, index = {}, []
     for number, volume in enumerate(volumes):
         values, body = volume.slices, _body_window(volume.slices)
@@ -175,7 +195,7 @@ def write_cache(volumes: list[Volume], path: Path, check: Callable[[], None] | N
 
 
 def is_cache(path: Path) -> bool:
-    """Whether ``path`` is a file that ``write_cache`` wrote; its slices are not read."""
+    """Return whether ``write_cache`` wrote the file ``path``; slices are not read."""
     try:
         with open_regular(path) as content, np.load(content) as file:
             index = parse_json(bytes(file["index"]))
@@ -190,7 +210,7 @@ def _body_window(slices: np.ndarray) -> tuple[slice, slice, slice]:
     window = []
     for axis in (1, 0):
         inside = np.flatnonzero(body.any(axis))
-        # Band filters reach over the border, so a margin of air stays.
+        # A margin of air stays, because band filters reach over the border.
         start = max(inside[0] - 8, 0)
         window.append(slice(start - start % 4, inside[-1] + 9))
     return (slice(None), *window)  # type: ignore[return-value]

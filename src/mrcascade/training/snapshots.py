@@ -1,4 +1,4 @@
-"""Snapshots of the averaged weights, from which other EMA profiles are rebuilt after a run."""
+"""Snapshots of the averaged weights, which allow other EMA profiles after a run."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from mrcascade.storage.files import check_regular
 from mrcascade.training.ema import PowerEMA, synthesize
 
 _SNAPSHOT = re.compile(r"level[0-9]+-snapshot-([0-9]+)\.safetensors")
-LARGEST_STD = 0.25  # gamma is still positive here, as the inner products of profiles need
+LARGEST_STD = 0.25  # gamma is positive up to here, as inner products of profiles require
 
 
 def save_snapshot(folder: Path, level: int, seen: int, ema: PowerEMA) -> None:
-    """Write every profile's weights after ``seen`` images, in float16 (half the size is enough:
-    Karras et al. 2024, section 3.2), to ``level<i>-snapshot-<seen>.safetensors``."""
+    """Write every profile's weights after ``seen`` images to a snapshot.
+
+    The file is ``level<i>-snapshot-<seen>.safetensors``. float16 is precise enough (Karras et al.
+    2024, section 3.2).
+    """
     from safetensors.torch import save
 
     tensors = {
@@ -32,14 +35,14 @@ def save_snapshot(folder: Path, level: int, seen: int, ema: PowerEMA) -> None:
     }
     metadata = {"images": str(seen), "stds": json.dumps(ema.stds)}
     with atomic_output(_name(folder, level, seen), overwrite=True) as temporary:
-        # Not save_file: its files are readable by their owner alone.
+        # Not save_file, whose files only their owner can read.
         temporary.write_bytes(save(tensors, metadata))
 
 
 def drop_snapshots(folder: Path, level: int, seen: int) -> None:
-    """Delete what a killed run wrote after its last checkpoint, at ``seen`` images.
+    """Delete snapshots that a killed run wrote after its last checkpoint, at ``seen`` images.
 
-    Raises MRCascadeError for a file of that name that is no snapshot, and leaves it.
+    Raises MRCascadeError for a file with such a name that is not a snapshot, and keeps it.
     """
     for images, path in _snapshots(folder, level):
         if images > seen:
@@ -48,14 +51,14 @@ def drop_snapshots(folder: Path, level: int, seen: int) -> None:
 
 
 def snapshot_files(folder: Path, level: int) -> list[Path]:
-    """Files that have the names of snapshots of a level, oldest first."""
+    """Return the files with names of a level's snapshots, oldest first."""
     return [path for _, path in _snapshots(folder, level)]
 
 
 def rebuild_profile(folder: Path, level: int, std: float) -> dict[str, Tensor]:
-    """Weights of the EMA profile of relative standard deviation ``std`` at the last snapshot.
+    """Return the weights of the EMA profile of relative deviation ``std`` at the last snapshot.
 
-    Raises MRCascadeError where ``std`` is out of range or the folder has too few snapshots.
+    Raises MRCascadeError if ``std`` is out of range or there are too few snapshots.
     """
     if not 0 < std <= LARGEST_STD:
         raise MRCascadeError(f"EMA profile {std:g}: must be above 0 and at most {LARGEST_STD}")
@@ -75,14 +78,14 @@ def _name(folder: Path, level: int, seen: int) -> Path:
 
 
 def _snapshots(folder: Path, level: int) -> list[tuple[int, Path]]:
-    """Images seen and file of every snapshot of a level, oldest first."""
+    """Return images seen and file of every snapshot of a level, oldest first."""
     paths = folder.glob(f"level{level}-snapshot-*.safetensors")
     numbered = ((_SNAPSHOT.fullmatch(path.name), path) for path in paths)
     return sorted((int(match[1]), path) for match, path in numbered if match)
 
 
 def _stds(path: Path) -> list[float]:
-    """Relative standard deviations of the profiles in a snapshot."""
+    """Return the relative standard deviations of the profiles in a snapshot."""
     with _opened(path) as file:
         return [float(std) for std in json.loads(file.metadata()["stds"])]
 

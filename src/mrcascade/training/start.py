@@ -1,4 +1,4 @@
-"""The prior that a training begins with."""
+"""Prior with the initial weights of a training."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mrcascade.training.config import TrainConfig
 
 
 def start_of(config: TrainConfig) -> tuple[CascadePrior, list[dict[str, Tensor]]]:
-    """The prior ``config.start`` and the weights of its levels for the networks of ``config``.
+    """Return the prior ``config.start`` and the weights of its levels for the run's networks.
 
-    Where only those have data in their conditions, they begin as the prior's, which no data move.
-    Raises MRCascadeError for a prior of other networks or of another kernel.
+    If only the run's networks have data in their conditions, they start as the prior's networks
+    and ignore the data. Raises MRCascadeError for a prior with other networks or another kernel.
     """
     found, weights = read_prior(config.start)
     own = tuple(level.spec.networks for level in found.levels)
@@ -50,13 +50,15 @@ def _plain(level: LevelConfig) -> LevelConfig:
 
 
 def _with_data(state: dict[str, Tensor], level: LevelConfig, channels: int) -> dict[str, Tensor]:
-    """Weights of a level without data in its condition, for networks that have them: their first
-    layers get weights of zero for the new inputs."""
+    """Adapt weights of a level without data in its condition to networks with data.
+
+    The first layers get zero weights for the new inputs.
+    """
     with torch.device("meta"):
         networks = LevelNetworks(level, channels)
-    kept = channels + 1  # of a condition, before the data
+    kept = channels + 1  # channels of a condition before those of the data
     result = dict(state)
-    # The branch sees the condition alone, the U-Net the noisy image before it.
+    # The branch sees the condition only; for the U-Net the noisy image comes before it.
     for name, before in (("mean.head.weight", kept), ("unet.stem.weight", channels + kept)):
         wanted = networks.state_dict().get(name)
         if wanted is None:
@@ -64,7 +66,7 @@ def _with_data(state: dict[str, Tensor], level: LevelConfig, channels: int) -> d
         old = state[name]
         new = wanted.shape[1] - old.shape[1]
         added = networks.condition_channels - kept
-        place = before * new // added  # each channel is as many as the stem makes of it
+        place = before * new // added  # the stem makes several channels of each
         zeros = old.new_zeros((old.shape[0], new, *old.shape[2:]))
         result[name] = torch.cat([old[:, :place], zeros, old[:, place:]], 1)
     return result

@@ -1,4 +1,4 @@
-"""How well a level does on the validation split."""
+"""Validation errors of a level."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ VALIDATION_PATCHES = 48
 def validate(
     networks: LevelNetworks, data: LevelData, level: int, config: TrainConfig
 ) -> dict[str, float]:
-    """Error of the denoiser relative to the band's energy, on fixed patches and noise.
+    """Return errors relative to the band's energy, on fixed patches and noise.
 
-    One figure per noise level ("s0.05", ...), and for conditional levels the regression branch's
-    ("mean"), with exact conditions; "mean_degraded" at the middle of the condition error's range.
-    Data tell nothing of these bands; where conditions hold data, "mean_one_axis" is that of 4x
-    along one axis and "mean_noisy" that of the band with noise of 1 %.
+    The denoiser has one error per noise level ("s0.05", ...). Conditional levels add errors of the
+    regression branch: "mean" with exact conditions, and "mean_degraded" at the middle of the range
+    of condition errors. For these the data know nothing of the band. If conditions hold data,
+    "mean_one_axis" belongs to 4x along one axis, and "mean_noisy" to the band with 1 % noise.
     """
     assert data.validation is not None
     device = next(networks.parameters()).device

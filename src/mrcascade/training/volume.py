@@ -1,4 +1,4 @@
-"""One file's slices, ready for training."""
+"""Slices of one file, ready for training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,13 +8,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Volume:
-    """Slices (S, H, W) of one file; ``scales[f]`` is the robust maximum at factor ``f``.
+    """Slices of one file.
 
-    ``group`` is an anatomy and ``subject`` a person, None where unknown, see ``DataFile``;
-    ``simulated`` says that the phase of complex slices is made up (``mrcascade.arrays.phase``).
-    ``sha256`` is that of the file, empty where unknown, and ``facts`` are the texts and numbers of
-    its manifest, with the ``contrast`` that its name tells. ``private`` says that its name stays
-    out of what is published (``mrcascade.data.subjects``).
+    Attributes:
+        slices: (S, H, W).
+        scales: factor -> robust maximum of the measurement at that factor.
+        group: anatomy (``DataFile``).
+        subject: person; None if unknown.
+        simulated: whether the phase of complex slices is simulated (``mrcascade.arrays.phase``).
+        sha256: SHA-256 of the file; empty if unknown.
+        facts: texts and numbers of its manifest, with the ``contrast`` from its name.
+        private: whether its name must not be published (``mrcascade.data.subjects``).
     """
 
     file: str
