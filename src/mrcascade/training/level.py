@@ -64,7 +64,7 @@ class LevelTrainer:
             data: patches, statistics and measurements.
             device: device of the networks.
             start: initial weights; random ones by default.
-            compiler: compiles the network that a stage trains; without it, it runs as it is.
+            compiler: compiles the network in training; None runs it as it is.
         """
         self.level, self.config, self.data = level, config, data
         self.device = torch.device(device)

@@ -159,8 +159,7 @@ def train_cascade(
             with further patches done and a text.
         simulate_phase: whether magnitudes become complex images (``mrcascade.arrays.phase``).
         complex_kspace: whether k-space gives complex images.
-        compile: whether the network in training runs as compiled code where that works
-            (`CompiledGradient`).
+        compile: whether the network in training runs as compiled code, where that works.
 
     Returns:
         The prior's folder; None while some level has not reached the end of its run.
