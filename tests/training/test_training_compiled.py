@@ -174,6 +174,7 @@ def test_gradients_that_code_leaves_out(data: Path) -> None:
     assert_same(state(run), state(steps(data, 1)))
 
 
+@pytest.mark.slow
 def test_code_that_fails_after_the_trial(data: Path) -> None:
     """The step is made without it, from weights that were normalised once more."""
     passes = []
@@ -198,6 +199,7 @@ def test_code_that_fails_after_the_trial(data: Path) -> None:
 # ---- whole runs ----
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_plot")
 def test_a_cascade_validates_and_exports_plain_networks(
     data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -227,6 +229,7 @@ def test_a_cascade_validates_and_exports_plain_networks(
         assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_plot")
 @pytest.mark.parametrize(("backend", "lines"), [("eager", 0), (refusing, 1)])
 def test_the_command_says_when_it_trains_plainly(
