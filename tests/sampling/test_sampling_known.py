@@ -24,11 +24,8 @@ from mrcascade.operators.profile import profile_matrix
 from mrcascade.operators.pyramid import LaplacianPyramid
 from mrcascade.sampling import (
     CascadePlan,
-    NoiseSource,
-    Progress,
     Recipe,
     cascade_mean,
-    cascade_sample,
     plan_cascade,
 )
 from mrcascade.sampling.known import turned, within
@@ -341,62 +338,3 @@ def test_condition_error_is_the_share_that_data_leave_open(factor: int) -> None:
 
 
 # ---- chains ----
-
-
-class Constant:
-    """A level whose denoiser returns the same band whatever it sees."""
-
-    std, sigma_max, sigma_min = STD, 5.0, 0.01
-
-    def __init__(self, informed: bool) -> None:
-        self.informed = informed
-        self.seen: list[KnownBand | None] = []
-
-    def condition(
-        self, coarse: Tensor | None, error: float, known: KnownBand | None = None
-    ) -> Constant:
-        self.seen.append(known)
-        return self
-
-    def mean(self) -> Tensor:
-        return torch.tensor(0.0, dtype=torch.float64)
-
-    def denoise(self, x: Tensor, sigma: float) -> Tensor:
-        return 0 * x + 0.1  # DPS asks for a gradient
-
-
-def chain(
-    operator: SeparableOperator, sigma: float, **settings: object
-) -> tuple[list[Constant], list[Progress], Tensor, Tensor]:
-    """Levels, what a callback saw at level 1, the measurement and the result."""
-    recipe = Recipe("short", steps=9, **settings)
-    plan = plan_cascade("fourier", 3, operator, sigma, recipe, missing=no_error)
-    levels = [Constant(informed=i < 3) for i in (1, 2, 3)]
-    y = operator(torch.tensor(np.random.default_rng(0).standard_normal((1, 1, *SHAPE))))
-    seen: list[Progress] = []
-    result = cascade_sample(Prior(*levels), plan, y, NoiseSource([0]), callback=seen.append)
-    return levels, [p for p in seen if p.level == 1], y, result.image
-
-
-def test_chains_of_informed_levels_do_not_count_the_data_twice() -> None:
-    levels, seen, _, _ = chain(OPERATORS["one axis"](), 0.1)
-    assert [level.seen[0] is not None for level in levels] == [True, True, False]
-    assert len(seen) == 3
-    for progress in seen:  # the denoiser's estimate, whatever y says
-        torch.testing.assert_close(progress.denoised, torch.full_like(progress.denoised, 0.1))
-
-
-def test_chains_of_informed_levels_meet_exact_data() -> None:
-    operator = OPERATORS["one axis"]()
-    _, seen, y, image = chain(operator, 0.0)
-    torch.testing.assert_close(operator(image), y)
-    assert float((seen[0].denoised - 0.1).abs().max()) > 0.1
-
-
-@pytest.mark.parametrize("sampler", ["diffpir", "dps"])
-def test_chains_that_use_data_themselves_have_no_other(sampler: str) -> None:
-    """Data on a level's grid are a state of its chain, or a term of each of its steps; DPS follows
-    their gradient."""
-    operator = OPERATORS["own kernel" if sampler == "diffpir" else "one axis"]()
-    levels, _, _, _ = chain(operator, 0.1, sampler=sampler)
-    assert all(level.seen and level.seen[0] is None for level in levels)

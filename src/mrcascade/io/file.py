@@ -5,6 +5,7 @@ it. A path is a `SingleFile`; a DICOM series and a pair of magnitude and phase a
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,13 +26,14 @@ from mrcascade.io.stream import bytes_sha256
 from mrcascade.storage.files import check_regular
 
 
-class Codec:
+class Codec(ABC):
     """Reader and writer of one file format.
 
     The module that `Format.codec` names holds an instance as `CODEC`. A subclass overrides the
     methods for what its format can do.
     """
 
+    @abstractmethod
     def open(self, file: "ImageFile", stack: ExitStack, complex_valued: bool) -> RawPixels:
         """Open the pixels of a file for reading; ``stack`` closes it.
 
@@ -44,13 +46,16 @@ class Codec:
         Raises:
             MRCascadeError: the file cannot be used.
         """
-        raise NotImplementedError
 
     def write(self, new: NewPixels, path: Path) -> None:
-        """Write pixels that `check` accepted to an empty file or folder."""
-        raise NotImplementedError
+        """Write pixels that `check` accepted to an empty file or folder.
 
-    def check(
+        Raises:
+            MRCascadeError: the codec has no writer, although its `Format` is not ``read_only``.
+        """
+        raise MRCascadeError(f"{path}: no writer for files of this format; write .nii.gz instead")
+
+    def check(  # noqa: B027 (most formats hold any image)
         self,
         image: Grid,
         path: Path,

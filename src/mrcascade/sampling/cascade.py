@@ -8,6 +8,7 @@ from mrcascade.recipes.options import NoiseLevels
 from mrcascade.recipes.samplers.diffpir import ReverseDiffusion
 from mrcascade.recipes.traversals import Cascade
 from mrcascade.sampling.chain import Callback, run_chain
+from mrcascade.sampling.coarse_to_fine import coarse_to_fine
 from mrcascade.sampling.guidance import guide, guide_informed, unguided
 from mrcascade.sampling.inputs import check_levels, check_seeds, check_shape, traversal
 from mrcascade.sampling.level import (
@@ -56,12 +57,8 @@ def cascade_sample(
     check_levels(prior, plan)
     check_shape(plan, y)
     check_seeds(noise, y)
-    evaluations = {task.level: 0 for task in plan.tasks}
-    image: Tensor | None = None
-    for task in reversed(plan.tasks):
-        if not task.sampled:
-            image = task.data.target(y, image)
-            continue
+
+    def restored(task: LevelTask, image: Tensor | None) -> tuple[Tensor, int]:
         problem = LevelProblem.at(plan, task, y, image)
         level = prior.levels[task.level - 1]
         error = condition_error(prior, plan, task.level)
@@ -77,9 +74,9 @@ def cascade_sample(
         else:
             sigmas = level_sigmas(level, run.noise_levels, task)
             image = _sample_level(problem, run, denoise, sigmas, noise, callback)
-        evaluations[task.level] = denoise.calls
-    assert image is not None  # a pyramid has at least one level
-    return CascadeResult(image, evaluations, plan.steps_nominal)
+        return image, denoise.calls
+
+    return coarse_to_fine(plan, lambda task, image: task.data.target(y, image), restored)
 
 
 def _sample_level(

@@ -12,6 +12,7 @@ from torch import Tensor
 from mrcascade.recipes.traversals import Multigrid
 from mrcascade.sampling.cascade import level_sigmas
 from mrcascade.sampling.chain import Callback, run_chain
+from mrcascade.sampling.coarse_to_fine import coarse_to_fine
 from mrcascade.sampling.guidance import guide
 from mrcascade.sampling.inputs import check_seeds, check_shape, single_scale, traversal
 from mrcascade.sampling.level import BandPrior, CascadeResult, ChainDenoiser, LevelProblem, Prior
@@ -64,21 +65,15 @@ def multigrid_sample(
     check_shape(plan, y)
     check_seeds(noise, y)
     level = single_scale(prior)
-    evaluations = {task.level: 0 for task in plan.tasks}
-    image: Tensor | None = None
-    for task in reversed(plan.tasks):
-        target = task.data.target(y, None)
-        if not task.sampled:
-            image = target
-            continue
+
+    def restored(task: LevelTask, image: Tensor | None) -> tuple[Tensor, int]:
         denoise = ChainDenoiser(level, None, 0.0, plan.settings.orientations_at(task.level))
         centre = denoise.mean() if image is None else plan.pyramid.up(image, task.level)
-        problem = LevelProblem(plan, task, target, None)  # no context: the band is the image
+        problem = LevelProblem.at(plan, task, y, None)  # no context: the band is the image
         sigmas = grid_sigmas(level, plan, run, task)
-        image = _sample_grid(problem, run, denoise, centre, sigmas, noise, callback)
-        evaluations[task.level] = denoise.calls
-    assert image is not None  # a plan has at least one grid
-    return CascadeResult(image, evaluations, plan.steps_nominal)
+        return _sample_grid(problem, run, denoise, centre, sigmas, noise, callback), denoise.calls
+
+    return coarse_to_fine(plan, lambda task, _: task.data.target(y, None), restored)
 
 
 def grid_sigmas(

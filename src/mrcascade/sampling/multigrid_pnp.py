@@ -7,6 +7,7 @@ smaller in pixels than in its training images. Laurent et al. publish no super-r
 """
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from mrcascade.operators import downsampler, squared_norm
 from mrcascade.recipes.traversals import MultigridPnP
 from mrcascade.sampling.chain import Callback, Progress
+from mrcascade.sampling.coarse_to_fine import coarse_to_fine
 from mrcascade.sampling.inputs import check_shape, single_scale, traversal
 from mrcascade.sampling.level import BandPrior, CascadeResult, LevelProblem, Prior
 from mrcascade.sampling.plan import CascadePlan, LevelTask
@@ -46,21 +48,15 @@ def multigrid_pnp(
     run = traversal(plan, MultigridPnP)
     check_shape(plan, y)
     level = single_scale(prior)
-    evaluations = {task.level: 0 for task in plan.tasks}
-    image: Tensor | None = None
-    for task in reversed(plan.tasks):
-        target = task.data.target(y, None)
-        if not task.sampled:
-            image = target
-            continue
-        operator = task.data.operator
-        image = operator.pinv(target) if image is None else _prolonged(plan, task.level, image)
-        image = _solve(image, target, task, level, run, callback)
-        evaluations[task.level] = task.steps
-    assert image is not None  # a plan has at least one grid
-    finest = plan.tasks[0]
-    image = LevelProblem(plan, finest, finest.data.target(y, None), None).finish(image)
-    return CascadeResult(image, evaluations, plan.steps_nominal)
+
+    def restored(task: LevelTask, image: Tensor | None) -> tuple[Tensor, int]:
+        target, operator = task.data.target(y, None), task.data.operator
+        start = operator.pinv(target) if image is None else _prolonged(plan, task.level, image)
+        return _solve(start, target, task, level, run, callback), task.steps
+
+    result = coarse_to_fine(plan, lambda task, _: task.data.target(y, None), restored)
+    problem = LevelProblem.at(plan, plan.tasks[0], y, None)
+    return replace(result, image=problem.finish(result.image))
 
 
 def _prolonged(plan: CascadePlan, level: int, coarser: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ recursion of the algorithm and records the distance from the posterior.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -19,8 +20,32 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+class _Renoising(Sampler):
+    """Base of samplers that add noise to x0 again: that of x, and a share of fresh noise."""
+
+    zeta: float
+
+    @property
+    def draws(self) -> bool:
+        return self.zeta > 0
+
+    @abstractmethod
+    def fresh_share(self, sigma: float, following: float) -> float:
+        """Return the share of fresh noise, in [0, 1], in all noise of the next level."""
+
+    def chain(self) -> Step:
+        def step(
+            x: Tensor, x0: Tensor, sigma: float, following: float, fresh: Tensor | None
+        ) -> Tensor:
+            new = self.fresh_share(sigma, following)
+            moved = x0 + (following * math.sqrt(1 - new) / sigma) * (x - x0)
+            return moved if fresh is None else moved + (following * math.sqrt(new)) * fresh
+
+        return step
+
+
 @dataclass(frozen=True)
-class DiffPIR(Sampler):
+class DiffPIR(_Renoising):
     """Algorithm 1 of Zhu et al. 2023 in variance-exploding form.
 
     ``x <- x0 + sigma_next (sqrt(1 - zeta) (x - x0) / sigma + sqrt(zeta) noise)``
@@ -32,24 +57,15 @@ class DiffPIR(Sampler):
     name: ClassVar = "diffpir"
     zeta: float = share(0.3)
 
-    @property
-    def draws(self) -> bool:
-        return self.zeta > 0
-
-    def chain(self) -> Step:
-        def step(
-            x: Tensor, x0: Tensor, sigma: float, following: float, fresh: Tensor | None
-        ) -> Tensor:
-            return renoised(x, x0, sigma, following, fresh, self.zeta)
-
-        return step
+    def fresh_share(self, sigma: float, following: float) -> float:
+        return self.zeta
 
     def unguided(self) -> Sampler:
         return ReverseDiffusion(self.zeta)
 
 
 @dataclass(frozen=True)
-class ReverseDiffusion(Sampler):
+class ReverseDiffusion(_Renoising):
     """Reverse diffusion with a share of its fresh noise (Song et al. 2021, DDIM, eq. 16).
 
     Attributes:
@@ -60,23 +76,5 @@ class ReverseDiffusion(Sampler):
     name: ClassVar = "reverse-diffusion"
     zeta: float = share(1.0)
 
-    @property
-    def draws(self) -> bool:
-        return self.zeta > 0
-
-    def chain(self) -> Step:
-        def step(
-            x: Tensor, x0: Tensor, sigma: float, following: float, fresh: Tensor | None
-        ) -> Tensor:
-            zeta = self.zeta * (1 - (following / sigma) ** 2)
-            return renoised(x, x0, sigma, following, fresh, zeta)
-
-        return step
-
-
-def renoised(
-    x: Tensor, x0: Tensor, sigma: float, following: float, fresh: Tensor | None, zeta: float
-) -> Tensor:
-    """Return x0 with the noise of the next level: from x, with a share ``zeta`` of fresh noise."""
-    moved = x0 + (following * math.sqrt(1 - zeta) / sigma) * (x - x0)
-    return moved if fresh is None else moved + (following * math.sqrt(zeta)) * fresh
+    def fresh_share(self, sigma: float, following: float) -> float:
+        return self.zeta * (1 - (following / sigma) ** 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -18,7 +19,7 @@ Step = Callable[["Tensor", "Tensor", float, float, "Tensor | None"], "Tensor"]
 
 
 @dataclass(frozen=True)
-class Sampler(OptionSet):
+class Sampler(OptionSet, ABC):
     """Base of the samplers, which know neither the network nor the data.
 
     Attributes:
@@ -28,13 +29,13 @@ class Sampler(OptionSet):
     name: ClassVar[str]
 
     @property
+    @abstractmethod
     def draws(self) -> bool:
         """Whether a step takes fresh noise."""
-        raise NotImplementedError
 
+    @abstractmethod
     def chain(self) -> Step:
         """Return the step of a new chain, to be called once per pair of noise levels."""
-        raise NotImplementedError
 
     def unguided(self) -> Sampler:
         """Return the sampler of a chain without data consistency: the reverse diffusion."""
