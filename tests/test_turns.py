@@ -160,6 +160,7 @@ def test_files_take_turns_where_the_disk_is_nearly_full(
 # ---- several processes ----
 
 
+@pytest.mark.slow
 @pytest.mark.preview
 def test_workers_give_the_results_and_the_record_of_a_serial_run(
     inputs: Path, tmp_path: Path, sr: Callable, capsys

@@ -93,6 +93,7 @@ def test_the_header_says_whose_series_it_is(tmp_path: Path) -> None:
     assert "4711" not in json.dumps(describe_selection(volumes, [], TrainConfig()))
 
 
+@pytest.mark.slow
 def test_evaluate_takes_a_folder_of_series(tmp_path: Path) -> None:
     for name in ("one", "two"):
         series(tmp_path / "data" / name, phantom((2, 32, 32)))

@@ -313,6 +313,7 @@ def test_a_full_disk_leaves_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_slices(
     tmp_path: Path, prior: CascadePrior, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -203,6 +203,7 @@ def test_results_depend_on_neither_batch_size_nor_the_other_files(
         assert float(a["psnr_slice"]) == pytest.approx(float(b["psnr_slice"]), abs=1e-2)
 
 
+@pytest.mark.slow
 def test_processes_share_the_work_without_changing_it(job: Evaluation, tmp_path: Path) -> None:
     job = replace(job, methods=("bicubic", "posterior-mean"), samples=2, batch_size=1)
     run(job, tmp_path / "one")

@@ -84,7 +84,7 @@ def state(run: LevelTrainer) -> dict[str, Any]:
 # ---- code that works ----
 
 
-@pytest.mark.parametrize("stage", [0, 1])
+@pytest.mark.parametrize("stage", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("microbatch", [0, 3])
 def test_compiled_steps_are_the_plain_ones(data: Path, stage: int, microbatch: int) -> None:
     """Weights, averages, optimisers and generators; the same operations have the same bits."""
@@ -140,10 +140,10 @@ def test_a_run_goes_on_with_and_without(data: Path, tmp_path: Path) -> None:
         (0, refusing, "no compiler here"),
         (0, Backend(forward=raising), "a bug"),
         (0, Backend(backward=raising), "a bug"),
-        (1, Backend(backward=raising), "a bug"),
+        pytest.param(1, Backend(backward=raising), "a bug", marks=pytest.mark.slow),
         (0, Backend(forward=doubled), "losses are off by"),
         (0, Backend(backward=doubled), "gradient is off by"),
-        (1, Backend(backward=doubled), "gradient is off by"),
+        pytest.param(1, Backend(backward=doubled), "gradient is off by", marks=pytest.mark.slow),
     ],
 )
 def test_a_failure_leaves_the_plain_run(

@@ -183,6 +183,7 @@ def test_shares_that_cannot_be_are_refused(changes: dict[str, float], reason: st
 # ---- training ----
 
 
+@pytest.mark.slow
 def test_a_trained_prior_uses_data(tmp_path: Path) -> None:
     """A few steps; the prior says so, and another condition makes another mean."""
     with quick():

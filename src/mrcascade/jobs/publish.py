@@ -67,8 +67,8 @@ class Publication:
     def write(self) -> tuple[list[Path], str]:
         """Write all files, and remove leftovers of killed processes.
 
-        Threads draw the preview and compute the residual of the stored images; their errors are
-        raised here. If anything fails, no file appears.
+        A thread draws the preview meanwhile; its errors are raised here. If anything fails, no
+        file appears.
 
         Returns:
             The names of the files, and a line about the work.
@@ -77,10 +77,9 @@ class Publication:
         targets = workspace.targets
         with atomic_outputs(list(targets.values()), overwrite) as temporaries:
             places = dict(zip(targets, temporaries, strict=True))
-            with _threads(2) as pool:
+            with _thread() as pool:
                 preview = pool.submit(self._draw, places["preview"])
-                residual = pool.submit(self._results.stored_residual)
-                sidecar = self._sidecar(residual.result())
+                sidecar = self._sidecar(self._results.stored_residual())
                 self._write_images(places, sidecar)
                 preview.result()
             sidecar |= file_counts(zip(targets.values(), temporaries, strict=True))
@@ -133,10 +132,10 @@ class Publication:
         )
 
 
-def _threads(count: int) -> ThreadPoolExecutor:
-    """Return threads with this thread's number of torch threads, so that they round alike."""
+def _thread() -> ThreadPoolExecutor:
+    """Return a thread with this thread's number of torch threads, so that it rounds alike."""
     return ThreadPoolExecutor(
-        count,
+        1,
         thread_name_prefix="mrcascade-publish",
         initializer=torch.set_num_threads,
         initargs=(torch.get_num_threads(),),

@@ -23,7 +23,7 @@ class SuperResolution:
         factor: (rows, columns).
         kernel: name of the measurement's kernel.
         noise: sigma_y as a fraction of the robust maximum; None estimates it.
-        mode: name of a recipe, perhaps with changes, or settings; None for the default.
+        mode: name of a recipe, perhaps with changes, or settings; None for `default_mode`.
         steps: number of steps T; None keeps the recipe's.
         samples: number of samples per slice.
         seed: seed of the random numbers.
@@ -39,8 +39,8 @@ class SuperResolution:
 
     factor: Factors
     kernel: str = "fourier"
-    noise: float | None = None  # fraction of the robust maximum; None estimates it
-    mode: str | Recipe | None = None  # None: `default_mode`
+    noise: float | None = None
+    mode: str | Recipe | None = None
     steps: int | None = None
     samples: int = 1
     seed: int = 0

@@ -1,10 +1,9 @@
 """U-Nets as compiled code: torch.compile where it works, the plain network everywhere else.
 
-Compilation fuses the pointwise work between convolutions, which else reads and writes every
+Compilation fuses the pointwise work between convolutions, which otherwise reads and writes every
 activation once per operation. It takes a minute or more for each shape of the input, and its
-result differs from the plain network's by rounding. On CPUs it hardly pays: an evaluation takes 0.9
-of the time in float32 and 0.8 in bfloat16 (network small, 4 images of 128 x 128, one core with
-AMX). On GPUs it has not been measured.
+result differs from the plain network's by rounding. It is off by default, as it hardly pays on CPUs
+(``docs/outputs.md`` has figures) and was not measured on GPUs.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
-"""Steps of the training whose network runs as compiled code, once a trial has shown that it may.
+"""Training steps with compiled networks, after a trial has shown that the code is right.
 
-Compiled code fuses the pointwise work of the forward and of the backward pass. It takes a minute or
-more per stage, and gradients differ by rounding. With the network small in bfloat16 (16 patches of
-64 x 64, one core of an Intel Xeon with AMX) the gradient of the U-Net takes 0.72 of the time; in
-float32, 0.9. On GPUs it has not been measured.
+Compiled code fuses the pointwise work of the forward and of the backward pass. Compilation takes a
+minute or more per stage, and gradients differ by rounding (``docs/training.md`` has figures).
 """
 
 from __future__ import annotations
