@@ -228,7 +228,7 @@ def test_distance_to_the_posterior(
 def test_spread_of_the_shipped_chain(
     factor: int, sigma_y: float, observed_zeta: float | None, spreads: tuple[float, ...]
 ) -> None:
-    """Shares in docs/sampling.md: of the posterior's spread at T = 24, 48 and 200."""
+    """Shares of the posterior's spread in docs/sampling.md, at T = 24, 48 and 200."""
     for steps, spread in zip((24, 48, 200), spreads, strict=True):
         settings = replace(
             SHIPPED,
