@@ -18,20 +18,20 @@ from common import run
 from mrcascade.errors import MRCascadeError
 from mrcascade.training import run as training
 from mrcascade.training.config import TrainConfig
-from mrcascade.training.measurements import Measured, Measurements
+from mrcascade.training.measurements import DrawnMeasurements, Measurements
 
 
 class OneAxis(Measurements):
     """4x along one axis, rows and columns in turn."""
 
-    def draw(self, count: int, generator: torch.Generator) -> Measured:
+    def draw(self, count: int, generator: torch.Generator) -> DrawnMeasurements:
         return self.one_axis(count)
 
 
 class Noisy(Measurements):
     """2x in plane with noise of 1 %: on the grid of level 2, which tells level 1 nothing."""
 
-    def draw(self, count: int, generator: torch.Generator) -> Measured:
+    def draw(self, count: int, generator: torch.Generator) -> DrawnMeasurements:
         return self.own_kernel(count) if self.level == 1 else self.noisy(count)
 
 

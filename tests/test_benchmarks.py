@@ -36,6 +36,11 @@ def context():
     return Context(measurement, (0,), operator, "fourier", 1.0, prior=prior, steps=STEPS)
 
 
+@pytest.mark.parametrize("script", sorted(path.stem for path in BENCHMARKS.glob("*.py")))
+def test_every_script_has_what_it_imports(benchmark, script):
+    assert benchmark(script).__doc__
+
+
 def test_method_speed_counts_forward_and_backward_passes(benchmark, context):
     script = benchmark("method_speed")
     diffpir, dps = (script.counted(METHODS[name], context) for name in ("diffpir", "dps"))

@@ -189,6 +189,28 @@ def test_noise_gain_is_the_rms_of_the_rows() -> None:
     assert noise_gain(operator) == pytest.approx(math.sqrt((25 + 1) / 2 * 4), rel=1e-15)
 
 
+def test_noisy_bands_on_the_data_s_grid_are_denoised_at_informed_levels_too() -> None:
+    """Their U-Nets denoise; their branches, which know of coarser data, are not asked."""
+    prior, operator, y, _ = setup("fourier", 2, 0.1, stationary=True)
+
+    class Informed:
+        informed = True
+
+        def __init__(self, level):  # type: ignore[no-untyped-def]
+            self.level, self.std = level, level.std
+            self.sigma_max, self.sigma_min = level.sigma_max, level.sigma_min
+
+        def condition(self, c, error, known=None):  # type: ignore[no-untyped-def]
+            assert known is None
+            return self.level.condition(c, error)
+
+    plan = plan_cascade("fourier", 3, operator, 0.1, MEAN)
+    plain = cascade_mean(prior, plan, y)
+    prior.levels = [*map(Informed, prior.levels[:2]), prior.levels[2]]
+    assert plan.tasks[1].view.numbers(prior.levels[1].std) is not None
+    assert torch.equal(cascade_mean(prior, plan, y).image, plain.image)
+
+
 def test_condition_error_is_told_where_the_coarser_band_was_guessed() -> None:
     prior, operator, y, _ = setup("fourier", 4, 0.1)
     seen: list[tuple[bool, float]] = []

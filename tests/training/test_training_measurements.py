@@ -84,10 +84,10 @@ def test_axes_are_those_of_a_sampler(level: int) -> None:
     full, generator = SIDE * 2 ** (level - 1), torch.Generator().manual_seed(0)
     factors = list(FACTORS)
     for factor in (1.5, 2, 4):
-        # Along the columns, by the prior's kernel, which comes first; after the grids and the
+        # Along the columns, by the prior's kernel, which comes first; after the full grid and the
         # prior's own measurements in plane.
         own = 2 if level == 1 else 1
-        index = 2 + own + factors.index(factor)
+        index = 1 + own + factors.index(factor)
         for sigma in (0.0, 0.02):
             rows = down_matrix("fourier", full, round(full / factor))
             operator = SeparableOperator(rows, np.eye(full), "one axis")
@@ -113,7 +113,7 @@ def test_axes_are_those_of_a_sampler(level: int) -> None:
 def test_the_own_kernel_in_plane_tells_nothing(level: int, factor: int) -> None:
     measurements = Measurements(level, 64, TrainConfig())
     generator = torch.Generator().manual_seed(0)
-    index = 2 + {2: 0, 4: 1}[factor] - (level - 1)
+    index = 1 + {2: 0, 4: 1}[factor] - (level - 1)
     rest = random(3, generator, 64)
     found, unknown = measurements.known(rest, chosen([index] * 3, [index] * 3, 0.0), STD, generator)
     assert torch.equal(unknown(rest), rest)
@@ -145,22 +145,20 @@ def test_estimates_of_white_bands_are_the_best_linear_ones(kernel: str) -> None:
 
 
 def test_shares_of_draws_are_those_of_the_configuration() -> None:
-    config = replace(CONFIG, own_kernel_share=0.3, noise_only_share=0.2, one_axis_share=0.4)
+    config = replace(CONFIG, own_kernel_share=0.3, one_axis_share=0.4)
     count, generator = 20_000, torch.Generator().manual_seed(0)
     for level in (1, 2):
         measurements = Measurements(level, SIDE, config)
         drawn = measurements.draw(count, generator)
-        first = 2 + (2 if level == 1 else 1)
-        own = (drawn.rows >= 2) & (drawn.rows < first)
-        assert torch.equal(own, (drawn.cols >= 2) & (drawn.cols < first))
-        grid = (drawn.rows == 1) & (drawn.cols == 1)
+        first = 1 + (2 if level == 1 else 1)
+        own = (drawn.rows >= 1) & (drawn.rows < first)
+        assert torch.equal(own, (drawn.cols >= 1) & (drawn.cols < first))
         one = (drawn.rows == 0) ^ (drawn.cols == 0)
         both = (drawn.rows >= first) & (drawn.cols >= first)
-        for kind, share in ((own, 0.3), (grid, 0.2 * (level - 1)), (both, 0.1)):
+        for kind, share in ((own, 0.3), (one, 0.4), (both, 0.3)):
             assert float(kind.float().mean()) == pytest.approx(share, abs=0.015)
-        assert bool((own | grid | one | both).all())
+        assert bool((own | one | both).all())
         assert not drawn.sigma[own].any()
-        assert bool((drawn.sigma[grid] > 0).all())
         assert float(drawn.sigma.max()) <= config.largest_measurement_noise
         noisy = float((drawn.sigma[one | both] > 0).float().mean())
         assert noisy == pytest.approx(config.measurement_noise_share, abs=0.02)
@@ -171,7 +169,7 @@ def test_shares_of_draws_are_those_of_the_configuration() -> None:
     ("changes", "reason"),
     [
         ({"own_kernel_share": 0.8, "one_axis_share": 0.3}, "add up to at most 1"),
-        ({"noise_only_share": -0.1}, "at least 0"),
+        ({"one_axis_share": -0.1}, "at least 0"),
         ({"largest_measurement_noise": 2.0}, "largest_measurement_noise is 2.0"),
     ],
 )
@@ -194,9 +192,7 @@ def test_a_trained_prior_uses_data(tmp_path: Path) -> None:
     settings = document["levels"][0]["training"]["config"]
     assert settings["data_condition"]
     assert settings["own_kernel_share"] == TINY.own_kernel_share
-    assert {"mean", "mean_one_axis", "mean_noisy"} <= set(
-        document["levels"][1]["training"]["validation"]
-    )
+    assert {"mean", "mean_one_axis"} <= set(document["levels"][1]["training"]["validation"])
     prior = CascadePrior.from_pretrained(folder)
     assert [level.informed for level in prior.levels] == [True, True, False]
     operator = SeparableOperator.from_kernel("fourier", (2, 1), (32, 32))
@@ -234,7 +230,6 @@ def test_before_training_the_mean_is_the_linear_estimate(tmp_path: Path) -> None
     # With the kernel fourier nothing is known in plane, and a part along one axis.
     assert figures["mean"] == figures["mean_degraded"] == 1
     assert figures["mean_one_axis"] < 0.95
-    assert figures["mean_noisy"] < 0.2
     head = trainer.networks.mean.head.weight
     assert head.shape[1] == 4 * (2 + 1 + KNOWLEDGE)  # behind the stem
     for _ in range(3):  # of the branch, whose last layer is zero at first

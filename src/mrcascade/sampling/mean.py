@@ -49,8 +49,8 @@ def cascade_mean(
       denoised once at its own noise level (``band_gain``).
     * A level finer than y, same kernel: the conditional mean; y enters through the condition.
     * Any other operator: the conditional mean, then a data step with tau = sigma_i^2 / std_i^2.
-    * A level conditioned on the data's knowledge about the band, on any grid: the conditional mean
-      given these data; exact data are met.
+    * Any other operator, at a level conditioned on the data's knowledge about the band: the
+      conditional mean given these data; exact data are met.
     * The coarsest level, if it is finer than y or the operator is another one: the minimum-norm
       image of y on its grid, denoised once if y is noisy.
 
@@ -164,12 +164,12 @@ def _estimate(problem: LevelProblem, level: BandPrior, y: Tensor, averaged: _Ave
         seen = (problem.target, task.data.sigma) if problem.observed else _first_look(plan, y)
         image, sigma = seen
         return averaged.denoised(image, sigma) if sigma > 0 else image
-    if averaged.known is not None:
-        return problem.met(averaged.conditional_mean())
-    if problem.observed:
+    if problem.observed:  # the U-Net is trained to denoise a band, the branch is not
         sigma = task.data.sigma * band_gain(plan.pyramid, task.level)
         noisy = problem.target - _low_part(plan.pyramid, problem.target, task.level)
         return averaged.denoised(noisy, sigma)
+    if averaged.known is not None:
+        return problem.met(averaged.conditional_mean())
     band = averaged.conditional_mean()
     return band if plan.grid is not None else _informed_by_data(problem, band, level.std)
 

@@ -45,7 +45,7 @@ _RANGES = {
     "largest_measurement_noise": (0.0, 1.0),
 }
 # Shares of a batch by the kind of measurement; the rest is measured along both axes.
-_MEASURED_SHARES = ("own_kernel_share", "noise_only_share", "one_axis_share")
+_MEASURED_SHARES = ("own_kernel_share", "one_axis_share")
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,6 @@ class TrainConfig:
     # Whether conditions hold the data's knowledge about the band, and for which `measurements`.
     data_condition: bool = True
     own_kernel_share: float = 0.4  # prior's kernel along both axes: nothing known of the band
-    noise_only_share: float = 0.1  # level's own grid with noise, at the coarser levels
     one_axis_share: float = 0.3
     measurement_noise_share: float = 0.5  # share of noisy ones among other measurements
     largest_measurement_noise: float = 0.05  # standard deviation, share of the robust maximum

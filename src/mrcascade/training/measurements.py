@@ -27,7 +27,6 @@ FACTORS = {1.5: 1.0, 1.75: 1.0, 2: 4.0, 2.5: 1.0, 3: 2.0, 3.5: 1.0, 4: 4.0, 5: 1
 OWN_WEIGHT = 3.0  # weight of the prior's kernel; other kernels, such as box profiles, have 1
 PROFILE_WEIGHT = 3.0  # weight of Gaussian slice profiles
 LOWEST_NOISE = 1 / 50  # lowest noise level over the largest
-VALIDATED_NOISE = 0.01  # noise level in validation, as a share of the robust maximum
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,9 @@ class Measurements:
     """Random measurements for patches of one level.
 
     Level i sees the measurement ``A up...up`` of its own grid, as in a sampler. ``axes[0]`` is the
-    full-resolution grid and ``axes[1]`` the level's own grid. Then come axes of the prior's kernel
-    whose data contain nothing of the band, and then all others.
+    full-resolution grid. Then come axes of the prior's kernel whose data contain nothing of the
+    band, and then all others. Data on the level's own grid are not among them, as the U-Net denoises
+    these.
     """
 
     def __init__(self, level: int, side: int, config: TrainConfig) -> None:
@@ -113,9 +113,9 @@ class Measurements:
         steps = range(1, max(1, largest - (level - 1)) + 1)
         own = [down_matrix(config.kernel, side, side // config.step**k) for k in steps]
         foreign = [(m @ lift, w) for m, w in _foreign(full, config.kernel)]
-        matrices = [lift, np.eye(side), *own, *(m for m, _ in foreign)]
+        matrices = [lift, *own, *(m for m, _ in foreign)]
         self.axes = [_decomposed(matrix, low) for matrix in matrices]
-        self._own = 2, 2 + len(own)
+        self._own = 1, 1 + len(own)
         self._weights = torch.tensor([w for _, w in foreign], device="cpu")
         # Index of 4x by the prior's kernel, for validation.
         self._four = self._own[1] + list(FACTORS).index(4)
@@ -141,13 +141,8 @@ class Measurements:
         rows = rows.where(uniform() < 0.5, cols)
         sigma = noise() * (uniform() < config.measurement_noise_share)
         kind, turned = uniform(), uniform() < 0.5
-        up_to_noise = config.own_kernel_share + config.noise_only_share
-        one = kind < up_to_noise + config.one_axis_share
+        one = kind < config.own_kernel_share + config.one_axis_share
         rows, cols = rows.masked_fill(one & turned, 0), cols.masked_fill(one & ~turned, 0)
-        if self.level > 1:  # at level 1, noise alone is not super-resolution
-            grid = kind < up_to_noise
-            rows, cols = rows.masked_fill(grid, 1), cols.masked_fill(grid, 1)
-            sigma = noise().where(grid, sigma)
         own = kind < config.own_kernel_share
         steps = torch.randint(*self._own, (count,), generator=generator, device="cpu")
         rows, cols = steps.where(own, rows), steps.where(own, cols)
@@ -163,10 +158,6 @@ class Measurements:
         both = self._same(count, self._four, self._four, 0.0)
         rows, cols = both.rows.masked_fill(turned, 0), both.cols.masked_fill(~turned, 0)
         return DrawnMeasurements(rows, cols, both.sigma)
-
-    def noisy(self, count: int) -> DrawnMeasurements:
-        """Return the level's own grid with noise of ``VALIDATED_NOISE``."""
-        return self._same(count, 1, 1, VALIDATED_NOISE)
 
     def _same(self, count: int, rows: int, cols: int, sigma: float) -> DrawnMeasurements:
         return DrawnMeasurements(

@@ -26,7 +26,7 @@ def validate(
     The denoiser has one error per noise level ("s0.05", ...). Conditional levels add errors of the
     regression branch: "mean" with exact conditions, and "mean_degraded" at the middle of the range
     of condition errors. For these the data know nothing of the band. If conditions hold data,
-    "mean_one_axis" belongs to 4x along one axis, and "mean_noisy" to the band with 1 % noise.
+    "mean_one_axis" belongs to 4x along one axis.
     """
     assert data.validation is not None
     device = next(networks.parameters()).device
@@ -57,7 +57,6 @@ def validate(
         estimates["mean_degraded"] = mean(degraded)
         if kinds is not None:
             estimates["mean_one_axis"] = mean(pairs(0.0, kinds.one_axis(len(raw))))
-            estimates["mean_noisy"] = mean(pairs(0.0, kinds.noisy(len(raw))))
     energy = band.square().mean()
     return {
         k: float((v - band).square().mean() / energy) for k, v in estimates.items() if v is not None
