@@ -91,8 +91,7 @@ class Measurements:
 
     Level i sees the measurement ``A up...up`` of its own grid, as in a sampler. ``axes[0]`` is the
     full-resolution grid. Then come axes of the prior's kernel whose data contain nothing of the
-    band, and then all others. Data on the level's own grid are not among them, as the U-Net denoises
-    these.
+    band, and then all others. The U-Net denoises data on the level's own grid, so there are none.
     """
 
     def __init__(self, level: int, side: int, config: TrainConfig) -> None:
