@@ -155,6 +155,26 @@ NETWORKS: dict[str, CascadeConfig] = {
 }
 
 
+def register_network(name: str, cascade: CascadeConfig) -> CascadeConfig:
+    """Add a preset to the table for the trainings of this process.
+
+    Returns the preset. Raises MRCascadeError if its name is taken.
+
+    Example:
+        >>> levels = NETWORKS["tiny"].levels
+        >>> wide = LevelConfig(levels[0].unet, MeanConfig(channels=16, blocks=2))
+        >>> register_network("wide", CascadeConfig((wide, *levels[1:]))).step
+        2
+        >>> network_preset("wide").levels[0].mean
+        MeanConfig(channels=16, blocks=2, stem=2)
+        >>> del NETWORKS["wide"]
+    """
+    if name in NETWORKS:
+        raise MRCascadeError(f"a network {name!r} exists already; choose another name")
+    NETWORKS[name] = cascade
+    return cascade
+
+
 def network_preset(name: str) -> CascadeConfig:
     """Return the preset ``name`` of ``NETWORKS``. Raises MRCascadeError for unknown names."""
     if name not in NETWORKS:
