@@ -136,7 +136,8 @@ class Scan:
     def trainer(self, shape: str, patches: int) -> TimedTrainer:
         """Return a trainer of a shape at its beginning, for a run of ``patches``."""
         config = replace(self.configs[shape], images=patches)
-        make = partial(TimedTrainer, self.level, config, self.data, self.device)
+        data = replace(self.data, validation=None)  # shapes are validated at the end only
+        make = partial(TimedTrainer, self.level, config, data, self.device)
         trainer = make()
         if self.branch is not None:  # before the averages begin
             assert trainer.networks.mean is not None
@@ -314,7 +315,7 @@ def train(scan: Scan, shape: str, plan: Mapping[str, float]) -> None:
         )
         train_level(trainer, folder, progress=report)
     profiles = range(len(trainer.ema.stds))
-    figures = [validated(trainer, profile, scan.options.patches) for profile in profiles]
+    figures = [validated(scan, trainer, profile) for profile in profiles]
     network, inputs = scan.network(shape)
     result = {
         "weights": parameter_count(network),
@@ -327,10 +328,10 @@ def train(scan: Scan, shape: str, plan: Mapping[str, float]) -> None:
     write(folder / RESULT, result)
 
 
-def validated(trainer: LevelTrainer, profile: int, patches: int) -> dict[str, float]:
+def validated(scan: Scan, trainer: LevelTrainer, profile: int) -> dict[str, float]:
     """Return validation errors of the averaged weights of a profile."""
     networks = trainer.averaged(profile)
-    return validate(networks, trainer.data, trainer.level, trainer.config, patches)
+    return validate(networks, scan.data, scan.level, trainer.config, scan.options.patches)
 
 
 def write(path: Path, document: Mapping[str, Any]) -> None:
