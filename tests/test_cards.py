@@ -12,8 +12,10 @@ from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from shutil import copytree
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mrcascade import MRCascadeError, list_priors
@@ -157,6 +159,29 @@ def test_one_command_makes_facts_and_card(
     (evaluation / "table.json").write_text(json.dumps(table))
     with pytest.raises(MRCascadeError, match="made with other weights or settings"):
         script.main()
+
+
+def test_calibration_reaches_the_card(
+    benchmark: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two anatomies whose squared errors are 4 and 1 times the predicted variance."""
+    script, output = benchmark("calibration"), tmp_path / "calibration.json"
+    files = [SimpleNamespace(anatomy="brain"), SimpleNamespace(anatomy="knee")]
+    sums = {"brain": [1, 2, 3, 1.0, 4.0], "knee": [1, 2, 3, 2.0, 2.0]}
+    monkeypatch.setattr(script, "find_files", lambda *_: files)
+    monkeypatch.setattr(script, "of_file", lambda file, *_: np.array(sums[file.anatomy]))
+    words = ["--data", "x", "--prior", "mr-mini-complex", "--noise", "0.05", "-o", str(output)]
+    monkeypatch.setattr(sys, "argv", ["calibration.py", *words])
+    script.main()
+    digest = file_sha256(BUNDLED / "mr-mini-complex" / "prior.json")
+    rows = benchmark("card_facts").calibration_facts(output, digest)
+    found = {row["anatomy"]: row["spread_skill"] for row in rows}
+    assert found == pytest.approx({"brain": 0.5, "knee": 1.0, "all": (3 / 6) ** 0.5})
+    text = "\n".join(benchmark("card_page")._figures({"p": {"calibration": rows}}))
+    assert "Single anatomies lie between 0.50 and 1.00." in text
+    assert "| added noise | test 4x |\n| --- | --- |\n| 5 % | 0.71 |" in text
+    with pytest.raises(MRCascadeError, match="calibrate this prior"):
+        benchmark("card_facts").calibration_facts(output, "0")
 
 
 def test_patterns_match_no_other_file(benchmark: Import) -> None:
