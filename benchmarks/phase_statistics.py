@@ -3,10 +3,10 @@
     python benchmarks/phase_statistics.py --raw RAW --data DATA
 
 --raw is a folder of complex images and k-space (``complex/*.npy``, ``kspace/**/*_ksp.npy``, slices
-or coils last), --data one of magnitudes, whose training images get a simulated phase. Each measured
-slice is compared with simulated slices on its grid (Fourier-cropped to its longer side), with noise
-of its own level. Statistics are taken in the object, where a smooth magnitude exceeds a fifth of
-the robust maximum:
+or coils last), --data one of magnitudes, whose training images get a simulated phase. Each group of
+measured images is compared with simulated ones of its matrix (Fourier-cropped to its longer side)
+and its noise levels. Statistics are taken in the object, where a smooth magnitude exceeds a fifth
+of the robust maximum:
 
 - gradient: root mean square of the phase's gradient, rad per field of view, of the image cropped to
   64 samples per axis;
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +55,8 @@ def statistics(image: np.ndarray) -> dict[str, float]:
         square = np.average(np.angle(turned[inside]) ** 2, weights=weight)
         found[f"fine 1/{divisor} (rad)"] = float(np.sqrt(square))
     for factor in FACTORS:
-        turned = (image * np.exp(-1j * np.angle(coarser(image, factor))))[inside]
+        low = zero_filled(image, [n // factor for n in image.shape])
+        turned = (image * np.exp(-1j * np.angle(low)))[inside]
         share = np.square(turned.imag).sum() / np.square(np.abs(turned)).sum()
         found[f"imaginary {factor}x (%)"] = float(100 * share)
     return found
@@ -83,12 +84,11 @@ def blurred(image: np.ndarray, width: float) -> np.ndarray:
     return gaussian_filter(image.real, std) + 1j * gaussian_filter(image.imag, std)
 
 
-def coarser(image: np.ndarray, factor: int) -> np.ndarray:
-    """The image without its fine part, on its own grid."""
-    rows, cols = (down_matrix("fourier", n, n // factor) for n in image.shape)
-    low = rows @ image @ cols.T
-    up = [m.T * (m.shape[1] / m.shape[0]) for m in (rows, cols)]  # zero filling
-    return up[0] @ low @ up[1].T
+def zero_filled(image: np.ndarray, matrix: Sequence[int]) -> np.ndarray:
+    """An image (H, W) without what lies outside ``matrix`` in its k-space, on its own grid."""
+    rows, cols = (down_matrix("fourier", n, m) for n, m in zip(image.shape, matrix, strict=True))
+    up = [m.T * (m.shape[1] / m.shape[0]) for m in (rows, cols)]
+    return up[0] @ (rows @ image @ cols.T) @ up[1].T
 
 
 def noise_of(image: np.ndarray) -> float:
@@ -143,11 +143,11 @@ def training_slices(data: Path, most: int) -> list[tuple[str, np.ndarray]]:
 
 
 def simulated(
-    magnitudes: list[tuple[str, np.ndarray]], side: int, noise: float, seeds: int
+    magnitudes: list[tuple[str, np.ndarray]], side: int, noise: Sequence[float], seeds: int
 ) -> list[dict[str, float]]:
     """Statistics of simulated images of at most ``side`` samples per axis.
 
-    noise: share of the robust maximum.
+    noise: shares of the robust maximum, which the images get in turn.
     """
     found = []
     for name, stack in magnitudes:
@@ -156,7 +156,8 @@ def simulated(
         for seed in range(seeds):
             image = with_simulated_phase(small, name, seed)[len(small) // 2]
             rng = np.random.default_rng([seed, len(found)])
-            parts = rng.normal(size=(2, *image.shape)) * noise * robust_maximum(image)
+            level = noise[len(found) % len(noise)] * robust_maximum(image)
+            parts = level * rng.normal(size=(2, *image.shape))
             found.append(statistics(image + parts[0] + 1j * parts[1]))
     return found
 
@@ -182,9 +183,9 @@ def main() -> None:
     rows = []
     for group, images in groups.items():
         levels = [noise_of(image) / robust_maximum(image) for image in images]
-        noise, side = float(np.median(levels)), max(images[0].shape)
+        noise, side = 100 * float(np.median(levels)), max(images[0].shape)
         measured = [statistics(image) for image in images]
-        expected = simulated(magnitudes, side, noise, options.seeds)
+        expected = simulated(magnitudes, side, levels, options.seeds)
         for key in measured[0]:
             values = np.array([m[key] for m in measured])
             low, middle, high = np.quantile([e[key] for e in expected], (0.05, 0.5, 0.95))
@@ -194,7 +195,7 @@ def main() -> None:
             within = int(((values >= low) & (values <= high)).sum())
             told = f"{np.median(values):.3g} ({values.min():.3g} to {values.max():.3g})"
             modelled = f"{middle:.3g} ({low:.3g} to {high:.3g})"
-            cells = [group, len(images), f"{100 * noise:.2g}", key, told, modelled, within]
+            cells = [group, len(images), f"{noise:.2g}", key, told, modelled, within]
             print(table_row(cells), flush=True)
     write_json(options, rows=rows)
 

@@ -29,7 +29,7 @@ from mrcascade.arrays.intensity import body_of, robust_maximum
 from mrcascade.errors import MRCascadeError
 
 OFFSET = np.pi  # rad; the constant term is uniform in +-OFFSET
-STRENGTH = (0.1, 2.0)  # range of the factor on the polynomial and the waves, uniform
+STRENGTH = (0.1, 3.0)  # range of the factor on the polynomial and the waves, uniform
 POLYNOMIAL_STD = {1: 3.0, 2: 1.5}  # degree -> std of each coefficient, rad at the image's edge
 WAVES = 6  # number of waves
 WAVE_STD = 0.25  # std of a wave's amplitude, rad
