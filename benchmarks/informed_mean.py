@@ -24,6 +24,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 
 from common import names, run, table_row, write_json
+from mrcascade.arrays.intensity import Intensity
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import (
     Measurement,
@@ -33,10 +34,10 @@ from mrcascade.evaluation.data import (
     load_truth,
     measure,
 )
-from mrcascade.operators import LinearOperator, SeparableOperator, down_matrix
+from mrcascade.operators import SeparableOperator, down_matrix
 from mrcascade.operators.profile import profile_matrix
 from mrcascade.prior.cascade import CascadePrior
-from mrcascade.restore import super_resolve
+from mrcascade.restore import Plan, Restorer, resolve_settings
 
 
 class Task(NamedTuple):
@@ -84,20 +85,11 @@ def psnr(truth: np.ndarray, images: np.ndarray) -> list[float]:
 
 
 def restored(
-    prior: CascadePrior, low: Measurement, operator: LinearOperator, mode: str, batch: int
+    prior: CascadePrior, low: Measurement, operator: SeparableOperator, mode: str, batch: int
 ) -> np.ndarray:
-    result = super_resolve(
-        low.slices,
-        operator,
-        prior,
-        noise=low.noise,
-        mode=mode,
-        batch_size=batch,
-        scale=low.scale,
-        zero=0.0,
-        margins=low.margins,
-    )
-    return result.mean
+    settings = resolve_settings(prior, mode)
+    restorer = Restorer(prior, Plan.of(prior, operator, low.noise, settings, low.margins))
+    return restorer(low.slices, Intensity(low.scale), batch_size=batch).mean
 
 
 def chosen(files: Sequence[TestFile], most: int | None) -> list[TestFile]:

@@ -82,15 +82,20 @@ class MeanConfig:
 class LevelConfig:
     """Networks of one level; ``mean`` is None for the unconditional coarsest level, ``unet``
     where a level is only regressed or only given. With ``data`` the condition holds what the
-    measurement says of the band. ValueError for that at a level without a condition."""
+    measurement says of the band. With ``demodulated`` the networks of complex images see them
+    without the local phase of the condition. ValueError for either at a level without a
+    condition."""
 
     unet: UNetConfig | None
     mean: MeanConfig | None = None
     data: bool = False
+    demodulated: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.data, bool) or (self.data and self.mean is None):
-            raise ValueError(f"data {self.data!r} does not fit a level with mean {self.mean}")
+        for name in ("data", "demodulated"):
+            value = getattr(self, name)
+            if not isinstance(value, bool) or (value and self.mean is None):
+                raise ValueError(f"{name} {value!r} does not fit a level with mean {self.mean}")
 
 
 @dataclass(frozen=True)
