@@ -120,7 +120,9 @@ def test_nothing_missing_or_nothing_there() -> None:
 @pytest.mark.parametrize(
     ("shape", "measured", "reason"),
     [
-        ((2, 40, 24), np.arange(31) % 8 == 0, "more than 3 lines side by side"),
+        ((2, 40, 24), np.arange(31) % 5 == 0, "more than 3 lines side by side"),
+        ((2, 40, 24), EVEN & (np.arange(31) > 3), "more than 3 lines side by side"),
+        ((2, 40, 24), np.zeros(31, bool), "more than 3 lines side by side"),
         ((2, 4, 24), EVEN, "4 x 24 samples are smaller than a kernel of 5 x 7"),
         ((2, 40, 6), EVEN, "40 x 6 samples are smaller than a kernel of 5 x 7"),
     ],

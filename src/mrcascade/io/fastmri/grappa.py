@@ -135,11 +135,13 @@ def kernel_offsets(measured: np.ndarray) -> dict[Offsets, list[int]]:
 def check_kernels(calibration: np.ndarray, patterns: np.ndarray) -> None:
     """Check that kernels can be fitted; the arguments are those of `Grappa`.
 
-    Raises ValueError where the calibration data are smaller than a kernel, or a missing line has
-    no measured one within `REACH_COLUMNS`.
+    Raises ValueError where the calibration data are smaller than a kernel, or more than
+    `REACH_COLUMNS` lines are missing side by side.
     """
-    if any(() in kernel_offsets(pattern) for pattern in patterns):
-        raise ValueError(f"its k-space lacks more than {REACH_COLUMNS} lines side by side")
+    for pattern in patterns:
+        measured = np.flatnonzero(np.pad(pattern, 1, constant_values=True))
+        if np.diff(measured).max() > REACH_COLUMNS + 1:
+            raise ValueError(f"its k-space lacks more than {REACH_COLUMNS} lines side by side")
     _, rows, lines = calibration.shape
     used = _used(patterns)
     height, width = 2 * REACH_ROWS + 1, max(used, default=0) - min(used, default=0) + 1
