@@ -32,7 +32,9 @@ def average(images: Sequence[np.ndarray], noise: Sequence[float]) -> np.ndarray:
     share = 1 / sum(1 / float(one) for one in noise)
     total = images[0] * (share / float(noise[0]))
     for image, variance in zip(images[1:], noise[1:], strict=True):
-        common = np.einsum("cyx,cyx->yx", images[0].conj(), image)
+        common = np.zeros(image.shape[1:], np.complex128)  # holds the square of any value
+        for one, other in zip(images[0], image, strict=True):
+            common += one.conj() * other.astype(np.complex128)
         turned = share / float(variance) * np.exp(-1j * linear_phase(common))
         total += turned.astype(image.dtype) * image
     return total
@@ -55,7 +57,7 @@ def linear_phase(common: np.ndarray) -> np.ndarray:
     largest = np.abs(common).max()
     if largest == 0:
         return np.zeros(common.shape)
-    values = common.astype(np.complex128) / largest
+    values = common / largest
     slopes = [
         float(np.angle(np.sum(values[1:] * values[:-1].conj()))),
         float(np.angle(np.sum(values[:, 1:] * values[:, :-1].conj()))),
