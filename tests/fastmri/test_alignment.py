@@ -73,6 +73,19 @@ def test_images_of_one_row_or_column(shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(average(both, [1.0, 1.0]), image, atol=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_alone_is_fitted_no_worse_than_by_the_autocorrelation(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    common = rng.normal(size=SIZE) + 1j * rng.normal(size=SIZE)
+    fitted = (common * np.exp(-1j * linear_phase(common))).real.sum()
+    slopes = [
+        np.angle((common[1:] * common[:-1].conj()).sum()),
+        np.angle((common[:, 1:] * common[:, :-1].conj()).sum()),
+    ]
+    start = np.abs((common * np.exp(-1j * ramp(0, *slopes))).sum())
+    assert fitted > start * (1 - 1e-9)
+
+
 def test_images_without_signal() -> None:
     images = [np.zeros((2, 6, 5), np.complex64)] * 3
     mean = average(images, [1.0, 1.0, 1.0])

@@ -15,6 +15,8 @@ import numpy as np
 
 # Newton's method squares the error with each step; it starts within a few percent of a radian.
 _STEPS = 8
+# Share of what two images have in common that is a rounding.
+_LOST = 1e-9
 
 
 def average(images: Sequence[np.ndarray], noise: Sequence[float]) -> np.ndarray:
@@ -73,10 +75,14 @@ def linear_phase(common: np.ndarray) -> np.ndarray:
             np.broadcast_to(place[1] / scale[1], common.shape),
         ]
     )
+    best, fit = phase, -np.inf
     for _ in range(_STEPS):
         left = values * np.exp(-1j * phase)
+        if left.real.sum() < fit - _LOST * np.abs(values).sum():
+            return best  # where there is little in common, a step can lead away
+        best, fit = phase, left.real.sum()
         gradient = np.einsum("kyx,yx->k", basis, left.imag)
         curvature = np.einsum("kyx,lyx,yx->kl", basis, basis, left.real)
         step = np.linalg.lstsq(curvature, gradient, rcond=None)[0]
         phase = phase + np.einsum("k,kyx->yx", step, basis)
-    return phase
+    return best
