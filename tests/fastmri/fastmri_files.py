@@ -36,12 +36,12 @@ UNIT = 1e-5  # fastMRI's values are tiny
 def header(encoded: tuple[int, int], recon: tuple[int, int], **changed: Any) -> str:
     """The XML of a scan with pixels of `PIXEL`, cropped from `encoded` to `recon` (rows, columns).
 
-    changed: other fields of view, ef and rf (mm).
+    changed: other fields of view, ef and rf (mm), or lines of k-space, last and middle.
     """
     fields = {"ef": encoded, "rf": recon}
     sizes = {k: [n * p for n, p in zip(v, PIXEL, strict=True)] for k, v in fields.items()}
-    middle, last = encoded[1] // 2, encoded[1] - 1
-    return HEADER.format(e=encoded, r=recon, last=last, middle=middle, **(sizes | changed))
+    lines = {"middle": encoded[1] // 2, "last": encoded[1] - 1}
+    return HEADER.format(e=encoded, r=recon, **(sizes | lines | changed))
 
 
 def grid(size: tuple[int, int], extent: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -132,23 +132,6 @@ def multicoil(
     arrays = {"kspace": kspace, "reconstruction_rss": rss.astype(np.float32)}
     write(path, arrays, header(size, recon), without, **storage)
     return Scan(path, kspace, crop(image, recon), crop(maps, recon), rss)
-
-
-def prostate(path: Path, without: tuple[str, ...] = ()) -> np.ndarray:
-    """Write a file of the prostate's layout; returns its reconstruction (slices, rows, columns).
-
-    Three averages: the first and last sample every other column, the second those between.
-    """
-    size, recon = (64, 40), (32, 32)
-    kspace = to_kspace(phantom(2, size, recon)[:, None] * coil_maps(4, size, recon))
-    averages = np.stack([kspace] * 3)
-    averages[0::2, ..., 1::2] = 0
-    averages[1, ..., 0::2] = 0
-    rss = np.sqrt((np.abs(to_images(kspace, recon)) ** 2).sum(axis=1))[:, ::-1].astype(np.float32)
-    calibration = kspace[..., 12:28]
-    arrays = {"kspace": averages, "calibration_data": calibration, "reconstruction_rss": rss}
-    write(path, arrays, header(size, recon), without)
-    return rss
 
 
 def write(

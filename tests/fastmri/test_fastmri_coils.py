@@ -123,6 +123,18 @@ def test_file_without_maps(scan: Scan) -> None:
     assert ratio.max() < 1 + 1e-4  # a combination never has more energy than the coils
 
 
+def test_anatomy_beyond_the_crop(tmp_path: Path) -> None:
+    """As of a leg along the readout: a cut through it is no edge of the coils' sensitivities."""
+    size, recon = (128, 64), (64, 64)
+    long = phantom(1, size, (120, 60))
+    scan = multicoil(tmp_path / "a.h5", 1, 8, size, recon, objects=long)
+    image = np.moveaxis(read_image(scan.path, complex_valued=True).data, 2, 0)
+    inside = scan.rss > 0.2 * scan.rss.max()
+    assert inside[:, [0, -1]].any()
+    ratio = np.abs(image[inside]) / scan.rss[inside]
+    assert np.sqrt(np.mean((ratio - 1) ** 2)) < MAGNITUDE_ERROR
+
+
 @pytest.mark.parametrize("shape", [(3, 4, 30), (1, 8, 8), (2, 1, 9), (4, 5, 5)])
 def test_small_and_empty_slices(shape: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(0)

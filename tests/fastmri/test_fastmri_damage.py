@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from fastmri_files import multicoil
+from prostate_files import t2_scan
 from tests.damage import cut, damaged_files, read_or_refused
 
 pytestmark = pytest.mark.slow
@@ -22,6 +23,7 @@ SEEDS = {
     "compressed": ({"chunks": (1, 4, 16, 20), "compression": 4, "shuffle": True}, False, 0.3),
     "complex": ({"fletcher32": True, "chunks": (2, 4, 32, 20)}, True, 0.1),
 }
+AVERAGES = "averages"  # of the prostate, as a complex image
 ARRAYS = {"size": (32, 20), "recon": (16, 16), "slices": 2}
 
 
@@ -63,14 +65,17 @@ def wrong_type(raw: bytearray, rng: np.random.Generator) -> bytes:
 DAMAGES = (cut, flipped, wrong_length, wrong_type)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", [*SEEDS, AVERAGES])
 def test_damaged_fastmri(tmp_path: Path, seed: str, capfd: pytest.CaptureFixture) -> None:
-    storage, complex_valued, share = SEEDS[seed]
-    files = math.ceil(FILES * share)
     (tmp_path / "whole").mkdir()
-    path = multicoil(
-        tmp_path / "whole" / "a.h5", without=("reconstruction_rss",), **ARRAYS, **storage
-    ).path
+    path = tmp_path / "whole" / "a.h5"
+    if seed == AVERAGES:
+        complex_valued, share = True, 0.1
+        t2_scan(path, coils=2)
+    else:
+        storage, complex_valued, share = SEEDS[seed]
+        multicoil(path, without=("reconstruction_rss",), **ARRAYS, **storage)
+    files = math.ceil(FILES * share)
     raw = path.read_bytes()
     assert read_or_refused(path, capfd, complex_valued) is not None
     outcomes = {False: 0, True: 0}

@@ -19,7 +19,6 @@ from fastmri_files import (
     header,
     multicoil,
     phantom,
-    prostate,
     to_images,
     to_kspace,
     write,
@@ -220,17 +219,6 @@ def test_an_empty_slice_is_no_undersampled_one(tmp_path: Path, scan: Scan) -> No
     image = read_image(write(tmp_path / "a.h5", {"kspace": scan.kspace}))
     assert not image.data[..., 0].any()
     assert image.data[..., 1].any()
-
-
-def test_prostate(tmp_path: Path) -> None:
-    path = tmp_path / "prostate.h5"
-    rss = prostate(path)
-    image = read_image(path)
-    np.testing.assert_array_equal(image.data, np.moveaxis(rss, 0, 2))
-    assert image.spacing == pytest.approx((*PIXEL, 4.5))
-    refused(path, "3 averages", "GRAPPA", "magnitude prior", complex_valued=True)
-    prostate(path, without=("reconstruction_rss",))
-    refused(path, "3 averages", "no reconstruction")
 
 
 def test_one_average(tmp_path: Path, scan: Scan) -> None:

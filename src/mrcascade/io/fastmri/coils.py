@@ -18,7 +18,7 @@ phase common to all slices stays arbitrary, and where the virtual coil sees noth
 
 import numpy as np
 
-from mrcascade.io.fastmri.kspace import centre, forward
+from mrcascade.io.fastmri.kspace import Matrix, centre, forward
 
 # Central samples of k-space, and the side of the kernels in it, as in the paper.
 CALIBRATION = 24
@@ -48,27 +48,34 @@ def virtual_coil(images: np.ndarray) -> np.ndarray:
     return weights * (np.abs(strongest) / strongest)
 
 
-def estimate_maps(images: np.ndarray, virtual: np.ndarray) -> np.ndarray:
+def estimate_maps(
+    images: np.ndarray, virtual: np.ndarray, matrix: Matrix | None = None
+) -> np.ndarray:
     """Return sensitivity maps (coils, rows, columns), complex64.
 
     The squared magnitudes of the maps sum to 1 in each pixel.
 
     Args:
-        images: one slice, (coils, rows, columns), complex, fully sampled.
+        images: one slice, (coils, rows, columns), complex, fully sampled. Where they were cropped
+            through anatomy, maps are wrong near the cut, as kernels in k-space are periodic.
         virtual: weights (coils,) of `virtual_coil`.
+        matrix: (rows, columns) of the central part to return maps for; None for all.
     """
     coils, *size = images.shape
     kernel = min(_KERNEL, *size)
     correlation = _correlation(_calibration(images), kernel)
-    maps = np.empty(images.shape, np.complex64)
-    step = max(1, _HELD // (coils**2 * size[1]))
-    for start in range(0, size[0], step):
-        block = slice(start, min(start + step, size[0]))
-        matrices = _matrices(correlation, size, block)
+    first, second = (
+        _waves(n, len(correlation), m) for n, m in zip(size, matrix or size, strict=True)
+    )
+    maps = np.empty((coils, len(first), len(second)), np.complex64)
+    step = max(1, _HELD // (coils**2 * len(second)))
+    for start in range(0, len(first), step):
+        block = slice(start, start + step)
+        matrices = _matrices(correlation, first[block], second)
         vectors = _dominant(matrices.reshape(-1, coils, coils))
         seen = vectors @ virtual.conj()
         vectors *= np.exp(-1j * np.angle(seen))[:, None]
-        maps[:, block] = vectors.T.reshape(coils, -1, size[1])
+        maps[:, block] = vectors.T.reshape(coils, -1, len(second))
     return maps
 
 
@@ -115,26 +122,27 @@ def _correlation(calibration: np.ndarray, kernel: int) -> np.ndarray:
     return (total / kernel**2).astype(np.complex64)
 
 
-def _matrices(correlation: np.ndarray, size: list[int], rows: slice) -> np.ndarray:
+def _matrices(correlation: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Return the paper's G of each pixel, (rows, columns, coils, coils).
 
     They are Hermitian, with eigenvalues from 0 to 1.
 
     Args:
         correlation: as returned by `_correlation`.
-        size: (rows, columns) of the image.
-        rows: rows to compute.
+        rows, columns: as returned by `_waves`, for the pixels to compute.
     """
     width, _, coils, _ = correlation.shape
-    first, second = (_waves(n, width) for n in size)
-    along_rows = first[rows] @ correlation.reshape(width, -1)
-    both = second @ along_rows.reshape(-1, width, coils * coils)
+    along_rows = rows @ correlation.reshape(width, -1)
+    both = columns @ along_rows.reshape(-1, width, coils * coils)
     return both.reshape(*both.shape[:2], coils, coils)
 
 
-def _waves(size: int, width: int) -> np.ndarray:
-    """Return exp(-2 pi i x d / size) for centred pixels x and shifts d, (size, width)."""
-    pixels = np.arange(size) - size // 2
+def _waves(size: int, width: int, wanted: int) -> np.ndarray:
+    """Return exp(-2 pi i x d / size) for centred pixels x and shifts d, (wanted, width).
+
+    Pixels are the central ones of `size`, as `centre` takes them.
+    """
+    pixels = centre(np.arange(size) - size // 2, 0, wanted)
     shifts = np.arange(width) - width // 2
     return np.exp(-2j * np.pi * np.outer(pixels, shifts) / size).astype(np.complex64)
 

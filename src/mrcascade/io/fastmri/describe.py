@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.fastmri.averages import open_averages
 from mrcascade.io.fastmri.file import ATTRIBUTES, FastMRI, open_file
 from mrcascade.io.fastmri.pixels import check_usable
 
@@ -33,11 +34,25 @@ def _kspace(file: FastMRI) -> list[str]:
     many = f"{file.averages} averages, " * (file.averages > 1)
     size = f"{file.kspace_matrix[0]} x {file.kspace_matrix[1]}"
     coils = f"{file.coils} coil{'s' * (file.coils != 1)}"
-    sampled = file.obstacle or "fully sampled"
-    line = f"k-space: {many}{file.slices} slices, {coils}, {size}, {sampled}"
+    line = f"k-space: {many}{file.slices} slices, {coils}, {size}"
+    if file.averages > 1:
+        return [f"{line}, each undersampled", _averages(file)]
     if file.obstacle:
-        return [line]
-    return [line, f"its images are cropped to {file.matrix[0]} x {file.matrix[1]}"]
+        return [f"{line}, {file.obstacle}"]
+    return [
+        f"{line}, fully sampled",
+        f"its images are cropped to {file.matrix[0]} x {file.matrix[1]}",
+    ]
+
+
+def _averages(file: FastMRI) -> str:
+    """Return a line about the image that a complex prior reads."""
+    try:
+        open_averages(file)
+    except MRCascadeError as error:
+        return f"no complex image: {error}"
+    rows, columns = file.matrix
+    return f"complex priors read its averages, completed by GRAPPA, as {rows} x {columns}"
 
 
 def _maps(file: FastMRI) -> str:

@@ -7,6 +7,7 @@ Its authors publish the layout (repositories of fastMRI and fastMRI prostate):
 - `reconstruction_rss`, `reconstruction_esc`, and `reconstruction` in submitted results: (slices,
   rows, columns)
 - `coil_sens_maps`: (slices, coils, rows, columns)
+- `calibration_data` of the prostate: (slices, coils, rows, lines)
 - `ismrmrd_header`: text
 
 Each is optional, but a file needs `kspace` or a reconstruction. h5py is imported when a file is
@@ -70,8 +71,8 @@ class FastMRI:
 
     @property
     def averages(self) -> int:
-        """Number of averages."""
-        return self.kspace.shape[0] if self.kspace.ndim == 5 else 1
+        """Number of averages of the k-space; 1 without k-space."""
+        return int(self.kspace.shape[0]) if self.kspace is not None and self.kspace.ndim == 5 else 1
 
     @property
     def slices(self) -> int:
@@ -89,13 +90,23 @@ class FastMRI:
         return int(self.kspace.shape[-2]), int(self.kspace.shape[-1])
 
     @property
+    def grid(self) -> Matrix:
+        """Samples (rows, columns) of the k-space with its zero filling.
+
+        Averages of the prostate lack it in the file: their reconstruction has as many columns as
+        rows (repository of fastMRI prostate).
+        """
+        rows, columns = self.kspace_matrix
+        return (rows, max(rows, columns)) if self.averages > 1 else (rows, columns)
+
+    @property
     def matrix(self) -> Matrix:
-        """Matrix (rows, columns) of images of the k-space, at most that of the k-space.
+        """Matrix (rows, columns) of images of the k-space, at most its `grid`.
 
         It is the reconstructed matrix of the header, else that of the stored reconstruction, else
         half of the readout, which fastMRI oversamples by two.
         """
-        rows, columns = self.kspace_matrix
+        rows, columns = self.grid
         if self.header.recon is not None:
             wanted = self.header.recon.matrix[:2]
         elif self.reconstruction[0] is not None:
@@ -121,10 +132,23 @@ class FastMRI:
             )
         return "" if self.sampling.full else "its k-space is undersampled"
 
-    def read_kspace(self, number: int) -> np.ndarray:
-        """Return slice (coils, rows, columns) of k-space, complex; of the first average."""
-        index = (0, number) if self.kspace.ndim == 5 else (number,)
+    @cached_property
+    def calibration(self) -> Any:
+        """Dataset of the calibration data; None without.
+
+        Raises MRCascadeError where it is of another layout. Only complex images need it.
+        """
+        with hdf5_errors(self.path):
+            return _dataset(self.kspace.parent, "calibration_data", (4,), "c")
+
+    def read_kspace(self, number: int, average: int = 0) -> np.ndarray:
+        """Return slice (coils, rows, columns) of k-space, complex, of one average."""
+        index = (average, number) if self.kspace.ndim == 5 else (number,)
         return self._read(self.kspace, index).reshape(self.coils, *self.kspace_matrix)
+
+    def read_calibration(self, number: int) -> np.ndarray:
+        """Return slice (coils, rows, lines) of the calibration data."""
+        return self._read(self.calibration, (number,))
 
     def read_maps(self, number: int) -> np.ndarray:
         """Return slice (coils, rows, columns) of the maps."""

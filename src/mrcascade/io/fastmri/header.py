@@ -14,6 +14,7 @@ import numpy as np
 LARGEST_HEADER = 2**20
 _LARGEST_MATRIX = 2**15
 _AXES = ("x", "y", "z")
+_DIGITS = 6  # of a line's number; longer ones are damage
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,13 @@ class ISMRMRDHeader:
 
     Attributes:
         encoded, recon: encoded and reconstructed space; None where the header has none.
+        centre: phase-encoding line in the centre of k-space, from 0; None where the header does
+            not say it.
     """
 
     encoded: Space | None = None
     recon: Space | None = None
+    centre: int | None = None
 
     def voxel(self, kspace: tuple[int, int] | None) -> tuple[float, float, float]:
         """Return the size of an image's voxel (mm); ones where the header does not state it.
@@ -82,7 +86,8 @@ def parse_header(content: bytes | str) -> ISMRMRDHeader:
     except ElementTree.ParseError as error:
         raise ValueError(f"its header is no XML: {error}") from error
     encoding = root if _name(root) == "encoding" else _child(root, "encoding")
-    return ISMRMRDHeader(_space(encoding, "encodedSpace"), _space(encoding, "reconSpace"))
+    spaces = _space(encoding, "encodedSpace"), _space(encoding, "reconSpace")
+    return ISMRMRDHeader(*spaces, _centre(encoding))
 
 
 def centred_affine(shape: tuple[int, int, int], voxel: tuple[float, float, float]) -> np.ndarray:
@@ -106,6 +111,13 @@ def _space(encoding: Any, name: str) -> Space | None:
     if not all(math.isfinite(f) and 1e-3 < f < 1e5 for f in field):
         raise ValueError(f"its header has a field of view of {field} mm")
     return Space((matrix[0], matrix[1], matrix[2]), (field[0], field[1], field[2]))
+
+
+def _centre(encoding: Any) -> int | None:
+    limits = _child(_child(encoding, "encodingLimits"), "kspace_encoding_step_1")
+    found = _child(limits, "center")
+    text = "" if found is None or not found.text else found.text.strip()
+    return int(text) if text.isdecimal() and len(text) < _DIGITS else None
 
 
 def _text(space: Any, group: str, axis: str) -> str:

@@ -70,6 +70,11 @@ def forward(data: np.ndarray, axis: int) -> np.ndarray:
     return np.fft.fftshift(turned, axes=axis)
 
 
+def central(data: np.ndarray, matrix: Matrix) -> np.ndarray:
+    """Return the central rows and columns, the last two axes, of images."""
+    return centre(centre(data, data.ndim - 2, matrix[0]), data.ndim - 1, matrix[1])
+
+
 def centre(data: np.ndarray, axis: int, size: int) -> np.ndarray:
     """Return the central `size` samples along an axis; all of them where there are fewer."""
     start = max(0, (data.shape[axis] - size) // 2)

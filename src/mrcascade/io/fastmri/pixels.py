@@ -1,6 +1,6 @@
 """Images of a fastMRI file, one slice at a time, in the units of its k-space."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -8,10 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.fastmri.averages import open_averages
 from mrcascade.io.fastmri.coils import MOST_COILS, combine, estimate_maps, virtual_coil
 from mrcascade.io.fastmri.file import FastMRI, open_file
 from mrcascade.io.fastmri.header import centred_affine
-from mrcascade.io.fastmri.kspace import centre, coil_images, root_sum_of_squares, sampling_of
+from mrcascade.io.fastmri.kspace import (
+    Matrix,
+    central,
+    coil_images,
+    root_sum_of_squares,
+    sampling_of,
+)
 from mrcascade.io.raw import RawPixels, Runs
 from mrcascade.io.stream import bytes_sha256
 
@@ -21,16 +28,19 @@ def open_images(path: Path, complex_valued: bool) -> Iterator[RawPixels]:
     """Open the images of a fastMRI file as (rows, columns, slices).
 
     Fully sampled k-space gives the root sum of squares of the coils, or, complex_valued, their
-    combination (`coils`). A file without it gives its stored reconstruction.
+    combination (`coils`). A file without it gives its stored reconstruction. The averages of the
+    prostate give their stored reconstruction, or, complex_valued, their combination (`averages`).
 
     Raises:
-        MRCascadeError: `open_file` refuses the file; the k-space is undersampled, as are the
-            averages of the prostate, and a complex image is asked for or no reconstruction is
-            stored; maps have another size than the k-space; or there are more coils than
+        MRCascadeError: `open_file` refuses the file; the k-space is undersampled, and a complex
+            image is asked for or no reconstruction is stored; averages are refused by
+            `open_averages`; maps have another size than the k-space; or there are more coils than
             `coils.MOST_COILS` and no maps.
     """
     with open_file(path) as file:
-        if not file.obstacle:
+        if complex_valued and file.averages > 1:
+            yield _from_averages(file)
+        elif not file.obstacle:
             yield _from_kspace(file, complex_valued)
         else:
             check_usable(file, complex_valued)
@@ -62,10 +72,28 @@ def _stored(file: FastMRI) -> RawPixels:
     return RawPixels(shape, (2, 0, 1), False, runs.read, finish, affine, origin=origin)
 
 
+def _from_averages(file: FastMRI) -> RawPixels:
+    averages = open_averages(file)
+    images, origin = _estimated(file, averages.coil_images)
+    origin = f"{file.averages} averages completed by GRAPPA, {origin}"
+    return _transformed(file, images, True, averages.acquired, origin)
+
+
 def _from_kspace(file: FastMRI, complex_valued: bool) -> RawPixels:
     images, origin = _complex(file) if complex_valued else _magnitude(file)
+    return _transformed(file, images, complex_valued, file.sampling.acquired, origin)
+
+
+def _transformed(
+    file: FastMRI,
+    images: Iterator[np.ndarray],
+    complex_valued: bool,
+    sampled: Matrix,
+    origin: str,
+) -> RawPixels:
+    """Return images of k-space, of which (rows, columns) samples of the `grid` were acquired."""
     shape = (*file.matrix, file.slices)
-    pairs = zip(file.matrix, file.kspace_matrix, file.sampling.acquired, strict=True)
+    pairs = zip(file.matrix, file.grid, sampled, strict=True)
     acquired = [min(n, round(n * reached / whole)) for n, whole, reached in pairs]
     return RawPixels(
         shape=shape,
@@ -73,7 +101,7 @@ def _from_kspace(file: FastMRI, complex_valued: bool) -> RawPixels:
         complex=complex_valued,
         read=Runs(images).read,
         finish=partial(bytes_sha256, file.path),
-        affine=centred_affine(shape, file.header.voxel(file.kspace_matrix)),
+        affine=centred_affine(shape, file.header.voxel(file.grid)),
         acquired=dict(enumerate(acquired)),
         acquired_by="the zeros around its k-space",
         origin=origin,
@@ -93,27 +121,43 @@ def _complex(file: FastMRI) -> tuple[Iterator[np.ndarray], str]:
         _check_maps(file)
         images = (combine(_coils(file, i), _maps(file, i)) for i in range(file.slices))
         return images, f"{file.coils} coils combined with {file.maps[1]}"
+    return _estimated(file, partial(_coils, file, matrix=file.grid))
+
+
+def _estimated(
+    file: FastMRI, coils: Callable[[int], np.ndarray]
+) -> tuple[Iterator[np.ndarray], str]:
+    """Return the slices combined with estimated maps, and their description.
+
+    Args:
+        file: the open file.
+        coils: returns the coils' images (coils, rows, columns) of a slice; their central `matrix`
+            is combined.
+    """
     if file.coils > MOST_COILS:
         raise MRCascadeError(
             f"{file.path} has {file.coils} coils, and maps can be estimated for up to"
             f" {MOST_COILS}; compress the coils, or store maps with it"
         )
-    virtual = virtual_coil(_coils(file, file.slices // 2))
-    images = (_estimated(_coils(file, i), virtual) for i in range(file.slices))
-    return images, f"{file.coils} coils combined with maps by ESPIRiT"
+    return _combined(file, coils), f"{file.coils} coils combined with maps by ESPIRiT"
 
 
-def _estimated(images: np.ndarray, virtual: np.ndarray) -> np.ndarray:
-    return combine(images, estimate_maps(images, virtual))
+def _combined(file: FastMRI, coils: Callable[[int], np.ndarray]) -> Iterator[np.ndarray]:
+    virtual = virtual_coil(coils(file.slices // 2))
+    for number in range(file.slices):
+        images = coils(number)
+        maps = estimate_maps(images, virtual, file.matrix)
+        yield combine(central(images, file.matrix), maps)
 
 
-def _coils(file: FastMRI, number: int) -> np.ndarray:
+def _coils(file: FastMRI, number: int, matrix: Matrix | None = None) -> np.ndarray:
+    """Return the coils' images of a fully sampled slice, cropped to a matrix, else the file's."""
     kspace = file.read_kspace(number)
     if not sampling_of(kspace).full:
         raise MRCascadeError(
             f"{file.path}: the k-space of slice {number} is undersampled; reconstruct it first"
         )
-    return coil_images(kspace, file.matrix)
+    return coil_images(kspace, matrix or file.matrix)
 
 
 def _check_maps(file: FastMRI) -> None:
@@ -128,5 +172,4 @@ def _check_maps(file: FastMRI) -> None:
 
 def _maps(file: FastMRI, number: int) -> np.ndarray:
     """Return the maps of a slice, cropped to the matrix of the images."""
-    rows = centre(file.read_maps(number), 1, file.matrix[0])
-    return centre(rows, 2, file.matrix[1])
+    return central(file.read_maps(number), file.matrix)
