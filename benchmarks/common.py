@@ -1,20 +1,17 @@
-"""Helpers of several benchmarks: options, one-line errors, meters, JSON."""
+"""Helpers of several benchmarks: options, one-line errors, JSON."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.prior.denoiser import LevelNetworks
 
 
 def numbers(text: str) -> list[float]:
@@ -43,40 +40,6 @@ def run(main: Callable[[], None]) -> None:
     except MRCascadeError as error:
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-
-
-def random_measurement(shape: tuple[int, int]) -> np.ndarray:
-    """Return a measurement (h, w) of noise for timings, which do not depend on its content."""
-    return np.abs(np.random.default_rng(0).normal(size=shape)).astype(np.float32)
-
-
-class NetworkMeter:
-    """Meter that sums the growth of ``read()`` over the networks' forward passes."""
-
-    def __init__(self, read: Callable[[], float]) -> None:
-        self.read = read
-        self.total = 0.0
-
-    @contextmanager
-    def attached(self) -> Iterator[None]:
-        """Count every pass of every level within the block."""
-        originals = {name: getattr(LevelNetworks, name) for name in ("forward", "conditional_mean")}
-        for name, function in originals.items():
-            setattr(LevelNetworks, name, self._metered(function))
-        try:
-            yield
-        finally:
-            for name, function in originals.items():
-                setattr(LevelNetworks, name, function)
-
-    def _metered(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def metered(*arguments: Any) -> Any:
-            before = self.read()
-            result = function(*arguments)
-            self.total += self.read() - before
-            return result
-
-        return metered
 
 
 def table_row(cells: Sequence[object]) -> str:

@@ -1,22 +1,11 @@
-"""Adapters that let the library deepinv use our operators and denoisers.
-
-deepinv is optional. It needs torchvision, which cannot be imported beside the CPU build of torch.
-"""
+"""What a comparison with the library deepinv has to know: differences, and equal step sizes."""
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from types import ModuleType
 
 import numpy as np
-import torch
-from torch import Tensor
-
-from mrcascade import CascadePrior, SeparableOperator
-from mrcascade.errors import MRCascadeError
 
 # Differences that no setting removes, or that a comparison works around; printed below its tables.
 NOTES = {
@@ -52,76 +41,6 @@ NOTES = {
 - deepinv does not project onto noise-free data at the end; ours does, as shipped. The column
   "projected" has done so with every image.""",
 }
-
-# Library that holds the operator schemas of import_deepinv; they exist as long as it does.
-_SCHEMAS: list[torch.library.Library] = []
-
-
-def import_deepinv() -> ModuleType:
-    """Import deepinv, without torchvision's compiled operators if they do not fit this torch."""
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        # Schemas of the operators that torchvision names on import. deepinv's samplers use none.
-        _SCHEMAS.append(torch.library.Library("torchvision", "DEF"))
-        for operator in ("nms", "qnms"):
-            _SCHEMAS[-1].define(f"{operator}() -> ()")
-    except ImportError:
-        pass  # deepinv reports it
-    try:
-        importlib.import_module("deepinv.sampling")
-        return importlib.import_module("deepinv")
-    except (ImportError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:150]
-        raise MRCascadeError(
-            f"deepinv cannot be imported ({reason}); install it: pip install deepinv"
-        ) from error
-
-
-def as_physics(deepinv: ModuleType, operator: SeparableOperator) -> torch.nn.Module:
-    """Return our operator as deepinv's LinearPhysics, with its exact prox and pseudo-inverse."""
-
-    class Physics(deepinv.physics.LinearPhysics):
-        def prox_l2(self, z: Tensor, y: Tensor, gamma: Tensor, **_) -> Tensor:
-            # deepinv: gamma ||H x - y||^2 + ||x - z||^2; an infinite gamma is the projection.
-            return operator.prox(z, y, float(1 / gamma))
-
-        def A_dagger(self, y: Tensor, **_) -> Tensor:
-            return operator.pinv(y)
-
-    return Physics(A=operator, A_adjoint=operator.adjoint)
-
-
-class Denoise(torch.nn.Module):
-    """Our denoiser for both libraries, which counts its calls and keeps its last estimate.
-
-    deepinv's denoisers expect images on [0, 1], as ours do, and sigma in the same unit. ``before``
-    is called ahead of each evaluation. ``clamp`` maps (estimate, sigma) to a new estimate.
-    """
-
-    def __init__(
-        self,
-        prior: CascadePrior,
-        clamp: Callable[[Tensor, float], Tensor] | None = None,
-        before: Callable[[], None] | None = None,
-    ) -> None:
-        super().__init__()
-        self.conditioned = prior.levels[0].condition(None)
-        self.clamp, self.before = clamp, before
-        self.calls = 0
-        self.last: Tensor | None = None
-
-    def forward(self, x: Tensor, sigma: float | Tensor, **_) -> Tensor:
-        if self.before is not None:
-            self.before()
-        estimate = self.conditioned.denoise(x, float(sigma))
-        self.calls += 1
-        if self.clamp is not None:
-            estimate = self.clamp(estimate, float(sigma))
-        self.last = estimate.detach()
-        return estimate
 
 
 def matched_weights(sigmas: Sequence[float], scale: float) -> Iterator[float]:

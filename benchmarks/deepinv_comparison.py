@@ -26,12 +26,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common import NetworkMeter, names, run, write_json
-from deepinv_adapter import NOTES, Denoise, as_physics, import_deepinv, matched_weights
+from common import names, run, write_json
+from deepinv_adapter import NOTES, matched_weights
 from deepinv_report import OURS, report
 from mrcascade import CascadePrior, SeparableOperator, super_resolve
 from mrcascade.arrays.channels import to_channels
 from mrcascade.arrays.intensity import Intensity
+from mrcascade.benchmark.clock import NetworkClock
+from mrcascade.benchmark.deepinv_library import (
+    LONGEST,
+    CountedDenoiser,
+    as_physics,
+    deepinv_diffpir,
+    import_deepinv,
+)
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import Truth, find_files, load_truth, measure, truth_operator
 from mrcascade.evaluation.metrics import slice_metrics
@@ -49,9 +57,6 @@ from mrcascade.sampling import (
     with_data_step,
     with_gradient,
 )
-
-LONGEST = 400  # above about 500 steps deepinv's DiffPIR repeats noise levels
-
 
 # ---- what is compared ----
 
@@ -110,20 +115,13 @@ def as_shipped(problem: Problem, mode: str) -> Outcome:
 def diffpir_runs(deepinv: ModuleType, problem: Problem) -> Runs:
     physics = as_physics(deepinv, problem.operator)
     start = problem.operator.pinv(problem.y)
-    lam = problem.recipe("paper").lam
+    recipe = problem.recipe("paper")
 
-    def theirs_model(denoise: Denoise):
-        return deepinv.sampling.DiffPIR(
-            denoise,
-            deepinv.optim.data_fidelity.L2(),
-            sigma=problem.sigma_y,
-            max_iter=problem.steps,
-            zeta=problem.zeta,
-            lambda_=2 * lam,
-        )
+    def theirs_model(denoise: CountedDenoiser):
+        return deepinv_diffpir(deepinv, denoise, recipe, problem.sigma_y, problem.prior.device)
 
     def theirs() -> Outcome:
-        denoise = Denoise(problem.prior)
+        denoise = CountedDenoiser(problem.prior)
         torch.manual_seed(problem.seed)
         image = theirs_model(denoise)(problem.y, physics, x_init=start)
         assert denoise.last is not None  # as it was called
@@ -131,12 +129,12 @@ def diffpir_runs(deepinv: ModuleType, problem: Problem) -> Runs:
         return Outcome(images, denoise.calls)
 
     def ours(row: str, clamp: Callable[[Tensor, float], Tensor] | None) -> Outcome:
-        denoise = Denoise(problem.prior, clamp)
+        denoise = CountedDenoiser(problem.prior, clamp)
         model = theirs_model(denoise)
         sigmas = (model.sigmas[model.seq] / 2).tolist()  # deepinv's are those of [-1, 1]
         noise = NoiseSource([problem.seed])
         spread = (sigmas[0] ** 2 - problem.sigma_y**2) ** 0.5
-        step = proximal_step(problem.operator, problem.y, problem.sigma_y, lam)
+        step = proximal_step(problem.operator, problem.y, problem.sigma_y, recipe.lam)
         image = run_chain(
             with_data_step(denoise, step),
             DiffPIR(problem.zeta),
@@ -161,7 +159,7 @@ def dps_runs(deepinv: ModuleType, problem: Problem) -> Runs:
     scale = problem.recipe("dps").step_size
 
     def deepinv_chain(row: str, weight: float) -> Outcome:
-        denoise = Denoise(problem.prior)
+        denoise = CountedDenoiser(problem.prior)
         generator = torch.Generator().manual_seed(problem.seed)
         model = deepinv.sampling.DPS(
             denoise,
@@ -176,7 +174,7 @@ def dps_runs(deepinv: ModuleType, problem: Problem) -> Runs:
         def set_weight() -> None:
             model.data_fidelity.weight = next(weights)
 
-        denoise = Denoise(problem.prior, before=set_weight)
+        denoise = CountedDenoiser(problem.prior, before=set_weight)
         times = torch.log(torch.tensor(sigmas, dtype=torch.float64) * 2 / 0.001) / np.log(8e4)
         model = deepinv.sampling.DPS(
             denoise,
@@ -190,7 +188,9 @@ def dps_runs(deepinv: ModuleType, problem: Problem) -> Runs:
 
     def ours_matched(row: str) -> Outcome:
         # deepinv clips every estimate but the last.
-        denoise = Denoise(problem.prior, lambda x, s: x.clamp(-1, 1) if s > sigmas[-1] else x)
+        denoise = CountedDenoiser(
+            problem.prior, lambda x, s: x.clamp(-1, 1) if s > sigmas[-1] else x
+        )
         noise = NoiseSource([problem.seed])
         shape = (1, 1, *problem.operator.in_shape)
         image = run_chain(
@@ -267,12 +267,12 @@ def compared(runs: Runs, problem: Problem, repeats: int) -> tuple[list[dict], di
     outcomes: dict[str, Outcome] = {}
     for _ in range(repeats):
         for name, call in runs.items():
-            clock = NetworkMeter(time.perf_counter)
-            with clock.attached():
+            clock = NetworkClock(problem.prior)
+            with clock.running():
                 started = time.perf_counter()
                 outcomes[name] = call()
                 seconds[name].append(time.perf_counter() - started)
-            outside[name].append(seconds[name][-1] - clock.total)
+            outside[name].append(seconds[name][-1] - clock.seconds)
     rows, images = [], {}
     for name, outcome in outcomes.items():
         pairs = zip(seconds[name], seconds[OURS], strict=True)

@@ -1,6 +1,8 @@
-"""Reports of the benchmarks: costs against the networks' own, step sizes against ours."""
+"""Reports of the benchmarks: tables, step sizes against ours."""
 
 import importlib
+import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,17 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from mrcascade import CascadePrior, SeparableOperator
+from mrcascade import SeparableOperator
 from mrcascade.arrays.intensity import Intensity
+from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import Measurement
-from mrcascade.evaluation.methods import METHODS, Context
-from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.recipes.samplers.ancestral import Ancestral
 from mrcascade.restore import Plan, Restorer
 from mrcascade.sampling import RECIPES, NoiseSource, run_chain, with_gradient
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-SIDE, STEPS = 32, 3
+SIDE = 32
 
 
 @pytest.fixture
@@ -28,36 +29,67 @@ def benchmark(monkeypatch):
     return importlib.import_module
 
 
-@pytest.fixture(scope="module")
-def context():
-    operator = SeparableOperator.from_kernel("fourier", 4, (SIDE, SIDE))
-    measurement = np.random.default_rng(0).random((1, *operator.out_shape), np.float32)
-    prior = CascadePrior.from_pretrained("mr-small-baselines/single-scale")
-    return Context(measurement, (0,), operator, "fourier", 1.0, prior=prior, steps=STEPS)
-
-
 @pytest.mark.parametrize("script", sorted(path.stem for path in BENCHMARKS.glob("*.py")))
 def test_every_script_has_what_it_imports(benchmark, script):
     assert benchmark(script).__doc__
 
 
-def test_method_speed_counts_forward_and_backward_passes(benchmark, context):
-    script = benchmark("method_speed")
-    diffpir, dps = (script.counted(METHODS[name], context) for name in ("diffpir", "dps"))
-    assert diffpir["levels"] == dps["levels"] == {1: STEPS}
-    assert diffpir["gflop_forward"] == dps["gflop_forward"] > 0
-    assert diffpir["gflop_backward"] == 0
-    # A gradient with respect to the input repeats every convolution but the shares of the noise
-    # label, and the last evaluation takes none.
-    share = dps["gflop_backward"] / dps["gflop_forward"] * STEPS / (STEPS - 1)
-    assert share == pytest.approx(1, abs=0.05)
+def result(mode: str, batch: int, **more) -> dict:
+    entry = {"mode": mode, "batch": batch, "size": 64, "steps": None, "timed_steps": None}
+    costs = {"nfe": 6, "gflop": 58.66, "seconds_per_slice": 0.251, "share_of_peak": 0.4}
+    return entry | costs | more
 
 
-def test_meter_restores_the_networks(benchmark):
-    forward = LevelNetworks.forward
-    with benchmark("common").NetworkMeter(lambda: 0.0).attached():
-        assert LevelNetworks.forward is not forward
-    assert LevelNetworks.forward is forward
+DOCUMENT = {
+    "Software": [{"Name": "mrcascade", "Version": "1"}],
+    "machine": {
+        "processor": "two cores",
+        "precision": "float32",
+        "compiled": False,
+        "torch": "2",
+        "peak_gflops": 120.0,
+    },
+    "settings": {"factor": [4.0, 4.0], "kernel": "fourier", "noise": 0.0, "rounds": 3},
+    "results": [
+        result("mean", 1),
+        result("mean", 8, seconds_per_slice=0.2, share_of_peak=0.5),
+        result("dps", 1, nfe=200, gflop=1976.0, seconds_per_slice=31.4, share_of_peak=None),
+        result("dps", 8, nfe=200, gflop=1976.0, seconds_per_slice=29.0, share_of_peak=None),
+    ],
+}
+
+
+def test_the_runtime_table_has_a_row_per_mode(benchmark):
+    assert benchmark("runtime_table").runtime_table(DOCUMENT) == [
+        "two cores, float32, torch 2, peak 120 GFLOP/s;"
+        " 4x to 64 x 64 (fourier, noise-free), median of 3 rounds",
+        "",
+        "| mode   | evaluations | GFLOP | s / slice, alone | s / slice, 8 at once"
+        " | of peak, 8 at once |",
+        "| ------ | ----------: | ----: | ---------------: | -------------------:"
+        " | -----------------: |",
+        "| `mean` |           6 | 58.66 |             0.25 |                  0.2"
+        " |               50 % |",
+        "| `dps`  |         200 |  1976 |               31 |                   29"
+        " |                  - |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"machine": {}, "results": []}, "not a file that mrcascade benchmark wrote"),
+        (DOCUMENT | {"results": [result("paper", 1, steps=200, timed_steps=12)]}, "--seconds"),
+    ],
+)
+def test_the_runtime_table_takes_whole_benchmarks_only(
+    benchmark, tmp_path, monkeypatch, document, message
+):
+    path = tmp_path / "b.json"
+    path.write_text(json.dumps(document))
+    monkeypatch.setattr(sys, "argv", ["runtime_table.py", str(path)])
+    with pytest.raises(MRCascadeError, match=message):
+        benchmark("runtime_table").main()
 
 
 def test_deepinv_weights_give_the_steps_of_dps(benchmark):

@@ -35,7 +35,9 @@ def test_python_dash_m_and_version() -> None:
     assert done.stdout == f"mrcascade {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["sr", "--help"], ["info", "mr-small"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["sr", "--help"], ["benchmark", "--help"], ["info", "mr-small"]]
+)
 def test_help_and_info_do_not_import_torch(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom mrcascade.cli import main\n"

@@ -9,9 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mrcascade.arrays.factors import as_fraction, check_factor
+from mrcascade.arrays.factors import as_fraction, check_factor, check_side, coarse_size
 from mrcascade.errors import MRCascadeError
-from mrcascade.prior.format import Limits, check_maximum, prior_folder, read_document
+from mrcascade.prior.format import (
+    Limits,
+    check_maximum,
+    check_sizes,
+    prior_folder,
+    read_document,
+)
 
 if TYPE_CHECKING:
     from mrcascade.io import Planes, Source
@@ -37,6 +43,20 @@ def check_factors(factor: tuple[float, float], prior: str | Path | None = None) 
     if limits is not None:
         check_maximum(max(factor), limits)
     return limits
+
+
+def check_size(side: int, factor: tuple[float, float], limits: Limits | None) -> None:
+    """Check that results of ``side`` x ``side`` pixels can be made at these factors.
+
+    limits: limits of the prior; None where they are not known.
+
+    Raises MRCascadeError where a factor does not divide the side, or the prior cannot make it.
+    """
+    measured = [coarse_size(side, one) for one in factor]
+    for coarse in measured:
+        check_side(side, coarse)
+    if limits is not None:
+        check_sizes((side, side), measured, limits)
 
 
 def check_data(path: Path) -> None:

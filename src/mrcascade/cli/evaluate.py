@@ -41,12 +41,7 @@ def add_parser(subparsers: Any) -> None:
         " %(default)s",
     )
     options.add_prior(parser)
-    parser.add_argument(
-        "--baselines",
-        default="mr-small-baselines",
-        metavar="NAME|DIR",
-        help="priors that the methods other than the cascade use; default: %(default)s",
-    )
+    options.add_baselines(parser)
     options.add_sampling(
         parser, "posterior samples that posterior-mean averages; default: 8", default=None
     )

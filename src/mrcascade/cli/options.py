@@ -56,7 +56,7 @@ def parse_matrix(text: str) -> str | tuple[int, int]:
         return text
     parts = text.split(",")
     try:
-        rows, columns = (_up_to(positive(part), _LONGEST_SIDE) for part in parts)
+        rows, columns = map(side, parts)
     except (argparse.ArgumentTypeError, ValueError):
         raise argparse.ArgumentTypeError(
             f"{text!r} is neither auto nor two sizes such as 256,210"
@@ -140,13 +140,16 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_factor(parser: argparse.ArgumentParser) -> None:
+def add_factor(parser: argparse.ArgumentParser, default: tuple[float, float] | None = None) -> None:
+    """Add ``--factor``, which is required unless it has a default (of equal factors)."""
     parser.add_argument(
         "--factor",
         type=parse_factor,
-        required=True,
+        required=default is None,
+        default=default,
         metavar="F[,F]",
-        help="in-plane factor, or two (rows,columns)",
+        help="in-plane factor, or two (rows,columns)"
+        + (f"; default: {default[0]:g}" if default else ""),
     )
 
 
@@ -182,13 +185,26 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_baselines(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--baselines",
+        default="mr-small-baselines",
+        metavar="NAME|DIR",
+        help="priors that the methods other than the cascade use; default: %(default)s",
+    )
+
+
+def add_steps(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--steps", type=bounded, metavar="T", help="sampling steps (default: the mode's)"
+    )
+
+
 def add_sampling(
     parser: argparse.ArgumentParser, samples_help: str, default: int | None = 1
 ) -> None:
     """Add ``--steps``, ``--samples`` and ``--seed``."""
-    parser.add_argument(
-        "--steps", type=bounded, metavar="T", help="sampling steps (default: the mode's)"
-    )
+    add_steps(parser)
     parser.add_argument("--samples", type=bounded, default=default, metavar="K", help=samples_help)
     add_seed(parser)
 
@@ -335,6 +351,11 @@ def positive(text: str) -> int:
 def bounded(text: str) -> int:
     """Parse a whole number from 1 to `LARGEST_COUNT`."""
     return _up_to(positive(text), LARGEST_COUNT)
+
+
+def side(text: str) -> int:
+    """Parse a number of rows or columns."""
+    return _up_to(positive(text), _LONGEST_SIDE)
 
 
 def workers(text: str) -> int:

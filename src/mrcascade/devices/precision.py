@@ -28,7 +28,7 @@ def computes_in_bfloat16(device: str | torch.device) -> bool:
     """Return whether a device computes convolutions faster in bfloat16 than in float32.
 
     A CPU without bfloat16 instructions converts each operand, which makes it several times slower
-    (``benchmarks/speed.py --modes mean``).
+    (``mrcascade benchmark --precision bfloat16``).
     """
     kind = torch.device(device).type
     if kind == "cuda":

@@ -8,8 +8,6 @@ import math
 import os
 import platform
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -18,7 +16,7 @@ from typing import Any
 
 import torch
 
-from mrcascade.devices.facts import synchronize
+from mrcascade.devices.timing import fastest_seconds
 from mrcascade.errors import MRCascadeError
 from mrcascade.networks.compiled import plain_networks
 from mrcascade.prior.cascade import CascadePrior
@@ -32,8 +30,6 @@ from mrcascade.storage.user_cache import cache_folder
 _SIDES = (32, 128)
 # Largest batch that is timed; larger ones would only take longer.
 _MOST_TIMED = 64
-# Number of timed evaluations. The fastest counts, because other programs slow some down.
-_TIMED = 3
 # Number of entries (prior, device, batch size) in the cache.
 _KEPT = 64
 # Cost of a step with a gradient, in forward passes: a backward pass costs two forward passes.
@@ -180,25 +176,12 @@ def _measured(level: LevelPrior, prior: CascadePrior, batch: int) -> LevelSpeed:
     images = [torch.full(shape, 0.5, device=prior.device) for shape in shapes]
     contexts = [image if level.conditional else None for image in images]
     with torch.no_grad():
-        condition = [_seconds(partial(level.condition, c), prior.device) for c in contexts]
+        condition = [fastest_seconds(partial(level.condition, c), prior.device) for c in contexts]
         denoiser = [
-            _seconds(partial(level.condition(c).denoise, x, level.std), prior.device)
+            fastest_seconds(partial(level.condition(c).denoise, x, level.std), prior.device)
             for c, x in zip(contexts, images, strict=True)
         ]
     return LevelSpeed(_line(denoiser, batch), _line(condition, batch))
-
-
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Return the time of the fastest of several runs, after one warm-up run."""
-    work()
-    best = math.inf
-    for _ in range(_TIMED):
-        synchronize(device)  # earlier work on the GPU may still run
-        started = time.perf_counter()
-        work()
-        synchronize(device)
-        best = min(best, time.perf_counter() - started)
-    return best
 
 
 def _line(seconds: list[float], batch: int) -> Cost:

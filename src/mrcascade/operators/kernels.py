@@ -193,6 +193,12 @@ def _up(kernel: Kernel, n: int, m: int) -> Matrix:
     return _frozen(_computed(kernel, kernel.up(n, m), (n, m)))
 
 
+def forget_matrices() -> None:
+    """Empty the cache of matrices. Operators keep those that they have."""
+    _down.cache_clear()
+    _up.cache_clear()
+
+
 def _has_inner_steps(n: int, m: int) -> bool:
     """Return whether n = m 2^k with k >= 2; the matrix is then a product of smaller steps."""
     ratio, remainder = divmod(n, m)

@@ -1,0 +1,1 @@
+"""Speed of the modes on this machine: seconds, evaluations, GFLOP and share of the peak."""
