@@ -5,8 +5,8 @@
 Files of ``--split`` are measured as ``evaluate`` does it, at several factors and noise levels.
 Those of the anatomies in ``--unseen`` count as foreign. Every file is also inverted: its brightest
 value minus the image, within the body and as a whole. Files of ``--kspace`` (.npy, rows and columns
-first) become the magnitudes of their inverse Fourier transform. The table says how many files have a
-score above 1.
+first) become the magnitudes of their inverse Fourier transform. The table
+counts the files with a score above 1.
 """
 
 from __future__ import annotations

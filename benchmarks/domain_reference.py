@@ -42,7 +42,7 @@ def main() -> None:
             " people"
         )
     write_domain(folder, reference)
-    print(f"{folder}: limit {reference.limit:g} of {reference.people} people")
+    print(f"{folder}: domain of {reference.people} people")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from mrcascade.operators.crop import fourier_resized
 from mrcascade.prior.cascade import CascadePrior
 
 #: Noise levels of the features, in units of the level's standard deviation.
-NOISE_LEVELS = (0.1, 0.3, 1.0, 3.0)
+NOISE_LEVELS = (0.2, 0.4, 1.0, 3.0)
 # Noise levels whose activations are used; larger ones hide what is in the image.
 _SHOWN = 0.5
 #: Pixels along the longer side of the body.
@@ -46,9 +46,11 @@ SIDE = 48
 _SHORTEST = 16  # pixels along the shorter side
 #: Number of slices.
 SLICES = 3
-# The body exceeds this share of the 99th percentile of the brightest pixels over the slices; this
-# share of its side is added on each side.
-_BODY, _MARGIN = 0.1, 0.04
+# The body exceeds _BODY of the 99th percentile of the brightest pixels over the slices. They are
+# smoothed over a share of the field of view, so that noise is no body. A share of the body's side
+# is added on each side.
+_BODY, _SMOOTHED, _MARGIN = 0.1, 1 / 32, 0.04
+_CLEARLY = 5.0  # standard deviations that the body exceeds the noise by
 # A noise level is raised to this multiple of the measurement's own noise, if that is larger.
 _ABOVE_NOISE = 1.5
 _LEAST = 1e-4  # keeps logarithms finite
@@ -59,7 +61,7 @@ class DomainScore:
     """Distance of a measurement from the images that a prior was made with.
 
     Attributes:
-        score: distance in units of the limit, within which 95 % of those people's images are.
+        score: distance in units of the limit, within which 90 % of those people's images are.
         prior: name of the prior.
 
     Example:
@@ -153,7 +155,7 @@ def domain_features(
         (d,), surprise per noise level, bias per noise level, activations.
     """
     chosen = np.linspace(0, len(stack) - 1, SLICES + 2)[1:-1].round().astype(int)
-    images, share = _body(stack[np.unique(chosen)], field)
+    images, share = _body(stack[np.unique(chosen)], field, noise)
     level = prior.levels[-1]
     unet = level.networks.unet
     assert unet is not None  # the caller has checked it
@@ -193,10 +195,14 @@ def _phasor(image: Tensor) -> Tensor:
     return image / torch.linalg.vector_norm(image, dim=1, keepdim=True).clamp_min(1e-9)
 
 
-def _body(stack: np.ndarray, field: Sequence[int]) -> tuple[np.ndarray, float]:
+def _body(stack: np.ndarray, field: Sequence[int], noise: float) -> tuple[np.ndarray, float]:
     """Return slices cropped to the body and resampled, and the share of their noise that stays."""
-    brightest = np.abs(stack).max(0)
-    inside = brightest > _BODY * np.quantile(brightest, 0.99)
+    from scipy.ndimage import uniform_filter
+
+    sizes = [max(1, round(n * _SMOOTHED)) for n in stack.shape[1:]]
+    brightest = np.abs(uniform_filter(stack, (1, *sizes))).max(0)
+    left = _CLEARLY * noise / np.sqrt(np.prod(sizes))
+    inside = brightest > max(_BODY * np.quantile(brightest, 0.99), left)
     window = []
     for axis in (1, 0):
         found = np.flatnonzero(inside.any(axis))
