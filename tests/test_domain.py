@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mrcascade import CascadePrior, MRCascadeError, SeparableOperator, super_resolve
 from mrcascade.arrays.intensity import Intensity
 from mrcascade.cli import main
+from mrcascade.cli.info import describe_prior
 from mrcascade.evaluation.data import find_files, load_truth
 from mrcascade.measurement.domain import NOISE_LEVELS, SIDE, domain_features, measure_domain
 from mrcascade.networks import UNet, UNetConfig
@@ -242,13 +243,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory, prior_folder: Path) -> Path
     return made
 
 
-def test_round_trip(folder: Path, prior: CascadePrior) -> None:
+def test_round_trip(folder: Path, prior: CascadePrior, prior_folder: Path) -> None:
     found = CascadePrior.from_pretrained(folder)
     assert found.domain == domain_of(volumes(), prior)
     assert prior.domain is None
     before = (folder / "prior.json").read_bytes()
     write_domain(folder, found.domain)
     assert (folder / "prior.json").read_bytes() == before
+    assert "domain score: by the images of 10 people" in describe_prior(folder)
+    assert "domain score: none, as" in "\n".join(describe_prior(prior_folder))
 
 
 def score(prior: CascadePrior, stack: np.ndarray) -> float:

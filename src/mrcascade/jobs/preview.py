@@ -68,8 +68,6 @@ def draw_preview(
     panels = [Panel(f"input, {kind}: {h} x {w}", filled)]
     panels += [Panel(titles[k], pixels[k], k == "std") for k in titles if k in pixels]
     title = f"{_request(job)}\n{_place(slices.order, number, plane)}"
-    if measured.domain is not None and measured.domain.outside:
-        title += "; unlike the prior's own images"
     unit = ARBITRARY_UNIT if unit in _NO_UNIT else unit
     write_preview(path, panels, low.shape[1:], display, title, unit, intensity.zero)
 
