@@ -193,6 +193,25 @@ def test_foreign_json_does_not_load(folder: Path, text: str) -> None:
     assert_json_error(folder)
 
 
+def domain_entry(width: int = 8, std: float = 1.0, limit: float = 1.0) -> dict:
+    """The entry of a domain with two noise levels; the random prior has 8 activations."""
+
+    def kind(count: int) -> dict:
+        row, direction = [0.0] * count, [1.0] + [0.0] * (count - 1)
+        spread = {"std": [std] * count, "variances": [1.0], "limit": limit}
+        return {"mean": row, "directions": [direction], **spread}
+
+    levels = [0.1, 1.0]
+    return {"noise_levels": levels, "losses": kind(4), "activations": kind(width), "people": 9}
+
+
+def test_a_domain_is_read(folder: Path) -> None:
+    edit(folder, lambda d: d.update(domain=domain_entry()))
+    found = CascadePrior.from_pretrained(folder).domain
+    assert found is not None
+    assert json.loads(json.dumps(found.entry())) == domain_entry()
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -239,6 +258,13 @@ def test_foreign_json_does_not_load(folder: Path, text: str) -> None:
         lambda d: d["levels"][0]["statistics"].update(std=1e300),
         lambda d: d["levels"][0]["statistics"].update(mean=-1e300),
         lambda d: d["levels"][0]["statistics"].update(condition_std=1e-40),
+        lambda d: d.update(domain=3),
+        lambda d: d.update(domain={}),
+        lambda d: d.update(domain=domain_entry(width=7)),
+        lambda d: d.update(domain=domain_entry() | {"noise_levels": [0.1, -1.0]}),
+        lambda d: d.update(domain=domain_entry() | {"people": "many"}),
+        lambda d: d.update(domain=domain_entry(std=0.0)),
+        lambda d: d.update(domain=domain_entry(limit=math.nan)),
     ],
 )
 def test_json_out_of_range_does_not_load(folder: Path, change: Callable[[dict], object]) -> None:

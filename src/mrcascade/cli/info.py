@@ -83,6 +83,7 @@ def describe_prior(folder: Path) -> list[str]:
             f"SHA-256 of its {PRIOR_FILE}: {file_sha256(folder / PRIOR_FILE)}",
             f"trained on {provenance.get('slices', '?')} slices of"
             f" {len(provenance.get('files', []))} files ({provenance.get('data', '?')})",
+            f"domain score: {_domain(document)}",
         ]
         for number, level in enumerate(levels, start=1):
             stats, training = level["statistics"], level["training"]
@@ -107,6 +108,14 @@ def _name_of(folder: Path, document: dict[str, Any]) -> str:
     if place.is_relative_to(bundled):
         return place.relative_to(bundled).as_posix()
     return str(document["name"])
+
+
+def _domain(document: dict[str, Any]) -> str:
+    """Return whose images the prior compares an input with."""
+    known = document.get("domain")
+    if known is None:
+        return "none, as the prior does not know its own images"
+    return f"by the images of {known['people']} people"
 
 
 def _network(networks: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mrcascade.arrays.intensity import body_of
+from mrcascade.arrays.intensity import Intensity, body_of
 from mrcascade.devices.facts import hardware, release_cache
 from mrcascade.devices.failures import DeviceError, device_errors_of, still_answers
 from mrcascade.errors import MRCascadeError
@@ -32,6 +32,7 @@ from mrcascade.evaluation.methods import Context, Method, Reconstruction, Run
 from mrcascade.evaluation.metrics import complex_metrics, slice_metrics, spread_skill
 from mrcascade.evaluation.warm_up import WarmUp
 from mrcascade.jobs.memory import Batches
+from mrcascade.measurement.domain import measure_domain
 from mrcascade.messages.faults import naming
 from mrcascade.networks.compiled import Compiler
 from mrcascade.operators import SeparableOperator
@@ -65,12 +66,14 @@ class Scored:
         panels: (picture, name, pixels) of the images to show.
         machine: hardware and batch size that the seconds were measured with.
         news: further facts, a line each.
+        domain: prior -> domain score of the unit's file, for priors that know their images.
     """
 
     rows: list[dict[str, Any]]
     panels: list[tuple[Picture, str, np.ndarray]]
     machine: str
     news: tuple[str, ...] = ()
+    domain: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class _Case:
     body: np.ndarray
     seed: int
     prepared: dict[str, Run] = field(default_factory=dict)  # method -> its restorer
+    domain: dict[str, float] = field(default_factory=dict)  # prior -> domain score
 
 
 class Bench:
@@ -197,7 +201,20 @@ class Bench:
                 batches.size, compiler is not None and compiler.evaluations > compiled_before
             ),
             _news(compiler),
+            self._domain(case, context),
         )
+
+    def _domain(self, case: _Case, context: Context) -> Mapping[str, float]:
+        """Return the domain scores of the file, with that of the context's prior."""
+        prior, measured = context.prior, case.measured
+        if prior is not None and prior.name not in case.domain:
+            read, intensity = measured.slices.__getitem__, Intensity(measured.scale)
+            field = case.operator.in_shape
+            slices, noise = len(measured.slices), measured.noise
+            found = measure_domain(read, slices, field, prior, intensity, noise)
+            if found is not None:
+                case.domain[prior.name] = found.score
+        return case.domain
 
     def _machine(self, batch: int, compiled: bool) -> str:
         """Return the hardware and batch size that the seconds of a unit depend on."""

@@ -309,13 +309,24 @@ def measure(
     Raises:
         MRCascadeError: the measurement is zero almost everywhere.
     """
-    low = operator(torch.from_numpy(truth.stack)).numpy()
-    sigma = noise * robust_maximum(low)
-    if noise > 0:
-        low = np.stack([y + gaussian_noise(y, sigma, [seed, s]) for s, y in enumerate(low)])
+    low, sigma = simulated(truth.stack, operator, noise, seed)
     scale = robust_maximum(low)
     if not scale > 0:
         raise MRCascadeError("the measurement is zero almost everywhere; leave the file out")
     told = sigma / scale if known else None
     found = examine(low.__getitem__, len(low), operator, Intensity(scale), told)
     return Measurement(low[truth.kept], scale, found.noise, found.margins)
+
+
+def simulated(
+    stack: np.ndarray, operator: LinearOperator, noise: float, seed: int
+) -> tuple[np.ndarray, float]:
+    """Return the measurement (S, h, w) of slices (S, H, W), and its noise's standard deviation.
+
+    ``noise`` and ``seed`` are those of `measure`.
+    """
+    low = operator(torch.from_numpy(stack)).numpy()
+    sigma = noise * robust_maximum(low)
+    if noise > 0:
+        low = np.stack([y + gaussian_noise(y, sigma, [seed, s]) for s, y in enumerate(low)])
+    return low, sigma

@@ -54,12 +54,13 @@ Row = Mapping[str, Any]
 class Ledger:
     """Rows of restored slices, in memory and on disk.
 
-    ``document`` has four entries:
+    ``document`` has five entries:
 
     * ``settings``: settings that every row depends on. Its entry "slices" lists the slices of
       every file, and "complex" is there if some of them are complex.
     * ``methods``: further settings that the rows of each method depend on.
     * ``timed``: the machines on which the rows of each method were made.
+    * ``domain``: the domain score of each file, by prior.
     * ``outputs``: the files that may be replaced.
     """
 
@@ -94,7 +95,7 @@ class Ledger:
             MRCascadeError: the folder holds an evaluation with other settings, or a foreign file
                 has the name of one of the files.
         """
-        document = {"settings": dict(settings), "methods": dict(methods), "timed": {}}
+        document = {"settings": dict(settings), "methods": dict(methods), "timed": {}, "domain": {}}
         document = json.loads(json.dumps(document))  # the form in which it is read back
         make_folder(folder)
         before = check_files(folder, pixels)
@@ -106,6 +107,7 @@ class Ledger:
             _refuse_difference(folder, before, document)
             document["methods"] = before["methods"] | document["methods"]
             document["timed"] = before.get("timed", {})
+            document["domain"] = before.get("domain", {})
             listed = [*_listed(before), *listed]
         document["outputs"] = sorted(set(listed))
         ledger = cls(folder, document, [])
@@ -146,8 +148,21 @@ class Ledger:
         """Return whether the method has restored this slice."""
         return (file, method, number) in self._done
 
-    def add(self, rows: Sequence[Row], made_on: str) -> None:
-        """Store rows of restored slices, and the machine ``made_on`` that their times hold for."""
+    def add(
+        self, rows: Sequence[Row], made_on: str, domain: Mapping[str, float] | None = None
+    ) -> None:
+        """Store rows of restored slices of one file.
+
+        Args:
+            rows: the rows.
+            made_on: the machine that their times hold for.
+            domain: prior -> domain score of the file.
+        """
+        for file in {row["file"] for row in rows} if domain else ():
+            known = self.document["domain"].setdefault(file, {})
+            if known != known | dict(domain or {}):
+                known.update(domain or {})
+                self._write_settings()
         for method in {row["method"] for row in rows}:
             known = self.document["timed"].setdefault(method, [])
             if made_on not in known:

@@ -11,11 +11,12 @@ import torch
 from mrcascade import __version__
 from mrcascade.devices.facts import tf32
 from mrcascade.evaluation.job import Evaluation, Surveyed, factor_text
-from mrcascade.evaluation.ledger import Ledger
+from mrcascade.evaluation.ledger import SETTINGS_FILE, Ledger
 from mrcascade.evaluation.lpips import BACKBONE_FILES, LINEAR_FILES, NETWORK, LPIPSFiles
 from mrcascade.evaluation.methods import find_method
 from mrcascade.evaluation.subjects import Seen, Subjects, describe_subjects, notes_on_subjects
 from mrcascade.io import NOTICE
+from mrcascade.measurement.domain import DomainScore
 from mrcascade.prior.cascade import CascadePrior
 
 # Source of a file's acquired matrix -> its description.
@@ -122,6 +123,25 @@ def notes(
         )
     seen = Seen.by(prior.provenance for prior in priors)
     return result + notes_on_subjects(survey, subjects, seen)
+
+
+def notes_on_domain(ledger: Ledger) -> list[str]:
+    """Return a note per prior on files that are unlike the prior's own images."""
+    scores: dict[str, dict[str, float]] = {}
+    for file, found in ledger.document["domain"].items():
+        for prior, score in found.items():
+            scores.setdefault(prior, {})[file] = score
+    result = []
+    for prior, of_files in scores.items():
+        outside = {f: s for f, s in of_files.items() if DomainScore(s, prior).outside}
+        if outside:
+            worst = max(outside, key=outside.__getitem__)
+            result.append(
+                f"Careful: {len(outside)} of {len(of_files)} files are unlike the images that prior"
+                f" {prior!r} was made with, most of all {worst} (domain score {outside[worst]:.2f},"
+                f" limit 1); {SETTINGS_FILE} has the score of each file."
+            )
+    return result
 
 
 def _short(digests: str) -> str:

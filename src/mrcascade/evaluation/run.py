@@ -34,6 +34,7 @@ from mrcascade.evaluation.report import (
     describe_truth,
     facts,
     notes,
+    notes_on_domain,
 )
 from mrcascade.evaluation.subjects import read_subjects
 from mrcascade.evaluation.tables import write_tables
@@ -126,6 +127,9 @@ def evaluate(
         for method in ledger.unfinished:
             remarks.append(f"Method {method} has not restored every slice and is left out here.")
             say(remarks[-1])
+        for remark in notes_on_domain(ledger):
+            remarks.append(remark)
+            say(remark)
         head = facts(job, ledger, survey, subjects)
         tables = write_tables(ledger, survey, head, remarks, job.seed, subjects)
         written = [*tables, write_figure(output, pictures, ledger.methods)]
@@ -172,4 +176,4 @@ def _keep(ledger: Ledger, scored: Scored) -> None:
     # Pixels first: a slice whose row is stored is never restored again.
     for picture, name, pixels in scored.panels:
         keep_pixels(ledger.folder, picture, name, pixels)
-    ledger.add(scored.rows, scored.machine)
+    ledger.add(scored.rows, scored.machine, scored.domain)

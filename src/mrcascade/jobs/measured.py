@@ -19,6 +19,7 @@ from mrcascade.jobs.progress import Report
 from mrcascade.jobs.request import Request, SuperResolution
 from mrcascade.jobs.workspace import Workspace
 from mrcascade.measurement.acquired import Acquired
+from mrcascade.measurement.domain import DomainScore, measure_domain
 from mrcascade.measurement.examine import Examination, examine
 from mrcascade.restore import Plan
 
@@ -34,6 +35,7 @@ class Measured:
         acquired: effective (acquired) matrix, with its evidence.
         plan: plan of the restoration.
         noise_origin: whether the noise was given or estimated, in words.
+        domain: distance from the prior's own images; None for a prior that does not know them.
     """
 
     slices: SliceStore
@@ -42,6 +44,7 @@ class Measured:
     acquired: Acquired
     plan: Plan
     noise_origin: str
+    domain: DomainScore | None = None
 
     def __len__(self) -> int:
         return len(self.slices)
@@ -89,7 +92,11 @@ def measure_input(opened: Opened, workspace: Workspace, request: Request, say: R
     if found.margins:
         say(describe_margins(found.margins, opened.axes))
     plan = Plan.of(request.prior, geometry.operator, found.noise, request.settings, found.margins)
-    return Measured(slices, intensity, geometry, acquired, plan, origin)
+    field, noise = geometry.operator.in_shape, found.noise
+    domain = measure_domain(read, len(slices), field, request.prior, intensity, noise)
+    if domain is not None and domain.outside:
+        say(f"warning: {domain.warning}")
+    return Measured(slices, intensity, geometry, acquired, plan, origin, domain)
 
 
 def _load(source: Source, axes: Axes, workspace: Workspace) -> tuple[SliceStore, Intensity]:

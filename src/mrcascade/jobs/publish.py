@@ -32,7 +32,7 @@ from mrcascade.jobs.measured import Measured
 from mrcascade.jobs.opened import Opened
 from mrcascade.jobs.preview import ARBITRARY_UNIT, draw_preview
 from mrcascade.jobs.request import Request
-from mrcascade.jobs.result import acquired_facts, sidecar_of
+from mrcascade.jobs.result import acquired_facts, domain_facts, sidecar_of
 from mrcascade.jobs.results import Results
 from mrcascade.jobs.workspace import Workspace
 from mrcascade.storage.outputs import file_counts
@@ -88,7 +88,10 @@ class Publication:
         workspace.claim.remove_replaced()
         remove_leftovers(targets.values())
         several = self._request.job.samples > 1
-        return list(targets.values()), self._results.outcome.describe(several)
+        line = self._results.outcome.describe(several)
+        if self._measured.domain is not None:
+            line += f", {self._measured.domain}"
+        return list(targets.values()), line
 
     def _sidecar(self, stored_residual: float) -> dict[str, Any]:
         opened, measured, request = self._opened, self._measured, self._request
@@ -99,6 +102,7 @@ class Publication:
         sidecar |= {"InPlaneMatrix": list(measured.plan.operator.in_shape)}
         sidecar |= {"FieldOfView": describe_margins(margins, axes)} if margins else {}
         sidecar |= {"PixelNote": source.note} if source.note else {}
+        sidecar |= domain_facts(measured.domain)
         return sidecar | acquired_facts(measured.acquired, request.job) | opened.metadata
 
     def _write_images(self, places: dict[str, Path], sidecar: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from mrcascade.io import (
 from mrcascade.jobs.common import Item, timing_facts
 from mrcascade.jobs.request import Request, SuperResolution
 from mrcascade.measurement.acquired import Acquired
+from mrcascade.measurement.domain import DomainScore
 from mrcascade.networks.compiled import Compiler
 from mrcascade.restore import Restoration
 
@@ -167,3 +168,10 @@ def acquired_facts(acquired: Acquired, job: SuperResolution) -> dict[str, Any]:
         "AcquiredMatrixOrigin": acquired.evidence,
         "CroppedToAcquired": job.acquired is not None,
     }
+
+
+def domain_facts(domain: DomainScore | None) -> dict[str, Any]:
+    """Return the sidecar's entries about the distance from the prior's own images, if known."""
+    if domain is None:
+        return {}
+    return {"DomainScore": domain.score, "OutOfDomain": domain.outside}

@@ -51,6 +51,8 @@ class Block(nn.Module):
         super().__init__()
         self.decoder = decoder
         self.resample = resample
+        #: Number of channels of the output.
+        self.width = out_channels
         self.skip = MPConv(in_channels, out_channels, 1) if in_channels != out_channels else None
         entering = in_channels if decoder else out_channels
         self.conv0 = MPConv(entering, out_channels, 3, scale=SILU_GAIN)
@@ -125,6 +127,14 @@ class UNet(nn.Module):
                 self.decoder.append(block(current + skips.pop(), width, level, True))
                 current = width
         self.out = MPConv(current, out_channels * area, 3, gain=0.0)
+
+    @property
+    def halving(self) -> Block:
+        """Encoder block that leads to the coarsest grid; the last one of a U-Net of one grid."""
+        found = [block for block in self.encoder if block.resample == "down"] or self.encoder
+        block = found[-1]
+        assert isinstance(block, Block)
+        return block
 
     def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
         """Map ``x`` (N, in_channels, H, W) and ``c_noise`` (N,) to (N, out_channels, H, W)."""

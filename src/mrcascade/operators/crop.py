@@ -1,11 +1,11 @@
-"""Crops of stacks: in k-space to a smaller matrix, in the image to sides that factors divide."""
+"""Crops of stacks: in k-space to another matrix, in the image to sides that factors divide."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from mrcascade.arrays.factors import Factor, legal_size
-from mrcascade.operators.kernels import down_matrix
+from mrcascade.operators.kernels import down_matrix, up_matrix
 
 
 def fourier_crop(stack: np.ndarray, matrix: Sequence[int]) -> np.ndarray:
@@ -24,6 +24,18 @@ def fourier_crop(stack: np.ndarray, matrix: Sequence[int]) -> np.ndarray:
     a = down_matrix("fourier", stack.shape[1], rows).astype(np.float32)
     b = down_matrix("fourier", stack.shape[2], cols).astype(np.float32)
     return np.einsum("ij,sjk,lk->sil", a, stack, b, optimize=True)
+
+
+def fourier_resized(stack: np.ndarray, matrix: Sequence[int]) -> np.ndarray:
+    """Crop or zero-fill k-space of (S, H, W) to a matrix (rows, columns), axis by axis.
+
+    Returns slices on the new grid, real or complex. A constant image keeps its value.
+    """
+    rows, cols = (
+        down_matrix("fourier", n, m) if m <= n else up_matrix("fourier", m, n)
+        for m, n in zip(matrix, stack.shape[1:], strict=True)
+    )
+    return np.einsum("ij,sjk,lk->sil", rows, stack, cols, optimize=True)
 
 
 def centre_crop(stack: np.ndarray, factors: Sequence[Factor]) -> np.ndarray:

@@ -8,7 +8,6 @@ weight files.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,11 +19,11 @@ from torch import Tensor
 
 from mrcascade.devices.precision import resolve_precision
 from mrcascade.errors import MRCascadeError
-from mrcascade.messages.printable import printable, shortened
 from mrcascade.networks import LevelConfig, MeanConfig, UNetConfig, fold
 from mrcascade.networks.compiled import Compiler
 from mrcascade.operators import KERNELS
 from mrcascade.prior.denoiser import LevelNetworks
+from mrcascade.prior.domain import DomainReference
 from mrcascade.prior.format import (
     FORMAT,
     PRIOR_FILE,
@@ -37,6 +36,7 @@ from mrcascade.prior.format import (
     whole_entry,
 )
 from mrcascade.prior.level import LevelPrior, LevelSpec, LevelStatistics
+from mrcascade.prior.weights import load_weights, stored_weights
 from mrcascade.recipes.modes import TUNED_AS
 from mrcascade.recipes.recipe import RECIPES
 from mrcascade.storage.atomic import atomic_outputs, make_folder
@@ -45,8 +45,6 @@ from mrcascade.storage.digest import file_sha256
 _LONGEST_NAME = 255
 # Range of statistics and noise levels, whose products and squares must fit float32.
 _SMALLEST, _LARGEST = 1e-8, 1e8
-# Largest bytes per weight in a weight file, and largest JSON header of the file.
-_LARGEST_WEIGHT, _LARGEST_HEADER = 8, 2**24
 
 # Exceptions that a malformed prior.json raises.
 _MALFORMED = (AttributeError, LookupError, TypeError, ValueError, RuntimeError, ArithmeticError)
@@ -62,6 +60,7 @@ class CascadePrior:
             (cycle/pixel)^2, in equal bins of the frequency radius from 0 to sqrt(1/2).
         step: factor between the grids of neighbouring levels.
         maximum_factor: largest factor per axis that the training covers.
+        domain: distribution of features over its images; None if it is not known.
         digest: SHA-256 of the ``prior.json`` that it was read from.
         compiler: compiler of its U-Nets; None if they are not compiled.
 
@@ -83,6 +82,7 @@ class CascadePrior:
     maximum_factor: int = 4
     provenance: dict[str, Any] = field(default_factory=dict)
     sampling: dict[str, Any] = field(default_factory=dict)
+    domain: DomainReference | None = None
     digest: str = ""
     compiler: Compiler | None = None
 
@@ -162,6 +162,7 @@ class CascadePrior:
             sampling={
                 mode: settings(mode) for mode in self.sampling.keys() | other.sampling.keys()
             },
+            domain=other.domain,
             digest=f"{self.digest} + {other.digest}",
         )
 
@@ -227,7 +228,7 @@ def read_prior(name_or_folder: str | Path) -> tuple[CascadePrior, list[dict[str,
             f"{folder / PRIOR_FILE}: not a valid prior ({reason}); fetch it again"
         ) from error
     weights = [
-        _load_weights(folder / file, digest, level.networks.state_dict())
+        load_weights(folder / file, digest, level.networks.state_dict())
         for level, (file, digest) in zip(prior.levels, files, strict=True)
     ]
     prior.digest = file_sha256(folder / PRIOR_FILE)
@@ -270,6 +271,7 @@ def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tupl
         maximum_factor=maximum_factor,
         provenance=dict(document["provenance"]),
         sampling=dict(document["sampling"]),
+        domain=DomainReference.of_entry(document.get("domain"), levels[-1].networks.unet),
     )
     return prior, files
 
@@ -286,6 +288,7 @@ def write_prior(
     spectrum: Sequence[float],
     provenance: Mapping[str, Any],
     sampling: Mapping[str, Any],
+    domain: DomainReference | None = None,
 ) -> None:
     """Write ``prior.json`` and the float16 weights of each level (finest first) to ``folder``.
 
@@ -300,7 +303,7 @@ def write_prior(
     with atomic_outputs(targets, overwrite=True) as (*weights, described):
         entries = []
         for file, path, (spec, state) in zip(names, weights, levels, strict=True):
-            half = _stored(spec, channels, state)
+            half = stored_weights(spec, channels, state)
             if not all(v.isfinite().all() for v in half.values()):
                 raise MRCascadeError(
                     f"{folder / file}: not written, as its weights are NaN or beyond float16; the"
@@ -319,19 +322,9 @@ def write_prior(
             "levels": entries,
             "spectrum": [float(f"{v:.5g}") for v in spectrum],
             "provenance": dict(provenance),
+            **({} if domain is None else {"domain": domain.entry()}),
         }
         described.write_text(json.dumps(document, indent=1) + "\n")
-
-
-def _stored(spec: LevelSpec, channels: int, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return trained weights in float16, and constants in float32.
-
-    Constants are the frequencies and phases of Fourier features. Phases of several turns would
-    lose too many digits in float16.
-    """
-    with torch.device("meta"):
-        constants = {name for name, _ in LevelNetworks(spec.networks, channels).named_buffers()}
-    return {k: v if k in constants else v.half() for k, v in state.items()}
 
 
 def _level_spec(entry: Mapping[str, Any]) -> LevelSpec:
@@ -363,38 +356,3 @@ def _level_spec(entry: Mapping[str, Any]) -> LevelSpec:
     ):
         raise ValueError("noise levels or condition error out of range")
     return spec
-
-
-def _load_weights(path: Path, digest: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not os.path.isfile(path):
-        raise MRCascadeError(f"{path}: weight file is missing; fetch the prior again")
-    most = _LARGEST_WEIGHT * sum(v.numel() for v in expected.values()) + _LARGEST_HEADER
-    if path.stat().st_size > most:
-        raise MRCascadeError(
-            f"{path}: larger than the networks named in {PRIOR_FILE}; fetch the prior again"
-        )
-    if file_sha256(path) != digest:
-        raise MRCascadeError(
-            f"{path}: checksum differs from {PRIOR_FILE} (cut short or replaced);"
-            " fetch the prior again"
-        )
-    try:
-        state = load_file(path)
-    except (SafetensorError, ValueError) as error:
-        raise MRCascadeError(
-            f"{path}: not a safetensors file ({shortened(printable(str(error)))});"
-            " fetch the prior again"
-        ) from error
-    if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in expected.items()}:
-        raise MRCascadeError(
-            f"{path}: weights do not fit the networks named in {PRIOR_FILE}; fetch the prior again"
-        )
-    if not all(v.is_floating_point() for v in state.values()):
-        raise MRCascadeError(f"{path}: weights are not real numbers; fetch the prior again")
-    state = {k: v.float() for k, v in state.items()}
-    if not all(v.isfinite().all() for v in state.values()):
-        raise MRCascadeError(f"{path}: weights are NaN or infinite; fetch the prior again")
-    return state

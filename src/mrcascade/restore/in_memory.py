@@ -10,6 +10,7 @@ import numpy as np
 
 from mrcascade.arrays.intensity import Intensity
 from mrcascade.errors import MRCascadeError
+from mrcascade.measurement.domain import measure_domain
 from mrcascade.measurement.examine import examine
 from mrcascade.measurement.intensity import measured_intensity
 from mrcascade.operators import LinearOperator
@@ -63,7 +64,8 @@ def super_resolve(
         callback: called after each network evaluation of each batch.
 
     Returns:
-        The restored slices; images are (H, W) for one slice (h, w), else (S, H, W).
+        The restored slices; images are (H, W) for one slice (h, w), else (S, H, W). ``domain``
+        says how far the measurement is from the prior's own images.
 
     Raises:
         MRCascadeError: measurement, operator, prior and settings do not fit together, or the
@@ -101,4 +103,6 @@ def super_resolve(
         batch_size=batch_size,
         callback=callback,
     )
-    return replace(result, seconds=time.perf_counter() - started)
+    read, field = above.__getitem__, operator.in_shape
+    domain = measure_domain(read, len(above), field, prior, unit, found.noise)
+    return replace(result, domain=domain, seconds=time.perf_counter() - started)

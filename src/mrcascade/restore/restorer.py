@@ -12,6 +12,7 @@ import numpy as np
 from mrcascade.arrays.channels import from_channels, to_channels
 from mrcascade.arrays.intensity import Intensity
 from mrcascade.errors import MRCascadeError
+from mrcascade.measurement.domain import DomainScore
 from mrcascade.measurement.exactness import check_exact
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore.moments import Moments
@@ -38,6 +39,8 @@ class Restoration:
         settings: every value that the result depends on, apart from prior and measurement;
             sampler settings without effect are left out.
         extended: (S, H', W') mean with its margins (`find_margins`); None without margins.
+        domain: distance of the measurement from the prior's own images, by `super_resolve`; None
+            for a prior that does not know them.
 
     Images have as many dimensions as the measurement: (H, W) for one slice (h, w).
 
@@ -56,6 +59,7 @@ class Restoration:
     seconds: float
     settings: dict[str, Any]
     extended: np.ndarray | None = None
+    domain: DomainScore | None = None
 
     def __repr__(self) -> str:
         what = f"mode {self.settings.get('name')!r}, K = {self.settings.get('samples')}"

@@ -18,11 +18,13 @@ from mrcascade.io import output_folders, remove_leftovers
 from mrcascade.networks.compiled import Compiler
 from mrcascade.prior.cascade import CascadePrior, write_prior
 from mrcascade.prior.denoiser import LevelNetworks
+from mrcascade.prior.domain import write_domain
 from mrcascade.prior.format import PRIOR_FILE, prior_folder, read_document
 from mrcascade.prior.level import LevelSpec, LevelStatistics
 from mrcascade.storage.outputs import only_writer, refuse_inputs
 from mrcascade.training.augment import is_on
 from mrcascade.training.config import TrainConfig
+from mrcascade.training.domain import domain_of
 from mrcascade.training.files import PRIOR_FOLDER, begin_run, check_run
 from mrcascade.training.forecast import forecast
 from mrcascade.training.level import (
@@ -297,6 +299,10 @@ def export(
         )
         weights = [f"level{level}.safetensors" for level in range(1, config.levels + 1)]
         remove_leftovers(folder / name for name in (*weights, PRIOR_FILE))
+        prior = CascadePrior.from_pretrained(folder, device)
+        reference = domain_of([*cascade.train, *cascade.validation], prior)
+        if reference is not None:
+            write_domain(folder, reference)
     return folder
 
 
