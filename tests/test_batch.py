@@ -95,6 +95,19 @@ def test_resume_does_what_is_left(inputs: Path, tmp_path: Path, sr: Sr, capsys) 
     assert "already exists" in capsys.readouterr().err
 
 
+def test_missing_inputs_are_named_as_missing(inputs: Path, tmp_path: Path, sr: Sr, capsys) -> None:
+    (tmp_path / "a.mgz").write_bytes(b"x")
+    names = ("gone", "gone.mgz", "gone.npy", "in/a.npy/gone", "a.mgz")
+    assert sr(inputs / "a.npy", *(tmp_path / name for name in names)) == 1
+    errors = capsys.readouterr().err.splitlines()
+    reasons = ["does not exist; check the name"] * 3
+    reasons += ["not a directory", "has no supported ending"]
+    assert len(errors) == len(names) + 1
+    for error, name, reason in zip(errors, names, reasons, strict=False):
+        assert f"{tmp_path / name}" in error
+        assert reason in error
+
+
 def test_resume_refuses_results_of_something_else(
     inputs: Path, tmp_path: Path, sr: Sr, capsys
 ) -> None:
