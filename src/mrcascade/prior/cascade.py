@@ -179,9 +179,9 @@ class CascadePrior:
         exceptions. Regression branches are not compiled, as they run once per image, at many sizes.
         """
         self.compiler = compiler or Compiler()
-        for level in self.levels:
+        for number, level in enumerate(self.levels, start=1):
             if level.networks.unet is not None:
-                self.compiler.compile(level.networks.unet)
+                self.compiler.compile(level.networks.unet, f"the U-Net of level {number}")
         return self
 
     @property
