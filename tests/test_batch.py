@@ -137,6 +137,27 @@ def test_resume_refuses_results_of_something_else(
     assert results(output)["c_desc-sr2x.json"] == b"{}"
 
 
+def test_resume_with_overwrite_redoes_what_was_made_otherwise_alone(
+    inputs: Path, tmp_path: Path, sr: Sr
+) -> None:
+    output = tmp_path / "out"
+    assert sr(inputs) == 0
+    whole = results(output)
+    np.save(inputs / "a.npy", np.load(inputs / "a.npy") + 1)
+    (output / "b_desc-sr2x.npy").unlink()
+    both = ("--resume", "--overwrite")
+    assert sr(inputs, *both) == 0
+    assert record(output) == {"a.npy": "done", "b.npy": "done", "c.npy": "skipped"}
+    assert results(output)["a_desc-sr2x.npy"] != whole["a_desc-sr2x.npy"]
+    assert results(output)["b_desc-sr2x.npy"] == whole["b_desc-sr2x.npy"]
+    assert sr(inputs, *both) == 0
+    assert record(output) == dict.fromkeys(FILES, "skipped")
+    assert sr(inputs / "a.npy", inputs / "b.npy", *both, "--mode", "mean:orientations=2") == 0
+    assert record(output) == dict.fromkeys(FILES[:2], "done")
+    assert sr(inputs, *both, "--mode", "mean:orientations=2") == 0
+    assert record(output) == {"a.npy": "skipped", "b.npy": "skipped", "c.npy": "done"}
+
+
 def test_parts_share_the_files_out(inputs: Path, tmp_path: Path, sr: Sr, capsys) -> None:
     output = tmp_path / "out"
     assert sr(inputs, "--num-parts", 2, "--part-id", 1) == 0
