@@ -24,6 +24,7 @@ from common import numbers, run, write_json
 from mrcascade import CascadePrior
 from mrcascade.arrays.intensity import Intensity, body_of
 from mrcascade.evaluation.data import (
+    TestFile,
     file_seed,
     find_files,
     load_truth,
@@ -32,6 +33,7 @@ from mrcascade.evaluation.data import (
 )
 from mrcascade.operators.baselines import zero_filled
 from mrcascade.restore import Plan, Restorer, resolve_settings
+from mrcascade.sampling import Recipe
 
 INTERVALS = (0.5, 0.9)
 
@@ -69,9 +71,10 @@ def main() -> None:
         for anatomy, files in by_anatomy.items():
             step = max(1, len(files) // options.files)
             chosen = files[::step][: options.files]
-            sums[anatomy] = sum(of_file(f, factor, noise, prior, settings, options) for f in chosen)
+            found = [of_file(f, factor, noise, prior, settings, options) for f in chosen]
+            sums[anatomy] = np.sum(found, axis=0)
             print(f"{factor:g}x, noise {noise:g}, {anatomy}: {describe(sums[anatomy])}", flush=True)
-        sums["all"] = sum(sums.values())
+        sums["all"] = np.sum(list(sums.values()), axis=0)
         print(f"{factor:g}x, noise {noise:g}, all: {describe(sums['all'])}", flush=True)
         case = {"split": options.split, "factor": factor, "noise": noise}
         rows += [
@@ -96,7 +99,14 @@ def skill(totals: np.ndarray) -> float:
     return float(np.sqrt(totals[-2] / totals[-1]))
 
 
-def of_file(file, factor, noise, prior, settings, options) -> np.ndarray:
+def of_file(
+    file: TestFile,
+    factor: float,
+    noise: float,
+    prior: CascadePrior,
+    settings: Recipe,
+    options: argparse.Namespace,
+) -> np.ndarray:
     """Return the sums of one file: covered pixels per interval, pixels, and two sums of squares.
 
     These are of the predicted deviation and of the error, in squared units of the intensity scale.
@@ -115,6 +125,7 @@ def of_file(file, factor, noise, prior, settings, options) -> np.ndarray:
         numbers=truth.kept.tolist(),
         batch_size=4,
     )
+    assert result.std is not None  # of several samples
     body = body_of(zero_filled(low.slices, operator), low.scale)
     spread = np.sqrt(1 + 1 / k) * result.std[body] / low.scale
     error = np.abs(truth.slices - result.mean)[body] / low.scale

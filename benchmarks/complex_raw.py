@@ -99,7 +99,7 @@ def methods(given: Sequence[str], noise: float | None) -> dict[str, Method]:
 
 def cases(raw: Path) -> list[tuple[str, np.ndarray]]:
     """Group and image (H, W), complex64, of every case."""
-    found = []
+    found: list[tuple[str, np.ndarray]] = []
     for group, _, image in measured_images(raw):
         (image,) = centre_crop(image[None], (MULTIPLE, MULTIPLE))
         if not found:
@@ -140,7 +140,8 @@ def main() -> None:
     rows = []
     for group, images in groups.items():
         for factor in options.factor:
-            errors, distances = defaultdict(list), defaultdict(list)
+            errors: defaultdict[str, list[float]] = defaultdict(list)
+            distances: defaultdict[str, list[float]] = defaultdict(list)
             for image in images[: options.most]:
                 operator = SeparableOperator.from_kernel("fourier", factor, image.shape)
                 y = operator(torch.from_numpy(image[None]))[0].numpy()

@@ -19,8 +19,10 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,12 +43,20 @@ from mrcascade.benchmark.deepinv_library import (
     import_deepinv,
 )
 from mrcascade.errors import MRCascadeError
-from mrcascade.evaluation.data import Truth, find_files, load_truth, measure, truth_operator
+from mrcascade.evaluation.data import (
+    TestFile,
+    Truth,
+    find_files,
+    load_truth,
+    measure,
+    truth_operator,
+)
 from mrcascade.evaluation.metrics import slice_metrics
 from mrcascade.operators import KERNELS
 from mrcascade.operators.crop import centre_crop
 from mrcascade.recipes.samplers.ancestral import Ancestral
 from mrcascade.recipes.samplers.diffpir import DiffPIR
+from mrcascade.recipes.traversals import Cascade
 from mrcascade.restore import make_plan, relative_residual, resolve_settings
 from mrcascade.sampling import (
     NoiseSource,
@@ -83,6 +93,7 @@ class Problem:
     def sigmas(self, mode: str) -> tuple[float, ...]:
         """Return the noise levels of our chain."""
         settings = self.recipe(mode)
+        assert isinstance(settings.run, Cascade)  # as in all modes that are compared
         plan = make_plan(self.prior, self.operator, self.sigma_y, settings)
         return level_sigmas(self.prior.levels[0], settings.run.noise_levels, plan.tasks[0])
 
@@ -117,7 +128,7 @@ def diffpir_runs(deepinv: ModuleType, problem: Problem) -> Runs:
     start = problem.operator.pinv(problem.y)
     recipe = problem.recipe("paper")
 
-    def theirs_model(denoise: CountedDenoiser):
+    def theirs_model(denoise: CountedDenoiser) -> Any:
         return deepinv_diffpir(deepinv, denoise, recipe, problem.sigma_y, problem.prior.device)
 
     def theirs() -> Outcome:
@@ -208,7 +219,7 @@ def dps_runs(deepinv: ModuleType, problem: Problem) -> Runs:
     ours, theirs = "ours, deepinv's start and clip", "deepinv, our levels and step sizes"
     return {
         OURS: lambda: as_shipped(problem, "dps"),
-        **{row: lambda row=row, w=w: deepinv_chain(row, w) for row, w in chains.items()},
+        **{row: partial(deepinv_chain, row, w) for row, w in chains.items()},
         ours: lambda: ours_matched(ours),
         theirs: lambda: deepinv_matched(theirs),
     }
@@ -254,7 +265,7 @@ def truths(data: Path | None, split: str, factor: tuple[float, float]) -> dict[s
         stack = np.load(str(path)).astype(np.float32)[None]
         stack = np.ascontiguousarray(centre_crop(stack, factor))
         return {"brain (dipy)": Truth(stack, np.array([0]), 0, "")}
-    first = {}
+    first: dict[str, TestFile] = {}
     for file in find_files(data, split):
         first.setdefault(file.anatomy, file)
     return {anatomy: load_truth(file, factor, 1) for anatomy, file in first.items()}

@@ -121,7 +121,7 @@ def main() -> None:
     print(table_row(["anatomy", "contrast", "task", "slices", "minimum norm (dB)", *added]))
     print(table_row(["---"] * 3 + ["---:"] * (2 + len(priors))), flush=True)
     scores: dict[tuple[str, str, str], list[list[float]]] = {}
-    seconds = defaultdict(float)
+    seconds: defaultdict[str, float] = defaultdict(float)
     files = chosen(find_files(options.data, options.split), options.files)
     for number, file in enumerate(files):
         truth = load_truth(file, (4.0, 4.0), options.max_slices)

@@ -16,12 +16,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from common import names, numbers, run, table_row, write_json
 from mrcascade.errors import MRCascadeError
-from mrcascade.evaluation.bench import Bench, Unit
+from mrcascade.evaluation.bench import Bench, Failed, Unit
 from mrcascade.evaluation.data import TestFile, find_files
 from mrcascade.evaluation.job import (
     Evaluation,
@@ -118,12 +119,16 @@ def chosen_files(job: Evaluation, count: int | None) -> list[TestFile]:
 
 def scores(bench: Bench, method: str, files: Sequence[Surveyed]) -> dict[str, float]:
     """Return the number of slices and the means of their metrics."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for surveyed in files:
         unit = Unit(surveyed.file.name, method, tuple(int(n) for n in surveyed.numbers))
-        rows += bench.run(unit, lambda count, text: None).rows
+        outcome = bench.run(unit, lambda count, text: None)
+        if isinstance(outcome, Failed):
+            raise MRCascadeError(f"{unit.file}, {unit.method}: {outcome.error}")
+        rows += outcome.rows
     figures = [key for key in ("psnr_slice", "lpips") if rows[0][key] is not None]
-    return {"slices": len(rows)} | {k: float(np.mean([r[k] for r in rows])) for k in figures}
+    means = {key: float(np.mean([row[key] for row in rows])) for key in figures}
+    return {"slices": len(rows), **means}
 
 
 def described(row: dict) -> str:

@@ -152,9 +152,14 @@ class Scan:
         networks = LevelNetworks(config.networks[self.level - 1], config.channels)
         width, side = networks.condition_channels, OUTPUT_SIDE // config.step ** (self.level - 1)
         if self.options.stage == "branch":
-            return networks.mean, (torch.zeros(1, width, side, side),)
+            return _present(networks.mean), (torch.zeros(1, width, side, side),)
         width += config.channels * (2 if width else 1)  # noisy band and, with a condition, mean
-        return networks.unet, (torch.zeros(1, width, side, side), torch.zeros(1))
+        return _present(networks.unet), (torch.zeros(1, width, side, side), torch.zeros(1))
+
+
+def _present(network: nn.Module | None) -> nn.Module:
+    assert network is not None  # `shaped` gives the scanned one
+    return network
 
 
 def main() -> None:

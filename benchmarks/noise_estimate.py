@@ -14,17 +14,19 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from skimage.restoration import estimate_sigma
 
 from common import names, numbers, run
-from mrcascade import CascadePrior, super_resolve
+from mrcascade import CascadePrior, SeparableOperator, super_resolve
 from mrcascade.arrays.intensity import Intensity, robust_maximum
 from mrcascade.arrays.phase import with_simulated_phase
-from mrcascade.evaluation.data import file_seed, find_files, load_truth, truth_operator
+from mrcascade.evaluation.data import TestFile, file_seed, find_files, load_truth, truth_operator
 from mrcascade.evaluation.metrics import psnr
 from mrcascade.measurement.noise import estimate_noise
 
@@ -59,7 +61,9 @@ def main() -> None:
         print(line)
 
 
-def of_file(file, factor, prior, options):
+def of_file(
+    file: TestFile, factor: float, prior: CascadePrior | None, options: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
     """Return one row per kind and noise level."""
     truth = load_truth(file, (factor, factor), options.slices)
     operator = truth_operator(truth, "fourier", (factor, factor))
@@ -77,7 +81,9 @@ def of_file(file, factor, prior, options):
             yield row
 
 
-def measured(clean, kind, noise, rng, name) -> np.ndarray:
+def measured(
+    clean: np.ndarray, kind: str, noise: float, rng: np.random.Generator, name: str
+) -> np.ndarray:
     parts = noise * (rng.normal(size=clean.shape) + 1j * rng.normal(size=clean.shape))
     if kind == "normal":
         return (clean + parts.real).astype(np.float32)
@@ -87,9 +93,13 @@ def measured(clean, kind, noise, rng, name) -> np.ndarray:
     return (smooth + parts).astype(np.complex64)
 
 
-def estimates(y) -> dict[str, object]:
+def estimates(y: np.ndarray) -> dict[str, Any]:
     found = estimate_noise(list(y))
-    result = {"mrcascade": found.sigma, "source": found.source, "certain": found.certain}
+    result: dict[str, Any] = {
+        "mrcascade": found.sigma,
+        "source": found.source,
+        "certain": found.certain,
+    }
     if np.iscomplexobj(y):
         return result
     result["skimage"] = float(np.mean([estimate_sigma(image) for image in y]))
@@ -102,7 +112,13 @@ def estimates(y) -> dict[str, object]:
     return result
 
 
-def loss(y, truth, operator, prior, row) -> float:
+def loss(
+    y: np.ndarray,
+    truth: np.ndarray,
+    operator: SeparableOperator,
+    prior: CascadePrior,
+    row: Mapping[str, Any],
+) -> float:
     """Return the PSNR of the middle slice with the estimate minus that with the added noise."""
     middle = len(y) // 2
     reference, maximum = truth[middle], float(np.abs(truth[middle]).max())
@@ -117,11 +133,11 @@ def loss(y, truth, operator, prior, row) -> float:
     return float(own - told)
 
 
-def tables(rows):
+def tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield a table of errors (percentage points) and one of the cost in PSNR per anatomy."""
     yield "| estimator | kind | noise | measurements | median error | 95 % below | within |"
     yield "| --- | --- | --- | --- | --- | --- | --- |"
-    groups = defaultdict(list)
+    groups: defaultdict[tuple[Any, ...], list[float]] = defaultdict(list)
     for row in rows:
         for name in ("mrcascade", "skimage", "dipy"):
             if name in row:
@@ -139,7 +155,7 @@ def tables(rows):
                 f"| {key[0]} | {key[1]} | {level} | {len(errors)} | {np.median(points):.2f} |"
                 f" {np.quantile(points, 0.95):.2f} | {np.mean(groups[*key, 'in']):.1%} |"
             )
-    costs = defaultdict(list)
+    costs: defaultdict[tuple[str, float], list[float]] = defaultdict(list)
     for row in rows:
         if "mean_loss_db" in row:
             costs[row["anatomy"], row["factor"]].append(row["mean_loss_db"])

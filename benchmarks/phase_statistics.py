@@ -149,7 +149,7 @@ def simulated(
 
     noise: shares of the robust maximum, which the images get in turn.
     """
-    found = []
+    found: list[dict[str, float]] = []
     for name, stack in magnitudes:
         share = min(1.0, side / max(stack.shape[1:]))
         small = fourier_crop(stack, [round(n * share) for n in stack.shape[1:]])

@@ -51,13 +51,16 @@ class Specialist:
         image = start + self.network(start)
         return image if self.task.noise else operator.project(image, low)
 
-    def patches(self, source: PatchSource, count: int, rng: np.random.Generator, seen: int):  # type: ignore[no-untyped-def]
+    def patches(
+        self, source: PatchSource, count: int, rng: np.random.Generator, seen: int
+    ) -> tuple[Tensor, Tensor, SeparableOperator]:
         """Return ``count`` patches, their data, and the operator."""
         truth = torch.from_numpy(source.raw(count, rng, seen).sum(1))
-        operator = operator_of(self.task, tuple(truth.shape[-2:]), turned=bool(rng.integers(2)))
+        shape = (truth.shape[-2], truth.shape[-1])
+        operator = operator_of(self.task, shape, turned=bool(rng.integers(2)))
         low = operator(truth)
         noise = rng.standard_normal(low.shape, np.float32) * np.float32(self.task.noise)
-        return truth, low + noise, operator
+        return truth, low + torch.from_numpy(noise), operator
 
 
 def train(specialist: Specialist, source: PatchSource, config: TrainConfig) -> float:
@@ -95,7 +98,9 @@ def source_std(truth: Tensor) -> float:
 
 
 @torch.no_grad()
-def restore(specialist: Specialist, slices: np.ndarray, scale: float, operator) -> np.ndarray:  # type: ignore[no-untyped-def]
+def restore(
+    specialist: Specialist, slices: np.ndarray, scale: float, operator: SeparableOperator
+) -> np.ndarray:
     low = torch.from_numpy(slices / np.float32(scale))[:, None]
     start = operator.pinv(low)
     turns = ORIENTATIONS[:ORIENTATIONS_USED]
@@ -142,7 +147,7 @@ def main() -> None:
     specialist.network = fold(specialist.network)  # type: ignore[assignment]
 
     priors = [CascadePrior.from_pretrained(p) for p in options.priors]
-    rows = []
+    rows: list[tuple[float, ...]] = []
     for number, file in enumerate(chosen(find_files(options.data, "val"), None)):
         truth = load_truth(file, (4.0, 4.0), options.max_slices)
         shape = (truth.stack.shape[1], truth.stack.shape[2])

@@ -10,14 +10,18 @@ filling for comparison.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from itertools import product
 
-from common import numbers
+import numpy as np
+
+from common import numbers, run
 from mrcascade import CascadePrior
 from mrcascade.arrays.intensity import Intensity
 from mrcascade.operators.baselines import zero_filled
 from mrcascade.restore import Plan, Restorer, resolve_settings
-from val_slices import case_options, load_cases, load_lpips, scores
+from mrcascade.sampling import Recipe
+from val_slices import Case, case_options, load_cases, load_lpips, scores
 
 
 def main() -> None:
@@ -38,12 +42,12 @@ def main() -> None:
     prior = CascadePrior.from_pretrained(options.prior, precision=options.precision)
     cases, lpips = load_cases(options), load_lpips(options)
 
-    def report(label: str, restore) -> None:
+    def report(label: str, restore: Callable[[Case], np.ndarray]) -> None:
         found = scores(cases, map(restore, cases), lpips)
         cells = [f"{a}: {p:.2f} dB, LPIPS {d:.3f}" for a, (p, d) in found.items()]
         print(f"{label}: {'; '.join(cells)}", flush=True)
 
-    def restorer(settings):
+    def restorer(settings: Recipe) -> Callable[[Case], np.ndarray]:
         return lambda case: (
             Restorer(prior, Plan.of(prior, case.operator, case.low.noise, settings))(
                 case.low.slices,
@@ -74,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

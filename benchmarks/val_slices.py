@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio
 
+from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import (
     Measurement,
     file_seed,
@@ -68,7 +69,10 @@ def load_cases(options: argparse.Namespace) -> list[Case]:
 
 
 def load_lpips(options: argparse.Namespace) -> LPIPS:
-    return LPIPS.load(find_weights(options.lpips_weights))
+    weights = find_weights(options.lpips_weights)
+    if weights is None:
+        raise MRCascadeError("no weights of LPIPS here; name their folder with --lpips-weights")
+    return LPIPS.load(weights)
 
 
 def scores(

@@ -57,8 +57,7 @@ def main() -> None:
         seconds: list[list[float]] = [[], []]
         for repeat in range(options.repeats + 2):
             for worker, times in zip(workers, seconds, strict=True):
-                print(work, file=worker.stdin, flush=True)
-                taken = float(worker.stdout.readline())
+                taken = seconds_of(worker, work)
                 if repeat >= 2:  # the first calls allocate
                     times.append(taken)
         before, after = seconds
@@ -68,8 +67,15 @@ def main() -> None:
             f" median of ratios {statistics.median(both):.2f}"
         )
     for worker in workers:
-        worker.stdin.close()
-        worker.wait()
+        worker.communicate()  # closes its input, which ends it
+
+
+def seconds_of(worker: subprocess.Popen[str], work: str) -> float:
+    """Return the CPU time that a worker takes for a piece of work."""
+    assert worker.stdin is not None  # both are pipes
+    assert worker.stdout is not None
+    print(work, file=worker.stdin, flush=True)
+    return float(worker.stdout.readline())
 
 
 if __name__ == "__main__":

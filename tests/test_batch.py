@@ -95,6 +95,19 @@ def test_resume_does_what_is_left(inputs: Path, tmp_path: Path, sr: Sr, capsys) 
     assert "already exists" in capsys.readouterr().err
 
 
+def test_missing_inputs_are_named_as_missing(inputs: Path, tmp_path: Path, sr: Sr, capsys) -> None:
+    (tmp_path / "a.mgz").write_bytes(b"x")
+    names = ("gone", "gone.mgz", "gone.npy", "in/a.npy/gone", "a.mgz")
+    assert sr(inputs / "a.npy", *(tmp_path / name for name in names)) == 1
+    errors = capsys.readouterr().err.splitlines()
+    reasons = ["does not exist; check the name"] * 3
+    reasons += ["not a directory", "has no supported ending"]
+    assert len(errors) == len(names) + 1
+    for error, name, reason in zip(errors, names, reasons, strict=False):
+        assert f"{tmp_path / name}" in error
+        assert reason in error
+
+
 def test_resume_refuses_results_of_something_else(
     inputs: Path, tmp_path: Path, sr: Sr, capsys
 ) -> None:
@@ -122,6 +135,27 @@ def test_resume_refuses_results_of_something_else(
     assert record(output) == dict.fromkeys(FILES[:2], "done") | {"c.npy": "failed"}
     assert results(output)["c_desc-sr2x.npy"] == whole["c_desc-sr2x.npy"]
     assert results(output)["c_desc-sr2x.json"] == b"{}"
+
+
+def test_resume_with_overwrite_redoes_what_was_made_otherwise_alone(
+    inputs: Path, tmp_path: Path, sr: Sr
+) -> None:
+    output = tmp_path / "out"
+    assert sr(inputs) == 0
+    whole = results(output)
+    np.save(inputs / "a.npy", np.load(inputs / "a.npy") + 1)
+    (output / "b_desc-sr2x.npy").unlink()
+    both = ("--resume", "--overwrite")
+    assert sr(inputs, *both) == 0
+    assert record(output) == {"a.npy": "done", "b.npy": "done", "c.npy": "skipped"}
+    assert results(output)["a_desc-sr2x.npy"] != whole["a_desc-sr2x.npy"]
+    assert results(output)["b_desc-sr2x.npy"] == whole["b_desc-sr2x.npy"]
+    assert sr(inputs, *both) == 0
+    assert record(output) == dict.fromkeys(FILES, "skipped")
+    assert sr(inputs / "a.npy", inputs / "b.npy", *both, "--mode", "mean:orientations=2") == 0
+    assert record(output) == dict.fromkeys(FILES[:2], "done")
+    assert sr(inputs, *both, "--mode", "mean:orientations=2") == 0
+    assert record(output) == {"a.npy": "skipped", "b.npy": "skipped", "c.npy": "done"}
 
 
 def test_parts_share_the_files_out(inputs: Path, tmp_path: Path, sr: Sr, capsys) -> None:

@@ -232,9 +232,13 @@ def test_files_by_name_and_keywords(prior_folder: Path, tmp_path: Path) -> None:
 def test_files_of_wrong_keywords(prior_folder: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "low.npy", random_image(16, 16))
     low, out = tmp_path / "low.npy", tmp_path / "out"
-    with pytest.raises(TypeError, match="kernle"):
+    with pytest.raises(
+        TypeError, match=r"^super_resolve_file\(\) .* 'kernle'; did you mean 'kernel'"
+    ):
         mrcascade.super_resolve_file(low, out, prior_folder, factor=2, kernle="area")  # type: ignore[call-overload]
-    with pytest.raises(TypeError, match="factor"):
+    with pytest.raises(TypeError, match=r"^super_resolve_file\(\) .* 'xyz'; known are factor, k"):
+        mrcascade.super_resolve_file(low, out, prior_folder, factor=2, xyz=1)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"^super_resolve_file\(\) needs a factor"):
         mrcascade.super_resolve_file(low, out, prior_folder, kernel="area")  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="not both"):
         super_resolve_file(low, out, prior_folder, SuperResolution((2, 2)), samples=2)  # type: ignore[call-overload]

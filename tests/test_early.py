@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from mrcascade.cli import build_parser, main
 from mrcascade.errors import MRCascadeError
@@ -291,6 +292,34 @@ def test_a_folder_of_images(files: dict[str, str], capsys: pytest.CaptureFixture
     ]
     assert "there.npy" in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_results_and_colour_pictures_are_no_faults_of_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    np.save(tmp_path / "b.npy", RNG.random((16, 16), np.float32))
+    np.save(tmp_path / "b_desc-sr2x.npy", RNG.random((32, 32), np.float32))
+    (tmp_path / "b_desc-sr2x.png").write_bytes(b"not looked at")
+    Image.new("RGB", (8, 8)).save(tmp_path / "c.png")
+    Image.new("P", (8, 8)).save(tmp_path / "d.png")
+    Image.new("L", (8, 6)).save(tmp_path / "e.png")
+    assert main(["info", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [
+        "b.npy: 16 x 16, axes 0,1 (unknown), 16 x 16 pixels, 1 slice",
+        "b_desc-sr2x.npy: 32 x 32, axes 0,1 (unknown), 32 x 32 pixels, 1 slice, result of sr",
+        "b_desc-sr2x.png: preview of a result of sr",
+        "c.png: colour (RGB) picture, not grey: no image to restore",
+        "d.png: palette picture, not grey: no image to restore",
+        "e.png: 6 x 8, axes 0,1 (unknown), 6 x 8 pixels, 1 slice",
+    ]
+    assert captured.err == ""
+    # A damaged picture stays an error, and a picture that is named itself as well.
+    (tmp_path / "c.png").write_bytes((tmp_path / "c.png").read_bytes()[:40])
+    assert main(["info", str(tmp_path)]) == 1
+    assert "c.png" in capsys.readouterr().err
+    assert main(["info", str(tmp_path / "d.png")]) == 2
+    assert "save it as grey" in capsys.readouterr().err
 
 
 def test_the_acquired_matrix(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -236,7 +236,9 @@ def start(folder: Path, prior: Path) -> subprocess.Popen[str]:
     command += ["-o", str(folder / "out"), "--factor", "2", "--noise", "0", "--device", "cpu"]
     command += ["--prior", str(prior), "--workers", "2"]
     command += ["--mode", "paper", "--steps", "20"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert process.stdout is not None
     while not (line := process.stdout.readline()).startswith("1/3 a.npy"):
         assert line
@@ -257,16 +259,21 @@ def wait_for_end(group: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("everyone", [True, False])
+@pytest.mark.parametrize("times", [1, 3])
 def test_ctrl_c_ends_workers_and_leaves_nothing_half_written(
-    tmp_path: Path, prior_folder: Path, everyone: bool
+    tmp_path: Path, prior_folder: Path, everyone: bool, times: int
 ) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with start(tmp_path, prior_folder) as process:
-            if everyone:  # as a terminal sends it
-                os.killpg(process.pid, signal.SIGINT)
-            else:
-                process.send_signal(signal.SIGINT)
+            for number in range(times):
+                time.sleep(0.05 * (number > 0))
+                if everyone:  # as a terminal sends it
+                    os.killpg(process.pid, signal.SIGINT)
+                else:
+                    process.send_signal(signal.SIGINT)
+            assert process.stderr is not None
+            assert process.stderr.read().splitlines() == ["mrcascade: interrupted"]
             assert process.wait(WAIT) == 130
     finally:
         signal.signal(signal.SIGINT, before)

@@ -358,6 +358,9 @@ def test_sr_says_whether_networks_were_compiled(
     said = capsys.readouterr()
     lines = [line for line in (said.out + said.err).splitlines() if "torch.compile" in line]
     assert len(lines) == (0 if worked else 1)
+    begun = [line for line in said.out.splitlines() if "compiling" in line]
+    told = "compiling the U-Net of level 1 for inputs of {} x 1 x 32 x 32, which may take minutes"
+    assert begun == [f"a.npy: {told.format(3)}"]  # neither per chunk nor per file
     for result in sorted((tmp_path / "plain").glob("*.npy")):
         other = tmp_path / "out" / result.name
         assert np.array_equal(np.load(result), np.load(other))
@@ -382,10 +385,11 @@ def test_an_evaluation_with_compiled_networks(
         tmp_path / "data", methods=("paper",), prior=priors["single"], steps=6, compile=True
     )
     lines: list[str] = []
+    shown: list[str] = []
+    tick = lambda done, text: shown.append(text)  # noqa: E731
     with nullcontext() if worked else pytest.warns(UserWarning, match="torch.compile failed"):
-        evaluate(
-            job, tmp_path / "out", say=lines.append, progress=lambda n: lambda done, text: None
-        )
+        evaluate(job, tmp_path / "out", say=lines.append, progress=lambda n: tick)
+    assert sum(text.startswith("compiling the U-Net of level 1") for text in shown) == 1
     assert sum("torch.compile failed" in line for line in lines) == (not worked)
     document = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     (machine,) = document["timed"]["paper"]

@@ -92,7 +92,10 @@ def test_compiled_steps_are_the_plain_ones(data: Path, stage: int, microbatch: i
     drawn = torch.get_rng_state()
     backend = Backend()
     compiler = Compiler(backend)
-    run = steps(data, stage, config, compiler)
+    said: list[str] = []
+    with compiler.telling(said.append):
+        run = steps(data, stage, config, compiler)
+    assert said == ["compiling the network in training of level 1, which may take minutes"]
     assert torch.equal(torch.get_rng_state(), drawn)
     assert_same(state(run), state(steps(data, stage, config)))
     assert compiler.failure is None

@@ -50,6 +50,12 @@ def test_learning_rate_ramps_stays_decays_and_ends_at_zero() -> None:
         {"coarse_condition_error": -0.1},
         {"reduction": 3},
         {"precision": "auto"},
+        {"images": True},
+        {"mean_images": False},
+        {"rate": True},
+        {"blur_share": False},
+        {"demodulate": 1},
+        {"data_condition": 0.0},
     ],
 )
 def test_impossible_settings_are_one_line(settings: dict[str, float | str]) -> None:

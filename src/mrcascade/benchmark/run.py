@@ -6,7 +6,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,16 +95,17 @@ def run_benchmark(
         prior = contenders[0].prior
         peak_rate(device, prior.levels[0].precision)  # wakes the device up
         meter, firsts = FlopMeter(), []
-        tick = stage("first slices", len(contenders))
-        for contender in contenders:
-            tick(0, contender.name)
-            firsts.append(first_slice(contender, meter))
-            tick(1, "")
-        left = max(end - time.perf_counter(), 0.0)
-        cases = choose_cases(contenders, firsts, job.batch_sizes, left / job.repeats)
-        tick = stage("rounds", job.repeats * len(cases))
-        peaks, rounds = timed_rounds(cases, meter, job.repeats, end, tick)
         compiler = prior.compiler
+        with nullcontext() if compiler is None else compiler.telling(say):
+            tick = stage("first slices", len(contenders))
+            for contender in contenders:
+                tick(0, contender.name)
+                firsts.append(first_slice(contender, meter))
+                tick(1, "")
+            left = max(end - time.perf_counter(), 0.0)
+            cases = choose_cases(contenders, firsts, job.batch_sizes, left / job.repeats)
+            tick = stage("rounds", job.repeats * len(cases))
+            peaks, rounds = timed_rounds(cases, meter, job.repeats, end, tick)
         if compiler is not None and (failure := compiler.news()) is not None:
             say(failure)
         return {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -89,6 +90,8 @@ def _run(arguments: Sequence[str] | None) -> int:
             _check_start(sys.argv[1:] if arguments is None else arguments)
             return options.run(options) or 0
         except KeyboardInterrupt:
+            if arguments is None:  # this process ends; once more would only show a traceback
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
             terminal.problem("interrupted")
             return 130
         except Exception as error:

@@ -156,21 +156,13 @@ def _images_in(folder: Path) -> list[Path]:
 
 def _list_folder(folder: Path, images: list[Path]) -> int:
     """Print a line per image, then one per DICOM series. Returns 1 where one is damaged, else 0."""
-    from mrcascade.io import (
-        choose_planes,
-        describe_planes,
-        find_below,
-        open_source,
-    )
+    from mrcascade.io import find_below
 
     code = 0
     for path in images:
         name = path.relative_to(folder).as_posix()
         try:
-            with open_source(path) as source:
-                size = " x ".join(map(str, source.shape))
-                planes = describe_planes(source, choose_planes(source))
-                terminal.line(f"{name}: {', '.join([size, *_voxel_size(source), planes])}")
+            terminal.line(f"{name}: {_in_one_line(path)}")
         except MRCascadeError as error:
             terminal.problem(str(error))
             code = 1
@@ -179,6 +171,28 @@ def _list_folder(folder: Path, images: list[Path]) -> int:
         terminal.line(series.describe())
     _note(found)
     return 1 if found.damaged else code
+
+
+def _in_one_line(path: Path) -> str:
+    """Return size, voxel size and planes of an image file, or what else it is."""
+    from mrcascade.io import (
+        ColourPictureError,
+        choose_planes,
+        describe_planes,
+        is_preview_name,
+        is_result_name,
+        open_source,
+    )
+
+    if is_preview_name(path):
+        return "preview of a result of sr"
+    try:
+        with open_source(path) as source:
+            size = " x ".join(map(str, source.shape))
+            facts = [size, *_voxel_size(source), describe_planes(source, choose_planes(source))]
+    except ColourPictureError as error:
+        return f"{error.kind} picture, not grey: no image to restore"
+    return ", ".join([*facts, *(["result of sr"] if is_result_name(path) else [])])
 
 
 def _note(found: Found) -> None:

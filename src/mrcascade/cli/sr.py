@@ -88,7 +88,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="skip files that have a result made from the same input with the same settings",
+        help="skip files that have a result made from the same input with the same settings; with"
+        " --overwrite, replace results made otherwise",
     )
     parser.add_argument(
         "--num-parts",

@@ -246,7 +246,8 @@ def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
             raise MRCascadeError(f"{path}: {shortened(repr(name))} is not a file name; repair it")
         if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
             raise MRCascadeError(f"{path}: {name!r} lies elsewhere; name files below {root}")
-        if entry.get("slice_axis", 2) not in range(-3, 3):
+        axis = entry.get("slice_axis", 2)
+        if isinstance(axis, bool) or axis not in range(-3, 3):
             raise MRCascadeError(f"{path}: slice_axis of {name} is not 0, 1 or 2; repair it")
         try:
             as_matrix(entry.get("effective_matrix", (1, 1)))
@@ -267,6 +268,8 @@ def _can_name_a_file(name: str) -> bool:
 
 def as_matrix(values: Sequence[Any]) -> Matrix:
     """Return (rows, columns) of two numbers or words. Raises ValueError or TypeError for others."""
+    if any(isinstance(v, bool) for v in values):
+        raise TypeError(f"{values} are no numbers")
     try:
         rows, columns = (int(v) for v in values)
     except OverflowError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -184,7 +185,8 @@ class Bench:
             self._warm_up(context.prior, case.operator, min(batch, images))
             compiling = compiler.seconds if compiler else 0.0
             started = time.perf_counter()
-            with self._flops.counting(context.prior) as count:
+            telling = nullcontext() if compiler is None else compiler.telling(partial(tick, 0))
+            with telling, self._flops.counting(context.prior) as count:
                 result = run(replace(context, batch_size=batch))
             seconds = time.perf_counter() - started
             if compiler:  # else the first method would be charged for compiling

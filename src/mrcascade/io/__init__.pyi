@@ -56,7 +56,7 @@ from mrcascade.io.image import (
     write_blocks_into,
     write_image_into,
 )
-from mrcascade.io.names import derived_name, is_result_name
+from mrcascade.io.names import PREVIEW_ENDING, derived_name, is_preview_name, is_result_name
 from mrcascade.io.new_pixels import Grid, NewPixels
 from mrcascade.io.pair import (
     RADIANS,
@@ -67,6 +67,7 @@ from mrcascade.io.pair import (
     refuse_phase,
     with_part,
 )
+from mrcascade.io.picture import ColourPictureError
 from mrcascade.io.planes import Planes, choose_axes, choose_planes, describe_planes, with_planes
 from mrcascade.io.pseudonym import Pseudonyms
 from mrcascade.io.save import write_image
@@ -92,10 +93,12 @@ __all__ = [
     "AS_STORED",
     "FORMATS",
     "NOTICE",
+    "PREVIEW_ENDING",
     "RADIANS",
     "Axes",
     "Block",
     "Codec",
+    "ColourPictureError",
     "Dataset",
     "Derivation",
     "Display",
@@ -150,6 +153,7 @@ __all__ = [
     "image_file",
     "images_below",
     "inherited_metadata",
+    "is_preview_name",
     "is_result_name",
     "join_pairs",
     "kept_metadata",

@@ -22,7 +22,7 @@ from mrcascade.io.formats import FORMATS, Format, file_endings, format_by_ending
 from mrcascade.io.new_pixels import Grid, NewPixels
 from mrcascade.io.pseudonym import Pseudonyms
 from mrcascade.io.raw import RawPixels
-from mrcascade.io.stream import bytes_sha256
+from mrcascade.io.stream import bytes_sha256, reading
 from mrcascade.storage.files import check_regular
 
 
@@ -244,7 +244,7 @@ def image_file(named: Named) -> ImageFile:
 def format_of(path: Path) -> Format:
     """Return the format of a path, by its ending or else by the content.
 
-    Raises MRCascadeError where no format fits.
+    Raises MRCascadeError where there is no such path, and where no format fits.
     """
     found = None if path.is_dir() else format_by_ending(path)
     if found is not None:
@@ -253,6 +253,8 @@ def format_of(path: Path) -> Format:
     for one in folders:
         if path.name.lower().endswith(one.endings) or codec_of(one).recognises(path):
             return one
+    with reading(path):
+        os.stat(path)
     check_regular(path)
     supported = (*(one.called for one in folders), *file_endings())
     raise MRCascadeError(

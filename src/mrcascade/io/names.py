@@ -8,6 +8,8 @@ from mrcascade.io.formats import file_endings
 
 _DESC = re.compile(r"_desc-[A-Za-z0-9+]+(?=_|$)")
 _RES = re.compile(r"_res-[A-Za-z0-9+]+(?=_|$)")
+# Ending of the preview of a result. No result is a PNG file.
+PREVIEW_ENDING = ".png"
 _RESULT = re.compile(r"_desc-sr[0-9]")
 # sub-01_ses-1_T2w: entities, then the suffix that names the contrast.
 _BIDS = re.compile(r"^(sub-[A-Za-z0-9+]+(?:_[A-Za-z0-9]+-[A-Za-z0-9+]+)*)_([A-Za-z0-9]+)$")
@@ -50,3 +52,8 @@ def derived_name(source: HasName, description: str, ending: str) -> str:
 def is_result_name(path: Path) -> bool:
     """Return whether a file has a name that ``sr`` gives its results, so that a search skips it."""
     return _RESULT.search(stem(path)) is not None
+
+
+def is_preview_name(path: Path) -> bool:
+    """Return whether a file has a name that ``sr`` gives the preview of a result."""
+    return is_result_name(path) and path.suffix.lower() == PREVIEW_ENDING

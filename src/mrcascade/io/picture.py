@@ -35,6 +35,18 @@ _BESIDE_PNG = 2**24  # bytes for texts and a colour profile
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 
 
+class ColourPictureError(MRCascadeError):
+    """Error for a picture that is not grey.
+
+    Attributes:
+        kind: kind of the picture, in words.
+    """
+
+    def __init__(self, path: Path, kind: str) -> None:
+        super().__init__(f"{path} is a {kind} picture; save it as grey of 8 or 16 bits")
+        self.kind = kind
+
+
 def _open_pixels(stream: InputStream) -> RawPixels:
     """Open the (rows, columns) of a grey picture: 8 or 16 bits, or float32 (TIFF).
 
@@ -165,10 +177,11 @@ def _grey(picture: Any, path: Path) -> np.ndarray:
     # Pillow widens int16 to int32, and wraps unsigned 32-bit values, which are therefore refused.
     narrow = picture.mode == "I" and tags.get(_BITS_PER_SAMPLE, (16,)) == (16,)
     if picture.mode not in _GREY and not narrow:
-        kind = _COLOUR.get(picture.mode, f"colour ({picture.mode})")
         if picture.mode == "I":
-            kind = "32-bit integer"
-        raise MRCascadeError(f"{path} is a {kind} picture; save it as grey of 8 or 16 bits")
+            raise MRCascadeError(
+                f"{path} is a 32-bit integer picture; save it as grey of 8 or 16 bits"
+            )
+        raise ColourPictureError(path, _COLOUR.get(picture.mode, f"colour ({picture.mode})"))
     if picture.mode != "L" and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         raise MRCascadeError(f"{path} stores white as zero; save it with black as zero")
     if "transparency" in picture.info:

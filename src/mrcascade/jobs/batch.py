@@ -73,7 +73,8 @@ class FileBatch:
     """Runs ``sr`` on a list of inputs and writes into the folder ``output``.
 
     With ``resume``, inputs are skipped if complete results of the same input and the same settings
-    exist. The sidecar is written last, so results without one are incomplete and are made again.
+    exist; a job that overwrites replaces other results. The sidecar is written last, so results
+    without one are incomplete and are made again.
     """
 
     items: Sequence[Item]
@@ -172,7 +173,8 @@ class FileBatch:
     def to_do(self, item: Item) -> Request | None:
         """Return the request for an input; None if ``resume`` finds its complete results.
 
-        Raises MRCascadeError if results exist that were made with other settings.
+        Raises MRCascadeError if results exist that were made with other settings, unless the job
+        overwrites: it then makes these anew, and these alone.
         """
         if not self.resume:
             return self.request
@@ -182,9 +184,12 @@ class FileBatch:
             if ending_of(self.output) is not None:
                 return self.request  # a name that the user chose may belong to another file
             return self.request.changed(overwrite=True)
-        if self.request.job.overwrite:
+        try:
+            self._check_finished(item, targets)
+        except MRCascadeError:
+            if not self.request.job.overwrite:
+                raise
             return self.request
-        self._check_finished(item, targets)
         return None
 
     def _check_finished(self, item: Item, targets: dict[str, Path]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from mrcascade.arrays.factors import enlarged, factor_label
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
+    PREVIEW_ENDING,
     Dataset,
     Image,
     ImageFile,
@@ -118,7 +119,8 @@ def _beside(
     for key in kinds:
         if key in ("sample", "std"):
             targets[key] = beside(result, key, ending)
-    targets |= {"preview": beside(result, "", ".png"), "sidecar": beside(result, "", ".json")}
+    targets |= {"preview": beside(result, "", PREVIEW_ENDING)}
+    targets |= {"sidecar": beside(result, "", ".json")}
     return (_phases(targets) | targets) if item.image.paired else targets
 
 
@@ -127,7 +129,7 @@ def _descriptions_and_endings(item: Item, job: SuperResolution) -> dict[str, tup
     ending = result_ending(item.image, job.format)
     others = ("sample", "std") if job.samples > 1 else ()
     kinds = {"result": (label, ending)} | {key: (label + key, ending) for key in others}
-    kinds["preview"] = (label, ".png")
+    kinds["preview"] = (label, PREVIEW_ENDING)
     if item.dataset:
         kinds |= {key + SIDECAR: (label + key, ".json") for key in others}
     return kinds | {"sidecar": (label, ".json")}

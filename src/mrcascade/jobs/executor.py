@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
@@ -71,7 +71,8 @@ class WorkerPool(ProcessPoolExecutor):
         Raises:
             MRCascadeError: a worker process died. Errors of tasks are raised as they are.
         """
-        futures = {self.submit(_run, task): task for task in tasks}
+        with _uninterrupted():  # new processes ignore Ctrl-C until they handle it (`_begin`)
+            futures = {self.submit(_run, task): task for task in tasks}
         try:
             for future in as_completed(futures):
                 if future.cancelled():
@@ -93,15 +94,31 @@ class WorkerPool(ProcessPoolExecutor):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is not None:
+        if kind is None:
+            self.shutdown()
+            return
+        with _uninterrupted():  # a second Ctrl-C must not disturb the cleaning up
             self.shutdown(wait=False, cancel_futures=True)
             self._interrupt()
-        self.shutdown()
+            self.shutdown()
 
     def _interrupt(self) -> None:
         while not self._started.empty():
             with suppress(OSError):  # it has ended
                 os.kill(self._started.get(), signal.SIGINT)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ignore Ctrl-C within the block, and in processes that start there."""
+    if threading.current_thread() is not threading.main_thread():  # others do not get it
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _begin(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Required, TypedDict, Unpack, cast, overload
 
@@ -120,8 +121,16 @@ def super_resolve_file(
 
 def job_of(options: Options) -> SuperResolution:
     """Return the job of keywords. Raises TypeError if one is unknown or ``factor`` is missing."""
-    pair = {"factor": factor_pair(options["factor"])} if "factor" in options else {}
-    return SuperResolution(**{**options, **pair})  # type: ignore[arg-type]
+    known = Options.__annotations__
+    for name in options:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+            raise TypeError(f"super_resolve_file() got an unknown keyword {name!r}; {hint}")
+    if "factor" not in options:
+        raise TypeError("super_resolve_file() needs a factor, such as factor=2")
+    settings: dict[str, Any] = {**options, "factor": factor_pair(options["factor"])}
+    return SuperResolution(**settings)
 
 
 def item_of(image: Named | Item, channels: int) -> Item:

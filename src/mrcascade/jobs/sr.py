@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -95,9 +95,10 @@ def restore_file(
             Batches(size, request.prior.device, say),
             SliceProgress(measured.plan.cascade, request.job.samples, progress(len(measured))),
         )
-        for start, piece in measured.chunks(slices_per_chunk(size, request.job.samples)):
-            results.add(start, piece, chunks.restore(start, piece))
-            chunks.progress.tell(start + len(piece))
+        with nullcontext() if compiler is None else compiler.telling(say):
+            for start, piece in measured.chunks(slices_per_chunk(size, request.job.samples)):
+                results.add(start, piece, chunks.restore(start, piece))
+                chunks.progress.tell(start + len(piece))
         if compiler and (failure := compiler.news()):
             say(failure)
         size = chunks.batches.size

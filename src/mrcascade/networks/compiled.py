@@ -51,6 +51,10 @@ def plain_networks() -> Iterator[None]:
         _plainly.reset(token)
 
 
+def _silent(line: str) -> None:
+    pass
+
+
 class Compiler:
     """Compiles networks with ``torch.compile``, and knows how that went.
 
@@ -69,15 +73,30 @@ class Compiler:
         self.seconds = 0.0
         self.failure: str | None = None
         self._told = False
+        self._say: Callable[[str], object] = _silent
         folder = cache_folder()
         if folder is not None:
             os.environ.setdefault(_CODE_FOLDER, str(folder / "inductor"))
 
-    def compile(self, network: nn.Module) -> None:
+    def compile(self, network: nn.Module, name: str = "a network") -> None:
         """Let a network of (N, C, H, W) images and (N,) labels run as compiled code from now on,
-        in place. Its weights must be folded, and nothing is compiled before it runs."""
+        in place. Its weights must be folded, and nothing is compiled before it runs. ``name`` is
+        what `telling` calls it."""
         if not isinstance(network.forward, CompiledForward):
-            network.forward = CompiledForward(network.forward, self)
+            network.forward = CompiledForward(network.forward, self, name)
+
+    @contextmanager
+    def telling(self, say: Callable[[str], object]) -> Iterator[None]:
+        """Call ``say`` with one line per compilation that begins within the block."""
+        before, self._say = self._say, say
+        try:
+            yield
+        finally:
+            self._say = before
+
+    def begins(self, what: str) -> None:
+        """Report that the compilation of ``what`` begins."""
+        self._say(f"compiling {what}, which may take minutes")
 
     def news(self) -> str | None:
         """The failure, to whoever asks first."""
@@ -99,8 +118,8 @@ class CompiledForward:
     one of a volume is: half of the work at most is lost, and no minutes to compilation.
     """
 
-    def __init__(self, plain: Forward, compiler: Compiler) -> None:
-        self._plain, self._compiler = plain, compiler
+    def __init__(self, plain: Forward, compiler: Compiler, name: str) -> None:
+        self._plain, self._compiler, self._name = plain, compiler, name
         self._compiled: dict[bool, Forward] = {}  # with and without CUDA graphs
         # Whether code for a shape of x is there; False for one that shall run as it is.
         self._shapes: dict[tuple[int, ...], bool] = {}
@@ -146,6 +165,8 @@ class CompiledForward:
             if shape in self._shapes:
                 result = function(x, c_noise)
             else:
+                size = " x ".join(map(str, shape))
+                self._compiler.begins(f"{self._name} for inputs of {size}")
                 started = time.perf_counter()
                 with room_for_code():
                     result = function(x, c_noise)

@@ -31,6 +31,7 @@ from mrcascade.prior.format import (
     Limits,
     cascade_shape,
     minimum_size,
+    number_of,
     prior_folder,
     read_document,
     whole_entry,
@@ -179,9 +180,9 @@ class CascadePrior:
         exceptions. Regression branches are not compiled, as they run once per image, at many sizes.
         """
         self.compiler = compiler or Compiler()
-        for level in self.levels:
+        for number, level in enumerate(self.levels, start=1):
             if level.networks.unet is not None:
-                self.compiler.compile(level.networks.unet)
+                self.compiler.compile(level.networks.unet, f"the U-Net of level {number}")
         return self
 
     @property
@@ -252,7 +253,7 @@ def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tupl
         raise ValueError(f"unknown kernel {document['kernel']!r}")
     if not isinstance(document["spectrum"], list):
         raise ValueError("the spectrum must be a list")
-    spectrum = [float(v) for v in document["spectrum"]]
+    spectrum = [number_of(v) for v in document["spectrum"]]
     if [level.conditional for level in levels] != [True] * (count - 1) + [False]:
         raise ValueError("every level but the coarsest must be conditional")
     if not spectrum or not np.isfinite(spectrum).all() or min(spectrum) < 0:
@@ -336,7 +337,7 @@ def _level_spec(entry: Mapping[str, Any]) -> LevelSpec:
         None if mean is None else MeanConfig(**mean),
         **{key: entry["networks"].get(key, False) for key in ("data", "demodulated")},
     )
-    values = {key: float(value) for key, value in entry["statistics"].items()}
+    values = {key: number_of(value) for key, value in entry["statistics"].items()}
     statistics = LevelStatistics(**values)
     if (
         not all(-_LARGEST <= value <= _LARGEST for value in values.values())
@@ -346,10 +347,8 @@ def _level_spec(entry: Mapping[str, Any]) -> LevelSpec:
     spec = LevelSpec(
         networks=networks,
         statistics=statistics,
-        sigma_min=float(entry["sigma_min"]),
-        sigma_max=float(entry["sigma_max"]),
-        condition_error=float(entry["condition_error"]),
         training=dict(entry["training"]),
+        **{key: number_of(entry[key]) for key in ("sigma_min", "sigma_max", "condition_error")},
     )
     if not (
         _SMALLEST <= spec.sigma_min < spec.sigma_max <= _LARGEST and 0 <= spec.condition_error < 1

@@ -105,6 +105,13 @@ def whole_entry(document: Mapping[str, Any], key: str, least: int, most: int) ->
     return value
 
 
+def number_of(value: Any) -> float:
+    """Return a number of a document. Raises TypeError for other values, true and false too."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is not a number")
+    return float(value)
+
+
 def cascade_shape(document: Mapping[str, Any]) -> tuple[int, int, int]:
     """Return step, maximum factor and number of levels of a prior's JSON.
 

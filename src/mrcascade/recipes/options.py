@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
+from numbers import Real
 from typing import Any, Literal, TypeVar
 
 from mrcascade.errors import MRCascadeError
@@ -31,18 +32,24 @@ class Rule:
         fits: test of one value.
         by_level: whether the value may also be a tuple, finest level first; each entry must fit.
         numbers: whether the value is None or a tuple of numbers, which become floats.
+        numeric: whether values are numbers, which booleans are not.
     """
 
     text: str
     fits: Callable[[Any], bool]
     by_level: bool = False
     numbers: bool = False
+    numeric: bool = False
 
     def checked(self, name: str, value: Any) -> Any:
         """Return the value, with lists of JSON as tuples.
 
-        Raises MRCascadeError for a value that does not fit.
+        Raises MRCascadeError for a value that does not fit, and TypeError where it is no number
+        but must be one.
         """
+        entries = value if isinstance(value, list | tuple) else (value,)
+        if self.numeric and not all(v is None or is_number(v) for v in entries):
+            raise TypeError(f"{name} must be {self.text}; got {value!r}")
         if self.numbers and value is not None:
             value = tuple(float(v) for v in value)
         elif self.by_level and isinstance(value, list):
@@ -65,9 +72,15 @@ def option(
     *,
     by_level: bool = False,
     numbers: bool = False,
+    numeric: bool = False,
 ) -> Any:
     """Return a dataclass field that holds an option; the arguments are those of `Rule`."""
-    return field(default=default, metadata={_RULE: Rule(text, fits, by_level, numbers)})
+    return field(default=default, metadata={_RULE: Rule(text, fits, by_level, numbers, numeric)})
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a real number. To Python, True is one as well."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def switch(default: bool) -> Any:
@@ -77,22 +90,28 @@ def switch(default: bool) -> Any:
 
 def share(default: float, *, by_level: bool = False) -> Any:
     """Field for a number in [0, 1]."""
-    return option(default, "in [0, 1]", lambda value: 0 <= value <= 1, by_level=by_level)
+    return option(
+        default, "in [0, 1]", lambda value: 0 <= value <= 1, by_level=by_level, numeric=True
+    )
 
 
 def above_zero(default: float, *, by_level: bool = False) -> Any:
     """Field for a number above 0."""
-    return option(default, "> 0", lambda value: 0 < value < math.inf, by_level=by_level)
+    return option(
+        default, "> 0", lambda value: 0 < value < math.inf, by_level=by_level, numeric=True
+    )
 
 
 def not_negative(default: float) -> Any:
     """Field for a number of 0 or more."""
-    return option(default, ">= 0", lambda value: 0 <= value < math.inf)
+    return option(default, ">= 0", lambda value: 0 <= value < math.inf, numeric=True)
 
 
 def positive_numbers() -> Any:
     """Field for one number above 0 per level, finest first; None by default."""
-    return option(None, "positive numbers", lambda value: 0 < value < math.inf, numbers=True)
+    return option(
+        None, "positive numbers", lambda value: 0 < value < math.inf, numbers=True, numeric=True
+    )
 
 
 def count(default: int, least: int, most: int) -> Any:
@@ -106,7 +125,9 @@ def count(default: int, least: int, most: int) -> Any:
 
 def orientations() -> Any:
     """Field for the number of orientations in which the networks see the image."""
-    return option(1, "1, 2, 4 or 8", lambda value: value in (1, 2, 4, 8), by_level=True)
+    return option(
+        1, "1, 2, 4 or 8", lambda value: value in (1, 2, 4, 8), by_level=True, numeric=True
+    )
 
 
 @dataclass(frozen=True)
@@ -143,7 +164,7 @@ class Levels(OptionSet):
     band_constraint: bool | None = option(
         None, "true, false or null", lambda value: value is None or isinstance(value, bool)
     )
-    condition_error: float = option(0.0, "in [0, 1)", lambda value: 0 <= value < 1)
+    condition_error: float = option(0.0, "in [0, 1)", lambda value: 0 <= value < 1, numeric=True)
 
 
 @dataclass(frozen=True)
@@ -182,7 +203,7 @@ class NoiseLevels(OptionSet):
     sigma_min: tuple[float, ...] | None = positive_numbers()
     # The schedule takes powers of 1 / rho; a smaller rho would leave the range of floats.
     rho: float | tuple[float, ...] = option(
-        7.0, "0.1 or more", lambda value: 0.1 <= value < math.inf, by_level=True
+        7.0, "0.1 or more", lambda value: 0.1 <= value < math.inf, by_level=True, numeric=True
     )
 
     def rho_at(self, level: int) -> float:
@@ -206,7 +227,7 @@ class Observed(OptionSet):
 
     start_at_data: bool = switch(False)
     observed_zeta: float | None = option(
-        None, "in [0, 1] or null", lambda value: value is None or 0 <= value <= 1
+        None, "in [0, 1] or null", lambda value: value is None or 0 <= value <= 1, numeric=True
     )
 
 

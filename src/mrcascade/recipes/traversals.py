@@ -128,7 +128,7 @@ class MultigridPnP(OptionSet):
     grids: int = count(3, 1, _MOST_GRIDS)
     project: bool = switch(True)
     pnp_sigma: tuple[float, ...] | None = positive_numbers()
-    pnp_step: float = option(1.0, "in (0, 2)", lambda value: 0 < value < 2)
+    pnp_step: float = option(1.0, "in (0, 2)", lambda value: 0 < value < 2, numeric=True)
 
     @property
     def kind(self) -> str:

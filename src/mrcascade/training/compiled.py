@@ -36,9 +36,9 @@ class CompiledGradient:
     compilation, also of the stages and levels to come, and the step is made without it.
     """
 
-    def __init__(self, compiler: Compiler) -> None:
-        """``compiler`` names the backend, and hears of the failure."""
-        self._compiler = compiler
+    def __init__(self, compiler: Compiler, name: str) -> None:
+        """``compiler`` names the backend, and hears of the failure; ``name`` is the level's."""
+        self._compiler, self._name = compiler, name
         self._code: dict[nn.Module, _Code] = {}
 
     def __call__(
@@ -79,6 +79,7 @@ class CompiledGradient:
 
         Weights are afterwards what they were. Raises RuntimeError where the results differ.
         """
+        self._compiler.begins(f"the network in training of {self._name}")
         started = time.perf_counter()
         code = _Code(trained, self._compiler)
         weights = list(networks.parameters())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
@@ -116,6 +116,7 @@ class TrainConfig:
     largest_measurement_noise: float = 0.05  # standard deviation, share of the robust maximum
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
             if not least <= value <= most:
@@ -146,6 +147,17 @@ class TrainConfig:
             raise MRCascadeError(
                 f"training setting reduction is {self.reduction}, not a power of 2"
             )
+
+    def _check_kinds(self) -> None:
+        """Raise MRCascadeError for a number in place of a switch, and for the reverse."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(each.default, bool) and not isinstance(value, bool):
+                raise MRCascadeError(
+                    f"training setting {each.name} is {value!r}, neither true nor false"
+                )
+            if isinstance(value, bool) and not isinstance(each.default, bool):
+                raise MRCascadeError(f"training setting {each.name} is {value!r}, not a number")
 
     def _check_shares(self, mean_images: int) -> None:
         if not any(level.mean and level.unet for level in network_preset(self.network).levels):

@@ -92,7 +92,7 @@ class LevelTrainer:
         if denoiser:
             self.optimizers = [(_adam(denoiser), config.rate)]
         self.compiler = compiler
-        self._compiled = None if compiler is None else CompiledGradient(compiler)
+        self._compiled = None if compiler is None else CompiledGradient(compiler, f"level {level}")
         self.ema = PowerEMA(networks, config.ema)
         self.seen = 0
         self.seconds = 0.0

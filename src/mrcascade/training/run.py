@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -204,7 +204,8 @@ def train_cascade(
             if resume and checkpoint.exists():
                 trainer.load(checkpoint)
             report = StageProgress(trainer, say, progress or _no_bar)
-            train_level(trainer, output, progress=report)
+            with nullcontext() if compiler is None else compiler.telling(say):
+                train_level(trainer, output, progress=report)
             plot_losses(output, config.levels)
             del trainer  # frees its patches before the next level's are made
     others = set(range(1, config.levels + 1)) - set(wanted)
