@@ -1,6 +1,6 @@
 """What priors make of measured complex images: error relative to zero filling.
 
-    MRCASCADE_LPIPS=WEIGHTS python benchmarks/complex_raw.py --raw RAW --priors mr-mini-complex
+    MRCASCADE_LPIPS=WEIGHTS python benchmarks/complex_raw.py --raw RAW --priors mr-small-complex
 
 --raw is a folder of complex images and k-space (as for ``phase_statistics.py``), which no prior may
 be trained on. Crops the k-space of each image by each factor, without adding noise, and restores it
@@ -118,7 +118,7 @@ def nmse(truth: np.ndarray, image: np.ndarray) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--raw", type=Path, required=True)
-    parser.add_argument("--priors", nargs="+", default=["mr-mini-complex", "mr-small"])
+    parser.add_argument("--priors", nargs="+", default=["mr-small-complex", "mr-small"])
     parser.add_argument("--factor", type=numbers, default=[2.0, 4.0])
     parser.add_argument("--groups", type=names, help="beginnings of groups of cases; default: all")
     parser.add_argument("--most", type=int, help="cases per group; default: all")

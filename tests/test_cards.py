@@ -124,8 +124,8 @@ def test_command_gives_the_settings(
 def test_one_command_makes_facts_and_card(
     benchmark: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prior, evaluation = tmp_path / "mr-mini-complex", tmp_path / "evaluation"
-    copytree(BUNDLED / "mr-mini-complex", prior)
+    prior, evaluation = tmp_path / "mr-small-complex", tmp_path / "evaluation"
+    copytree(BUNDLED / "mr-small-complex", prior)
     digest = file_sha256(prior / "prior.json")
     sizes = {"name": "brain", "kind": "anatomy", "slices": 2, "files": 2, "subjects": 2}
     groups = [
@@ -151,7 +151,7 @@ def test_one_command_makes_facts_and_card(
     assert "| brain | 2 | 2 | +1.50 dB, complex NMSE -25 % |" in card
     assert "| 4x1, area, 1 % noise |" in card
     assert "at most 2 slices per file. A note." in card
-    kept = facts_of(BUNDLED / "mr-mini-complex")
+    kept = facts_of(BUNDLED / "mr-small-complex")
     assert {k: v for k, v in facts_of(prior).items() if k != "evaluations"} == {
         k: v for k, v in kept.items() if k != "evaluations"
     }
@@ -170,10 +170,10 @@ def test_calibration_reaches_the_card(
     sums = {"brain": [1, 2, 3, 1.0, 4.0], "knee": [1, 2, 3, 2.0, 2.0]}
     monkeypatch.setattr(script, "find_files", lambda *_: files)
     monkeypatch.setattr(script, "of_file", lambda file, *_: np.array(sums[file.anatomy]))
-    words = ["--data", "x", "--prior", "mr-mini-complex", "--noise", "0.05", "-o", str(output)]
+    words = ["--data", "x", "--prior", "mr-small-complex", "--noise", "0.05", "-o", str(output)]
     monkeypatch.setattr(sys, "argv", ["calibration.py", *words])
     script.main()
-    digest = file_sha256(BUNDLED / "mr-mini-complex" / "prior.json")
+    digest = file_sha256(BUNDLED / "mr-small-complex" / "prior.json")
     rows = benchmark("card_facts").calibration_facts(output, digest)
     found = {row["anatomy"]: row["spread_skill"] for row in rows}
     assert found == pytest.approx({"brain": 0.5, "knee": 1.0, "all": (3 / 6) ** 0.5})

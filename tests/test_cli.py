@@ -78,7 +78,7 @@ def test_sr_and_simulate(
         (["sr", "nowhere.nii.gz", "-o", "OUT", "--factor", "2"], "nowhere.nii.gz"),
         (["sr", "LOW", "-o", "OUT", "--factor", "2", "--prior", "none"], "unknown prior 'none'"),
         (["sr", "LOW", "-o", "OUT", "--factor", "4", "--device", "abacus"], "--device abacus"),
-        (["info", "nothing"], "nothing: neither a prior (bundled: mr-mini-complex"),
+        (["info", "nothing"], "nothing: neither a prior (bundled: mr-small, "),
         (["train", "--data", "nowhere", "-o", "OUT"], "nowhere"),
         (["train", "--data", ".", "-o", "OUT", "--network", "huge"], "unknown network 'huge'"),
         (["train", "--data", ".", "-o", "OUT", "--set", "fun=1"], "--set fun=1: known are"),

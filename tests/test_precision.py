@@ -24,7 +24,7 @@ def test_auto_is_bfloat16_where_the_processor_has_it(instructions: bool) -> None
     fast = "bfloat16" if instructions else "float32"
     found = [resolve_precision(asked, torch.device("cpu")) for asked in PRECISIONS]
     assert found == ["float32", "bfloat16", fast]
-    prior = CascadePrior.from_pretrained("mr-mini-complex", precision="auto")
+    prior = CascadePrior.from_pretrained("mr-small-complex", precision="auto")
     assert {level.precision for level in prior.levels} == {fast}
 
 

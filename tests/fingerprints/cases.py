@@ -137,7 +137,7 @@ CASES: dict[str, Case] = {
         ),
         Case(
             "memory complex mean",
-            memory={"kernel": "area", "prior": "mr-mini-complex", "noise": None, "mode": "mean"},
+            memory={"kernel": "area", "prior": "mr-small-complex", "noise": None, "mode": "mean"},
         ),
         _sr("settings of mean", "low.nii", "--mode mean:orientations=8 --noise 0.02"),
         _sr("settings of sample", "low.nii", f"--mode sample:zeta=0.1 --noise 0 {STEPS}"),
@@ -159,7 +159,7 @@ CASES: dict[str, Case] = {
         _sr("png", "low.png", "--mode mean --noise 0"),
         _sr("tiff", "wide.tif", "--mode mean --kernel bicubic", "2,1"),
         *(
-            _sr(f"complex {name}", "waves.npy", f"--prior mr-mini-complex {options}")
+            _sr(f"complex {name}", "waves.npy", f"--prior mr-small-complex {options}")
             for name, options in (
                 ("mean", "--mode mean"),
                 ("balanced", f"--mode balanced --noise 0 {STEPS}"),
@@ -168,11 +168,11 @@ CASES: dict[str, Case] = {
                 ("dps", f"--mode dps --noise 0.02 {STEPS}"),
             )
         ),
-        _sr("complex nifti", "waves.nii", "--prior mr-mini-complex --mode mean", "1.5"),
+        _sr("complex nifti", "waves.nii", "--prior mr-small-complex --mode mean", "1.5"),
         _sr(
             "magnitude and phase",
             "sub-01_part-mag_T2w.nii",
-            f"--prior mr-mini-complex --mode paper --noise 0 {STEPS}",
+            f"--prior mr-small-complex --mode paper --noise 0 {STEPS}",
         ),
         *(
             Case(f"simulate {name}", "simulate", source, options)
@@ -203,7 +203,7 @@ CASES: dict[str, Case] = {
             "evaluate complex",
             "evaluate",
             "scans",
-            f"--factor 2 --prior mr-mini-complex --methods zero-fill,paper --workers 1 {STEPS}",
+            f"--factor 2 --prior mr-small-complex --methods zero-fill,paper --workers 1 {STEPS}",
         ),
     )
 }

@@ -29,7 +29,7 @@ _OTHER_KIND = {
     1: "models complex images and the measurement has no phase: use a magnitude prior, such as"
     " 'mr-small', or give the complex image (a file, or _part-mag and _part-phase side by side)",
     2: "models magnitude images and the measurement is complex, so its phase would be lost: use a"
-    " complex prior, such as 'mr-mini-complex', or take the image's magnitude first",
+    " complex prior, such as 'mr-small-complex', or take the image's magnitude first",
 }
 
 
