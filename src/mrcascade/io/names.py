@@ -6,7 +6,7 @@ from typing import Protocol
 
 from mrcascade.io.formats import file_endings
 
-_DESC = re.compile(r"_desc-[A-Za-z0-9+]+(?=_|$)")
+_DESC = re.compile(r"_desc-([A-Za-z0-9+]+)(?=_|$)")
 _RES = re.compile(r"_res-[A-Za-z0-9+]+(?=_|$)")
 _RESULT = re.compile(r"_desc-sr[0-9]")
 # sub-01_ses-1_T2w: entities, then the suffix that names the contrast.
@@ -45,6 +45,12 @@ def derived_name(source: HasName, description: str, ending: str) -> str:
     if match is None:
         return f"{name}_desc-{description}{ending}"
     return f"{_RES.sub('', match[1])}_desc-{description}_{match[2]}{ending}"
+
+
+def description_of(source: HasName) -> str:
+    """Return the value of the ``desc`` entity in a file's name; empty where it has none."""
+    found = _DESC.search(stem(source))
+    return found[1] if found else ""
 
 
 def is_result_name(path: Path) -> bool:
