@@ -20,10 +20,9 @@ from mrcascade.io.interpolation import METHODS
 from mrcascade.io.new_pixels import Grid
 from mrcascade.io.nifti import header_on_grid
 
-Box = tuple[slice, ...]
-
 # An image that is taken for labels has thousands of values; each costs an interpolation.
 _MOST_LABELS = 4096
+_TILE = 32  # voxels per axis
 # Share of a voxel by which a coarser voxel may exceed whole numbers of finer ones.
 _WHOLE = 1e-3
 
@@ -175,8 +174,8 @@ class Resampler:
             return self._interpolated(volume, transform, size).astype(self.dtype)
         codes = self._codes[..., number]
         if self.method == "nearest":
-            return self._values[self._nearest(codes, transform, size) - 1]
-        return self._values[self._largest_share(number, transform, size) - 1]
+            return self._values[self._nearest(codes, transform, size)]
+        return self._values[self._largest_share(codes, transform, size)]
 
     def _nearest(
         self, volume: np.ndarray, transform: np.ndarray, size: tuple[int, ...]
@@ -208,45 +207,51 @@ class Resampler:
         return total / len(self._points)
 
     def _largest_share(
-        self, number: int, transform: np.ndarray, size: tuple[int, ...]
+        self, codes: np.ndarray, transform: np.ndarray, size: tuple[int, ...]
     ) -> np.ndarray:
-        """Return the code of the label with the largest share of each voxel."""
-        codes, boxes = self._codes[..., number], self._boxes[number]
-        share, winner = np.zeros(size), np.full(size, 1, np.int32)
-        # Shares that differ by less than positions are known to are equal.
-        least = 2 * float(self._slack.sum())
-        for code, box in enumerate(boxes, start=1):
-            reached = box and self._reached(box, transform, size)
-            if not reached:
-                continue
-            crop = tuple(
-                slice(max(s.start - 1, 0), min(s.stop + 1, n))
-                for s, n in zip(box, self._size, strict=True)
-            )
-            local = transform @ _shift([s.start for s in reached])
+        """Return the code of the label with the largest share of each voxel.
+
+        In small tiles, as most of them lie within one label and the others meet a few.
+        """
+        result = np.empty(size, np.int32)
+        for corner in itertools.product(*(range(0, n, _TILE) for n in size)):
+            tile = tuple(slice(at, min(at + _TILE, n)) for at, n in zip(corner, size, strict=True))
+            local = transform @ _shift(corner)
+            extent = tuple(s.stop - s.start for s in tile)
+            crop = self._crop(local, extent)
             local[:3, 3] -= [s.start for s in crop]
-            indicator = (codes[crop] == code).view(np.uint8)
-            extent = tuple(s.stop - s.start for s in reached)
-            here = self._interpolated(indicator, local, extent)
-            more = here > share[reached] + least
-            share[reached][more] = here[more]
-            winner[reached][more] = code
+            result[tile] = self._winner(codes[crop], local, extent)
+        return result
+
+    def _winner(
+        self, codes: np.ndarray, transform: np.ndarray, size: tuple[int, ...]
+    ) -> np.ndarray | int:
+        first, *others = np.unique(codes)
+        if not others:
+            return int(first)
+        share, winner = self._interpolated(_indicator(codes, first), transform, size), first
+        # Shares are equal if they differ by less than the precision of places makes of them.
+        least = 2 * float(self._slack.sum())
+        for code in others:
+            here = self._interpolated(_indicator(codes, code), transform, size)
+            more = here > share + least
+            share, winner = np.where(more, here, share), np.where(more, code, winner)
         return winner
 
-    def _reached(self, box: Box, transform: np.ndarray, size: tuple[int, ...]) -> Box | None:
-        """Return the part of a window in which labels of a box of the image have a share."""
-        corners = np.array(list(itertools.product(*((s.start - 1, s.stop) for s in box))))
-        inverse = np.linalg.inv(transform)
-        places = corners @ inverse[:3, :3].T + inverse[:3, 3]
-        margin = 1 if len(self._points) > 1 else 0  # places of the mean lie within half a voxel
-        low = np.maximum(np.floor(places.min(0)).astype(int) - margin, 0)
-        high = np.minimum(np.ceil(places.max(0)).astype(int) + 1 + margin, size)
-        return tuple(map(slice, low, high)) if (low < high).all() else None
+    def _crop(self, transform: np.ndarray, size: tuple[int, ...]) -> Block:
+        """Return the part of the image between whose voxels those of a tile are interpolated."""
+        reach = np.max(np.abs(self._points), 0)
+        ends = [(-r, n - 1 + r) for r, n in zip(reach, size, strict=True)]
+        places = np.array(list(itertools.product(*ends))) @ transform[:3, :3].T + transform[:3, 3]
+        most = np.array(self._size) - 1
+        low = np.clip(np.floor(places.min(0)).astype(int), 0, most)
+        high = np.clip(np.ceil(places.max(0)).astype(int), 0, most)
+        return tuple(slice(first, last + 1) for first, last in zip(low, high, strict=True))
 
     # ---- preparation ----
 
     def _read_labels(self) -> None:
-        """Number the labels from 1, in rising order; scipy computes with float64, not int64."""
+        """Number the labels in rising order; scipy computes with float64, not int64."""
         self._values = np.union1d(np.unique(self._volumes), np.zeros(1, self.dtype))
         self._found = np.zeros(len(self._values), bool)
         if self.method != "nearest" and len(self._values) > _MOST_LABELS:
@@ -256,13 +261,7 @@ class Resampler:
             )
         self._codes = np.empty(self._volumes.shape, np.int32)
         for plane in range(self._size[2]):
-            found = np.searchsorted(self._values, self._volumes[:, :, plane])
-            self._codes[:, :, plane] = found + 1
-        if self.method != "nearest":
-            from scipy.ndimage import find_objects
-
-            count = range(self._volumes.shape[3])
-            self._boxes = [find_objects(self._codes[..., n], len(self._values)) for n in count]
+            self._codes[:, :, plane] = np.searchsorted(self._values, self._volumes[:, :, plane])
 
     def _check_overlap(self) -> None:
         rows, columns, planes = self._grid
@@ -291,6 +290,11 @@ def _affine_of(image: Grid) -> np.ndarray:
 def _spatial(shape: Sequence[int]) -> tuple[int, int, int]:
     first, second, third = (*shape, 1)[:3]
     return first, second, third
+
+
+def _indicator(codes: np.ndarray, code: int) -> np.ndarray:
+    """Return 1 where a label is, else 0."""
+    return (codes == code).view(np.uint8)
 
 
 def _shift(start: Sequence[float]) -> np.ndarray:
