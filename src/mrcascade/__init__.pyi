@@ -2,6 +2,8 @@ from .arrays.intensity import Intensity
 from .errors import MRCascadeError
 from .io.geometry import resampled_affine
 from .io.image import Image, read_image
+from .io.labels import read_labels
+from .io.resample import resample_onto
 from .io.save import write_image
 from .jobs.one_file import super_resolve_file
 from .measurement.simulate import simulate
@@ -37,7 +39,9 @@ __all__ = [
     "__version__",
     "list_priors",
     "read_image",
+    "read_labels",
     "register_kernel",
+    "resample_onto",
     "resampled_affine",
     "simulate",
     "super_resolve",

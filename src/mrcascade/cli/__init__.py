@@ -14,13 +14,24 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from mrcascade import __version__
-from mrcascade.cli import benchmark, cache, evaluate, info, reproduce, simulate, sr, terminal, train
+from mrcascade.cli import (
+    benchmark,
+    cache,
+    evaluate,
+    info,
+    reproduce,
+    resample,
+    simulate,
+    sr,
+    terminal,
+    train,
+)
 from mrcascade.errors import MRCascadeError
 from mrcascade.messages.faults import one_line, showing_tracebacks
 from mrcascade.messages.printable import shortened
 from mrcascade.messages.quiet import quiet_libraries
 
-COMMANDS = (sr, simulate, evaluate, reproduce, train, cache, benchmark, info)
+COMMANDS = (sr, simulate, resample, evaluate, reproduce, train, cache, benchmark, info)
 _CLOSED_PIPE = 141  # what shells report of a command that SIGPIPE ended
 _SUBJECTS = ("inputs", "input", "what", "data")  # arguments that name what a command works on
 

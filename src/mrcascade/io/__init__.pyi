@@ -56,7 +56,14 @@ from mrcascade.io.image import (
     write_blocks_into,
     write_image_into,
 )
-from mrcascade.io.names import PREVIEW_ENDING, derived_name, is_preview_name, is_result_name
+from mrcascade.io.labels import read_labels
+from mrcascade.io.names import (
+    PREVIEW_ENDING,
+    derived_name,
+    description_of,
+    is_preview_name,
+    is_result_name,
+)
 from mrcascade.io.new_pixels import Grid, NewPixels
 from mrcascade.io.pair import (
     RADIANS,
@@ -70,6 +77,7 @@ from mrcascade.io.pair import (
 from mrcascade.io.picture import ColourPictureError
 from mrcascade.io.planes import Planes, choose_axes, choose_planes, describe_planes, with_planes
 from mrcascade.io.pseudonym import Pseudonyms
+from mrcascade.io.resample import Resampler, resample_onto
 from mrcascade.io.save import write_image
 from mrcascade.io.source import Source, open_source
 from mrcascade.io.target import (
@@ -112,6 +120,7 @@ __all__ = [
     "NewPixels",
     "Planes",
     "Pseudonyms",
+    "Resampler",
     "Selection",
     "Series",
     "SingleFile",
@@ -135,6 +144,7 @@ __all__ = [
     "codec_of",
     "derived_name",
     "describe_planes",
+    "description_of",
     "dicom_files",
     "display_of",
     "ending_of",
@@ -171,9 +181,11 @@ __all__ = [
     "plane_steps",
     "radiological",
     "read_image",
+    "read_labels",
     "refuse_phase",
     "register_format",
     "remove_leftovers",
+    "resample_onto",
     "resampled_affine",
     "result_ending",
     "result_format",

@@ -47,6 +47,13 @@ class Codec(ABC):
             MRCascadeError: the file cannot be used.
         """
 
+    def open_labels(self, file: "ImageFile", stack: ExitStack) -> RawPixels:
+        """Open the pixels of a file that may hold labels of regions instead of signal.
+
+        Raises MRCascadeError where the file cannot be used.
+        """
+        return self.open(file, stack, False)
+
     def write(self, new: NewPixels, path: Path) -> None:
         """Write pixels that `check` accepted to an empty file or folder.
 

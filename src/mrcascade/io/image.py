@@ -28,9 +28,9 @@ class Image:
     """Pixels, their position in the patient, and the file they came from.
 
     Attributes:
-        data: 2-D to 4-D, axis order of the file; float32, or complex64 for a complex image. Axes
-            0-2 are spatial, axis 3 is anything else (time, echo, coil). The file's scaling is
-            applied.
+        data: 2-D to 4-D, axis order of the file; float32, complex64 for a complex image, or an
+            integer type for labels (`read_labels`). Axes 0-2 are spatial, axis 3 is anything else
+            (time, echo, coil). The file's scaling is applied.
         affine: (4, 4) float64, voxel index -> RAS position in mm; None where the format has none.
         source: file that was read. It stays when pixels are replaced (`with_data`), to say where
             the image came from.
@@ -145,7 +145,8 @@ def images_below(folder: Path) -> list[Path]:
 def write_image_into(image: Image, temporary: Path, derivation: Derivation | None = None) -> None:
     """Write `image` to a path from `atomic_outputs`, replacing what is there.
 
-    `image.affine` tells whether the image has a geometry.
+    `image.affine` tells whether the image has a geometry. Integers keep their type in NIfTI and
+    .npy.
 
     Args:
         image: image to write.
@@ -158,8 +159,10 @@ def write_image_into(image: Image, temporary: Path, derivation: Derivation | Non
     """
     data = image.data.transpose(output_layout(temporary, image.data.ndim))
     kind = np.dtype(np.complex64 if np.iscomplexobj(image.data) else np.float32)
+    if data.dtype.kind in "iu":
+        kind = data.dtype.newbyteorder("=")
     extremes = float(np.abs(data).min()), float(np.abs(data).max())
-    if kind.kind == "f":
+    if kind.kind != "c":
         extremes = float(data.min()), float(data.max())
     write_blocks_into(
         image, image.shape, kind, lambda block: data[block], temporary, None, extremes, derivation
@@ -181,7 +184,7 @@ def write_blocks_into(
     Args:
         image: image whose header and geometry the file continues.
         shape: shape of the new pixels.
-        dtype: float32 or complex64.
+        dtype: float32 or complex64; in NIfTI and .npy also an integer type.
         fetch: returns a window on the array with its axes in the order `output_layout`.
         temporary: path with the ending of the format.
         affine: affine of the new grid, where it is not that of `image`.

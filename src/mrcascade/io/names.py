@@ -6,7 +6,7 @@ from typing import Protocol
 
 from mrcascade.io.formats import file_endings
 
-_DESC = re.compile(r"_desc-[A-Za-z0-9+]+(?=_|$)")
+_DESC = re.compile(r"_desc-([A-Za-z0-9+]+)(?=_|$)")
 _RES = re.compile(r"_res-[A-Za-z0-9+]+(?=_|$)")
 # Ending of the preview of a result. No result is a PNG file.
 PREVIEW_ENDING = ".png"
@@ -47,6 +47,12 @@ def derived_name(source: HasName, description: str, ending: str) -> str:
     if match is None:
         return f"{name}_desc-{description}{ending}"
     return f"{_RES.sub('', match[1])}_desc-{description}_{match[2]}{ending}"
+
+
+def description_of(source: HasName) -> str:
+    """Return the value of the ``desc`` entity in a file's name; empty where it has none."""
+    found = _DESC.search(stem(source))
+    return found[1] if found else ""
 
 
 def is_result_name(path: Path) -> bool:

@@ -47,7 +47,7 @@ class NewPixels:
     Attributes:
         image: image whose header and geometry the file continues.
         shape: shape of the pixels.
-        dtype: float32 or complex64.
+        dtype: float32, complex64 or an integer type.
         affine: affine of their grid.
         fetch: returns a window on the array with its axes in the order of the format
             (`Format.layout`).

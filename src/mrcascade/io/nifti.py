@@ -26,18 +26,18 @@ from mrcascade.io.stream import InputStream, open_stream
 _SKIP_BYTES = 2**20
 
 
-def open_nifti(stream: InputStream) -> RawPixels:
+def open_nifti(stream: InputStream, labels: bool = False) -> RawPixels:
     """Open the pixels of a NIfTI stream, compressed or not, for reading from front to back.
 
     Values are scaled by the file's slope and intercept. The affine, voxel index -> RAS mm, comes
     from the sform if it is coded, else from the qform, else from the voxel sizes.
 
     Raises MRCascadeError for a header that cannot be used and for values that are no signal
-    (`read_nifti_header`).
+    (`read_nifti_header`), except, with ``labels``, labels of regions.
     """
     path = stream.path
     head = stream.read(LARGEST_HEADER)
-    facts = read_nifti_header(head, path)
+    facts = read_nifti_header(head, path, labels)
     needed = facts.offset + math.prod(facts.shape) * facts.dtype.itemsize
     if stream.most < needed:  # now, as a damaged header can ask for more than any disk holds
         raise truncated(path, len(head) if stream.packed else stream.most, needed)
@@ -89,6 +89,9 @@ class _NIfTI(Codec):
     def open(self, file: ImageFile, stack: ExitStack, complex_valued: bool) -> RawPixels:
         return open_nifti(stack.enter_context(open_stream(file.path)))
 
+    def open_labels(self, file: ImageFile, stack: ExitStack) -> RawPixels:
+        return open_nifti(stack.enter_context(open_stream(file.path)), labels=True)
+
     def check(
         self,
         image: Grid,
@@ -125,6 +128,16 @@ class _NIfTI(Codec):
 
 
 CODEC = _NIfTI()
+
+
+def header_on_grid(grid: Grid, values: Grid) -> object:
+    """Return the header of a NIfTI file with the values of one image on the grid of another.
+
+    Geometry, planes and unit of length are those of ``grid``; intent, fourth axis and unit of time
+    those of ``values``.
+    """
+    header: object = nifti_write.header_with_values(_continued(grid), _continued(values))
+    return header
 
 
 def _is_nifti(header: object | None) -> bool:

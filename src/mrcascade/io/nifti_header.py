@@ -31,9 +31,10 @@ _IN_MILLIMETRES = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}  # by code: unknown, m, mm, 
 _TIME_CODES = (0, 8, 16, 24, 32, 40, 48)
 _POSITIONS = ("srow_x", "srow_y", "srow_z", "qoffset_x", "qoffset_y", "qoffset_z")
 # Intents of values that are no signal.
+_LABELS = "labels of regions"
 _OTHER_VALUES = {
-    1002: "labels of regions",
-    1003: "labels of regions",
+    1002: _LABELS,
+    1003: _LABELS,
     1004: "matrices",
     1005: "matrices",
     1006: "displacements",
@@ -68,7 +69,7 @@ class Facts:
     offset: int
 
 
-def read_nifti_header(head: bytes, path: Path) -> Facts:
+def read_nifti_header(head: bytes, path: Path, labels: bool = False) -> Facts:
     """Read the header at the start of a file.
 
     The affine comes from the sform if it is coded, else from the qform, else from the voxel sizes.
@@ -76,6 +77,7 @@ def read_nifti_header(head: bytes, path: Path) -> Facts:
     Args:
         head: the first `LARGEST_HEADER` bytes; fewer of a shorter file.
         path: file that messages name.
+        labels: whether voxels may be labels of regions.
 
     Raises:
         MRCascadeError: the header cannot be used, or voxels are no signal, such as colours and
@@ -95,7 +97,7 @@ def read_nifti_header(head: bytes, path: Path) -> Facts:
     affine[:3] *= _to_millimetres(header)
     _drop_broken_qform(header)
     scaling = (1.0 if slope is None else slope, 0.0 if intercept is None else intercept)
-    _check_values(header, dtype, scaling, path)
+    _check_values(header, dtype, scaling, path, labels)
     _check_affine(affine, path)
     return Facts(header, shape, affine, dtype, scaling, offset)
 
@@ -200,12 +202,15 @@ def _to_millimetres(header: Any) -> float:
     return scale
 
 
-def _check_values(header: Any, dtype: np.dtype, scaling: tuple[float, float], path: Path) -> None:
+def _check_values(
+    header: Any, dtype: np.dtype, scaling: tuple[float, float], path: Path, labels: bool
+) -> None:
     if dtype.names is not None:
         raise MRCascadeError(
             f"{path} is a colour (RGB) image; give the grey-scale image it was made from"
         )
-    if what := _OTHER_VALUES.get(int(header["intent_code"])):
+    what = _OTHER_VALUES.get(int(header["intent_code"]))
+    if what and not (labels and what == _LABELS):
         raise MRCascadeError(
             f"{path} holds {what} (intent_code {int(header['intent_code'])}), not signal; give the"
             " image itself"

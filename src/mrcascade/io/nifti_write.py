@@ -14,19 +14,12 @@ from mrcascade.io.gzip_write import gzip_writer
 _LARGEST_NIFTI1_SIZE = 32767
 # NIfTI's "aligned to another file", which is true of an output whose source names no space.
 _ALIGNED = 2
+# Fields that say what the values mean.
+_VALUE_FIELDS = ("toffset", "intent_code", "intent_name", "intent_p1", "intent_p2", "intent_p3")
 # Fields of the source that stay true when only the in-plane grid changes. Others start clean:
 # intensity scaling and window (new values), extensions (AFNI and DICOM ones repeat the old
 # geometry), free text.
-_KEPT_FIELDS = (
-    "xyzt_units",
-    "toffset",
-    "dim_info",
-    "intent_code",
-    "intent_name",
-    "intent_p1",
-    "intent_p2",
-    "intent_p3",
-)
+_KEPT_FIELDS = ("xyzt_units", "dim_info", *_VALUE_FIELDS)
 _SLICE_TIMING_FIELDS = ("slice_code", "slice_start", "slice_end", "slice_duration")
 # Two axes whose directions are this far from a right angle (as a cosine) move the far end of a
 # 256-voxel axis by a quarter of a voxel if they are written as if they were perpendicular.
@@ -49,7 +42,7 @@ def write_nifti(
     Args:
         blocks: the voxels from front to back in the order of the file, axis 0 fastest.
         shape: shape of the image.
-        dtype: float32 or complex64.
+        dtype: float32, complex64 or an integer type.
         affine: (4, 4), voxel index -> RAS mm.
         header: nibabel header of the source, in mm, or a new one (`new_header`).
         path: output.
@@ -83,6 +76,19 @@ def header_with_slice_axis(header: Any, axis: int | None) -> Any:
     new = header.copy()
     if new.get_dim_info()[2] != axis:
         new.set_dim_info(slice=axis)
+    return new
+
+
+def header_with_values(grid: Any, values: Any) -> Any:
+    """Return a copy of the NIfTI header ``grid`` that describes the values of another one.
+
+    Intent, fourth axis and unit of time are those of ``values``.
+    """
+    new, unset = grid.copy(), grid.__class__()
+    for field in _VALUE_FIELDS:
+        new[field] = _fitting(values[field], unset[field])
+    new["pixdim"][4:] = _fitting(values["pixdim"][4:], unset["pixdim"][4:])
+    new.set_xyzt_units(grid.get_xyzt_units()[0], values.get_xyzt_units()[1])
     return new
 
 

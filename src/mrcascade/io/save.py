@@ -23,7 +23,8 @@ def write_image(
 ) -> None:
     """Write an image so that `path` appears whole or not at all; its ending determines the format.
 
-    Values are stored as float32 or complex64, in DICOM as 16-bit integers.
+    Values are stored as float32 or complex64, in DICOM as 16-bit integers. Integers of an `Image`,
+    such as labels, keep their type in NIfTI and .npy.
 
     Args:
         image: an `Image`, whose header and geometry the file continues (``image.with_data`` gives

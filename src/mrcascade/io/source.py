@@ -9,7 +9,7 @@ import numpy as np
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.blocks import Block, file_blocks
-from mrcascade.io.file import ImageFile, Named, image_file
+from mrcascade.io.file import ImageFile, Named, codec_of, image_file
 from mrcascade.io.new_pixels import count_non_finite, refuse_non_finite
 from mrcascade.io.raw import RawPixels
 
@@ -66,21 +66,29 @@ class Source:
         even only in float32, or all are equal.
         """
         check = _ValueCheck(self.dtype)
+        for block, values in self.stored_blocks():
+            yield block, check.converted(values)
+        check.finish(self.source)
+
+    def stored_blocks(self) -> Iterator[tuple[Block, np.ndarray]]:
+        """Yield the pixels as `blocks` does, with the file's scaling but unchecked, of any type."""
         for block in file_blocks([self.shape[a] for a in self.layout]):
             extent = tuple(s.stop - s.start for s in block)
-            yield block, check.converted(self._raw.read(math.prod(extent)).reshape(extent))
+            yield block, self._raw.read(math.prod(extent)).reshape(extent)
         self._sha256 = self._raw.finish()
-        check.finish(self.source)
 
 
 @contextmanager
-def open_source(image: Named, complex_valued: bool = False) -> Iterator[Source]:
+def open_source(
+    image: Named, complex_valued: bool = False, labels: bool = False
+) -> Iterator[Source]:
     """Open an image for reading block by block.
 
     Args:
         image: an `ImageFile`, or a path; its ending or its content determines the format.
         complex_valued: whether k-space gives its complex image instead of the magnitude. It has no
             effect on files that hold an image.
+        labels: whether the values may be labels of regions, which are no signal.
 
     Raises:
         MRCascadeError: the image is missing, of another format, damaged, not 2-D to 4-D, in
@@ -90,7 +98,10 @@ def open_source(image: Named, complex_valued: bool = False) -> Iterator[Source]:
     """
     with ExitStack() as stack:
         file = image_file(image).resolved()
-        raw = file.open(stack, complex_valued)
+        if labels:
+            raw = codec_of(file.format).open_labels(file, stack)
+        else:
+            raw = file.open(stack, complex_valued)
         _check_shape(file.path, raw.shape)
         yield Source(file, raw)
 

@@ -1,4 +1,4 @@
-"""Jobs from files to files: super-resolve volumes, simulate measurements."""
+"""Jobs from files to files: super-resolve volumes, simulate measurements, resample labels."""
 
 from mrcascade.arrays.factors import factor_label
 from mrcascade.jobs.batch import FileBatch, Part, file_worker
@@ -10,6 +10,7 @@ from mrcascade.jobs.inputs import check_dataset, check_names, find_inputs
 from mrcascade.jobs.one_file import super_resolve_file
 from mrcascade.jobs.progress import SlicesDone, expected_evaluations
 from mrcascade.jobs.request import Factors, Request, SuperResolution
+from mrcascade.jobs.resample import Resampling, resample_file, resample_label
 from mrcascade.jobs.simulate import Simulation, crop_to_legal, simulate_file
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Item",
     "Part",
     "Request",
+    "Resampling",
     "Simulation",
     "SlicesDone",
     "SuperResolution",
@@ -32,6 +34,8 @@ __all__ = [
     "file_worker",
     "find_inputs",
     "operator_for",
+    "resample_file",
+    "resample_label",
     "simulate_file",
     "super_resolve_file",
 ]
