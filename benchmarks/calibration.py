@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t as student
 
-from common import numbers
+from common import numbers, run, write_json
 from mrcascade import CascadePrior
 from mrcascade.arrays.intensity import Intensity, body_of
 from mrcascade.evaluation.data import (
@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=2, help="files per anatomy")
     parser.add_argument("--max-slices", type=int, default=1, help="slices per file")
     parser.add_argument("--precision", default="float32", help="or bfloat16")
+    parser.add_argument("-o", "--output", type=Path, help="JSON file, for `card.py`")
     options = parser.parse_args()
 
     prior = CascadePrior.from_pretrained(options.prior, precision=options.precision)
@@ -62,25 +63,37 @@ def main() -> None:
         f"{prior.name}, fourier, noise {told}, {options.mode}, T = {settings.steps},"
         f" K = {options.samples}, spread {settings.spread:g}, {options.split} split"
     )
+    rows = []
     for factor, noise in product(options.factor, options.noise):
-        case, everything = f"{factor:g}x, noise {noise:g}", 0.0
+        sums: dict[str, np.ndarray] = {}
         for anatomy, files in by_anatomy.items():
             step = max(1, len(files) // options.files)
             chosen = files[::step][: options.files]
-            totals = sum(of_file(f, factor, noise, prior, settings, options) for f in chosen)
-            everything = everything + totals
-            print(f"{case}, {anatomy}: {describe(totals)}", flush=True)
-        print(f"{case}, all: {describe(everything)}", flush=True)
+            sums[anatomy] = sum(of_file(f, factor, noise, prior, settings, options) for f in chosen)
+            print(f"{factor:g}x, noise {noise:g}, {anatomy}: {describe(sums[anatomy])}", flush=True)
+        sums["all"] = sum(sums.values())
+        print(f"{factor:g}x, noise {noise:g}, all: {describe(sums['all'])}", flush=True)
+        case = {"split": options.split, "factor": factor, "noise": noise}
+        rows += [
+            {**case, "anatomy": anatomy, "spread": settings.spread, "spread_skill": skill(totals)}
+            for anatomy, totals in sums.items()
+        ]
+    write_json(options, prior_sha256=prior.digest, rows=rows)
 
 
 def describe(totals: np.ndarray) -> str:
     """Return one line with the figures of the sums of ``of_file``."""
-    pixels, spread, error = totals[-3:]
+    pixels = totals[-3]
     coverage = ", ".join(
         f"{100 * p:.0f} %: {100 * n / pixels:.1f} %"
         for p, n in zip(INTERVALS, totals, strict=False)
     )
-    return f"coverage {coverage}; spread/skill {np.sqrt(spread / error):.2f}; {pixels:.0f} pixels"
+    return f"coverage {coverage}; spread/skill {skill(totals):.2f}; {pixels:.0f} pixels"
+
+
+def skill(totals: np.ndarray) -> float:
+    """Return spread/skill from the sums of ``of_file``."""
+    return float(np.sqrt(totals[-2] / totals[-1]))
 
 
 def of_file(file, factor, noise, prior, settings, options) -> np.ndarray:
@@ -110,4 +123,4 @@ def of_file(file, factor, noise, prior, settings, options) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

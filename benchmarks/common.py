@@ -27,6 +27,15 @@ def names(text: str) -> list[str]:
     return [part.strip() for part in text.split(",")]
 
 
+def settings(text: str) -> dict[str, Any]:
+    """Parse ``name=value,...`` into numbers and switches by name, such as ``batch=8``."""
+    try:
+        pairs = (part.split("=") for part in names(text) if part)
+        return {name: json.loads(value) for name, value in pairs}
+    except ValueError:
+        raise MRCascadeError(f"{text!r}: give NAME=VALUE,..., such as rate=0.01") from None
+
+
 def run(main: Callable[[], None]) -> None:
     """Call ``main``; an MRCascadeError ends the process with one line and exit code 2."""
     try:

@@ -20,7 +20,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from common import names, run
+from common import names, run, settings
 from mrcascade.evaluation.job import Evaluation
 from mrcascade.evaluation.run import evaluate
 from mrcascade.training.config import TrainConfig
@@ -55,11 +55,6 @@ def main() -> None:
         (folder / f"{f}x" / "table.json").exists() for folder in folders for f in options.factors
     ):
         report(wanted, options)
-
-
-def settings(text: str) -> dict[str, float]:
-    """Parse ``name=value,...`` into numbers by name."""
-    return {name: float(value) for name, value in (part.split("=") for part in names(text) if part)}
 
 
 def train(name: str, options: argparse.Namespace) -> None:

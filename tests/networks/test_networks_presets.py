@@ -9,9 +9,18 @@ import pytest
 import torch
 
 from mrcascade import MRCascadeError
-from mrcascade.networks import NETWORKS, count_flop, network_preset, parameter_count
+from mrcascade.networks import (
+    NETWORKS,
+    CascadeConfig,
+    config,
+    count_flop,
+    network_preset,
+    parameter_count,
+    register_network,
+)
 from mrcascade.networks.layers import MPConv
 from mrcascade.networks.unet import Attention
+from mrcascade.training.config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,6 +39,15 @@ def test_unknown_preset_names_the_known_ones() -> None:
         match=r"unknown network 'huge'.*tiny, mini, small, small-single, small-regression, xs, s",
     ):
         network_preset("huge")
+
+
+def test_a_registered_network_is_a_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "NETWORKS", dict(NETWORKS))
+    mine = CascadeConfig(NETWORKS["tiny"].levels[1:])
+    assert register_network("mine", mine) is mine
+    assert TrainConfig(network="mine").levels == 2
+    with pytest.raises(MRCascadeError, match="'mine' exists already"):
+        register_network("mine", mine)
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))

@@ -118,14 +118,14 @@ def test_command(data: Path, tmp_path: Path, capsys) -> None:
         "training data: 2 files, 9 slices (a 6, b 3); to validate: 1 file, 3 slices (a 3)"
     )
     assert said[1].startswith("networks 'tiny': ")
-    time = r" \(about \d+ s\)"
+    time = r" \(about [\d:]+ \w+\)"
     assert re.fullmatch(
         f"level 1: 8 patches for the regression branch{time}, then 16 patches for the U-Net{time},"
         " each 32 x 32",
         said[2],
     )
-    assert re.fullmatch(r"in all about \d+ s", said[3])
-    ended = r": (regression|loss) \d+\.\d{3}, \d+(\.\d)? patches/s, (8|16) patches in 0:0\d"
+    assert re.fullmatch(r"in all about [\d:]+ \w+", said[3])
+    ended = r": (regression|loss) \d+\.\d{3}, \d+(\.\d)? patches/s, (8|16) patches in \d+:\d\d"
     assert re.fullmatch("level 1, regression branch" + ended, said[4])
     assert re.fullmatch("level 1, U-Net" + ended, said[5])
     assert said[6:] == [str(run / "prior")]

@@ -241,7 +241,7 @@ def test_before_training_the_mean_is_the_linear_estimate(tmp_path: Path) -> None
 def test_a_start_without_data_is_kept_where_nothing_is_known(tmp_path: Path, channels: int) -> None:
     """The new inputs begin with weights of zero, so that the mean is the old one after a step."""
     folder = write_random_prior(tmp_path / "old", channels)
-    config = replace(TINY, channels=channels, start=str(folder))
+    config = replace(TINY, channels=channels, start=str(folder), demodulate=False)
     _, weights = start_of(config)
     plain, old = start_of(replace(config, data_condition=False))
     generator = torch.Generator().manual_seed(0)
@@ -278,8 +278,6 @@ def test_a_start_with_data_needs_them_in_the_run(tmp_path: Path) -> None:
         LevelNetworks(level, 1).load_state_dict(state)
     with pytest.raises(MRCascadeError, match="data_condition is false"):
         start_of(replace(TINY, start=str(folder), data_condition=False))
-    with pytest.raises(MRCascadeError, match="channel"):
-        start_of(replace(TINY, start=str(folder), channels=2))
 
 
 def test_conditions_without_data_stay_as_they_were(tmp_path: Path) -> None:

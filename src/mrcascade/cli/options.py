@@ -237,7 +237,7 @@ def add_simulated_phase(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--simulate-phase",
         action="store_true",
-        help="turn magnitude images into complex ones, with a smooth phase drawn with the seed",
+        help="turn magnitude images into complex ones, with a simulated phase, drawn with the seed",
     )
 
 

@@ -7,6 +7,7 @@ from mrcascade.networks.config import (
     MeanConfig,
     UNetConfig,
     network_preset,
+    register_network,
 )
 from mrcascade.networks.layers import fold
 from mrcascade.networks.mean import MeanNetwork
@@ -25,4 +26,5 @@ __all__ = [
     "fold",
     "network_preset",
     "parameter_count",
+    "register_network",
 ]

@@ -82,15 +82,20 @@ class MeanConfig:
 class LevelConfig:
     """Networks of one level; ``mean`` is None for the unconditional coarsest level, ``unet``
     where a level is only regressed or only given. With ``data`` the condition holds what the
-    measurement says of the band. ValueError for that at a level without a condition."""
+    measurement says of the band. With ``demodulated`` the networks of complex images see them
+    without the local phase of the condition. ValueError for either at a level without a
+    condition."""
 
     unet: UNetConfig | None
     mean: MeanConfig | None = None
     data: bool = False
+    demodulated: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.data, bool) or (self.data and self.mean is None):
-            raise ValueError(f"data {self.data!r} does not fit a level with mean {self.mean}")
+        for name in ("data", "demodulated"):
+            value = getattr(self, name)
+            if not isinstance(value, bool) or (value and self.mean is None):
+                raise ValueError(f"{name} {value!r} does not fit a level with mean {self.mean}")
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,26 @@ NETWORKS: dict[str, CascadeConfig] = {
         ),
     ),
 }
+
+
+def register_network(name: str, cascade: CascadeConfig) -> CascadeConfig:
+    """Add a preset to the table for the trainings of this process.
+
+    Returns the preset. Raises MRCascadeError if its name is taken.
+
+    Example:
+        >>> levels = NETWORKS["tiny"].levels
+        >>> wide = LevelConfig(levels[0].unet, MeanConfig(channels=16, blocks=2))
+        >>> register_network("wide", CascadeConfig((wide, *levels[1:]))).step
+        2
+        >>> network_preset("wide").levels[0].mean
+        MeanConfig(channels=16, blocks=2, stem=2)
+        >>> del NETWORKS["wide"]
+    """
+    if name in NETWORKS:
+        raise MRCascadeError(f"a network {name!r} exists already; choose another name")
+    NETWORKS[name] = cascade
+    return cascade
 
 
 def network_preset(name: str) -> CascadeConfig:

@@ -341,7 +341,7 @@ def _level_spec(entry: Mapping[str, Any]) -> LevelSpec:
     networks = LevelConfig(
         None if unet is None else UNetConfig(**unet),
         None if mean is None else MeanConfig(**mean),
-        data=entry["networks"].get("data", False),  # absent in format 1
+        **{key: entry["networks"].get(key, False) for key in ("data", "demodulated")},
     )
     values = {key: float(value) for key, value in entry["statistics"].items()}
     statistics = LevelStatistics(**values)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mrcascade.networks import LevelConfig, LogVariance, MeanNetwork, UNet
+from mrcascade.prior.local_phase import local_phase, with_phase, without_phase
 
 #: Number of maps about the data's knowledge of a band: known shares of its three parts, and noise.
 KNOWLEDGE = 4
@@ -30,12 +31,23 @@ class LevelNetworks(nn.Module):
     condition error ``t`` in [0, 1), the unknown share of the coarser band. With ``config.data``,
     the ``channels + KNOWLEDGE`` maps of ``known_channels`` follow. The branch's prediction then
     takes a data step: its known component is replaced by the estimate in these maps.
+
+    With ``config.demodulated``, for two channels, both networks see all images without the local
+    phase of the condition, and their outputs get it back (`local_phase`). ``offset`` is then taken
+    off the real part of the coarser image that they see, whose mean is not zero.
     """
+
+    offset: Tensor
 
     def __init__(self, config: LevelConfig, channels: int) -> None:
         super().__init__()
+        if config.demodulated and channels != 2:
+            raise ValueError("only levels of complex images have a phase to be demodulated")
         self.channels = channels
         self.data = config.data
+        self.demodulated = config.demodulated
+        if config.demodulated:
+            self.register_buffer("offset", torch.zeros(()))
         #: Number of channels of a condition; 0 for an unconditional level.
         self.condition_channels = 0
         if config.mean is not None:
@@ -59,7 +71,11 @@ class LevelNetworks(nn.Module):
         """
         if self.mean is None or condition is None:
             return None
-        mean: Tensor = self.mean(condition)
+        phase = self._phase(condition)
+        if phase is None:
+            mean: Tensor = self.mean(condition)
+        else:
+            mean = with_phase(self.mean(self._without_phase(condition, phase)), phase)
         if unknown is None:
             return mean
         known = condition[:, self.channels + 1 : 2 * self.channels + 1]
@@ -77,12 +93,31 @@ class LevelNetworks(nn.Module):
         s = sigma[:, None, None, None]
         c_skip, c_in = 1 / (s**2 + 1), (s**2 + 1).rsqrt()
         residual = x if mean is None else x - mean
+        phase = self._phase(condition)
         inputs = [c_in * residual]
         if condition is not None and mean is not None:
             inputs += [condition, mean]
+            if phase is not None:
+                seen = self._without_phase(condition, phase)
+                inputs = [without_phase(inputs[0], phase), seen, without_phase(mean, phase)]
         f = self.unet(torch.cat(inputs, 1), noise_label(sigma))
+        f = f if phase is None else with_phase(f, phase)
         denoised = c_skip * residual + (s * c_in) * f
         return denoised if mean is None else mean + denoised
+
+    def _phase(self, condition: Tensor | None) -> Tensor | None:
+        """Return the phase that the networks do not see; None if they see all."""
+        if condition is None or not self.demodulated:
+            return None
+        return local_phase(condition[:, :2])
+
+    def _without_phase(self, condition: Tensor, phase: Tensor) -> Tensor:
+        """Return a condition as the networks see it: its images without the phase."""
+        coarse = without_phase(condition[:, :2], phase)
+        coarse = torch.cat([coarse[:, :1] - self.offset, coarse[:, 1:], condition[:, 2:3]], 1)
+        if not self.data:
+            return coarse
+        return torch.cat([coarse, without_phase(condition[:, 3:5], phase), condition[:, 5:]], 1)
 
 
 def noise_label(sigma: Tensor) -> Tensor:

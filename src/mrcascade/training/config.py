@@ -107,6 +107,7 @@ class TrainConfig:
     largest_blur: float = 0.5  # standard deviation in pixels
     added_noise_share: float = 0.0
     largest_added_noise: float = 0.02  # standard deviation, as a share of the robust maximum
+    demodulate: bool = True  # complex images: networks see them without their local phase
     # Whether conditions hold the data's knowledge about the band, and for which `measurements`.
     data_condition: bool = True
     own_kernel_share: float = 0.4  # prior's kernel along both axes: nothing known of the band
@@ -173,8 +174,11 @@ class TrainConfig:
     @property
     def networks(self) -> tuple[LevelConfig, ...]:
         """Shapes of the levels' networks, finest first."""
+        demodulated = self.demodulate and self.channels == 2
         return tuple(
-            replace(level, data=self.data_condition and level.mean is not None)
+            replace(level, data=self.data_condition, demodulated=demodulated)
+            if level.mean
+            else level
             for level in network_preset(self.network).levels
         )
 

@@ -315,8 +315,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         except (TypeError, ValueError, LookupError) as error:
             raise MRCascadeError(f"{path}: made by another version; train anew") from error
         state["config"], state["stages"] = older
-    # Older versions, without this setting, had conditions without data.
-    state["config"] = json.dumps({"data_condition": False, **json.loads(state["config"])})
+    # Older versions, without these settings, had conditions without data and with their phase.
+    settings = json.loads(state["config"])
+    past = {"data_condition": False, "demodulate": settings.get("channels", 1) == 1}
+    state["config"] = json.dumps(past | settings)
     return state
 
 

@@ -347,7 +347,7 @@ def _saved_config(checkpoint: Path, state: dict[str, Any], config: TrainConfig) 
         raise
     except (TypeError, ValueError) as error:
         raise MRCascadeError(f"{checkpoint}: made by another version; train anew") from error
-    for key in ("network", "kernel", "channels", "reduction", "data_condition"):
+    for key in ("network", "kernel", "channels", "reduction", "data_condition", "demodulate"):
         if getattr(saved, key) != getattr(config, key):
             raise MRCascadeError(
                 f"{checkpoint}: made with {key} {getattr(saved, key)!r}, but this run has"

@@ -19,9 +19,15 @@ VALIDATION_PATCHES = 48
 
 @torch.no_grad()
 def validate(
-    networks: LevelNetworks, data: LevelData, level: int, config: TrainConfig
+    networks: LevelNetworks,
+    data: LevelData,
+    level: int,
+    config: TrainConfig,
+    patches: int | None = None,
 ) -> dict[str, float]:
     """Return errors relative to the band's energy, on fixed patches and noise.
+
+    patches: number of patches; None for ``VALIDATION_PATCHES``.
 
     The denoiser has one error per noise level ("s0.05", ...). Conditional levels add errors of the
     regression branch: "mean" with exact conditions, and "mean_degraded" at the middle of the range
@@ -31,7 +37,7 @@ def validate(
     assert data.validation is not None
     device = next(networks.parameters()).device
     networks.eval()
-    raw = data.validation.raw(VALIDATION_PATCHES, np.random.default_rng(0))
+    raw = data.validation.raw(patches or VALIDATION_PATCHES, np.random.default_rng(0))
 
     kinds = data.measurements
     generator = torch.Generator()
