@@ -85,11 +85,21 @@ class SliceProfile:
         if not (0 < thickness < math.inf):
             raise MRCascadeError(f"slice thickness {thickness:g} of the distance: must be above 0")
         f = n / m
-        width = max(thickness * f, 1.0)
-        centres = (np.arange(m)[:, None] + 0.5) * f - 0.5
-        reach = math.ceil(self._reach * width) + 1
+        centres = np.asarray((np.arange(m) + 0.5) * f - 0.5, np.float64)
+        return self.rows(centres, n, thickness * f)
+
+    def rows(self, centres: Matrix, n: int, width: float) -> Matrix:
+        """Return the weights (m, n) of slices at any places, as for `matrix`.
+
+        Args:
+            centres: (m,), places of the slices in samples.
+            n: number of samples.
+            width: slice thickness in samples.
+        """
+        width = max(width, 1.0)
+        reach = math.ceil(self._reach * width + max(0.0, -min(centres), max(centres) - n + 1)) + 1
         samples = np.arange(-reach, n + reach)
-        weights = self._weights(width)(samples[None, :] - centres)
+        weights = self._weights(width)(samples[None, :] - centres[:, None])
         weights /= weights.sum(1, keepdims=True)
         result = weights[:, reach : reach + n].copy()
         result[:, 0] += weights[:, :reach].sum(1)
@@ -117,6 +127,10 @@ class SliceProfile:
         return lambda t: np.where(abs(t) <= inside, np.exp(-0.5 * (t / sigma) ** 2), 0.0)
 
 
+#: As wide at half maximum as the slice is thick; what is assumed where nothing is known.
+GAUSSIAN = SliceProfile()
+
+
 def _integral(t: Matrix, x: Matrix, w: Matrix, area: Matrix) -> Matrix:
     """Return the integral up to ``t`` of the polygon through (x, w); ``area`` has it up to x."""
     t = np.clip(t, x[0], x[-1])
@@ -128,4 +142,4 @@ def _integral(t: Matrix, x: Matrix, w: Matrix, area: Matrix) -> Matrix:
 
 def profile_matrix(n: int, m: int) -> Matrix:
     """Return the matrix (m, n) of contiguous slices with a Gaussian profile (`SliceProfile`)."""
-    return SliceProfile().matrix(n, m)
+    return GAUSSIAN.matrix(n, m)

@@ -1,0 +1,107 @@
+"""Volumes of thick slices: exact data, both kinds of planes alike, least squares."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mrcascade import Intensity, MRCascadeError, SeparableOperator
+from mrcascade.measurement.border import Margins
+from mrcascade.operators.profile import SliceProfile
+from mrcascade.restore import Plan, Restorer, resolve_settings
+from mrcascade.restore.volume import (
+    ENDS,
+    ThickSlices,
+    VolumePlan,
+    VolumeRestorer,
+    along,
+    least_squares,
+)
+
+SHAPE = 6, 24, 20  # slices, rows, columns
+THICK = ThickSlices(6, 22)
+
+
+@pytest.fixture(scope="module")
+def volume() -> np.ndarray:
+    smooth = np.random.default_rng(0).random((6, 6, 5), np.float32)
+    return np.kron(smooth, np.ones((1, 4, 4), np.float32))
+
+
+def restored(prior, y, noise=0.0, thick=THICK):  # type: ignore[no-untyped-def]
+    plan = VolumePlan.of(prior, thick, y.shape[1:], noise, resolve_settings(prior, "mean"))
+    return VolumeRestorer(prior, plan)(y, Intensity.of(y), batch_size=3)
+
+
+def test_every_slice_is_kept(prior, volume) -> None:  # type: ignore[no-untyped-def]
+    result = restored(prior, volume)
+    assert result.mean.shape == (22, 24, 20)
+    assert result.mean.dtype == np.float32
+    error = along(THICK.matrix(), result.mean) - volume
+    assert np.linalg.norm(error) < 1e-6 * np.linalg.norm(volume)
+    assert result.residual < 1e-6
+
+
+def test_rows_and_columns_are_alike(prior, volume) -> None:  # type: ignore[no-untyped-def]
+    turned = restored(prior, np.ascontiguousarray(volume.swapaxes(1, 2)))
+    expected = restored(prior, volume).mean.swapaxes(1, 2)
+    np.testing.assert_allclose(turned.mean, expected, atol=1e-5)
+
+
+def test_planes_are_restored_as_slices_are(prior, volume) -> None:  # type: ignore[no-untyped-def]
+    """With noise nothing is projected, so that the mean of both kinds of planes is the result."""
+    scale, margin = Intensity.of(volume).scale, THICK.margin
+    settings, expected = resolve_settings(prior, "mean"), np.zeros((22, 24, 20))
+    for axis in (1, 2):
+        planes = np.moveaxis(volume, axis, 0) / scale
+        planes = Margins(rows=(ENDS, ENDS)).extend(planes)
+        operator = SeparableOperator(THICK.extended(), np.eye(planes.shape[2]), "thick")
+        plan = Plan.of(prior, operator, 0.02, settings)
+        mean = Restorer(prior, plan)(planes, Intensity(1.0)).mean[:, margin : margin + 22]
+        expected += np.moveaxis(mean, 0, axis) * scale / 2
+    result = restored(prior, volume, noise=0.02)
+    np.testing.assert_allclose(result.mean, expected, atol=1e-5 * scale)
+    assert result.residual > 1e-4
+
+
+@pytest.mark.parametrize("thick", [THICK, ThickSlices(6, 40, SliceProfile("rect"), 0.5)])
+def test_more_slices_at_the_ends_see_the_same_inside(thick: ThickSlices) -> None:
+    own, extended, margin = thick.matrix(), thick.extended(), thick.margin
+    inner = extended[ENDS:-ENDS]
+    # The middle slices lie inside; those at the ends see what the shorter grid repeats.
+    np.testing.assert_allclose(inner[2:-2, margin:-margin], own[2:-2], atol=1e-14)
+    folded = inner[:, margin:-margin].copy()
+    folded[:, 0] += inner[:, :margin].sum(1)
+    folded[:, -1] += inner[:, -margin:].sum(1)
+    np.testing.assert_allclose(folded, own, atol=1e-14)
+
+
+def test_least_squares_is_smooth_and_exact(volume) -> None:  # type: ignore[no-untyped-def]
+    """Against the stacked least-squares problem, and the closest volume that meets the slices."""
+    a, second = THICK.matrix(), np.diff(np.eye(22), 2, axis=0)
+    y = volume.astype(np.float64)
+    stacked = np.concatenate([a, np.sqrt(1e-3) * second])
+    target = np.concatenate([y.reshape(6, -1), np.zeros((20, 24 * 20))])
+    x = np.linalg.lstsq(stacked, target, rcond=None)[0]
+    x += np.linalg.lstsq(a, y.reshape(6, -1) - a @ x, rcond=None)[0]
+    np.testing.assert_allclose(least_squares(y, THICK).reshape(22, -1), x, atol=1e-9)
+    assert least_squares(volume, THICK).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: ThickSlices(6, 5), "as many slices or up to 8 times"),
+        (lambda: ThickSlices(6, 49), "up to 8 times"),
+        (lambda: ThickSlices(6, 12, thickness=-1), "thickness -1"),
+        (lambda: least_squares(np.zeros((5, 4, 4)), THICK), r"expected \(6, h, w\), got \(5, 4"),
+    ],
+)
+def test_what_does_not_fit_is_refused(make, reason) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(MRCascadeError, match=reason):
+        make()
+
+
+def test_draws_of_single_planes_are_refused(prior) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(MRCascadeError, match="neighbouring planes would not agree"):
+        VolumePlan.of(prior, THICK, (24, 20), 0.0, resolve_settings(prior, "sample"))
