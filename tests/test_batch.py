@@ -263,6 +263,7 @@ def undisturbed(
     return folder / "in", results(folder / "out")
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_finished_files_whole(
     tmp_path: Path, prior_folder: Path, undisturbed: tuple[Path, dict[str, bytes]]
 ) -> None:

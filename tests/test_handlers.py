@@ -16,6 +16,7 @@ SAFE = {
     "_up_to",
     "as_matrix",
     "cascade_shape",
+    "check_kernels",
     "minimum_size",
     "parse_json",
     "positive",

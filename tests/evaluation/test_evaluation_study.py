@@ -186,6 +186,7 @@ def write_study(folder: Path, **changes: Any) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_whole_study(
     test_set: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -205,6 +205,7 @@ def test_validation_and_silent_runs_see_the_images_themselves() -> None:
         assert np.abs(changed[0] - changed[1]).max() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_plot")
 def test_a_run_that_goes_on_sees_the_same_changes(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -280,6 +280,7 @@ def test_a_start_with_data_needs_them_in_the_run(tmp_path: Path) -> None:
         start_of(replace(TINY, start=str(folder), data_condition=False))
 
 
+@pytest.mark.slow
 def test_conditions_without_data_stay_as_they_were(tmp_path: Path) -> None:
     """Of a run of an older version, whose checkpoint does not know the setting."""
     config = replace(TINY, images=32, mean_images=16, data_condition=False)

@@ -54,6 +54,7 @@ with quick():
 # ---- exact resume ----
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_plot")
 def test_killed_and_resumed_run_is_the_undisturbed_one(
     data: Path, finished: Path, tmp_path: Path

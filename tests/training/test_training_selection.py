@@ -220,6 +220,7 @@ def test_private_names_are_hashes() -> None:
     assert name == f"sha256:{private.sha256[:16]}"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_plot")
 def test_an_older_checkpoint_goes_on(data: Path, run: Path) -> None:
     """One without the newer settings, which were as their defaults are."""
