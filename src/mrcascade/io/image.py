@@ -19,7 +19,7 @@ from mrcascade.io.formats import (
     format_to_write,
 )
 from mrcascade.io.new_pixels import Grid, NewPixels
-from mrcascade.io.source import open_source, spacing_of
+from mrcascade.io.source import Source, open_source, spacing_of
 from mrcascade.io.walk import files_below
 
 
@@ -105,17 +105,22 @@ def read_image(path: Named, complex_valued: bool = False) -> Image:
         in_file_order = data.transpose(source.layout)
         for block, values in source.blocks():
             in_file_order[block] = values
-        return Image(
-            data=data,
-            affine=source.affine,
-            source=source.source,
-            format=source.format,
-            header=source.header,
-            sha256=source.sha256,
-            acquired=source.acquired,
-            off_grid=source.off_grid,
-            volume_seconds=source.volume_seconds,
-        )
+        return image_of(source, data)
+
+
+def image_of(source: Source, data: np.ndarray) -> Image:
+    """Return the image of a file that was read to its end, with the pixels ``data``."""
+    return Image(
+        data=data,
+        affine=source.affine,
+        source=source.source,
+        format=source.format,
+        header=source.header,
+        sha256=source.sha256,
+        acquired=source.acquired,
+        off_grid=source.off_grid,
+        volume_seconds=source.volume_seconds,
+    )
 
 
 def list_images(root: str | os.PathLike[str]) -> list[Path]:

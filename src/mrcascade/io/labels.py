@@ -6,7 +6,7 @@ import numpy as np
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.file import Named
-from mrcascade.io.image import Image
+from mrcascade.io.image import Image, image_of
 from mrcascade.io.source import open_source
 
 # Types of labels that a file stores as floating-point numbers; the first that holds them is taken.
@@ -51,16 +51,7 @@ def read_labels(path: Named) -> Image:
             data.transpose(source.layout)[block] = whole
         if floating:
             data = data.astype(_holding(int(data.min()), int(data.max())))
-        return Image(
-            data=data,
-            affine=source.affine,
-            source=source.source,
-            format=source.format,
-            header=source.header,
-            sha256=source.sha256,
-            off_grid=source.off_grid,
-            volume_seconds=source.volume_seconds,
-        )
+        return image_of(source, data)
 
 
 def _whole(values: np.ndarray, path: Path) -> np.ndarray:
