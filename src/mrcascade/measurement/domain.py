@@ -85,7 +85,7 @@ class DomainScore:
     def warning(self) -> str:
         """The warning for a measurement that is outside, in one line."""
         return (
-            f"unlike the images that prior {self.prior!r} was made with ({self}): detail in the"
+            f"unlike the images that prior {self.prior!r} was made with, {self}: detail in the"
             " result may be wrong; compare it with the interpolated input, or train a prior on such"
             " images"
         )
