@@ -92,7 +92,9 @@ class _Handler(BaseHTTPRequestHandler):
         headers: dict[str, str] = {}
         try:
             found = ((re.fullmatch(pattern, path), work) for pattern, work in routes.items())
-            match, work = next(pair for pair in found if pair[0])
+            match, work = next((pair for pair in found if pair[0]), (None, None))
+            if match is None or work is None:
+                raise _Refused(404, "")
             answer = work(*(unquote(group) for group in match.groups()))
             content, headers = answer if isinstance(answer, tuple) else (json.dumps(answer), {})
             status = 200

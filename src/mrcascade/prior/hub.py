@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tqdm import tqdm
+
 from mrcascade.errors import MRCascadeError
 from mrcascade.messages.printable import printable, shortened
 
@@ -25,6 +27,13 @@ _NAME = re.compile(
     re.ASCII,
 )
 _MAIN = "main"
+
+
+class _TerminalBar(tqdm):
+    """Progress of a download, which only a terminal shows."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{**options, "disable": None})
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,7 @@ class Repository:
                 revision=self.revision,
                 allow_patterns=list(patterns),
                 force_download=again,
+                tqdm_class=_TerminalBar,
             )
         except Exception as error:  # networks, servers and disks fail in many ways
             raise self._failed(library, "downloaded", error) from error
