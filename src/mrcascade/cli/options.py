@@ -82,6 +82,10 @@ def add_output(parser: argparse.ArgumentParser, what: str, file: bool = False) -
         metavar="DIR|FILE" if file else "DIR",
         help=f"folder for {what}{name}",
     )
+    add_overwrite(parser)
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
 
 
