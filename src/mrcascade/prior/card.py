@@ -18,7 +18,7 @@ _PAGE = """# {name}
 
 Scale-cascaded diffusion prior for {kind} MR images, for mrcascade. Research use; not for diagnosis.
 
-{kind_title} images, kernel `{kernel}`, factors up to {maximum_factor:g} per axis, {levels} level(s), {size:.1f} MB.
+{kind_title} images, kernel `{kernel}`, factors up to {maximum_factor:g} per axis, {levels}, {size:.1f} MB.
 
 ## Use
 
@@ -72,14 +72,14 @@ def plain_card(document: Mapping[str, Any], size: int) -> str:
     """Return the card of a prior that has none, from its JSON and the bytes of its weights."""
     provenance = document["provenance"]
     kind = "complex" if document["channels"] == 2 else "magnitude"
-    files = provenance.get("files")
+    files, count = provenance.get("files"), len(document["levels"])
     return _PAGE.format(
         name=document["name"],
         kind=kind,
         kind_title=kind.capitalize(),
         kernel=document["kernel"],
         maximum_factor=document["maximum_factor"],
-        levels=len(document["levels"]),
+        levels=f"{count} level{'s' * (count != 1)}",
         size=size / 1e6,
         slices=provenance.get("slices", "An unknown number of"),
         files=len(files) if isinstance(files, list) else "unknown",
