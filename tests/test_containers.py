@@ -1,4 +1,4 @@
-"""The images' recipes: what they pin is what is declared and tested, and both start the BIDS App."""
+"""Recipes of the images: pinned versions are declared and tested ones; both start the BIDS App."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_both_recipes_agree() -> None:
     index = re.findall(r"torch_index=(https\S+cpu)$", DOCKERFILE + DEFINITION, re.M | re.I)
     assert len(index) == 2
     assert len(set(index)) == 1
-    copied = re.findall(r"^    (\S+) /source/", DEFINITION, re.MULTILINE)
+    copied = re.findall(r"^    (\S+) /source/\1$", DEFINITION, re.MULTILINE)
     assert all((ROOT / path).exists() for path in copied)
     kept = re.findall(r"^!(\S+)", (FOLDER / "Dockerfile.dockerignore").read_text(), re.MULTILINE)
     assert sorted(kept) == sorted(copied)

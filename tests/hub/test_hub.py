@@ -148,7 +148,7 @@ def test_without_the_library(tmp_path: Path) -> None:
 def test_commands(hub: Hub, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     hub.publish(NAME, files)
     assert main(["info", NAME]) == 2
-    assert "--download` fetches it" in capsys.readouterr().err
+    assert "or fetch a repository of that name with --download" in capsys.readouterr().err
     assert main(["info", NAME, "--download"]) == 0
     assert "prior random: magnitude" in capsys.readouterr().out
     assert main(["info", NAME]) == 0

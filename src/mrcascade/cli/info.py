@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 from collections.abc import Iterable
@@ -59,13 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     path = Path(arguments.what)
     if arguments.what in list_priors() or os.path.isfile(path / PRIOR_FILE):
         return _print(describe_prior(prior_folder(arguments.what)))
-    if not path.exists() and Repository.of_name(arguments.what) is not None:
-        return _print(describe_prior(prior_folder(arguments.what)))
     if not path.exists():
-        raise MRCascadeError(
-            f"{arguments.what}: neither a prior (bundled: {', '.join(list_priors()) or 'none'})"
-            " nor a file; check the name"
-        )
+        return _print(describe_prior(_cached(arguments.what)))
     if path.is_dir() and arguments.series is None and (images := _images_in(path)):
         return _list_folder(path, images)
     return _print(describe_input(path, arguments.series))
@@ -75,6 +71,19 @@ def _print(lines: Iterable[str]) -> int:
     for line in lines:
         terminal.line(line)
     return 0
+
+
+def _cached(name: str) -> Path:
+    """Return the folder of a prior in the hub's cache, for a name that is nothing else."""
+    repository = Repository.of_name(name)
+    if repository is not None:
+        with contextlib.suppress(MRCascadeError):
+            return prior_folder(name)
+    hint = ", or fetch a repository of that name with --download" if repository else ""
+    raise MRCascadeError(
+        f"{name}: neither a prior (bundled: {', '.join(list_priors()) or 'none'}) nor a file; check"
+        f" the name{hint}"
+    )
 
 
 def _downloaded(name: str | None) -> Path:
