@@ -49,8 +49,8 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--start",
-        metavar="PRIOR",
-        help="prior (name or folder) to start from, to adapt it to other data; its rates are lower",
+        metavar=options.PRIOR,
+        help="prior to start from, to adapt it to other data; its rates are lower",
     )
     parser.add_argument(
         "--levels", metavar="I[,I]", help="train only these levels, 1 being the finest"
