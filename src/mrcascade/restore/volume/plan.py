@@ -1,0 +1,87 @@
+"""The plan of a volume of thick slices: both kinds of planes that contain the slice axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mrcascade.errors import MRCascadeError
+from mrcascade.operators import SeparableOperator
+from mrcascade.prior.cascade import CascadePrior
+from mrcascade.recipes.traversals import Cascade, Mean
+from mrcascade.restore.plan import make_plan
+from mrcascade.restore.volume.thick import ThickSlices
+from mrcascade.sampling import Recipe
+from mrcascade.sampling.volume_plan import PlanMaker, VolumeCascadePlan
+
+
+@dataclass(frozen=True)
+class VolumePlan:
+    """Plan by which a volume of thick slices (S, h, w) is restored to (n, h, w).
+
+    Attributes:
+        thick: how the slices see the result.
+        cascade: plans of the planes (slices, rows) and (slices, columns), with margins along the
+            slice axis, and the pyramid of the volume.
+    """
+
+    thick: ThickSlices
+    cascade: VolumeCascadePlan
+
+    @classmethod
+    def of(
+        cls,
+        prior: CascadePrior,
+        thick: ThickSlices,
+        shape: tuple[int, int],
+        noise: float,
+        settings: Recipe,
+    ) -> VolumePlan:
+        """Make the plan.
+
+        Args:
+            prior: prior that will restore the volume.
+            thick: how the slices see the result.
+            shape: (h, w) of the slices.
+            noise: sigma_y as a fraction of the measurement's robust maximum, >= 0.
+            settings: sampler settings, as `resolve_settings` returns them.
+
+        Raises:
+            MRCascadeError: the settings do not fit, or a grid is too small for the prior.
+        """
+        if not isinstance(settings.run, Mean | Cascade):
+            raise MRCascadeError(
+                f"mode {settings.name!r} does not restore volumes of thick slices; use 'mean',"
+                " 'balanced', 'sample' or 'paper'"
+            )
+        along = thick.extended()
+
+        def maker(side: int) -> PlanMaker:
+            operator = SeparableOperator(along, np.eye(side), "thick slices")
+            return lambda noise: make_plan(prior, operator, noise, settings)
+
+        return cls(thick, VolumeCascadePlan.of(maker(shape[0]), maker(shape[1]), noise, shape))
+
+    @property
+    def settings(self) -> Recipe:
+        """The sampler's settings."""
+        return self.cascade.settings
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of the noise as a fraction of the robust maximum."""
+        return self.cascade.finest.sigma_y
+
+    @property
+    def exact(self) -> bool:
+        """Whether results meet their measurement up to rounding."""
+        return self.noise == 0 and self.settings.project
+
+    def work(self, samples: int = 1) -> int:
+        """Return the number of planes to which the progress of a restoration counts.
+
+        A plane counts each time that it passes through a network in a chain, and once for the mean.
+        Planes of coarser levels count by their share of voxels.
+        """
+        return max(1, round(samples * self.cascade.total_work))
