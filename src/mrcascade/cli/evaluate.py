@@ -73,7 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     early.check_factors(arguments.factor)
     early.check_folder(arguments.output)
     from mrcascade.evaluation.job import Evaluation
-    from mrcascade.evaluation.run import Unfinished, evaluate
+    from mrcascade.evaluation.run import evaluate
+    from mrcascade.evaluation.units import Unfinished
 
     device = options.resolve_device(arguments.device)
     job = Evaluation(

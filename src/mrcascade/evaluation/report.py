@@ -125,6 +125,14 @@ def notes(
     return result + notes_on_subjects(survey, subjects, seen)
 
 
+def notes_on_unfinished(ledger: Ledger) -> list[str]:
+    """Return a note per method of earlier commands that the tables leave out."""
+    return [
+        f"Method {method} has not restored every {ledger.layout.part_word} and is left out here."
+        for method in ledger.unfinished
+    ]
+
+
 def notes_on_domain(ledger: Ledger) -> list[str]:
     """Return a note per prior on files that are unlike the prior's own images."""
     scores: dict[str, dict[str, float]] = {}
