@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 
@@ -27,11 +27,31 @@ _TOLD_BY = {
     "": "by the stored matrix, as nothing tells more",
 }
 
-
-_HANDLING = {
+#: Noise handling -> its description.
+HANDLING = {
     "estimated": "methods estimate the noise from the measurement, as sr does by default",
     "known": "methods are told the noise (--noise-handling known)",
 }
+
+
+class Described(Protocol):
+    """What a report says of a method."""
+
+    @property
+    def about(self) -> str:
+        """Description."""
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the method takes T steps."""
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the mean of K samples is scored instead of one sample."""
+
+    @property
+    def draws(self) -> bool:
+        """Whether results depend on the seed."""
 
 
 def describe_test_set(job: Evaluation, survey: Sequence[Surveyed]) -> str:
@@ -75,11 +95,6 @@ def facts(
     job: Evaluation, ledger: Ledger, survey: Sequence[Surveyed], subjects: Subjects
 ) -> dict[str, str]:
     """Return title -> text for the head of the report, with the methods of the ledger."""
-    methods = {m: ledger.document["methods"][m] for m in ledger.methods}
-    priors = {
-        f"{s['prior']} ({_short(s['prior_sha256'])})" for s in methods.values() if "prior" in s
-    }
-    precisions = {s["precision"] for s in methods.values() if "precision" in s}
     lpips = "not computed, no weights found"
     if ledger.document["settings"]["lpips"]:
         lpips = (
@@ -93,19 +108,42 @@ def facts(
         "Ground truth": describe_truth(survey),
         **phase,
         "Measurement": f"{job.kernel} {factor_text(job.factor)}x, noise {job.noise:g} of the"
-        f" measurement's robust maximum, seed {job.seed}; {_HANDLING[job.noise_handling]}",
-        "Intensity scale": "robust maximum of the measured volume; nothing of the ground truth"
-        " reaches a method",
-        "Methods": "; ".join(_about(m, s) for m, s in methods.items()),
-        "Prior": ", ".join(sorted(priors)) or "none",
-        "Network precision": ", ".join(sorted(precisions)) + _tensor_cores(job, precisions)
-        or "no networks",
+        f" measurement's robust maximum, seed {job.seed}; {HANDLING[job.noise_handling]}",
+        **method_facts(ledger, find_method, job.device),
         "Data range": "the ground truth's maximum, of the slice or of the volume, as labelled",
         "SSIM": "uniform 7x7 window, K1 = 0.01, K2 = 0.03, sample covariance (fastMRI's settings)",
         "LPIPS": lpips,
-        "Time": f"wall time per slice on {_timed_on(ledger)}",
-        "Software": f"mrcascade {__version__}, torch {torch.__version__}. {NOTICE}",
+        "Time": f"wall time per slice on {timed_on(ledger)}",
+        **software_facts(),
     }
+
+
+def method_facts(ledger: Ledger, find: Callable[[str], Described], device: str) -> dict[str, str]:
+    """Return title -> text about the methods of the ledger, their priors and their precision.
+
+    Args:
+        ledger: the evaluation.
+        find: returns a method by its name.
+        device: device of the networks.
+    """
+    methods = {m: ledger.document["methods"][m] for m in ledger.methods}
+    priors = {
+        f"{s['prior']} ({_short(s['prior_sha256'])})" for s in methods.values() if "prior" in s
+    }
+    precisions = {s["precision"] for s in methods.values() if "precision" in s}
+    return {
+        "Intensity scale": "robust maximum of the measured volume; nothing of the ground truth"
+        " reaches a method",
+        "Methods": "; ".join(_about(find(m), m, s) for m, s in methods.items()),
+        "Prior": ", ".join(sorted(priors)) or "none",
+        "Network precision": ", ".join(sorted(precisions)) + _tensor_cores(device, precisions)
+        or "no networks",
+    }
+
+
+def software_facts() -> dict[str, str]:
+    """Return the versions that made the report, and the notice on research use."""
+    return {"Software": f"mrcascade {__version__}, torch {torch.__version__}. {NOTICE}"}
 
 
 def notes(
@@ -156,7 +194,8 @@ def _short(digests: str) -> str:
     return " + ".join(digest[:12] for digest in digests.split(" + "))
 
 
-def _timed_on(ledger: Ledger) -> str:
+def timed_on(ledger: Ledger) -> str:
+    """Describe the machines that the times of the ledger hold for."""
     places = {m: " and ".join(ledger.document["timed"].get(m, ())) for m in ledger.methods}
     if len(set(places.values())) == 1:
         return next(iter(places.values()))
@@ -164,14 +203,13 @@ def _timed_on(ledger: Ledger) -> str:
     return f"different machines or batches, so that times do not compare ({each})"
 
 
-def _tensor_cores(job: Evaluation, precisions: set[str]) -> str:
-    convolutions, products = tf32(job.device)
+def _tensor_cores(device: str, precisions: set[str]) -> str:
+    convolutions, products = tf32(device)
     rounded = [" (convolutions in TF32)", " (convolutions and matrix products in TF32)"][products]
     return rounded if convolutions and "float32" in precisions else ""
 
 
-def _about(name: str, settings: Mapping[str, Any]) -> str:
-    method = find_method(name)
+def _about(method: Described, name: str, settings: Mapping[str, Any]) -> str:
     text = f"`{name}` {method.about}"
     if method.sampled:
         steps = settings["steps"]

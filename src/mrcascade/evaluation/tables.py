@@ -138,7 +138,7 @@ def summarise(
     methods of a group share their bootstrap resamples, because they draw with the same seed.
 
     Args:
-        rows: rows of ``metrics.csv`` or ``volumes.csv``.
+        rows: rows of ``metrics.csv`` (of slices, or of volumes of thick slices) or ``volumes.csv``.
         metrics: columns to average.
         seed: seed of the bootstrap.
         subjects: file -> subject; a file of unknown subject counts as a subject.
@@ -182,7 +182,7 @@ def _group(
     subjects: Subjects,
 ) -> Group:
     # Rows are sorted, because workers finish in any order and all methods share resamples.
-    rows = sorted(rows, key=lambda r: (r["file"], int(r.get("slice", 0))))
+    rows = sorted(rows, key=lambda r: (r["file"], int(r.get("slice", r.get("axis", 0)))))
     files = [r["file"] for r in rows]
     per_slice = [r.get("slices", 1) for r in rows]  # a row of volumes.csv stands for many slices
     return Group(
@@ -337,7 +337,7 @@ def _table(groups: list[Group], metrics: Sequence[str]) -> str:
     rows = []
     for g in groups:
         cells = [g.name, g.method, str(g.slices), str(g.files), str(g.subjects)]
-        cells += [_cell(g.metrics[m], DECIMALS.get(m, 4)) for m in metrics]
+        cells += [estimate_cell(g.metrics[m], DECIMALS.get(m, 4)) for m in metrics]
         cells += [f"{g.residual:.1e}", f"{g.seconds:.3g}", f"{g.nfe:g}", f"{g.gflop:.4g}"]
         cells += ["" if g.spread_skill is None else f"{g.spread_skill:.2f}"] * spread
         rows.append(cells)
@@ -350,7 +350,8 @@ def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(estimate: Estimate, decimals: int) -> str:
+def estimate_cell(estimate: Estimate, decimals: int) -> str:
+    """Return a mean and its interval for a table."""
     if estimate.mean is None:
         return "n/a"
     mean = f"{estimate.mean:.{decimals}f}"
