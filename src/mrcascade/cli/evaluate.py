@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mrcascade.evaluation.units import Unfinished
 
     unfinished: Unfinished | None = None
-    with closing(ProgressBar()) as bar:
+    with closing(ProgressBar("volumes" if thick else "slices")) as bar:
         try:
             written = evaluate(arguments.output, say=bar.say, progress=bar.counting)
         except Unfinished as error:

@@ -93,7 +93,5 @@ def _spatial_axes(text: str) -> tuple[int, ...]:
     """Parse different axis numbers, such as ``2`` or ``0,1,2``."""
     parts = [part.strip() for part in text.split(",")]
     if not set(parts) <= set("012") or len(set(parts)) < len(parts):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not one or more of the axes 0, 1, 2"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r} is not one or more of the axes 0, 1, 2")
     return tuple(map(int, parts))

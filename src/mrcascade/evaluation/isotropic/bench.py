@@ -44,12 +44,35 @@ class _Opened:
 
 
 @dataclass(frozen=True)
-class _Result:
-    """A restored volume (n, h, w), its standard deviation, and network evaluations per plane."""
+class _Made:
+    """What a method made of thick slices."""
 
     image: np.ndarray
     std: np.ndarray | None = None
     evaluations: int = 0
+
+
+@dataclass(frozen=True)
+class VolumeResult:
+    """A restored volume.
+
+    Attributes:
+        case: the thick slices, and the truth.
+        scorer: scores results for the case.
+        image: (n, h, w).
+        std: (n, h, w), standard deviation over the samples, for a mean of samples.
+        evaluations: network evaluations per plane, over levels and samples.
+        cost: what it took.
+        batch: number of planes that passed through the networks together.
+    """
+
+    case: ThickCase
+    scorer: VolumeScorer
+    image: np.ndarray
+    std: np.ndarray | None
+    evaluations: int
+    cost: WorkCost
+    batch: int
 
 
 class VolumeBench:
@@ -98,6 +121,10 @@ class VolumeBench:
         scored = partial(self._scored, unit, opened, tick)
         return run_unit(unit, opened.file.path, self._device, scored)
 
+    def restore(self, unit: Unit, tick: Tick) -> VolumeResult:
+        """Restore a unit without scoring it."""
+        return self._restored(unit, self._open(unit.file), tick)
+
     def _open(self, name: str) -> _Opened:
         if self._opened is None or self._opened.file.name != name:
             self._opened = None  # one volume at a time
@@ -105,56 +132,25 @@ class VolumeBench:
             self._opened = _Opened(file, read_thin_volume(file))
         return self._opened
 
-    def _scored(self, unit: Unit, opened: _Opened, tick: Tick) -> Scored:
-        job, (axis,) = self._job, unit.numbers
+    def _restored(self, unit: Unit, opened: _Opened, tick: Tick) -> VolumeResult:
+        (axis,) = unit.numbers
         if axis not in opened.cases:
-            case = case_of(opened.volume, opened.file, axis, job)
+            case = case_of(opened.volume, opened.file, axis, self._job)
             opened.cases[axis] = case, VolumeScorer(case)
         case, scorer = opened.cases[axis]
-        method = self._methods[unit.method]
-        watch = CompilerWatch(self._prior if method.mode else None)
-        if method.mode is None:
-            batch, (result, cost) = 1, self._plain(method, case, tick)
+        plain = self._methods[unit.method].plain
+        if plain is None:
+            made, cost, batch = self._by_prior(unit, opened, case, tick)
         else:
-            batch, (result, cost) = self._by_prior(unit, opened, case, tick)
-        row: dict[str, Any] = {
-            "file": unit.file,
-            "axis": axis,
-            "anatomy": opened.file.anatomy,
-            "method": unit.method,
-            "factor": f"{job.factor:g}",
-            "profile": job.profile.name,
-            "thickness": job.thickness,
-            "noise": job.noise,
-            **scorer(result.image),
-            "seconds": cost.seconds,
-            "cpu_seconds": cost.cpu_seconds,
-            "nfe": result.evaluations,
-            "gflop": cost.flop / 1e9,
-            SPREAD: None,
-        }
-        if result.std is not None:
-            row[SPREAD] = spread_skill(
-                case.truth, result.image, result.std, job.averaged, scorer.body
-            )
-        return Scored(
-            [row],
-            list(self._panels(unit, opened, case, result.image)),
-            describe_hardware(self._device, job.workers, batch, watch.used),
-            watch.news,
-            self._domain(opened, case, method),
-        )
-
-    def _plain(self, method: VolumeMethod, case: ThickCase, tick: Tick) -> tuple[_Result, WorkCost]:
-        assert method.plain is not None  # methods without a prior have it
-        work = partial(method.plain, case.measurement, case.thick)
-        image, cost = self._meter(None, [], 1, tick, work)
-        return _Result(image), cost
+            work = partial(plain, case.measurement, case.thick)
+            image, cost = self._meter(None, [], 1, tick, work)
+            made, batch = _Made(image), 1
+        return VolumeResult(case, scorer, made.image, made.std, made.evaluations, cost, batch)
 
     def _by_prior(
         self, unit: Unit, opened: _Opened, case: ThickCase, tick: Tick
-    ) -> tuple[int, tuple[_Result, WorkCost]]:
-        """Return the batch size, the result and its cost."""
+    ) -> tuple[_Made, WorkCost, int]:
+        """Return the result, its cost and the batch size."""
         job, method, prior = self._job, self._methods[unit.method], self._prior
         assert prior is not None  # a mode has a prior
         key = case.axis, unit.method
@@ -170,7 +166,7 @@ class VolumeBench:
         def report(done: int) -> None:
             tick(0, f"{short_name(unit.file)} {unit.method} {done}/{planes} planes")
 
-        def restored(batch: int) -> _Result:
+        def restored(batch: int) -> _Made:
             result = restorer(
                 case.measurement,
                 Intensity(case.scale),
@@ -180,17 +176,50 @@ class VolumeBench:
                 progress=report,
             )
             evaluations = samples * sum(result.evaluations.values())
-            return _Result(result.mean, result.std, evaluations)
+            return _Made(result.mean, result.std, evaluations)
 
-        def timed(batch: int) -> tuple[_Result, WorkCost]:
+        def timed(batch: int) -> tuple[_Made, WorkCost]:
             measured = (p.operator for p in restorer.plan.planes)
             operators = [one for one in measured if isinstance(one, SeparableOperator)]
             return self._meter(prior, operators, batch, tick, partial(restored, batch))
 
         initial = Batches(job.batch_size, self._device, partial(tick, 0))
         batches = self._batches.setdefault(unit.method, initial)
-        result = batches.run(opened.file.path, max(case.truth.shape[1:]), timed)
-        return batches.size, result
+        made, cost = batches.run(opened.file.path, max(case.truth.shape[1:]), timed)
+        return made, cost, batches.size
+
+    def _scored(self, unit: Unit, opened: _Opened, tick: Tick) -> Scored:
+        job, method = self._job, self._methods[unit.method]
+        watch = CompilerWatch(self._prior if method.mode else None)
+        result = self._restored(unit, opened, tick)
+        case, cost = result.case, result.cost
+        row: dict[str, Any] = {
+            "file": unit.file,
+            "axis": case.axis,
+            "anatomy": opened.file.anatomy,
+            "method": unit.method,
+            "factor": f"{job.factor:g}",
+            "profile": job.profile.name,
+            "thickness": job.thickness,
+            "noise": job.noise,
+            **result.scorer(result.image),
+            "seconds": cost.seconds,
+            "cpu_seconds": cost.cpu_seconds,
+            "nfe": result.evaluations,
+            "gflop": cost.flop / 1e9,
+            SPREAD: None,
+        }
+        if result.std is not None:
+            row[SPREAD] = spread_skill(
+                case.truth, result.image, result.std, job.averaged, result.scorer.body
+            )
+        return Scored(
+            [row],
+            list(self._panels(unit, opened, case, result.image)),
+            describe_hardware(self._device, job.workers, result.batch, watch.used),
+            watch.news,
+            self._domain(opened, case, method),
+        )
 
     def _domain(
         self, opened: _Opened, case: ThickCase, method: VolumeMethod

@@ -46,11 +46,12 @@ _HOW = (
 
 def describe_volumes(job: IsotropicEvaluation, survey: VolumeSurvey) -> str:
     """Describe the data and the number of volumes."""
-    volumes = sum(len(v.axes) for v in survey.volumes)
-    axes = "the slice axis" if job.axes is None else f"axes {','.join(map(str, job.axes))}"
+    volumes, files = sum(len(v.axes) for v in survey.volumes), len(survey.volumes)
+    axes = "the slice axis" if job.axes is None else f"axis {' and '.join(map(str, job.axes))}"
+    left_out = f"; {len(survey.left_out)} left out" if survey.left_out else ""
     return (
-        f"{job.data.resolve().name}, split {job.split}: {volumes} volumes of"
-        f" {len(survey.volumes)} files, thick along {axes}; {len(survey.left_out)} files left out"
+        f"{job.data.resolve().name}, split {job.split}: {volumes} volume{'s' * (volumes != 1)},"
+        f" thick along {axes}, of {files} file{'s' * (files != 1)}{left_out}"
     )
 
 

@@ -135,7 +135,8 @@ def simulate_thick(volume: ThinVolume, axis: int, slicing: Slicing, seed: int) -
         MRCascadeError: the noise cannot be estimated.
     """
     values = np.moveaxis(volume.values, axis, 0)
-    slices = int(min(slicing.size, len(values)) // slicing.factor)
+    # 20 samples are 6 slices of 10/3, whatever the rounding of the division.
+    slices = int(min(slicing.size, len(values)) / slicing.factor + 1e-9)
     if slices < LEAST_SLICES:
         raise UnsuitableVolumeError(f"fewer than {LEAST_SLICES} thick slices along axis {axis}")
     depth = round(slices * slicing.factor)
