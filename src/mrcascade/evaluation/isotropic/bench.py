@@ -53,7 +53,7 @@ class _Made:
 
 
 @dataclass(frozen=True)
-class VolumeResult:
+class MadeVolume:
     """A restored volume.
 
     Attributes:
@@ -121,7 +121,7 @@ class VolumeBench:
         scored = partial(self._scored, unit, opened, tick)
         return run_unit(unit, opened.file.path, self._device, scored)
 
-    def restore(self, unit: Unit, tick: Tick) -> VolumeResult:
+    def restore(self, unit: Unit, tick: Tick) -> MadeVolume:
         """Restore a unit without scoring it."""
         return self._restored(unit, self._open(unit.file), tick)
 
@@ -132,7 +132,7 @@ class VolumeBench:
             self._opened = _Opened(file, read_thin_volume(file))
         return self._opened
 
-    def _restored(self, unit: Unit, opened: _Opened, tick: Tick) -> VolumeResult:
+    def _restored(self, unit: Unit, opened: _Opened, tick: Tick) -> MadeVolume:
         (axis,) = unit.numbers
         if axis not in opened.cases:
             case = case_of(opened.volume, opened.file, axis, self._job)
@@ -145,7 +145,7 @@ class VolumeBench:
             work = partial(plain, case.measurement, case.thick)
             image, cost = self._meter(None, [], 1, tick, work)
             made, batch = _Made(image), 1
-        return VolumeResult(case, scorer, made.image, made.std, made.evaluations, cost, batch)
+        return MadeVolume(case, scorer, made.image, made.std, made.evaluations, cost, batch)
 
     def _by_prior(
         self, unit: Unit, opened: _Opened, case: ThickCase, tick: Tick
@@ -179,7 +179,7 @@ class VolumeBench:
             return _Made(result.mean, result.std, evaluations)
 
         def timed(batch: int) -> tuple[_Made, WorkCost]:
-            measured = (p.operator for p in restorer.plan.planes)
+            measured = (kind.plans[0].operator for kind in restorer.plan.task.kinds)
             operators = [one for one in measured if isinstance(one, SeparableOperator)]
             return self._meter(prior, operators, batch, tick, partial(restored, batch))
 
