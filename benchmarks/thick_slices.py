@@ -2,14 +2,17 @@
 
     python benchmarks/thick_slices.py VOLUME.nii.gz --factor 4 -o OUT
     python benchmarks/thick_slices.py VOLUME.nii.gz --results eclare=FILE.nii.gz:430 -o OUT
-    python benchmarks/thick_slices.py VOLUME.nii.gz --run-eclare -o OUT
+    python benchmarks/thick_slices.py VOLUME.nii.gz --run-eclare --specialist SPECIALIST -o OUT
 
 Simulates thick slices as ``mrcascade evaluate --isotropic`` does, and writes them (OUT/low.nii.gz)
 and the truth on its grid (OUT/truth.nii.gz) for other software. A result of another program is
 named NAME=FILE, or NAME=FILE:SECONDS with its time of the CPU; it must lie on the truth's grid.
 ``--run-eclare`` runs ECLARE (Remedios et al.; GPL, ``pip install eclare``), which trains on the
-scan itself, and takes its time. Scores are those of the evaluation. The last table holds goals:
-what every method for thick slices should reach, and figures of one's own (``--least``).
+scan itself, and takes its time. ``--specialist`` takes a regression network that was trained for
+this task alone, ``benchmarks/specialist.py --task slices-4x -o SPECIALIST``: it restores both kinds
+of planes, whose mean is projected onto the slices. Scores are those of the evaluation. The last
+table holds goals: what a method for thick slices should reach, and figures of one's own
+(``--least``).
 """
 
 from __future__ import annotations
@@ -18,14 +21,17 @@ import argparse
 import resource
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
+import torch
 
 from common import names, run, settings, table_row, write_json
+from informed_mean import TASKS
 from mrcascade.data.folder import DataFile
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import TestFile
@@ -42,8 +48,14 @@ from mrcascade.evaluation.metrics import spread_skill
 from mrcascade.evaluation.units import Unit
 from mrcascade.evaluation.workers import no_tick
 from mrcascade.io.file import image_file
+from mrcascade.measurement.border import Margins
+from mrcascade.operators import SeparableOperator
+from mrcascade.restore.volume import ENDS, projected
+from specialist import Specialist, restore, trained
 
 SCORES = ("psnr", "ssim", "gain", "power", "seam", "residual", "cpu_seconds", "spread_skill")
+PLANES = 32  # that pass through the regression network together
+SPECIAL_TASK = "slices-4x"
 GRID = 0.02  # voxels by which the corners of another program's result may be off
 Row = dict[str, float]
 
@@ -85,6 +97,42 @@ def our_row(made: MadeVolume, samples: int) -> Row:
     return row
 
 
+# ---- a regression for this task ----
+
+
+def regression_row(folder: Path, case: ThickCase, scorer: VolumeScorer) -> Row:
+    """Return the scores of the network of ``specialist.py`` for slices 4 samples apart.
+
+    Raises MRCascadeError where there is no such network, or the slices are others.
+    """
+    path = folder / f"{SPECIAL_TASK}.pt"
+    if not path.is_file():
+        raise MRCascadeError(f"{path}: no network; train it with specialist.py")
+    if case.factor != TASKS[SPECIAL_TASK].first or case.noise or case.thick.thickness != 1:
+        raise MRCascadeError("--specialist is for noise-free slices 4 samples apart and thick")
+    specialist = trained(TASKS[SPECIAL_TASK], torch.load(path, weights_only=True)["network"])
+    started = time.process_time()
+    image = regressed(specialist, case)
+    return scored(image, case, scorer) | {"cpu_seconds": time.process_time() - started}
+
+
+def regressed(specialist: Specialist, case: ThickCase) -> np.ndarray:
+    """Return the mean of both kinds of planes, projected onto the slices."""
+    y, thick = case.measurement, case.thick
+    inside = slice(thick.margin, thick.margin + thick.samples)
+    whole = Margins(rows=(ENDS, ENDS)).extend(y.reshape(1, len(y), -1))
+    whole = whole.reshape(-1, *y.shape[1:])
+    total = np.zeros_like(case.truth)
+    for axis in (1, 2):
+        planes = np.ascontiguousarray(np.moveaxis(whole, axis, 0))
+        operator = SeparableOperator(thick.extended(), np.eye(planes.shape[2]), "thick slices")
+        for start in range(0, len(planes), PLANES):
+            some = slice(start, start + PLANES)
+            images = restore(specialist, planes[some], case.scale, operator)[:, inside]
+            np.moveaxis(total, axis, 0)[some] += images / 2
+    return projected(total, y, thick.matrix())
+
+
 # ---- other programs ----
 
 
@@ -92,7 +140,7 @@ def grids(source: Any, case: ThickCase, start: list[int]) -> tuple[Any, Any]:
     """Return the affines of the truth and of its thick slices, whose axes come in file order."""
     truth = source.affine.copy()
     truth[:3, 3] += truth[:3, :3] @ start
-    low, f = truth.copy(), case.thick.samples / case.thick.slices
+    low, f = truth.copy(), case.factor
     low[:3, case.axis] *= f
     low[:3, 3] += truth[:3, case.axis] * (f / 2 - 0.5)
     return truth, low
@@ -235,6 +283,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, help="K of posterior-mean")
     parser.add_argument("--results", type=parse_results, default={}, metavar="NAME=FILE[:SECONDS]")
     parser.add_argument("--run-eclare", action="store_true")
+    parser.add_argument("--specialist", type=Path, metavar="DIR", help="of specialist.py")
     parser.add_argument("--least", type=settings, default={}, metavar="psnr=27.5,ssim=0.876")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
@@ -271,6 +320,8 @@ def main() -> None:
     for name in methods:
         made = bench.restore(Unit(file.name, name, (options.axis,)), no_tick)
         rows[name] = our_row(made, job.averaged)
+    if options.specialist is not None:
+        rows["regression"] = regression_row(options.specialist, case, scorer)
     results = dict(options.results)
     if options.run_eclare:
         results["eclare"] = run_eclare(options.output, job.thickness)

@@ -15,10 +15,14 @@ from mrcascade import SeparableOperator
 from mrcascade.arrays.intensity import Intensity
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import Measurement
+from mrcascade.evaluation.isotropic.scores import VolumeScorer
+from mrcascade.evaluation.isotropic.volumes import Slicing, simulate_thick
+from mrcascade.measurement.border import Margins
 from mrcascade.recipes.samplers.ancestral import Ancestral
 from mrcascade.restore import Plan, Restorer
+from mrcascade.restore.volume import ENDS, along, projected
 from mrcascade.sampling import RECIPES, NoiseSource, run_chain, with_gradient
-from tests.evaluation.isotropic_cases import blobs, write_volume
+from tests.evaluation.isotropic_cases import blobs, thin_volume, write_volume
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SIDE = 32
@@ -158,6 +162,31 @@ def test_goals_compare_with_the_figures_of_other_methods(benchmark):
     assert by_name["CPU time of ECLARE over that of `mean`"].found == 430 / 40
     assert by_name["power of `sample` closer to 1 than of `mean`, by"].found == pytest.approx(0.7)
     assert len(found) == 12 - 1  # without the regression
+
+
+def test_a_regression_that_adds_nothing_is_the_minimum_norm_volume(benchmark, tmp_path):
+    """Its untrained network gives 0, so that both kinds of planes are pseudo-inverses."""
+    script, specialist = benchmark("thick_slices"), benchmark("specialist")
+    volume = thin_volume(tmp_path / "v.nii.gz", blobs((30, 26, 34)))
+    case = simulate_thick(volume, 2, Slicing(4, 24), 0)
+    task = benchmark("informed_mean").TASKS["slices-4x"]
+    weights = specialist.Specialist(task, 4, 2).network.state_dict()
+    image = script.regressed(specialist.trained(task, weights), case)
+    thick, y = case.thick, case.measurement.astype(np.float64)
+    whole = np.pad(y, ((ENDS, ENDS), (0, 0), (0, 0)))
+    extended = Margins(rows=(ENDS, ENDS)).extend(y.reshape(1, len(y), -1)).reshape(whole.shape)
+    found = along(np.linalg.pinv(thick.extended()), extended)
+    expected = projected(found[thick.margin : -thick.margin], y, thick.matrix())
+    # The smallest singular value of the slices is about 0.3, so that float32 loses two digits.
+    np.testing.assert_allclose(image, expected, atol=1e-4 * y.max())
+    torch.save({"network": weights, "seconds": 1.0}, tmp_path / "slices-4x.pt")
+    row = script.regression_row(tmp_path, case, VolumeScorer(case))
+    assert row["psnr"] == pytest.approx(VolumeScorer(case)(image)["psnr"])
+    with pytest.raises(MRCascadeError, match="no network; train it"):
+        script.regression_row(tmp_path / "none", case, VolumeScorer(case))
+    other = simulate_thick(volume, 2, Slicing(3, 24), 0)
+    with pytest.raises(MRCascadeError, match="for noise-free slices 4 samples apart"):
+        script.regression_row(tmp_path, other, VolumeScorer(other))
 
 
 def test_results_of_other_programs_are_scored_on_the_grid(benchmark, tmp_path, monkeypatch, capsys):

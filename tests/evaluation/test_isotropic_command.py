@@ -253,6 +253,23 @@ def test_samples_are_averaged_and_their_spread_scored(
 
 
 @pytest.mark.usefixtures("no_picture")
+def test_samples_meet_the_slices_and_their_mean_has_a_spread(
+    job: IsotropicEvaluation, tmp_path: Path
+) -> None:
+    (job.data / NAMES[1]).unlink()
+    job = replace(job, methods=("sample", "posterior-mean"), steps=4, samples=2, batch_size=16)
+    run(job, tmp_path / "out")
+    one, mean = table(tmp_path / "out" / "metrics.csv")
+    assert (one["spread_skill"], float(mean["spread_skill"]) > 0) == ("", True)
+    assert float(mean["nfe"]) == 2 * float(one["nfe"]) > 0
+    for row in (one, mean):
+        assert float(row["residual"]) < 1e-5
+    # The mean of two has half the power of what differs between them, and all of what does not.
+    assert float(mean["power"]) < float(one["power"])
+    assert "the mean of 2 samples" in (tmp_path / "out" / "table.md").read_text()
+
+
+@pytest.mark.usefixtures("no_picture")
 def test_evaluating_on_training_files_is_remarked_on(
     job: IsotropicEvaluation, prior_folder: Path, tmp_path: Path
 ) -> None:

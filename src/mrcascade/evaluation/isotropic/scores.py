@@ -49,7 +49,7 @@ class VolumeScorer:
             raise UnsuitableVolumeError(f"fewer than {SSIM_SIDE} samples along an axis")
         self._case = case
         self._range = float(np.percentile(case.truth, 99.9))
-        self.body = body_mask(case.truth, self._range, case.thick.samples / case.thick.slices)
+        self.body = body_mask(case.truth, self._range, case.factor)
         if not self.body.any():
             raise UnsuitableVolumeError("no body between the end slices")
         self._band = self._lost(case.truth)
@@ -81,8 +81,7 @@ class VolumeScorer:
 
     def _lost(self, volume: np.ndarray) -> np.ndarray:
         """Return the band that the slices did not measure, in the body."""
-        factor = self._case.thick.samples / self._case.thick.slices
-        return lost_band(volume, factor)[self.body].astype(np.float64)
+        return lost_band(volume, self._case.factor)[self.body].astype(np.float64)
 
 
 def body_mask(truth: np.ndarray, data_range: float, factor: float) -> np.ndarray:

@@ -94,6 +94,11 @@ class ThickCase:
     scale: float
     noise: float
 
+    @property
+    def factor(self) -> float:
+        """Slice distance in samples."""
+        return self.thick.samples / self.thick.slices
+
 
 def read_thin_volume(file: TestFile) -> ThinVolume:
     """Read a near-isotropic volume: voxel sizes differ by up to `SPACING_TOLERANCE`.
