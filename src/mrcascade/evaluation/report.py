@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from mrcascade import __version__
 from mrcascade.devices.facts import tf32
 from mrcascade.evaluation.job import Evaluation, Surveyed, factor_text
-from mrcascade.evaluation.ledger import SETTINGS_FILE, Ledger
+from mrcascade.evaluation.ledger import SETTINGS_FILE, TABLE_FILES, Ledger
 from mrcascade.evaluation.lpips import BACKBONE_FILES, LINEAR_FILES, NETWORK, LPIPSFiles
-from mrcascade.evaluation.methods import find_method
+from mrcascade.evaluation.methods import Described, find_method
 from mrcascade.evaluation.subjects import Seen, Subjects, describe_subjects, notes_on_subjects
-from mrcascade.io import NOTICE
+from mrcascade.io import NOTICE, atomic_outputs
 from mrcascade.measurement.domain import DomainScore
 from mrcascade.prior.cascade import CascadePrior
 
@@ -32,26 +34,6 @@ HANDLING = {
     "estimated": "methods estimate the noise from the measurement, as sr does by default",
     "known": "methods are told the noise (--noise-handling known)",
 }
-
-
-class Described(Protocol):
-    """What a report says of a method."""
-
-    @property
-    def about(self) -> str:
-        """Description."""
-
-    @property
-    def sampled(self) -> bool:
-        """Whether the method takes T steps."""
-
-    @property
-    def averaged(self) -> bool:
-        """Whether the mean of K samples is scored instead of one sample."""
-
-    @property
-    def draws(self) -> bool:
-        """Whether results depend on the seed."""
 
 
 def describe_test_set(job: Evaluation, survey: Sequence[Surveyed]) -> str:
@@ -116,6 +98,35 @@ def facts(
         "Time": f"wall time per slice on {timed_on(ledger)}",
         **software_facts(),
     }
+
+
+def write_report(
+    ledger: Ledger,
+    markdown: str,
+    facts: Mapping[str, str],
+    notes: Sequence[str],
+    groups: Mapping[str, Any],
+) -> list[Path]:
+    """Write ``table.md`` and ``table.json``; return their paths.
+
+    Args:
+        ledger: the evaluation, whose settings the second one repeats.
+        markdown: the first one.
+        facts: title -> text, for the head of the report.
+        notes: sentences below the facts.
+        groups: further entries of ``table.json``.
+    """
+    record = {
+        **{k: v for k, v in ledger.document.items() if k != "outputs"},
+        "facts": dict(facts),
+        "notes": list(notes),
+        **groups,
+    }
+    targets = [ledger.folder / name for name in TABLE_FILES]
+    with atomic_outputs(targets, overwrite=True) as (text, data):
+        text.write_text(markdown, encoding="utf-8", errors="backslashreplace")
+        data.write_text(json.dumps(record, indent=1) + "\n")
+    return targets
 
 
 def method_facts(ledger: Ledger, find: Callable[[str], Described], device: str) -> dict[str, str]:

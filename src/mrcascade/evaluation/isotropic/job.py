@@ -13,6 +13,7 @@ from mrcascade.evaluation.isotropic.methods import VolumeMethod, choose_volume_m
 from mrcascade.evaluation.isotropic.volumes import Slicing
 from mrcascade.evaluation.job import SAMPLES, NoiseHandling
 from mrcascade.evaluation.ledger import SPREAD, Layout
+from mrcascade.evaluation.methods import check_counts
 from mrcascade.networks.compiled import Compiler
 from mrcascade.operators.profile import GAUSSIAN, SliceProfile
 from mrcascade.prior.cascade import CascadePrior
@@ -86,11 +87,7 @@ def checked_volume_methods(job: IsotropicEvaluation) -> dict[str, VolumeMethod]:
             f"slice thickness {job.thickness:g}: give it over the slice distance, above 0 and up"
             f" to {THICKEST:g}, not in mm"
         )
-    names = ", ".join(methods)
-    if job.steps is not None and not any(m.sampled for m in methods.values()):
-        raise MRCascadeError(f"none of {names} samples; drop --steps")
-    if job.samples is not None and not any(m.averaged for m in methods.values()):
-        raise MRCascadeError(f"none of {names} averages samples; drop --samples")
+    check_counts(methods, job.steps, job.samples)
     return methods
 
 

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from mrcascade.data.contrast import contrast_family
 from mrcascade.evaluation.isotropic.job import VOLUME_SCORES, IsotropicEvaluation
 from mrcascade.evaluation.isotropic.methods import find_volume_method
 from mrcascade.evaluation.isotropic.scores import BODY_SHARE, SSIM_SIGMA
 from mrcascade.evaluation.isotropic.survey import VolumeSurvey
-from mrcascade.evaluation.ledger import TABLE_FILES, Ledger
-from mrcascade.evaluation.report import HANDLING, method_facts, software_facts, timed_on
+from mrcascade.evaluation.ledger import Ledger
+from mrcascade.evaluation.report import (
+    HANDLING,
+    method_facts,
+    software_facts,
+    timed_on,
+    write_report,
+)
 from mrcascade.evaluation.subjects import Subjects, describe_subjects, subject_of
 from mrcascade.evaluation.tables import (
     KINDS,
     LEVEL,
     RESAMPLES,
     Group,
+    contrasts_of,
     estimate_cell,
+    intervals,
     markdown_table,
+    ordered_rows,
     summarise,
 )
-from mrcascade.io import atomic_outputs
 from mrcascade.io.planes import SPACING_TOLERANCE
 
 CPU = "cpu_seconds"
@@ -116,33 +122,20 @@ def write_volume_tables(
     Returns:
         The written files.
     """
-    # Rows in the order of the command, as several processes finish in any order.
-    order = {method: place for place, method in enumerate(ledger.methods)}
-    rows = [row for row in ledger.rows if row["method"] in order]
-    rows.sort(key=lambda row: order[row["method"]])
-    contrasts = {
-        v.file.name: contrast_family(c) for v in survey.volumes if (c := v.file.data.contrast)
-    }
-    groups = summarise(rows, _AVERAGED, seed, subjects, contrasts)
+    volumes = survey.volumes
+    groups = summarise(ordered_rows(ledger), _AVERAGED, seed, subjects, contrasts_of(volumes))
     parts = ["# Thick slices to isotropic volumes"]
     parts += ["\n".join(f"- **{k}:** {v}" for k, v in facts.items()), *notes, _HOW]
     for kind in KINDS:
         if chosen := [g for g in groups if g.kind == kind]:
             parts += [f"## Per {kind}", _volume_table(chosen)]
-    record = {
-        **{k: v for k, v in ledger.document.items() if k != "outputs"},
-        "facts": dict(facts),
-        "notes": list(notes),
+    entries = {
         "left_out": survey.left_out,
-        "subjects": {v.file.name: subject_of(v.file.name, subjects) for v in survey.volumes},
-        "intervals": {"level": LEVEL, "resamples": RESAMPLES, "seed": seed, "how": _HOW},
+        "subjects": {v.file.name: subject_of(v.file.name, subjects) for v in volumes},
+        "intervals": intervals(seed, _HOW),
         "volumes": [_record(g) for g in groups],
     }
-    targets = [ledger.folder / name for name in TABLE_FILES]
-    with atomic_outputs(targets, overwrite=True) as (text, data):
-        text.write_text("\n\n".join(parts) + "\n", encoding="utf-8", errors="backslashreplace")
-        data.write_text(json.dumps(record, indent=1) + "\n")
-    return targets
+    return write_report(ledger, "\n\n".join(parts) + "\n", facts, notes, entries)
 
 
 def _record(group: Group) -> dict[str, object]:
