@@ -61,7 +61,8 @@ class MadeVolume:
         scorer: scores results for the case.
         image: (n, h, w).
         std: (n, h, w), standard deviation over the samples, for a mean of samples.
-        evaluations: network evaluations per plane, over levels and samples.
+        evaluations: network evaluations over levels and samples; in one, all planes (slices, rows)
+            or all planes (slices, columns) pass through a network.
         cost: what it took.
         batch: number of planes that passed through the networks together.
     """

@@ -146,7 +146,7 @@ def _record(group: Group) -> dict[str, object]:
 
 def _volume_table(groups: list[Group]) -> str:
     titles = [groups[0].kind, "method", "volumes", "files", "subjects", *_TITLES.values()]
-    titles += ["largest residual", "CPU s", "s", "NFE / plane", "GFLOP"]
+    titles += ["largest residual", "CPU s", "s", "NFE", "GFLOP"]
     spread = any(g.spread_skill is not None for g in groups)
     titles += ["spread/skill"] * spread
     rows = []
