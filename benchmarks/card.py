@@ -26,10 +26,11 @@ from card_facts import (
     read_facts,
     run_facts,
 )
-from card_page import CARD, FACTS, card_folder, priors_below, render
+from card_page import card_folder, priors_below, render
 from common import run
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import atomic_output
+from mrcascade.prior.card import CARD, FACTS
 from mrcascade.prior.format import PRIOR_FILE, read_document
 
 

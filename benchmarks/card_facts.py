@@ -21,7 +21,7 @@ from mrcascade.prior.cascade import CascadePrior, read_prior
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.format import PRIOR_FILE, read_document
 from mrcascade.storage.files import TABLE_BYTES, read_json
-from mrcascade.training.config import TrainConfig
+from mrcascade.training.config import ADAPTING, TrainConfig
 from mrcascade.training.files import PRIOR_FOLDER
 
 Facts = dict[str, Any]
@@ -234,6 +234,8 @@ def command(level: int, training: Mapping[str, Any], both: bool) -> str:
     both: whether the level has a regression branch and a U-Net, which share the patches.
     """
     config, defaults = training["config"], {f.name: f.default for f in fields(TrainConfig)}
+    if config.get("start"):
+        defaults |= ADAPTING
     words = ["mrcascade train --data slices.npz", f"--levels {level}"]
     for key, value in config.items():
         if key in ("channels", "mean_images") or isinstance(value, list):

@@ -14,10 +14,10 @@ from typing import Any
 from card_facts import BASELINE, MODE
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.tables import markdown_table
+from mrcascade.prior.card import FACTS
 from mrcascade.prior.format import PRIOR_FILE
 
 Facts = Mapping[str, Any]
-CARD, FACTS = "README.md", "facts.json"
 TEXTS = Path(__file__).parent / "cards"  # texts written by hand
 SECTIONS = ("Intended use", "Limits")
 # Validation errors of the card -> their titles.

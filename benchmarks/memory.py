@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from mrcascade.networks import network_preset
-from mrcascade.prior.cascade import write_prior
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.level import LevelSpec, LevelStatistics
+from mrcascade.prior.writing import write_prior
 
 
 def main() -> None:

@@ -13,9 +13,10 @@ from PIL import Image
 
 from mrcascade.networks import CascadeConfig, LevelConfig, network_preset
 from mrcascade.pictures.preview import Panel
-from mrcascade.prior.cascade import CascadePrior, write_prior
+from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.level import LevelSpec, LevelStatistics
+from mrcascade.prior.writing import write_prior
 
 ROOT = Path(__file__).resolve().parents[1]
 # Statistics of the size that real images have, in units of the robust maximum.

@@ -15,10 +15,11 @@ from safetensors.torch import load_file, save, save_file
 
 from mrcascade import CascadePrior, MRCascadeError
 from mrcascade.networks import fold, network_preset
-from mrcascade.prior.cascade import read_prior, write_prior
+from mrcascade.prior.cascade import read_prior
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.format import Limits, read_document
 from mrcascade.prior.level import LevelSpec
+from mrcascade.prior.writing import write_prior
 from mrcascade.storage.digest import file_sha256
 from tests.conftest import STATISTICS, write_random_prior
 

@@ -20,6 +20,7 @@ from mrcascade import CascadePrior, MRCascadeError, SeparableOperator, super_res
 from mrcascade.arrays.intensity import Intensity
 from mrcascade.cli import main
 from mrcascade.networks import NETWORKS
+from mrcascade.training.level import read_checkpoint
 from mrcascade.training.log import read_log
 from mrcascade.training.run import train_cascade
 from mrcascade.training.snapshots import rebuild_profile
@@ -138,6 +139,8 @@ def test_command(data: Path, tmp_path: Path, capsys) -> None:
     begin = [*arguments, "--start", str(run / "prior"), "--levels", "3"]
     begin[begin.index("-o") + 1] = str(tmp_path / "tuned")
     assert main(begin) == 0
+    config = json.loads(read_checkpoint(tmp_path / "tuned" / "level3.ckpt")["config"])
+    assert (config["rate"], config["mean_rate"]) == (0.006, 0.0006)  # lower for a start
     assert main([*begin, "--kernel", "area", "--resume"]) == 2
     assert "made for kernel 'fourier'" in capsys.readouterr().err
     assert main([*begin, "--network", "small", "--resume"]) == 2

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from mrcascade import __version__
 from mrcascade.cli import (
     benchmark,
+    bids_app,
     cache,
     evaluate,
     info,
@@ -31,7 +32,7 @@ from mrcascade.messages.faults import one_line, showing_tracebacks
 from mrcascade.messages.printable import shortened
 from mrcascade.messages.quiet import quiet_libraries
 
-COMMANDS = (sr, simulate, resample, evaluate, reproduce, train, cache, benchmark, info)
+COMMANDS = (sr, simulate, resample, evaluate, reproduce, train, cache, benchmark, info, bids_app)
 _CLOSED_PIPE = 141  # what shells report of a command that SIGPIPE ended
 _SUBJECTS = ("inputs", "input", "what", "data")  # arguments that name what a command works on
 

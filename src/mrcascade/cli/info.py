@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ from mrcascade.prior.format import (
     prior_folder,
     read_document,
 )
+from mrcascade.prior.hub import Repository
 from mrcascade.storage.digest import file_sha256
 
 if TYPE_CHECKING:
@@ -34,14 +36,22 @@ def add_parser(subparsers: Any) -> None:
         "what",
         nargs="?",
         metavar="PRIOR_OR_IMAGE",
-        help="prior name or folder, image file, folder of images, or DICOM file, folder or zip"
-        " (default: list the priors that come with the package)",
+        help="prior name, folder or repository (ORG/REPO[@REVISION]), image file, folder of images,"
+        " or DICOM file, folder or zip (default: list the priors that come with the package)",
+    )
+    parser.add_argument(
+        "--download",
+        action="store_true",
+        help="fetch the prior's repository from the Hugging Face hub into its cache, where all"
+        " commands find it; without this option nothing is downloaded",
     )
     options.add_series(parser, several=False)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.download:
+        return _print(describe_prior(_downloaded(arguments.what)))
     if arguments.what is None:
         for name in list_priors():
             default = " (default)" * (name == options.DEFAULT_PRIOR)
@@ -51,10 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.what in list_priors() or os.path.isfile(path / PRIOR_FILE):
         return _print(describe_prior(prior_folder(arguments.what)))
     if not path.exists():
-        raise MRCascadeError(
-            f"{arguments.what}: neither a prior (bundled: {', '.join(list_priors()) or 'none'})"
-            " nor a file; check the name"
-        )
+        return _print(describe_prior(_cached(arguments.what)))
     if path.is_dir() and arguments.series is None and (images := _images_in(path)):
         return _list_folder(path, images)
     return _print(describe_input(path, arguments.series))
@@ -64,6 +71,33 @@ def _print(lines: Iterable[str]) -> int:
     for line in lines:
         terminal.line(line)
     return 0
+
+
+def _cached(name: str) -> Path:
+    """Return the folder of a prior in the hub's cache, for a name that is nothing else."""
+    repository = Repository.of_name(name)
+    if repository is not None:
+        with contextlib.suppress(MRCascadeError):
+            return prior_folder(name)
+    hint = ", or fetch a repository of that name with --download" if repository else ""
+    raise MRCascadeError(
+        f"{name}: neither a prior (bundled: {', '.join(list_priors()) or 'none'}) nor a file; check"
+        f" the name{hint}"
+    )
+
+
+def _downloaded(name: str | None) -> Path:
+    """Fetch the prior of that name from the hub and return its folder in the cache."""
+    if name is None or Repository.of_name(name) is None:
+        raise MRCascadeError(
+            "--download needs a repository of the hub; give ORG/REPO or ORG/REPO@REVISION"
+        )
+    if os.path.isfile(Path(name, PRIOR_FILE)):
+        raise MRCascadeError(
+            f"{name}: a folder of this name is here and comes before the hub's repository; rename"
+            " it, or start from another folder"
+        )
+    return prior_folder(name, download=True)
 
 
 def describe_prior(folder: Path) -> list[str]:

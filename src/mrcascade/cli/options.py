@@ -15,6 +15,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.io.formats import FORMATS, requestable_formats
 
 DEFAULT_PRIOR = "mr-small"
+PRIOR = "NAME|DIR|ORG/REPO[@REVISION]"
 # Largest number of steps, samples, batches and parts of a job; more would only fill the memory.
 LARGEST_COUNT = 100_000
 _LARGEST_WHOLE = 2**63 - 1  # what a seed can be
@@ -65,12 +66,9 @@ def parse_matrix(text: str) -> str | tuple[int, int]:
 
 
 def add_output(parser: argparse.ArgumentParser, what: str, file: bool = False) -> None:
-    """Add ``--output`` and ``--overwrite``.
+    """Add ``--output``, the folder for ``what``, and ``--overwrite``.
 
-    Args:
-        parser: the command's parser.
-        what: what the output folder holds, for the help text.
-        file: whether the output may also be the file name of one input's result.
+    file: whether the output may also be the file name of one input's result.
     """
     name = "; for one input also the name of the result, such as t2_sr.nii.gz" * file
     parser.add_argument(
@@ -81,6 +79,10 @@ def add_output(parser: argparse.ArgumentParser, what: str, file: bool = False) -
         metavar="DIR|FILE" if file else "DIR",
         help=f"folder for {what}{name}",
     )
+    add_overwrite(parser)
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
 
 
@@ -184,8 +186,8 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prior",
         default=DEFAULT_PRIOR,
-        metavar="NAME|DIR",
-        help="bundled prior or prior folder; default: %(default)s",
+        metavar=PRIOR,
+        help="bundled prior, prior folder or repository in the hub's cache; default: %(default)s",
     )
 
 
@@ -193,7 +195,7 @@ def add_baselines(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baselines",
         default="mr-small-baselines",
-        metavar="NAME|DIR",
+        metavar=PRIOR,
         help="priors that the methods other than the cascade use; default: mr-small-baselines",
     )
 

@@ -39,6 +39,12 @@ def add_parser(subparsers: Any) -> None:
         " paths",
     )
     options.add_output(parser, "result, uncertainty, preview and sidecar", file=True)
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how images are restored, without inputs and output."""
     options.add_factor(parser)
     options.add_prior(parser)
     options.add_kernel(parser)
@@ -108,7 +114,6 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="print size, time and memory; write no result"
     )
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -49,8 +49,8 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--start",
-        metavar="PRIOR",
-        help="prior (name or folder) to start from, to adapt it to other data",
+        metavar=options.PRIOR,
+        help="prior to start from, to adapt it to other data; its rates are lower",
     )
     parser.add_argument(
         "--levels", metavar="I[,I]", help="train only these levels, 1 being the finest"
@@ -96,11 +96,12 @@ def run(arguments: argparse.Namespace) -> None:
     levels = _levels(arguments.levels)
     if arguments.start is not None:
         prior_folder(arguments.start)
-    from mrcascade.training.config import TrainConfig
+    from mrcascade.training.config import ADAPTING, TrainConfig
     from mrcascade.training.run import train_cascade
 
     device = options.resolve_device(arguments.device)
     given = {
+        **(ADAPTING if arguments.start else {}),
         "network": arguments.network,
         "kernel": arguments.kernel,
         "seed": arguments.seed,

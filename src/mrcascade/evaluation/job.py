@@ -241,11 +241,9 @@ def prior_folders(method: Method, job: Evaluation) -> list[Path]:
     """
     names = [name for name in (method.prior, method.coarsest) if name is not None]
     return [
-        prior_folder(
-            job.prior
-            if name == CASCADE
-            else f"{job.baselines}/{name.format(factor=factor_text(job.factor))}"
-        )
+        prior_folder(job.prior)
+        if name == CASCADE
+        else prior_folder(job.baselines, name.format(factor=factor_text(job.factor)))
         for name in names
     ]
 

@@ -7,10 +7,10 @@ weight files.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,12 @@ from torch import Tensor
 
 from mrcascade.devices.precision import resolve_precision
 from mrcascade.errors import MRCascadeError
-from mrcascade.networks import LevelConfig, MeanConfig, UNetConfig, fold
+from mrcascade.networks import fold
 from mrcascade.networks.compiled import Compiler
 from mrcascade.operators import KERNELS
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.domain import DomainReference
 from mrcascade.prior.format import (
-    FORMAT,
     PRIOR_FILE,
     SEEN,
     Limits,
@@ -36,16 +35,15 @@ from mrcascade.prior.format import (
     read_document,
     whole_entry,
 )
-from mrcascade.prior.level import LevelPrior, LevelSpec, LevelStatistics
-from mrcascade.prior.weights import load_weights, stored_weights
+from mrcascade.prior.hub import Repository
+from mrcascade.prior.level import LevelPrior, LevelSpec, WeightFile
+from mrcascade.prior.weights import load_weights
+from mrcascade.prior.writing import copy_prior, prior_document
 from mrcascade.recipes.modes import TUNED_AS
 from mrcascade.recipes.recipe import RECIPES
-from mrcascade.storage.atomic import atomic_outputs, make_folder
 from mrcascade.storage.digest import file_sha256
 
 _LONGEST_NAME = 255
-# Range of statistics and noise levels, whose products and squares must fit float32.
-_SMALLEST, _LARGEST = 1e-8, 1e8
 
 # Exceptions that a malformed prior.json raises.
 _MALFORMED = (AttributeError, LookupError, TypeError, ValueError, RuntimeError, ArithmeticError)
@@ -63,6 +61,7 @@ class CascadePrior:
         maximum_factor: largest factor per axis that the training covers.
         domain: distribution of features over its images; None if it is not known.
         digest: SHA-256 of the ``prior.json`` that it was read from.
+        folder: folder that it was read from; None where it was not.
         compiler: compiler of its U-Nets; None if they are not compiled.
 
     Example:
@@ -85,6 +84,7 @@ class CascadePrior:
     sampling: dict[str, Any] = field(default_factory=dict)
     domain: DomainReference | None = None
     digest: str = ""
+    folder: Path | None = None
     compiler: Compiler | None = None
 
     def __repr__(self) -> str:
@@ -196,31 +196,125 @@ class CascadePrior:
         name_or_folder: str | Path,
         device: str | torch.device = "cpu",
         precision: str = "float32",
+        *,
+        download: bool = False,
     ) -> CascadePrior:
-        """Load a bundled prior by name, or any prior by its folder.
+        """Load a bundled prior by name, a prior by its folder, or one of the hub.
 
-        ``precision`` is "float32", "bfloat16" or "auto" (bfloat16 where the processor has
-        instructions for it). It holds for the networks' convolutions; data steps stay in float32.
-        Raises MRCascadeError for another precision, and for a missing or damaged prior.
+        Args:
+            name_or_folder: the first that exists of a bundled prior's name, a folder, and
+                ``"org/repo[/folder][@revision]"`` in the cache of the Hugging Face hub.
+            device: device of the networks.
+            precision: "float32", "bfloat16" or "auto" (bfloat16 where the processor has
+                instructions for it), for the networks' convolutions; data steps stay in float32.
+            download: whether a repository of the hub is fetched first. Otherwise nothing goes over
+                the network.
+
+        Raises:
+            MRCascadeError: another precision, or the prior is missing, damaged, not in the cache or
+                cannot be downloaded.
         """
         precision = resolve_precision(precision, device)
-        prior, weights = read_prior(name_or_folder)
+        prior, weights = read_prior(name_or_folder, download)
         for level, state in zip(prior.levels, weights, strict=True):
             level.networks.load_state_dict(state, assign=True)
             fold(level.networks, getattr(torch, precision))
             level.precision = precision
         return prior.to(device)
 
+    def save_pretrained(
+        self, folder: str | Path, *, license: str | None = None, overwrite: bool = False
+    ) -> Path:
+        """Write the prior to a folder that ``from_pretrained`` reads, and return the folder.
 
-def read_prior(name_or_folder: str | Path) -> tuple[CascadePrior, list[dict[str, Tensor]]]:
+        Weights are copied as they were read. So is ``prior.json`` where nothing has changed, with
+        ``facts.json`` and the model card; else a plain card is written. The card gets the hub's
+        metadata unless it has them.
+
+        Args:
+            folder: the folder, which is made.
+            license: identifier of the licence in the card, such as ``"cc-by-4.0"``.
+            overwrite: whether existing files may be replaced.
+
+        Raises:
+            MRCascadeError: files exist, the folder cannot be written, or the prior was not read
+                from files or these have changed since.
+
+        Example:
+            >>> from tempfile import TemporaryDirectory
+            >>> from mrcascade import CascadePrior
+            >>> prior = CascadePrior.from_pretrained("mr-small")
+            >>> with TemporaryDirectory() as place:
+            ...     saved = prior.save_pretrained(f"{place}/mine", license="apache-2.0")
+            ...     CascadePrior.from_pretrained(saved).digest == prior.digest
+            True
+        """
+        document, source = _document(self), self.folder
+        same = source is not None and _document(_described(source)) == document
+        copy_prior(
+            Path(folder),
+            document,
+            [_stored(self, level) for level in self.levels],
+            unchanged=source if same else None,
+            license=license,
+            overwrite=overwrite,
+        )
+        return Path(folder)
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        license: str | None = None,
+        private: bool | None = None,
+        message: str = "Upload a prior of mrcascade",
+    ) -> str:
+        """Upload the files of ``save_pretrained`` to the Hugging Face hub.
+
+        ``prior.json`` names the training images and is uploaded, too.
+
+        Args:
+            repository: ``"org/repo[/folder][@branch]"``; repository and branch are made if missing.
+            license: identifier of the licence in the card.
+            private: whether a new repository is private; None for the account's default.
+            message: title of the commit.
+
+        Returns:
+            Name of the uploaded revision, as ``from_pretrained`` takes it.
+
+        Raises:
+            MRCascadeError: not a repository's name, huggingface_hub is not installed, the hub
+                cannot be reached or refuses, or as for ``save_pretrained``.
+        """
+        target = Repository.of_name(repository)
+        if target is None:
+            raise MRCascadeError(
+                f"{repository!r} is not the name of a repository; give ORG/REPO or ORG/REPO@BRANCH"
+            )
+        with TemporaryDirectory() as place:
+            saved = self.save_pretrained(Path(place) / "prior", license=license)
+            return target.upload(saved, message, private)
+
+
+def read_prior(
+    name_or_folder: str | Path, download: bool = False
+) -> tuple[CascadePrior, list[dict[str, Tensor]]]:
     """Return a prior whose networks have no weights yet, and the trained weights of each level.
 
-    Errors are those of ``CascadePrior.from_pretrained``.
+    Arguments and errors are those of ``CascadePrior.from_pretrained``.
     """
-    folder = prior_folder(name_or_folder)
+    prior = _described(prior_folder(name_or_folder, download=download))
+    weights = [
+        load_weights(_stored(prior, level), level.networks.state_dict()) for level in prior.levels
+    ]
+    return prior, weights
+
+
+def _described(folder: Path) -> CascadePrior:
+    """Return the prior that a folder's JSON describes, without weights."""
     document = read_document(folder)
     try:
-        prior, files = _from_document(document)
+        prior = _from_document(document, folder)
     except MRCascadeError:
         raise
     except _MALFORMED as error:
@@ -228,16 +322,37 @@ def read_prior(name_or_folder: str | Path) -> tuple[CascadePrior, list[dict[str,
         raise MRCascadeError(
             f"{folder / PRIOR_FILE}: not a valid prior ({reason}); fetch it again"
         ) from error
-    weights = [
-        load_weights(folder / file, digest, level.networks.state_dict())
-        for level, (file, digest) in zip(prior.levels, files, strict=True)
-    ]
     prior.digest = file_sha256(folder / PRIOR_FILE)
-    return prior, weights
+    return prior
 
 
-def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tuple[str, str]]]:
-    """Return a document's prior, without weights, and name and checksum of each weight file."""
+def _document(prior: CascadePrior) -> dict[str, Any]:
+    """Return the content of the ``prior.json`` of a prior whose weights are files."""
+    return prior_document(
+        name=prior.name,
+        kernel=prior.kernel,
+        channels=prior.channels,
+        step=prior.step,
+        maximum_factor=prior.maximum_factor,
+        levels=[(level.spec, _stored(prior, level).sha256) for level in prior.levels],
+        spectrum=prior.spectrum,
+        provenance=prior.provenance,
+        sampling=prior.sampling,
+        domain=prior.domain,
+    )
+
+
+def _stored(prior: CascadePrior, level: LevelPrior) -> WeightFile:
+    if level.stored is None:
+        raise MRCascadeError(
+            f"prior {prior.name!r}: not saved, as its weights were not read from files;"
+            " mrcascade.prior.writing.write_prior writes those of a training"
+        )
+    return level.stored
+
+
+def _from_document(document: Mapping[str, Any], folder: Path) -> CascadePrior:
+    """Return the prior that a document in ``folder`` describes, without weights."""
     step, maximum_factor, count = cascade_shape(document)
     channels = whole_entry(document, "channels", 1, 2)
     if not isinstance(document["name"], str) or not 1 <= len(document["name"]) <= _LONGEST_NAME:
@@ -246,9 +361,12 @@ def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tupl
         raise ValueError("provenance and sampling must be objects")
     levels = []
     for entry in document["levels"]:
-        spec = _level_spec(entry)
+        spec, file = LevelSpec.of_entry(entry), str(entry["file"])
+        if Path(file).name != file or len(file) > _LONGEST_NAME:
+            raise ValueError("the weights of a level must be a file beside it")
+        stored = WeightFile(folder / file, str(entry["sha256"]))
         with torch.device("meta"):
-            levels.append(LevelPrior(spec, LevelNetworks(spec.networks, channels)))
+            levels.append(LevelPrior(spec, LevelNetworks(spec.networks, channels), stored=stored))
     if document["kernel"] not in KERNELS:
         raise ValueError(f"unknown kernel {document['kernel']!r}")
     if not isinstance(document["spectrum"], list):
@@ -258,11 +376,7 @@ def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tupl
         raise ValueError("every level but the coarsest must be conditional")
     if not spectrum or not np.isfinite(spectrum).all() or min(spectrum) < 0:
         raise ValueError("the spectrum must be finite numbers that are not negative")
-    files = [(str(entry["file"]), str(entry["sha256"])) for entry in document["levels"]]
-    for file, _ in files:
-        if Path(file).name != file or len(file) > _LONGEST_NAME:
-            raise ValueError("the weights of a level must be a file beside it")
-    prior = CascadePrior(
+    return CascadePrior(
         name=document["name"],
         kernel=document["kernel"],
         channels=channels,
@@ -273,85 +387,5 @@ def _from_document(document: Mapping[str, Any]) -> tuple[CascadePrior, list[tupl
         provenance=dict(document["provenance"]),
         sampling=dict(document["sampling"]),
         domain=DomainReference.of_entry(document.get("domain"), levels[-1].networks.unet),
+        folder=folder,
     )
-    return prior, files
-
-
-def write_prior(
-    folder: Path,
-    *,
-    name: str,
-    kernel: str,
-    channels: int,
-    step: int = 2,
-    maximum_factor: int = 4,
-    levels: Sequence[tuple[LevelSpec, Mapping[str, Tensor]]],
-    spectrum: Sequence[float],
-    provenance: Mapping[str, Any],
-    sampling: Mapping[str, Any],
-    domain: DomainReference | None = None,
-) -> None:
-    """Write ``prior.json`` and the float16 weights of each level (finest first) to ``folder``.
-
-    All files appear together and replace an existing prior; the JSON comes last. Raises
-    MRCascadeError for weights that float16 cannot represent.
-    """
-    from safetensors.torch import save
-
-    make_folder(folder)
-    names = [f"level{index}.safetensors" for index in range(1, len(levels) + 1)]
-    targets = [folder / file for file in (*names, PRIOR_FILE)]
-    with atomic_outputs(targets, overwrite=True) as (*weights, described):
-        entries = []
-        for file, path, (spec, state) in zip(names, weights, levels, strict=True):
-            half = stored_weights(spec, channels, state)
-            if not all(v.isfinite().all() for v in half.values()):
-                raise MRCascadeError(
-                    f"{folder / file}: not written, as its weights are NaN or beyond float16; the"
-                    " training diverged; train anew, with a lower learning rate"
-                )
-            path.write_bytes(save({k: v.contiguous() for k, v in half.items()}))
-            entries.append({"file": file, "sha256": file_sha256(path), **asdict(spec)})
-        document = {
-            "format": FORMAT,
-            "name": name,
-            "kernel": kernel,
-            "channels": channels,
-            "step": step,
-            "maximum_factor": maximum_factor,
-            "sampling": dict(sampling),
-            "levels": entries,
-            "spectrum": [float(f"{v:.5g}") for v in spectrum],
-            "provenance": dict(provenance),
-            **({} if domain is None else {"domain": domain.entry()}),
-        }
-        described.write_text(json.dumps(document, indent=1) + "\n")
-
-
-def _level_spec(entry: Mapping[str, Any]) -> LevelSpec:
-    unet, mean = entry["networks"]["unet"], entry["networks"]["mean"]
-    if unet is not None:
-        unet = {**unet, **{key: tuple(unet[key]) for key in ("multipliers", "attention")}}
-    networks = LevelConfig(
-        None if unet is None else UNetConfig(**unet),
-        None if mean is None else MeanConfig(**mean),
-        **{key: entry["networks"].get(key, False) for key in ("data", "demodulated")},
-    )
-    values = {key: number_of(value) for key, value in entry["statistics"].items()}
-    statistics = LevelStatistics(**values)
-    if (
-        not all(-_LARGEST <= value <= _LARGEST for value in values.values())
-        or min(statistics.std, statistics.condition_std) < _SMALLEST
-    ):
-        raise ValueError(f"statistics out of range: {values}")
-    spec = LevelSpec(
-        networks=networks,
-        statistics=statistics,
-        training=dict(entry["training"]),
-        **{key: number_of(entry[key]) for key in ("sigma_min", "sigma_max", "condition_error")},
-    )
-    if not (
-        _SMALLEST <= spec.sigma_min < spec.sigma_max <= _LARGEST and 0 <= spec.condition_error < 1
-    ):
-        raise ValueError("noise levels or condition error out of range")
-    return spec

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.prior.card import CARD, FACTS
+from mrcascade.prior.hub import Repository
+from mrcascade.storage.digest import file_sha256
 from mrcascade.storage.files import read_json
 
 FORMAT = 2
@@ -16,6 +19,9 @@ READABLE = (1, 2)  # format 1 has no conditions with data
 PRIOR_FILE = "prior.json"
 _MOST_LEVELS, _LARGEST_STEP, _LARGEST_FACTOR = 8, 64, 4096
 BUNDLED = Path(__file__).parents[1] / "weights"
+# Files of a repository that are fetched. A star also matches slashes, for repositories of several.
+_DESCRIPTIONS = (f"*{PRIOR_FILE}",)
+_FETCHED = (*_DESCRIPTIONS, f"*{FACTS}", f"*{CARD}", "*.safetensors")
 # Lists of training and validation images in a prior's provenance: names or hashes of files, digests
 # of subjects, digests of contents.
 SEEN = tuple(
@@ -43,23 +49,79 @@ def seen_images(provenance: Mapping[str, Any], what: str) -> set[str]:
     return {str(text) for found in lists if isinstance(found, list) for text in found}
 
 
-def prior_folder(name_or_folder: str | Path) -> Path:
-    """Return the folder of a bundled prior's name, or of a path that holds ``prior.json``.
+def prior_folder(name_or_folder: str | Path, within: str = "", download: bool = False) -> Path:
+    """Return the folder of a prior: a bundled one, a local folder, or a repository of the hub.
 
-    Raises MRCascadeError if there is no such prior.
+    Args:
+        name_or_folder: a bundled prior's name; a path that holds ``prior.json``; or
+            ``ORG/REPO[/FOLDER][@REVISION]``, of which the cache's copy is taken. The first of these
+            that exists is meant.
+        within: folder of the prior below that one, for collections such as ``mr-small-baselines``.
+        download: whether a repository is fetched from the hub first.
+
+    Raises:
+        MRCascadeError: there is no such prior, it is not in the cache, or cannot be downloaded.
     """
-    for candidate in (BUNDLED / str(name_or_folder), Path(name_or_folder)):
+    name = str(name_or_folder)
+    for candidate in (BUNDLED / name / within, Path(name) / within):
         try:
             if (candidate / PRIOR_FILE).is_file():
                 return candidate
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
+    called = f"{name}/{within}" if within else name
+    repository = None if isinstance(name_or_folder, Path) else Repository.of_name(name)
+    if repository is not None and download:
+        return _fetched(repository, within)
     known = ", ".join(list_priors()) or "none"
-    raise MRCascadeError(
-        f"unknown prior {str(name_or_folder)!r}: not a folder with {PRIOR_FILE},"
-        f" and the bundled priors are: {known}"
+    unknown = (
+        f"unknown prior {called!r}: not a folder with {PRIOR_FILE}, and the bundled priors are:"
+        f" {known}"
     )
+    if repository is None:
+        raise MRCascadeError(unknown)
+    try:
+        folder = repository.cached(_FETCHED) / within
+    except MRCascadeError as error:
+        raise MRCascadeError(f"{unknown}; {error}") from error
+    _check_described(folder, called)
+    return folder
+
+
+def _fetched(repository: Repository, within: str) -> Path:
+    """Fetch a prior from the hub; where what the cache has is damaged, fetch it again.
+
+    Only a repository that has the prior's JSON has its weights fetched.
+    """
+    called = f"{repository}/{within}" if within else str(repository)
+    _check_described(repository.download(_DESCRIPTIONS) / within, called)
+    for again in (False, True):
+        folder = repository.download(_FETCHED, again) / within
+        if _is_whole(folder):
+            return folder
+    read_document(folder)
+    raise MRCascadeError(
+        f"{called}: the repository's weights are not those that its {PRIOR_FILE} names; tell its"
+        " owner, or take another revision"
+    )
+
+
+def _check_described(folder: Path, called: str) -> None:
+    """Raise MRCascadeError unless a folder of a repository in the cache holds a prior."""
+    if not (folder / PRIOR_FILE).is_file():
+        raise MRCascadeError(
+            f"{called}: there is no {PRIOR_FILE} in that repository; check the name"
+        )
+
+
+def _is_whole(folder: Path) -> bool:
+    """Return whether a prior's weights are the files that its JSON names."""
+    try:
+        levels = [(one["file"], one["sha256"]) for one in read_document(folder)["levels"]]
+        return all(file_sha256(folder / file) == digest for file, digest in levels)
+    except (MRCascadeError, OSError, LookupError, TypeError, ValueError):
+        return False
 
 
 def read_document(folder: Path) -> dict[str, Any]:

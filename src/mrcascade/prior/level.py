@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mrcascade.networks import LevelConfig
+from mrcascade.networks import LevelConfig, MeanConfig, UNetConfig
 from mrcascade.operators.band import KnownBand
 from mrcascade.prior.denoiser import (
     LevelNetworks,
@@ -17,6 +18,10 @@ from mrcascade.prior.denoiser import (
     known_channels,
     nothing_known,
 )
+from mrcascade.prior.format import number_of
+
+# Range of statistics and noise levels, whose products and squares must fit float32.
+_SMALLEST, _LARGEST = 1e-8, 1e8
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,48 @@ class LevelSpec:
     sigma_max: float = 80.0
     condition_error: float = 0.0
     training: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_entry(cls, entry: Mapping[str, Any]) -> LevelSpec:
+        """Read an entry of ``levels`` in ``prior.json``.
+
+        Raises AttributeError, LookupError, TypeError or ValueError for a malformed entry.
+        """
+        unet, mean = entry["networks"]["unet"], entry["networks"]["mean"]
+        if unet is not None:
+            unet = {**unet, **{key: tuple(unet[key]) for key in ("multipliers", "attention")}}
+        networks = LevelConfig(
+            None if unet is None else UNetConfig(**unet),
+            None if mean is None else MeanConfig(**mean),
+            **{key: entry["networks"].get(key, False) for key in ("data", "demodulated")},
+        )
+        values = {key: number_of(value) for key, value in entry["statistics"].items()}
+        statistics = LevelStatistics(**values)
+        if (
+            not all(-_LARGEST <= value <= _LARGEST for value in values.values())
+            or min(statistics.std, statistics.condition_std) < _SMALLEST
+        ):
+            raise ValueError(f"statistics out of range: {values}")
+        spec = cls(
+            networks=networks,
+            statistics=statistics,
+            training=dict(entry["training"]),
+            **{key: number_of(entry[key]) for key in ("sigma_min", "sigma_max", "condition_error")},
+        )
+        if not (
+            _SMALLEST <= spec.sigma_min < spec.sigma_max <= _LARGEST
+            and 0 <= spec.condition_error < 1
+        ):
+            raise ValueError("noise levels or condition error out of range")
+        return spec
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """File of a level's weights, and its SHA-256."""
+
+    path: Path
+    sha256: str
 
 
 class ConditionedLevel:
@@ -84,15 +131,21 @@ class ConditionedLevel:
 class LevelPrior:
     """A level ready for sampling, in image units: networks, statistics and noise range.
 
-    ``precision`` of the networks' convolutions is "float32" or "bfloat16".
+    ``precision`` of the networks' convolutions is "float32" or "bfloat16". ``stored`` is the file
+    of the weights; None where they were not read from one.
     """
 
     def __init__(
-        self, spec: LevelSpec, networks: LevelNetworks, precision: str = "float32"
+        self,
+        spec: LevelSpec,
+        networks: LevelNetworks,
+        precision: str = "float32",
+        stored: WeightFile | None = None,
     ) -> None:
         self.spec = spec
         self.networks = networks
         self.precision = precision
+        self.stored = stored
 
     def autocast(self) -> torch.autocast:
         """Return the context in which the networks run."""

@@ -8,7 +8,7 @@ from mrcascade.prior.format import list_priors
 
 
 def as_prior(prior: CascadePrior | str | Path) -> CascadePrior:
-    """Return a prior as it is, or load it on the CPU by a bundled prior's name or a folder.
+    """Return a prior as it is, or load it on the CPU by its name, folder or repository.
 
     Bundled priors are loaded once and kept. Raises MRCascadeError as
     ``CascadePrior.from_pretrained``.

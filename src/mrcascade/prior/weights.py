@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.messages.printable import printable, shortened
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.format import PRIOR_FILE
-from mrcascade.prior.level import LevelSpec
+from mrcascade.prior.level import LevelSpec, WeightFile
 from mrcascade.storage.digest import file_sha256
 
 # Largest bytes per weight in a weight file, and largest JSON header of the file.
@@ -33,12 +32,22 @@ def stored_weights(
     return {k: v if k in constants else v.half() for k, v in state.items()}
 
 
-def load_weights(path: Path, digest: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def check_weights(file: WeightFile) -> None:
+    """Raise MRCascadeError where a weight file is missing, or is another file than it was."""
+    if not os.path.isfile(file.path):
+        raise MRCascadeError(f"{file.path}: weight file is missing; fetch the prior again")
+    if file_sha256(file.path) != file.sha256:
+        raise MRCascadeError(
+            f"{file.path}: checksum differs from {PRIOR_FILE} (cut short or replaced);"
+            " fetch the prior again"
+        )
+
+
+def load_weights(file: WeightFile, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Read a weight file.
 
     Args:
-        path: the file.
-        digest: its SHA-256.
+        file: the file.
         expected: tensors of the shapes that it must hold, by name.
 
     Raises:
@@ -47,18 +56,13 @@ def load_weights(path: Path, digest: str, expected: Mapping[str, Tensor]) -> dic
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if not os.path.isfile(path):
-        raise MRCascadeError(f"{path}: weight file is missing; fetch the prior again")
+    path = file.path
     most = _LARGEST_WEIGHT * sum(v.numel() for v in expected.values()) + _LARGEST_HEADER
-    if path.stat().st_size > most:
+    if os.path.isfile(path) and path.stat().st_size > most:
         raise MRCascadeError(
             f"{path}: larger than the networks named in {PRIOR_FILE}; fetch the prior again"
         )
-    if file_sha256(path) != digest:
-        raise MRCascadeError(
-            f"{path}: checksum differs from {PRIOR_FILE} (cut short or replaced);"
-            " fetch the prior again"
-        )
+    check_weights(file)
     try:
         state = load_file(path)
     except (SafetensorError, ValueError) as error:

@@ -11,6 +11,8 @@ from mrcascade.networks import LevelConfig, network_preset
 
 STAGES = ("regression branch", "U-Net")  # stages of a level's training, in order
 MEAN_SHARE = 0.5  # default share of a level's patches for its regression branch
+#: Rates of a run that starts from a prior: at those of a new one it forgets before the rates fall.
+ADAPTING = {"rate": 0.006, "mean_rate": 0.0006}
 
 # Ranges of settings within which a run fits memory and time; other settings have own checks.
 _RANGES = {

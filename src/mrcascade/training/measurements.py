@@ -24,8 +24,10 @@ from mrcascade.training.config import TrainConfig
 
 # Factor per axis of the full-resolution grid -> weight. Whole numbers are most frequent in scans.
 FACTORS = {1.5: 1.0, 1.75: 1.0, 2: 4.0, 2.5: 1.0, 3: 2.0, 3.5: 1.0, 4: 4.0, 5: 1.0, 6: 1.0}
-OWN_WEIGHT = 3.0  # weight of the prior's kernel; other kernels, such as box profiles, have 1
-PROFILE_WEIGHT = 3.0  # weight of Gaussian slice profiles
+# Kernels that users name most: the prior's own, blocks, and Gaussian slice profiles. Others have 1.
+OWN_WEIGHT = 3.0
+KERNEL_WEIGHTS = {"area": 3.0, "profile": 3.0}
+ALIKE = 0.75  # share of measurements along two axes with one kernel and factor for both
 LOWEST_NOISE = 1 / 50  # lowest noise level over the largest
 
 
@@ -137,7 +139,7 @@ class Measurements:
             self._weights, 2 * count, replacement=True, generator=generator
         ).view(2, count)
         rows, cols = self._own[1] + pairs
-        rows = rows.where(uniform() < 0.5, cols)
+        rows = rows.where(uniform() < ALIKE, cols)
         sigma = noise() * (uniform() < config.measurement_noise_share)
         kind, turned = uniform(), uniform() < 0.5
         one = kind < config.own_kernel_share + config.one_axis_share
@@ -211,7 +213,7 @@ def _foreign(full: int, kernel: str) -> list[tuple[Matrix, float]]:
     """
     found = []
     for name in (kernel, *(k for k in KERNELS if k != kernel), "profile"):
-        weight = {kernel: OWN_WEIGHT, "profile": PROFILE_WEIGHT}.get(name, 1.0)
+        weight = OWN_WEIGHT if name == kernel else KERNEL_WEIGHTS.get(name, 1.0)
         for factor, often in FACTORS.items():
             samples = max(1, round(full / factor))
             matrix = (

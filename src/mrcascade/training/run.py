@@ -16,11 +16,12 @@ from mrcascade.devices.facts import hardware
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import output_folders, remove_leftovers
 from mrcascade.networks.compiled import Compiler
-from mrcascade.prior.cascade import CascadePrior, write_prior
+from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.domain import write_domain
 from mrcascade.prior.format import PRIOR_FILE, prior_folder, read_document
 from mrcascade.prior.level import LevelSpec, LevelStatistics
+from mrcascade.prior.writing import write_prior
 from mrcascade.storage.outputs import only_writer, refuse_inputs
 from mrcascade.training.augment import is_on
 from mrcascade.training.config import TrainConfig
