@@ -22,7 +22,7 @@ import numpy as np
 
 from common import names, numbers, run, table_row, write_json
 from mrcascade.errors import MRCascadeError
-from mrcascade.evaluation.bench import Bench, Failed, Unit
+from mrcascade.evaluation.bench import Bench
 from mrcascade.evaluation.data import TestFile, find_files
 from mrcascade.evaluation.job import (
     Evaluation,
@@ -33,6 +33,7 @@ from mrcascade.evaluation.job import (
     survey_files,
 )
 from mrcascade.evaluation.lpips import LPIPS, find_weights
+from mrcascade.evaluation.units import Failed, Unit
 from mrcascade.operators import KERNELS
 from mrcascade.prior.format import prior_folder, read_document
 

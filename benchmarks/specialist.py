@@ -97,6 +97,15 @@ def source_std(truth: Tensor) -> float:
     return 0.1 * float(truth.std()) + 1e-3
 
 
+def trained(task: Task, weights: dict[str, Tensor]) -> Specialist:
+    """Return the specialist with weights that `main` kept, folded."""
+    blocks = sum(name.endswith("conv0.weight") for name in weights)
+    specialist = Specialist(task, len(weights["head.weight"]), blocks)
+    specialist.network.load_state_dict(weights)
+    specialist.network = fold(specialist.network)  # type: ignore[assignment]
+    return specialist
+
+
 @torch.no_grad()
 def restore(
     specialist: Specialist, slices: np.ndarray, scale: float, operator: SeparableOperator

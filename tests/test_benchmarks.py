@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -14,9 +15,14 @@ from mrcascade import SeparableOperator
 from mrcascade.arrays.intensity import Intensity
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import Measurement
+from mrcascade.evaluation.isotropic.scores import VolumeScorer
+from mrcascade.evaluation.isotropic.volumes import Slicing, simulate_thick
+from mrcascade.measurement.border import Margins
 from mrcascade.recipes.samplers.ancestral import Ancestral
 from mrcascade.restore import Plan, Restorer
+from mrcascade.restore.volume import ENDS, along, projected
 from mrcascade.sampling import RECIPES, NoiseSource, run_chain, with_gradient
+from tests.evaluation.isotropic_cases import blobs, thin_volume, write_volume
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SIDE = 32
@@ -125,3 +131,120 @@ def test_scanned_detail_is_what_the_mode_gives(benchmark, prior):
         restorer = Restorer(prior, Plan.of(prior, operator, 0.0, mode))
         expected = restorer(low, Intensity(2.0), seed=5, numbers=[3, 7], batch_size=2)
         assert np.array_equal(images, expected.mean)
+
+
+def test_steps_between_planes_change_the_quotient_of_finest_detail(benchmark):
+    """Waves of 0.4 cycles a sample along one axis each have the quotient of their squares."""
+    wave = np.cos(2 * np.pi * 0.4 * np.arange(20))
+    rows, columns = wave[None, :, None], wave[None, None, :]
+    truth, image = (np.ones((4, 1, 1)) * (a * rows + columns) for a in (1.0, 3.0))
+    assert benchmark("thick_slices").seam(image, truth) == pytest.approx(9.0)
+
+
+ROW = {"psnr": 27.0, "ssim": 0.87, "gain": 0.2, "power": 0.1, "seam": 1.0, "residual": 1e-7}
+
+
+def test_goals_compare_with_the_figures_of_other_methods(benchmark):
+    rows = {
+        "cubic": ROW | {"psnr": 25.5},
+        "mean": ROW | {"cpu_seconds": 40.0},
+        "sample": ROW | {"gain": 0.4, "power": 0.8, "seam": 1.2},
+        "posterior-mean": ROW | {"psnr": 26.9},
+        "eclare": ROW | {"psnr": 26.5, "cpu_seconds": 430.0},
+    }
+    found = list(benchmark("thick_slices").goals(rows, {"psnr": 27.5}))
+    by_name = {goal.what: goal for goal in found}
+    assert {what for what, goal in by_name.items() if not goal.reached} == {
+        "seam of `sample`: |quotient - 1|",
+        "psnr of `mean`",
+        "`mean` over `cubic` (dB)",
+    }
+    assert by_name["CPU time of ECLARE over that of `mean`"].found == 430 / 40
+    assert by_name["power of `sample` closer to 1 than of `mean`, by"].found == pytest.approx(0.7)
+    assert len(found) == 12 - 1  # without the regression
+
+
+def test_a_regression_that_adds_nothing_is_the_minimum_norm_volume(benchmark, tmp_path):
+    """Its untrained network gives 0, so that both kinds of planes are pseudo-inverses."""
+    script, specialist = benchmark("thick_slices"), benchmark("specialist")
+    volume = thin_volume(tmp_path / "v.nii.gz", blobs((30, 26, 34)))
+    case = simulate_thick(volume, 2, Slicing(4, 24), 0)
+    task = benchmark("informed_mean").TASKS["slices-4x"]
+    weights = specialist.Specialist(task, 4, 2).network.state_dict()
+    image = script.regressed(specialist.trained(task, weights), case)
+    thick, y = case.thick, case.measurement.astype(np.float64)
+    whole = np.pad(y, ((ENDS, ENDS), (0, 0), (0, 0)))
+    extended = Margins(rows=(ENDS, ENDS)).extend(y.reshape(1, len(y), -1)).reshape(whole.shape)
+    found = along(np.linalg.pinv(thick.extended()), extended)
+    expected = projected(found[thick.margin : -thick.margin], y, thick.matrix())
+    # The smallest singular value of the slices is about 0.3, so that float32 loses two digits.
+    np.testing.assert_allclose(image, expected, atol=1e-4 * y.max())
+    torch.save({"network": weights, "seconds": 1.0}, tmp_path / "slices-4x.pt")
+    row = script.regression_row(tmp_path, case, VolumeScorer(case))
+    assert row["psnr"] == pytest.approx(VolumeScorer(case)(image)["psnr"])
+    with pytest.raises(MRCascadeError, match="no network; train it"):
+        script.regression_row(tmp_path / "none", case, VolumeScorer(case))
+    other = simulate_thick(volume, 2, Slicing(3, 24), 0)
+    with pytest.raises(MRCascadeError, match="for noise-free slices 4 samples apart"):
+        script.regression_row(tmp_path, other, VolumeScorer(other))
+
+
+def test_results_of_other_programs_are_scored_on_the_grid(benchmark, tmp_path, monkeypatch, capsys):
+    """A stand-in for ECLARE's command that returns the truth has no error."""
+    script = benchmark("thick_slices")
+    source = write_volume(tmp_path / "v.nii.gz", blobs((30, 26, 34)), (1.0, 1.05, 0.98))
+    output = tmp_path / "out"
+    command = tmp_path / "bin" / "run-eclare"
+    command.parent.mkdir()
+    command.write_text(
+        f"#!{sys.executable}\nimport shutil, sys\n"
+        "assert sys.argv[1::2] == ['--in-fpath', '--out-dir', '--relative-slice-thickness']\n"
+        "folder = sys.argv[4]\n"
+        "shutil.copy(folder + '/truth.nii.gz', folder + '/low_eclare.nii.gz')\n"
+    )
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(command.parent))
+    given = ["thick_slices.py", str(source), "--size", "24", "--axis", "0", "-o", str(output)]
+    given += ["--methods", "cubic,lsq", "--run-eclare"]
+    monkeypatch.setattr(sys, "argv", given)
+    script.main()
+    assert "| eclare | inf | 1 | 1 | 1 | 1 |" in capsys.readouterr().out
+    truth, low = (nib.load(output / f"{name}.nii.gz") for name in ("truth", "low"))
+    assert (truth.shape, low.shape) == ((24, 24, 24), (6, 24, 24))
+    # The grids share their edges, and the truth's samples lie where the source's do.
+    source = nib.load(source)
+    start = (np.linalg.inv(source.affine) @ truth.affine)[:3, 3]
+    np.testing.assert_allclose(start, start.round(), atol=1e-4)
+    first = tuple(int(s) for s in start.round())
+    window = tuple(slice(s, s + 24) for s in first)
+    np.testing.assert_array_equal(truth.get_fdata(), source.get_fdata()[window])
+    edges = [image.affine @ [-0.5, 0, 0, 1] for image in (truth, low)]
+    np.testing.assert_allclose(*edges, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ("eclare", "give NAME=FILE"),
+        ("eclare=x.nii.gz:soon", "give NAME=FILE"),
+    ],
+)
+def test_results_need_a_name_and_a_file(benchmark, result, message):
+    with pytest.raises(MRCascadeError, match=message):
+        benchmark("thick_slices").parse_results(result)
+
+
+def test_results_off_the_grid_are_refused(benchmark, tmp_path):
+    script = benchmark("thick_slices")
+    values = np.zeros((4, 5, 6), np.float32)
+    truth = write_volume(tmp_path / "truth.nii.gz", values, (1.0, 1.0, 1.0))
+    case = type("Case", (), {"axis": 1})
+    assert script.read_result(truth, case, truth).shape == (5, 4, 6)
+    other = write_volume(tmp_path / "other.nii.gz", values, (1.0, 1.0, 1.1))
+    with pytest.raises(MRCascadeError, match=r"0\.50 voxels from the grid"):
+        script.read_result(other, case, truth)
+    small = write_volume(tmp_path / "small.nii.gz", values[1:], (1.0, 1.0, 1.0))
+    with pytest.raises(MRCascadeError, match="shape"):
+        script.read_result(small, case, truth)
+    with pytest.raises(MRCascadeError, match="cannot be read"):
+        script.read_result(tmp_path / "none.nii.gz", case, truth)

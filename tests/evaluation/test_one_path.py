@@ -10,10 +10,11 @@ from scipy.ndimage import gaussian_filter
 
 from mrcascade.cli import main
 from mrcascade.evaluation import bench
-from mrcascade.evaluation.bench import Bench, Unit
+from mrcascade.evaluation.bench import Bench
 from mrcascade.evaluation.data import find_files, load_truth, measure, truth_operator
 from mrcascade.evaluation.job import Evaluation, load_priors, survey_files
 from mrcascade.evaluation.methods import choose_methods
+from mrcascade.evaluation.units import Unit
 from mrcascade.jobs import sr
 from mrcascade.recipes.modes import MODES
 

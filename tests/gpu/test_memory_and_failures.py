@@ -20,10 +20,11 @@ from mrcascade.devices.failures import (
     lacks_memory,
     still_answers,
 )
-from mrcascade.evaluation import bench, workers
-from mrcascade.evaluation.bench import Failed, Scored, Unit
+from mrcascade.evaluation import units as units_module
+from mrcascade.evaluation import workers
 from mrcascade.evaluation.job import Evaluation
-from mrcascade.evaluation.run import Unfinished, evaluate
+from mrcascade.evaluation.run import evaluate
+from mrcascade.evaluation.units import Failed, Scored, Unfinished, Unit
 from mrcascade.jobs import SuperResolution, executor, super_resolve_file
 from mrcascade.jobs import sr as sr_module
 from mrcascade.jobs.memory import CPU_BATCH, GPU_BYTES, Batches, default_batch, fitting_batch
@@ -325,7 +326,7 @@ def test_a_device_that_answers_no_more_ends_an_evaluation(
     three: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _fail_on(monkeypatch, LASTING, 60)
-    monkeypatch.setattr(bench, "still_answers", lambda device: False)
+    monkeypatch.setattr(units_module, "still_answers", lambda device: False)
     lines: list[str] = []
     with pytest.raises(MRCascadeError, match=r"a\.npy: cpu failed \(CUDA error: uns") as raised:
         evaluate(

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from mrcascade.cli import early, options, terminal
+from mrcascade.cli import early, options, terminal, thick_evaluation
 from mrcascade.cli.progress import ProgressBar
+from mrcascade.errors import MRCascadeError
 from mrcascade.recipes.modes import COMPARED, MODES
+
+# Options without an effect on thick slices, as the parser names them. None has a default in the
+# parser, so that one that was given is known.
+_OF_SLICES = (
+    "factor",
+    "kernel",
+    "baselines",
+    "max_slices",
+    "anatomy_slices",
+    "simulate_phase",
+    "effective_matrix",
+    "lpips_weights",
+)
 
 
 def add_parser(subparsers: Any) -> None:
@@ -24,21 +41,20 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--methods",
-        default="zero-fill,bicubic,mean,paper",
         metavar="NAME[,NAME]",
         help="methods to compare: zero-fill, bicubic, regression, diffpir, cascade-2level,"
         f" posterior-mean and the modes {', '.join(MODES | COMPARED)}; settings may follow a name,"
-        " as in paper:zeta=0.5; default: %(default)s",
+        " as in paper:zeta=0.5; default: zero-fill,bicubic,mean,paper. With --isotropic: cubic,"
+        " lsq, posterior-mean and the modes; default: cubic,lsq,mean",
     )
-    options.add_factor(parser)
+    options.add_factor(parser, required=False)
     options.add_kernel(parser)
     options.add_noise(parser, 0.0, "(default: 0)")
     parser.add_argument(
         "--noise-handling",
         choices=("estimated", "known"),
-        default="estimated",
         help="whether methods estimate the noise, as sr does, or get its true value; default:"
-        " %(default)s",
+        " estimated, with --isotropic known",
     )
     options.add_prior(parser)
     options.add_baselines(parser)
@@ -65,46 +81,24 @@ def add_parser(subparsers: Any) -> None:
     options.add_workers(parser)
     options.add_test_files(parser)
     options.add_output(parser, "metrics, tables and the picture")
-    parser.set_defaults(run=run)
+    thick_evaluation.add_thick_slices(parser)
+    parser.set_defaults(run=run, kernel=None, baselines=None, simulate_phase=None)
 
 
 def run(arguments: argparse.Namespace) -> int:
     early.check_data(arguments.data)
-    early.check_factors(arguments.factor)
     early.check_folder(arguments.output)
-    from mrcascade.evaluation.job import Evaluation
-    from mrcascade.evaluation.run import Unfinished, evaluate
+    _check_kind(arguments)
+    thick = arguments.isotropic is not None
+    common = _common(arguments, "known" if thick else "estimated")
+    begun = thick_evaluation.of_thick_slices if thick else _of_slices
+    evaluate = begun(arguments, common)
+    from mrcascade.evaluation.units import Unfinished
 
-    device = options.resolve_device(arguments.device)
-    job = Evaluation(
-        data=arguments.data,
-        methods=tuple(name.strip() for name in arguments.methods.split(",")),
-        split=arguments.split,
-        factor=arguments.factor,
-        kernel=arguments.kernel,
-        noise=arguments.noise,
-        noise_handling=arguments.noise_handling,
-        prior=arguments.prior,
-        baselines=arguments.baselines,
-        steps=arguments.steps,
-        samples=arguments.samples,
-        seed=arguments.seed,
-        batch_size=options.resolve_batch_size(arguments.batch_size, device),
-        device=device,
-        precision=options.choose_precision(arguments.precision, device),
-        compile=arguments.compile == "on",
-        max_slices=arguments.max_slices,
-        anatomy_slices=arguments.anatomy_slices,
-        workers=options.resolve_workers(arguments.workers, device),
-        matrices=arguments.effective_matrix,
-        simulate_phase=arguments.simulate_phase,
-        lpips_weights=arguments.lpips_weights,
-        overwrite=arguments.overwrite,
-    )
     unfinished: Unfinished | None = None
-    with closing(ProgressBar()) as bar:
+    with closing(ProgressBar("volumes" if thick else "slices")) as bar:
         try:
-            written = evaluate(job, arguments.output, say=bar.say, progress=bar.counting)
+            written = evaluate(arguments.output, say=bar.say, progress=bar.counting)
         except Unfinished as error:
             unfinished, written = error, list(error.written)
     for path in written:
@@ -113,3 +107,62 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     terminal.problem(str(unfinished))
     return 1
+
+
+def _check_kind(arguments: argparse.Namespace) -> None:
+    """Raise MRCascadeError for options that have no effect with or without ``--isotropic``."""
+    thick = arguments.isotropic is not None
+    for name in _OF_SLICES if thick else thick_evaluation.OPTIONS:
+        if getattr(arguments, name) is not None:
+            option = f"--{name.replace('_', '-')}"
+            raise MRCascadeError(
+                f"{option} has no effect with --isotropic; drop one of the two"
+                if thick
+                else f"{option} needs --isotropic FACTOR, which simulates thick slices"
+            )
+    if thick:
+        return
+    if arguments.factor is None:
+        raise MRCascadeError("give --factor F, or --isotropic FACTOR for thick slices")
+    early.check_factors(arguments.factor)
+
+
+def _common(arguments: argparse.Namespace, handling: str) -> dict[str, Any]:
+    """Return the options that both kinds of evaluation have. ``handling`` is of noise."""
+    device = options.resolve_device(arguments.device)
+    names = arguments.methods
+    methods = {} if names is None else {"methods": tuple(n.strip() for n in names.split(","))}
+    return methods | {
+        "data": arguments.data,
+        "split": arguments.split,
+        "noise": arguments.noise,
+        "noise_handling": arguments.noise_handling or handling,
+        "prior": arguments.prior,
+        "steps": arguments.steps,
+        "samples": arguments.samples,
+        "seed": arguments.seed,
+        "batch_size": options.resolve_batch_size(arguments.batch_size, device),
+        "device": device,
+        "precision": options.choose_precision(arguments.precision, device),
+        "compile": arguments.compile == "on",
+        "workers": options.resolve_workers(arguments.workers, device),
+        "overwrite": arguments.overwrite,
+    }
+
+
+def _of_slices(arguments: argparse.Namespace, common: dict[str, Any]) -> Callable[..., list[Path]]:
+    from mrcascade.evaluation.job import Evaluation
+    from mrcascade.evaluation.run import evaluate
+
+    own = {name: getattr(arguments, name) for name in ("kernel", "baselines")}
+    job = Evaluation(
+        **common,
+        **{name: value for name, value in own.items() if value is not None},
+        factor=arguments.factor,
+        max_slices=arguments.max_slices,
+        anatomy_slices=arguments.anatomy_slices,
+        matrices=arguments.effective_matrix,
+        simulate_phase=bool(arguments.simulate_phase),
+        lpips_weights=arguments.lpips_weights,
+    )
+    return partial(evaluate, job)

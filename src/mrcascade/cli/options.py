@@ -66,12 +66,9 @@ def parse_matrix(text: str) -> str | tuple[int, int]:
 
 
 def add_output(parser: argparse.ArgumentParser, what: str, file: bool = False) -> None:
-    """Add ``--output`` and ``--overwrite``.
+    """Add ``--output``, the folder for ``what``, and ``--overwrite``.
 
-    Args:
-        parser: the command's parser.
-        what: what the output folder holds, for the help text.
-        file: whether the output may also be the file name of one input's result.
+    file: whether the output may also be the file name of one input's result.
     """
     name = "; for one input also the name of the result, such as t2_sr.nii.gz" * file
     parser.add_argument(
@@ -145,12 +142,16 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_factor(parser: argparse.ArgumentParser, default: tuple[float, float] | None = None) -> None:
-    """Add ``--factor``, which is required unless it has a default (of equal factors)."""
+def add_factor(
+    parser: argparse.ArgumentParser,
+    default: tuple[float, float] | None = None,
+    required: bool = True,
+) -> None:
+    """Add ``--factor``; with a default (of equal factors) it is not required."""
     parser.add_argument(
         "--factor",
         type=parse_factor,
-        required=default is None,
+        required=required and default is None,
         default=default,
         metavar="F[,F]",
         help="in-plane factor, or two (rows,columns)"
@@ -195,7 +196,7 @@ def add_baselines(parser: argparse.ArgumentParser) -> None:
         "--baselines",
         default="mr-small-baselines",
         metavar=PRIOR,
-        help="priors that the methods other than the cascade use; default: %(default)s",
+        help="priors that the methods other than the cascade use; default: mr-small-baselines",
     )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -13,8 +11,6 @@ import numpy as np
 import torch
 
 from mrcascade.arrays.intensity import Intensity, body_of
-from mrcascade.devices.facts import hardware, release_cache
-from mrcascade.devices.failures import DeviceError, device_errors_of, still_answers
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import (
     Measurement,
@@ -26,63 +22,20 @@ from mrcascade.evaluation.data import (
     truth_operator,
 )
 from mrcascade.evaluation.figure import MEASURED, STEPS, TRUTH, Picture
-from mrcascade.evaluation.flops import FlopMeter
 from mrcascade.evaluation.job import Evaluation, Surveyed, Truths, averaged_samples, factor_text
 from mrcascade.evaluation.lpips import LPIPS
+from mrcascade.evaluation.meter import CompilerWatch, CostMeter, describe_hardware
 from mrcascade.evaluation.methods import Context, Method, Reconstruction, Run
 from mrcascade.evaluation.metrics import complex_metrics, slice_metrics, spread_skill
-from mrcascade.evaluation.warm_up import WarmUp
+from mrcascade.evaluation.units import Failed, Scored, Tick, Unit, run_unit
 from mrcascade.jobs.memory import Batches
 from mrcascade.measurement.domain import measure_domain
 from mrcascade.messages.faults import naming
-from mrcascade.networks.compiled import Compiler
 from mrcascade.operators import SeparableOperator
 from mrcascade.operators.baselines import zero_filled
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import relative_residual
 from mrcascade.sampling import Progress
-
-Tick = Callable[[int, str], None]
-
-
-@dataclass(frozen=True)
-class Unit:
-    """Slices of a file that a method restores together; ``numbers`` are their indices."""
-
-    file: str
-    method: str
-    numbers: tuple[int, ...]
-
-    def same_work(self, other: Unit) -> bool:
-        """Return whether both have the same file and the same method."""
-        return (self.file, self.method) == (other.file, other.method)
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Results of a unit.
-
-    Attributes:
-        rows: a row of ``metrics.csv`` per slice.
-        panels: (picture, name, pixels) of the images to show.
-        machine: hardware and batch size that the seconds were measured with.
-        news: further facts, a line each.
-        domain: prior -> domain score of the unit's file, for priors that know their images.
-    """
-
-    rows: list[dict[str, Any]]
-    panels: list[tuple[Picture, str, np.ndarray]]
-    machine: str
-    news: tuple[str, ...] = ()
-    domain: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A unit without results, and the reason."""
-
-    unit: Unit
-    error: str
 
 
 @dataclass(frozen=True)
@@ -128,7 +81,7 @@ class Bench:
         self._survey = {s.file.name: s for s in survey}
         self._pictures = pictures
         self._case: _Case | None = None
-        self._flops, self._warm_up = FlopMeter(), WarmUp()
+        self._meter = CostMeter()
         self._device = torch.device(job.device)
         self._batches: dict[str, Batches] = {}  # method -> its batches
 
@@ -147,15 +100,8 @@ class Bench:
         """
         with naming(unit.file):
             case = self._opened(unit.file)
-            try:
-                with device_errors_of(case.file.path, self._device):
-                    return self._restored(unit, case, tick)
-            except DeviceError as error:
-                if not still_answers(self._device):
-                    raise
-                failed = Failed(unit, f"{error} (method {unit.method})")
-        release_cache(self._device)
-        return failed
+        restored = partial(self._restored, unit, case, tick)
+        return run_unit(unit, case.file.path, self._device, restored)
 
     def _restored(self, unit: Unit, case: _Case, tick: Tick) -> Scored:
         job, method = self._job, self._methods[unit.method]
@@ -178,20 +124,15 @@ class Bench:
             case.prepared[unit.method] = method.prepare(context)
         run = case.prepared[unit.method]
         images = len(rows) * (context.samples if method.averaged else 1)
-        compiler = context.prior.compiler if context.prior else None
-        compiled_before = compiler.evaluations if compiler else 0
+        watch = CompilerWatch(context.prior)
 
         def timed(batch: int) -> tuple[Reconstruction, dict[str, float]]:
-            self._warm_up(context.prior, case.operator, min(batch, images))
-            compiling = compiler.seconds if compiler else 0.0
-            started = time.perf_counter()
-            telling = nullcontext() if compiler is None else compiler.telling(partial(tick, 0))
-            with telling, self._flops.counting(context.prior) as count:
-                result = run(replace(context, batch_size=batch))
-            seconds = time.perf_counter() - started
-            if compiler:  # else the first method would be charged for compiling
-                seconds -= compiler.seconds - compiling
-            return result, {"seconds": seconds / len(rows), "gflop": count.total / 1e9 / len(rows)}
+            given = replace(context, batch_size=batch)
+            result, cost = self._meter(
+                context.prior, [case.operator], min(batch, images), tick, partial(run, given)
+            )
+            each = {"seconds": cost.seconds, "gflop": cost.flop / 1e9}
+            return result, {name: value / len(rows) for name, value in each.items()}
 
         initial = Batches(job.batch_size, self._device, partial(tick, 0))
         batches = self._batches.setdefault(unit.method, initial)
@@ -199,10 +140,8 @@ class Bench:
         return Scored(
             self._scores(unit, case, rows, result, cost),
             list(self._panels(unit, case, rows, result.images)),
-            self._machine(
-                batches.size, compiler is not None and compiler.evaluations > compiled_before
-            ),
-            _news(compiler),
+            describe_hardware(self._device, job.workers, batches.size, watch.used),
+            watch.news,
             self._domain(case, context),
         )
 
@@ -217,13 +156,6 @@ class Bench:
             if found is not None:
                 case.domain[prior.name] = found.score
         return case.domain
-
-    def _machine(self, batch: int, compiled: bool) -> str:
-        """Return the hardware and batch size that the seconds of a unit depend on."""
-        workers = self._job.workers
-        shared = f" for each of {workers} processes" if workers > 1 else ""
-        how = ", networks compiled" if compiled else ""
-        return f"{hardware(self._device)}{shared}, batches of {batch}{how}"
 
     def _opened(self, name: str) -> _Case:
         if self._case is None or self._case.file.name != name:
@@ -295,11 +227,6 @@ class Bench:
                 yield picture, unit.method, images[s]
                 if case.truth.steps is not None:
                     yield picture, STEPS, case.truth.steps
-
-
-def _news(compiler: Compiler | None) -> tuple[str, ...]:
-    failure = None if compiler is None else compiler.news()
-    return () if failure is None else (failure,)
 
 
 def _step_report(tick: Tick, unit: Unit) -> Callable[[Progress], None]:

@@ -32,11 +32,15 @@ ERROR_QUANTILE = 0.995
 
 @dataclass(frozen=True)
 class Picture:
-    """A slice to show: its ``row`` in the figure, its ``file`` and its ``number`` there."""
+    """A plane to show: its ``row`` in the figure, its ``file`` and its ``number`` there.
+
+    ``label`` names the plane in the figure; by default it is a slice, named by its number.
+    """
 
     row: int
     file: str
     number: int
+    label: str = ""
 
 
 def choose_pictures(
@@ -218,8 +222,8 @@ def error_limit(errors: Sequence[np.ndarray]) -> float:
 
 
 def title(picture: Picture) -> str:
-    """Return file and slice number for a panel's title."""
-    return f"{short_name(picture.file)}\nslice {picture.number}"
+    """Return file and plane for a panel's title."""
+    return f"{short_name(picture.file)}\n{picture.label or f'slice {picture.number}'}"
 
 
 def method_title(method: str, truth: np.ndarray, image: np.ndarray) -> str:

@@ -15,7 +15,7 @@ from mrcascade.devices.precision import resolve_precision
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import Factors, TestFile, Truth, load_truth, truth_operator
 from mrcascade.evaluation.lpips import MINIMUM_SIZE, LPIPSFiles
-from mrcascade.evaluation.methods import CASCADE, Method, choose_methods
+from mrcascade.evaluation.methods import CASCADE, Method, check_counts, choose_methods
 from mrcascade.evaluation.metrics import SSIM_WINDOW, comparable
 from mrcascade.measurement.acquired import Matrix
 from mrcascade.messages.faults import naming
@@ -135,11 +135,7 @@ def checked_methods(job: Evaluation) -> dict[str, Method]:
     """
     methods = choose_methods(job.methods)
     check_factor(job.factor)
-    names = ", ".join(methods)
-    if job.steps is not None and not any(m.sampled for m in methods.values()):
-        raise MRCascadeError(f"none of {names} samples; drop --steps")
-    if job.samples is not None and not any(m.averaged for m in methods.values()):
-        raise MRCascadeError(f"none of {names} averages samples; drop --samples")
+    check_counts(methods, job.steps, job.samples)
     return methods
 
 

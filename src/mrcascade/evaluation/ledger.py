@@ -1,8 +1,8 @@
 """Files that an evaluation writes as it goes, so that a killed one can resume.
 
-``evaluation.json`` holds the settings and lists the files that may be replaced. Each restored slice
-adds a row to ``metrics.csv``; a row is complete once it ends with a line break. One process at a
-time works on a folder.
+``evaluation.json`` holds the settings and lists the files that may be replaced. Each restored part
+of a file (a slice, or its volume along one axis) adds a row to ``metrics.csv``; a row is complete
+once it ends with a line break. One process at a time works on a folder.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,50 @@ COMPLEX_METRICS = ("nmse_complex", "phase_error")  # additional columns for comp
 _KEY = ("file", "slice", "anatomy", "method", "factor", "kernel", "noise")
 _COSTS = ("residual", "seconds", "nfe", "gflop")
 SPREAD = "spread_skill"  # only for means of samples
-SLICE_COLUMNS = (*_KEY, *METRICS, *_COSTS, SPREAD)
 VOLUME_METRICS = ("psnr", "ssim", "nmse")
 VOLUME_COLUMNS = (
     *("file", "anatomy", "method", "factor", "kernel", "noise", "slices"),
     *VOLUME_METRICS,
     *_COSTS,
 )
-_TEXT = ("file", "anatomy", "method", "factor", "kernel")
+_TEXT = ("file", "anatomy", "method", "factor", "kernel", "profile")
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Rows of ``metrics.csv``: each has the results of one part of a file by one method.
+
+    Attributes:
+        part: column with the number of the part.
+        parts: entry of the settings with the numbers of each file.
+        part_word: name of a part in messages.
+        key: columns that say what a row is about.
+        metrics: columns of the scores.
+        costs: columns after the scores.
+    """
+
+    part: str
+    parts: str
+    part_word: str
+    key: tuple[str, ...]
+    metrics: tuple[str, ...]
+    costs: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns."""
+        return (*self.key, *self.metrics, *self.costs)
+
+    def identity(self, row: Row) -> tuple[str, str, int]:
+        """Return file, method and number of the part of a row."""
+        return row["file"], row["method"], int(row[self.part])
+
+
+#: A row per slice.
+SLICES = Layout("slice", "slices", "slice", _KEY, METRICS, (*_COSTS, SPREAD))
+SLICE_COLUMNS = SLICES.columns
 
 SETTINGS_FILE = "evaluation.json"
 SLICES_FILE, VOLUMES_FILE = "metrics.csv", "volumes.csv"
@@ -48,27 +85,30 @@ FIXED_FILES = (SETTINGS_FILE, SLICES_FILE, VOLUMES_FILE, *TABLE_FILES, FIGURE_FI
 _AS_NAMED = "surrogateescape"
 _ROWS_BYTES = 2**28  # size limit of the table; a row has about 150 bytes
 
-Row = Mapping[str, Any]
-
 
 class Ledger:
-    """Rows of restored slices, in memory and on disk.
+    """Rows of restored parts, in memory and on disk.
 
     ``document`` has five entries:
 
-    * ``settings``: settings that every row depends on. Its entry "slices" lists the slices of
-      every file, and "complex" is there if some of them are complex.
+    * ``settings``: settings that every row depends on. Its entry ``layout.parts`` lists the parts
+      of every file, and "complex" is there if some of them are complex.
     * ``methods``: further settings that the rows of each method depend on.
     * ``timed``: the machines on which the rows of each method were made.
     * ``domain``: the domain score of each file, by prior.
     * ``outputs``: the files that may be replaced.
     """
 
-    def __init__(self, folder: Path, document: dict[str, Any], rows: list[Row]) -> None:
+    def __init__(
+        self, folder: Path, document: dict[str, Any], rows: list[Row], layout: Layout
+    ) -> None:
+        if document["settings"].get("complex"):
+            layout = replace(layout, metrics=(*layout.metrics, *COMPLEX_METRICS))
         self.folder = folder
         self.document = document
         self.rows = rows
-        self._done = {_key(row) for row in rows}
+        self.layout = layout
+        self._done = {layout.identity(row) for row in rows}
 
     @classmethod
     def open(
@@ -78,6 +118,7 @@ class Ledger:
         methods: Mapping[str, Any],
         overwrite: bool = False,
         pixels: Sequence[str] = (),
+        layout: Layout = SLICES,
     ) -> Ledger:
         """Begin an evaluation in a folder, or resume one with the same settings.
 
@@ -90,6 +131,7 @@ class Ledger:
             methods: method -> further settings that its rows depend on.
             overwrite: whether an evaluation with other settings is discarded.
             pixels: files besides `FIXED_FILES`, relative to the folder.
+            layout: columns of the rows; those of phases are added if the images are complex.
 
         Raises:
             MRCascadeError: the folder holds an evaluation with other settings, or a foreign file
@@ -110,29 +152,29 @@ class Ledger:
             document["domain"] = before.get("domain", {})
             listed = [*_listed(before), *listed]
         document["outputs"] = sorted(set(listed))
-        ledger = cls(folder, document, [])
+        ledger = cls(folder, document, [], layout)
         if before != document:
             ledger._write_settings()
-        rows = read_rows(folder / SLICES_FILE, ledger.columns)
+        rows = read_rows(folder / SLICES_FILE, ledger.columns, layout)
         # Write the table again, to drop a row that was cut short before others follow it.
         write_rows(folder / SLICES_FILE, ledger.columns, rows)
-        return cls(folder, document, rows)
+        return cls(folder, document, rows, layout)
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Columns of the metrics."""
-        return METRICS + (COMPLEX_METRICS if self.document["settings"].get("complex") else ())
+        return self.layout.metrics
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of ``metrics.csv``."""
-        return (*_KEY, *self.metrics, *_COSTS, SPREAD)
+        return self.layout.columns
 
     @property
     def methods(self) -> list[str]:
-        """Methods that have restored every slice, in the order of the command."""
-        slices = self.document["settings"]["slices"]
-        wanted = [(file, number) for file, numbers in slices.items() for number in numbers]
+        """Methods that have restored every part, in the order of the command."""
+        parts = self.document["settings"][self.layout.parts]
+        wanted = [(file, number) for file, numbers in parts.items() for number in numbers]
         return [
             m
             for m in self.document["methods"]
@@ -141,17 +183,17 @@ class Ledger:
 
     @property
     def unfinished(self) -> list[str]:
-        """Methods of earlier commands with missing slices, which a comparison must not show."""
+        """Methods of earlier commands with missing parts, which a comparison must not show."""
         return [m for m in self.document["methods"] if m not in self.methods]
 
     def done(self, file: str, method: str, number: int) -> bool:
-        """Return whether the method has restored this slice."""
+        """Return whether the method has restored this part."""
         return (file, method, number) in self._done
 
     def add(
         self, rows: Sequence[Row], made_on: str, domain: Mapping[str, float] | None = None
     ) -> None:
-        """Store rows of restored slices of one file.
+        """Store rows of restored parts of one file.
 
         Args:
             rows: the rows.
@@ -171,15 +213,11 @@ class Ledger:
         rows = [_as_stored(row, self.columns) for row in rows]
         _append(self.folder / SLICES_FILE, _csv(rows, self.columns))
         self.rows.extend(rows)
-        self._done.update(_key(row) for row in rows)
+        self._done.update(map(self.layout.identity, rows))
 
     def _write_settings(self) -> None:
         with atomic_output(self.folder / SETTINGS_FILE, overwrite=True) as path:
             path.write_text(json.dumps(self.document, indent=1) + "\n")
-
-
-def _key(row: Row) -> tuple[str, str, int]:
-    return row["file"], row["method"], int(row["slice"])
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
@@ -292,7 +330,7 @@ def _parsed(row: Mapping[str, str]) -> dict[str, Any]:
     return {k: v if k in _TEXT else (float(v) if v else None) for k, v in row.items()}
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
+def read_rows(path: Path, columns: Sequence[str], layout: Layout = SLICES) -> list[Row]:
     """Read the complete rows; a last line without a line break was cut short and is dropped."""
     if not path.exists():
         return []
@@ -305,7 +343,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
         raise MRCascadeError(
             f"{path}: not a table of this version; choose another folder or add --overwrite"
         ) from error
-    return list({_key(row): row for row in rows}.values())  # each slice counts once
+    return list({layout.identity(row): row for row in rows}.values())  # each part counts once
 
 
 def _append(path: Path, text: str) -> None:

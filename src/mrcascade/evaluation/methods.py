@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -76,6 +76,26 @@ class Reconstruction:
 
 # Restores the slices of a context.
 Run: TypeAlias = Callable[[Context], Reconstruction]
+
+
+class Described(Protocol):
+    """What a method says of itself, for reports and checks."""
+
+    @property
+    def about(self) -> str:
+        """Description."""
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the method takes T steps."""
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the mean of K samples is scored instead of one sample."""
+
+    @property
+    def draws(self) -> bool:
+        """Whether results depend on the seed."""
 
 
 @dataclass(frozen=True)
@@ -244,3 +264,12 @@ def find_method(name: str) -> Method:
 def choose_methods(names: Sequence[str]) -> dict[str, Method]:
     """Return the methods by name, each once. Raises MRCascadeError for unknown ones."""
     return {name: find_method(name) for name in names}
+
+
+def check_counts(methods: Mapping[str, Described], steps: int | None, samples: int | None) -> None:
+    """Raise MRCascadeError where steps or samples were given that no method takes."""
+    names = ", ".join(methods)
+    if steps is not None and not any(m.sampled for m in methods.values()):
+        raise MRCascadeError(f"none of {names} samples; drop --steps")
+    if samples is not None and not any(m.averaged for m in methods.values()):
+        raise MRCascadeError(f"none of {names} averages samples; drop --samples")

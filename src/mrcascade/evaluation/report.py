@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,11 +13,11 @@ import torch
 from mrcascade import __version__
 from mrcascade.devices.facts import tf32
 from mrcascade.evaluation.job import Evaluation, Surveyed, factor_text
-from mrcascade.evaluation.ledger import SETTINGS_FILE, Ledger
+from mrcascade.evaluation.ledger import SETTINGS_FILE, TABLE_FILES, Ledger
 from mrcascade.evaluation.lpips import BACKBONE_FILES, LINEAR_FILES, NETWORK, LPIPSFiles
-from mrcascade.evaluation.methods import find_method
+from mrcascade.evaluation.methods import Described, find_method
 from mrcascade.evaluation.subjects import Seen, Subjects, describe_subjects, notes_on_subjects
-from mrcascade.io import NOTICE
+from mrcascade.io import NOTICE, atomic_outputs
 from mrcascade.measurement.domain import DomainScore
 from mrcascade.prior.cascade import CascadePrior
 
@@ -27,8 +29,8 @@ _TOLD_BY = {
     "": "by the stored matrix, as nothing tells more",
 }
 
-
-_HANDLING = {
+#: Noise handling -> its description.
+HANDLING = {
     "estimated": "methods estimate the noise from the measurement, as sr does by default",
     "known": "methods are told the noise (--noise-handling known)",
 }
@@ -75,11 +77,6 @@ def facts(
     job: Evaluation, ledger: Ledger, survey: Sequence[Surveyed], subjects: Subjects
 ) -> dict[str, str]:
     """Return title -> text for the head of the report, with the methods of the ledger."""
-    methods = {m: ledger.document["methods"][m] for m in ledger.methods}
-    priors = {
-        f"{s['prior']} ({_short(s['prior_sha256'])})" for s in methods.values() if "prior" in s
-    }
-    precisions = {s["precision"] for s in methods.values() if "precision" in s}
     lpips = "not computed, no weights found"
     if ledger.document["settings"]["lpips"]:
         lpips = (
@@ -93,19 +90,71 @@ def facts(
         "Ground truth": describe_truth(survey),
         **phase,
         "Measurement": f"{job.kernel} {factor_text(job.factor)}x, noise {job.noise:g} of the"
-        f" measurement's robust maximum, seed {job.seed}; {_HANDLING[job.noise_handling]}",
-        "Intensity scale": "robust maximum of the measured volume; nothing of the ground truth"
-        " reaches a method",
-        "Methods": "; ".join(_about(m, s) for m, s in methods.items()),
-        "Prior": ", ".join(sorted(priors)) or "none",
-        "Network precision": ", ".join(sorted(precisions)) + _tensor_cores(job, precisions)
-        or "no networks",
+        f" measurement's robust maximum, seed {job.seed}; {HANDLING[job.noise_handling]}",
+        **method_facts(ledger, find_method, job.device),
         "Data range": "the ground truth's maximum, of the slice or of the volume, as labelled",
         "SSIM": "uniform 7x7 window, K1 = 0.01, K2 = 0.03, sample covariance (fastMRI's settings)",
         "LPIPS": lpips,
-        "Time": f"wall time per slice on {_timed_on(ledger)}",
-        "Software": f"mrcascade {__version__}, torch {torch.__version__}. {NOTICE}",
+        "Time": f"wall time per slice on {timed_on(ledger)}",
+        **software_facts(),
     }
+
+
+def write_report(
+    ledger: Ledger,
+    markdown: str,
+    facts: Mapping[str, str],
+    notes: Sequence[str],
+    groups: Mapping[str, Any],
+) -> list[Path]:
+    """Write ``table.md`` and ``table.json``; return their paths.
+
+    Args:
+        ledger: the evaluation, whose settings the second one repeats.
+        markdown: the first one.
+        facts: title -> text, for the head of the report.
+        notes: sentences below the facts.
+        groups: further entries of ``table.json``.
+    """
+    record = {
+        **{k: v for k, v in ledger.document.items() if k != "outputs"},
+        "facts": dict(facts),
+        "notes": list(notes),
+        **groups,
+    }
+    targets = [ledger.folder / name for name in TABLE_FILES]
+    with atomic_outputs(targets, overwrite=True) as (text, data):
+        text.write_text(markdown, encoding="utf-8", errors="backslashreplace")
+        data.write_text(json.dumps(record, indent=1) + "\n")
+    return targets
+
+
+def method_facts(ledger: Ledger, find: Callable[[str], Described], device: str) -> dict[str, str]:
+    """Return title -> text about the methods of the ledger, their priors and their precision.
+
+    Args:
+        ledger: the evaluation.
+        find: returns a method by its name.
+        device: device of the networks.
+    """
+    methods = {m: ledger.document["methods"][m] for m in ledger.methods}
+    priors = {
+        f"{s['prior']} ({_short(s['prior_sha256'])})" for s in methods.values() if "prior" in s
+    }
+    precisions = {s["precision"] for s in methods.values() if "precision" in s}
+    return {
+        "Intensity scale": "robust maximum of the measured volume; nothing of the ground truth"
+        " reaches a method",
+        "Methods": "; ".join(_about(find(m), m, s) for m, s in methods.items()),
+        "Prior": ", ".join(sorted(priors)) or "none",
+        "Network precision": ", ".join(sorted(precisions)) + _tensor_cores(device, precisions)
+        or "no networks",
+    }
+
+
+def software_facts() -> dict[str, str]:
+    """Return the versions that made the report, and the notice on research use."""
+    return {"Software": f"mrcascade {__version__}, torch {torch.__version__}. {NOTICE}"}
 
 
 def notes(
@@ -123,6 +172,14 @@ def notes(
         )
     seen = Seen.by(prior.provenance for prior in priors)
     return result + notes_on_subjects(survey, subjects, seen)
+
+
+def notes_on_unfinished(ledger: Ledger) -> list[str]:
+    """Return a note per method of earlier commands that the tables leave out."""
+    return [
+        f"Method {method} has not restored every {ledger.layout.part_word} and is left out here."
+        for method in ledger.unfinished
+    ]
 
 
 def notes_on_domain(ledger: Ledger) -> list[str]:
@@ -148,7 +205,8 @@ def _short(digests: str) -> str:
     return " + ".join(digest[:12] for digest in digests.split(" + "))
 
 
-def _timed_on(ledger: Ledger) -> str:
+def timed_on(ledger: Ledger) -> str:
+    """Describe the machines that the times of the ledger hold for."""
     places = {m: " and ".join(ledger.document["timed"].get(m, ())) for m in ledger.methods}
     if len(set(places.values())) == 1:
         return next(iter(places.values()))
@@ -156,14 +214,13 @@ def _timed_on(ledger: Ledger) -> str:
     return f"different machines or batches, so that times do not compare ({each})"
 
 
-def _tensor_cores(job: Evaluation, precisions: set[str]) -> str:
-    convolutions, products = tf32(job.device)
+def _tensor_cores(device: str, precisions: set[str]) -> str:
+    convolutions, products = tf32(device)
     rounded = [" (convolutions in TF32)", " (convolutions and matrix products in TF32)"][products]
     return rounded if convolutions and "float32" in precisions else ""
 
 
-def _about(name: str, settings: Mapping[str, Any]) -> str:
-    method = find_method(name)
+def _about(method: Described, name: str, settings: Mapping[str, Any]) -> str:
     text = f"`{name}` {method.about}"
     if method.sampled:
         steps = settings["steps"]

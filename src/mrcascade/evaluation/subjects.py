@@ -5,15 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mrcascade.data.folder import read_manifest
 from mrcascade.data.subjects import digest
 from mrcascade.evaluation.data import TestFile
-from mrcascade.evaluation.job import Surveyed
 from mrcascade.prior.format import seen_images
 
 Subjects = Mapping[str, str]
+
+
+class Evaluated(Protocol):
+    """A file of an evaluation."""
+
+    @property
+    def file(self) -> TestFile:
+        """The file."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of its bytes."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ class Seen:
             files |= set() if found else seen_images(provenance, "files")
         return cls(frozenset(files), frozenset(subjects), frozenset(contents))
 
-    def has_file(self, surveyed: Surveyed) -> bool:
+    def has_file(self, surveyed: Evaluated) -> bool:
         """Return whether an image is one of them."""
         return surveyed.file.name in self.files or surveyed.sha256[:16] in self.contents
 
@@ -70,7 +81,7 @@ def count_subjects(files: Iterable[str], subjects: Subjects) -> int:
     return len({subject_of(file, subjects) for file in files})
 
 
-def describe_subjects(survey: Sequence[Surveyed], subjects: Subjects) -> str:
+def describe_subjects(survey: Sequence[Evaluated], subjects: Subjects) -> str:
     """Describe the number of subjects per anatomy, and of files whose subject is unknown."""
     counts = ", ".join(
         f"{anatomy} {count_subjects(files, subjects)} ({len(files)} files)"
@@ -81,7 +92,7 @@ def describe_subjects(survey: Sequence[Surveyed], subjects: Subjects) -> str:
     return counts + (guess if unknown else "")
 
 
-def notes_on_subjects(survey: Sequence[Surveyed], subjects: Subjects, seen: Seen) -> list[str]:
+def notes_on_subjects(survey: Sequence[Evaluated], subjects: Subjects, seen: Seen) -> list[str]:
     """Return notes on anatomies with one subject, and on files of subjects seen in training."""
     result = []
     single = [a for a, f in _by_anatomy(survey).items() if count_subjects(f, subjects) == 1]
@@ -106,7 +117,7 @@ def notes_on_subjects(survey: Sequence[Surveyed], subjects: Subjects, seen: Seen
     return result
 
 
-def _by_anatomy(survey: Sequence[Surveyed]) -> dict[str, list[str]]:
+def _by_anatomy(survey: Sequence[Evaluated]) -> dict[str, list[str]]:
     members: dict[str, list[str]] = {}
     for surveyed in survey:
         members.setdefault(surveyed.file.anatomy, []).append(surveyed.file.name)

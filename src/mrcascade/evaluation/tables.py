@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from mrcascade.evaluation.data import source_names
 from mrcascade.evaluation.job import Surveyed
 from mrcascade.evaluation.ledger import (
     SPREAD,
-    TABLE_FILES,
     VOLUME_COLUMNS,
     VOLUME_METRICS,
     VOLUMES_FILE,
@@ -23,8 +22,8 @@ from mrcascade.evaluation.ledger import (
     write_rows,
 )
 from mrcascade.evaluation.metrics import pooled_metrics
-from mrcascade.evaluation.subjects import Subjects, count_subjects, subject_of
-from mrcascade.io import atomic_outputs
+from mrcascade.evaluation.report import write_report
+from mrcascade.evaluation.subjects import Evaluated, Subjects, count_subjects, subject_of
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -138,7 +137,7 @@ def summarise(
     methods of a group share their bootstrap resamples, because they draw with the same seed.
 
     Args:
-        rows: rows of ``metrics.csv`` or ``volumes.csv``.
+        rows: rows of ``metrics.csv`` (of slices, or of volumes of thick slices) or ``volumes.csv``.
         metrics: columns to average.
         seed: seed of the bootstrap.
         subjects: file -> subject; a file of unknown subject counts as a subject.
@@ -182,7 +181,7 @@ def _group(
     subjects: Subjects,
 ) -> Group:
     # Rows are sorted, because workers finish in any order and all methods share resamples.
-    rows = sorted(rows, key=lambda r: (r["file"], int(r.get("slice", 0))))
+    rows = sorted(rows, key=lambda r: (r["file"], int(r.get("slice", r.get("axis", 0)))))
     files = [r["file"] for r in rows]
     per_slice = [r.get("slices", 1) for r in rows]  # a row of volumes.csv stands for many slices
     return Group(
@@ -285,31 +284,42 @@ def write_tables(
     Returns:
         The written files.
     """
-    # Rows in the order of the command, as several processes finish in any order.
-    order = {method: place for place, method in enumerate(ledger.methods)}
-    rows = [row for row in ledger.rows if row["method"] in order]
-    rows.sort(key=lambda row: order[row["method"]])
+    rows = ordered_rows(ledger)
     pooled = volume_rows(rows, survey)
-    contrasts = {s.file.name: contrast_family(c) for s in survey if (c := s.file.data.contrast)}
+    contrasts = contrasts_of(survey)
     slices = summarise(rows, ledger.metrics, seed, subjects, contrasts)
     pooled_groups = summarise(pooled, VOLUME_METRICS, seed, subjects)
     volumes = [g for g in pooled_groups if g.kind == "anatomy"]
     markdown = _markdown(slices, volumes, ledger.metrics, facts, notes)
-    record = {
-        **{k: v for k, v in ledger.document.items() if k != "outputs"},
-        "facts": dict(facts),
-        "notes": list(notes),
+    groups = {
         "subjects": {s.file.name: subject_of(s.file.name, subjects) for s in survey},
-        "intervals": {"level": LEVEL, "resamples": RESAMPLES, "seed": seed, "how": _HOW},
+        "intervals": intervals(seed, _HOW),
         "slices": [asdict(g) for g in slices],
         "volumes": [asdict(g) for g in volumes],
     }
-    targets = [ledger.folder / name for name in TABLE_FILES]
-    with atomic_outputs(targets, overwrite=True) as (text, data):
-        text.write_text(markdown, encoding="utf-8", errors="backslashreplace")
-        data.write_text(json.dumps(record, indent=1) + "\n")
+    targets = write_report(ledger, markdown, facts, notes, groups)
     write_rows(ledger.folder / VOLUMES_FILE, VOLUME_COLUMNS, pooled)
     return [*targets, ledger.folder / VOLUMES_FILE]
+
+
+def ordered_rows(ledger: Ledger) -> list[Row]:
+    """Return the rows of methods without missing parts, in the order of the command.
+
+    Several processes finish in any order.
+    """
+    order = {method: place for place, method in enumerate(ledger.methods)}
+    rows = [row for row in ledger.rows if row["method"] in order]
+    return sorted(rows, key=lambda row: order[row["method"]])
+
+
+def contrasts_of(survey: Iterable[Evaluated]) -> dict[str, str]:
+    """Return file -> contrast, for files of a known one."""
+    return {s.file.name: contrast_family(c) for s in survey if (c := s.file.data.contrast)}
+
+
+def intervals(seed: int, how: str) -> dict[str, Any]:
+    """Return what ``table.json`` says of its intervals."""
+    return {"level": LEVEL, "resamples": RESAMPLES, "seed": seed, "how": how}
 
 
 def _markdown(
@@ -337,7 +347,7 @@ def _table(groups: list[Group], metrics: Sequence[str]) -> str:
     rows = []
     for g in groups:
         cells = [g.name, g.method, str(g.slices), str(g.files), str(g.subjects)]
-        cells += [_cell(g.metrics[m], DECIMALS.get(m, 4)) for m in metrics]
+        cells += [estimate_cell(g.metrics[m], DECIMALS.get(m, 4)) for m in metrics]
         cells += [f"{g.residual:.1e}", f"{g.seconds:.3g}", f"{g.nfe:g}", f"{g.gflop:.4g}"]
         cells += ["" if g.spread_skill is None else f"{g.spread_skill:.2f}"] * spread
         rows.append(cells)
@@ -350,7 +360,8 @@ def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(estimate: Estimate, decimals: int) -> str:
+def estimate_cell(estimate: Estimate, decimals: int) -> str:
+    """Return a mean and its interval for a table."""
     if estimate.mean is None:
         return "n/a"
     mean = f"{estimate.mean:.{decimals}f}"

@@ -16,7 +16,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.evaluation.bench import Tick
 from mrcascade.evaluation.figure import Picture, choose_pictures
 from mrcascade.evaluation.job import (
     Evaluation,
@@ -34,6 +33,7 @@ from mrcascade.evaluation.ledger import (
 )
 from mrcascade.evaluation.methods import METHODS
 from mrcascade.evaluation.run import evaluate
+from mrcascade.evaluation.units import Tick
 from mrcascade.io import atomic_output, output_folders, remove_leftovers
 from mrcascade.messages.printable import shortened
 from mrcascade.storage.files import parse_json, read_text
