@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import run
 from torch.profiler import ProfilerActivity, profile
 
+from common import run
 from mrcascade import super_resolve
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior.cascade import CascadePrior
