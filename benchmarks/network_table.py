@@ -35,8 +35,9 @@ def _row(name: str, level: int, side: int, config: LevelConfig) -> str:
         unet, mean = networks.unet, networks.mean
         sizes = [None if n is None else parameter_count(n) for n in (unet, mean)]
         fold(networks)
-        channels = 4 if config.mean else 1  # noisy band; condition, its error, regression
-        inputs = torch.zeros(1, channels, side, side), torch.zeros(1)
+        inputs = [torch.zeros(1, 1, side, side), torch.zeros(1)]
+        if unet is not None and config.mean:  # condition, its error, regression
+            inputs.append(unet.entered(torch.zeros(1, 3, side, side)))
         costs = [
             None if unet is None else count_flop(unet, *inputs) / 1e9,
             None if mean is None else count_flop(mean, torch.zeros(1, 2, side, side)) / 1e9,

@@ -36,7 +36,7 @@ SMALL_BATCH = 2**20
 LARGEST_DIFFERENCE = 0.05
 _CODE_FOLDER = "TORCHINDUCTOR_CACHE_DIR"  # environment variable of torch
 
-Forward = Callable[[Tensor, Tensor], Tensor]
+Forward = Callable[..., Tensor]
 _plainly: ContextVar[bool] = ContextVar("plainly", default=False)
 
 
@@ -79,9 +79,9 @@ class Compiler:
             os.environ.setdefault(_CODE_FOLDER, str(folder / "inductor"))
 
     def compile(self, network: nn.Module, name: str = "a network") -> None:
-        """Let a network of (N, C, H, W) images and (N,) labels run as compiled code from now on,
-        in place. Its weights must be folded, and nothing is compiled before it runs. ``name`` is
-        what `telling` calls it."""
+        """Let a network of (N, C, H, W) images, (N,) labels and (N, ...) features of the images run
+        as compiled code from now on, in place. Its weights must be folded, and nothing is compiled
+        before it runs. ``name`` is what `telling` calls it."""
         if not isinstance(network.forward, CompiledForward):
             network.forward = CompiledForward(network.forward, self, name)
 
@@ -124,15 +124,16 @@ class CompiledForward:
         # Whether code for a shape of x is there; False for one that shall run as it is.
         self._shapes: dict[tuple[int, ...], bool] = {}
 
-    def __call__(self, x: Tensor, c_noise: Tensor) -> Tensor:
-        if self._runs_plainly(x, c_noise):
-            return self._plain(x, c_noise)
+    def __call__(self, x: Tensor, c_noise: Tensor, *features: Tensor) -> Tensor:
+        others = (c_noise, *features)
+        if self._runs_plainly(x, *others):
+            return self._plain(x, *others)
         size = self._size(x)
         shape = (size, *x.shape[1:])
         if not self._shapes.get(shape, len(self._shapes) < MOST_SHAPES):
-            return self._plain(x, c_noise)
+            return self._plain(x, *others)
         try:
-            result = self._run(shape, *(_filled(t, size) for t in (x, c_noise)))[: len(x)]
+            result = self._run(shape, *(_filled(t, size) for t in (x, *others)))[: len(x)]
             self._compiler.evaluations += 1
             return result
         except Exception as error:  # whatever compilers, drivers and file systems may raise
@@ -140,13 +141,13 @@ class CompiledForward:
         # Outside the handler, so that what the failed attempt held is free.
         self._shapes[shape] = False
         # A device that failed does so here, too, which is then no fault of the compiler.
-        result = self._plain(x, c_noise)
+        result = self._plain(x, *others)
         if reason is not None:
             self._compiler.give_up(reason)
         return result
 
-    def _runs_plainly(self, x: Tensor, c_noise: Tensor) -> bool:
-        followed = torch.is_grad_enabled() and (x.requires_grad or c_noise.requires_grad)
+    def _runs_plainly(self, x: Tensor, *others: Tensor) -> bool:
+        followed = torch.is_grad_enabled() and any(v.requires_grad for v in (x, *others))
         return followed or x.is_meta or _plainly.get() or self._compiler.failure is not None
 
     def _size(self, x: Tensor) -> int:
@@ -154,7 +155,7 @@ class CompiledForward:
         known = [s[0] for s, there in self._shapes.items() if there and s[1:] == x.shape[1:]]
         return min((n for n in known if len(x) <= n <= 2 * len(x)), default=len(x))
 
-    def _run(self, shape: tuple[int, ...], x: Tensor, c_noise: Tensor) -> Tensor:
+    def _run(self, shape: tuple[int, ...], x: Tensor, *others: Tensor) -> Tensor:
         graphs = _wants_graphs(x)
         if graphs not in self._compiled:
             self._compiled[graphs] = self._function(graphs)
@@ -163,14 +164,14 @@ class CompiledForward:
         x = x.clone(memory_format=torch.contiguous_format)
         with torch.no_grad():
             if shape in self._shapes:
-                result = function(x, c_noise)
+                result = function(x, *others)
             else:
                 size = " x ".join(map(str, shape))
                 self._compiler.begins(f"{self._name} for inputs of {size}")
                 started = time.perf_counter()
                 with room_for_code():
-                    result = function(x, c_noise)
-                _check(result, self._plain(x, c_noise))
+                    result = function(x, *others)
+                _check(result, self._plain(x, *others))
                 self._compiler.seconds += time.perf_counter() - started
                 self._shapes[shape] = True
             # The next replay of a CUDA graph writes its result to the same memory.

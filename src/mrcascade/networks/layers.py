@@ -39,11 +39,14 @@ def sum_gains(t: float) -> tuple[float, float]:
 def mp_cat(a: Tensor, b: Tensor, t: float = 0.5) -> Tensor:
     """Concatenate (N, C, H, W) channels so that ``b`` contributes the share ``t`` (eq. 103)."""
     both, size = a.shape[1] + b.shape[1], (1 - t) ** 2 + t**2
-    terms = []
+    joined, start = torch.cat([a, b], 1), 0
     for x, share in ((a, 1 - t), (b, t)):
         factor = share * math.sqrt(both / x.shape[1] / size)
-        terms.append(x if factor == 1 else x * factor)  # 1 for equal shares and widths
-    return torch.cat(terms, 1)
+        if factor != 1:  # 1 for equal shares and widths
+            # In place: on a CPU, new memory costs as much as the product.
+            joined[:, start : start + x.shape[1]].mul_(factor)
+        start += x.shape[1]
+    return joined
 
 
 def drawn(shape: tuple[int, ...], uniform: bool = False) -> Tensor:
@@ -136,13 +139,41 @@ class MPConv(nn.Module):
         self.gain = None
         self.folded = True
 
-    def forward(self, x: Tensor) -> Tensor:
-        w = self.effective_weight()
+    def forward(self, x: Tensor, inputs: slice = slice(None)) -> Tensor:
+        """Map ``x``, which holds the channels ``inputs`` of the layer's input; others are zero."""
+        w = self.effective_weight()[:, inputs]
         if not self.folded:
             w = w.to(x.dtype)
         if w.ndim == 2:
             return x @ w.t()
         return F.conv2d(x, w, padding=w.shape[-1] // 2)
+
+
+class UpsampledConv(MPConv):
+    """A 3 x 3 `MPConv` of images that nearest-neighbour upsampling has doubled.
+
+    Folded, it takes the images before the upsampling: four of nine weights meet the same pixel
+    twice, so that a transposed convolution with 4 x 4 weights and stride 2 gives the same with 4
+    products a pixel instead of 9.
+    """
+
+    def fold(self) -> None:
+        """Replace the weight by that of the transposed convolution, for inference only."""
+        if self.folded:
+            return
+        super().fold()
+        o, i = self.weight.shape[:2]
+        spread, turned = self.weight.new_zeros(i, o, 4, 4), self.weight.flip(2, 3).transpose(0, 1)
+        for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            spread[:, :, row : row + 3, column : column + 3] += turned
+        spread = spread.contiguous(memory_format=torch.channels_last)
+        self.weight = nn.Parameter(spread, requires_grad=False)
+
+    def forward(self, x: Tensor, inputs: slice = slice(None)) -> Tensor:
+        """Map (N, C, 2H, 2W), upsampled images, or (N, C, H, W) if folded, to (N, C', 2H, 2W)."""
+        if not self.folded:
+            return super().forward(x, inputs)
+        return F.conv_transpose2d(x, self.weight[inputs], stride=2, padding=1)
 
 
 def fold(network: nn.Module, dtype: torch.dtype | None = None) -> nn.Module:

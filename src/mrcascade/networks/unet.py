@@ -9,7 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mrcascade.networks.config import UNetConfig
-from mrcascade.networks.layers import SILU_GAIN, MPConv, MPFourier, mp_cat, normalize, sum_gains
+from mrcascade.networks.layers import (
+    SILU_GAIN,
+    MPConv,
+    MPFourier,
+    UpsampledConv,
+    mp_cat,
+    normalize,
+    sum_gains,
+)
 
 HEAD_CHANNELS = 64
 #: Factors of the main path and of the residual branch in their sum.
@@ -55,15 +63,18 @@ class Block(nn.Module):
         self.width = out_channels
         self.skip = MPConv(in_channels, out_channels, 1) if in_channels != out_channels else None
         entering = in_channels if decoder else out_channels
-        self.conv0 = MPConv(entering, out_channels, 3, scale=SILU_GAIN)
+        layer = UpsampledConv if resample == "up" else MPConv
+        self.conv0 = layer(entering, out_channels, 3, scale=SILU_GAIN)
         self.modulation = MPConv(embedding, out_channels, gain=0.0, scale=SILU_GAIN)
         self.conv1 = MPConv(out_channels, out_channels, 3, scale=SILU_GAIN * ADDED)
         self.attention = Attention(out_channels) if attention else None
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        # A folded convolution upsamples by itself.
+        small = x if self.resample == "up" and self.conv0.folded else None
         if self.resample == "down":  # the paper's [1, 1] box filter
             x = F.avg_pool2d(x, 2)
-        elif self.resample == "up":
+        elif self.resample == "up" and small is None:
             # On some devices autocast makes the result float32, and so all that follows.
             x = F.interpolate(x, scale_factor=2, mode="nearest").to(x.dtype)
         if not self.decoder:
@@ -72,9 +83,14 @@ class Block(nn.Module):
         # In place where the tensor has no other use: on a CPU, new memory costs as much as the sum.
         y = self.conv0(F.silu(x)).mul_(scale.to(x.dtype))
         y = self.conv1(F.silu(y, inplace=True))
-        if self.decoder and self.skip is not None:
-            x = self.skip(x)
-        x = y.add_(x, alpha=KEPT)
+        if small is not None:
+            n, c, h, w = small.shape
+            y.view(n, c, h, 2, w, 2).add_(small[:, :, :, None, :, None], alpha=KEPT)
+            x = y
+        else:
+            if self.decoder and self.skip is not None:
+                x = self.skip(x)
+            x = y.add_(x, alpha=KEPT)
         if self.attention is not None:
             x = self.attention(x)
         return x.clamp_(-CLIP, CLIP)
@@ -92,6 +108,7 @@ class UNet(nn.Module):
     def __init__(self, config: UNetConfig, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.config = config
+        self.in_channels = in_channels
         widths = [config.channels * m for m in config.multipliers]
         embedding = max(widths)
         self.fourier = MPFourier(config.channels)
@@ -136,15 +153,40 @@ class UNet(nn.Module):
         assert isinstance(block, Block)
         return block
 
-    def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
-        """Map ``x`` (N, in_channels, H, W) and ``c_noise`` (N,) to (N, out_channels, H, W)."""
-        h, w = x.shape[-2:]
-        embedding = F.silu(self.embed(self.fourier(c_noise)))
+    def entered(self, x: Tensor) -> Tensor:
+        """Return what the last channels of an input add to the first convolution.
+
+        It is the same in all evaluations of a chain, and `forward` takes it as ``entered``.
+
+        Args:
+            x: (N, C, H, W), the last C of the ``in_channels``.
+        """
+        first = self.in_channels - x.shape[1]
         x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
+        return self._enter(x, slice(first * self.config.stem**2, None))
+
+    def _enter(self, x: Tensor, inputs: slice) -> Tensor:
+        """Return the first convolution of some input channels, which the stem has made ``inputs``
+        of that convolution."""
         x = pad_to_multiple(x, self.config.multiple)
         if self.config.stem > 1:
             x = F.pixel_unshuffle(x, self.config.stem)
-        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        return self.stem(x.contiguous(memory_format=torch.channels_last), inputs)
+
+    def forward(self, x: Tensor, c_noise: Tensor, entered: Tensor | None = None) -> Tensor:
+        """Map an input and ``c_noise`` (N,) to (N, out_channels, H, W).
+
+        Args:
+            x: (N, in_channels, H, W), or its first channels alone.
+            c_noise: labels of the noise levels.
+            entered: `entered` of the other channels; None if ``x`` has all.
+        """
+        h, w = x.shape[-2:]
+        embedding = F.silu(self.embed(self.fourier(c_noise)))
+        if entered is None:
+            x = self._enter(torch.cat([x, torch.ones_like(x[:, :1])], 1), slice(None))
+        else:
+            x = self._enter(x, slice(x.shape[1] * self.config.stem**2)) + entered
         skips = [x]
         for module in self.encoder:
             x = module(x, embedding)

@@ -8,6 +8,8 @@ image units.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,22 @@ from mrcascade.prior.local_phase import local_phase, with_phase, without_phase
 
 #: Number of maps about the data's knowledge of a band: known shares of its three parts, and noise.
 KNOWLEDGE = 4
+
+
+@dataclass(frozen=True)
+class ChainFeatures:
+    """What all evaluations of a chain have in common, computed once (`LevelNetworks.features`).
+
+    Attributes:
+        mean: output of the regression branch, (N, channels, H, W); None without a condition.
+        phase: local phase that the networks do not see, (N, 2, H, W); None if they see all.
+        entered: part of the U-Net's first convolution that condition and mean make up
+            (`UNet.entered`); None without a condition.
+    """
+
+    mean: Tensor | None
+    phase: Tensor | None = None
+    entered: Tensor | None = None
 
 
 class LevelNetworks(nn.Module):
@@ -90,20 +108,49 @@ class LevelNetworks(nn.Module):
         """
         if self.unet is None:
             return x
-        s = sigma[:, None, None, None]
-        c_skip, c_in = 1 / (s**2 + 1), (s**2 + 1).rsqrt()
-        residual = x if mean is None else x - mean
         phase = self._phase(condition)
-        inputs = [c_in * residual]
-        if condition is not None and mean is not None:
-            inputs += [condition, mean]
-            if phase is not None:
-                seen = self._without_phase(condition, phase)
-                inputs = [without_phase(inputs[0], phase), seen, without_phase(mean, phase)]
-        f = self.unet(torch.cat(inputs, 1), noise_label(sigma))
-        f = f if phase is None else with_phase(f, phase)
-        denoised = c_skip * residual + (s * c_in) * f
-        return denoised if mean is None else mean + denoised
+        fixed = self._fixed_inputs(condition, mean, phase)
+
+        def network(noisy: Tensor, label: Tensor) -> Tensor:
+            result: Tensor = self.unet(torch.cat([noisy, *fixed], 1), label)  # type: ignore[misc]
+            return result
+
+        return _preconditioned(network, x, sigma, mean, phase)
+
+    @torch.no_grad()
+    def features(self, condition: Tensor | None, mean: Tensor | None) -> ChainFeatures:
+        """Return the features of a chain, for `denoise`."""
+        phase = self._phase(condition)
+        fixed = self._fixed_inputs(condition, mean, phase)
+        if self.unet is None or not fixed:
+            return ChainFeatures(mean, phase)
+        return ChainFeatures(mean, phase, self.unet.entered(torch.cat(fixed, 1)))
+
+    def denoise(self, x: Tensor, sigma: Tensor, features: ChainFeatures) -> Tensor:
+        """Return the result of `forward` up to rounding, given the features of the condition."""
+        unet, entered = self.unet, features.entered
+        if unet is None:
+            return x
+        inputs = () if entered is None else (entered,)
+        # Without the records that a later gradient would need.
+        plain = nullcontext() if torch.is_grad_enabled() else torch.inference_mode()
+
+        def network(noisy: Tensor, label: Tensor) -> Tensor:
+            with plain:
+                result: Tensor = unet(noisy, label, *inputs)
+            return result
+
+        return _preconditioned(network, x, sigma, features.mean, features.phase)
+
+    def _fixed_inputs(
+        self, condition: Tensor | None, mean: Tensor | None, phase: Tensor | None
+    ) -> list[Tensor]:
+        """Return the inputs of the U-Net beside the noisy image."""
+        if condition is None or mean is None:
+            return []
+        if phase is None:
+            return [condition, mean]
+        return [self._without_phase(condition, phase), without_phase(mean, phase)]
 
     def _phase(self, condition: Tensor | None) -> Tensor | None:
         """Return the phase that the networks do not see; None if they see all."""
@@ -118,6 +165,26 @@ class LevelNetworks(nn.Module):
         if not self.data:
             return coarse
         return torch.cat([coarse, without_phase(condition[:, 3:5], phase), condition[:, 5:]], 1)
+
+
+def _preconditioned(
+    network: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    sigma: Tensor,
+    mean: Tensor | None,
+    phase: Tensor | None,
+) -> Tensor:
+    """Return the denoised image, given the raw network as a function of noisy image and label."""
+    s = sigma[:, None, None, None]
+    c_skip, c_in = 1 / (s**2 + 1), (s**2 + 1).rsqrt()
+    residual = x if mean is None else x - mean
+    noisy = c_in * residual
+    if phase is None:
+        f = network(noisy, noise_label(sigma))
+    else:
+        f = with_phase(network(without_phase(noisy, phase), noise_label(sigma)), phase)
+    denoised = c_skip * residual + (s * c_in) * f
+    return denoised if mean is None else mean + denoised
 
 
 def noise_label(sigma: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from mrcascade.networks import LevelConfig, MeanConfig, UNetConfig
 from mrcascade.operators.band import KnownBand
 from mrcascade.prior.denoiser import (
+    ChainFeatures,
     LevelNetworks,
     condition_channels,
     known_channels,
@@ -109,6 +110,7 @@ class ConditionedLevel:
         with torch.no_grad(), level.autocast():
             mean = level.networks.conditional_mean(condition, unknown)
         self._mean = None if mean is None else mean.float()
+        self._features: ChainFeatures | None = None  # until the first evaluation asks for them
 
     def mean(self) -> Tensor:
         """Conditional mean of the band, (N, C, H, W); a CPU scalar for the unconditional level."""
@@ -122,9 +124,9 @@ class ConditionedLevel:
         stats = self._level.spec.statistics
         labels = x.new_full((x.shape[0],), sigma / stats.std)
         with self._level.autocast():  # differentiable, for samplers that follow a gradient
-            out = self._level.networks(
-                (x - stats.mean) / stats.std, labels, self._condition, self._mean
-            )
+            if self._features is None:
+                self._features = self._level.networks.features(self._condition, self._mean)
+            out = self._level.networks.denoise((x - stats.mean) / stats.std, labels, self._features)
         return out.float() * stats.std + stats.mean
 
 
