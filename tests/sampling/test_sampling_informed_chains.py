@@ -10,6 +10,7 @@ from torch import Tensor
 from mrcascade.operators import SeparableOperator
 from mrcascade.operators.band import KnownBand
 from mrcascade.sampling import NoiseSource, Progress, Recipe, cascade_sample, plan_cascade
+from mrcascade.sampling.level import MOST_ALIASED
 
 SHAPE = (16, 12)
 ONE_AXIS = SeparableOperator.from_kernel("fourier", (4, 1), SHAPE)
@@ -44,11 +45,11 @@ class Constant:
 
 
 def chain(
-    operator: SeparableOperator, sigma: float, **settings: object
+    operator: SeparableOperator, sigma: float, aliased: float = 0.0, **settings: object
 ) -> tuple[list[Constant], list[Progress], Tensor, Tensor]:
     """Levels, what a callback saw at level 1, the measurement and the result."""
     recipe = Recipe("short", steps=9, **settings)
-    plan = plan_cascade("fourier", 3, operator, sigma, recipe, missing=lambda full, coarse: 0.0)
+    plan = plan_cascade("fourier", 3, operator, sigma, recipe, missing=lambda full, coarse: aliased)
     levels = [Constant(informed=i < 3) for i in (1, 2, 3)]
     y = operator(torch.tensor(np.random.default_rng(0).standard_normal((1, 1, *SHAPE))))
     seen: list[Progress] = []
@@ -62,6 +63,13 @@ def test_chains_of_informed_levels_do_not_count_the_data_twice() -> None:
     assert len(seen) == 3
     for progress in seen:  # the denoiser's estimate, whatever y says
         torch.testing.assert_close(progress.denoised, torch.full_like(progress.denoised, 0.1))
+
+
+@pytest.mark.parametrize(("share", "known"), [(0.99, True), (1.01, False)])
+def test_bands_that_alias_into_coarser_data_are_not_known(share: float, known: bool) -> None:
+    """The estimate of the coarser level has taken up a part of them."""
+    levels, _, _, _ = chain(ONE_AXIS, 0.1, share * MOST_ALIASED * Constant.std)
+    assert [level.seen[0] is not None for level in levels] == [known, known, False]
 
 
 def test_chains_of_informed_levels_meet_exact_data() -> None:

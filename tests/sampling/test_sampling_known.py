@@ -159,6 +159,7 @@ def test_noise_of_a_coarse_level_is_that_of_the_components_that_it_makes() -> No
     # Columns finer than level 2 stand in y, but nowhere that level 2 can reach.
     assert one_axis.tasks[1].data.sigma > 0.01
     assert one_axis.tasks[1].view.sigma == 0
+    assert one_axis.tasks[1].view.aliased == pytest.approx(0, abs=1e-12)
     operator = thick(8)
     sliced = plan_cascade("fourier", 3, operator, 0.02, MEAN, missing=error)
     a, h = dense(sliced.tasks[1].data.operator), dense(operator)
@@ -170,9 +171,10 @@ def test_noise_of_a_coarse_level_is_that_of_the_components_that_it_makes() -> No
     root = np.fft.ifft2(np.fft.fft2(units) * np.sqrt(density(fr, fc))).real
     root = root.reshape(len(units), -1)
     seen = u.T @ (h - a @ down) @ root.T
-    expected = np.hypot(0.02, np.sqrt((seen**2).sum() / u.shape[1]))
-    assert sliced.tasks[1].view.sigma == pytest.approx(expected)
-    assert sliced.tasks[0].view.sigma == 0.02
+    aliased = np.sqrt((seen**2).sum() / u.shape[1])
+    assert sliced.tasks[1].view.aliased == pytest.approx(aliased)
+    assert sliced.tasks[1].view.sigma == pytest.approx(np.hypot(0.02, aliased))
+    assert (sliced.tasks[0].view.sigma, sliced.tasks[0].view.aliased) == (0.02, 0)
 
 
 def test_numbers_turn_with_the_image() -> None:

@@ -65,7 +65,7 @@ def cascade_sample(
         orientations = plan.settings.orientations_at(task.level)
         # Other guidance has data steps of its own; an informed denoiser would count data twice.
         informed = isinstance(run.guidance, Proximal) and not problem.observed
-        known = problem.known(level) if informed else None
+        known = problem.known(prior) if informed else None
         denoise = ChainDenoiser(level, problem.context, error, orientations, known)
         last = _last_sigma(level, run.noise_levels, task)
         from_data = run.observed is not None and run.observed.start_at_data and problem.observed

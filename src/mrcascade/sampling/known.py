@@ -61,14 +61,19 @@ class BandView:
         """Noise standard deviation of a measured component of the band; 0 for exact data.
 
         ``Comparison.sigma`` counts the finer bands in all of y. Here they count only in the
-        components of y that the level's operator produces.
+        components of y that the level's operator produces (``aliased``).
         """
-        if self._measurement is None or self._level == 1:
-            sigma = self._data.sigma if self._measurement is None else self._measurement[1]
-        else:
-            operator, noise, missing = self._measurement
-            sigma = math.hypot(noise, self._overlap(operator, missing))
+        noise = self._data.sigma if self._measurement is None else self._measurement[1]
+        sigma = math.hypot(noise, self.aliased)
         return sigma if sigma > _EXACT else 0.0
+
+    @cached_property
+    def aliased(self) -> float:
+        """Root mean square of what the finer bands add to a measured component of the band."""
+        if self._measurement is None or self._level == 1:
+            return 0.0
+        operator, _, missing = self._measurement
+        return self._overlap(operator, missing)
 
     def numbers(self, std: float) -> tuple[float, ...] | None:
         """Return the numbers of ``KnownBand`` for a band of standard deviation ``std``.

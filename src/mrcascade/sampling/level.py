@@ -12,6 +12,10 @@ from mrcascade.sampling.known import turned
 from mrcascade.sampling.orientations import ORIENTATIONS, Orientation
 from mrcascade.sampling.plan import CascadePlan, LevelTask
 
+#: Most that finer bands may add to the data of a conditional level for `uses_data`: standard
+#: deviation over that of the level's band.
+MOST_ALIASED = 0.05
+
 
 class BandDenoiser(Protocol):
     """A level of the prior with its condition fixed, in image units."""
@@ -76,13 +80,29 @@ def condition_turned(
     return level.condition(context, error, turned(known, turn))
 
 
+def uses_data(prior: Prior, plan: CascadePlan, level: int) -> bool:
+    """Return whether a level is conditioned on what the data know of its band.
+
+    That is so for informed levels, unless finer bands alias into the data of a conditional level,
+    as with ``area`` and ``bicubic``. The coarser level's estimate has then taken up a part of the
+    finer band, so that the data seem to say less of that band than they do. In training the coarser
+    image is free of it. ``MOST_ALIASED`` separates the measurements that gain from such a condition
+    from those that lose, on validation slices (``benchmarks/informed_mean.py``).
+    """
+    if level == plan.pyramid.levels or not prior.levels[level - 1].informed:
+        return False
+    conditional = zip(plan.tasks[:-1], prior.levels[:-1], strict=True)
+    return all(task.view.aliased <= MOST_ALIASED * band.std for task, band in conditional)
+
+
 def condition_error(prior: Prior, plan: CascadePlan, level: int) -> float:
     """Return the error level of a level's condition.
 
-    For informed levels it is the settings' ``condition_error``, reduced by the share of the coarser
-    band that the data know. For other levels it is ``CascadePlan.condition_error``.
+    For levels that use the data (`uses_data`) it is the settings' ``condition_error``, reduced by
+    the share of the coarser band that the data know. For other levels it is
+    ``CascadePlan.condition_error``.
     """
-    if level == plan.pyramid.levels or not prior.levels[level - 1].informed:
+    if not uses_data(prior, plan, level):
         return plan.condition_error(level)
     share = plan.tasks[level].view.share(prior.levels[level].std)
     if share is None:
@@ -166,14 +186,15 @@ class LevelProblem:
         """Whether the target is the image itself, with white noise if the data are noisy."""
         return self.plan.grid is not None and self.task.level >= self.plan.grid
 
-    def known(self, level: BandPrior) -> KnownBand | None:
+    def known(self, prior: Prior) -> KnownBand | None:
         """Return the knowledge of the data about the band.
 
-        Returns None if there is none, and for levels that are not conditioned on it.
+        Returns None if there is none, and for levels that are not conditioned on it (`uses_data`).
         """
-        if not level.informed or self.context is None:
+        number = self.task.level
+        if self.context is None or not uses_data(prior, self.plan, number):
             return None
-        return self.task.view.band(self.context, self.target, level.std)
+        return self.task.view.band(self.context, self.target, prior.levels[number - 1].std)
 
     def image(self, band: Tensor) -> Tensor:
         """Return the image u = x_(i) + c."""

@@ -73,7 +73,7 @@ def cascade_mean(
         level = prior.levels[task.level - 1]
         problem = LevelProblem.at(plan, task, y, image)
         error = condition_error(prior, plan, task.level)
-        averaged = _Averaged(problem, level, error, callback)
+        averaged = _Averaged(problem, level, problem.known(prior), error, callback)
         image = problem.finish(_estimate(problem, level, y, averaged))
         evaluations[task.level] = averaged.evaluations
     assert image is not None  # a pyramid has at least one level
@@ -102,11 +102,16 @@ class _Averaged:
     """Estimates of one level, averaged over the settings' orientations."""
 
     def __init__(
-        self, problem: LevelProblem, level: BandPrior, error: float, callback: Callback | None
+        self,
+        problem: LevelProblem,
+        level: BandPrior,
+        known: KnownBand | None,
+        error: float,
+        callback: Callback | None,
     ) -> None:
         self._problem, self._level, self._error = problem, level, error
         self._callback = callback
-        self.known = problem.known(level)
+        self.known = known
         self.evaluations = 0
 
     def conditional_mean(self) -> Tensor:

@@ -155,7 +155,7 @@ class _VolumeLevel:
         worked: Worked,
     ) -> None:
         self._plan, self._run, self._number = plan, run, number
-        self._level = prior.levels[number - 1]
+        self._prior, self._level = prior, prior.levels[number - 1]
         self._batch_size, self._worked = batch_size, worked
         self._orientations = plan.settings.orientations_at(number)
         self._data = [kind.data(y, number) for kind in plan.kinds]
@@ -249,7 +249,7 @@ class _VolumeLevel:
             problem = LevelProblem(plan, self._tasks[index], data[part].contiguous(), context)
             # As in `cascade_sample`, other guidance has data steps of its own.
             informed = isinstance(self._run.guidance, Proximal) and not problem.observed
-            yield part, problem, problem.known(self._level) if informed else None
+            yield part, problem, problem.known(self._prior) if informed else None
 
     def _conditioned(
         self, problem: LevelProblem, known: KnownBand | None, index: int, turn: Orientation

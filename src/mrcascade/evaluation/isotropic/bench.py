@@ -180,7 +180,7 @@ class VolumeBench:
             return _Made(result.mean, result.std, evaluations)
 
         def timed(batch: int) -> tuple[_Made, WorkCost]:
-            measured = (kind.plans[0].operator for kind in restorer.plan.task.kinds)
+            measured = (kind.plans[0].operator for kind in restorer.plan.cascade.kinds)
             operators = [one for one in measured if isinstance(one, SeparableOperator)]
             return self._meter(prior, operators, batch, tick, partial(restored, batch))
 
