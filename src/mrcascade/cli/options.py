@@ -140,12 +140,16 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_factor(parser: argparse.ArgumentParser, default: tuple[float, float] | None = None) -> None:
-    """Add ``--factor``, which is required unless it has a default (of equal factors)."""
+def add_factor(
+    parser: argparse.ArgumentParser,
+    default: tuple[float, float] | None = None,
+    required: bool = True,
+) -> None:
+    """Add ``--factor``; with a default (of equal factors) it is not required."""
     parser.add_argument(
         "--factor",
         type=parse_factor,
-        required=default is None,
+        required=required and default is None,
         default=default,
         metavar="F[,F]",
         help="in-plane factor, or two (rows,columns)"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from mrcascade.networks.layers import MPConv
 from mrcascade.networks.unet import HEAD_CHANNELS
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.level import LevelPrior
+from mrcascade.restore.volume import ThickSlices
 from mrcascade.sampling import CascadePlan
 
 Result = TypeVar("Result")
@@ -45,6 +47,9 @@ _SCORE_COPIES = 3
 # Largest number of full-resolution float32 images per image of a batch that sampler, proximal
 # step, moments and residual hold; a float64 image counts twice.
 IMAGES_OUTSIDE = 24
+# Largest number of arrays of the size of a volume of thin slices, and of thick ones, that its
+# restoration holds, without and with several samples.
+VOLUMES, VOLUMES_OF_SAMPLES, SLICE_COPIES = 4, 8, 4
 # Results of `_convolutions`, kept as long as the networks live.
 _probed: WeakKeyDictionary[nn.Module, tuple[int, int]] = WeakKeyDictionary()
 
@@ -86,6 +91,20 @@ def default_batch(images: int, device: torch.device) -> int:
     A GPU takes all of them, because larger batches use it better.
     """
     return max(1, images) if device.type == "cuda" else CPU_BATCH
+
+
+def volume_bytes(thick: ThickSlices, shape: tuple[int, int], dtype: np.dtype, samples: int) -> int:
+    """Return an estimate of the memory of a volume's arrays, besides that of its planes in work.
+
+    Args:
+        thick: slices before and after.
+        shape: (h, w) of the slices.
+        dtype: type of the pixels.
+        samples: number of samples.
+    """
+    copies = VOLUMES_OF_SAMPLES if samples > 1 else VOLUMES
+    voxels = (copies * thick.samples + SLICE_COPIES * thick.slices) * math.prod(shape)
+    return voxels * np.dtype(dtype).itemsize
 
 
 class Batches:
