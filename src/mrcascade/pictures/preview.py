@@ -61,7 +61,7 @@ def write_preview(
         unit: unit of the intensities.
         zero: intensity of no signal.
     """
-    images = [display.turn(magnitude(panel.pixels)) for panel in panels]
+    images = [display.turn(shown_pixels(panel.pixels)) for panel in panels]
     # The window is a share of the range above no signal.
     low, high = (end + zero for end in intensity_window(images[0] - zero))
     size = panel_size(images[0].shape, display.aspect)
@@ -138,7 +138,7 @@ def detail_window(
     return busiest(result, (measured[0], measured[1]), (max(1, rows), max(1, columns)), body)
 
 
-def magnitude(pixels: np.ndarray) -> np.ndarray:
+def shown_pixels(pixels: np.ndarray) -> np.ndarray:
     """Return the pixels that are shown: magnitudes of a complex image, else the image."""
     return np.abs(pixels) if np.iscomplexobj(pixels) else pixels
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mrcascade.io import Display
 from mrcascade.pictures.drawing import NOTICE, label_edges
-from mrcascade.pictures.preview import Panel, intensity_window, largest_deviation, magnitude
+from mrcascade.pictures.preview import Panel, intensity_window, largest_deviation, shown_pixels
 from mrcascade.pictures.sheet import Sheet, panel_size
 
 
@@ -43,7 +43,7 @@ def write_reformatted(
         unit: unit of the intensities.
         zero: intensity of no signal.
     """
-    images = [[p.display.turn(magnitude(one.pixels)) for one in p.panels] for p in planes]
+    images = [[p.display.turn(shown_pixels(one.pixels)) for one in p.panels] for p in planes]
     windows = [intensity_window(row[0] - zero) for row in images]
     low, high = (zero + end([w[i] for w in windows]) for i, end in enumerate((min, max)))
     panels = planes[0].panels
