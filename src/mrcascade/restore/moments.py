@@ -8,13 +8,20 @@ import numpy as np
 class Moments:
     """Running mean and variance of the samples of each slice (Welford 1962)."""
 
-    def __init__(self, slices: int, samples: int) -> None:
-        """slices: number S of slices. samples: number of samples that each slice will get."""
+    def __init__(self, slices: int, samples: int, *, wide: bool = True) -> None:
+        """Start without samples.
+
+        Args:
+            slices: number S of slices.
+            samples: number of samples that each slice will get.
+            wide: whether to compute in double precision; else in that of the samples, in half of
+                the memory.
+        """
         self._count = np.zeros(slices, int)
         self._mean: list[np.ndarray | None] = [None] * slices
         self._square: list[np.ndarray | None] = [None] * slices
         self._first: list[np.ndarray | None] = [None] * slices
-        self._keep_square = samples > 1
+        self._keep_square, self._wide = samples > 1, wide
 
     def add(self, s: int, image: np.ndarray) -> None:
         """Add a sample (H, W), real or complex, of slice ``s``."""
@@ -22,9 +29,11 @@ class Moments:
         mean, square = self._mean[s], self._square[s]
         if mean is None or square is None:
             self._first[s] = image
-            wide = np.complex128 if np.iscomplexobj(image) else np.float64
+            own = image.dtype
+            wide = np.result_type(own, np.float64) if self._wide else own
             self._mean[s] = image.astype(wide)
-            self._square[s] = np.zeros(image.shape if self._keep_square else ())
+            squares = np.empty(0, wide).real.dtype
+            self._square[s] = np.zeros(image.shape if self._keep_square else (), squares)
             return
         step = image - mean
         mean += step / self._count[s]
@@ -32,7 +41,7 @@ class Moments:
 
     @property
     def mean(self) -> np.ndarray:
-        """Mean of the samples of each slice, (S, H, W), in double precision."""
+        """Mean of the samples of each slice, (S, H, W)."""
         return np.stack([m for m in self._mean if m is not None])
 
     @property

@@ -4,6 +4,9 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from mrcascade.operators.pyramid import LaplacianPyramid
+from mrcascade.operators.volume_pyramid import VolumePyramid
+from mrcascade.recipes.recipe import Recipe
 from mrcascade.sampling.chain import Callback
 from mrcascade.sampling.level import CascadeResult, Prior
 from mrcascade.sampling.mean import cascade_mean
@@ -40,14 +43,20 @@ def keep_detail(
     if finest is None:
         return draw
     mean = cascade_mean(prior, plan, y, finest=finest, callback=callback)
-    shares = [settings.detail_at(task.level) for task in plan.tasks]
-    bands = plan.pyramid.decompose(draw.image - mean.image)
-    kept = [share * band for share, band in zip(shares, bands, strict=True)]
-    image = mean.image + plan.pyramid.rebuild(kept)
+    image = with_detail(plan.pyramid, mean.image, draw.image, settings)
     if plan.sigma_y == 0 and settings.project:
         image = plan.operator.project(image, y)
     evaluations = {i: n + mean.evaluations[i] for i, n in draw.evaluations.items()}
     return replace(draw, image=image, evaluations=evaluations)
+
+
+def with_detail(
+    pyramid: LaplacianPyramid | VolumePyramid, mean: Tensor, draw: Tensor, settings: Recipe
+) -> Tensor:
+    """Return the mean plus the bands of draw - mean, each times its level's ``detail``."""
+    bands = pyramid.decompose(draw - mean)
+    kept = [settings.detail_at(i) * band for i, band in enumerate(bands, start=1)]
+    return mean + pyramid.rebuild(kept)
 
 
 def finest_mean(plan: CascadePlan) -> int | None:

@@ -9,9 +9,11 @@ import numpy as np
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior.cascade import CascadePrior
-from mrcascade.restore.plan import Plan
+from mrcascade.recipes.traversals import Cascade, Mean
+from mrcascade.restore.plan import make_plan
 from mrcascade.restore.volume.thick import ThickSlices
 from mrcascade.sampling import Recipe
+from mrcascade.sampling.volume_plan import PlanMaker, VolumeTask
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,12 @@ class VolumePlan:
 
     Attributes:
         thick: how the slices see the result.
-        planes: plans of the planes (slices, rows) and (slices, columns).
+        task: plans of the planes (slices, rows) and (slices, columns), with margins along the
+            slice axis, and the pyramid of the volume.
     """
 
     thick: ThickSlices
-    planes: tuple[Plan, Plan]
+    task: VolumeTask
 
     @classmethod
     def of(
@@ -47,34 +50,38 @@ class VolumePlan:
         Raises:
             MRCascadeError: the settings do not fit, or a grid is too small for the prior.
         """
-        if settings.draws:
+        if not isinstance(settings.run, Mean | Cascade):
             raise MRCascadeError(
-                f"mode {settings.name!r} draws each plane by itself, so that neighbouring planes"
-                " would not agree; use mode 'mean' for thick slices"
+                f"mode {settings.name!r} does not restore volumes of thick slices; use 'mean',"
+                " 'balanced', 'sample' or 'paper'"
             )
         along = thick.extended()
-        operators = (SeparableOperator(along, np.eye(n), "thick slices") for n in shape)
-        rows, columns = (Plan.of(prior, one, noise, settings) for one in operators)
-        return cls(thick, (rows, columns))
+
+        def maker(side: int) -> PlanMaker:
+            operator = SeparableOperator(along, np.eye(side), "thick slices")
+            return lambda noise: make_plan(prior, operator, noise, settings)
+
+        return cls(thick, VolumeTask.of(maker(shape[0]), maker(shape[1]), noise, shape))
 
     @property
     def settings(self) -> Recipe:
         """The sampler's settings."""
-        return self.planes[0].settings
+        return self.task.settings
 
     @property
     def noise(self) -> float:
         """Standard deviation of the noise as a fraction of the robust maximum."""
-        return self.planes[0].noise
+        return self.task.plan.sigma_y
 
     @property
     def exact(self) -> bool:
         """Whether results meet their measurement up to rounding."""
-        return self.planes[0].exact
+        return self.noise == 0 and self.settings.project
 
     def work(self, samples: int = 1) -> int:
         """Return the number of planes to which the progress of a restoration counts.
 
-        A mean restores each of the ``h + w`` planes once.
+        A plane counts each time that it passes through a network in a chain, and once for the mean.
+        Planes of coarser levels count by their share of voxels.
         """
-        return sum(plan.operator.in_shape[1] for plan in self.planes)
+        return max(1, round(samples * self.task.total_work))

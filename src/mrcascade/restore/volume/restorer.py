@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from mrcascade.arrays.channels import from_channels, to_channels
 from mrcascade.arrays.intensity import Intensity
+from mrcascade.errors import MRCascadeError
 from mrcascade.measurement.border import Margins
 from mrcascade.prior.cascade import CascadePrior
-from mrcascade.restore.restorer import Restorer
+from mrcascade.restore.moments import Moments
+from mrcascade.restore.restorer import as_stack
 from mrcascade.restore.settings import check_samples
 from mrcascade.restore.volume.plan import VolumePlan
 from mrcascade.restore.volume.thick import ENDS, along, check_volume, projected
-
-#: Number of planes that are restored at a time.
-PLANES = 32
+from mrcascade.sampling import NoiseSource, image_seed
+from mrcascade.sampling.volume import VolumeResult, Worked, volume_mean, volume_sample
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class RestoredVolume:
         std: (n, h, w) standard deviation over the samples (divisor K - 1), times the settings'
             ``spread``; None for one sample.
         residual: ``||y - A mean|| / ||y||`` of values above the zero level.
-        evaluations: level -> network evaluations per plane and sample.
+        evaluations: level -> network evaluations per sample; in one, all planes (slices, rows) or
+            all planes (slices, columns) pass through the network.
         seconds: wall time.
         settings: every value that the result depends on, apart from prior and measurement;
             sampler settings without effect are left out.
@@ -90,56 +94,95 @@ class VolumeRestorer:
                 settings cannot give the samples.
         """
         started = time.perf_counter()
-        thick, margin = self.plan.thick, self.plan.thick.margin
+        plan, thick = self.plan, self.plan.thick
         check_volume(measurement, thick)
-        check_samples(samples, self.plan.settings)
-        unit = Intensity(1.0)
-        y = intensity.above_zero(measurement) / intensity.scale
-        whole = Margins(rows=(ENDS, ENDS)).extend(y.reshape(1, len(y), -1))
-        whole = whole.reshape(-1, *y.shape[1:])
-        total = np.zeros((thick.samples, *y.shape[1:]), y.dtype)
-        evaluations: dict[int, int] = {}
-        done = 0
-        for plan, axis in zip(self.plan.planes, (2, 1), strict=True):
-            restorer = Restorer(self.prior, plan)
-            for start in range(0, y.shape[axis], PLANES):
-                some = [slice(None)] * 3
-                some[axis] = slice(start, start + PLANES)
-                planes = np.moveaxis(whole[tuple(some)], axis, 0)
-                result = restorer(np.ascontiguousarray(planes), unit, batch_size=batch_size)
-                inside = result.mean[:, margin : margin + thick.samples]
-                total[tuple(some)] += np.moveaxis(inside, 0, axis) / len(self.plan.planes)
-                evaluations = result.evaluations
-                done += len(planes)
-                progress(done)
+        check_samples(samples, plan.settings)
+        given = as_stack(measurement)
+        y = intensity.above_zero(given)
+        if batch_size < 1:
+            raise MRCascadeError("the batch size must be 1 or more")
+        if not intensity.scale > 0:
+            raise MRCascadeError("the measurement is zero almost everywhere; nothing to restore")
+        y = y / intensity.scale
+        count = _Count(progress, plan.work(samples))
+        extended = self._extended(y)
         matrix = thick.matrix()
-        if self.plan.exact:
-            total = projected(total, y, matrix)
-        missed = np.linalg.norm(y - along(matrix, total)) / np.linalg.norm(y)
-        mean = intensity.restored(total)
+        moments = Moments(1, samples, wide=False)
+        evaluations: dict[int, int] = {}
+        for k in range(samples):
+            seeds = NoiseSource([image_seed(seed, 0, k)])
+            found = self._restored(extended, seeds, batch_size, count.add)
+            evaluations = found.evaluations
+            volume = self._inside(found.volume)
+            del found
+            if plan.exact:
+                volume = projected(volume, y, matrix)
+            if samples > 1:
+                moments.add(0, volume)
+        mean = first = volume.astype(y.dtype, copy=False)
+        if samples > 1:
+            mean, first = moments.mean[0], moments.first[0]
+        missed = np.linalg.norm(y - along(matrix, mean)) / np.linalg.norm(y)
+        count.finish()
+        spread = intensity.scale * plan.settings.spread
+        restored = intensity.restored(mean)
         return RestoredVolume(
-            mean=mean,
-            sample=mean,
-            std=None,
+            mean=restored,
+            sample=restored if samples == 1 else intensity.restored(first),
+            std=None if samples == 1 else moments.std()[0] * spread,
             residual=float(missed),
             evaluations=evaluations,
             seconds=time.perf_counter() - started,
             settings=self._record(intensity, samples, seed),
         )
 
+    def _extended(self, y: np.ndarray) -> Tensor:
+        """Return y (S, h, w) with more slices at each end, as (C, S', h, w)."""
+        whole = Margins(rows=(ENDS, ENDS)).extend(y.reshape(1, len(y), -1))
+        return to_channels(whole.reshape(1, -1, *y.shape[1:]), self.prior.device)[0]
+
+    def _restored(
+        self, y: Tensor, noise: NoiseSource, batch_size: int, worked: Worked
+    ) -> VolumeResult:
+        """Return one sample, or the mean, with margins."""
+        task = self.plan.task
+        if self.plan.settings.draws:
+            return volume_sample(self.prior, task, y, noise, batch_size=batch_size, worked=worked)
+        return volume_mean(self.prior, task, y, batch_size=batch_size, worked=worked)
+
+    def _inside(self, volume: Tensor) -> np.ndarray:
+        """Return a volume (C, n', h, w) without margins, (n, h, w)."""
+        thick = self.plan.thick
+        inside = volume[:, thick.margin : thick.margin + thick.samples]
+        return from_channels(inside[None])[0]
+
     def _record(self, intensity: Intensity, samples: int, seed: int) -> dict[str, Any]:
         plan, thick = self.plan, self.plan.thick
         return {
             **plan.settings.record(samples),
-            "steps_nominal": plan.planes[0].cascade.steps_nominal,
+            "steps_nominal": plan.task.plan.steps_nominal,
             "noise": plan.noise,
             "samples": samples,
             "seed": seed,
             "scale": intensity.scale,
             **({"zero": intensity.zero} if intensity.zero else {}),
             "prior": self.prior.name,
-            "operator": plan.planes[0].operator.name,
+            "operator": plan.task.plan.operator.name,
             "slices": (thick.slices, thick.samples),
             "profile": thick.profile.name,
             "thickness": thick.thickness,
         }
+
+
+class _Count:
+    """Work that is done, in whole planes."""
+
+    def __init__(self, progress: Callable[[int], None], total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0.0
+
+    def add(self, work: float) -> None:
+        self._done += work
+        self._progress(min(int(self._done), self._total))
+
+    def finish(self) -> None:
+        self._progress(self._total)
