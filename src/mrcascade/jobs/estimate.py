@@ -16,7 +16,6 @@ from mrcascade.jobs.progress import expected_evaluations
 from mrcascade.jobs.request import Request
 from mrcascade.jobs.slices import slices_per_chunk
 from mrcascade.jobs.speed import LevelSpeed, slice_seconds, speed_of, timed_batch
-from mrcascade.jobs.volume_results import thick_slices
 from mrcascade.jobs.workspace import Workspace
 from mrcascade.messages.duration import rounded
 from mrcascade.prior.cascade import CascadePrior
@@ -150,7 +149,7 @@ class Estimator:
 
     def _volumes(self, geometry: Geometry, volumes: int, dtype: np.dtype, request: Request) -> Work:
         """Return the work on volumes of pixels of a type."""
-        job, prior, thick = request.job, request.prior, thick_slices(geometry)
+        job, prior, thick = request.job, request.prior, geometry.thick
         shape = geometry.operator.in_shape
         held = volume_bytes(thick, shape, dtype, job.samples)
         if job.least_squares:
@@ -158,15 +157,16 @@ class Estimator:
         noise = 0.0 if job.in_plane else SOME_NOISE if job.noise is None else job.noise
         plan = VolumePlan.of(prior, thick, shape, noise, request.settings)
         # A chain passes through one kind of planes in each step.
-        share = job.samples / len(plan.planes) if request.settings.draws else 1.0
+        share = job.samples / len(plan.task.kinds) if request.settings.draws else 1.0
         work = Work(memory=held)
-        for one, side in zip(plan.planes, shape[::-1], strict=True):
-            per_image = image_bytes(prior, one.cascade)
+        for kind in plan.task.kinds:
+            one, side = kind.plans[0], shape[kind.axis]
+            per_image = image_bytes(prior, one)
             asked = job.batch_size or default_batch(side, prior.device)
             batch = min(fitting_batch(asked, per_image, prior.device), side)
             planes = volumes * side * share
-            seconds = slice_seconds(one.cascade, self._speed(batch), batch) * planes
-            evaluations = round(expected_evaluations(one.cascade) * planes)
+            seconds = slice_seconds(one, self._speed(batch), batch) * planes
+            evaluations = round(expected_evaluations(one) * planes)
             work = work.then(Work(evaluations, seconds, held + batch * per_image))
         return work
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcascade.data.sizes import check_enlargement
+from mrcascade.data.sizes import check_enlargement, check_stack
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
     Axes,
@@ -29,8 +29,10 @@ from mrcascade.jobs.request import Factors, Request
 from mrcascade.jobs.result import bids_metadata
 from mrcascade.measurement.acquired import Acquired
 from mrcascade.measurement.thick import SliceGrid, slice_grid
+from mrcascade.messages.faults import naming
 from mrcascade.operators import SeparableOperator
 from mrcascade.restore import check_measurement
+from mrcascade.restore.volume import ThickSlices
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,15 @@ class Geometry:
         if self.slices is not None:
             sides[self.slices.axis] = self.slices.samples
         return tuple(sides.get(axis, n) for axis, n in enumerate(shape))
+
+    @property
+    def thick(self) -> ThickSlices:
+        """How the slices of the image see the thinner ones of the result."""
+        slices = self.slices
+        assert slices is not None  # the job makes slices thinner
+        return ThickSlices(
+            slices.slices, slices.samples, slices.profile, slices.thickness / slices.distance
+        )
 
     def resolution(self, factor: Factors) -> str:
         """Say how the grid of the result differs from the input's (BIDS's `Resolution`)."""
@@ -177,4 +188,8 @@ def geometry_of(source: Source, planes: Planes, request: Request, matrix: Matrix
         pixels = [source.spacing[a] * n for a, n in zip(axes, stored, strict=True)]
         pixels = [side / n for side, n in zip(pixels, operator.in_shape, strict=True)]
         slices = slice_grid(source, axes, job.isotropic, pixels)
-    return Geometry(axes, operator, affine, job.kernel, slices)
+    geometry = Geometry(axes, operator, affine, job.kernel, slices)
+    if slices is not None and not job.least_squares:
+        with naming(str(source.source)):
+            check_stack(slices.samples + 2 * geometry.thick.margin, prior.limits)
+    return geometry

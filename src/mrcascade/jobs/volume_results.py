@@ -9,22 +9,13 @@ import numpy as np
 
 from mrcascade.io import Display, SliceStore
 from mrcascade.jobs.measured import Measured
-from mrcascade.jobs.opened import Geometry, Opened
+from mrcascade.jobs.opened import Opened
 from mrcascade.jobs.preview import draw_volume_preview
 from mrcascade.jobs.request import Request
 from mrcascade.jobs.result import Outcome
 from mrcascade.jobs.results import ResultStores
 from mrcascade.jobs.workspace import Workspace
-from mrcascade.restore.volume import RestoredVolume, ThickSlices
-
-
-def thick_slices(geometry: Geometry) -> ThickSlices:
-    """Return how the slices of an image see the thinner ones of its result."""
-    slices = geometry.slices
-    assert slices is not None  # the job makes slices thinner
-    return ThickSlices(
-        slices.slices, slices.samples, slices.profile, slices.thickness / slices.distance
-    )
+from mrcascade.restore.volume import RestoredVolume
 
 
 class VolumeResults(ResultStores):
@@ -52,7 +43,7 @@ class VolumeResults(ResultStores):
         """
         super().__init__(opened, measured, workspace, request, "plane")
         self._slices, self._in_plane = slices, in_plane
-        self._thick = thick_slices(measured.geometry)
+        self._thick = measured.geometry.thick
 
     def add(self, number: int, result: RestoredVolume) -> None:
         """Store a restored volume by its number."""
@@ -65,7 +56,7 @@ class VolumeResults(ResultStores):
 
     def facts(self) -> dict[str, Any]:
         slices = self._measured.geometry.slices
-        assert slices is not None  # as for `thick_slices`
+        assert slices is not None  # as for `Geometry.thick`
         facts: dict[str, Any] = {"ThickSlices": slices.facts()}
         if self._in_plane is not None:
             facts["InPlane"] = {

@@ -22,7 +22,7 @@ from mrcascade.jobs.progress import Report, SlicesDone
 from mrcascade.jobs.request import Request
 from mrcascade.jobs.result import Outcome
 from mrcascade.jobs.slices import Chunks, chosen_batch, plan_of_slices
-from mrcascade.jobs.volume_results import VolumeResults, thick_slices
+from mrcascade.jobs.volume_results import VolumeResults
 from mrcascade.jobs.workspace import Workspace
 from mrcascade.measurement.thick import LEAST_SQUARES
 from mrcascade.messages.faults import naming
@@ -65,7 +65,7 @@ def restore_volumes(
     if request.job.in_plane:
         slices, in_plane = _enlarged(opened, measured, workspace, request, say, progress)
     results = VolumeResults(opened, measured, slices, in_plane, workspace, request)
-    thick = thick_slices(measured.geometry)
+    thick = measured.geometry.thick
     volumes = len(slices) // thick.slices
     if request.job.least_squares:
         planes, work = 1, _least_squares(measured, results)
@@ -75,8 +75,8 @@ def restore_volumes(
         path = opened.source.file.path
         with naming(str(path)):
             plan = VolumePlan.of(request.prior, thick, shape, noise, request.settings)
-            for one in plan.planes:
-                check_memory(request.prior, one.cascade)
+            for kind in plan.task.kinds:
+                check_memory(request.prior, kind.plans[0])
         planes = plan.work(request.job.samples)
         seed = input_seed(request.job.seed, opened.source.sha256)
         work = _by_prior(path, plan, measured, request, seed, results, say)
@@ -126,8 +126,8 @@ def _by_prior(
 ) -> VolumeWork:
     """Return what restores a volume by a plan; batches shrink when memory runs out."""
     prior, job = request.prior, request.job
-    needed = max(image_bytes(prior, one.cascade) for one in plan.planes)
-    planes = sum(one.operator.in_shape[1] for one in plan.planes)
+    needed = max(image_bytes(prior, kind.plans[0]) for kind in plan.task.kinds)
+    planes = max(measured.geometry.operator.in_shape)  # those of one kind pass together
     size = chosen_batch(job.batch_size, planes, needed, request, say)
     batches = Batches(size, prior.device, say)
     restorer = VolumeRestorer(prior, plan)
@@ -152,7 +152,7 @@ def _by_prior(
 
 def _least_squares(measured: Measured, results: VolumeResults) -> VolumeWork:
     """Return what restores a volume without a prior."""
-    thick, intensity = thick_slices(measured.geometry), measured.intensity
+    thick, intensity = measured.geometry.thick, measured.intensity
     results.batch_size = 1
     settings = {"name": LEAST_SQUARES, "smoothness": SMOOTHNESS, "scale": intensity.scale}
     settings |= {"zero": intensity.zero} if intensity.zero else {}
