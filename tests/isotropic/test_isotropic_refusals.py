@@ -32,7 +32,6 @@ def spaced(distance: float, pixel: float = 1.0) -> np.ndarray:
         (("--isotropic", "--factor", "2", "--mode", "lsq"), "by mode 'mean' alone"),
         (("--isotropic", "--factor", "1"), "give factors above 1"),
         (("--mode", "mean", "--samples", "2"), "mode 'mean' has one result"),
-        (("--mode", "dps"), "does not restore volumes of thick slices"),
         (("--factor", "2", "--slice-thickness", "3"), "--slice-thickness: of --isotropic alone"),
         (("--factor", "2", "--slice-profile", "rect"), "--slice-profile: of --isotropic alone"),
         (("--factor", "2", "--mode", "lsq"), "mode 'lsq' is one of --isotropic"),
