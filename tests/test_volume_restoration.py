@@ -1,11 +1,12 @@
-"""Volumes of thick slices: exact data, both kinds of planes alike, least squares."""
+"""Volumes of thick slices: exact data, both kinds of planes alike, samples, least squares."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from mrcascade import Intensity, MRCascadeError, SeparableOperator
+from mrcascade import Intensity, MRCascadeError, Recipe, SeparableOperator
 from mrcascade.measurement.border import Margins
 from mrcascade.operators.profile import SliceProfile
 from mrcascade.restore import Plan, Restorer, resolve_settings
@@ -17,6 +18,7 @@ from mrcascade.restore.volume import (
     along,
     least_squares,
 )
+from mrcascade.sampling.volume import VolumeResult
 
 SHAPE = 6, 24, 20  # slices, rows, columns
 THICK = ThickSlices(6, 22)
@@ -102,6 +104,77 @@ def test_what_does_not_fit_is_refused(make, reason) -> None:  # type: ignore[no-
         make()
 
 
-def test_draws_of_single_planes_are_refused(prior) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(MRCascadeError, match="neighbouring planes would not agree"):
-        VolumePlan.of(prior, THICK, (24, 20), 0.0, resolve_settings(prior, "sample"))
+def drawn(prior, y, noise=0.0, samples=1, seed=0, mode="sample", **options):  # type: ignore[no-untyped-def]
+    settings = resolve_settings(prior, f"{mode}:start_at_mean=true", 6, samples)
+    plan = VolumePlan.of(prior, THICK, y.shape[1:], noise, settings)
+    restorer = VolumeRestorer(prior, plan)
+    return restorer(y, Intensity.of(y), samples=samples, seed=seed, **options)
+
+
+@pytest.fixture(scope="module")
+def three(prior, volume):  # type: ignore[no-untyped-def]
+    return drawn(prior, volume, samples=3, seed=4, batch_size=50)
+
+
+def test_samples_keep_every_slice(three, volume) -> None:  # type: ignore[no-untyped-def]
+    for image in (three.sample, three.mean):
+        assert image.shape == (22, 24, 20)
+        assert image.dtype == np.float32
+        error = along(THICK.matrix(), image) - volume
+        assert np.linalg.norm(error) < 1e-6 * np.linalg.norm(volume)
+    assert three.residual < 1e-6
+    assert three.evaluations == {1: 2, 2: 2, 3: 2}
+
+
+def test_samples_have_their_own_seeds(prior, volume, three) -> None:  # type: ignore[no-untyped-def]
+    """Mean, spread and first sample are those of samples that were drawn alone."""
+    scale = Intensity.of(volume).scale
+    task = VolumePlan.of(prior, THICK, (24, 20), 0.0, resolve_settings(prior, "sample", 6, 3))
+    assert three.settings["samples"] == 3
+    assert three.settings["steps"] == task.settings.steps == 6
+    first = drawn(prior, volume, seed=4, batch_size=5)
+    assert first.std is None
+    assert first.sample is first.mean
+    # float32 sums of at most 64 terms of order one, through a few layers and steps.
+    np.testing.assert_allclose(first.sample, three.sample, atol=1e-4 * scale)
+    other = drawn(prior, volume, seed=5, batch_size=50)
+    assert np.abs(other.sample - three.sample).max() > 1e-2 * scale
+
+
+def test_mean_and_spread_of_samples(prior, volume, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """With noise nothing is projected, so that the samples' own moments are the result."""
+    rng, scale = np.random.default_rng(1), Intensity.of(volume).scale
+    drawn_ones = rng.random((4, 1, 22 + 2 * THICK.margin, 24, 20), np.float32)
+    left = iter(torch.from_numpy(drawn_ones))
+    monkeypatch.setattr(
+        "mrcascade.restore.volume.restorer.volume_sample",
+        lambda *a, **k: VolumeResult(next(left), {1: 1}),
+    )
+    result = drawn(prior, volume, noise=0.1, samples=4, mode="sample:spread=1.5")
+    inside = drawn_ones[:, 0, THICK.margin : THICK.margin + 22] * scale
+    np.testing.assert_allclose(result.mean, inside.mean(0), atol=1e-6 * scale)
+    np.testing.assert_allclose(result.std, 1.5 * inside.std(0, ddof=1), atol=1e-5 * scale)
+    np.testing.assert_allclose(result.sample, inside[0], atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize(("mode", "samples"), [("mean", 1), ("sample", 2), ("balanced", 1)])
+def test_progress_counts_to_the_work(prior, volume, mode, samples) -> None:  # type: ignore[no-untyped-def]
+    steps = None if mode == "mean" else 6
+    plan = VolumePlan.of(prior, THICK, (24, 20), 0.0, resolve_settings(prior, mode, steps, samples))
+    seen: list[int] = []
+    VolumeRestorer(prior, plan)(
+        volume, Intensity.of(volume), samples=samples, batch_size=9, progress=seen.append
+    )
+    assert seen == sorted(seen)
+    assert plan.work(samples) - 2 <= seen[-2] <= seen[-1] == plan.work(samples)
+    if mode == "mean":
+        assert seen[-1] == 24 + 20
+
+
+def test_other_modes_are_refused(prior, volume) -> None:  # type: ignore[no-untyped-def]
+    multigrid = Recipe("multigrid", sampler="multigrid")
+    with pytest.raises(MRCascadeError, match="does not restore volumes of thick slices"):
+        VolumePlan.of(prior, THICK, (24, 20), 0.0, multigrid)
+    plan = VolumePlan.of(prior, THICK, (24, 20), 0.0, resolve_settings(prior, "balanced", 6))
+    with pytest.raises(MRCascadeError, match="use mode 'sample'"):
+        VolumeRestorer(prior, plan)(volume, Intensity.of(volume), samples=2)

@@ -149,6 +149,20 @@ def test_law_of_each_kind_of_component() -> None:
         assert size == pytest.approx(1, abs=5 * np.sqrt(2 * draws / count))
 
 
+def test_levels_that_slices_determine_run_no_chain() -> None:
+    """Slices at half of the depth's samples fix level 2 as their rows and columns do."""
+    a = down_matrix("fourier", DEPTH, DEPTH // 2)
+    y = torch.rand(2, len(a), ROWS, COLUMNS, dtype=torch.float64)
+    reduced = [down_matrix("fourier", n, n // 2) for n in (ROWS, COLUMNS)]
+    expected = seen_through(np.eye(len(a)), *reduced, y.numpy())
+    for skip, evaluations in ((True, {1: 10, 2: 0}), (False, {1: 10, 2: 10})):
+        task = volume_task(a, SHORT.changed(skip_determined=skip), 2)
+        found = volume_sample(WhitePrior(0.3, 0.2), task, y, NoiseSource([0]), batch_size=5)
+        assert found.evaluations == evaluations
+        coarse = task.pyramid.down(found.volume, 1).numpy()
+        np.testing.assert_allclose(coarse, expected, atol=1e-12)
+
+
 class OfPlanes(NoiseSource):
     """The noise of a volume (1, C, n, h, w), as images (1, planes, ...) of single planes."""
 

@@ -75,6 +75,9 @@ def volume_sample(
     With ``detail`` below 1 the bands of the volume are moved towards the mean, as in
     `keep_detail`.
 
+    Coarse levels with no more samples along the slice axis than there are noise-free slices are
+    taken from the smallest volume that explains y, as by `cascade_mean`.
+
     Args:
         prior: prior with the plan's number of levels.
         task: plan of a recipe that traverses a cascade.
@@ -91,9 +94,10 @@ def volume_sample(
     """
     run = traversal(task.plan, Cascade)
     check_levels(prior, task.plan)
-    volume: Tensor | None = None
-    evaluations = {}
-    for number in range(task.pyramid.levels, 0, -1):
+    evaluations = dict.fromkeys(range(1, task.pyramid.levels + 1), 0)
+    last = max(task.sampled, default=0)
+    volume = task.determined(y, last + 1) if last < task.pyramid.levels else None
+    for number in task.sampled:
         level = _VolumeLevel(prior, task, run, y, number, batch_size, worked)
         volume = level.restored(volume, noise)
         evaluations[number] = level.steps

@@ -121,6 +121,27 @@ class VolumeTask:
         """The recipe."""
         return self.plan.settings
 
+    @property
+    def sampled(self) -> list[int]:
+        """Levels that run a chain, coarsest first.
+
+        A level with no more samples along the slice axis than there are noise-free slices runs
+        none, unless the settings ask for one (``skip_determined``).
+        """
+        schedule, plan = self.settings.schedule, self.plan
+        levels = range(self.pyramid.levels, 0, -1)
+        if schedule is None or plan.sigma_y > 0 or not schedule.skip_determined:
+            return list(levels)
+        return [i for i in levels if self.pyramid.shapes[i - 1][0] > plan.operator.out_shape[0]]
+
+    def determined(self, y: Tensor, level: int) -> Tensor:
+        """Return the smallest volume that explains y (C, S, h, w), on the grid of a level."""
+        kind = self.kinds[0]
+        volume = self.plan.operator.pinv(kind.planes(y)).movedim(0, kind.axis)
+        for finer in range(1, level):
+            volume = self.pyramid.down(volume, finer)
+        return volume
+
     def passes(self, level: int) -> Iterator[PlaneKind]:
         """Yield the kinds of planes that pass through a level's network, in order.
 
@@ -128,6 +149,8 @@ class VolumeTask:
         conditional mean.
         """
         run = self.settings.run
+        if level not in self.sampled:
+            return
         if isinstance(run, Cascade) and run.start_at_mean and level < self.pyramid.levels:
             yield from self.kinds
         for step in range(self.plan.tasks[level - 1].steps):

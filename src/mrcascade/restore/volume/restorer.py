@@ -106,30 +106,25 @@ class VolumeRestorer:
         y = y / intensity.scale
         count = _Count(progress, plan.work(samples))
         extended = self._extended(y)
-        matrix = thick.matrix()
-        moments = Moments(1, samples, wide=False)
-        evaluations: dict[int, int] = {}
+        moments = Moments(thick.samples, samples, wide=False)
         for k in range(samples):
-            seeds = NoiseSource([image_seed(seed, 0, k)])
-            found = self._restored(extended, seeds, batch_size, count.add)
+            source = NoiseSource([image_seed(seed, 0, k)])
+            found = self._restored(extended, source, batch_size, count.add)
+            mean = self._inside(found.volume, y)
             evaluations = found.evaluations
-            volume = self._inside(found.volume)
-            del found
-            if plan.exact:
-                volume = projected(volume, y, matrix)
+            del found  # volumes are large
             if samples > 1:
-                moments.add(0, volume)
-        mean = first = volume.astype(y.dtype, copy=False)
-        if samples > 1:
-            mean, first = moments.mean[0], moments.first[0]
-        missed = np.linalg.norm(y - along(matrix, mean)) / np.linalg.norm(y)
+                for plane, image in enumerate(mean):
+                    moments.add(plane, image)
+                mean = moments.mean
+        missed = np.linalg.norm(y - along(thick.matrix(), mean)) / np.linalg.norm(y)
         count.finish()
-        spread = intensity.scale * plan.settings.spread
         restored = intensity.restored(mean)
+        spread = intensity.scale * plan.settings.spread
         return RestoredVolume(
             mean=restored,
-            sample=restored if samples == 1 else intensity.restored(first),
-            std=None if samples == 1 else moments.std()[0] * spread,
+            sample=restored if samples == 1 else intensity.restored(moments.first),
+            std=None if samples == 1 else moments.std() * spread,
             residual=float(missed),
             evaluations=evaluations,
             seconds=time.perf_counter() - started,
@@ -150,11 +145,13 @@ class VolumeRestorer:
             return volume_sample(self.prior, task, y, noise, batch_size=batch_size, worked=worked)
         return volume_mean(self.prior, task, y, batch_size=batch_size, worked=worked)
 
-    def _inside(self, volume: Tensor) -> np.ndarray:
-        """Return a volume (C, n', h, w) without margins, (n, h, w)."""
+    def _inside(self, volume: Tensor, y: np.ndarray) -> np.ndarray:
+        """Return a volume (C, n', h, w) without margins, (n, h, w), that meets exact data y."""
         thick = self.plan.thick
-        inside = volume[:, thick.margin : thick.margin + thick.samples]
-        return from_channels(inside[None])[0]
+        inside = from_channels(volume[None, :, thick.margin : thick.margin + thick.samples])[0]
+        if self.plan.exact:
+            inside = projected(inside, y, thick.matrix())
+        return inside.astype(y.dtype, copy=False)
 
     def _record(self, intensity: Intensity, samples: int, seed: int) -> dict[str, Any]:
         plan, thick = self.plan, self.plan.thick
