@@ -19,7 +19,6 @@ from mrcascade.pictures.reformatted import Reformatted, write_reformatted
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore.volume import ThickSlices, least_squares
 
-
 SHAPE = (36, 32, 12)
 
 
