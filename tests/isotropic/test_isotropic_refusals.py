@@ -10,8 +10,7 @@ import pytest
 from thick_images import phantom, thick_file
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.measurement.thick import Isotropic, read_profile, result_label
-from mrcascade.operators.profile import SliceProfile
+from mrcascade.measurement.thick import Isotropic, result_label
 
 LSQ = ("--mode", "lsq")
 
@@ -39,7 +38,7 @@ def spaced(distance: float, pixel: float = 1.0) -> np.ndarray:
         (("--isotropic", "3.9"), "so that it is isotropic already"),
         (("--isotropic", "40"), "so that it is isotropic already"),
         (("--slice-thickness", "17"), "give the right thickness with --slice-thickness MM"),
-        (("--slice-profile", "boxcar"), "slice profile boxcar: neither gaussian, rect nor a file"),
+        (("--slice-profile", "boxcar"), "slice profile boxcar: neither one of gaussian, rect nor"),
         (("--format", "dicom"), "is no DICOM series"),
         (("--axes", "0,1", "--acquired-matrix", "30,30"), "is larger than the stored"),
     ],
@@ -105,46 +104,6 @@ def test_inputs_come_before_the_option(tmp_path: Path, capsys) -> None:
         main(["sr", "--isotropic", "a.nii.gz", "-o", "out"])
     assert stop.value.code == 2
     assert "inputs come before --isotropic" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "text", ["-0.5 1\n0 2\n0.5 1", "#a\n-0.5,1\n0,2\n0.5,1\n", "-.5;1\n0;2\n.5;1"]
-)
-def test_profiles_of_files(text: str, tmp_path: Path) -> None:
-    (tmp_path / "p.txt").write_text(text)
-    expected = SliceProfile("measured", (-0.5, 0.0, 0.5), (1.0, 2.0, 1.0))
-    assert read_profile(str(tmp_path / "p.txt")) == expected
-    assert read_profile("rect") == SliceProfile("rect")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "needs as many weights as positions, at least two"),
-        ("0 1", "at least two"),
-        ("0 1\n0 2", "positions that rise"),
-        ("0 -1\n1 2", "weights must be finite, at least 0, and not all 0"),
-        ("0 0\n1 0", "not all 0"),
-        ("0 nan\n1 2", "weights must be finite"),
-        ("0 1 2\n", "line 1: expected two numbers"),
-        ("0 1\nposition weight", "line 2: expected two numbers"),
-        ("-40 1\n40 1", "line 1: position -40 is beyond 16 slice thicknesses"),
-        ("nan 1\n1 2", "positions that rise"),
-    ],
-)
-def test_files_that_are_no_profile(text: str, message: str, tmp_path: Path) -> None:
-    path = tmp_path / "p.txt"
-    path.write_text(text)
-    with pytest.raises(MRCascadeError, match=f"slice profile {path}.*{message}"):
-        read_profile(str(path))
-
-
-def test_profiles_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(MRCascadeError, match="not a readable text file"):
-        read_profile(str(tmp_path))
-    (tmp_path / "p").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(MRCascadeError, match="not a readable text file"):
-        read_profile(str(tmp_path / "p"))
 
 
 @pytest.mark.parametrize(

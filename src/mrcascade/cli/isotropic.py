@@ -62,10 +62,11 @@ def isotropic_of(arguments: argparse.Namespace) -> Isotropic | None:
             "--kernel says how planes were made, which --isotropic leaves as they are; leave it"
             " out, or add --factor"
         )
-    from mrcascade.measurement.thick import Isotropic, read_profile
+    from mrcascade.io.slice_profile import read_slice_profile
+    from mrcascade.measurement.thick import Isotropic
 
     spacing = None if arguments.isotropic is True else arguments.isotropic
-    profile = read_profile(arguments.slice_profile or "gaussian")
+    profile = read_slice_profile(arguments.slice_profile or "gaussian")
     return Isotropic(spacing, arguments.slice_thickness, profile)
 
 

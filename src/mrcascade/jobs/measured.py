@@ -79,6 +79,8 @@ def measure_input(opened: Opened, workspace: Workspace, request: Request, say: R
         if job.acquired is not None:
             if acquired.matrix != opened.acquired.matrix:
                 geometry = geometry_of(source, opened.planes, request, acquired.matrix)
+                if geometry.slices is not None:  # whose distance may follow that of the pixels
+                    say(geometry.slices.describe())
             slices, intensity = crop_to_acquired(
                 slices, acquired.matrix, workspace.store, intensity.zero
             )

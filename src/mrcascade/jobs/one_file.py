@@ -10,11 +10,12 @@ from typing import Any, Required, TypedDict, Unpack, cast, get_type_hints, overl
 
 from mrcascade.arrays.factors import Factor, factor_pair
 from mrcascade.io import Named, named_image
+from mrcascade.io.slice_profile import read_slice_profile
 from mrcascade.jobs.common import Item
 from mrcascade.jobs.progress import Report, SlicesDone, silent, unseen
 from mrcascade.jobs.request import Request, SuperResolution
 from mrcascade.jobs.sr import restore_file
-from mrcascade.measurement.thick import Isotropic, read_profile
+from mrcascade.measurement.thick import Isotropic
 from mrcascade.operators.profile import SliceProfile
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.named import as_prior
@@ -176,7 +177,7 @@ def make_isotropic_file(
     given: dict[str, Any] = dict(options)
     profile = given.pop("slice_profile", "gaussian")
     if not isinstance(profile, SliceProfile):
-        profile = read_profile(os.fspath(profile))
+        profile = read_slice_profile(os.fspath(profile))
     spacing, thickness = given.pop("spacing", None), given.pop("slice_thickness", None)
     given["factor"] = factor_pair(given.pop("factor", 1.0))
     job = SuperResolution(**given, isotropic=Isotropic(spacing, thickness, profile))

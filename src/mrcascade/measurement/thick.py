@@ -18,7 +18,6 @@ from mrcascade.arrays.factors import factor_label
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import Axes, Source, resampled_affine, stated_slices
 from mrcascade.operators.profile import GAUSSIAN, SliceProfile
-from mrcascade.storage.files import read_text
 
 #: Mode that restores thick slices without a prior, by least squares with the slice profile.
 LEAST_SQUARES = "lsq"
@@ -31,8 +30,8 @@ LEAST_RATIO = 1.05
 MOST_RATIO = 8
 # Relative difference of thickness and distance, or of two statements, that is no rounding.
 _SAME = 0.02
-# Thickness over distance, and places of a profile in thicknesses, beyond which a unit is wrong.
-_THICKEST, _WIDEST = 4.0, 16.0
+# Thickness over distance beyond which a unit is wrong.
+_THICKEST = 4.0
 # Edges of the field of view stay where they are.
 _EDGES = "area"
 
@@ -239,50 +238,3 @@ def _gap(thickness: float, distance: float) -> list[str]:
     if difference > 0:
         return [f"between slices are gaps of {difference:.4g} mm, which nothing measured"]
     return [f"slices overlap by {-difference:.4g} mm"]
-
-
-def read_profile(named: str) -> SliceProfile:
-    """Return the slice profile of a name, or of a text file.
-
-    A file has two columns, separated by blanks, commas or semicolons: position in slice
-    thicknesses from the centre, and weight. Lines that begin with # are ignored.
-
-    Raises:
-        MRCascadeError: the file is missing, or no profile.
-    """
-    if named in SliceProfile.NAMED:
-        return SliceProfile(named)
-    path = Path(named)
-    try:
-        lines = read_text(path, encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        names = ", ".join(SliceProfile.NAMED)
-        raise MRCascadeError(
-            f"slice profile {named}: neither {names} nor a file; check the name"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise MRCascadeError(f"slice profile {named}: not a readable text file") from error
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        words = line.replace(",", " ").replace(";", " ").split()
-        if not words or words[0].startswith("#"):
-            continue
-        try:
-            position, weight = map(float, words)
-        except ValueError as error:
-            raise MRCascadeError(
-                f"slice profile {named}, line {number}: expected two numbers, the position in"
-                " slice thicknesses and the weight"
-            ) from error
-        if abs(position) > _WIDEST:
-            raise MRCascadeError(
-                f"slice profile {named}, line {number}: position {position:g} is beyond"
-                f" {_WIDEST:g} slice thicknesses; the unit is one thickness, not mm"
-            )
-        rows.append((position, weight))
-    try:
-        positions, weights = zip(*rows, strict=True) if rows else ((), ())
-        return SliceProfile("measured", positions, weights)
-    except MRCascadeError as error:
-        reason = str(error).partition(": ")[2]
-        raise MRCascadeError(f"slice profile {named}: {reason}") from error
