@@ -17,7 +17,7 @@ def test_a_derivative(tmp_path: Path, sr: Callable, capsys) -> None:
     (root / "dataset_description.json").write_text(json.dumps(described))
     inherited = {"SliceThickness": 4, "EchoTime": 0.1, "SliceTiming": list(range(12))}
     (root / "T2w.json").write_text(json.dumps(inherited))
-    options = ("--samples", "2", "--steps", "2", "--noise", "0", "--isotropic", "2")
+    options = ("--samples", "2", "--steps", "4", "--noise", "0", "--isotropic", "2")
     assert sr(root, *options) == 0
     assert "12 slices of 4 mm (by the JSON file beside it)" in capsys.readouterr().out
     out = tmp_path / "out"

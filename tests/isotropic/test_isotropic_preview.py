@@ -38,11 +38,11 @@ def test_both_planes_before_and_after(
     tmp_path: Path, prior: CascadePrior, drawn: list[tuple[Any, ...]]
 ) -> None:
     path = thick_file(tmp_path / "a.nii.gz", phantom(SHAPE))
-    options: dict[str, Any] = {"samples": 2, "steps": 2, "noise": 0.0, "spacing": 2.0}
+    options: dict[str, Any] = {"samples": 2, "steps": 4, "noise": 0.0, "spacing": 2.0}
     made = mrcascade.make_isotropic_file(path, tmp_path / "out", prior, **options)
     ((planes, title, unit, zero),) = drawn
     assert title.splitlines() == [
-        "Thick slices resolved into thin ones, mode sample, 2 steps",
+        "Thick slices resolved into thin ones, mode sample, 4 steps",
         "coronal and sagittal planes, slices 4 mm apart become 2 mm; gaussian profile 4 mm thick",
     ]
     assert (unit, zero) == ("a.u.", 0.0)

@@ -40,7 +40,7 @@ def spaced(distance: float, pixel: float = 1.0) -> np.ndarray:
         (("--slice-thickness", "17"), "give the right thickness with --slice-thickness MM"),
         (("--slice-profile", "boxcar"), "slice profile boxcar: neither one of gaussian, rect nor"),
         (("--format", "dicom"), "is no DICOM series"),
-        (("--axes", "0,1", "--acquired-matrix", "30,30"), "is larger than the stored"),
+        (("--axes", "0,1", "--acquired-matrix", "40,40"), "is larger than the stored"),
     ],
 )
 def test_options_that_do_not_fit(
@@ -60,7 +60,8 @@ def test_options_that_do_not_fit(
         ((36, 32), spaced(4), "is a single slice; --isotropic needs a stack of at least 3"),
         ((36, 32, 1), spaced(4), "is a single slice"),
         ((36, 32, 2), spaced(4), "has 2 slices; --isotropic needs at least 3"),
-        ((36, 32, 6), spaced(1.04), "slices are 1.04 mm apart and its pixels have 1 mm, so that"),
+        ((36, 32, 6), spaced(1.04), "6 slices 1.04 mm apart and its pixels have 1 mm, so that"),
+        ((36, 32, 6), spaced(1.06), "so that it is isotropic already"),  # 6.36 new slices
         ((36, 32, 6), spaced(4, 0.45), "give --isotropic 0.5 or more"),
     ],
 )

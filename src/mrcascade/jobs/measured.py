@@ -124,8 +124,11 @@ def _load(source: Source, axes: Axes, workspace: Workspace) -> tuple[SliceStore,
 def _interpolated(acquired: Acquired, job: SuperResolution) -> str:
     if job.acquired is not None:
         return f"its {acquired}; they are cropped to those first"
+    if job.least_squares:
+        return f"its {acquired}; --acquired-matrix auto crops to those first"
+    work = "enlarging" if job.in_plane else "restoring"
     return (
-        f"warning: its {acquired}, and enlarging interpolated pixels is not what the prior was"
+        f"warning: its {acquired}, and {work} interpolated pixels is not what the prior was"
         " trained for; --acquired-matrix auto crops first"
     )
 

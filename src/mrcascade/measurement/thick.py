@@ -207,19 +207,19 @@ def _distance(affine: np.ndarray, axis: int, axes: Axes) -> float:
 def _samples(where: Path, slices: int, distance: float, spacing: float, own: bool) -> int:
     """Return the number of new slices; ``own`` says whether the spacing is that of the pixels."""
     asked = f"its pixels have {spacing:.4g} mm" if own else f"{spacing:.4g} mm are asked for"
-    if distance < LEAST_RATIO * spacing:
+    samples = round(slices * distance / spacing)
+    if distance < LEAST_RATIO * spacing or samples == slices:
         raise MRCascadeError(
-            f"{where}: its slices are {distance:.4g} mm apart and {asked}, so that it is isotropic"
+            f"{where}: {slices} slices {distance:.4g} mm apart and {asked}, so that it is isotropic"
             " already; --factor enlarges it in plane, --isotropic MM makes finer slices"
         )
-    samples = round(slices * distance / spacing)
     if samples > MOST_RATIO * slices:
         raise MRCascadeError(
             f"{where}: its slices are {distance:.4g} mm apart and {asked}, more than"
             f" {MOST_RATIO} new slices for each; give --isotropic {distance / MOST_RATIO:.4g} or"
             " more"
         )
-    return max(samples, slices)
+    return samples
 
 
 def _contradiction(stated: float | None, distance: float, by: str) -> list[str]:
