@@ -40,11 +40,12 @@ def test_both_planes_before_and_after(
     path = thick_file(tmp_path / "a.nii.gz", phantom(SHAPE))
     options: dict[str, Any] = {"samples": 2, "steps": 4, "noise": 0.0, "spacing": 2.0}
     made = mrcascade.make_isotropic_file(path, tmp_path / "out", prior, **options)
-    ((planes, title, unit, zero),) = drawn
+    ((planes, title, about, unit, zero),) = drawn
     assert title.splitlines() == [
         "Thick slices resolved into thin ones, mode sample, 4 steps",
-        "coronal and sagittal planes, slices 4 mm apart become 2 mm; gaussian profile 4 mm thick",
+        "coronal and sagittal planes, slices 4 mm apart become 2 mm",
     ]
+    assert about == "gaussian profile 4 mm thick"
     assert (unit, zero) == ("a.u.", 0.0)
     mean, std = (nib.load(p).get_fdata().transpose(2, 0, 1) for p in (made[0], made[2]))
     low = phantom(SHAPE).transpose(2, 0, 1)
@@ -63,7 +64,7 @@ def test_both_planes_before_and_after(
         assert [p.spread for p in plane.panels] == [False, False, False, True]
     # Rows are slices 2 mm apart, columns pixels of 1 mm; head above, L or P on the right.
     first, second = (plane.display for plane in planes)
-    assert first.aspect == second.aspect == pytest.approx(2)
+    assert (first.aspect, second.aspect) == pytest.approx((2, 2))
     assert (first.top, second.top) == ("S", "S")
     assert {(first.left, first.right), (second.left, second.right)} == {("R", "L"), ("A", "P")}
 
@@ -108,7 +109,7 @@ def test_the_picture_has_rows_of_true_aspect(tmp_path: Path) -> None:
         image[8:18, 5:45] = 100.0
         display = Display(aspect=4.0)
         planes.append(Reformatted([Panel("a", image), Panel("b", image)], display))
-    write_reformatted(tmp_path / "p.png", planes, "title\nsecond")
+    write_reformatted(tmp_path / "p.png", planes, "title\nsecond", "about")
     picture = imread(tmp_path / "p.png")[..., 0].astype(float)
     sizes = [sheet.panel_size((25, width), 4.0) for width in (200, 50)]
     assert sizes == [(192, 384), (384, 192)]

@@ -124,7 +124,8 @@ def draw_volume_preview(
         planes.append(Reformatted(panels, display))
     title = f"{_request(job)}\n{_described(source, geometry, grid)}"
     unit = ARBITRARY_UNIT if unit in _NO_UNIT else unit
-    write_reformatted(path, planes, title, unit, intensity.zero)
+    about = f"{grid.profile.name} profile {grid.thickness:.4g} mm thick"
+    write_reformatted(path, planes, title, about, unit, intensity.zero)
 
 
 def _middle(means: np.ndarray, intensity: Intensity) -> int:
@@ -143,7 +144,7 @@ def _described(source: Source, geometry: Geometry, grid: SliceGrid) -> str:
     known = " and ".join(dict.fromkeys(name for name in names if name != "unknown"))
     return (
         f"{known or 'both'} planes, slices {grid.distance:.4g} mm apart become {grid.spacing:.4g}"
-        f" mm; {grid.profile.name} profile {grid.thickness:.4g} mm thick"
+        " mm"
     )
 
 

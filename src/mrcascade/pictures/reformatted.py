@@ -32,7 +32,12 @@ class Reformatted:
 
 
 def write_reformatted(
-    path: Path, planes: Sequence[Reformatted], title: str, unit: str = "a.u.", zero: float = 0.0
+    path: Path,
+    planes: Sequence[Reformatted],
+    title: str,
+    about: str,
+    unit: str = "a.u.",
+    zero: float = 0.0,
 ) -> None:
     """Write a PNG of reformatted planes.
 
@@ -40,6 +45,7 @@ def write_reformatted(
         path: the PNG file.
         planes: the rows, with equal columns; the titles of the first one are shown.
         title: two lines above the panels.
+        about: words about the slices, below the panels.
         unit: unit of the intensities.
         zero: intensity of no signal.
     """
@@ -62,5 +68,5 @@ def write_reformatted(
             label_edges(axes, plane.display)
             if panel.spread and row == 0:
                 sheet.colour_bar(axes.images[0], f"standard deviation ({unit})")
-    foot = f"grey scale {low:.4g} to {high:.4g} {unit}; pixels at true aspect\n{NOTICE}"
+    foot = f"grey scale {low:.4g} to {high:.4g} {unit}; true aspect; {about}\n{NOTICE}"
     sheet.save(path, title, foot)
