@@ -21,7 +21,7 @@ from mrcascade.sampling import (
     plan_cascade,
 )
 from mrcascade.sampling.volume import volume_mean, volume_sample
-from mrcascade.sampling.volume_plan import VolumeTask
+from mrcascade.sampling.volume_plan import VolumeCascadePlan
 
 ZETA = 0.3
 SHORT = Recipe("short", steps=20, zeta=ZETA)
@@ -60,20 +60,20 @@ class WhitePrior:
         self.levels = [White(std, i < last) for i, std in enumerate(deviations)]
 
 
-def volume_task(
+def volume_plan(
     along: np.ndarray,
     settings: Recipe,
     levels: int,
     noise: float = 0.0,
     shape: tuple[int, int] = (ROWS, COLUMNS),
-) -> VolumeTask:
+) -> VolumeCascadePlan:
     def maker(side: int):  # type: ignore[no-untyped-def]
         operator = SeparableOperator(along, np.eye(side), "thick")
         return lambda sigma: plan_cascade(
             "fourier", levels, operator, sigma, settings, missing=lambda a, b: 0.0
         )
 
-    return VolumeTask.of(maker(shape[0]), maker(shape[1]), noise, shape)
+    return VolumeCascadePlan.of(maker(shape[0]), maker(shape[1]), noise, shape)
 
 
 def low_part(n: int, m: int) -> np.ndarray:
@@ -112,9 +112,9 @@ def test_law_of_each_kind_of_component() -> None:
     """
     draws, deviations = 400, (0.3, 0.2)
     a = down_matrix("fourier", DEPTH, DEPTH // 4)
-    task = volume_task(a, SHORT, 2)
+    plan = volume_plan(a, SHORT, 2)
     y = torch.rand(draws, len(a), ROWS, COLUMNS, dtype=torch.float64)
-    found = volume_sample(WhitePrior(*deviations), task, y, NoiseSource([0]), batch_size=5)
+    found = volume_sample(WhitePrior(*deviations), plan, y, NoiseSource([0]), batch_size=5)
     assert found.evaluations == {1: 10, 2: 10}
     x = found.volume.numpy()
     assert np.abs(np.einsum("si,nijk->nsjk", a, x) - y.numpy()).max() < 1e-12
@@ -156,10 +156,10 @@ def test_levels_that_slices_determine_run_no_chain() -> None:
     reduced = [down_matrix("fourier", n, n // 2) for n in (ROWS, COLUMNS)]
     expected = seen_through(np.eye(len(a)), *reduced, y.numpy())
     for skip, evaluations in ((True, {1: 10, 2: 0}), (False, {1: 10, 2: 10})):
-        task = volume_task(a, SHORT.changed(skip_determined=skip), 2)
-        found = volume_sample(WhitePrior(0.3, 0.2), task, y, NoiseSource([0]), batch_size=5)
+        plan = volume_plan(a, SHORT.changed(skip_determined=skip), 2)
+        found = volume_sample(WhitePrior(0.3, 0.2), plan, y, NoiseSource([0]), batch_size=5)
         assert found.evaluations == evaluations
-        coarse = task.pyramid.down(found.volume, 1).numpy()
+        coarse = plan.pyramid.down(found.volume, 1).numpy()
         np.testing.assert_allclose(coarse, expected, atol=1e-12)
 
 
@@ -194,10 +194,10 @@ def test_white_volumes_are_restored_as_their_planes_are(settings: Recipe, noise:
     """
     shape = (1, 1) if settings.kind == "dps" else (ROWS, COLUMNS)
     a = GAUSSIAN.matrix(DEPTH, 4)
-    task = volume_task(a, settings, 1, noise, shape)
+    plan = volume_plan(a, settings, 1, noise, shape)
     y = torch.rand(1, 4, *shape, dtype=torch.float64)
-    volume = volume_sample(WhitePrior(0.3), task, y, NoiseSource([3]), batch_size=3).volume
-    for kind in task.kinds:
+    volume = volume_sample(WhitePrior(0.3), plan, y, NoiseSource([3]), batch_size=3).volume
+    for kind in plan.kinds:
         source = OfPlanes(3, kind.axis, (DEPTH, *shape))
         planes = kind.planes(y)[None, :, 0]
         found = cascade_sample(WhitePrior(0.3), kind.plans[0], planes, source).image[0]
@@ -206,11 +206,11 @@ def test_white_volumes_are_restored_as_their_planes_are(settings: Recipe, noise:
 
 
 def test_mean_of_volumes_is_that_of_both_kinds_of_planes(prior) -> None:  # type: ignore[no-untyped-def]
-    task = volume_task(GAUSSIAN.matrix(32, 8), Recipe("mean", steps=None), 3, 0.0, (32, 40))
+    plan = volume_plan(GAUSSIAN.matrix(32, 8), Recipe("mean", steps=None), 3, 0.0, (32, 40))
     y = torch.rand(1, 8, 32, 40)
-    found = volume_mean(prior, task, y, batch_size=7)
+    found = volume_mean(prior, plan, y, batch_size=7)
     expected = torch.zeros(1, 32, 32, 40)
-    for kind in task.kinds:
+    for kind in plan.kinds:
         image = cascade_mean(prior, kind.plans[0], kind.planes(y)).image
         expected += image.movedim(0, kind.axis) / 2
     torch.testing.assert_close(found.volume, expected, atol=1e-5, rtol=0)
@@ -231,9 +231,9 @@ def test_rows_and_columns_are_treated_alike(prior, noise: float) -> None:  # typ
     settings = Recipe("t", steps=9, start_at_mean=True, orientations=4, sigma_start=(5, 5, 20))
     a = GAUSSIAN.matrix(32, 8)
     y = torch.rand(1, 8, 32, 40)
-    task = volume_task(a, settings, 3, noise, (32, 40))
-    found = volume_sample(prior, task, y, NoiseSource([1]), batch_size=50).volume
-    other = volume_task(a, settings, 3, noise, (40, 32))
+    plan = volume_plan(a, settings, 3, noise, (32, 40))
+    found = volume_sample(prior, plan, y, NoiseSource([1]), batch_size=50).volume
+    other = volume_plan(a, settings, 3, noise, (40, 32))
     other = replace(other, kinds=other.kinds[::-1])
     turned = volume_sample(prior, other, y.swapaxes(-1, -2), Turned([1]), batch_size=50).volume
     torch.testing.assert_close(turned.swapaxes(-1, -2), found, atol=1e-4, rtol=0)
@@ -243,21 +243,23 @@ def test_detail_moves_the_bands_of_the_volume_towards_the_mean() -> None:
     a = down_matrix("fourier", DEPTH, DEPTH // 4)
     y = torch.rand(1, len(a), ROWS, COLUMNS, dtype=torch.float64)
     prior, less = WhitePrior(0.3, 0.2), SHORT.changed(detail=(0.9, 0.6))
-    task = volume_task(a, less, 2)
-    draw = volume_sample(prior, volume_task(a, SHORT, 2), y, NoiseSource([0])).volume
-    mean = volume_mean(prior, task, y)
-    found = volume_sample(prior, task, y, NoiseSource([0]))
+    plan = volume_plan(a, less, 2)
+    draw = volume_sample(prior, volume_plan(a, SHORT, 2), y, NoiseSource([0])).volume
+    mean = volume_mean(prior, plan, y)
+    found = volume_sample(prior, plan, y, NoiseSource([0]))
     e = (draw - mean.volume).numpy()
     low = seen_through(*(low_part(n, n // 2) for n in (DEPTH, ROWS, COLUMNS)), e)
     expected = mean.volume.numpy() + 0.9 * (e - low) + 0.6 * low
     np.testing.assert_allclose(found.volume.numpy(), expected, atol=1e-12)
+    error = np.einsum("si,nijk->nsjk", a, found.volume.numpy()) - y.numpy()
+    assert np.abs(error).max() < 1e-12
     assert found.evaluations == {i: 10 + n for i, n in mean.evaluations.items()}
 
 
 def test_coarse_planes_see_less_noise() -> None:
     """Rows and columns of y are averaged for coarse levels; the noise of a mean of two is less."""
-    task = volume_task(GAUSSIAN.matrix(DEPTH, 4), SHORT, 2, 0.1)
-    assert [plan.sigma_y for plan in task.kinds[0].plans] == pytest.approx([0.1, 0.1 / np.sqrt(2)])
+    plan = volume_plan(GAUSSIAN.matrix(DEPTH, 4), SHORT, 2, 0.1)
+    assert [plan.sigma_y for plan in plan.kinds[0].plans] == pytest.approx([0.1, 0.1 / np.sqrt(2)])
 
 
 @pytest.mark.parametrize("kernel", ["fourier", "area"])

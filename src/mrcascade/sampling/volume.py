@@ -32,7 +32,8 @@ from mrcascade.sampling.level import (
 from mrcascade.sampling.mean import cascade_mean
 from mrcascade.sampling.noise import NoiseSource
 from mrcascade.sampling.orientations import ORIENTATIONS, Orientation
-from mrcascade.sampling.volume_plan import PlaneKind, VolumeTask
+from mrcascade.sampling.plan import LevelTask
+from mrcascade.sampling.volume_plan import PlaneKind, VolumeCascadePlan
 
 #: Called with the work that is done since the last call, in planes of the finest level.
 Worked = Callable[[float], None]
@@ -56,7 +57,7 @@ _NOT_TURNED = ORIENTATIONS[0]
 @torch.no_grad()
 def volume_sample(
     prior: Prior,
-    task: VolumeTask,
+    plan: VolumeCascadePlan,
     y: Tensor,
     noise: NoiseSource,
     *,
@@ -72,15 +73,13 @@ def volume_sample(
     only the other kind has in its bands rest for that step. Noise-free data are met exactly at
     level 1.
 
-    With ``detail`` below 1 the bands of the volume are moved towards the mean, as in
-    `keep_detail`.
-
     Coarse levels with no more samples along the slice axis than there are noise-free slices are
-    taken from the smallest volume that explains y, as by `cascade_mean`.
+    taken from the smallest volume that explains y, as the coarsest is by `cascade_mean`. With
+    ``detail`` below 1 the bands of the volume are moved towards the mean, as in `keep_detail`.
 
     Args:
         prior: prior with the plan's number of levels.
-        task: plan of a recipe that traverses a cascade.
+        plan: plan of a recipe that traverses a cascade.
         y: (C, S, h, w), image units.
         noise: one generator.
         batch_size: number of planes that pass through a network together.
@@ -92,28 +91,31 @@ def volume_sample(
     Raises:
         MRCascadeError: prior and plan do not fit together.
     """
-    run = traversal(task.plan, Cascade)
-    check_levels(prior, task.plan)
-    evaluations = dict.fromkeys(range(1, task.pyramid.levels + 1), 0)
-    last = max(task.sampled, default=0)
-    volume = task.determined(y, last + 1) if last < task.pyramid.levels else None
-    for number in task.sampled:
-        level = _VolumeLevel(prior, task, run, y, number, batch_size, worked)
+    run = traversal(plan.finest, Cascade)
+    check_levels(prior, plan.finest)
+    evaluations = dict.fromkeys(range(1, plan.pyramid.levels + 1), 0)
+    last = max(plan.sampled, default=0)
+    volume = plan.determined(y, last + 1) if last < plan.pyramid.levels else None
+    for number in plan.sampled:
+        level = _VolumeLevel(prior, plan, run, y, number, batch_size, worked)
         volume = level.restored(volume, noise)
         evaluations[number] = level.steps
     assert volume is not None  # a plan has at least one level
-    if task.settings.full_detail:
+    if plan.settings.full_detail:
         return VolumeResult(volume, evaluations)
-    mean = volume_mean(prior, task, y, batch_size=batch_size, worked=worked)
+    mean = volume_mean(prior, plan, y, batch_size=batch_size, worked=worked)
     evaluations = {i: count + mean.evaluations[i] for i, count in evaluations.items()}
-    detailed = with_detail(task.pyramid, mean.volume, volume, task.settings)
-    return VolumeResult(detailed, evaluations)
+    volume = with_detail(plan.pyramid, mean.volume, volume, plan.settings)
+    if plan.finest.sigma_y == 0 and plan.settings.project:
+        kind = plan.kinds[0]
+        volume = _towards_data(volume, kind, kind.task(1), kind.data(y, 1), 0.0, batch_size)
+    return VolumeResult(volume, evaluations)
 
 
 @torch.no_grad()
 def volume_mean(
     prior: Prior,
-    task: VolumeTask,
+    plan: VolumeCascadePlan,
     y: Tensor,
     *,
     batch_size: int = 1,
@@ -123,14 +125,14 @@ def volume_mean(
 
     Arguments are those of `volume_sample`.
     """
-    total = y.new_zeros((y.shape[0], *task.pyramid.shapes[0]))
+    total = y.new_zeros((y.shape[0], *plan.pyramid.shapes[0]))
     evaluations: dict[int, int] = {}
-    for kind in task.kinds:
+    for kind in plan.kinds:
         data, planes = kind.planes(y), kind.planes(total)
         for part in _batches(len(data), batch_size):
             found = cascade_mean(prior, kind.plans[0], data[part].contiguous())
-            planes[part] += found.image / len(task.kinds)
-            evaluations = {i: len(task.kinds) * n for i, n in found.evaluations.items()}
+            planes[part] += found.image / len(plan.kinds)
+            evaluations = {i: len(plan.kinds) * n for i, n in found.evaluations.items()}
             worked(len(found.image))
     return VolumeResult(total, evaluations)
 
@@ -145,32 +147,32 @@ class _VolumeLevel:
     def __init__(
         self,
         prior: Prior,
-        task: VolumeTask,
+        plan: VolumeCascadePlan,
         run: Cascade,
         y: Tensor,
         number: int,
         batch_size: int,
         worked: Worked,
     ) -> None:
-        self._task, self._run, self._number = task, run, number
+        self._plan, self._run, self._number = plan, run, number
         self._level = prior.levels[number - 1]
         self._batch_size, self._worked = batch_size, worked
-        self._orientations = task.settings.orientations_at(number)
-        self._data = [kind.data(y, number) for kind in task.kinds]
-        self._tasks = [kind.task(number) for kind in task.kinds]
-        self._errors = [condition_error(prior, k.plans[number - 1], number) for k in task.kinds]
+        self._orientations = plan.settings.orientations_at(number)
+        self._data = [kind.data(y, number) for kind in plan.kinds]
+        self._tasks = [kind.task(number) for kind in plan.kinds]
+        self._errors = [condition_error(prior, k.plans[number - 1], number) for k in plan.kinds]
         self._channels = len(y)
         self.steps = 0
         self.estimate: Tensor | None = None
 
     def restored(self, coarser: Tensor | None, noise: NoiseSource) -> Tensor:
         """Return a sample of the volume, given the next coarser one; None at the coarsest level."""
-        shape = (1, self._channels, *self._task.pyramid.shapes[self._number - 1])
+        shape = (1, self._channels, *self._plan.pyramid.shapes[self._number - 1])
         data = self._data[0]
         start = data.new_zeros(shape[1:])
         if coarser is not None:
             tau = (self._tasks[0].data.sigma / self._level.std) ** 2
-            start = self._towards_data(self._task.pyramid.up(coarser, self._number), tau)
+            start = self._moved(self._plan.pyramid.up(coarser, self._number), tau)
             self.estimate = start
         if coarser is None or self._run.start_at_mean:
             start = self._mean(start)
@@ -180,14 +182,14 @@ class _VolumeLevel:
         del start
         volume = run_chain(self, self._run.sampler, noisy, sigmas, noise, level=self._number)[0]
         self.estimate = None
-        exact = self._tasks[0].data.sigma == 0 and self._task.settings.project
-        return self._towards_data(volume, 0.0) if exact else volume
+        exact = self._tasks[0].data.sigma == 0 and self._plan.settings.project
+        return self._moved(volume, 0.0) if exact else volume
 
     def __call__(self, x: Tensor, sigma: float, following: float | None) -> GuidedEstimate:
         """Estimate the clean volume from the planes of one kind; see `GuidedDenoiser`."""
         turn = ORIENTATIONS[self.steps // 2 % self._orientations]
         index = self.steps % 2
-        kind = self._task.kinds[index]
+        kind = self._plan.kinds[index]
         clean = torch.empty_like(x[0])
         pull: Tensor | None = None
         for part, problem, known in self._problems(index):
@@ -219,14 +221,14 @@ class _VolumeLevel:
         """
         total = torch.zeros_like(start)
         if self.estimate is None:
-            planes = self._task.kinds[0].planes(total)
+            planes = self._plan.kinds[0].planes(total)
             planes += self._level.condition(None, 0.0).mean().to(total)
             return total
-        for index, kind in enumerate(self._task.kinds):
+        for index, kind in enumerate(self._plan.kinds):
             planes = kind.planes(total)
             for part, problem, known in self._problems(index):
                 band = self._conditioned(problem, known, index, _NOT_TURNED).mean()
-                planes[part] += problem.image(band) / len(self._task.kinds)
+                planes[part] += problem.image(band) / len(self._plan.kinds)
                 self._count(kind, len(planes[part]))
         return total
 
@@ -235,7 +237,7 @@ class _VolumeLevel:
 
         The context is the low part of the present estimate.
         """
-        kind, data = self._task.kinds[index], self._data[index]
+        kind, data = self._plan.kinds[index], self._data[index]
         plan = kind.plans[self._number - 1]
         pyramid = plan.pyramid
         for part in _batches(len(data), self._batch_size):
@@ -254,18 +256,25 @@ class _VolumeLevel:
     ) -> BandDenoiser:
         return condition_turned(self._level, problem.context, self._errors[index], turn, known)
 
-    def _towards_data(self, volume: Tensor, tau: float) -> Tensor:
-        """Return argmin_u ||y - A u||^2 + tau ||u - volume||^2."""
-        kind, operator = self._task.kinds[0], self._tasks[0].data.operator
-        moved = torch.empty_like(volume)
-        for part in _batches(len(self._data[0]), self._batch_size):
-            planes = kind.planes(volume)[part]
-            kind.planes(moved)[part] = operator.prox(planes, self._data[0][part], tau)
-        return moved
+    def _moved(self, volume: Tensor, tau: float) -> Tensor:
+        """Return the volume moved towards the level's data; see `_towards_data`."""
+        kind, level, data = self._plan.kinds[0], self._tasks[0], self._data[0]
+        return _towards_data(volume, kind, level, data, tau, self._batch_size)
 
     def _count(self, kind: PlaneKind, planes: int) -> None:
-        shape = self._task.pyramid.shapes[self._number - 1]
-        self._worked(self._task.work(self._number, kind) * planes / shape[kind.axis])
+        shape = self._plan.pyramid.shapes[self._number - 1]
+        self._worked(self._plan.work(self._number, kind) * planes / shape[kind.axis])
+
+
+def _towards_data(
+    volume: Tensor, kind: PlaneKind, level: LevelTask, data: Tensor, tau: float, batch_size: int
+) -> Tensor:
+    """Return argmin_u ||y - A u||^2 + tau ||u - volume||^2, plane by plane."""
+    moved = torch.empty_like(volume)
+    for part in _batches(len(data), batch_size):
+        planes = kind.planes(volume)[part]
+        kind.planes(moved)[part] = level.data.operator.prox(planes, data[part], tau)
+    return moved
 
 
 def _batches(count: int, batch_size: int) -> list[slice]:

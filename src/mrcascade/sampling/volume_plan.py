@@ -81,7 +81,7 @@ class PlaneKind:
 
 
 @dataclass(frozen=True)
-class VolumeTask:
+class VolumeCascadePlan:
     """What a recipe does with a volume of thick slices.
 
     Attributes:
@@ -95,7 +95,7 @@ class VolumeTask:
     @classmethod
     def of(
         cls, rows: PlanMaker, columns: PlanMaker, noise: float, shape: tuple[int, int]
-    ) -> VolumeTask:
+    ) -> VolumeCascadePlan:
         """Make the plan of volumes (n, h, w).
 
         Args:
@@ -112,14 +112,14 @@ class VolumeTask:
         return cls(kinds, VolumePyramid(pyramid.kernel, whole, pyramid.levels, pyramid.step))
 
     @property
-    def plan(self) -> CascadePlan:
+    def finest(self) -> CascadePlan:
         """Plan of the finest level's planes (slices, rows)."""
         return self.kinds[0].plans[0]
 
     @property
     def settings(self) -> Recipe:
         """The recipe."""
-        return self.plan.settings
+        return self.finest.settings
 
     @property
     def sampled(self) -> list[int]:
@@ -128,7 +128,7 @@ class VolumeTask:
         A level with no more samples along the slice axis than there are noise-free slices runs
         none, unless the settings ask for one (``skip_determined``).
         """
-        schedule, plan = self.settings.schedule, self.plan
+        schedule, plan = self.settings.schedule, self.finest
         levels = range(self.pyramid.levels, 0, -1)
         if schedule is None or plan.sigma_y > 0 or not schedule.skip_determined:
             return list(levels)
@@ -137,7 +137,7 @@ class VolumeTask:
     def determined(self, y: Tensor, level: int) -> Tensor:
         """Return the smallest volume that explains y (C, S, h, w), on the grid of a level."""
         kind = self.kinds[0]
-        volume = self.plan.operator.pinv(kind.planes(y)).movedim(0, kind.axis)
+        volume = self.finest.operator.pinv(kind.planes(y)).movedim(0, kind.axis)
         for finer in range(1, level):
             volume = self.pyramid.down(volume, finer)
         return volume
@@ -153,7 +153,7 @@ class VolumeTask:
             return
         if isinstance(run, Cascade) and run.start_at_mean and level < self.pyramid.levels:
             yield from self.kinds
-        for step in range(self.plan.tasks[level - 1].steps):
+        for step in range(self.finest.tasks[level - 1].steps):
             yield self.kinds[step % 2]
 
     def work(self, level: int, kind: PlaneKind) -> float:

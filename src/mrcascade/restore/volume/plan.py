@@ -13,7 +13,7 @@ from mrcascade.recipes.traversals import Cascade, Mean
 from mrcascade.restore.plan import make_plan
 from mrcascade.restore.volume.thick import ThickSlices
 from mrcascade.sampling import Recipe
-from mrcascade.sampling.volume_plan import PlanMaker, VolumeTask
+from mrcascade.sampling.volume_plan import PlanMaker, VolumeCascadePlan
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class VolumePlan:
 
     Attributes:
         thick: how the slices see the result.
-        task: plans of the planes (slices, rows) and (slices, columns), with margins along the
+        cascade: plans of the planes (slices, rows) and (slices, columns), with margins along the
             slice axis, and the pyramid of the volume.
     """
 
     thick: ThickSlices
-    task: VolumeTask
+    cascade: VolumeCascadePlan
 
     @classmethod
     def of(
@@ -61,17 +61,17 @@ class VolumePlan:
             operator = SeparableOperator(along, np.eye(side), "thick slices")
             return lambda noise: make_plan(prior, operator, noise, settings)
 
-        return cls(thick, VolumeTask.of(maker(shape[0]), maker(shape[1]), noise, shape))
+        return cls(thick, VolumeCascadePlan.of(maker(shape[0]), maker(shape[1]), noise, shape))
 
     @property
     def settings(self) -> Recipe:
         """The sampler's settings."""
-        return self.task.settings
+        return self.cascade.settings
 
     @property
     def noise(self) -> float:
         """Standard deviation of the noise as a fraction of the robust maximum."""
-        return self.task.plan.sigma_y
+        return self.cascade.finest.sigma_y
 
     @property
     def exact(self) -> bool:
@@ -84,4 +84,4 @@ class VolumePlan:
         A plane counts each time that it passes through a network in a chain, and once for the mean.
         Planes of coarser levels count by their share of voxels.
         """
-        return max(1, round(samples * self.task.total_work))
+        return max(1, round(samples * self.cascade.total_work))

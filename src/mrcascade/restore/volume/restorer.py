@@ -140,10 +140,10 @@ class VolumeRestorer:
         self, y: Tensor, noise: NoiseSource, batch_size: int, worked: Worked
     ) -> VolumeResult:
         """Return one sample, or the mean, with margins."""
-        task = self.plan.task
+        plan = self.plan.cascade
         if self.plan.settings.draws:
-            return volume_sample(self.prior, task, y, noise, batch_size=batch_size, worked=worked)
-        return volume_mean(self.prior, task, y, batch_size=batch_size, worked=worked)
+            return volume_sample(self.prior, plan, y, noise, batch_size=batch_size, worked=worked)
+        return volume_mean(self.prior, plan, y, batch_size=batch_size, worked=worked)
 
     def _inside(self, volume: Tensor, y: np.ndarray) -> np.ndarray:
         """Return a volume (C, n', h, w) without margins, (n, h, w), that meets exact data y."""
@@ -157,14 +157,14 @@ class VolumeRestorer:
         plan, thick = self.plan, self.plan.thick
         return {
             **plan.settings.record(samples),
-            "steps_nominal": plan.task.plan.steps_nominal,
+            "steps_nominal": plan.cascade.finest.steps_nominal,
             "noise": plan.noise,
             "samples": samples,
             "seed": seed,
             "scale": intensity.scale,
             **({"zero": intensity.zero} if intensity.zero else {}),
             "prior": self.prior.name,
-            "operator": plan.task.plan.operator.name,
+            "operator": plan.cascade.finest.operator.name,
             "slices": (thick.slices, thick.samples),
             "profile": thick.profile.name,
             "thickness": thick.thickness,
