@@ -157,13 +157,13 @@ class Estimator:
         noise = 0.0 if job.in_plane else SOME_NOISE if job.noise is None else job.noise
         plan = VolumePlan.of(prior, thick, shape, noise, request.settings)
         # A chain passes through one kind of planes in each step.
-        share = job.samples / len(plan.task.kinds) if request.settings.draws else 1.0
+        share = job.samples / len(plan.cascade.kinds) if request.settings.draws else 1.0
         work = Work(memory=held)
-        for kind in plan.task.kinds:
+        for kind in plan.cascade.kinds:
             one, side = kind.plans[0], shape[kind.axis]
             per_image = image_bytes(prior, one)
             asked = job.batch_size or default_batch(side, prior.device)
-            batch = min(fitting_batch(asked, per_image, prior.device), side)
+            batch = min(fitting_batch(asked, per_image, prior.device, held), side)
             planes = volumes * side * share
             seconds = slice_seconds(one, self._speed(batch), batch) * planes
             evaluations = round(expected_evaluations(one) * planes)

@@ -123,7 +123,7 @@ def _batch(opened: Opened, measured: Measured, plan: Plan, request: Request, say
 
 
 def chosen_batch(
-    wanted: int | None, images: int, per_image: int, request: Request, say: Report
+    wanted: int | None, images: int, per_image: int, request: Request, say: Report, held: int = 0
 ) -> int:
     """Return the batch size: as wanted, or the default, as far as memory allows.
 
@@ -133,11 +133,12 @@ def chosen_batch(
         per_image: bytes that an image needs.
         request: gives the device.
         say: gets a line where fewer images than wanted fit.
+        held: bytes of the arrays of a volume.
     """
     if wanted is not None and wanted < 1:
         raise MRCascadeError("the batch size must be 1 or more")
     device = request.prior.device
-    batch = fitting_batch(wanted or default_batch(images, device), per_image, device)
+    batch = fitting_batch(wanted or default_batch(images, device), per_image, device, held)
     if wanted is not None and batch < wanted:
         say(f"batches of {batch} instead of {wanted}, which would need too much memory")
     return batch

@@ -16,7 +16,7 @@ import numpy as np
 from mrcascade.io import Axes, SliceStore, StackOrder
 from mrcascade.jobs.common import input_seed
 from mrcascade.jobs.measured import Measured
-from mrcascade.jobs.memory import Batches, check_memory, image_bytes
+from mrcascade.jobs.memory import Batches, check_memory, image_bytes, volume_bytes
 from mrcascade.jobs.opened import Opened
 from mrcascade.jobs.progress import Report, SlicesDone
 from mrcascade.jobs.request import Request
@@ -75,7 +75,7 @@ def restore_volumes(
         path = opened.source.file.path
         with naming(str(path)):
             plan = VolumePlan.of(request.prior, thick, shape, noise, request.settings)
-            for kind in plan.task.kinds:
+            for kind in plan.cascade.kinds:
                 check_memory(request.prior, kind.plans[0])
         planes = plan.work(request.job.samples)
         seed = input_seed(request.job.seed, opened.source.sha256)
@@ -126,9 +126,11 @@ def _by_prior(
 ) -> VolumeWork:
     """Return what restores a volume by a plan; batches shrink when memory runs out."""
     prior, job = request.prior, request.job
-    needed = max(image_bytes(prior, kind.plans[0]) for kind in plan.task.kinds)
-    planes = max(measured.geometry.operator.in_shape)  # those of one kind pass together
-    size = chosen_batch(job.batch_size, planes, needed, request, say)
+    needed = max(image_bytes(prior, kind.plans[0]) for kind in plan.cascade.kinds)
+    shape = measured.geometry.operator.in_shape
+    planes = max(shape)  # those of one kind pass together
+    held = volume_bytes(plan.thick, shape, measured.slices.dtype, job.samples)
+    size = chosen_batch(job.batch_size, planes, needed, request, say, held)
     batches = Batches(size, prior.device, say)
     restorer = VolumeRestorer(prior, plan)
 
