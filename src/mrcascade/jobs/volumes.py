@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -84,9 +85,12 @@ def restore_volumes(
     for number in range(volumes):
         start = number * thick.slices
         piece = slices.read(start, start + thick.slices)
-        before = number * planes
-        results.add(number, work(number, piece, lambda done, before=before: tell(before + done)))  # type: ignore[misc]
+        results.add(number, work(number, piece, partial(_told, tell, number * planes)))
     return results
+
+
+def _told(tell: SlicesDone, before: int, done: int) -> None:
+    tell(before + done)
 
 
 def _enlarged(
