@@ -13,6 +13,7 @@ from PIL import Image
 
 from mrcascade.networks import CascadeConfig, LevelConfig, network_preset
 from mrcascade.pictures.preview import Panel
+from mrcascade.pictures.reformatted import Reformatted
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.level import LevelSpec, LevelStatistics
@@ -55,8 +56,13 @@ def quick_previews(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         assert all(np.isfinite(panel.pixels).all() for panel in panels)
         Image.new("L", (1, 1)).save(path, format="PNG")
 
+    def blank_planes(path: Path, planes: Sequence[Reformatted], *_: object) -> None:
+        for plane in planes:
+            blank(path, plane.panels)
+
     if request.node.get_closest_marker("preview") is None:
         monkeypatch.setattr("mrcascade.jobs.preview.write_preview", blank)
+        monkeypatch.setattr("mrcascade.jobs.preview.write_reformatted", blank_planes)
 
 
 def take_name(sidecar: Path) -> None:

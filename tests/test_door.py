@@ -17,7 +17,7 @@ import pytest
 import mrcascade
 import mrcascade.operators
 from mrcascade.jobs import Simulation, SuperResolution, simulate_file, super_resolve_file
-from mrcascade.jobs.one_file import Options
+from mrcascade.jobs.one_file import IsotropicOptions, Options
 from mrcascade.messages.deprecation import with_former_names
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import make_plan, resolve_settings
@@ -236,10 +236,12 @@ def test_files_of_wrong_keywords(prior_folder: Path, tmp_path: Path) -> None:
         TypeError, match=r"^super_resolve_file\(\) .* 'kernle'; did you mean 'kernel'"
     ):
         mrcascade.super_resolve_file(low, out, prior_folder, factor=2, kernle="area")  # type: ignore[call-overload]
-    with pytest.raises(TypeError, match=r"^super_resolve_file\(\) .* 'xyz'; known are factor, k"):
+    with pytest.raises(TypeError, match=r"^super_resolve_file\(\) .* 'xyz'; known are kernel, n"):
         mrcascade.super_resolve_file(low, out, prior_folder, factor=2, xyz=1)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match=r"^super_resolve_file\(\) needs a factor"):
         mrcascade.super_resolve_file(low, out, prior_folder, kernel="area")  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"^make_isotropic_file\(\) .* mean 'spacing'"):
+        mrcascade.make_isotropic_file(low, out, prior_folder, spacings=2)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="not both"):
         super_resolve_file(low, out, prior_folder, SuperResolution((2, 2)), samples=2)  # type: ignore[call-overload]
     assert not out.exists()
@@ -247,4 +249,7 @@ def test_files_of_wrong_keywords(prior_folder: Path, tmp_path: Path) -> None:
 
 def test_keywords_are_those_of_a_job() -> None:
     secret = {"deidentify"}  # needs an object that holds a secret
-    assert set(Options.__annotations__) == {f.name for f in fields(SuperResolution)} - secret
+    names = {f.name for f in fields(SuperResolution)} - secret - {"isotropic"}
+    assert set(Options.__annotations__) == names
+    slices = {"spacing", "slice_thickness", "slice_profile"}
+    assert set(IsotropicOptions.__annotations__) == names | slices

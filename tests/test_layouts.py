@@ -97,7 +97,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("evaluation.tables", "studies.page"):
         interval = f"mrcascade.{module}.bootstrap"
         monkeypatch.setattr(interval, lambda values, *_: np.stack([values.mean(0)] * 2))
-    monkeypatch.setattr("mrcascade.jobs.publish.draw_preview", lambda place, *_: save(0, place))
+    monkeypatch.setattr("mrcascade.jobs.results.draw_preview", lambda place, *_: save(0, place))
     monkeypatch.setattr(patches, "STATISTICS_PATCHES", 8)
     monkeypatch.setattr(validation, "VALIDATION_PATCHES", 1)
     monkeypatch.setattr(training_run, "forecast", lambda *_: [])

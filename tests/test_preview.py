@@ -18,20 +18,20 @@ from mrcascade.jobs import SuperResolution, super_resolve_file
 from mrcascade.jobs.preview import shown_slice
 from mrcascade.operators import SeparableOperator
 from mrcascade.operators.baselines import bicubic, interpolated
-from mrcascade.pictures import preview
+from mrcascade.pictures import preview, sheet
 from mrcascade.pictures.preview import (
     Panel,
     detail_window,
     intensity_window,
     magnification,
-    panel_size,
     write_preview,
 )
+from mrcascade.pictures.sheet import panel_size
 from mrcascade.prior.cascade import CascadePrior
 
 pytestmark = pytest.mark.preview
 UPSIDE_DOWN = Display(((1, 1), (0, -1)), "R", "L", "A", "P")
-TOP = preview.HEAD + preview.TITLE
+TOP = sheet.HEAD + sheet.TITLE
 
 
 def textured(shape: tuple[int, int] = (48, 64)) -> np.ndarray:
@@ -48,14 +48,14 @@ def grey(image: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def upper(picture: np.ndarray, column: int, size: tuple[int, int]) -> np.ndarray:
     """The red channel of a panel of the upper row."""
-    step = max(size[1], preview.COLUMN) + preview.GAP
-    left = preview.MARGIN + column * step + (step - preview.GAP - size[1]) // 2
+    step = max(size[1], sheet.COLUMN) + sheet.GAP
+    left = sheet.MARGIN + column * step + (step - sheet.GAP - size[1]) // 2
     return picture[TOP : TOP + size[0], left : left + size[1], 0].astype(float)
 
 
 def lower(picture: np.ndarray, column: int, size: tuple[int, int]) -> np.ndarray:
     """The red channel of a panel of the lower row."""
-    return upper(picture[size[0] + preview.GAP :], column, size)
+    return upper(picture[size[0] + sheet.GAP :], column, size)
 
 
 @pytest.mark.parametrize("display", [AS_STORED, UPSIDE_DOWN])
@@ -92,8 +92,8 @@ def test_a_standard_deviation_map_has_a_bar_with_its_unit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sheets: list[Any] = []
-    save = preview._Sheet.save
-    monkeypatch.setattr(preview._Sheet, "save", lambda s, *a: (sheets.append(s), save(s, *a)))
+    save = sheet.Sheet.save
+    monkeypatch.setattr(sheet.Sheet, "save", lambda s, *a: (sheets.append(s), save(s, *a)))
     std = textured() * 0.1
     panels = [Panel("input", textured()), Panel("result", textured()), Panel("std", std, True)]
     write_preview(tmp_path / "p.png", panels, (12, 16), UPSIDE_DOWN, "title", "mT")
@@ -247,8 +247,8 @@ def test_a_lesion_in_the_left_front_is_at_the_top_right(
     path = tmp_path / "a.nii.gz"
     nib.save(nib.Nifti1Image(np.stack([plane] * 3, -1).astype(np.float32), affine), path)
     picture = imread(restore(path, tmp_path / "out", prior))
-    panel = upper(picture, 0, (preview.PANEL, preview.PANEL))
-    half = preview.PANEL // 2
+    panel = upper(picture, 0, (sheet.PANEL, sheet.PANEL))
+    half = sheet.PANEL // 2
     quarters = [panel[:half, :half], panel[:half, half:], panel[half:, :half], panel[half:, half:]]
     assert int(np.argmax([q.mean() for q in quarters])) == 1
     assert picture.shape[0] > picture.shape[1] > 600

@@ -24,7 +24,7 @@ from mrcascade.io import camel_keys, choose_axes, read_image, to_slices
 from mrcascade.jobs import SuperResolution, super_resolve_file
 from mrcascade.jobs.common import input_seed
 from mrcascade.jobs.memory import IMAGES_OUTSIDE, fitting_batch, image_bytes
-from mrcascade.jobs.sr import slices_per_chunk
+from mrcascade.jobs.slices import slices_per_chunk
 from mrcascade.measurement.noise import MOST_SLICES, slices_for_noise
 from mrcascade.operators import SeparableOperator
 from mrcascade.restore import make_plan, resolve_settings

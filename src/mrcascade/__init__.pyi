@@ -5,11 +5,12 @@ from .io.image import Image, read_image
 from .io.labels import read_labels
 from .io.resample import resample_onto
 from .io.save import write_image
-from .jobs.one_file import super_resolve_file
+from .jobs.one_file import make_isotropic_file, super_resolve_file
 from .measurement.simulate import simulate
 from .operators.base import LinearOperator
 from .operators.iterative import CallableOperator
 from .operators.kernels import KERNELS, Kernel, register_kernel
+from .operators.profile import SliceProfile
 from .operators.pyramid import LaplacianPyramid
 from .operators.separable import IdentityOperator, SeparableOperator
 from .prior.cascade import CascadePrior
@@ -36,8 +37,10 @@ __all__ = [
     "Restoration",
     "Restorer",
     "SeparableOperator",
+    "SliceProfile",
     "__version__",
     "list_priors",
+    "make_isotropic_file",
     "read_image",
     "read_labels",
     "register_kernel",

@@ -15,7 +15,7 @@ from mrcascade.evaluation.data import find_files, load_truth, measure, truth_ope
 from mrcascade.evaluation.job import Evaluation, load_priors, survey_files
 from mrcascade.evaluation.methods import choose_methods
 from mrcascade.evaluation.units import Unit
-from mrcascade.jobs import sr
+from mrcascade.jobs import slices
 from mrcascade.recipes.modes import MODES
 
 SEED, STEPS, NOISE = 5, 6, 0.02
@@ -28,7 +28,7 @@ def test_same_bits(
 ) -> None:
     """Random numbers come from a file's bytes in one and from its name in the other, as evaluations
     measure in memory; both are given one seed here."""
-    monkeypatch.setattr(sr, "input_seed", lambda seed, digest: SEED)
+    monkeypatch.setattr(slices, "input_seed", lambda seed, digest: SEED)
     monkeypatch.setattr(bench, "file_seed", lambda seed, name: SEED)
     data = tmp_path / "data" / "brain" / "test"
     data.mkdir(parents=True)

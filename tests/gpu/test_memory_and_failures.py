@@ -26,7 +26,7 @@ from mrcascade.evaluation.job import Evaluation
 from mrcascade.evaluation.run import evaluate
 from mrcascade.evaluation.units import Failed, Scored, Unfinished, Unit
 from mrcascade.jobs import SuperResolution, executor, super_resolve_file
-from mrcascade.jobs import sr as sr_module
+from mrcascade.jobs import slices as slices_module
 from mrcascade.jobs.memory import CPU_BATCH, GPU_BYTES, Batches, default_batch, fitting_batch
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import Restorer
@@ -166,7 +166,7 @@ def inputs(tmp_path: Path) -> Path:
 def test_a_failed_device_ends_a_file_and_not_the_job(
     inputs: Path, tmp_path: Path, prior_folder: Path, monkeypatch, capsys, where: str
 ) -> None:
-    owner = Restorer if "." in where else sr_module
+    owner = Restorer if "." in where else slices_module
     name = where.rpartition(".")[2]
     original, calls = getattr(owner, name), []
 

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from mrcascade.io import Planes, Source
 
 
-def check_factors(factor: tuple[float, float], prior: str | Path | None = None) -> Limits | None:
+def check_factors(
+    factor: tuple[float, float] | None, prior: str | Path | None = None
+) -> Limits | None:
     """Check the factors, and that the prior is there and supports them.
 
     Args:
-        factor: (row, column) factors.
+        factor: (row, column) factors; None where planes stay as they are.
         prior: name or folder of the prior; None where the command needs none.
 
     Returns:
@@ -36,11 +38,12 @@ def check_factors(factor: tuple[float, float], prior: str | Path | None = None) 
     Raises:
         MRCascadeError: the factors are not valid or too large for the prior, or it is missing.
     """
-    check_factor(factor)
-    for one in factor:
+    if factor is not None:
+        check_factor(factor)
+    for one in factor or ():
         as_fraction(one)
     limits = None if prior is None else Limits.of_document(read_document(prior_folder(prior)))
-    if limits is not None:
+    if limits is not None and factor is not None:
         check_maximum(max(factor), limits)
     return limits
 

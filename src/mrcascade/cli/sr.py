@@ -11,8 +11,8 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from mrcascade.arrays.factors import factor_label
 from mrcascade.cli import early, options, terminal
+from mrcascade.cli.isotropic import add_isotropic, isotropic_of
 from mrcascade.cli.progress import ProgressBar
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.formats import formats_in_words
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mrcascade.io import Pseudonyms
     from mrcascade.jobs import Done, FileBatch, Item, SlicesDone, WorkerPool
     from mrcascade.jobs.progress import Report
+    from mrcascade.measurement.thick import Isotropic
 
 
 def add_parser(subparsers: Any) -> None:
@@ -45,7 +46,7 @@ def add_parser(subparsers: Any) -> None:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how images are restored, without inputs and output."""
-    options.add_factor(parser)
+    options.add_factor(parser, required=False)
     options.add_prior(parser)
     options.add_kernel(parser)
     options.add_noise(parser, None, "(default: estimated; 0: meet the data exactly)")
@@ -57,6 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " --samples is above 1)",
     )
     options.add_sampling(parser, "posterior samples of mode sample; default: %(default)s")
+    add_isotropic(parser)
     options.add_axes(parser)
     options.add_series(parser, several=True)
     parser.add_argument(
@@ -117,7 +119,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    _refuse_early(arguments)
+    isotropic = isotropic_of(arguments)
+    _refuse_early(arguments, isotropic)
     from mrcascade.io import check_one_result
     from mrcascade.jobs import (
         FileBatch,
@@ -133,7 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mrcascade.prior.cascade import CascadePrior
 
     job = SuperResolution(
-        factor=arguments.factor,
+        factor=arguments.factor or (1.0, 1.0),
         kernel=arguments.kernel,
         noise=arguments.noise,
         mode=arguments.mode,
@@ -145,6 +148,7 @@ def run(arguments: argparse.Namespace) -> int:
         overwrite=arguments.overwrite,
         format=arguments.format,
         acquired=arguments.acquired_matrix,
+        isotropic=isotropic,
     )
     part = Part(arguments.part_id, arguments.num_parts)
     _check_salt(arguments)
@@ -173,7 +177,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return each(items, _estimating(batch))
     started = monotonic()
-    with closing(ProgressBar("slices" if workers == 1 else "files", workers == 1)) as bar:
+    unit = "files" if workers > 1 else "slices" if isotropic is None else "planes"
+    with closing(ProgressBar(unit, workers == 1)) as bar:
         if workers == 1:
             _restore(batch, bar)
         else:
@@ -191,13 +196,19 @@ def run(arguments: argparse.Namespace) -> int:
     return _report(batch.results, monotonic() - started)
 
 
-def _refuse_early(arguments: argparse.Namespace) -> None:
-    read_mode(arguments.mode or default_mode(arguments.samples))
+def _refuse_early(arguments: argparse.Namespace, isotropic: Isotropic | None) -> None:
+    from mrcascade.measurement.thick import LEAST_SQUARES, result_label
+
+    if arguments.mode != LEAST_SQUARES:
+        read_mode(arguments.mode or default_mode(arguments.samples))
     limits = early.check_factors(arguments.factor, arguments.prior)
     overwrite = arguments.overwrite or arguments.resume
-    made = f"sr{factor_label(arguments.factor)}"
+    made = result_label(arguments.factor or (1.0, 1.0), isotropic)
     early.check_output(arguments.output, arguments.inputs, made, arguments.format, overwrite)
     if len(arguments.inputs) > 1:  # each is checked when its turn comes
+        return
+    if arguments.factor is None:
+        early.check_data(arguments.inputs[0])
         return
     from mrcascade.data.sizes import check_enlargement
 

@@ -51,6 +51,24 @@ def check_reduction(source: Source, planes: Planes, factor: tuple[float, float])
             check_side(side, coarse_size(side, one))
 
 
+def check_stack(samples: int, limits: Limits) -> None:
+    """Check that planes through the slice axis are long enough for a prior.
+
+    Args:
+        samples: positions along the slice axis, with those that are added at the ends.
+        limits: sizes that the prior can restore.
+
+    Raises MRCascadeError where they are not.
+    """
+    least = limits.minimum_size
+    if samples < least:
+        raise MRCascadeError(
+            f"its slices give {samples} positions along the slice axis, and prior"
+            f" {limits.prior!r} needs at least {least}; ask for finer slices with --isotropic MM,"
+            " or take --mode lsq"
+        )
+
+
 @contextmanager
 def _naming(source: Source, planes: Planes) -> Iterator[None]:
     try:

@@ -80,6 +80,7 @@ from mrcascade.io.pseudonym import Pseudonyms
 from mrcascade.io.resample import Resampler, resample_onto
 from mrcascade.io.save import write_image
 from mrcascade.io.source import Source, open_source
+from mrcascade.io.stated import stated_slices
 from mrcascade.io.target import (
     beside,
     check_folder_name,
@@ -190,6 +191,7 @@ __all__ = [
     "result_ending",
     "result_format",
     "source_uri",
+    "stated_slices",
     "to_slices",
     "with_part",
     "with_planes",

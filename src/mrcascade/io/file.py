@@ -92,7 +92,12 @@ class Codec(ABC):
         return bytes_sha256(file.path)
 
     def as_stored(
-        self, image: Grid, stack: np.ndarray, start: int, extremes: tuple[float, float]
+        self,
+        image: Grid,
+        stack: np.ndarray,
+        start: int,
+        extremes: tuple[float, float],
+        shape: tuple[int, ...],
     ) -> np.ndarray:
         """Return slices of a result with the values that a reader of the file will find.
 
@@ -101,6 +106,7 @@ class Codec(ABC):
             stack: slices (N, rows, columns), from index ``start`` on.
             start: index of the first slice.
             extremes: smallest and largest value of the whole result.
+            shape: shape of the whole result.
         """
         return stack
 

@@ -213,7 +213,12 @@ def with_slice_axis(image: Image, axis: int | None, record: Format) -> Image:
 
 
 def as_stored(
-    image: Grid, path: Path, stack: np.ndarray, start: int, extremes: tuple[float, float]
+    image: Grid,
+    path: Path,
+    stack: np.ndarray,
+    start: int,
+    extremes: tuple[float, float],
+    shape: tuple[int, ...],
 ) -> np.ndarray:
     """Return slices of a result with the values that a reader of `path` will find.
 
@@ -225,8 +230,9 @@ def as_stored(
         stack: slices (N, rows, columns), from index `start` on.
         start: index of the first slice.
         extremes: smallest and largest value of the whole result.
+        shape: shape of the whole result.
     """
-    return codec_of(format_to_write(path)).as_stored(image, stack, start, extremes)
+    return codec_of(format_to_write(path)).as_stored(image, stack, start, extremes, shape)
 
 
 def output_layout(path: Path, ndim: int) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ _DESC = re.compile(r"_desc-([A-Za-z0-9+]+)(?=_|$)")
 _RES = re.compile(r"_res-[A-Za-z0-9+]+(?=_|$)")
 # Ending of the preview of a result. No result is a PNG file.
 PREVIEW_ENDING = ".png"
-_RESULT = re.compile(r"_desc-sr[0-9]")
+_RESULT = re.compile(r"_desc-sr(?:[0-9]|iso)")
 # sub-01_ses-1_T2w: entities, then the suffix that names the contrast.
 _BIDS = re.compile(r"^(sub-[A-Za-z0-9+]+(?:_[A-Za-z0-9]+-[A-Za-z0-9+]+)*)_([A-Za-z0-9]+)$")
 

@@ -7,6 +7,24 @@ import numpy as np
 
 
 @dataclass(frozen=True)
+class StatedSlices:
+    """Statements of a header, or of a JSON file, about the slices.
+
+    Attributes:
+        by: the header or the file, in words.
+        thickness: smallest and largest `SliceThickness` (mm); None where it is not stated.
+        distance: `SpacingBetweenSlices` (mm); None where it is not stated.
+        irregular: deviation of the slices' places from equal distances, in words; empty where
+            there is none.
+    """
+
+    by: str = ""
+    thickness: tuple[float, float] | None = None
+    distance: float | None = None
+    irregular: str = ""
+
+
+@dataclass(frozen=True)
 class RawPixels:
     """Pixels of an opened file.
 
@@ -25,6 +43,7 @@ class RawPixels:
         off_grid: reason why one affine cannot describe the slices, as words that follow the file's
             name; empty where it can.
         volume_seconds: time from one volume to the next in s; None where unknown.
+        slices: what the header says of the slices; None where the format has no such elements.
     """
 
     shape: tuple[int, ...]
@@ -40,6 +59,7 @@ class RawPixels:
     note: Callable[[], str] = str
     off_grid: str = ""
     volume_seconds: float | None = None
+    slices: StatedSlices | None = None
 
 
 class Runs:

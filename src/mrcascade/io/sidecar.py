@@ -60,7 +60,9 @@ def dicom_directions(document: dict[str, Any]) -> np.ndarray | None:
     (2, 3) in R, A, S; None where the document does not hold them.
     """
     cosines = document.get("ImageOrientationPatientDICOM")
-    if not (isinstance(cosines, list) and len(cosines) == 6 and all(_finite(v) for v in cosines)):
+    if not (
+        isinstance(cosines, list) and len(cosines) == 6 and all(finite_number(v) for v in cosines)
+    ):
         return None
     return np.reshape(cosines, (2, 3)) * (-1, -1, 1)  # DICOM's L, P, S to R, A, S
 
@@ -102,10 +104,11 @@ def metadata_beside(path: Path) -> dict[str, Any]:
 
 def whole_size(value: Any, least: int = 1) -> int | None:
     """Return a value of a JSON file as a count; None for other values."""
-    return int(value) if _finite(value) and value >= least else None
+    return int(value) if finite_number(value) and value >= least else None
 
 
-def _finite(value: Any) -> bool:
+def finite_number(value: Any) -> bool:
+    """Return whether a value of a JSON file is a number, neither infinite nor true or false."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:

@@ -25,7 +25,7 @@ class Source:
         layout: axes from the slowest to the fastest in the file.
         dtype: dtype of the blocks, float32 or complex64.
         affine, header: as in `Image`.
-        acquired, acquired_by, origin, note, off_grid, volume_seconds: as in `RawPixels`.
+        acquired, acquired_by, origin, note, off_grid, slices, volume_seconds: as in `RawPixels`.
         sha256: hash of the file, once all blocks were read; for a series, of its files one after
             the other; for a pair, of both hashes.
     """
@@ -36,7 +36,7 @@ class Source:
         self.affine, self.header = raw.affine, raw.header
         self.acquired, self.acquired_by = raw.acquired, raw.acquired_by
         self.origin, self.off_grid = raw.origin, raw.off_grid
-        self.volume_seconds = raw.volume_seconds
+        self.volume_seconds, self.slices = raw.volume_seconds, raw.slices
         self.dtype = np.dtype(np.complex64 if raw.complex else np.float32)
         self._raw = raw
         self._sha256: str | None = None

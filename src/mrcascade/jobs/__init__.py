@@ -7,7 +7,7 @@ from mrcascade.jobs.done import Done
 from mrcascade.jobs.estimate import Estimator
 from mrcascade.jobs.executor import WorkerPool
 from mrcascade.jobs.inputs import check_dataset, check_names, find_inputs
-from mrcascade.jobs.one_file import super_resolve_file
+from mrcascade.jobs.one_file import make_isotropic_file, super_resolve_file
 from mrcascade.jobs.progress import SlicesDone, expected_evaluations
 from mrcascade.jobs.request import Factors, Request, SuperResolution
 from mrcascade.jobs.resample import Resampling, resample_file, resample_label
@@ -33,6 +33,7 @@ __all__ = [
     "factor_label",
     "file_worker",
     "find_inputs",
+    "make_isotropic_file",
     "operator_for",
     "resample_file",
     "resample_label",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mrcascade.arrays.factors import enlarged, factor_label
+from mrcascade.arrays.factors import enlarged
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
     PREVIEW_ENDING,
@@ -51,7 +51,8 @@ def timing_facts(image: Image | Source, target: Path) -> dict[str, float]:
 
 def operator_for(shape: Sequence[int], kernel: str, factor: Factors) -> SeparableOperator:
     """Return the operator with output shape (h, w); its input is larger by the factor."""
-    return SeparableOperator.from_kernel(kernel, factor, enlarged(shape, factor))
+    result = enlarged(shape, factor) if max(factor) > 1 else (shape[0], shape[1])
+    return SeparableOperator.from_kernel(kernel, factor, result)
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _beside(
 
 
 def _descriptions_and_endings(item: Item, job: SuperResolution) -> dict[str, tuple[str, str]]:
-    label = f"sr{factor_label(job.factor)}"
+    label = job.label
     ending = result_ending(item.image, job.format)
     others = ("sample", "std") if job.samples > 1 else ()
     kinds = {"result": (label, ending)} | {key: (label + key, ending) for key in others}

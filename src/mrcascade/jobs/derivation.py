@@ -23,13 +23,24 @@ def derivation_of(
         "sample": "one super-resolved sample",
         "std": "standard deviation of super-resolved samples",
     }[key]
-    label = factor_label(job.factor)
+    grid = changed_grid(job, f"in-plane matrix enlarged {factor_label(job.factor)}")
     return Derivation(
-        label=f"sr{label}{'' if key == 'result' else key}",
-        text=f"{what}, in-plane matrix enlarged {label} by mrcascade",
+        label=f"{job.label}{'' if key == 'result' else key}",
+        text=f"{what}, {grid} by mrcascade",
         window=window,
         number=1 + ("result", "sample", "std").index(key),
         prior=prior,
         quantity=key == "std",
         pseudonyms=job.deidentify,
     )
+
+
+def changed_grid(job: SuperResolution, enlarged: str) -> str:
+    """Say how the grid of a result differs from that of its input.
+
+    Args:
+        job: the job that makes it.
+        enlarged: words for planes that were enlarged.
+    """
+    thin = ["thick slices resolved into thin ones"] if job.isotropic is not None else []
+    return " and ".join([*([enlarged] if job.in_plane or not thin else []), *thin])

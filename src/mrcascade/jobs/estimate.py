@@ -7,17 +7,20 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from mrcascade.jobs.common import Item
-from mrcascade.jobs.memory import default_batch, fitting_batch, image_bytes
-from mrcascade.jobs.opened import checked_item, open_input
+from mrcascade.jobs.memory import default_batch, fitting_batch, image_bytes, volume_bytes
+from mrcascade.jobs.opened import Geometry, checked_item, open_input
 from mrcascade.jobs.progress import expected_evaluations
 from mrcascade.jobs.request import Request
+from mrcascade.jobs.slices import slices_per_chunk
 from mrcascade.jobs.speed import LevelSpeed, slice_seconds, speed_of, timed_batch
-from mrcascade.jobs.sr import slices_per_chunk
 from mrcascade.jobs.workspace import Workspace
 from mrcascade.messages.duration import rounded
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import make_plan
+from mrcascade.restore.volume import VolumePlan
 
 # Bytes of Python with torch and other libraries, and of buffers for reading and writing.
 PROGRAM_BYTES = 500 * 2**20
@@ -61,6 +64,29 @@ class FileEstimate:
         )
 
 
+@dataclass(frozen=True)
+class Work:
+    """Work of the networks and of the arrays around them.
+
+    Attributes:
+        evaluations: number of network evaluations.
+        seconds: their time.
+        memory: bytes of the images in work.
+    """
+
+    evaluations: int = 0
+    seconds: float = 0.0
+    memory: int = 0
+
+    def then(self, other: Work) -> Work:
+        """Return this work followed by another one."""
+        return Work(
+            self.evaluations + other.evaluations,
+            self.seconds + other.seconds,
+            max(self.memory, other.memory),
+        )
+
+
 class Estimator:
     """Estimates files. The networks' speed is measured once per machine and batch size."""
 
@@ -76,24 +102,21 @@ class Estimator:
         Raises:
             MRCascadeError: as `super_resolve_file`, except for errors that only pixels reveal.
         """
-        job, prior = request.job, request.prior
+        job = request.job
         item = checked_item(item)
         target = Workspace(item, output, job).targets["result"]
         with ExitStack() as stack:
             opened = open_input(item, request, target, stack)
-            geometry, described = opened.geometry, opened.describe()
-            shape, size = opened.source.shape, opened.source.dtype.itemsize
-        result_shape = geometry.result_shape(shape)
-        noise = SOME_NOISE if job.noise is None else job.noise
-        plan = make_plan(prior, geometry.operator, noise, request.settings)
-        plane = math.prod(geometry.operator.in_shape)
-        slices = math.prod(result_shape) // plane
-        per_image = image_bytes(prior, plan)
-        asked = job.batch_size or default_batch(slices * job.samples, prior.device)
-        batch = fitting_batch(asked, per_image, prior.device)
-        together = min(batch, slices * job.samples)
-        seconds = slice_seconds(plan, self._speed(together), together) * slices * job.samples
-        in_hand = slices_per_chunk(batch, job.samples) * plane * MOMENT_BYTES * size // 4
+            geometry, described = opened.geometry, "; ".join(opened.describe())
+            shape, dtype = opened.source.shape, opened.source.dtype
+        size, result_shape = dtype.itemsize, geometry.result_shape(shape)
+        work = Work()
+        if job.in_plane:
+            in_plane = math.prod(shape) // math.prod(shape[a] for a in geometry.axes)
+            work = self._slices(geometry, in_plane, size, request)
+        if geometry.slices is not None:
+            volumes = shape[3] if len(shape) > 3 else 1
+            work = work.then(self._volumes(geometry, volumes, dtype, request))
         images = size + (size + 4 if job.samples > 1 else 0)  # bytes per voxel of the results
         packed = target.suffix.lower() == ".gz"
         written = math.prod(result_shape) * images
@@ -102,12 +125,50 @@ class Estimator:
             source=item,
             shape=shape,
             result_shape=result_shape,
-            evaluations=expected_evaluations(plan) * slices * job.samples,
-            seconds=seconds + packing,
-            memory=PROGRAM_BYTES + batch * per_image + in_hand,
+            evaluations=work.evaluations,
+            seconds=work.seconds + packing,
+            memory=PROGRAM_BYTES + work.memory,
             disk=math.prod(shape) * size + 2 * written,
             planes=described,
         )
+
+    def _slices(self, geometry: Geometry, slices: int, size: int, request: Request) -> Work:
+        """Return the work on slices in plane; ``size`` is that of a value in bytes."""
+        job, prior = request.job, request.prior
+        noise = SOME_NOISE if job.noise is None else job.noise
+        plan = make_plan(prior, geometry.operator, noise, request.settings)
+        plane = math.prod(geometry.operator.in_shape)
+        per_image = image_bytes(prior, plan)
+        asked = job.batch_size or default_batch(slices * job.samples, prior.device)
+        batch = fitting_batch(asked, per_image, prior.device)
+        together = min(batch, slices * job.samples)
+        seconds = slice_seconds(plan, self._speed(together), together) * slices * job.samples
+        in_hand = slices_per_chunk(batch, job.samples) * plane * MOMENT_BYTES * size // 4
+        evaluations = expected_evaluations(plan) * slices * job.samples
+        return Work(evaluations, seconds, batch * per_image + in_hand)
+
+    def _volumes(self, geometry: Geometry, volumes: int, dtype: np.dtype, request: Request) -> Work:
+        """Return the work on volumes of pixels of a type."""
+        job, prior, thick = request.job, request.prior, geometry.thick
+        shape = geometry.operator.in_shape
+        held = volume_bytes(thick, shape, dtype, job.samples)
+        if job.least_squares:
+            return Work(memory=held)
+        noise = 0.0 if job.in_plane else SOME_NOISE if job.noise is None else job.noise
+        plan = VolumePlan.of(prior, thick, shape, noise, request.settings)
+        # A chain passes through one kind of planes in each step.
+        share = job.samples / len(plan.cascade.kinds) if request.settings.draws else 1.0
+        work = Work(memory=held)
+        for kind in plan.cascade.kinds:
+            one, side = kind.plans[0], shape[kind.axis]
+            per_image = image_bytes(prior, one)
+            asked = job.batch_size or default_batch(side, prior.device)
+            batch = min(fitting_batch(asked, per_image, prior.device, held), side)
+            planes = volumes * side * share
+            seconds = slice_seconds(one, self._speed(batch), batch) * planes
+            evaluations = round(expected_evaluations(one) * planes)
+            work = work.then(Work(evaluations, seconds, held + batch * per_image))
+        return work
 
     def _speed(self, batch: int) -> list[LevelSpeed]:
         timed = timed_batch(batch)

@@ -1,4 +1,4 @@
-"""Measurement of an input: slices in temporary files, their intensity, and the plan."""
+"""Measurement of an input: slices in temporary files, and what they say of themselves."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from mrcascade.jobs.progress import Report
 from mrcascade.jobs.request import Request, SuperResolution
 from mrcascade.jobs.workspace import Workspace
 from mrcascade.measurement.acquired import Acquired
+from mrcascade.measurement.border import NO_MARGINS, Margins
 from mrcascade.measurement.domain import DomainScore, measure_domain
 from mrcascade.measurement.examine import Examination, examine
-from mrcascade.restore import Plan
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Measured slices of an input, and the plan of their restoration.
+    """Measured slices of an input, and what they say of their restoration.
 
     Attributes:
         slices: (h, w) each; cropped to the acquired matrix if the job asks for it.
         intensity: intensity of the volume.
         geometry: planes, operator and affine of these slices.
         acquired: effective (acquired) matrix, with its evidence.
-        plan: plan of the restoration.
+        noise: standard deviation of the noise as a fraction of the robust maximum.
         noise_origin: whether the noise was given or estimated, in words.
+        margins: samples to add where the field of view cuts the anatomy.
         domain: distance from the prior's own images; None for a prior that does not know them.
     """
 
@@ -42,8 +43,9 @@ class Measured:
     intensity: Intensity
     geometry: Geometry
     acquired: Acquired
-    plan: Plan
+    noise: float
     noise_origin: str
+    margins: Margins
     domain: DomainScore | None = None
 
     def __len__(self) -> int:
@@ -56,7 +58,7 @@ class Measured:
 
 
 def measure_input(opened: Opened, workspace: Workspace, request: Request, say: Report) -> Measured:
-    """Read the slices of an input and plan their restoration.
+    """Read the slices of an input and examine them.
 
     Args:
         opened: the input, with its header read.
@@ -77,9 +79,14 @@ def measure_input(opened: Opened, workspace: Workspace, request: Request, say: R
         if job.acquired is not None:
             if acquired.matrix != opened.acquired.matrix:
                 geometry = geometry_of(source, opened.planes, request, acquired.matrix)
+                if geometry.slices is not None:  # whose distance may follow that of the pixels
+                    say(geometry.slices.describe())
             slices, intensity = crop_to_acquired(
                 slices, acquired.matrix, workspace.store, intensity.zero
             )
+
+    if job.least_squares:
+        return Measured(slices, intensity, geometry, acquired, 0.0, "not used", NO_MARGINS)
 
     def read(number: int) -> np.ndarray:
         return slices.read(number, number + 1)[0]
@@ -91,12 +98,11 @@ def measure_input(opened: Opened, workspace: Workspace, request: Request, say: R
         say(f"noise estimated at {how}{_part(found, len(slices))}; --noise overrides it")
     if found.margins:
         say(describe_margins(found.margins, opened.axes))
-    plan = Plan.of(request.prior, geometry.operator, found.noise, request.settings, found.margins)
     field, noise = geometry.operator.in_shape, found.noise
     domain = measure_domain(read, len(slices), field, request.prior, intensity, noise)
     if domain is not None and domain.outside:
         say(f"warning: {domain.warning}")
-    return Measured(slices, intensity, geometry, acquired, plan, origin, domain)
+    return Measured(slices, intensity, geometry, acquired, noise, origin, found.margins, domain)
 
 
 def _load(source: Source, axes: Axes, workspace: Workspace) -> tuple[SliceStore, Intensity]:
@@ -118,8 +124,11 @@ def _load(source: Source, axes: Axes, workspace: Workspace) -> tuple[SliceStore,
 def _interpolated(acquired: Acquired, job: SuperResolution) -> str:
     if job.acquired is not None:
         return f"its {acquired}; they are cropped to those first"
+    if job.least_squares:
+        return f"its {acquired}; --acquired-matrix auto crops to those first"
+    work = "enlarging" if job.in_plane else "restoring"
     return (
-        f"warning: its {acquired}, and enlarging interpolated pixels is not what the prior was"
+        f"warning: its {acquired}, and {work} interpolated pixels is not what the prior was"
         " trained for; --acquired-matrix auto crops first"
     )
 

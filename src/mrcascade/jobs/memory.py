@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,12 +21,15 @@ from mrcascade.networks.layers import MPConv
 from mrcascade.networks.unet import HEAD_CHANNELS
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.level import LevelPrior
+from mrcascade.restore.volume import ThickSlices
 from mrcascade.sampling import CascadePlan
 
 Result = TypeVar("Result")
 
 # Memory limit of networks and samplers on a CPU; on a GPU it is half of the free memory.
 CPU_BYTES = 2**30
+# Memory limit of these together with the arrays of a volume, unless single planes need more.
+CPU_BYTES_OF_VOLUMES = 5 * 2**29
 # GPU kernels may count the elements of a tensor in 32 bits. This limit keeps the largest tensor
 # below 2^31 elements: each takes 2 bytes or more, and `image_bytes` counts the tensor five times.
 GPU_BYTES = 10 * 2**31
@@ -45,6 +49,9 @@ _SCORE_COPIES = 3
 # Largest number of full-resolution float32 images per image of a batch that sampler, proximal
 # step, moments and residual hold; a float64 image counts twice.
 IMAGES_OUTSIDE = 24
+# Largest number of arrays of the size of a volume of thin slices, and of thick ones, that its
+# restoration holds, without and with several samples.
+VOLUMES, VOLUMES_OF_SAMPLES, SLICE_COPIES = 4, 12, 4
 # Results of `_convolutions`, kept as long as the networks live.
 _probed: WeakKeyDictionary[nn.Module, tuple[int, int]] = WeakKeyDictionary()
 
@@ -72,9 +79,16 @@ def image_bytes(prior: CascadePrior, plan: CascadePlan, scores: bool = True) -> 
     return round(networks + outside)
 
 
-def fitting_batch(asked: int, per_image: int, device: torch.device) -> int:
-    """Return the largest batch size up to ``asked`` within the device's limit, at least 1."""
-    bound = CPU_BYTES
+def fitting_batch(asked: int, per_image: int, device: torch.device, held: int = 0) -> int:
+    """Return the largest batch size up to ``asked`` within the device's limit, at least 1.
+
+    Args:
+        asked: upper limit.
+        per_image: bytes that an image needs.
+        device: device of the networks.
+        held: bytes of the arrays of a volume.
+    """
+    bound = min(CPU_BYTES, CPU_BYTES_OF_VOLUMES - held)
     if device.type == "cuda":
         bound = min(free_bytes(device) // 2, GPU_BYTES)
     return max(1, min(asked, bound // per_image))
@@ -86,6 +100,20 @@ def default_batch(images: int, device: torch.device) -> int:
     A GPU takes all of them, because larger batches use it better.
     """
     return max(1, images) if device.type == "cuda" else CPU_BATCH
+
+
+def volume_bytes(thick: ThickSlices, shape: tuple[int, int], dtype: np.dtype, samples: int) -> int:
+    """Return an estimate of the memory of a volume's arrays, besides that of its planes in work.
+
+    Args:
+        thick: slices before and after.
+        shape: (h, w) of the slices.
+        dtype: type of the pixels.
+        samples: number of samples.
+    """
+    copies = VOLUMES_OF_SAMPLES if samples > 1 else VOLUMES
+    voxels = (copies * thick.samples + SLICE_COPIES * thick.slices) * math.prod(shape)
+    return voxels * np.dtype(dtype).itemsize
 
 
 class Batches:

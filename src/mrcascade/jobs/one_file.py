@@ -1,28 +1,30 @@
-"""Super-resolution of one file or series from Python, by keywords or by a job."""
+"""Restoration of one file or series from Python, by keywords or by a job."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Required, TypedDict, Unpack, cast, overload
+from typing import Any, Required, TypedDict, Unpack, cast, get_type_hints, overload
 
 from mrcascade.arrays.factors import Factor, factor_pair
 from mrcascade.io import Named, named_image
+from mrcascade.io.slice_profile import read_slice_profile
 from mrcascade.jobs.common import Item
 from mrcascade.jobs.progress import Report, SlicesDone, silent, unseen
 from mrcascade.jobs.request import Request, SuperResolution
 from mrcascade.jobs.sr import restore_file
+from mrcascade.measurement.thick import Isotropic
+from mrcascade.operators.profile import SliceProfile
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.named import as_prior
 from mrcascade.sampling import Recipe
 
 
-class Options(TypedDict, total=False):
-    """Keywords of a job; `SuperResolution` documents their meaning and defaults."""
+class SharedOptions(TypedDict, total=False):
+    """Keywords of every job; `SuperResolution` documents their meaning and defaults."""
 
-    factor: Required[Factor | Sequence[Factor]]
     kernel: str
     noise: float | None
     mode: str | Recipe | None
@@ -34,6 +36,21 @@ class Options(TypedDict, total=False):
     overwrite: bool
     format: str | None
     acquired: str | tuple[int, int] | None
+
+
+class Options(SharedOptions):
+    """Keywords of `super_resolve_file`."""
+
+    factor: Required[Factor | Sequence[Factor]]
+
+
+class IsotropicOptions(SharedOptions, total=False):
+    """Keywords of `make_isotropic_file`; `Isotropic` documents those of the slices."""
+
+    factor: Factor | Sequence[Factor]
+    spacing: float | None
+    slice_thickness: float | None
+    slice_profile: SliceProfile | str | os.PathLike[str]
 
 
 @overload
@@ -109,8 +126,73 @@ def super_resolve_file(
     """
     if job is not None and options:
         raise TypeError(f"give a job or keywords, and not both: {', '.join(options)}")
-    prior = as_prior(prior)
     job = job_of(cast(Options, options)) if job is None else job
+    return _made(image, output, prior, job, say, progress)
+
+
+def make_isotropic_file(
+    image: Named | Item,
+    output: str | os.PathLike[str],
+    prior: CascadePrior | str | Path = "mr-small",
+    *,
+    say: Report = silent,
+    progress: Callable[[int], SlicesDone] = unseen,
+    **options: Unpack[IsotropicOptions],
+) -> list[Path]:
+    """Make the thick slices of an image file or DICOM series thin, as ``sr --isotropic`` does.
+
+    Writes what `super_resolve_file` writes. The volume is in memory as a whole.
+
+    Args:
+        image: name of a file or of a DICOM folder, or an input from `find_inputs`.
+        output: folder of the results, created if missing, or the name of the result.
+        prior: as for `super_resolve_file`; mode "lsq" runs without it.
+        say: called with one line per decision, for example ``print``.
+        progress: called with the number of planes; returns a function that is called with the
+            number of planes done.
+        options: ``spacing`` of the new slices in mm (None: the pixels of the result),
+            ``slice_thickness`` in mm (None: as the file states it, else the distance of the
+            slices), ``slice_profile`` ("gaussian", "rect", a text file, or a `SliceProfile`),
+            ``mode`` ("mean", "sample", "balanced" or "lsq"), ``factor`` in plane (default 1), and
+            the other options of `super_resolve_file`.
+
+    Returns:
+        The written files, the result first and the sidecar last.
+
+    Raises:
+        MRCascadeError: the image is no stack of thick slices, cannot be read or restored, or
+            outputs exist already.
+        TypeError: a keyword is unknown.
+
+    Example:
+        >>> import numpy as np
+        >>> import mrcascade
+        >>> slices = np.random.default_rng(0).random((16, 16, 5), np.float32)
+        >>> mrcascade.write_image(slices, "thick.nii", affine=np.diag([1.0, 1.0, 4.0, 1.0]))
+        >>> written = mrcascade.make_isotropic_file("thick.nii", "out", mode="lsq")
+        >>> mrcascade.read_image(written[0])
+        Image(float32 (16, 16, 20), (1.0, 1.0, 1.0) mm, 'out/thick_desc-sriso.nii.gz')
+    """
+    _check_known(options, IsotropicOptions, "make_isotropic_file")
+    given: dict[str, Any] = dict(options)
+    profile = given.pop("slice_profile", "gaussian")
+    if not isinstance(profile, SliceProfile):
+        profile = read_slice_profile(os.fspath(profile))
+    spacing, thickness = given.pop("spacing", None), given.pop("slice_thickness", None)
+    given["factor"] = factor_pair(given.pop("factor", 1.0))
+    job = SuperResolution(**given, isotropic=Isotropic(spacing, thickness, profile))
+    return _made(image, output, prior, job, say, progress)
+
+
+def _made(
+    image: Named | Item,
+    output: str | os.PathLike[str],
+    prior: CascadePrior | str | Path,
+    job: SuperResolution,
+    say: Report,
+    progress: Callable[[int], SlicesDone],
+) -> list[Path]:
+    prior = as_prior(prior)
     item = item_of(image, prior.channels)
     request = Request.of(prior, job)
     restored = restore_file(item, Path(output), request, say=say, progress=progress)
@@ -121,16 +203,21 @@ def super_resolve_file(
 
 def job_of(options: Options) -> SuperResolution:
     """Return the job of keywords. Raises TypeError if one is unknown or ``factor`` is missing."""
-    known = Options.__annotations__
-    for name in options:
-        if name not in known:
-            close = get_close_matches(name, known, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-            raise TypeError(f"super_resolve_file() got an unknown keyword {name!r}; {hint}")
+    _check_known(options, Options, "super_resolve_file")
     if "factor" not in options:
         raise TypeError("super_resolve_file() needs a factor, such as factor=2")
     settings: dict[str, Any] = {**options, "factor": factor_pair(options["factor"])}
     return SuperResolution(**settings)
+
+
+def _check_known(options: Mapping[str, Any], keywords: type, function: str) -> None:
+    """Raise TypeError for a keyword that a function does not have."""
+    known = get_type_hints(keywords)
+    for name in options:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+            raise TypeError(f"{function}() got an unknown keyword {name!r}; {hint}")
 
 
 def item_of(image: Named | Item, channels: int) -> Item:

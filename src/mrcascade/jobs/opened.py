@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcascade.data.sizes import check_enlargement
+from mrcascade.data.sizes import check_enlargement, check_stack
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
     Axes,
@@ -25,11 +25,14 @@ from mrcascade.io import (
 from mrcascade.jobs.acquired import Matrix, acquired_by_header
 from mrcascade.jobs.common import Item, operator_for
 from mrcascade.jobs.derivation import derivation_of
-from mrcascade.jobs.request import Request
+from mrcascade.jobs.request import Factors, Request
 from mrcascade.jobs.result import bids_metadata
 from mrcascade.measurement.acquired import Acquired
+from mrcascade.measurement.thick import SliceGrid, slice_grid
+from mrcascade.messages.faults import naming
 from mrcascade.operators import SeparableOperator
 from mrcascade.restore import check_measurement
+from mrcascade.restore.volume import ThickSlices
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,56 @@ class Geometry:
 
     The affine is that of the measured grid: the stored grid, or the acquired one if the job crops
     an interpolated image.
+
+    Attributes:
+        axes: in-plane axes (rows, columns).
+        operator: what measured the planes; the identity if the job leaves them as they are.
+        affine: affine of the measured grid.
+        kernel: name of the operator's kernel.
+        slices: slices and the thinner ones of the result; None if the job leaves them.
     """
 
     axes: Axes
     operator: SeparableOperator
     affine: np.ndarray | None
+    kernel: str
+    slices: SliceGrid | None = None
 
     def result_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of the image with its planes enlarged."""
+        """Return the shape of the result of an image of this shape."""
         sides = dict(zip(self.axes, self.operator.in_shape, strict=True))
+        if self.slices is not None:
+            sides[self.slices.axis] = self.slices.samples
         return tuple(sides.get(axis, n) for axis, n in enumerate(shape))
+
+    @property
+    def thick(self) -> ThickSlices:
+        """How the slices of the image see the thinner ones of the result."""
+        slices = self.slices
+        assert slices is not None  # the job makes slices thinner
+        return ThickSlices(
+            slices.slices, slices.samples, slices.profile, slices.thickness / slices.distance
+        )
+
+    def resolution(self, factor: Factors) -> str:
+        """Say how the grid of the result differs from the input's (BIDS's `Resolution`)."""
+        parts, slices = [], self.slices
+        if max(factor) > 1 or slices is None:
+            parts.append(f"in-plane matrix enlarged by {factor[0]:g} x {factor[1]:g}")
+        if slices is not None:
+            parts.append(
+                f"slices {slices.spacing:.6g} mm instead of {slices.distance:.6g} mm apart"
+            )
+        return ", ".join(parts)
+
+    def result_affine(self) -> np.ndarray | None:
+        """Return the affine of the result."""
+        affine, operator = self.affine, self.operator
+        if affine is None:
+            return None
+        sides = operator.out_shape, operator.in_shape
+        affine = resampled_affine(affine, self.axes, self.kernel, *sides)
+        return affine if self.slices is None else self.slices.affine(affine)
 
 
 @dataclass(frozen=True)
@@ -73,9 +116,12 @@ class Opened:
         """In-plane axes (rows, columns)."""
         return self.planes.axes
 
-    def describe(self) -> str:
-        """Return a description of the planes."""
-        return describe_planes(self.source, self.planes)
+    def describe(self) -> list[str]:
+        """Return lines about planes and slices."""
+        lines, slices = [describe_planes(self.source, self.planes)], self.geometry.slices
+        if slices is not None:
+            lines += [slices.describe(), *(f"warning: {note}" for note in slices.notes)]
+        return lines
 
 
 def open_input(item: Item, request: Request, target: Path, stack: ExitStack) -> Opened:
@@ -95,9 +141,10 @@ def open_input(item: Item, request: Request, target: Path, stack: ExitStack) -> 
     planes = choose_planes(source, job.axes)
     axes = planes.axes
     check_writable(source, target, derivation_of(job, "result", (0.0, 1.0), ""), axes)
-    metadata = bids_metadata(item, axes)
     acquired = acquired_by_header(source, axes, job.acquired)
     geometry = geometry_of(source, planes, request, acquired.matrix)
+    finer = axes if geometry.slices is None else (*axes, geometry.slices.axis)
+    metadata = bids_metadata(item, finer)
     return Opened(source, planes, geometry, acquired, metadata)
 
 
@@ -125,13 +172,24 @@ def geometry_of(source: Source, planes: Planes, request: Request, matrix: Matrix
     job, prior, axes = request.job, request.prior, planes.axes
     stored = source.shape[axes[0]], source.shape[axes[1]]
     shape = stored if job.acquired is None else matrix
-    check_enlargement(source, planes, shape, job.factor, prior.limits)  # before H is built
+    if job.isotropic is None or job.in_plane:
+        check_enlargement(source, planes, shape, job.factor, prior.limits)  # before H is built
     operator = operator_for(shape, job.kernel, job.factor)
-    try:
-        check_measurement((1, *shape), source.dtype, operator, prior)
-    except MRCascadeError as error:
-        raise MRCascadeError(f"{source.source}: {error}") from error
+    if not job.least_squares:
+        try:
+            check_measurement((1, *shape), source.dtype, operator, prior)
+        except MRCascadeError as error:
+            raise MRCascadeError(f"{source.source}: {error}") from error
     affine = source.affine
     if affine is not None:  # the crop is one of k-space, for every kernel
         affine = resampled_affine(affine, axes, "fourier", stored, shape)
-    return Geometry(axes, operator, affine)
+    slices = None
+    if job.isotropic is not None:
+        pixels = [source.spacing[a] * n for a, n in zip(axes, stored, strict=True)]
+        pixels = [side / n for side, n in zip(pixels, operator.in_shape, strict=True)]
+        slices = slice_grid(source, axes, job.isotropic, pixels)
+    geometry = Geometry(axes, operator, affine, job.kernel, slices)
+    if slices is not None and not job.least_squares:
+        with naming(str(source.source)):
+            check_stack(slices.samples + 2 * geometry.thick.margin, prior.limits)
+    return geometry

@@ -1,4 +1,4 @@
-"""Preview of a result: its slice, panels and titles."""
+"""Preview of a result: its slice or its planes, panels and titles."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import numpy as np
 
 from mrcascade.arrays.factors import factor_label
 from mrcascade.arrays.intensity import EMPTY, Intensity
-from mrcascade.io import Display, SliceStore, StackOrder
+from mrcascade.io import Display, SliceStore, Source, StackOrder, display_of, plane_name
+from mrcascade.jobs.derivation import changed_grid
 from mrcascade.jobs.measured import Measured
+from mrcascade.jobs.opened import Geometry
 from mrcascade.jobs.request import SuperResolution
+from mrcascade.measurement.thick import SliceGrid
 from mrcascade.operators.baselines import interpolated, interpolation_name
 from mrcascade.pictures.preview import Panel, write_preview
+from mrcascade.pictures.reformatted import Reformatted, write_reformatted
 from mrcascade.recipes.modes import default_mode
+from mrcascade.restore.volume import ThickSlices, least_squares
 
 ARBITRARY_UNIT = "a.u."
 # BIDS's unit of intensities without a physical unit.
@@ -28,8 +33,7 @@ def shown_slice(measured: SliceStore, intensity: Intensity) -> int:
     """
     slices = (intensity.above_zero(measured.read(i, i + 1)) for i in range(len(measured)))
     means = [float(np.abs(one).mean()) for one in slices]
-    filled = np.flatnonzero(np.array(means) > EMPTY * intensity.scale)
-    return int(filled[len(filled) // 2]) if len(filled) else len(measured) // 2
+    return _middle(np.array(means), intensity)
 
 
 def draw_preview(
@@ -64,7 +68,7 @@ def draw_preview(
         "sample": "one of the samples",
         "std": f"standard deviation of {job.samples} samples",
     }
-    filled = interpolated(low, measured.plan.operator, job.kernel)[0]
+    filled = interpolated(low, measured.geometry.operator, job.kernel)[0]
     panels = [Panel(f"input, {kind}: {h} x {w}", filled)]
     panels += [Panel(titles[k], pixels[k], k == "std") for k in titles if k in pixels]
     title = f"{_request(job)}\n{_place(slices.order, number, plane)}"
@@ -72,12 +76,85 @@ def draw_preview(
     write_preview(path, panels, low.shape[1:], display, title, unit, intensity.zero)
 
 
+def draw_volume_preview(
+    path: Path,
+    job: SuperResolution,
+    source: Source,
+    measured: Measured,
+    slices: SliceStore,
+    thick: ThickSlices,
+    stores: Mapping[str, SliceStore],
+    unit: str = ARBITRARY_UNIT,
+) -> None:
+    """Write the preview of a volume whose slices became thinner as a PNG.
+
+    It shows the two planes that contain the slice axis, through the middle of the anatomy of the
+    first volume: the slices as they are, least squares, the result, the standard deviation.
+
+    Args:
+        path: name of the file.
+        job: the job that made the result.
+        source: the input.
+        measured: the measurement.
+        slices: the slices that the result meets.
+        thick: how they see it.
+        stores: slices of the result by "result", "sample" and "std".
+        unit: unit of the intensities.
+    """
+    geometry, intensity = measured.geometry, measured.intensity
+    grid, affine = geometry.slices, geometry.result_affine()
+    assert grid is not None  # the job makes slices thinner
+    y = slices.read(0, thick.slices)
+    nearest = (2 * np.arange(thick.samples) + 1) * thick.slices // (2 * thick.samples)
+    size = f"{grid.distance:.3g} mm apart"
+    result = "result" if job.samples == 1 else f"mean of {job.samples} samples"
+    titles = {"result": result, "std": f"standard deviation of {job.samples} samples"}
+    planes = []
+    for axis in (2, 1):  # of the volume (slices, rows, columns)
+        number = _middle(np.abs(intensity.above_zero(y)).mean((0, 3 - axis)), intensity)
+        low = np.take(y, number, axis)[..., None]
+        panels = [Panel(f"{thick.slices} slices, {size}", low[nearest, :, 0])]
+        if not job.least_squares:
+            panels.append(Panel("least squares, no prior", least_squares(low, thick)[..., 0]))
+        for key, title in titles.items():
+            if key in stores:
+                pixels = _plane(stores[key], thick.samples, axis, number)
+                panels.append(Panel(title, pixels, key == "std"))
+        display = display_of(source, (grid.axis, geometry.axes[2 - axis]), affine)
+        planes.append(Reformatted(panels, display))
+    title = f"{_request(job)}\n{_described(source, geometry, grid)}"
+    unit = ARBITRARY_UNIT if unit in _NO_UNIT else unit
+    about = f"{grid.profile.name} profile {grid.thickness:.4g} mm thick"
+    write_reformatted(path, planes, title, about, unit, intensity.zero)
+
+
+def _middle(means: np.ndarray, intensity: Intensity) -> int:
+    """Return the middle of the places whose mean magnitude is not that of air."""
+    filled = np.flatnonzero(means > EMPTY * intensity.scale)
+    return int(filled[len(filled) // 2]) if len(filled) else len(means) // 2
+
+
+def _plane(store: SliceStore, count: int, axis: int, number: int) -> np.ndarray:
+    """Return a plane of the first ``count`` slices, across ``axis`` of (slices, rows, columns)."""
+    return np.stack([np.take(store.read(i, i + 1)[0], number, axis - 1) for i in range(count)])
+
+
+def _described(source: Source, geometry: Geometry, grid: SliceGrid) -> str:
+    names = [plane_name(source, (grid.axis, axis)) for axis in geometry.axes]
+    known = " and ".join(dict.fromkeys(name for name in names if name != "unknown"))
+    return (
+        f"{known or 'both'} planes, slices {grid.distance:.4g} mm apart become {grid.spacing:.4g}"
+        " mm"
+    )
+
+
 def _request(job: SuperResolution) -> str:
     asked = default_mode(job.samples) if job.mode is None else job.mode
     name, _, changes = (asked if isinstance(asked, str) else asked.name).partition(":")
     mode = f"{name} with changed settings" if changes else name
     steps = "" if job.steps is None else f", {job.steps} steps"
-    return f"Super-resolved {factor_label(job.factor)} ({job.kernel}), mode {mode}{steps}"
+    made = changed_grid(job, f"super-resolved {factor_label(job.factor)} ({job.kernel})")
+    return f"{made[0].upper()}{made[1:]}, mode {mode}{steps}"
 
 
 def _place(order: StackOrder, number: int, plane: str) -> str:

@@ -21,7 +21,6 @@ from mrcascade.io import (
     identity_of,
     plane_name,
     remove_leftovers,
-    resampled_affine,
     write_blocks_into,
     write_document,
 )
@@ -30,10 +29,10 @@ from mrcascade.jobs.common import PHASE, SIDECAR
 from mrcascade.jobs.derivation import derivation_of
 from mrcascade.jobs.measured import Measured
 from mrcascade.jobs.opened import Opened
-from mrcascade.jobs.preview import ARBITRARY_UNIT, draw_preview
+from mrcascade.jobs.preview import ARBITRARY_UNIT
 from mrcascade.jobs.request import Request
 from mrcascade.jobs.result import acquired_facts, domain_facts, sidecar_of
-from mrcascade.jobs.results import Results
+from mrcascade.jobs.results import ResultStores
 from mrcascade.jobs.workspace import Workspace
 from mrcascade.storage.outputs import file_counts
 
@@ -47,22 +46,20 @@ class Publication:
         workspace: Workspace,
         opened: Opened,
         measured: Measured,
-        results: Results,
-        batch_size: int,
+        results: ResultStores,
     ) -> None:
-        """batch_size: number of images that passed through the networks together."""
+        """Find the grid of the result.
+
+        Args:
+            request: job, prior and settings.
+            workspace: names of the outputs.
+            opened: the input.
+            measured: its slices.
+            results: what was made of them.
+        """
         self._request, self._workspace, self._opened = request, workspace, opened
-        self._measured, self._results, self._batch_size = measured, results, batch_size
-        geometry, operator = measured.geometry, measured.geometry.operator
-        self._affine = geometry.affine
-        if self._affine is not None:
-            self._affine = resampled_affine(
-                self._affine,
-                geometry.axes,
-                request.job.kernel,
-                operator.out_shape,
-                operator.in_shape,
-            )
+        self._measured, self._results = measured, results
+        self._affine = measured.geometry.result_affine()
 
     def write(self) -> tuple[list[Path], str]:
         """Write all files, and remove leftovers of killed processes.
@@ -95,14 +92,17 @@ class Publication:
 
     def _sidecar(self, stored_residual: float) -> dict[str, Any]:
         opened, measured, request = self._opened, self._measured, self._request
-        source, axes, margins = opened.source, opened.axes, measured.plan.margins
-        sidecar = sidecar_of(source, axes, request, self._results.outcome, self._workspace.targets)
+        source, axes, margins = opened.source, opened.axes, measured.margins
+        geometry, results = measured.geometry, self._results
+        resolution = geometry.resolution(request.job.factor)
+        targets = self._workspace.targets
+        sidecar = sidecar_of(source, axes, resolution, request, results.outcome, targets)
         sidecar |= {"ResidualStored": stored_residual, "NoiseOrigin": measured.noise_origin}
-        sidecar |= {"BatchSize": self._batch_size}
-        sidecar |= {"InPlaneMatrix": list(measured.plan.operator.in_shape)}
+        sidecar |= {"BatchSize": results.batch_size}
+        sidecar |= {"InPlaneMatrix": list(geometry.operator.in_shape)}
         sidecar |= {"FieldOfView": describe_margins(margins, axes)} if margins else {}
         sidecar |= {"PixelNote": source.note} if source.note else {}
-        sidecar |= domain_facts(measured.domain)
+        sidecar |= domain_facts(measured.domain) | results.facts() | self._thin_slices()
         return sidecar | acquired_facts(measured.acquired, request.job) | opened.metadata
 
     def _write_images(self, places: dict[str, Path], sidecar: dict[str, Any]) -> None:
@@ -115,6 +115,7 @@ class Publication:
             made = derivation_of(request.job, key, window, request.prior.name)
             made = replace(made, identity=identity)
             facts = {"Description": f"{made.text}. {NOTICE}", "Resolution": sidecar["Resolution"]}
+            facts |= self._thin_slices()
             for place, kind, fetch in _parts(key, store, places):
                 write_blocks_into(
                     opened.source, shape, kind, fetch, place, self._affine, ends, made
@@ -123,13 +124,15 @@ class Publication:
                 if beside := places.get(whose + SIDECAR):
                     write_document(beside, facts | opened.metadata | unit)
 
+    def _thin_slices(self) -> dict[str, float]:
+        """Return the metadata of slices that differ from the input's; empty where they do not."""
+        slices = self._measured.geometry.slices
+        return {} if slices is None else slices.metadata()
+
     def _draw(self, place: Path) -> None:
         opened = self._opened
-        draw_preview(
+        self._results.draw(
             place,
-            self._request.job,
-            self._measured,
-            self._results.stores,
             display_of(opened.source, opened.axes, self._affine),
             plane_name(opened.source, opened.axes),
             str(opened.metadata.get("Units", ARBITRARY_UNIT)),

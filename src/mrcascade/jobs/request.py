@@ -7,7 +7,9 @@ from functools import cached_property
 from typing import Any
 
 from mrcascade.arrays.factors import check_factor
+from mrcascade.errors import MRCascadeError
 from mrcascade.io import Pseudonyms
+from mrcascade.measurement.thick import LEAST_SQUARES, Isotropic, result_label
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import resolve_settings
 from mrcascade.sampling import Recipe
@@ -20,7 +22,7 @@ class SuperResolution:
     """Options of ``sr``; the fields have the names of the command's options.
 
     Attributes:
-        factor: (rows, columns).
+        factor: (rows, columns); 1 only for thick slices whose planes stay as they are.
         kernel: name of the measurement's kernel.
         noise: sigma_y as a fraction of the robust maximum; None estimates it.
         mode: name of a recipe, perhaps with changes, or settings; None for `default_mode`.
@@ -33,11 +35,13 @@ class SuperResolution:
         overwrite: whether existing results are replaced.
         format: "nifti" or "dicom"; None keeps the input's format.
         acquired: acquired matrix (rows, columns) or "auto"; None only warns.
+        isotropic: makes thick slices thin; None leaves the slices as they are. ``mode`` may then be
+            "lsq", least squares without a prior.
         deidentify: replaces the patient's identity in headers, sidecar and names of outputs (DICOM
             only); None keeps it.
     """
 
-    factor: Factors
+    factor: Factors = (1.0, 1.0)
     kernel: str = "fourier"
     noise: float | None = None
     mode: str | Recipe | None = None
@@ -49,7 +53,23 @@ class SuperResolution:
     overwrite: bool = False
     format: str | None = None
     acquired: str | tuple[int, int] | None = None
+    isotropic: Isotropic | None = None
     deidentify: Pseudonyms | None = None
+
+    @property
+    def label(self) -> str:
+        """Label of the result in file names, such as ``sr4x`` or ``sriso``."""
+        return result_label(self.factor, self.isotropic)
+
+    @property
+    def in_plane(self) -> bool:
+        """Whether planes are enlarged."""
+        return max(self.factor) > 1
+
+    @property
+    def least_squares(self) -> bool:
+        """Whether the result comes without a prior."""
+        return self.isotropic is not None and self.mode == LEAST_SQUARES
 
 
 @dataclass(frozen=True)
@@ -63,8 +83,11 @@ class Request:
     @classmethod
     def of(cls, prior: CascadePrior, job: SuperResolution) -> Request:
         """Resolve the settings of a job. Raises MRCascadeError if it fits no input at all."""
-        check_factor(job.factor)
-        return cls(prior, job, resolve_settings(prior, job.mode, job.steps, job.samples))
+        if job.isotropic is None or job.in_plane or min(job.factor) < 1:
+            check_factor(job.factor)
+        _check_isotropic(job)
+        mode = None if job.least_squares else job.mode
+        return cls(prior, job, resolve_settings(prior, mode, job.steps, job.samples))
 
     def changed(
         self, *, overwrite: bool | None = None, deidentify: Pseudonyms | None = None
@@ -89,12 +112,37 @@ class Request:
         job = self.job
         mode = job.mode if isinstance(job.mode, str) else self.settings.name
         request = asdict(replace(job, mode=mode, deidentify=None))  # its salt is secret
-        for key in ("batch_size", "overwrite"):
+        left_out = ["batch_size", "overwrite", *(["isotropic"] if job.isotropic is None else [])]
+        for key in left_out:
             del request[key]
         request["deidentify"] = job.deidentify is not None
+        if job.least_squares:
+            return request
         return {
             **request,
             "prior": self.prior.digest,
             "precision": self.prior.levels[0].precision,
             "sampler": self.settings.record(job.samples),
         }
+
+
+def _check_isotropic(job: SuperResolution) -> None:
+    """Raise MRCascadeError where options do not fit thick slices."""
+    if job.isotropic is None:
+        if job.mode == LEAST_SQUARES:
+            raise MRCascadeError(f"mode {LEAST_SQUARES!r} is one of --isotropic; add that")
+        return
+    if job.least_squares:
+        unused = {"steps": job.steps is not None, "samples": job.samples > 1}
+        unused["noise"] = job.noise is not None
+        if named := [f"--{key}" for key, given in unused.items() if given]:
+            raise MRCascadeError(
+                f"mode {LEAST_SQUARES!r} has no use for {' and '.join(named)}; leave that out, or"
+                " choose another mode"
+            )
+    name = job.mode if isinstance(job.mode, str) else getattr(job.mode, "name", "mean")
+    if job.in_plane and (job.samples > 1 or name.partition(":")[0] != "mean"):
+        raise MRCascadeError(
+            "--isotropic with --factor restores by mode 'mean' alone; leave --factor out, or"
+            " restore in plane first and give the result to --isotropic"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +23,56 @@ from mrcascade.io import (
     source_uri,
 )
 from mrcascade.jobs.common import Item, timing_facts
+from mrcascade.jobs.derivation import changed_grid
 from mrcascade.jobs.request import Request, SuperResolution
 from mrcascade.measurement.acquired import Acquired
 from mrcascade.measurement.domain import DomainScore
 from mrcascade.networks.compiled import Compiler
 from mrcascade.restore import Restoration
+from mrcascade.restore.volume import RestoredVolume
 
 
 class Outcome:
-    """Summary of the chunks of a volume: time, evaluations and largest residual."""
+    """Summary of the work on an input.
 
-    last: Restoration
+    Attributes:
+        residual: largest relative residual, of slices or of volumes.
+        seconds: time of the restoration.
+        settings: every value that the result depends on.
+        evaluations: level -> network evaluations per image and sample.
+        compiled: whether networks ran as compiled code; None without a compiler.
+    """
 
-    def __init__(self, intensity: Intensity, compiler: Compiler | None = None) -> None:
+    def __init__(
+        self, intensity: Intensity, compiler: Compiler | None = None, image: str = "slice"
+    ) -> None:
         """Start counting.
 
         Args:
             intensity: intensity of the volume.
+            image: what the networks evaluate, "slice" or "plane".
             compiler: compiler of the networks, if any. ``compiled`` then says whether networks ran
                 as compiled code since now; without a compiler it is None.
         """
         self.compiled = None if compiler is None else False
-        self._intensity, self._compiler = intensity, compiler
+        self._intensity, self._compiler, self._image = intensity, compiler, image
         self._compiled_before = compiler.evaluations if compiler else 0
         self.residual = self.seconds = 0.0
+        self.settings: dict[str, Any] = {}
+        self.evaluations: dict[int, int] = {}
 
     def add(self, result: Restoration, measured: np.ndarray) -> None:
         """Add a restored chunk and its measured slices (S, h, w)."""
-        self.last = result
         self.residual = largest(result.residual, measured, self._intensity, self.residual)
+        self._add(result)
+
+    def add_volume(self, result: RestoredVolume) -> None:
+        """Add a restored volume."""
+        self.residual = max(self.residual, result.residual)
+        self._add(result)
+
+    def _add(self, result: Restoration | RestoredVolume) -> None:
+        self.settings, self.evaluations = result.settings, result.evaluations
         self.seconds += result.seconds
         if self._compiler is not None:
             self.compiled = self._compiler.evaluations > self._compiled_before
@@ -58,12 +80,19 @@ class Outcome:
     def describe(self, several: bool) -> str:
         """Return a line about time, evaluations and residual.
 
-        several: whether each slice has several samples.
+        several: whether there are several samples.
         """
-        return (
-            f"{self.seconds:.1f} s, {sum(self.last.evaluations.values())} evaluations per slice"
-            f"{' and sample' if several else ''}, relative residual {self.residual:.1e}"
-        )
+        count = sum(self.evaluations.values())
+        per = f"{self._image}{' and sample' if several else ''}"
+        evaluations = f"{count} evaluations per {per}, " if self.evaluations else ""
+        return f"{self.seconds:.1f} s, {evaluations}relative residual {self.residual:.1e}"
+
+    def evaluation_counts(self) -> dict[str, Any]:
+        """Return the sidecar's entry about evaluations; empty where there are no networks."""
+        if not self.evaluations:
+            return {}
+        key = f"EvaluationsPer{_capital(self._image)}"
+        return {key: {str(level): count for level, count in self.evaluations.items()}}
 
 
 def largest(
@@ -86,36 +115,50 @@ def largest(
 def sidecar_of(
     source: Source,
     axes: Axes,
+    resolution: str,
     request: Request,
     outcome: Outcome,
     targets: dict[str, Path],
 ) -> dict[str, Any]:
-    """Return the sidecar's entries about the input, the work and the machine."""
+    """Return the sidecar's entries about the input, the work and the machine.
+
+    Args:
+        source: the input, read to its end.
+        axes: in-plane axes.
+        resolution: how the grid of the result differs from the input's, in words.
+        request: job, prior and settings.
+        outcome: summary of the work.
+        targets: the files that are written.
+    """
     job, prior = request.job, request.prior
+    enlarged = f"super-resolved {factor_label(job.factor)} in plane"
     return {
-        "Description": f"Super-resolved {factor_label(job.factor)} in plane. {NOTICE}",
+        "Description": f"{_capital(changed_grid(job, enlarged))}. {NOTICE}",
         "Sources": source.file.file_names if job.deidentify is None else [],
         **source_identity(source.sha256, job),
         **({"SourceImage": source.origin} if source.origin else {}),
-        "Resolution": f"in-plane matrix enlarged by {job.factor[0]:g} x {job.factor[1]:g}",
+        "Resolution": resolution,
         **timing_facts(source, targets["result"]),
         "InPlaneAxes": list(axes),
         "Files": _file_names(targets),
-        "Kernel": job.kernel,
-        "Prior": prior.name,
-        "PriorKernel": prior.kernel,
-        "Settings": _stated(outcome.last.settings, job),
-        "EvaluationsPerSlice": {str(k): v for k, v in outcome.last.evaluations.items()},
+        **({"Kernel": job.kernel} if job.in_plane else {}),
+        **({} if job.least_squares else {"Prior": prior.name, "PriorKernel": prior.kernel}),
+        "Settings": _stated(outcome.settings, job),
+        **outcome.evaluation_counts(),
         "Residual": outcome.residual,
         "Request": request.document,
-        **device_facts(prior.device),
-        "Precision": prior.levels[0].precision,
+        **({} if job.least_squares else device_facts(prior.device)),
+        **({} if job.least_squares else {"Precision": prior.levels[0].precision}),
         **({} if outcome.compiled is None else {"Compiled": outcome.compiled}),
         "Software": [
             {"Name": "mrcascade", "Version": __version__},
             {"Name": "torch", "Version": torch.__version__},
         ],
     }
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def source_identity(sha256: str, job: SuperResolution) -> dict[str, str]:
@@ -144,11 +187,11 @@ def _file_names(targets: dict[str, Path]) -> dict[str, str]:
     }
 
 
-def bids_metadata(item: Item, axes: Axes) -> dict[str, Any]:
+def bids_metadata(item: Item, axes: Sequence[int]) -> dict[str, Any]:
     """Return the BIDS metadata of a derivative's JSON files; empty outside BIDS datasets.
 
-    Derivatives must state ``SkullStripped``; it is false if the raw image does not state it.
-    Raises MRCascadeError if the source's metadata are damaged.
+    ``axes`` are those that become finer. Derivatives must state ``SkullStripped``; it is false if
+    the raw image does not state it. Raises MRCascadeError if the source's metadata are damaged.
     """
     dataset, paths = item.dataset, item.image.paths
     if dataset is None:

@@ -1,4 +1,4 @@
-"""Super-resolution of one file: open, measure, plan once, restore chunk by chunk, publish.
+"""Super-resolution of one file: open, measure, restore, publish.
 
 Data that grow with the number of slices lie in temporary files beside the outputs. These files have
 no names and vanish with the process. Results get their names once all are complete.
@@ -6,29 +6,24 @@ no names and vanish with the process. Results get their names once all are compl
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import numpy as np
-
-from mrcascade.errors import MRCascadeError
-from mrcascade.jobs.common import Item, input_seed
-from mrcascade.jobs.measured import Measured, measure_input
-from mrcascade.jobs.memory import Batches, check_memory, default_batch, fitting_batch, image_bytes
+from mrcascade.jobs.common import Item
+from mrcascade.jobs.measured import measure_input
 from mrcascade.jobs.opened import checked_item, open_input
-from mrcascade.jobs.progress import Report, SliceProgress, SlicesDone
+from mrcascade.jobs.progress import Report, SlicesDone
 from mrcascade.jobs.publish import Publication
 from mrcascade.jobs.request import Request
-from mrcascade.jobs.results import Results
+from mrcascade.jobs.slices import restore_slices
+from mrcascade.jobs.volumes import restore_volumes
 from mrcascade.jobs.workspace import Workspace
-from mrcascade.messages.faults import naming
-from mrcascade.restore import Restoration, Restorer
+from mrcascade.networks.compiled import Compiler
 
 
 class Restored:
-    """Restored slices of one input, in temporary files until they are published.
+    """Restored pixels of one input, in temporary files until they are published.
 
     Attributes:
         bytes: size of these files.
@@ -50,7 +45,7 @@ class Restored:
             return self._publication.write()
 
     def discard(self) -> None:
-        """Drop the restored slices and close everything."""
+        """Drop the restored pixels and close everything."""
         self._stack.close()
 
 
@@ -69,8 +64,8 @@ def restore_file(
         output: folder of the results, or name of the result.
         request: job, prior and settings.
         say: called with one line per decision.
-        progress: called with the number of slices; returns a function that is called with the
-            number of slices done.
+        progress: called with the number of slices, or of planes of a volume; returns a function
+            that is called with the number of those that are done.
 
     Raises:
         MRCascadeError: the image cannot be read or restored, or outputs exist already.
@@ -79,81 +74,25 @@ def restore_file(
     workspace = Workspace(item, output, request.job)
     with ExitStack() as stack:
         opened = open_input(item, request, workspace.targets["result"], stack)
-        say(opened.describe())
+        for line in opened.describe():
+            say(line)
         stack.enter_context(workspace)
         measured = measure_input(opened, workspace, request, say)
-        path = item.image.path
-        size = _batch(path, measured, request, say)
-        compiler = request.prior.compiler
-        results = Results(opened, measured, workspace, compiler)
-        chunks = _Chunks(
-            path,
-            Restorer(request.prior, measured.plan),
-            measured,
-            request.job.samples,
-            input_seed(request.job.seed, opened.source.sha256),
-            Batches(size, request.prior.device, say),
-            SliceProgress(measured.plan.cascade, request.job.samples, progress(len(measured))),
-        )
-        with nullcontext() if compiler is None else compiler.telling(say):
-            for start, piece in measured.chunks(slices_per_chunk(size, request.job.samples)):
-                results.add(start, piece, chunks.restore(start, piece))
-                chunks.progress.tell(start + len(piece))
-        if compiler and (failure := compiler.news()):
-            say(failure)
-        size = chunks.batches.size
-        publication = Publication(request, workspace, opened, measured, results, size)
+        restore = restore_slices if request.job.isotropic is None else restore_volumes
+        with _telling(request.prior.compiler, say):
+            results = restore(opened, measured, workspace, request, say, progress)
+        publication = Publication(request, workspace, opened, measured, results)
         return Restored(publication, workspace, stack.pop_all())
     raise AssertionError  # no context of the stack swallows an error
 
 
-def slices_per_chunk(batch: int, samples: int) -> int:
-    """Return the smallest number of slices whose samples fill whole batches."""
-    return batch // math.gcd(batch, samples)
-
-
-def _batch(path: Path, measured: Measured, request: Request, say: Report) -> int:
-    prior, job, plan = request.prior, request.job, measured.plan.cascade
-    if job.batch_size is not None and job.batch_size < 1:
-        raise MRCascadeError("the batch size must be 1 or more")
-    with naming(str(path)):
-        check_memory(prior, plan)
-    asked = job.batch_size or default_batch(len(measured) * job.samples, prior.device)
-    batch = fitting_batch(asked, image_bytes(prior, plan), prior.device)
-    if job.batch_size is not None and batch < job.batch_size:
-        say(f"batches of {batch} instead of {job.batch_size}, which would need too much memory")
-    return batch
-
-
-class _Chunks:
-    """Restores a volume chunk by chunk; ``batches`` shrink when memory runs out."""
-
-    def __init__(
-        self,
-        path: Path,
-        restorer: Restorer,
-        measured: Measured,
-        samples: int,
-        seed: int,
-        batches: Batches,
-        progress: SliceProgress,
-    ) -> None:
-        self._path, self._restorer, self._intensity = path, restorer, measured.intensity
-        self._samples, self._seed = samples, seed
-        self.batches, self.progress = batches, progress
-
-    def restore(self, start: int, piece: np.ndarray) -> Restoration:
-        """Restore the slices ``piece`` (S, h, w), which begin at number ``start``."""
-
-        def restored(batch: int) -> Restoration:
-            return self._restorer(
-                piece,
-                self._intensity,
-                samples=self._samples,
-                seed=self._seed,
-                numbers=range(start, start + len(piece)),
-                batch_size=batch,
-                callback=self.progress.chunk(start, len(piece)),
-            )
-
-        return self.batches.run(self._path, len(piece) * self._samples, restored)
+@contextmanager
+def _telling(compiler: Compiler | None, say: Report) -> Iterator[None]:
+    """Say what the compiler of the networks does, if there is one."""
+    if compiler is None:
+        yield
+        return
+    with compiler.telling(say):
+        yield
+    if failure := compiler.news():
+        say(failure)

@@ -21,13 +21,14 @@ _VERSION = "1.10.0"  # of BIDS
 _NOT_BIDS = "run*.json\nfigures\n"
 _README = """# {name}
 
-MR images that mrcascade super-resolved in plane with scale-cascaded diffusion priors.
+MR images that mrcascade super-resolved with scale-cascaded diffusion priors.
 Research software; not for diagnosis: detail beyond the measurement is plausible, not measured.
 
-- `desc-sr2x`, `desc-sr4x`, ...: the result, by the factor; its JSON file names prior, settings,
-  seed, source and the distance to the measurement (residual)
+- `desc-sr2x`, `desc-sr4x`, ...: the result, by the factor in plane; its JSON file names prior,
+  settings, seed, source and the distance to the measurement (residual)
+- `desc-sriso`, `desc-sriso0p8mm`, ...: thick slices made thin, as the pixels or at that distance
 - `desc-sr4xsample`, `desc-sr4xstd`: one posterior sample, and the standard deviation map
-- `figures/`: a preview of one slice
+- `figures/`: previews
 - `run*.json`: how each file of a batch ended
 """
 

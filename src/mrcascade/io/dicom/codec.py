@@ -10,6 +10,7 @@ from mrcascade.io.blocks import Axes
 from mrcascade.io.derivation import Derivation, check_derivation
 from mrcascade.io.dicom import write
 from mrcascade.io.dicom.files import is_dicom_name
+from mrcascade.io.dicom.new_frames import frame_of
 from mrcascade.io.dicom.pixels import open_pixels, series_sha256
 from mrcascade.io.dicom.series import Series, only_series
 from mrcascade.io.dicom.storage import storage_for
@@ -66,12 +67,18 @@ class _DICOM(Codec):
         write.encode(series, shape, new.affine, frame, storage, new.derivation, path)
 
     def as_stored(
-        self, image: Grid, stack: np.ndarray, start: int, extremes: tuple[float, float]
+        self,
+        image: Grid,
+        stack: np.ndarray,
+        start: int,
+        extremes: tuple[float, float],
+        shape: tuple[int, ...],
     ) -> np.ndarray:
         """Return the slices as the integers of the file decode to."""
         series = _series(image)
         storage = storage_for(series, *extremes)
-        frames = series.stack.frames[start : start + len(stack)]
+        numbers = range(start, start + len(stack))
+        frames = [frame_of(series, shape, number).source for number in numbers]
         pairs = zip(stack, frames, strict=True)
         stored = [storage.decoded(storage.encoded(values, f), f) for values, f in pairs]
         return np.stack(stored).astype(stack.dtype)

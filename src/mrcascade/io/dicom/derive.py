@@ -1,5 +1,6 @@
 """The header of a derived image, made from that of its source (PS3.3 C.7.6.1, C.7.6.16, C.12.1)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from mrcascade.io.derivation import NOTICE, Derivation
 from mrcascade.io.dicom.frames import FileFacts
 from mrcascade.io.dicom.header import EXPLICIT_LITTLE, item, number
 from mrcascade.io.dicom.identity import without_identity
+from mrcascade.io.dicom.new_frames import NewFrame, NewSlices, put_frames
 from mrcascade.io.dicom.storage import Storage
 
 # Untrue of new pixels: their range, pictures and curves over them, tables, signatures, padding.
@@ -49,12 +51,14 @@ class NewGrid:
         rows, columns: new sizes.
         scale: new pixel spacing divided by the old one, (between rows, between columns).
         shift: shift of the centre of the first pixel, in mm, in patient coordinates (LPS).
+        slices: slices of the new grid; None where they are those of the source.
     """
 
     rows: int
     columns: int
     scale: tuple[float, float]
     shift: tuple[float, ...]
+    slices: NewSlices | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,13 @@ class SeriesFacts:
     storage: Storage
 
 
-def derived_header(source: Any, facts: FileFacts, series: SeriesFacts, instance: int) -> Any:
+def derived_header(
+    source: Any,
+    facts: FileFacts,
+    series: SeriesFacts,
+    instance: int,
+    frames: Sequence[NewFrame],
+) -> Any:
     """Turn a parsed dataset, in place, into the header of the image derived from it.
 
     Args:
@@ -82,7 +92,8 @@ def derived_header(source: Any, facts: FileFacts, series: SeriesFacts, instance:
         facts: facts of its file.
         series: facts of the derived series.
         instance: number of the file in the series, from 1. It becomes the InstanceNumber where the
-            source has none.
+            source has none, or other slices.
+        frames: frames of the file.
 
     Returns:
         The dataset, without pixels.
@@ -93,6 +104,8 @@ def derived_header(source: Any, facts: FileFacts, series: SeriesFacts, instance:
         without_identity(dataset, pseudonyms)
     _identify(dataset, facts, series, instance)
     _describe_pixels(dataset, series)
+    if (slices := series.grid.slices) is not None:
+        put_frames(dataset, slices, frames)
     if "PerFrameFunctionalGroupsSequence" in dataset:
         _enhanced(dataset, facts, series)
     else:
@@ -134,7 +147,8 @@ def _identify(dataset: Any, facts: FileFacts, series: SeriesFacts, instance: int
     if facts.number is not None:
         own = facts.number * _SERIES_STEP + series.derivation.number
         dataset.SeriesNumber = own if 0 <= own <= _LARGEST_NUMBER else facts.number
-    if number(dataset, "InstanceNumber") is None:
+    renumbered = series.grid.slices is not None and not dataset.get("NumberOfFrames")
+    if renumbered or number(dataset, "InstanceNumber") is None:
         dataset.InstanceNumber = instance
     # The time of the run is left out: one UID must not stand for different files.
     if "PerFrameFunctionalGroupsSequence" in dataset and not dataset.get("ContentDate"):
@@ -239,7 +253,7 @@ def _move(measures: Any, position: Any, grid: NewGrid) -> None:
     if measures.get("PixelSpacing"):
         scaled = zip(measures.PixelSpacing, grid.scale, strict=True)
         measures.PixelSpacing = [DSfloat(float(s) * f, auto_format=True) for s, f in scaled]
-    if position.get("ImagePositionPatient") and any(grid.shift):
+    if grid.slices is None and position.get("ImagePositionPatient") and any(grid.shift):
         moved = zip(position.ImagePositionPatient, grid.shift, strict=True)
         position.ImagePositionPatient = [DSfloat(float(p) + d, auto_format=True) for p, d in moved]
 

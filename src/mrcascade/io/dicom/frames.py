@@ -26,6 +26,7 @@ from mrcascade.io.dicom.header import (
     whole,
     words,
 )
+from mrcascade.io.dicom.lengths import length, slice_distance
 from mrcascade.io.dicom.marks import Marks, classic_marks, enhanced_marks
 from mrcascade.io.dicom.mosaic import is_mosaic
 from mrcascade.io.dicom.padding_range import Range, padding_range
@@ -98,6 +99,8 @@ class Frame:
         position: (3,), centre of the first pixel, mm; None where the file does not say.
         orientation: (6,), direction cosines of a row, then of a column; None likewise.
         spacing: (between rows, between columns), mm; None likewise.
+        thickness: SliceThickness, mm; None likewise.
+        distance: SpacingBetweenSlices, mm; None likewise.
         kind: kind of the values in the header's words, such as "OTHER PHASE"; "" if unknown.
         part: part of a complex image, as returned by `part_of`.
         marks: differ from those of other frames at its position.
@@ -108,6 +111,8 @@ class Frame:
     position: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
     spacing: tuple[float, ...] | None
+    thickness: float | None
+    distance: float | None
     slope: float
     intercept: float
     kind: str
@@ -217,7 +222,7 @@ def _facts(file: DicomFile, header: Header) -> FileFacts:
         description=description,
         format=pixels,
         frames=frames,
-        thickness=_thickness(dataset),
+        thickness=slice_distance(dataset),
         acquired=acquired_matrix(dataset, pixels.rows, pixels.columns),
         timing=timing_of(dataset),
     )
@@ -364,12 +369,15 @@ def _frame(file: DicomFile, index: int, groups: "_Classic | _Enhanced") -> Frame
     slope, intercept = (number(scaling, k) for k in ("RescaleSlope", "RescaleIntercept"))
     if slope == 0:
         raise ValueError("RescaleSlope is 0")
+    measures = groups.macro("PixelMeasuresSequence")
     frame = Frame(
         file=file,
         index=index,
         position=numbers(groups.macro("PlanePositionSequence"), "ImagePositionPatient", 3),
         orientation=numbers(groups.macro("PlaneOrientationSequence"), "ImageOrientationPatient", 6),
-        spacing=numbers(groups.macro("PixelMeasuresSequence"), "PixelSpacing", 2),
+        spacing=numbers(measures, "PixelSpacing", 2),
+        thickness=length(measures, "SliceThickness"),
+        distance=length(measures, "SpacingBetweenSlices"),
         slope=1.0 if slope is None else slope,
         intercept=intercept or 0.0,
         kind=groups.kind(),
@@ -387,14 +395,3 @@ def _check_geometry(frame: Frame) -> None:
         axes = np.reshape(frame.orientation, (2, 3))
         if np.abs(axes @ axes.T - np.eye(2)).max() > _UNIT_TOLERANCE:
             raise ValueError("ImageOrientationPatient is not two perpendicular unit vectors")
-
-
-def _thickness(dataset: Any) -> float:
-    """Distance of slices where there is only one: SpacingBetweenSlices, SliceThickness, or 1 mm."""
-    shared = item(dataset, "SharedFunctionalGroupsSequence") or {}
-    for place in (dataset, item(shared, "PixelMeasuresSequence") or {}):
-        for keyword in ("SpacingBetweenSlices", "SliceThickness"):
-            value = number(place, keyword)
-            if value is not None and value > 0:
-                return value
-    return 1.0

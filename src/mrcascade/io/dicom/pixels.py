@@ -20,7 +20,7 @@ from mrcascade.io.dicom.header import DEFLATED, NATIVE, check_rest, parsing, rea
 from mrcascade.io.dicom.padding import find_padding
 from mrcascade.io.dicom.series import Series
 from mrcascade.io.dicom.stack import Stack
-from mrcascade.io.raw import RawPixels, Runs
+from mrcascade.io.raw import RawPixels, Runs, StatedSlices
 
 _HASHED_BYTES = 2**20
 _MOST_PIECES, _PIECES_PER_FRAME = 2**18, 4
@@ -77,6 +77,7 @@ def open_pixels(series: Series) -> Iterator[RawPixels]:
             off_grid=_off_grid(stack),
             volume_seconds=stack.seconds,
             note=reader.note,
+            slices=_stated_slices(stack),
         )
     finally:
         reader.close()
@@ -91,6 +92,17 @@ def _off_grid(stack: Stack) -> str:
             " again, or write DICOM, without --format"
         )
     return ""
+
+
+def _stated_slices(stack: Stack) -> StatedSlices:
+    told = [[getattr(f, n) for f in stack.frames] for n in ("thickness", "distance")]
+    thickness, distance = ([v for v in values if v is not None] for values in told)
+    return StatedSlices(
+        by="its DICOM header",
+        thickness=(min(thickness), max(thickness)) if thickness else None,
+        distance=distance[0] if distance else None,
+        irregular=stack.irregular or "",
+    )
 
 
 class _Reader:

@@ -1,11 +1,10 @@
-"""A derived series written as a folder of files, one per file of the source."""
+"""A derived series written as a folder of files, which continue the files of the source."""
 
 import hashlib
 import io
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from mrcascade.io.derivation import Derivation
 from mrcascade.io.dicom.derive import NewGrid, SeriesFacts, derived_header
 from mrcascade.io.dicom.frames import FileFacts
 from mrcascade.io.dicom.header import parsing, read_header, text
+from mrcascade.io.dicom.new_frames import NewFrame, new_files, new_slices
 from mrcascade.io.dicom.series import Series
 from mrcascade.io.dicom.storage import Storage
 
@@ -37,7 +37,7 @@ def encode(
 
     Args:
         series: the source.
-        shape: (columns, rows, ...) of the new pixels; further axes are those of the source.
+        shape: (columns, rows, slices, ...) of the new pixels; volumes are those of the source.
         affine: affine of the new grid, as in `Stack`.
         fetch: returns the values of a frame.
         storage: conversion of values to integers.
@@ -48,23 +48,22 @@ def encode(
         MRCascadeError: a source file has changed, or its header cannot be written again.
     """
     facts = _series_facts(series, shape, affine, storage, derivation)
-    numbers = _numbers(series)
-    for count, file in enumerate(_in_order(series), start=1):
-        head = _header_bytes(file, facts, count)
+    for count, (file, frames) in enumerate(new_files(series, shape), start=1):
+        head = _header_bytes(file, facts, count, frames)
         with (folder / f"{count:04d}.dcm").open("wb") as stream:
             stream.write(head)
-            stream.write(_pixel_element(file, shape))
-            for index, frame in enumerate(file.frames):
-                values = fetch(numbers[file.file, index])
-                stream.write(storage.encoded(values, frame).tobytes())
+            stream.write(_pixel_element(file, shape, len(frames)))
+            for frame in frames:
+                values = fetch(frame.number)
+                stream.write(storage.encoded(values, frame.source).tobytes())
 
 
 def check_headers(series: Series, derivation: Derivation) -> None:
     """Raise MRCascadeError now for a source whose headers could not be written again later."""
     shape = series.stack.shape
     facts = _series_facts(series, shape, series.stack.affine, Storage(False), derivation)
-    for count, file in enumerate(_in_order(series), start=1):
-        _header_bytes(file, facts, count)
+    for count, (file, frames) in enumerate(new_files(series, shape), start=1):
+        _header_bytes(file, facts, count, frames)
 
 
 def _series_facts(
@@ -81,7 +80,8 @@ def _series_facts(
         lengths = (np.linalg.norm(a[:3, :2], axis=0) for a in (affine, old.affine))
         scale = np.divide(*lengths)
         shift = _RAS_TO_LPS @ (affine[:3, 3] - old.affine[:3, 3])
-    grid = NewGrid(shape[1], shape[0], (scale[1], scale[0]), tuple(map(float, shift)))
+    slices = new_slices(series, shape, affine)
+    grid = NewGrid(shape[1], shape[0], (scale[1], scale[0]), tuple(map(float, shift)), slices)
     return SeriesFacts(_series_uid(series, derivation), derivation, grid, storage)
 
 
@@ -101,18 +101,9 @@ def _series_uid(series: Series, derivation: Derivation) -> str:
     return str(generate_uid(entropy_srcs=[digest]))
 
 
-def _numbers(series: Series) -> dict[tuple[Any, int], int]:
-    """Return (file, index in it) -> number of the frame in the stack."""
-    return {(f.file, f.index): n for n, f in enumerate(series.stack.frames)}
-
-
-def _in_order(series: Series) -> Iterator[FileFacts]:
-    """Yield the files in the order in which the stack first meets them."""
-    by_name = {f.file: f for f in series.files}
-    yield from (by_name[name] for name in dict.fromkeys(f.file for f in series.stack.frames))
-
-
-def _header_bytes(file: FileFacts, facts: SeriesFacts, count: int) -> bytes:
+def _header_bytes(
+    file: FileFacts, facts: SeriesFacts, count: int, frames: Sequence[NewFrame]
+) -> bytes:
     import pydicom
 
     with file.file.open() as stream:
@@ -121,15 +112,15 @@ def _header_bytes(file: FileFacts, facts: SeriesFacts, count: int) -> bytes:
         dataset = header.dataset
         if text(dataset, "SOPInstanceUID") != file.instance:
             raise MRCascadeError(f"{file.file} was changed while it was in use; try again")
-        dataset = derived_header(dataset, file, facts, count)
+        dataset = derived_header(dataset, file, facts, count, frames)
         written = io.BytesIO()
         pydicom.dcmwrite(written, dataset, enforce_file_format=True)
     return written.getvalue()
 
 
-def _pixel_element(file: FileFacts, shape: Sequence[int]) -> bytes:
+def _pixel_element(file: FileFacts, shape: Sequence[int], frames: int) -> bytes:
     """Return tag, VR and length of the pixel data in explicit VR, little endian."""
-    length = 2 * shape[0] * shape[1] * len(file.frames)
+    length = 2 * shape[0] * shape[1] * frames
     if length > _LARGEST_VALUE:
         raise MRCascadeError(
             f"{file.file}: the result has {length / 2**30:.1f} GiB of pixels, and a DICOM file"

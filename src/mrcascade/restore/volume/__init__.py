@@ -9,6 +9,7 @@ from mrcascade.restore.volume.plan import VolumePlan
 from mrcascade.restore.volume.restorer import RestoredVolume, VolumeRestorer
 from mrcascade.restore.volume.thick import (
     ENDS,
+    SMOOTHNESS,
     ThickSlices,
     along,
     check_volume,
@@ -18,6 +19,7 @@ from mrcascade.restore.volume.thick import (
 
 __all__ = [
     "ENDS",
+    "SMOOTHNESS",
     "RestoredVolume",
     "ThickSlices",
     "VolumePlan",

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.measurement.thick import MOST_RATIO
 from mrcascade.operators.kernels import Matrix
 from mrcascade.operators.profile import GAUSSIAN, SliceProfile
 
 #: Thick slices that are added at each end, so that the prior's periodic pyramid does not bring the
 #: anatomy of one end into the other.
 ENDS = 2
+#: Weight of the second differences in `least_squares`.
+SMOOTHNESS = 1e-3
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class ThickSlices:
     profile: SliceProfile = GAUSSIAN
     thickness: float = 1.0
 
-    MOST = 8  # samples per slice
+    MOST = MOST_RATIO  # samples per slice
 
     def __post_init__(self) -> None:
         if not self.slices <= self.samples <= self.MOST * self.slices:
@@ -62,7 +65,7 @@ class ThickSlices:
 
 
 def least_squares(
-    measurement: np.ndarray, thick: ThickSlices, smoothness: float = 1e-3
+    measurement: np.ndarray, thick: ThickSlices, smoothness: float = SMOOTHNESS
 ) -> np.ndarray:
     """Return the smoothest volume that explains thick slices: linear, and done in an instant.
 

@@ -1,0 +1,27 @@
+"""What is stated of an image's slices: by its header, or by the JSON file beside it."""
+
+from typing import Any
+
+from mrcascade.io.formats import format_named
+from mrcascade.io.raw import StatedSlices
+from mrcascade.io.sidecar import finite_number, metadata_beside
+from mrcascade.io.source import Source
+
+
+def stated_slices(source: Source) -> StatedSlices:
+    """Return thickness and distance of the slices of an open image, as far as they are stated."""
+    if source.slices is not None:
+        return source.slices
+    if not format_named(source.format).sidecars:
+        return StatedSlices()
+    document = metadata_beside(source.source)
+    thickness = _length(document.get("SliceThickness"))
+    return StatedSlices(
+        by="the JSON file beside it",
+        thickness=None if thickness is None else (thickness, thickness),
+        distance=_length(document.get("SpacingBetweenSlices")),
+    )
+
+
+def _length(value: Any) -> float | None:
+    return float(value) if finite_number(value) and value > 0 else None
