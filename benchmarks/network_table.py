@@ -37,7 +37,7 @@ def _row(name: str, level: int, side: int, config: LevelConfig) -> str:
         fold(networks)
         inputs = [torch.zeros(1, 1, side, side), torch.zeros(1)]
         if unet is not None and config.mean:  # condition, its error, regression
-            inputs.append(unet.entered(torch.zeros(1, 3, side, side)))
+            inputs.append(unet(torch.zeros(1, 3, side, side)))
         costs = [
             None if unet is None else count_flop(unet, *inputs) / 1e9,
             None if mean is None else count_flop(mean, torch.zeros(1, 2, side, side)) / 1e9,

@@ -21,7 +21,8 @@ from mrcascade.sampling import Recipe
 
 SIDE = 32
 SHORT = Recipe("short", steps=9)
-_PRODUCTS = {torch.ops.aten.mm.default, torch.ops.aten.bmm.default}
+# In inference mode torch does not take linear layers and products apart.
+_PRODUCTS = {getattr(torch.ops.aten, name).default for name in ("mm", "bmm", "matmul", "linear")}
 
 
 def tf32(x: Tensor) -> Tensor:
@@ -40,7 +41,7 @@ class TensorCores(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func in _PRODUCTS and args[0].dtype == torch.float32:
             self.rounded += 1
-            args = tuple(tf32(x) for x in args)
+            args = tuple(tf32(x) if isinstance(x, Tensor) else x for x in args)
         return func(*args, **(kwargs or {}))
 
 

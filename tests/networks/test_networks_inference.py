@@ -89,7 +89,7 @@ def test_channels_that_stay_enter_the_network_once(stem: int, folded: bool) -> N
     network = alive(UNet(UNetConfig(8, (1, 2), 1, (), stem), 5, 2)).double().eval()
     network = fold(network) if folded else network
     x, labels = drawn(2, 5, 13, 9), drawn(2, seed=2)
-    found = network(x[:, :2], labels, network.entered(x[:, 2:]))
+    found = network(x[:, :2], labels, network(x[:, 2:]))
     assert torch.allclose(found, network(x, labels), **ROUNDING)
 
 

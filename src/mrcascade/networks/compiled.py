@@ -124,9 +124,9 @@ class CompiledForward:
         # Whether code for a shape of x is there; False for one that shall run as it is.
         self._shapes: dict[tuple[int, ...], bool] = {}
 
-    def __call__(self, x: Tensor, c_noise: Tensor, *features: Tensor) -> Tensor:
-        others = (c_noise, *features)
-        if self._runs_plainly(x, *others):
+    def __call__(self, x: Tensor, *others: Tensor) -> Tensor:
+        # Without labels it is one convolution, once a chain.
+        if not others or self._runs_plainly(x, *others):
             return self._plain(x, *others)
         size = self._size(x)
         shape = (size, *x.shape[1:])

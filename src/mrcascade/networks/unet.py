@@ -153,14 +153,8 @@ class UNet(nn.Module):
         assert isinstance(block, Block)
         return block
 
-    def entered(self, x: Tensor) -> Tensor:
-        """Return what the last channels of an input add to the first convolution.
-
-        It is the same in all evaluations of a chain, and `forward` takes it as ``entered``.
-
-        Args:
-            x: (N, C, H, W), the last C of the ``in_channels``.
-        """
+    def _entered(self, x: Tensor) -> Tensor:
+        """Return what the last channels (N, C, H, W) of an input add to the first convolution."""
         first = self.in_channels - x.shape[1]
         x = torch.cat([x, torch.ones_like(x[:, :1])], 1)
         return self._enter(x, slice(first * self.config.stem**2, None))
@@ -173,14 +167,19 @@ class UNet(nn.Module):
             x = F.pixel_unshuffle(x, self.config.stem)
         return self.stem(x.contiguous(memory_format=torch.channels_last), inputs)
 
-    def forward(self, x: Tensor, c_noise: Tensor, entered: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, c_noise: Tensor | None = None, entered: Tensor | None = None
+    ) -> Tensor:
         """Map an input and ``c_noise`` (N,) to (N, out_channels, H, W).
 
         Args:
-            x: (N, in_channels, H, W), or its first channels alone.
-            c_noise: labels of the noise levels.
-            entered: `entered` of the other channels; None if ``x`` has all.
+            x: (N, in_channels, H, W), or its first channels alone; without labels its last ones.
+            c_noise: labels of the noise levels. Without them the result is what ``x`` adds to the
+                first convolution, which is the same in all evaluations of a chain.
+            entered: that result for the other channels; None if ``x`` has all.
         """
+        if c_noise is None:
+            return self._entered(x)
         h, w = x.shape[-2:]
         embedding = F.silu(self.embed(self.fourier(c_noise)))
         if entered is None:

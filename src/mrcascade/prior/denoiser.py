@@ -29,7 +29,7 @@ class ChainFeatures:
         mean: output of the regression branch, (N, channels, H, W); None without a condition.
         phase: local phase that the networks do not see, (N, 2, H, W); None if they see all.
         entered: part of the U-Net's first convolution that condition and mean make up
-            (`UNet.entered`); None without a condition.
+            (`UNet.forward` without labels); None without a condition.
     """
 
     mean: Tensor | None
@@ -124,7 +124,7 @@ class LevelNetworks(nn.Module):
         fixed = self._fixed_inputs(condition, mean, phase)
         if self.unet is None or not fixed:
             return ChainFeatures(mean, phase)
-        return ChainFeatures(mean, phase, self.unet.entered(torch.cat(fixed, 1)))
+        return ChainFeatures(mean, phase, self.unet(torch.cat(fixed, 1)))
 
     def denoise(self, x: Tensor, sigma: Tensor, features: ChainFeatures) -> Tensor:
         """Return the result of `forward` up to rounding, given the features of the condition."""
