@@ -40,6 +40,10 @@ def test_two_columns_are_a_profile(tmp_path: Path, separator: str) -> None:
         ("0 1\n-1 1\n", "positions that rise"),
         ("-1 0\n0 -1\n1 0\n", "at least 0"),
         ("-1 0\n0 nan\n1 0\n", "must be finite"),
+        ("0 0\n0.5 1\n1 0\n", "centre of mass lies at 0.5 thicknesses"),
+        ("-1.8 1\n1.8 1\n", "it is 3.6 thicknesses wide .* not in mm"),
+        ("-0.2 0\n0 1\n0.2 0\n", "it is 0.2 thicknesses wide"),
+        ("0 1e300\n" * 10_001, "has 10001 positions; give at most 10000"),
         ("-20 0\n0 1\n20 0\n", "line 1: position -20 is beyond 16 slice thicknesses"),
     ],
 )

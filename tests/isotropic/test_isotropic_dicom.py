@@ -81,6 +81,8 @@ def test_headers_of_new_slices(tmp_path: Path, sr: Callable, capsys) -> None:
         assert "ImagesInAcquisition" not in dataset
         assert dataset.SeriesDescription == "t2 tse sriso"
         assert dataset.ImageType[:2] == ["DERIVED", "SECONDARY"]
+        equipment = dataset.ContributingEquipmentSequence[-1]
+        assert equipment.ContributionDescription == "sriso"  # no prior ran
         assert "thick slices resolved into thin ones" in dataset.DerivationDescription
         # The header continues that of the slice in which the new one lies.
         (reference,) = dataset.SourceImageSequence

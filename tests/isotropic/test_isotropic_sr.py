@@ -136,6 +136,17 @@ def test_planes_may_be_enlarged_first(tmp_path: Path, sr: Callable, capsys) -> N
     assert told["Resolution"].startswith("in-plane matrix enlarged by 2 x 2, slices ")
 
 
+@pytest.mark.parametrize("stated", ["thick", -3, [3]])
+def test_a_thickness_that_is_no_length_is_told(
+    tmp_path: Path, sr: Callable, capsys, stated
+) -> None:
+    path = thick_file(tmp_path / "a.nii", SliceThickness=stated)
+    assert sr(path, "--mode", "lsq") == 0
+    line = "warning: SliceThickness by the JSON file beside it is no length, and does not count"
+    assert line in capsys.readouterr().out
+    assert sidecar(tmp_path)["ThickSlices"]["SliceThickness"] == pytest.approx(4)
+
+
 def test_what_is_stated_of_the_slices_counts(tmp_path: Path, sr: Callable, capsys) -> None:
     """A slice profile file, a thickness and a contradiction, and where each is from."""
     path = thick_file(tmp_path / "a.nii", SliceThickness=3.0, SpacingBetweenSlices=1.0)

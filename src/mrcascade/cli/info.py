@@ -92,10 +92,10 @@ def _downloaded(name: str | None) -> Path:
         raise MRCascadeError(
             "--download needs a repository of the hub; give ORG/REPO or ORG/REPO@REVISION"
         )
-    if os.path.isfile(Path(name, PRIOR_FILE)):
+    if os.path.lexists(name):
         raise MRCascadeError(
-            f"{name}: a folder of this name is here and comes before the hub's repository; rename"
-            " it, or start from another folder"
+            f"{name}: is here, and comes before a repository of the hub; drop --download, or start"
+            " from another folder"
         )
     return prior_folder(name, download=True)
 

@@ -199,7 +199,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _refuse_early(arguments: argparse.Namespace, isotropic: Isotropic | None) -> None:
     from mrcascade.measurement.thick import LEAST_SQUARES, result_label
 
-    if arguments.mode != LEAST_SQUARES:
+    if (arguments.mode or "").partition(":")[0] != LEAST_SQUARES:
         read_mode(arguments.mode or default_mode(arguments.samples))
     limits = early.check_factors(arguments.factor, arguments.prior)
     overwrite = arguments.overwrite or arguments.resume

@@ -16,12 +16,14 @@ class StatedSlices:
         distance: `SpacingBetweenSlices` (mm); None where it is not stated.
         irregular: deviation of the slices' places from equal distances, in words; empty where
             there is none.
+        unread: entries about lengths that are no length.
     """
 
     by: str = ""
     thickness: tuple[float, float] | None = None
     distance: float | None = None
     irregular: str = ""
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

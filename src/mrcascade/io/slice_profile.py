@@ -10,6 +10,7 @@ from mrcascade.storage.files import TABLE_BYTES, read_text
 
 # Positions beyond it, in slice thicknesses, are in another unit.
 _WIDEST = 16.0
+_MOST_ROWS = 10_000  # far more than any measurement resolves
 
 
 def read_slice_profile(named: str | Path) -> SliceProfile:
@@ -46,6 +47,10 @@ def read_slice_profile(named: str | Path) -> SliceProfile:
             f"slice profile {named}: cannot be read; give a text file with two columns"
         ) from error
     rows = [_row(named, n, line) for n, line in enumerate(lines, start=1) if _holds_values(line)]
+    if len(rows) > _MOST_ROWS:
+        raise MRCascadeError(
+            f"slice profile {named}: has {len(rows)} positions; give at most {_MOST_ROWS}"
+        )
     try:
         positions, weights = zip(*rows, strict=True) if rows else ((), ())
         return SliceProfile("measured", positions, weights)

@@ -20,6 +20,11 @@ def stated_slices(source: Source) -> StatedSlices:
         by="the JSON file beside it",
         thickness=None if thickness is None else (thickness, thickness),
         distance=_length(document.get("SpacingBetweenSlices")),
+        unread=tuple(
+            name
+            for name in ("SliceThickness", "SpacingBetweenSlices")
+            if document.get(name) is not None and _length(document[name]) is None
+        ),
     )
 
 

@@ -16,7 +16,7 @@ def derivation_of(
         job: the job that made it.
         key: "result", "sample" or "std".
         window: darkest and brightest value to show.
-        prior: name of the prior.
+        prior: name of the prior, which least squares do without.
     """
     what = {
         "result": "super-resolved" if job.samples == 1 else "mean of super-resolved samples",
@@ -29,7 +29,7 @@ def derivation_of(
         text=f"{what}, {grid} by mrcascade",
         window=window,
         number=1 + ("result", "sample", "std").index(key),
-        prior=prior,
+        prior="" if job.least_squares else prior,
         quantity=key == "std",
         pseudonyms=job.deidentify,
     )

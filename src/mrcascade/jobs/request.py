@@ -128,6 +128,8 @@ class Request:
 
 def _check_isotropic(job: SuperResolution) -> None:
     """Raise MRCascadeError where options do not fit thick slices."""
+    if isinstance(job.mode, str) and job.mode.startswith(f"{LEAST_SQUARES}:"):
+        raise MRCascadeError(f"mode {job.mode!r}: {LEAST_SQUARES!r} has no settings")
     if job.isotropic is None:
         if job.mode == LEAST_SQUARES:
             raise MRCascadeError(f"mode {LEAST_SQUARES!r} is one of --isotropic; add that")

@@ -192,7 +192,12 @@ def slice_grid(source: Source, axes: Axes, asked: Isotropic, pixels: Sequence[fl
             f"{where}: slices {thickness:.4g} mm thick ({origin}) and {distance:.4g} mm apart; give"
             " the right thickness with --slice-thickness MM"
         )
-    notes = [*_contradiction(stated.distance, distance, stated.by), *_gap(thickness, distance)]
+    unread = [f"{name} by {stated.by} is no length, and does not count" for name in stated.unread]
+    notes = [
+        *unread,
+        *_contradiction(stated.distance, distance, stated.by),
+        *_gap(thickness, distance),
+    ]
     return SliceGrid(
         axis, slices, samples, distance, thickness, origin, asked.profile, spacing, tuple(notes)
     )
@@ -209,9 +214,15 @@ def _samples(where: Path, slices: int, distance: float, spacing: float, own: boo
     asked = f"its pixels have {spacing:.4g} mm" if own else f"{spacing:.4g} mm are asked for"
     samples = round(slices * distance / spacing)
     if distance < LEAST_RATIO * spacing or samples == slices:
+        found = f"{where}: {slices} slices {distance:.4g} mm apart and {asked}"
+        if not own:
+            most = distance * min(1 / LEAST_RATIO, slices / (slices + 1))
+            raise MRCascadeError(
+                f"{found}, which makes none thinner; give --isotropic {most:.4g} or less"
+            )
         raise MRCascadeError(
-            f"{where}: {slices} slices {distance:.4g} mm apart and {asked}, so that it is isotropic"
-            " already; --factor enlarges it in plane, --isotropic MM makes finer slices"
+            f"{found}, so that it is isotropic already; --factor enlarges it in plane, --isotropic"
+            " MM makes finer slices"
         )
     if samples > MOST_RATIO * slices:
         raise MRCascadeError(

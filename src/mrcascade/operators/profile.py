@@ -15,6 +15,10 @@ from mrcascade.operators.kernels import Matrix
 FWHM = 2 * math.sqrt(2 * math.log(2))  # of a Gaussian, in standard deviations
 #: Where a Gaussian profile ends, in standard deviations.
 CUT = 3.0
+#: Largest distance of a measured profile's centre of mass from 0, in slice thicknesses.
+OFF_CENTRE = 0.05
+#: Least and largest area of a measured profile over its largest weight, in slice thicknesses.
+NARROWEST, WIDEST = 0.5, 2.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,24 @@ class SliceProfile:
         if not np.isfinite([x, w]).all() or (w < 0).any() or not w.any():
             raise MRCascadeError(
                 f"slice profile {self.name!r}: weights must be finite, at least 0, and not all 0"
+            )
+        self._check_place(x, w / w.max())
+
+    def _check_place(self, x: Matrix, w: Matrix) -> None:
+        """Raise MRCascadeError for a polygon that is not centred, or whose unit is another."""
+        step, both = np.diff(x), w[:-1] + w[1:]
+        area = float((step * both).sum() / 2)
+        moment = step * (x[:-1] * (both + w[:-1]) + x[1:] * (both + w[1:])) / 6
+        centre = float(moment.sum()) / area
+        if not (abs(centre) <= OFF_CENTRE):
+            raise MRCascadeError(
+                f"slice profile {self.name!r}: its centre of mass lies at {centre:.3g} thicknesses,"
+                " which would move the anatomy; positions count from the slice's centre"
+            )
+        if not (NARROWEST <= area <= WIDEST):
+            raise MRCascadeError(
+                f"slice profile {self.name!r}: it is {area:.3g} thicknesses wide (its area over its"
+                " largest weight); positions are in slice thicknesses, not in mm"
             )
 
     def matrix(self, n: int, m: int, thickness: float = 1.0) -> Matrix:
