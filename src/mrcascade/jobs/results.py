@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from mrcascade.jobs.request import Request
 from mrcascade.jobs.result import Outcome, largest
 from mrcascade.jobs.workspace import Workspace
 from mrcascade.restore import Plan, Restoration
+from mrcascade.restore.volume import RestoredVolume
 
 
-class ResultStores:
+class ResultStores(ABC):
     """Stores of the images of a result, by "result", and "sample" and "std" where there are some.
 
     Attributes:
@@ -64,13 +66,20 @@ class ResultStores:
         """Return the sidecar's entries about this kind of work."""
         return {}
 
+    @abstractmethod
     def stored_residual(self) -> float:
         """Return the largest relative residual of the pixels as they are stored in the output."""
-        raise NotImplementedError
 
+    @abstractmethod
     def draw(self, place: Path, display: Display, plane: str, unit: str) -> None:
         """Draw the preview; the arguments are those of `draw_preview`."""
-        raise NotImplementedError
+
+    def _write(self, start: int, result: Restoration | RestoredVolume) -> None:
+        """Store the images of a restoration, whose slices begin at ``start``."""
+        for key, store in self.stores.items():
+            values = {"result": result.mean, "sample": result.sample, "std": result.std}[key]
+            assert values is not None  # a store for std exists only where there are samples
+            store.write(start, values)
 
     def seen(self, number: int) -> np.ndarray:
         """Return a slice (1, H, W) of the result as a reader of the output will see it."""
@@ -102,10 +111,7 @@ class SliceResults(ResultStores):
 
     def add(self, start: int, piece: np.ndarray, result: Restoration) -> None:
         """Store the restoration of the slices ``piece`` (S, h, w), which begin at ``start``."""
-        for key, store in self.stores.items():
-            values = {"result": result.mean, "sample": result.sample, "std": result.std}[key]
-            assert values is not None  # a store for std exists only where there are samples
-            store.write(start, values)
+        self._write(start, result)
         self._extended.write(start, result)
         self.outcome.add(result, piece)
 

@@ -47,11 +47,7 @@ class VolumeResults(ResultStores):
 
     def add(self, number: int, result: RestoredVolume) -> None:
         """Store a restored volume by its number."""
-        start = number * self._thick.samples
-        for key, store in self.stores.items():
-            values = {"result": result.mean, "sample": result.sample, "std": result.std}[key]
-            assert values is not None  # a store for std exists only where there are samples
-            store.write(start, values)
+        self._write(number * self._thick.samples, result)
         self.outcome.add_volume(result)
 
     def facts(self) -> dict[str, Any]:
