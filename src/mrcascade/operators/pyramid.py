@@ -1,5 +1,6 @@
 """The Laplacian pyramid: an image as one coarse image and the bands that refine it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -10,7 +11,46 @@ from mrcascade.operators.separable import downsampler, upsampler
 Shape = tuple[int, int]
 
 
-class LaplacianPyramid:
+class Pyramid(ABC):
+    """Base of the pyramids: bands from steps between neighbouring grids.
+
+    Attributes:
+        levels: L.
+    """
+
+    levels: int
+
+    @abstractmethod
+    def down(self, x: Tensor, level: int) -> Tensor:
+        """Downsample from the grid of ``level`` (1 <= level < L) to the next coarser one."""
+
+    @abstractmethod
+    def up(self, x: Tensor, level: int) -> Tensor:
+        """Upsample from the grid of ``level + 1`` to that of ``level`` (1 <= level < L)."""
+
+    def decompose(self, x: Tensor) -> list[Tensor]:
+        """Return the bands [x_(1), ..., x_(L)] of a real or complex image or volume."""
+        bands = []
+        for level in range(1, self.levels):
+            coarse = self.down(x, level)
+            bands.append(x - self.up(coarse, level))
+            x = coarse
+        return [*bands, x]
+
+    def rebuild(self, bands: Sequence[Tensor]) -> Tensor:
+        """Return the image or volume of the L bands, exact up to rounding.
+
+        Raises MRCascadeError for another number of bands.
+        """
+        if len(bands) != self.levels:
+            raise MRCascadeError(f"a pyramid of {self.levels} levels cannot use {len(bands)} bands")
+        x = bands[-1]
+        for level in range(self.levels - 1, 0, -1):
+            x = bands[level - 1] + self.up(x, level)
+        return x
+
+
+class LaplacianPyramid(Pyramid):
     """Bands x_(1), ..., x_(L) of an image x; level 1 is the finest.
 
     With g_(1) = x and g_(i+1) = down(g_(i)), the bands are x_(i) = g_(i) - up(g_(i+1)) and
@@ -57,33 +97,10 @@ class LaplacianPyramid:
         return f"LaplacianPyramid({self.kernel!r}, {' > '.join(map(str, self.shapes))})"
 
     def down(self, x: Tensor, level: int) -> Tensor:
-        """Downsample from the grid of ``level`` (1 <= level < L) to the next coarser one."""
         return self._downs[self._index(level)](x)
 
     def up(self, x: Tensor, level: int) -> Tensor:
-        """Upsample from the grid of ``level + 1`` to that of ``level`` (1 <= level < L)."""
         return self._ups[self._index(level)](x)
-
-    def decompose(self, x: Tensor) -> list[Tensor]:
-        """Return the bands [x_(1), ..., x_(L)] of a real or complex image (..., *shapes[0])."""
-        bands = []
-        for level in range(1, self.levels):
-            coarse = self.down(x, level)
-            bands.append(x - self.up(coarse, level))
-            x = coarse
-        return [*bands, x]
-
-    def rebuild(self, bands: Sequence[Tensor]) -> Tensor:
-        """Return the image of the L bands, exact up to rounding.
-
-        Raises MRCascadeError for another number of bands.
-        """
-        if len(bands) != self.levels:
-            raise MRCascadeError(f"a pyramid of {self.levels} levels cannot use {len(bands)} bands")
-        x = bands[-1]
-        for level in range(self.levels - 1, 0, -1):
-            x = bands[level - 1] + self.up(x, level)
-        return x
 
     def _index(self, level: int) -> int:
         if not 1 <= level < self.levels:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 from torch import Tensor
 
 from mrcascade.operators.kernels import Matrix, down_matrix, up_matrix
-from mrcascade.operators.pyramid import LaplacianPyramid
+from mrcascade.operators.pyramid import LaplacianPyramid, Pyramid
 from mrcascade.operators.separable import SeparableOperator, downsampler, upsampler
 
 
-class VolumePyramid:
+class VolumePyramid(Pyramid):
     """Bands of a volume, as those of an image (`LaplacianPyramid`); level 1 is the finest.
 
     Args:
@@ -64,22 +63,6 @@ class VolumePyramid:
         """Upsample (..., n, h, w) from the grid of ``level + 1`` to that of ``level``."""
         in_plane, depth = self._ups[level - 1]
         return in_plane(_through(depth, x))
-
-    def decompose(self, x: Tensor) -> list[Tensor]:
-        """Return the bands of a volume (..., *shapes[0]), finest first."""
-        bands = []
-        for level in range(1, self.levels):
-            coarse = self.down(x, level)
-            bands.append(x - self.up(coarse, level))
-            x = coarse
-        return [*bands, x]
-
-    def rebuild(self, bands: Sequence[Tensor]) -> Tensor:
-        """Return the volume of the L bands, exact up to rounding."""
-        x = bands[-1]
-        for level in range(self.levels - 1, 0, -1):
-            x = bands[level - 1] + self.up(x, level)
-        return x
 
 
 def _depth(matrix: Matrix, columns: int) -> SeparableOperator:

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from mrcascade.operators.pyramid import LaplacianPyramid
-from mrcascade.operators.volume_pyramid import VolumePyramid
+from mrcascade.operators.pyramid import Pyramid
 from mrcascade.recipes.recipe import Recipe
 from mrcascade.sampling.chain import Callback
 from mrcascade.sampling.level import CascadeResult, Prior
@@ -50,9 +49,7 @@ def keep_detail(
     return replace(draw, image=image, evaluations=evaluations)
 
 
-def with_detail(
-    pyramid: LaplacianPyramid | VolumePyramid, mean: Tensor, draw: Tensor, settings: Recipe
-) -> Tensor:
+def with_detail(pyramid: Pyramid, mean: Tensor, draw: Tensor, settings: Recipe) -> Tensor:
     """Return the mean plus the bands of draw - mean, each times its level's ``detail``."""
     bands = pyramid.decompose(draw - mean)
     kept = [settings.detail_at(i) * band for i, band in enumerate(bands, start=1)]
