@@ -1,6 +1,6 @@
 """Scan of the setting ``detail``: how much of its own detail a sample keeps.
 
-    python benchmarks/tune_detail.py --data DATA --lpips-weights DIR --steps 200
+    python benchmarks/tune_detail.py --data DATA --lpips-weights DIR
 
 Draws one sample per validation slice and method, noise-free, kernel fourier. Every ``--detail`` is
 applied to the same sample, so that the rows of a method differ in nothing else. Prints a row per
@@ -27,11 +27,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     case_options(parser)
     parser.add_argument("--prior", default="mr-small")
-    parser.add_argument("--methods", type=names, default=["paper:zeta=0.1"])
+    parser.add_argument("--methods", type=names, default=["sample"])
     parser.add_argument(
         "--detail", type=names, default=["1/1", "1/0.8", "1/0.6", "1/0.4", "0.8/0.8"], help="d1/d2"
     )
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, help="T; default: each method's")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
     options = parser.parse_args()
 

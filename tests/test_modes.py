@@ -22,10 +22,10 @@ from mrcascade import (
 from mrcascade.cli import main
 from mrcascade.jobs import Request, SuperResolution
 from mrcascade.prior.format import BUNDLED, PRIOR_FILE, list_priors, prior_folder, read_document
-from mrcascade.recipes.modes import COMPARED, MODES, TUNED_AS, default_mode
+from mrcascade.recipes.modes import COMPARED, MODES, default_mode
 from mrcascade.restore import resolve_settings
 
-T = {"balanced": 200, "sample": 48, "paper": 200, "dps": 200, "multigrid": 200, "multistep": 24}
+T = {"balanced": 24, "sample": 24}
 
 
 def measured(side: int = 32) -> tuple[np.ndarray, SeparableOperator]:
@@ -37,7 +37,6 @@ def measured(side: int = 32) -> tuple[np.ndarray, SeparableOperator]:
 def test_every_mode_has_settings_and_a_line() -> None:
     assert list(MODES) == ["mean", "balanced", "sample", "paper"]
     assert list(RECIPES) == [*MODES, *COMPARED]
-    assert set(TUNED_AS) | set(TUNED_AS.values()) <= set(RECIPES)
     for name, about in (MODES | COMPARED).items():
         steps = RECIPES[name].steps
         assert ("T = " in about) == (steps is not None)
@@ -62,10 +61,12 @@ def test_help_and_errors_list_the_modes(prior: CascadePrior, capsys: pytest.Capt
 def test_several_samples_take_the_mode_sample(prior: CascadePrior) -> None:
     assert (default_mode(1), default_mode(2)) == ("mean", "sample")
     assert resolve_settings(prior, None) == RECIPES["mean"]
-    spreading = replace(RECIPES["sample"], observed_zeta=1.0)
-    assert resolve_settings(prior, None, samples=2) == spreading
+    assert resolve_settings(prior, None, samples=2) == RECIPES["sample"]
     assert resolve_settings(prior, "sample:observed_zeta=0.3", samples=2).observed_zeta == 0.3
-    assert resolve_settings(prior, "sample") == RECIPES["sample"]
+    assert resolve_settings(prior, "paper") == RECIPES["paper"]
+    spreading = replace(RECIPES["paper"], observed_zeta=1.0)
+    assert resolve_settings(prior, "paper", samples=2) == spreading
+    assert resolve_settings(prior, "paper:observed_zeta=0.3", samples=2).observed_zeta == 0.3
     y, operator = measured()
     drawn = super_resolve(y, operator, prior, noise=0.0, steps=3, samples=2)
     named = super_resolve(y, operator, prior, noise=0.0, steps=3, samples=2, mode="sample")
@@ -95,14 +96,12 @@ def test_the_command_says_which_mode_several_samples_take(
     assert not settings.keys() & {"Zeta", "Sampler", "Grids", "Spread", "StepSize"}
 
 
-def test_a_sample_is_tuned_as_the_paper_s_where_a_prior_says_nothing(prior: CascadePrior) -> None:
-    paper = {"zeta": 0.7, "steps": 100}
-    old = replace(prior, sampling={"paper": paper})
-    assert resolve_settings(old, "sample") == replace(RECIPES["sample"], zeta=0.7)
-    assert resolve_settings(old, "paper") == replace(RECIPES["paper"], **paper)
-    new = replace(prior, sampling={"paper": paper, "sample": {"zeta": 0.1}})
-    assert resolve_settings(new, "sample") == replace(RECIPES["sample"], zeta=0.1)
-    assert old.tuned("balanced") == {}
+def test_a_prior_tunes_each_mode_by_its_name(prior: CascadePrior) -> None:
+    paper, sample = {"zeta": 0.7, "steps": 100}, {"orientations": 4}
+    tuned = replace(prior, sampling={"paper": paper, "sample": sample})
+    assert resolve_settings(tuned, "paper") == replace(RECIPES["paper"], **paper)
+    assert resolve_settings(tuned, "sample") == replace(RECIPES["sample"], **sample)
+    assert resolve_settings(tuned, "balanced") == RECIPES["balanced"]
 
 
 @pytest.mark.parametrize("name", list_priors())
@@ -153,7 +152,7 @@ def test_a_request_names_the_mode_and_what_has_an_effect(prior: CascadePrior) ->
     assert request["mode"] == "mean"
     assert request["sampler"] == RECIPES["mean"].record(1)
     several = Request.of(prior, SuperResolution((2, 2), samples=2)).document
-    assert (several["mode"], several["sampler"]["steps"]) == ("sample", 48)
+    assert (several["mode"], several["sampler"]["steps"]) == ("sample", 24)
     assert "spread" in several["sampler"]
     job = SuperResolution((2, 2), mode=Recipe("own", steps=9))
     own = Request.of(prior, job).document

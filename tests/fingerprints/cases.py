@@ -140,7 +140,7 @@ CASES: dict[str, Case] = {
             memory={"kernel": "area", "prior": "mr-small-complex", "noise": None, "mode": "mean"},
         ),
         _sr("settings of mean", "low.nii", "--mode mean:orientations=8 --noise 0.02"),
-        _sr("settings of sample", "low.nii", f"--mode sample:zeta=0.1 --noise 0 {STEPS}"),
+        _sr("settings of sample", "low.nii", f"--mode sample:eta=0.5 --noise 0 {STEPS}"),
         _sr("another seed", "low.nii", f"--mode sample --noise 0.02 --seed 7 {STEPS}"),
         _sr("one slice at a time", "low.nii", "--mode mean --batch-size 1"),
         _sr("volumes in time", "series.nii", "--mode mean --noise 0.02"),

@@ -1,5 +1,7 @@
 """Cascades on Gaussian images, shared by the tests of the cascade."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +23,7 @@ from mrcascade.sampling import (
     CascadePlan,
     NoiseSource,
     Recipe,
+    cascade_sample,
     plan_cascade,
 )
 
@@ -33,6 +36,38 @@ class Silence(NoiseSource):
 
     def draws(self, count, shape, device="cpu", dtype=torch.float32):  # type: ignore[no-untyped-def]
         return (torch.zeros(tuple(shape), device=device, dtype=dtype) for _ in range(count))
+
+
+class UnitNoise(Silence):
+    """The columns of the identity for all noise of a run, as channels of one image."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__([0])
+        self.size, self.given = size, 0
+
+    def draws(self, count, shape, device="cpu", dtype=torch.float32):  # type: ignore[no-untyped-def]
+        for noise in super().draws(count, shape, device, dtype):
+            pixels = noise.shape[-2] * noise.shape[-1]
+            if self.size:
+                block = noise[0, self.given : self.given + pixels].reshape(pixels, pixels)
+                block.copy_(torch.eye(pixels, dtype=dtype))
+            self.given += pixels
+            yield noise
+
+
+def law_of_samples(case: Case) -> tuple[np.ndarray, np.ndarray, GaussianPrior, CascadePlan, Tensor]:
+    """Exact mean and covariance of the image that a cascade samples, with what it was built from.
+
+    On a Gaussian prior every sampler without clamping is affine in its noise: the result without
+    noise is the mean, and what unit noise adds are the columns of the factor of the covariance.
+    """
+    prior, plan, y = case.build()
+    count = UnitNoise(0)
+    mean = cascade_sample(prior, plan, y, count).image.flatten().numpy()
+    many = y.expand(1, count.given, *y.shape[-2:])
+    images = cascade_sample(prior, plan, many, UnitNoise(count.given)).image
+    factor = images.reshape(count.given, -1).numpy() - mean
+    return mean, factor.T @ factor, prior, plan, y
 
 
 @dataclass

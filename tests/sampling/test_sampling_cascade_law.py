@@ -18,6 +18,7 @@ from cascade_cases import (
     Case,
     Silence,
     label,
+    law_of_samples,
     prior_and_measurement,
 )
 from gaussian_prior import (
@@ -215,32 +216,45 @@ def test_distance_to_the_posterior(
     assert np.sqrt(np.trace(cov) / np.trace(posterior)) == pytest.approx(spread, abs=0.0051)
 
 
+@pytest.mark.parametrize("case", [CASES[0], CASES[4], *FROM_MEAN[:3]], ids=label)
+def test_law_by_unit_noise(case: Case) -> None:
+    """`law_of_samples` finds the law that dense matrices give (tolerance: test_mean_of_the_law)."""
+    mean, cov, prior, plan, y = law_of_samples(case)
+    for found, expected in zip(
+        (mean, cov), expected_law(case, prior, plan, y.flatten().numpy()), strict=True
+    ):
+        assert np.abs(found - expected).max() < 1e-9
+
+
+FEW = {"sampler": "multistep", "eta": 1.0}
+PAPER = {"zeta": 0.2, "rho": (2.0, 2.0, 7.0), "observed_zeta": 1.0}
+
+
 @pytest.mark.parametrize(
-    ("factor", "sigma_y", "observed_zeta", "spreads"),
+    ("factor", "sigma_y", "options", "spreads"),
     [
-        (4, 0.0, None, (0.82, 0.89, 0.95)),
-        (4, 0.05, 1.0, (0.81, 0.89, 0.96)),
-        (2, 0.0, None, (0.92, 0.94, 0.96)),
-        (2, 0.05, 1.0, (0.79, 0.88, 0.96)),
-        (2, 0.05, None, (0.67, 0.75, 0.80)),
+        (4, 0.0, FEW, (1.10, 1.02, 0.99)),
+        (4, 0.05, FEW, (1.09, 1.02, 0.99)),
+        (2, 0.0, FEW, (1.01, 1.00, 1.00)),
+        (2, 0.05, FEW, (1.06, 1.02, 1.00)),
+        (4, 0.0, {**FEW, "eta": 0.0}, (0.99, 0.95, 0.94)),
+        (4, 0.0, PAPER, (0.82, 0.89, 0.95)),
+        (4, 0.05, PAPER, (0.81, 0.89, 0.96)),
+        (2, 0.0, PAPER, (0.92, 0.94, 0.96)),
+        (2, 0.05, PAPER, (0.79, 0.88, 0.96)),
+        (2, 0.05, {**PAPER, "observed_zeta": None}, (0.67, 0.75, 0.80)),
     ],
 )
-def test_spread_of_the_shipped_chain(
-    factor: int, sigma_y: float, observed_zeta: float | None, spreads: tuple[float, ...]
+def test_spread_of_the_shipped_chains(
+    factor: int, sigma_y: float, options: dict, spreads: tuple[float, ...]
 ) -> None:
     """Shares of the posterior's spread in docs/sampling.md, at T = 24, 48 and 200."""
     for steps, spread in zip((24, 48, 200), spreads, strict=True):
-        settings = replace(
-            SHIPPED,
-            steps=steps,
-            sigma_start=(5.0, 5.0, 80.0),
-            start_at_data=True,
-            observed_zeta=observed_zeta,
-        )
+        shipped = {"sigma_start": (5.0, 5.0, 80.0), "start_at_mean": True, "start_at_data": True}
+        settings = Recipe("shipped", **{**options, **shipped, "steps": steps})
         case = Case("fourier", factor, sigma_y, settings=settings)
-        prior, plan, y = case.build()
+        _, cov, prior, plan, y = law_of_samples(case)
         flat = y.flatten().numpy()
-        _, cov = expected_law(case, prior, plan, flat)
         _, posterior = condition_on(prior.mean, prior.cov, dense(plan.operator), flat, sigma_y)
         found = np.sqrt(np.trace(cov) / np.trace(posterior))
         assert found == pytest.approx(spread, abs=0.0056)  # two digits are quoted

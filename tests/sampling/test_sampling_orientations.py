@@ -32,9 +32,13 @@ class _Level:
     sigma_min: float = 0.01
     informed = False
     contexts: list[Tensor | None] = field(default_factory=list)
+    means: list[Tensor | None] = field(default_factory=list)
 
-    def condition(self, coarse: Tensor | None, error: float) -> "_Conditioned":
+    def condition(
+        self, coarse: Tensor | None, error: float, mean: Tensor | None = None
+    ) -> "_Conditioned":
         self.contexts.append(coarse)
+        self.means.append(mean)
         return _Conditioned(self, coarse)
 
 
@@ -49,7 +53,7 @@ class _Conditioned:
         return x * ramp if self.coarse is None else x * ramp * self.coarse
 
     def mean(self) -> Tensor:
-        return torch.zeros(())
+        return torch.zeros(()) if self.coarse is None else 2 * self.coarse
 
 
 @dataclass
@@ -65,6 +69,10 @@ def test_a_chain_sees_one_orientation_after_another() -> None:
         turn = ORIENTATIONS[k % 4]
         assert torch.equal(denoise(x, 1.0), x * turn.undo(level.ramp) * context)
     assert denoise.calls == 10
+    first, *others = level.means
+    assert first is None
+    for turn, mean in zip(ORIENTATIONS[1:4], others, strict=True):
+        assert torch.equal(mean, turn.apply(2 * context))
 
 
 def test_every_chain_of_a_cascade_is_told_the_orientations() -> None:

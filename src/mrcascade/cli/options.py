@@ -269,15 +269,14 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_precision(
-    parser: argparse.ArgumentParser, default: str = "auto on a GPU, else float32"
-) -> None:
-    """Add ``--precision``. ``default`` is named in its help text."""
+def add_precision(parser: argparse.ArgumentParser, default: str = "auto") -> None:
+    """Add ``--precision``."""
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
+        default=default,
         help="precision of the networks; bfloat16 is faster on GPUs and on CPUs with AVX-512 BF16"
-        f" or AMX, and auto uses it only there (default: {default})",
+        " or AMX, and auto uses it only there (default: %(default)s)",
     )
 
 
@@ -295,15 +294,12 @@ def add_compile(
     )
 
 
-def choose_precision(asked: str | None, device: str) -> str:
-    """Return the precision of the networks; by default bfloat16 on a GPU that is fast with it.
+def choose_precision(asked: str, device: str) -> str:
+    """Return the precision of the networks.
 
     Writes a note where the choice makes the networks slow.
     """
     from mrcascade.devices.precision import computes_in_bfloat16, resolve_precision
-
-    if asked is None:
-        asked = "auto" if device.startswith("cuda") else "float32"
 
     if asked == "bfloat16" and not computes_in_bfloat16(device):
         terminal.note(

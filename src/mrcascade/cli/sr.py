@@ -54,7 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--mode",
         metavar="NAME",
         help=f"{'; '.join(f'{name} ({about})' for name, about in MODES.items())}; settings may"
-        " follow, as in mean:orientations=8 or sample:zeta=0.1 (default: mean, and sample where"
+        " follow, as in mean:orientations=8 or paper:zeta=0.1 (default: mean, and sample where"
         " --samples is above 1)",
     )
     options.add_sampling(parser, "posterior samples of mode sample; default: %(default)s")

@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> None:
         "network": arguments.network,
         "kernel": arguments.kernel,
         "seed": arguments.seed,
-        "precision": options.choose_precision(arguments.precision or "float32", device),
+        "precision": options.choose_precision(arguments.precision, device),
         "images": arguments.images,
         "mean_images": arguments.mean_images,
         "start": arguments.start,

@@ -220,15 +220,15 @@ METHODS: dict[str, Method] = {
         coarsest="half-resolution",
     ),
     "paper": Method("scale-cascaded DiffPIR", "paper", CASCADE),
-    "sample": Method("scale-cascaded DiffPIR with the settings of mode sample", "sample", CASCADE),
+    "sample": Method("scale-cascaded DPM-Solver++ 2M", "sample", CASCADE),
     "balanced": Method(
-        "scale-cascaded DiffPIR, coarse bands moved towards the conditional mean",
+        "scale-cascaded DPM-Solver++ 2M, coarse bands moved towards the conditional mean",
         "balanced",
         CASCADE,
     ),
     "mean": Method("conditional mean of each level", "mean", CASCADE),
     "posterior-mean": Method(
-        "scale-cascaded DiffPIR with the settings of mode sample",
+        "scale-cascaded DPM-Solver++ 2M",
         "sample",
         CASCADE,
         averaged=True,

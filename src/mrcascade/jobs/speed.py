@@ -99,7 +99,7 @@ def slice_seconds(plan: CascadePlan, speed: list[LevelSpeed], batch: int = 1) ->
         turns = settings.orientations_at(task.level)
         if settings.steps is not None and task.sampled:
             gradient = _WITH_GRADIENT if settings.gradients else 1
-            total += turns * condition + gradient * task.steps * denoiser
+            total += condition + gradient * task.steps * denoiser
         if _takes_mean(plan, task.level):
             observed = plan.grid is not None and task.level >= plan.grid
             coarsest = task.level == len(plan.tasks)

@@ -39,8 +39,6 @@ from mrcascade.prior.hub import Repository
 from mrcascade.prior.level import LevelPrior, LevelSpec, WeightFile
 from mrcascade.prior.weights import load_weights
 from mrcascade.prior.writing import copy_prior, prior_document
-from mrcascade.recipes.modes import TUNED_AS
-from mrcascade.recipes.recipe import RECIPES
 from mrcascade.storage.digest import file_sha256
 
 _LONGEST_NAME = 255
@@ -117,14 +115,8 @@ class CascadePrior:
         return np.exp(np.interp(radius, centres, np.log(np.maximum(self.spectrum, 1e-30))))
 
     def tuned(self, mode: str) -> dict[str, Any]:
-        """Return the settings in ``sampling`` for a mode, or those of its stand-in (``TUNED_AS``).
-
-        The number of steps, and options that the mode does not have, are not taken from a stand-in.
-        """
-        if mode in self.sampling or mode not in TUNED_AS:
-            return dict(self.sampling.get(mode, {}))
-        own = RECIPES[mode].tunable
-        return {k: v for k, v in self.tuned(TUNED_AS[mode]).items() if k in own}
+        """Return the settings in ``sampling`` for a mode."""
+        return dict(self.sampling.get(mode, {}))
 
     def with_coarsest(self, other: CascadePrior) -> CascadePrior:
         """Return the two-level cascade of this prior's finest level and ``other``.

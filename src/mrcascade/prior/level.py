@@ -97,19 +97,26 @@ class WeightFile:
 
 
 class ConditionedLevel:
-    """A level with its condition fixed, in image units. The regression branch has run once."""
+    """A level with its condition fixed, in image units.
+
+    The regression branch has run once, unless its ``mean`` was given.
+    """
 
     def __init__(
         self,
         level: LevelPrior,
         condition: Tensor | None,
         unknown: Callable[[Tensor], Tensor] | None = None,
+        mean: Tensor | None = None,
     ) -> None:
         self._level = level
         self._condition = condition
-        with torch.no_grad(), level.autocast():
-            mean = level.networks.conditional_mean(condition, unknown)
-        self._mean = None if mean is None else mean.float()
+        if mean is None:
+            with torch.no_grad(), level.autocast():
+                found = level.networks.conditional_mean(condition, unknown)
+            self._mean = None if found is None else found.float()
+        else:
+            self._mean = (mean - level.spec.statistics.mean) / level.spec.statistics.std
         self._features: ChainFeatures | None = None  # until the first evaluation asks for them
 
     def mean(self) -> Tensor:
@@ -180,7 +187,11 @@ class LevelPrior:
         return self.spec.networks.data
 
     def condition(
-        self, coarse: Tensor | None, error: float = 0.0, known: KnownBand | None = None
+        self,
+        coarse: Tensor | None,
+        error: float = 0.0,
+        known: KnownBand | None = None,
+        mean: Tensor | None = None,
     ) -> ConditionedLevel:
         """Fix the condition.
 
@@ -190,6 +201,8 @@ class LevelPrior:
             error: share ``t`` in [0, 1) of the next coarser band that the image lacks: 0 for a
                 sample, larger for a mean. Values above the largest one in training are clamped.
             known: knowledge of the data about the band, for informed levels; None for nothing.
+            mean: conditional mean of the band, (N, C, H, W), if it is known already. The branch
+                does not run then.
         """
         if (coarse is not None) != self.conditional:
             raise ValueError("conditional levels need a condition, and others take none")
@@ -204,6 +217,7 @@ class LevelPrior:
             if known is not None:
                 channels = known_channels(known.band / stats.std, coarse.new_tensor(known.numbers))
                 condition = condition_channels(standard, error, channels)
-                return ConditionedLevel(self, condition, known.unknown)
+                return ConditionedLevel(self, condition, known.unknown, mean)
             nothing = nothing_known(coarse) if self.informed else None
-            return ConditionedLevel(self, condition_channels(standard, error, nothing))
+            condition = condition_channels(standard, error, nothing)
+            return ConditionedLevel(self, condition, mean=mean)

@@ -24,13 +24,11 @@ class Mode:
         about: description in one line, for lists.
         run: traversal with the default options.
         compared: whether it is a published method of other authors, for comparison.
-        tuned_as: mode that lends its tuned options where a prior has none for this mode.
     """
 
     about: str
     run: Traversal
     compared: bool = False
-    tuned_as: str | None = None
 
 
 #: All modes by name, in the order of lists.
@@ -39,13 +37,12 @@ TABLE: dict[str, Mode] = {
         "posterior mean, the best PSNR; a few network evaluations per level, no steps", Mean()
     ),
     "balanced": Mode(
-        "posterior sample whose coarse detail is moved towards the mean; T = 200",
-        Cascade(detail=(1.0, 0.6)),
+        "posterior sample whose coarse detail is moved towards the mean; T = 24",
+        Cascade(sampler=Multistep(), schedule=Schedule(24), detail=(1.0, 0.6)),
     ),
     "sample": Mode(
-        "posterior sample, what --samples K draws; T = 48",
-        Cascade(schedule=Schedule(48)),
-        tuned_as="paper",
+        "posterior sample, what --samples K draws; T = 24",
+        Cascade(sampler=Multistep(), schedule=Schedule(24)),
     ),
     "paper": Mode(
         "posterior sample with the schedule of the paper, for reproduction; T = 200", Cascade()
@@ -65,18 +62,10 @@ TABLE: dict[str, Mode] = {
         MultigridPnP(),
         compared=True,
     ),
-    "multistep": Mode(
-        "posterior sample by DPM-Solver++ 2M, of second order; T = 24",
-        Cascade(sampler=Multistep(), schedule=Schedule(24)),
-        compared=True,
-        tuned_as="paper",
-    ),
 }
 #: Descriptions of the modes for users, and of those that ``mrcascade evaluate`` compares with.
 MODES = {name: mode.about for name, mode in TABLE.items() if not mode.compared}
 COMPARED = {name: mode.about for name, mode in TABLE.items() if mode.compared}
-#: Mode that lends its tuned options where a prior has none for the mode itself.
-TUNED_AS = {name: mode.tuned_as for name, mode in TABLE.items() if mode.tuned_as is not None}
 
 
 def default_mode(samples: int) -> str:

@@ -32,7 +32,7 @@ from mrcascade.recipes.traversals import (
 )
 
 #: Traversal for each value of the flat option ``sampler``, with defaults. Where several modes have
-#: one kind, the last one sets them: "paper" for "diffpir".
+#: one kind, the last one sets them: "paper" for "diffpir", "sample" for "multistep".
 KINDS: dict[str, Traversal] = {mode.run.kind: mode.run for mode in TABLE.values()}
 
 #: Order of the options in records and messages; other names follow.

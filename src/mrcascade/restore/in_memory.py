@@ -51,7 +51,7 @@ def super_resolve(
             0 means noise-free data, which every result meets exactly unless the settings turn
             ``project`` off. None estimates the noise from the measurement (`estimate_noise`).
         mode: "mean", "balanced", "sample" or "paper" (see `Recipe`). Settings may follow the name
-            ("sample:zeta=0.1", see `resolve_settings`). Settings objects are accepted too. The
+            ("paper:zeta=0.1", see `resolve_settings`). Settings objects are accepted too. The
             default is "mean", and "sample" for several samples.
         steps: number of steps T, instead of the recipe's.
         samples: K posterior samples per slice; 1 in deterministic modes such as "mean".

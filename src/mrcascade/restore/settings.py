@@ -50,8 +50,9 @@ def resolve_settings(
 def _recipe(prior: CascadePrior, mode: str, samples: int) -> Recipe:
     """Return the settings of a mode's name with its changes."""
     name, changed = read_mode(mode)
-    # With less fresh noise, samples of noisy data would spread less than their error.
-    spreading = samples > 1 and "observed_zeta" in RECIPES[name].tunable
+    # With less fresh noise, samples of noisy data would spread less than their error. A sampler
+    # without ``zeta`` adds all of it.
+    spreading = samples > 1 and {"zeta", "observed_zeta"} <= set(RECIPES[name].tunable)
     full = {"observed_zeta": 1.0} if spreading else {}
     try:
         tuned = RECIPES[name].changed(**{**full, **prior.tuned(name)})

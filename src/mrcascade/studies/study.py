@@ -88,7 +88,7 @@ class Study:
     seed: int = 0
     steps: int | None = None
     samples: int | None = None
-    precision: str = "float32"
+    precision: str = "auto"
     prior: str = "mr-small"
     baselines: str = "mr-small-baselines"
 

@@ -37,7 +37,7 @@ class Multistep(Sampler):
     """
 
     name: ClassVar = "multistep"
-    eta: float = share(0.0)
+    eta: float = share(1.0)
 
     @property
     def draws(self) -> bool:
