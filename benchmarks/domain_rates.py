@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--split", default="test")
     parser.add_argument("--unseen", type=names, default=["abdomen"])
-    parser.add_argument("--tasks", type=names, help="comma-separated, of: " + "; ".join(TASKS))
+    parser.add_argument("--tasks", type=names, help=f"of: {'; '.join(TASKS)}".replace("%", "%%"))
     parser.add_argument("--kspace", type=Path, help="folder of foreign k-space")
     parser.add_argument("--simulate-phase", action="store_true", help="for complex priors")
     parser.add_argument("-o", "--output", type=Path, help="JSON file of all scores")

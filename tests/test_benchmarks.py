@@ -36,8 +36,17 @@ def benchmark(monkeypatch):
 
 
 @pytest.mark.parametrize("script", sorted(path.stem for path in BENCHMARKS.glob("*.py")))
-def test_every_script_has_what_it_imports(benchmark, script):
-    assert benchmark(script).__doc__
+def test_every_script_has_what_it_imports_and_explains_itself(
+    benchmark, script, monkeypatch, capsys
+):
+    module = benchmark(script)
+    assert module.__doc__
+    if hasattr(module, "main"):
+        monkeypatch.setattr(sys, "argv", [script, "--help"])
+        with pytest.raises(SystemExit) as ended:
+            module.main()
+        assert ended.value.code == 0
+        assert capsys.readouterr().out.startswith(f"usage: {script}")
 
 
 def result(mode: str, batch: int, **more) -> dict:

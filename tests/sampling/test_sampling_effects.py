@@ -251,7 +251,9 @@ def test_another_guidance_brings_its_own_options() -> None:
         parse_changes("here", RECIPES["paper"], ["guidance=[1]"])
     with pytest.raises(MRCascadeError, match="here: guidance has no effect here"):
         parse_changes("here", RECIPES["mean"], ["guidance=none"])
-    with pytest.raises(MRCascadeError, match="settings 'x': sampler must be one of multistep, diffpir, dps"):
+    with pytest.raises(
+        MRCascadeError, match="settings 'x': sampler must be one of multistep, diffpir, dps"
+    ):
         Recipe("x", sampler="magic")
     with pytest.raises(MRCascadeError, match="sampler has no effect on the posterior mean"):
         Recipe("x", sampler="dps", steps=None)

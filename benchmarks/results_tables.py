@@ -1,0 +1,99 @@
+"""Gains over zero filling of README and docs/results.md, from the rows of the study behind them.
+
+    mrcascade reproduce benchmarks/studies/defaults.json --data DATA --lpips-weights DIR -o results
+    python benchmarks/results_tables.py results/all.csv
+
+Prints README's rows (one anatomy) and the ranges over anatomies of docs/results.md. Gains are
+differences of means in PSNR, and ratios of means in LPIPS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from statistics import mean
+
+from common import run, table_row
+
+TASKS = {"test-2x-noise0": "2x", "test-2x-noise0.01": "2x, 1 % noise", "test-4x-noise0": "4x"}
+TIMED = ("test-2x-noise0", "test-4x-noise0")
+MODES = {
+    "mean": "posterior mean (default)",
+    "balanced": "a sample with coarse detail moved towards the mean, T = 24",
+    "sample": "one posterior sample, T = 24 (with `--samples K`: their mean)",
+    "paper": "a sample with the paper's schedule, T = 200",
+}
+ANATOMY = "brain"
+#: Means of PSNR, LPIPS and seconds by task, method and anatomy.
+Means = Mapping[tuple[str, str, str], tuple[float, ...]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rows", type=Path, help="all.csv of `mrcascade reproduce`, or docs/results.csv")
+    means = read_means(parser.parse_args().rows)
+    print("\n".join([*readme_rows(means), "", *range_lines(means)]))
+
+
+def read_means(path: Path) -> Means:
+    """Return the means over slices."""
+    found: dict[tuple[str, str, str], list[tuple[float, ...]]] = defaultdict(list)
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            key = row["task"], row["method"], row["anatomy"]
+            found[key].append(tuple(float(row[k]) for k in ("psnr_slice", "lpips", "seconds")))
+    return {key: tuple(map(mean, zip(*rows, strict=True))) for key, rows in found.items()}
+
+
+def gain(means: Means, task: str, method: str, anatomy: str) -> tuple[float, float]:
+    """Return the gain over zero filling in dB, and in per cent of LPIPS."""
+    psnr, lpips, _ = means[task, method, anatomy]
+    base_psnr, base_lpips, _ = means[task, "zero-fill", anatomy]
+    return psnr - base_psnr, 100 * (lpips / base_lpips - 1)
+
+
+def readme_rows(means: Means) -> list[str]:
+    """Return README's table of modes."""
+    header = ["mode", "what", *TASKS.values(), "s / slice, 2x and 4x"]
+    rows = [table_row(header), table_row(["---"] * len(header))]
+    for mode, what in MODES.items():
+        cells = []
+        for task in TASKS:
+            if (task, mode, ANATOMY) in means:
+                psnr, lpips = gain(means, task, mode, ANATOMY)
+                cells.append(f"{psnr:+.1f} dB, {lpips:+.0f} %")
+            else:
+                cells.append("-")
+        seconds = (means[task, mode, ANATOMY][2] for task in TIMED)
+        rows.append(
+            table_row([f"`{mode}`", what, *cells, " and ".join(f"{s:.2g}" for s in seconds)])
+        )
+    return rows
+
+
+def range_lines(means: Means) -> list[str]:
+    """Return a line per task: the gains of each mode, from the least to the largest anatomy."""
+    lines = []
+    for task, title in TASKS.items():
+        said = [
+            spread(mode, [gain(means, t, m, a) for t, m, a in means if (t, m) == (task, mode)])
+            for mode in MODES
+            if (task, mode, ANATOMY) in means
+        ]
+        lines.append(f"- {title}: {'; '.join(said)}.")
+    return lines
+
+
+def spread(mode: str, gains: Iterable[tuple[float, float]]) -> str:
+    psnr, lpips = zip(*gains, strict=True)
+    return (
+        f"`{mode}` {min(psnr):+.1f} to {max(psnr):+.1f} dB and {max(lpips):+.0f} to"
+        f" {min(lpips):+.0f} % of LPIPS"
+    )
+
+
+if __name__ == "__main__":
+    run(main)
