@@ -19,8 +19,8 @@ from training_data import TINY, assert_same, checkpoint, trainer, volumes, witho
 
 from mrcascade import MRCascadeError
 from mrcascade.training.config import TrainConfig
-from mrcascade.training.level import train_level
 from mrcascade.training.log import read_log
+from mrcascade.training.loop import train_level
 from mrcascade.training.run import train_cascade
 from mrcascade.training.slices import write_cache
 
@@ -30,7 +30,7 @@ VICTIM = """
 import sys, time
 from pathlib import Path
 from training_data import quick, trainer
-from mrcascade.training.level import train_level
+from mrcascade.training.loop import train_level
 
 with quick():
     run = trainer(Path(sys.argv[1]))
@@ -207,7 +207,7 @@ def test_a_changed_byte_is_found(data: Path, run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", ["config", "level", "statistics", "networks", "optimizer", "ema", "rng", "generator"]
+    "entry", ["config", "level", "statistics", "networks", "optimizer", "ema", "scaler"]
 )
 @pytest.mark.parametrize("value", [None, "x"])
 def test_entries_of_another_kind(data: Path, run: Path, entry: str, value: object) -> None:

@@ -7,7 +7,7 @@ into the one that is used. The other functions parse a value and raise ArgumentT
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mrcascade.cli import terminal
@@ -270,12 +270,14 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def add_precision(
-    parser: argparse.ArgumentParser, default: str = "auto on a GPU, else float32"
+    parser: argparse.ArgumentParser,
+    default: str = "auto on a GPU, else float32",
+    further: Sequence[str] = (),
 ) -> None:
-    """Add ``--precision``. ``default`` is named in its help text."""
+    """Add ``--precision``. ``default`` is named in its help text; ``further`` are more choices."""
     parser.add_argument(
         "--precision",
-        choices=PRECISIONS,
+        choices=(*PRECISIONS, *further),
         help="precision of the networks; bfloat16 is faster on GPUs and on CPUs with AVX-512 BF16"
         f" or AMX, and auto uses it only there (default: {default})",
     )
@@ -295,22 +297,22 @@ def add_compile(
     )
 
 
-def choose_precision(asked: str | None, device: str) -> str:
+def choose_precision(asked: str | None, device: str, quiet: bool = False) -> str:
     """Return the precision of the networks; by default bfloat16 on a GPU that is fast with it.
 
-    Writes a note where the choice makes the networks slow.
+    Writes a note where the choice makes the networks slow, unless ``quiet``.
     """
     from mrcascade.devices.precision import computes_in_bfloat16, resolve_precision
 
     if asked is None:
         asked = "auto" if device.startswith("cuda") else "float32"
 
-    if asked == "bfloat16" and not computes_in_bfloat16(device):
+    if asked == "bfloat16" and not quiet and not computes_in_bfloat16(device):
         terminal.note(
             f"{device} has no instructions for bfloat16, so it is much slower there than float32;"
             " --precision auto uses it only where it is faster"
         )
-    return resolve_precision(asked, device)
+    return resolve_precision(asked, device) if asked in PRECISIONS else asked
 
 
 def resolve_batch_size(given: int | None, device: str) -> int:
