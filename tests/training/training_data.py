@@ -87,9 +87,11 @@ def trainer(
     number: int = 1,
     config: TrainConfig = TINY,
     compiler: Compiler | None = None,
+    processes: Processes | None = None,
 ) -> LevelTrainer:
     cascade = CascadeData(load_volumes(data, config.multiple, config.factors), config)
-    return LevelTrainer(number, config, cascade.level(number), Processes("cpu"), compiler=compiler)
+    processes = processes or Processes("cpu")
+    return LevelTrainer(number, config, cascade.level(number), processes, compiler=compiler)
 
 
 def checkpoint(folder: Path, number: int = 1) -> dict[str, Any]:

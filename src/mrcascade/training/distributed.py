@@ -32,7 +32,6 @@ _WITHOUT_EFFECT = {
     "ACCELERATE_USE_DEEPSPEED": ("false", "every process holds all weights; leave it out"),
     "ACCELERATE_USE_MEGATRON_LM": ("false", "every process holds all weights; leave it out"),
     "ACCELERATE_DYNAMO_BACKEND": ("no", "give --compile on instead"),
-    "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": ("1", "give --set microbatch=N instead"),
 }
 
 
@@ -56,7 +55,15 @@ class Processes:
         return self.number == 0
 
     def part(self, batch: int) -> slice:
-        """Return the patches of a batch that this process draws; parts differ by one at most."""
+        """Return the patches of a batch that this process draws; parts differ by one at most.
+
+        Raises MRCascadeError for fewer patches than processes.
+        """
+        if batch < self.count:
+            raise MRCascadeError(
+                f"a batch of {batch} patches cannot be shared by {self.count} processes; give a"
+                " larger --batch-size or launch fewer"
+            )
         ends = (batch * number // self.count for number in (self.number, self.number + 1))
         return slice(*ends)
 

@@ -65,11 +65,6 @@ class LevelTrainer:
         """
         self.level, self.config, self.data = level, config, data
         self.processes, self.device = processes, processes.device
-        if config.batch < processes.count:
-            raise MRCascadeError(
-                f"a batch of {config.batch} patches cannot be shared by {processes.count}"
-                " processes; give a larger --batch-size or launch fewer"
-            )
         # Layers draw initial weights from the global generator, on the default device.
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.manual_seed(config.seed * 1000 + level)

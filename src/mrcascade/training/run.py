@@ -86,6 +86,7 @@ def train_cascade(
     say = say if say and processes.main else _silent
     progress = progress if progress and processes.main else _no_bar
     wanted = sorted(levels or range(1, config.levels + 1), reverse=True)
+    processes.everywhere(partial(processes.part, config.batch))
     processes.everywhere(partial(check_trackers, log_to))
     processes.from_main(partial(_check_files, data, output, config, wanted, resume))
     say(f"reading {data}")
