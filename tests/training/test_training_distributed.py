@@ -17,7 +17,10 @@ from distributed_job import CONFIGS, STEPS, doubled, in_double_precision, ten_st
 from training_data import TINY, assert_same, checkpoint, trainer, without_time
 
 from mrcascade import MRCascadeError
+from mrcascade.cli import main
+from mrcascade.devices import launch as launch_module
 from mrcascade.devices.launch import launched, launcher_precision
+from mrcascade.errors import ReportedElsewhere
 from mrcascade.training.distributed import LaunchedProcesses, Processes, join
 from mrcascade.training.draws import StepDraws
 from mrcascade.training.log import read_log
@@ -260,6 +263,34 @@ def test_bad_input_of_several_processes_is_one_line(tmp_path: Path) -> None:
     assert told == f"mrcascade: {tmp_path / 'none'} does not exist; check the name\n"
     assert other == ""
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_others_let_the_main_process_speak(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+) -> None:
+    """An error that only another process can report comes after a while, which launchers cut."""
+    slept: list[float] = []
+    monkeypatch.setattr(launch_module.time, "sleep", slept.append)
+    monkeypatch.setenv("RANK", str(number))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    words = ["train", "--data", str(tmp_path), "-o", str(tmp_path / "run"), "--device", "cpu"]
+    assert main([*words, "--levels", "x"]) == 2
+    assert capsys.readouterr().err == "mrcascade: --levels x: give numbers such as 1 or 2,3\n"
+    with pytest.raises(SystemExit):
+        main([*words, "--images", "none"])
+    assert "argument --images" in capsys.readouterr().err
+    assert slept == [launch_module.HEAD_START] * 2 * number
+
+    def reported(*_: object, **__: object) -> None:
+        raise ReportedElsewhere("scan.nii: not an image")
+
+    monkeypatch.setattr("mrcascade.training.run.train_cascade", reported)
+    assert main(words) == 2
+    assert capsys.readouterr().err == ""
 
 
 # ---- launchers ----
