@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,6 +161,31 @@ def test_older_runs_go_on_as_they_were_begun(data: Path, run: Path) -> None:
 def test_older_runs_of_other_lengths_are_refused(data: Path, run: Path) -> None:
     of_older_version(run, 1, 32, 24)
     refused(data, run, TINY, "to go on, add --levels 1 --images 56 --mean-images 32, or use")
+
+
+def test_records_have_the_losses_before_a_kill(data: Path, tmp_path: Path) -> None:
+    """A record is a mean over steps, of which a checkpoint may have the first ones."""
+    config = replace(TINY, images=24 * TINY.batch, mean_images=None)  # 2 steps per record
+
+    class KilledError(Exception): ...
+
+    def train(folder: Path, last: int | None = None) -> list[dict[str, object]]:
+        folder.mkdir(exist_ok=True)
+        run = trainer(data, 3, config)
+        if last is None and (folder / "level3.ckpt").exists():
+            run.load(folder / "level3.ckpt")
+
+        def progress(count: int, losses: dict[str, float]) -> None:
+            if last is not None and run.seen == last * TINY.batch:
+                raise KilledError
+
+        with suppress(KilledError):
+            train_level(run, folder, progress=progress, checkpoint_seconds=0)
+        return [without_time(record) for record in read_log(folder / "level3.jsonl")]
+
+    assert len(train(tmp_path / "killed", 4)) == 1
+    assert checkpoint(tmp_path / "killed", 3)["seen"] == 3 * TINY.batch
+    assert train(tmp_path / "killed") == train(tmp_path / "undisturbed")
 
 
 def test_every_checkpoint_is_whole(data: Path, tmp_path: Path) -> None:

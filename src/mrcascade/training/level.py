@@ -93,6 +93,7 @@ class LevelTrainer:
         self.ema = PowerEMA(networks, config.ema)
         self.seen = 0
         self.seconds = 0.0
+        self.losses: dict[str, list[float]] = {}  # of the steps since the last record of the log
         # float16 loses gradients below 6e-8, so they are scaled until the step.
         scaled = config.precision == "float16"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
@@ -118,6 +119,8 @@ class LevelTrainer:
         groups = [group for optimizer, _ in optimizers for group in optimizer.param_groups]
         weights = [weight for group in groups for weight in group["params"]]
         losses = self.processes.total(self._gradient, weights)
+        for name, loss in losses.items():
+            self.losses.setdefault(name, []).append(loss)
         for optimizer, _ in optimizers:
             self.scaler.unscale_(optimizer)
         for weight in weights:
@@ -211,6 +214,7 @@ class LevelTrainer:
             "ema": self.ema.state_dict(),
             "seen": self.seen,
             "seconds": self.seconds,
+            "losses": json.dumps(self.losses),
             "scaler": self.scaler.state_dict(),
         }
 
@@ -270,6 +274,7 @@ class LevelTrainer:
             optimizer.load_state_dict(saved_state)
         self.ema.load_state_dict(state["ema"])
         self.seen, self.seconds = state["seen"], state["seconds"]
+        self.losses = json.loads(state.get("losses", "{}"))  # older versions had none
         self.scaler.load_state_dict(state.get("scaler", {}))
 
     def _check_lengths(self, path: Path, state: dict[str, Any]) -> None:

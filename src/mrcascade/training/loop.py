@@ -45,7 +45,6 @@ def train_level(
     """
     processes, checkpoint = trainer.processes, checkpoint_file(folder, trainer.level)
     log = log_file(folder, trainer.level)
-    history: dict[str, list[float]] = {}
     saved = time.monotonic()
 
     def begin() -> None:
@@ -53,19 +52,16 @@ def train_level(
         drop_snapshots(folder, trainer.level, trainer.seen)
 
     def keep() -> None:
-        nonlocal history, saved
-        for key, value in losses.items():
-            history.setdefault(key, []).append(value)
+        nonlocal saved
         progress(trainer.config.batch, losses)
         if trackers is not None:
             trackers.log(trainer.level, trainer.seen, losses)
         if _due(trainer, VALIDATIONS):
-            means = {key: sum(values) / len(values) for key, values in history.items()}
-            record = _record(trainer, means)
+            record = _record(trainer)
+            trainer.losses = {}
             append_record(log, record)
             if trackers is not None:
                 trackers.log(trainer.level, trainer.seen, validation_errors(record))
-            history = {}
         if _due(trainer, SNAPSHOTS):
             save_snapshot(folder, trainer.level, trainer.seen, trainer.ema)
         if trainer.seen >= trainer.images or time.monotonic() - saved > checkpoint_seconds:
@@ -90,10 +86,10 @@ def _due(trainer: LevelTrainer, times: int) -> bool:
     return trainer.seen // every != (trainer.seen - batch) // every or trainer.seen >= images
 
 
-def _record(trainer: LevelTrainer, losses: dict[str, float]) -> Record:
+def _record(trainer: LevelTrainer) -> Record:
     """Return a record with mean losses and the validation errors of each EMA profile."""
     record: Record = {"images": trainer.seen, "seconds": round(trainer.seconds, 1)}
-    record |= {key: round(value, 6) for key, value in losses.items()}
+    record |= {key: round(sum(v) / len(v), 6) for key, v in trainer.losses.items()}
     if trainer.data.validation is not None:
         for profile, std in enumerate(trainer.ema.stds):
             networks = trainer.averaged(profile)

@@ -49,6 +49,7 @@ def train_cascade(
     complex_kspace: bool = False,
     compile: bool = False,
     log_to: Sequence[str] = (),
+    checkpoint_seconds: float = 60.0,
 ) -> Path | None:
     """Train levels of a cascade and write a prior to ``output / "prior"``.
 
@@ -75,6 +76,7 @@ def train_cascade(
         complex_kspace: whether k-space gives complex images.
         compile: whether the network in training runs as compiled code, where that works.
         log_to: names of the trackers that show the losses (`Trackers`).
+        checkpoint_seconds: time between checkpoints.
 
     Returns:
         The prior's folder; None while some level has not reached the end of its run.
@@ -111,7 +113,13 @@ def train_cascade(
             _begin_alike(trainer, checkpoint_file(output, level) if resume else None)
             report = StageProgress(trainer, say, progress)
             with nullcontext() if compiler is None else compiler.telling(say):
-                train_level(trainer, output, progress=report, trackers=trackers)
+                train_level(
+                    trainer,
+                    output,
+                    progress=report,
+                    trackers=trackers,
+                    checkpoint_seconds=checkpoint_seconds,
+                )
             processes.on_main(partial(plot_losses, output, config.levels))
             del trainer, report  # frees their patches before the next level's are made
     sampling = dict(begin.sampling) if begin else {}
