@@ -334,8 +334,8 @@ def test_one_process_needs_no_accelerate(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "accelerate", None)
     monkeypatch.delenv("RANK", raising=False)
     assert type(join("cpu")) is Processes
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "4")
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "4"}.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(
         MRCascadeError, match=r"4 processes needs Accelerate: pip install 'mrcascade\[distributed\]"
     ):
@@ -347,6 +347,7 @@ def test_one_process_needs_no_accelerate(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         ({"ACCELERATE_USE_FSDP": "true"}, "cpu", "ACCELERATE_USE_FSDP=true has no effect"),
         ({"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}, "cpu", "give --compile on instead"),
+        ({"LOCAL_RANK": ""}, "cpu", "but not LOCAL_RANK; start the training with torchrun"),
         ({}, "cuda:1", "--device cuda:1: each of 2 processes takes its own GPU"),
         ({"LOCAL_RANK": "99"}, "cuda", "more processes than GPUs"),
     ],
@@ -354,7 +355,8 @@ def test_one_process_needs_no_accelerate(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_settings_that_do_not_fit_are_refused(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, str], device: str, reason: str
 ) -> None:
-    for name, value in ({"RANK": "0", "WORLD_SIZE": "2"} | given).items():
+    place = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
+    for name, value in (place | given).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(MRCascadeError, match=reason):
         LaunchedProcesses(device)

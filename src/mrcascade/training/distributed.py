@@ -96,6 +96,9 @@ class Processes:
         """
         return work()
 
+    def finish(self) -> None:
+        """Say that this process has no further work for the others, so that it may exit."""
+
 
 class LaunchedProcesses(Processes):
     """Processes of a launcher, through Accelerate."""
@@ -168,6 +171,11 @@ class LaunchedProcesses(Processes):
                 weight.grad.copy_(part.view_as(weight))
         return dict(zip(losses, sums, strict=False))
 
+    def finish(self) -> None:
+        destroy = torch.distributed.destroy_process_group
+        atexit.unregister(destroy)
+        atexit.register(destroy)  # not now, as Accelerate keeps the group for further trainings
+
     def _attempt(self, work: Callable[[], Result]) -> Result | None:
         """Do work; note what failed, now or in earlier work of which the others do not know."""
         if self._failure is not None:
@@ -221,8 +229,13 @@ def _check_settings(device: str) -> None:
             f"--device {device}: each of {launched()[1]} processes takes its own GPU; give cuda or"
             " cpu"
         )
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    if device == "cuda" and local >= torch.cuda.device_count():
+    local = os.environ.get("LOCAL_RANK", "")
+    if not local.isdigit():
+        raise MRCascadeError(
+            "WORLD_SIZE and RANK are set, but not LOCAL_RANK; start the training with torchrun or"
+            " accelerate launch"
+        )
+    if device == "cuda" and int(local) >= torch.cuda.device_count():
         raise MRCascadeError(
             f"there are more processes than GPUs ({torch.cuda.device_count()}) on"
             f" {socket.gethostname()}; launch one for each GPU, or give --device cpu"
@@ -239,10 +252,3 @@ def _together() -> Iterator[None]:
             "another process of the training has ended or does not answer; with --resume the"
             " training goes on from its last checkpoint"
         ) from error
-    atexit.unregister(_leave)
-    atexit.register(_leave)
-
-
-def _leave() -> None:
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()

@@ -22,6 +22,7 @@ from mrcascade.prior.writing import write_prior
 from mrcascade.storage.outputs import only_writer
 from mrcascade.training.cascade_data import CascadeData
 from mrcascade.training.config import TrainConfig
+from mrcascade.training.distributed import Processes
 from mrcascade.training.domain import domain_of
 from mrcascade.training.files import PRIOR_FOLDER
 from mrcascade.training.level import checkpoint_file, read_checkpoint
@@ -52,7 +53,7 @@ def export(
     name: str,
     sampling: Mapping[str, Any],
     *,
-    device: str = "cpu",
+    processes: Processes,
     ema_std: float | None = None,
 ) -> Path:
     """Write the prior of a run's checkpoints to ``output / "prior"`` and return that folder.
@@ -67,13 +68,13 @@ def export(
         data: data folder, for the provenance.
         name: name of the prior.
         sampling: settings of recipes that the prior tunes.
-        device: device of the validation.
+        processes: processes that trained. This one has the device of the validation.
         ema_std: relative standard deviation of the EMA profile; None for the best one.
 
     Raises:
         MRCascadeError: a checkpoint or snapshot is missing, damaged or of another cascade.
     """
-    folder = output / PRIOR_FOLDER
+    folder, device = output / PRIOR_FOLDER, str(processes.device)
     provenance = {
         "data": data.name,
         **describe_selection(cascade.train, cascade.validation, config),
@@ -81,6 +82,8 @@ def export(
         "network": config.network,
         "hardware": hardware(device),
     }
+    if processes.count > 1:
+        provenance["processes"] = processes.count
     if config.channels == 2:
         simulated = any(v.simulated for v in cascade.train)
         provenance["phase"] = "simulated" if simulated else "measured"

@@ -124,9 +124,9 @@ def train_cascade(
             del trainer, report  # frees their patches before the next level's are made
     sampling = dict(begin.sampling) if begin else {}
     finish = partial(_finished, output, cascade, wanted, sampling, data=data, ema_std=ema_std)
-    return processes.from_main(
-        partial(finish, name=name or output.name, device=str(processes.device))
-    )
+    folder = processes.from_main(partial(finish, name=name or output.name, processes=processes))
+    processes.finish()
+    return folder
 
 
 def _check_files(
@@ -226,7 +226,7 @@ def _finished(
     *,
     data: Path,
     name: str,
-    device: str,
+    processes: Processes,
     ema_std: float | None,
 ) -> Path | None:
     """Export the prior once every level has ended, and return its folder, else None."""
@@ -236,7 +236,7 @@ def _finished(
     if (output / PRIOR_FOLDER / PRIOR_FILE).is_file():  # the user may have changed them
         sampling = read_document(output / PRIOR_FOLDER).get("sampling", {})
     return export(
-        output, cascade.config, cascade, data, name, sampling, device=device, ema_std=ema_std
+        output, cascade.config, cascade, data, name, sampling, processes=processes, ema_std=ema_std
     )
 
 
