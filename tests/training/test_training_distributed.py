@@ -14,19 +14,25 @@ from typing import Any
 import pytest
 import torch
 from distributed_job import CONFIGS, STEPS, doubled, in_double_precision, ten_steps
-from training_data import TINY, assert_same, checkpoint, trainer, without_time
+from training_data import TINY, assert_same, checkpoint, trainer, volume, without_time
 
 from mrcascade import MRCascadeError
 from mrcascade.cli import main
 from mrcascade.devices import launch as launch_module
 from mrcascade.devices.launch import launched, launcher_precision
 from mrcascade.errors import ReportedElsewhere
+from mrcascade.messages.duration import rounded
+from mrcascade.training import forecast as forecast_module
+from mrcascade.training.cascade_data import CascadeData
+from mrcascade.training.config import TrainConfig
 from mrcascade.training.distributed import LaunchedProcesses, Processes, join
 from mrcascade.training.draws import StepDraws
+from mrcascade.training.forecast import Speed
 from mrcascade.training.log import read_log
-from mrcascade.training.run import train_cascade
+from mrcascade.training.run import _check_identity, train_cascade
 
 FOLDER = Path(__file__).parent
+PLACE = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 TIMEOUT = 300  # seconds; a hanging process must not hang the tests
 
 
@@ -148,6 +154,27 @@ def test_batches_depend_on_seed_level_and_number(data: Path) -> None:
         assert not any(torch.equal(a, b) for a in first for b in other)
     # An image keeps its noise in any batch.
     assert torch.equal(band(1, 1, 3)[0], first[3])
+
+
+def test_other_images_or_settings_than_the_main_process_has_are_refused(data: Path) -> None:
+    def cascade(config: TrainConfig = TINY, slices: int = 4) -> CascadeData:
+        return CascadeData([volume(slices=slices)], config)
+
+    of_main = cascade().identity()
+    _check_identity(data, cascade(), of_main)
+    for other in (cascade(replace(TINY, seed=2)), cascade(slices=3)):
+        with pytest.raises(MRCascadeError, match="other images or settings than those of the main"):
+            _check_identity(data, other, of_main)
+
+
+def test_the_forecast_shares_the_patches_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast_module, "measure_speed", lambda *_: Speed(400.0, 600.0))
+    train = [volume()]
+    for count in (1, 2):
+        # 10 steps of 400 s, and 80 patches of 600 s.
+        seconds = 10 * 400.0 + 80 * 600.0 / count
+        lines = list(forecast_module.forecast(train, [], TINY, {3: 0}, _Part(0, count)))
+        assert lines[-1] == f"in all about {rounded(seconds)}"
 
 
 # ---- two processes ----
@@ -334,8 +361,8 @@ def test_one_process_needs_no_accelerate(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "accelerate", None)
     monkeypatch.delenv("RANK", raising=False)
     assert type(join("cpu")) is Processes
-    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "4"}.items():
-        monkeypatch.setenv(name, value)
+    for name in PLACE:
+        monkeypatch.setenv(name, environment(0, 4, 29500)[name])
     with pytest.raises(
         MRCascadeError, match=r"4 processes needs Accelerate: pip install 'mrcascade\[distributed\]"
     ):
@@ -347,7 +374,7 @@ def test_one_process_needs_no_accelerate(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         ({"ACCELERATE_USE_FSDP": "true"}, "cpu", "ACCELERATE_USE_FSDP=true has no effect"),
         ({"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}, "cpu", "give --compile on instead"),
-        ({"LOCAL_RANK": ""}, "cpu", "but not LOCAL_RANK; start the training with torchrun"),
+        ({"LOCAL_RANK": "", "MASTER_ADDR": ""}, "cpu", "but not LOCAL_RANK and MASTER_ADDR; start"),
         ({}, "cuda:1", "--device cuda:1: each of 2 processes takes its own GPU"),
         ({"LOCAL_RANK": "99"}, "cuda", "more processes than GPUs"),
     ],
@@ -355,7 +382,7 @@ def test_one_process_needs_no_accelerate(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_settings_that_do_not_fit_are_refused(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, str], device: str, reason: str
 ) -> None:
-    place = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
+    place = {name: environment(0, 2, 29500)[name] for name in PLACE}
     for name, value in (place | given).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(MRCascadeError, match=reason):

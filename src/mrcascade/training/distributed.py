@@ -25,6 +25,7 @@ from mrcascade.messages.faults import one_line
 Result = TypeVar("Result")
 MOST_LOSSES = 4  # losses of a step that are summed with its gradient
 PATIENCE = timedelta(hours=2)  # how long processes wait for one that does not answer
+_PLACE = ("LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what launchers say, beside RANK, WORLD_SIZE
 # Settings of Accelerate's launcher that would have no effect, their values that mean nothing, and
 # what takes their place.
 _WITHOUT_EFFECT = {
@@ -229,13 +230,13 @@ def _check_settings(device: str) -> None:
             f"--device {device}: each of {launched()[1]} processes takes its own GPU; give cuda or"
             " cpu"
         )
-    local = os.environ.get("LOCAL_RANK", "")
-    if not local.isdigit():
+    missing = [name for name in _PLACE if not os.environ.get(name)]
+    if missing:
         raise MRCascadeError(
-            "WORLD_SIZE and RANK are set, but not LOCAL_RANK; start the training with torchrun or"
-            " accelerate launch"
+            f"RANK and WORLD_SIZE are set, but not {' and '.join(missing)}; start the training with"
+            " torchrun or accelerate launch"
         )
-    if device == "cuda" and int(local) >= torch.cuda.device_count():
+    if device == "cuda" and int(os.environ["LOCAL_RANK"]) >= torch.cuda.device_count():
         raise MRCascadeError(
             f"there are more processes than GPUs ({torch.cuda.device_count()}) on"
             f" {socket.gethostname()}; launch one for each GPU, or give --device cpu"
@@ -247,6 +248,8 @@ def _together() -> Iterator[None]:
     """Say in one line that another process did not take part."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise MRCascadeError(
             "another process of the training has ended or does not answer; with --resume the"
