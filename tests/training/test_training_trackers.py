@@ -97,6 +97,21 @@ def test_trackers_that_are_not_there_are_refused(
     )
 
 
+def test_a_tracker_that_does_not_start_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no login\n  on this machine")
+
+    monkeypatch.setitem(trackers.TRACKERS, "wandb", fail)
+    with pytest.raises(MRCascadeError) as error:
+        trackers.Trackers(["wandb"], tmp_path, TINY)
+    assert str(error.value) == (
+        "--log-to wandb: it did not start (RuntimeError: no login on this machine); set it up, or"
+        " leave it out"
+    )
+
+
 @pytest.mark.usefixtures("_no_plot")
 def test_without_trackers_accelerate_is_not_needed(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

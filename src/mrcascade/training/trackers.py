@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.messages.printable import printable, shortened
 from mrcascade.training.config import TrainConfig
 
 PROJECT = "mrcascade"  # of Weights & Biases
@@ -43,15 +44,26 @@ class Trackers:
             names: of `TRACKERS`, as `check_trackers` allows them.
             output: folder of the run, in which they keep their files.
             config: settings of the run.
+
+        Raises:
+            MRCascadeError: one of them did not start.
         """
-        self._trackers = []
+        self._trackers: list[Any] = []
         if names:
             from accelerate import PartialState
 
             PartialState(cpu=True)  # trackers ask it for the main process
-            self._trackers = [TRACKERS[name](output, config) for name in dict.fromkeys(names)]
-        for tracker in self._trackers:
-            tracker.start()
+        for name in dict.fromkeys(names):
+            try:
+                tracker = TRACKERS[name](output, config)
+                tracker.start()
+            except Exception as error:  # whatever trackers, their logins and servers may raise
+                reason = shortened(printable(" ".join(str(error).split())))
+                raise MRCascadeError(
+                    f"--log-to {name}: it did not start ({type(error).__name__}: {reason}); set it"
+                    " up, or leave it out"
+                ) from error
+            self._trackers.append(tracker)
 
     def log(self, level: int, seen: int, values: Mapping[str, float]) -> None:
         """Show values of a level by name, after ``seen`` patches."""
