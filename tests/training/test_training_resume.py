@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from training_data import TINY, assert_same, checkpoint, trainer, volumes, without_time
 
 from mrcascade import MRCascadeError
+from mrcascade.training import loop
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.log import read_log
 from mrcascade.training.loop import train_level
@@ -163,9 +164,12 @@ def test_older_runs_of_other_lengths_are_refused(data: Path, run: Path) -> None:
     refused(data, run, TINY, "to go on, add --levels 1 --images 56 --mean-images 32, or use")
 
 
-def test_records_have_the_losses_before_a_kill(data: Path, tmp_path: Path) -> None:
+def test_records_have_the_losses_before_a_kill(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A record is a mean over steps, of which a checkpoint may have the first ones."""
-    config = replace(TINY, images=24 * TINY.batch, mean_images=None)  # 2 steps per record
+    monkeypatch.setattr(loop, "VALIDATIONS", 2)
+    config = replace(TINY, images=8 * TINY.batch, mean_images=None)  # 4 steps per record
 
     class KilledError(Exception): ...
 
@@ -183,8 +187,8 @@ def test_records_have_the_losses_before_a_kill(data: Path, tmp_path: Path) -> No
             train_level(run, folder, progress=progress, checkpoint_seconds=0)
         return [without_time(record) for record in read_log(folder / "level3.jsonl")]
 
-    assert len(train(tmp_path / "killed", 4)) == 1
-    assert checkpoint(tmp_path / "killed", 3)["seen"] == 3 * TINY.batch
+    assert len(train(tmp_path / "killed", 7)) == 1
+    assert checkpoint(tmp_path / "killed", 3)["seen"] == 6 * TINY.batch
     assert train(tmp_path / "killed") == train(tmp_path / "undisturbed")
 
 
