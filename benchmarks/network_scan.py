@@ -50,11 +50,13 @@ from mrcascade.networks import (
 )
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.storage.outputs import only_writer
+from mrcascade.training.cascade_data import CascadeData
 from mrcascade.training.config import TrainConfig
-from mrcascade.training.level import LevelTrainer, checkpoint_file, train_level
+from mrcascade.training.distributed import Processes
+from mrcascade.training.level import LevelTrainer, checkpoint_file
 from mrcascade.training.level_data import LevelData
+from mrcascade.training.loop import train_level
 from mrcascade.training.progress import StageProgress
-from mrcascade.training.run import CascadeData
 from mrcascade.training.slices import load_volumes
 from mrcascade.training.start import start_of
 from mrcascade.training.validation import validate
@@ -137,7 +139,8 @@ class Scan:
         """Return a trainer of a shape at its beginning, for a run of ``patches``."""
         config = replace(self.configs[shape], images=patches)
         data = replace(self.data, validation=None)  # shapes are validated at the end only
-        make = partial(TimedTrainer, self.level, config, data, self.device)
+        processes = Processes(self.device)
+        make = partial(TimedTrainer, self.level, config, data, processes)
         trainer = make()
         if self.branch is not None:  # before the averages begin
             assert trainer.networks.mean is not None

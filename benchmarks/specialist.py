@@ -27,11 +27,12 @@ from mrcascade.networks import MeanConfig, MeanNetwork, fold
 from mrcascade.operators import SeparableOperator
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.sampling.orientations import ORIENTATIONS
+from mrcascade.training.cascade_data import CascadeData
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.level import MEAN_ADAM_SHARE
 from mrcascade.training.muon import Muon
 from mrcascade.training.patches import PatchSource
-from mrcascade.training.run import CascadeData, load_volumes
+from mrcascade.training.slices import load_volumes
 
 ORIENTATIONS_USED = 2  # of "mean" at level 1
 REPORT_EVERY = 100  # steps

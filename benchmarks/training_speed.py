@@ -13,9 +13,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from mrcascade.training.cascade_data import CascadeData
 from mrcascade.training.config import STAGES, TrainConfig
+from mrcascade.training.distributed import Processes
 from mrcascade.training.level import LevelTrainer
-from mrcascade.training.run import CascadeData
 from mrcascade.training.volume import Volume
 
 STEPS = 8
@@ -40,7 +41,7 @@ def main() -> None:
             continue
         trainers = {
             precision: LevelTrainer(
-                options.level, replace(config, precision=precision), data, "cpu"
+                options.level, replace(config, precision=precision), data, Processes("cpu")
             )
             for precision in ("float32", "bfloat16")
         }

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from mrcascade.cli import main
+from mrcascade.training import export as training_export
 from mrcascade.training import patches, validation
 from mrcascade.training import run as training_run
 from tests.dicom.dicom_series import phantom, series
@@ -101,7 +102,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patches, "STATISTICS_PATCHES", 8)
     monkeypatch.setattr(validation, "VALIDATION_PATCHES", 1)
     monkeypatch.setattr(training_run, "forecast", lambda *_: [])
-    monkeypatch.setattr(training_run, "largest_condition_error", lambda *_: 0.9)
+    monkeypatch.setattr(training_export, "largest_condition_error", lambda *_: 0.9)
 
 
 class Layout:

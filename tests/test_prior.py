@@ -14,8 +14,8 @@ from mrcascade import CascadePrior, MRCascadeError
 from mrcascade.networks import fold, network_preset
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.level import LevelPrior, LevelSpec, LevelStatistics
+from mrcascade.training.cascade_data import SPECTRUM_BINS, CascadeData
 from mrcascade.training.config import TrainConfig
-from mrcascade.training.run import SPECTRUM_BINS, CascadeData
 from mrcascade.training.volume import Volume
 from tests.conftest import SINGLE, write_random_prior
 

@@ -16,3 +16,13 @@ class MRCascadeError(ValueError):
         ...     print(error)
         size 64 is not divided by factor 3 into whole samples; crop to the nearest legal size 63
     """
+
+
+class ReportedElsewhere(MRCascadeError):
+    """An error that another process reports, as the main one of a launch does for all.
+
+    Example:
+        >>> raise ReportedElsewhere("data: no such folder")
+        Traceback (most recent call last):
+        mrcascade.errors.ReportedElsewhere: data: no such folder
+    """

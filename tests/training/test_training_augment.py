@@ -25,8 +25,9 @@ from mrcascade.training.augment import (
     random_map,
     with_contrast,
 )
+from mrcascade.training.cascade_data import CascadeData
 from mrcascade.training.patches import ChangedSlices, PatchSource, band_slices
-from mrcascade.training.run import CascadeData, train_cascade
+from mrcascade.training.run import train_cascade
 
 IMAGE = volume().slices[0]
 COMPLEX = with_simulated_phase(volume().slices, "x")[0]

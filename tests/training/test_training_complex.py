@@ -16,7 +16,7 @@ from mrcascade import CascadePrior, MRCascadeError
 from mrcascade.arrays.phase import with_simulated_phase
 from mrcascade.cli import main
 from mrcascade.training import run as run_module
-from mrcascade.training.run import CascadeData
+from mrcascade.training.cascade_data import CascadeData
 from mrcascade.training.slices import load_volumes
 
 AFFINE = np.diag([1.0, 1.0, 4.0, 1.0])

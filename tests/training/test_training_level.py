@@ -14,12 +14,15 @@ from training_data import DENOISER, TINY, assert_same, trainer, volumes
 
 from mrcascade.training import level as level_module
 from mrcascade.training import validation
+from mrcascade.training.cascade_data import CascadeData
+from mrcascade.training.distributed import Processes
+from mrcascade.training.draws import StepDraws
 from mrcascade.training.level import LevelTrainer
 from mrcascade.training.log import best_profile, cut_log, read_log
 from mrcascade.training.noise import draw_sigma
 from mrcascade.training.patches import Batch
 from mrcascade.training.plot import plot_losses
-from mrcascade.training.run import CascadeData, train_cascade
+from mrcascade.training.run import train_cascade
 from mrcascade.training.slices import load_volumes, write_cache
 from mrcascade.training.validation import validate
 
@@ -164,7 +167,7 @@ def test_each_stage_trains_its_own_part(data: Path) -> None:
 def test_training_starts_from_given_weights(data: Path) -> None:
     weights = trainer(data, config=replace(TINY, seed=5)).networks.state_dict()
     cascade = CascadeData(load_volumes(data, 4, (2, 4)), TINY)
-    run = LevelTrainer(1, TINY, cascade.level(1), "cpu", weights)
+    run = LevelTrainer(1, TINY, cascade.level(1), Processes("cpu"), weights)
     assert_same(dict(run.networks.state_dict()), dict(weights))
     assert_same(run.ema.parameters(1), {k: weights[k] for k in run.ema.parameters(1)})
 
@@ -258,9 +261,10 @@ def test_the_default_device_has_no_effect(data: Path) -> None:
     def losses() -> list[dict[str, float]]:
         run = trainer(data)
         assert all(p.device.type == "cpu" for p in run.networks.parameters())
-        batch = run._batch(4, 0.5)
+        draws = [StepDraws(1, TINY, first, slice(0, TINY.batch)) for first in (0, 40)]
+        batch = run._batch(draws[0], 0.5)
         regression = run._regression_loss(batch.band, batch.condition, batch.unknown)[1]
-        return [regression, run._diffusion_loss(*run._noisy_batch(4))[1]]
+        return [regression, run._diffusion_loss(*run._noisy_batch(draws[1]))[1]]
 
     expected = losses()
     torch.set_default_device("meta")

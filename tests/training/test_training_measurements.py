@@ -24,10 +24,13 @@ from mrcascade.prior.denoiser import (
 )
 from mrcascade.prior.format import read_document
 from mrcascade.sampling import Recipe, plan_cascade
+from mrcascade.sampling.noise import NoiseSource
+from mrcascade.training.cascade_data import CascadeData
 from mrcascade.training.config import TrainConfig
+from mrcascade.training.distributed import Processes
 from mrcascade.training.level import LevelTrainer, checkpoint_file
 from mrcascade.training.measurements import FACTORS, DrawnMeasurements, Measurements
-from mrcascade.training.run import CascadeData, train_cascade
+from mrcascade.training.run import train_cascade
 from mrcascade.training.slices import load_volumes
 from mrcascade.training.start import start_of
 from mrcascade.training.validation import validate
@@ -46,6 +49,10 @@ def chosen(rows: list[int], cols: list[int], sigma: float) -> DrawnMeasurements:
     )
 
 
+def noise(count: int) -> NoiseSource:
+    return NoiseSource(range(count))
+
+
 @pytest.mark.parametrize("level", [1, 2])
 @pytest.mark.parametrize("kernel", ["fourier", "area"])
 def test_channels_are_those_of_dense_matrices(kernel: str, level: int) -> None:
@@ -53,7 +60,7 @@ def test_channels_are_those_of_dense_matrices(kernel: str, level: int) -> None:
     generator = torch.Generator().manual_seed(0)
     pairs = torch.randint(len(measurements.axes), (2, 20), generator=generator).tolist()
     rest = random(20, generator)
-    found, unknown = measurements.known(rest, chosen(*pairs, 0.0), STD, generator)
+    found, unknown = measurements.known(rest, chosen(*pairs, 0.0), STD, noise(20))
     left = unknown(rest).double().numpy()
     found = found.double().numpy()
     low = up_matrix(kernel, SIDE, SIDE // 2) @ down_matrix(kernel, SIDE, SIDE // 2)
@@ -98,7 +105,7 @@ def test_axes_are_those_of_a_sampler(level: int) -> None:
             view = plan.tasks[level - 1].view
             rest = random(1, generator)
             measured = chosen([index], [0], sigma)
-            found, _ = measurements.known(rest, measured, STD, generator)
+            found, _ = measurements.known(rest, measured, STD, noise(1))
             numbers = view.numbers(STD)
             assert numbers is not None
             np.testing.assert_allclose(found[0, 1:, 0, 0].numpy(), numbers, atol=1e-6)
@@ -115,7 +122,7 @@ def test_the_own_kernel_in_plane_tells_nothing(level: int, factor: int) -> None:
     generator = torch.Generator().manual_seed(0)
     index = 1 + {2: 0, 4: 1}[factor] - (level - 1)
     rest = random(3, generator, 64)
-    found, unknown = measurements.known(rest, chosen([index] * 3, [index] * 3, 0.0), STD, generator)
+    found, unknown = measurements.known(rest, chosen([index] * 3, [index] * 3, 0.0), STD, noise(3))
     assert torch.equal(unknown(rest), rest)
     assert found.shape == (3, 1 + KNOWLEDGE, 64, 64)
     assert not found.any()
@@ -133,7 +140,7 @@ def test_estimates_of_white_bands_are_the_best_linear_ones(kernel: str) -> None:
     count = 4000
     measured = measurements.draw(count, generator)
     rest = random(count, generator)
-    found, _ = measurements.known(rest, measured, STD, generator)
+    found, _ = measurements.known(rest, measured, STD, noise(count))
     estimate, knows = found[:, 0], found[:, 1:4].amax(1)[:, 0, 0] > 0
     low = torch.tensor(up_matrix(kernel, SIDE, SIDE // 2) @ down_matrix(kernel, SIDE, SIDE // 2))
     band = rest[:, 0].double() / STD
@@ -225,7 +232,7 @@ def test_before_training_the_mean_is_the_linear_estimate(tmp_path: Path) -> None
         data = CascadeData(
             load_volumes(cache(tmp_path / "x.npz"), config.multiple, config.factors), config
         )
-        trainer = LevelTrainer(1, config, data.level(1), "cpu")
+        trainer = LevelTrainer(1, config, data.level(1), Processes("cpu"))
         figures = validate(trainer.networks, trainer.data, 1, config)
     # With the kernel fourier nothing is known in plane, and a part along one axis.
     assert figures["mean"] == figures["mean_degraded"] == 1

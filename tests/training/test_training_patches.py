@@ -14,7 +14,9 @@ from mrcascade.arrays.phase import with_simulated_phase
 from mrcascade.operators import downsampler, upsampler
 from mrcascade.operators.pyramid import LaplacianPyramid
 from mrcascade.prior.level import LevelStatistics
+from mrcascade.sampling.noise import NoiseSource
 from mrcascade.training import patches as patches_module
+from mrcascade.training.cascade_data import CascadeData
 from mrcascade.training.patches import (
     BandSlice,
     PatchSource,
@@ -23,7 +25,6 @@ from mrcascade.training.patches import (
     make_batch,
     reduced,
 )
-from mrcascade.training.run import CascadeData
 from mrcascade.training.selection import slice_weights
 from mrcascade.training.volume import Volume
 
@@ -110,7 +111,7 @@ def test_patches_of_band_and_condition_belong_together() -> None:
     raw = bands.raw(20, np.random.default_rng(0))
     images = whole.raw(20, np.random.default_rng(0))[:, 0]
     assert raw.shape == (20, 3, 1, 32, 32)
-    batch = make_batch(raw, torch.zeros(20), OWN, COARSER, TINY, torch.Generator().manual_seed(0))
+    batch = make_batch(raw, torch.zeros(20), OWN, COARSER, TINY, NoiseSource(range(20)))
     condition = batch.condition[:, :1] * OWN.condition_std + OWN.condition_mean
     rebuilt = batch.band * OWN.std + OWN.mean + condition
     np.testing.assert_allclose(rebuilt, images, atol=2 * ROUNDING)
@@ -219,8 +220,8 @@ def degraded(t: float, count: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
     raw = np.zeros((count, 3, 1, side, side), np.float32)
     raw[:, 1] = 0.4
     raw[:, 2] = up(coarse).numpy()
-    generator = torch.Generator().manual_seed(0)
-    batch = make_batch(raw, torch.full((count,), t), OWN, COARSER, TINY, generator)
+    noise = NoiseSource(range(count))
+    batch = make_batch(raw, torch.full((count,), t), OWN, COARSER, TINY, noise)
     assert batch.condition.shape == (count, 2, side, side)
     assert (batch.condition[:, 1] - t).abs().max() < 1e-7
     condition = batch.condition[:, :1] * OWN.condition_std + OWN.condition_mean - 0.4
@@ -252,8 +253,8 @@ def test_degradation_shrinks_towards_the_mean_of_the_coarsest_level() -> None:
     raw[:, 2] = 0.3  # the mean itself: the noise apart, shrinking must not move it
     totals = []
     for seed in range(200):
-        generator = torch.Generator().manual_seed(seed)
-        batch = make_batch(raw, torch.tensor([0.5]), OWN, coarsest, TINY, generator)
+        noise = NoiseSource([seed])
+        batch = make_batch(raw, torch.tensor([0.5]), OWN, coarsest, TINY, noise)
         totals.append(batch.condition[:, 0].mean() * OWN.condition_std + OWN.condition_mean)
     # 16 coarse pixels of noise (1 - t^2) s = 0.25 t sqrt(1 - t^2) per image, 200 images.
     deviation = 0.25 * 0.5 * math.sqrt(0.75) / math.sqrt(16 * 200)
@@ -262,9 +263,8 @@ def test_degradation_shrinks_towards_the_mean_of_the_coarsest_level() -> None:
 
 def test_unconditional_level_has_a_standard_image() -> None:
     raw = np.full((2, 3, 1, 4, 4), 0.8, np.float32)
-    batch = make_batch(
-        raw, torch.zeros(2), LevelStatistics(0.3, 0.25), None, TINY, torch.Generator()
-    )
+    noise = NoiseSource(range(2))
+    batch = make_batch(raw, torch.zeros(2), LevelStatistics(0.3, 0.25), None, TINY, noise)
     assert batch.condition is None
     torch.testing.assert_close(batch.band, torch.full((2, 1, 4, 4), 2.0))
 

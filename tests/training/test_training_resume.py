@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from safetensors.torch import load_file
 from training_data import TINY, assert_same, checkpoint, trainer, volumes, without_time
 
 from mrcascade import MRCascadeError
+from mrcascade.training import loop
 from mrcascade.training.config import TrainConfig
-from mrcascade.training.level import train_level
 from mrcascade.training.log import read_log
+from mrcascade.training.loop import train_level
 from mrcascade.training.run import train_cascade
 from mrcascade.training.slices import write_cache
 
@@ -30,7 +32,7 @@ VICTIM = """
 import sys, time
 from pathlib import Path
 from training_data import quick, trainer
-from mrcascade.training.level import train_level
+from mrcascade.training.loop import train_level
 
 with quick():
     run = trainer(Path(sys.argv[1]))
@@ -162,6 +164,34 @@ def test_older_runs_of_other_lengths_are_refused(data: Path, run: Path) -> None:
     refused(data, run, TINY, "to go on, add --levels 1 --images 56 --mean-images 32, or use")
 
 
+def test_records_have_the_losses_before_a_kill(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record is a mean over steps, of which a checkpoint may have the first ones."""
+    monkeypatch.setattr(loop, "VALIDATIONS", 2)
+    config = replace(TINY, images=8 * TINY.batch, mean_images=None)  # 4 steps per record
+
+    class KilledError(Exception): ...
+
+    def train(folder: Path, last: int | None = None) -> list[dict[str, object]]:
+        folder.mkdir(exist_ok=True)
+        run = trainer(data, 3, config)
+        if last is None and (folder / "level3.ckpt").exists():
+            run.load(folder / "level3.ckpt")
+
+        def progress(count: int, losses: dict[str, float]) -> None:
+            if last is not None and run.seen == last * TINY.batch:
+                raise KilledError
+
+        with suppress(KilledError):
+            train_level(run, folder, progress=progress, checkpoint_seconds=0)
+        return [without_time(record) for record in read_log(folder / "level3.jsonl")]
+
+    assert len(train(tmp_path / "killed", 7)) == 1
+    assert checkpoint(tmp_path / "killed", 3)["seen"] == 6 * TINY.batch
+    assert train(tmp_path / "killed") == train(tmp_path / "undisturbed")
+
+
 def test_every_checkpoint_is_whole(data: Path, tmp_path: Path) -> None:
     run = trainer(data, 3, replace(TINY, images=24, mean_images=None))
     seen = []
@@ -207,7 +237,7 @@ def test_a_changed_byte_is_found(data: Path, run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", ["config", "level", "statistics", "networks", "optimizer", "ema", "rng", "generator"]
+    "entry", ["config", "level", "statistics", "networks", "optimizer", "ema", "scaler"]
 )
 @pytest.mark.parametrize("value", [None, "x"])
 def test_entries_of_another_kind(data: Path, run: Path, entry: str, value: object) -> None:

@@ -14,9 +14,10 @@ import torch
 
 from mrcascade.networks.compiled import Compiler
 from mrcascade.training import patches, validation
+from mrcascade.training.cascade_data import CascadeData
 from mrcascade.training.config import TrainConfig
+from mrcascade.training.distributed import Processes
 from mrcascade.training.level import LevelTrainer
-from mrcascade.training.run import CascadeData
 from mrcascade.training.slices import load_volumes, write_cache
 from mrcascade.training.volume import Volume
 
@@ -86,9 +87,11 @@ def trainer(
     number: int = 1,
     config: TrainConfig = TINY,
     compiler: Compiler | None = None,
+    processes: Processes | None = None,
 ) -> LevelTrainer:
     cascade = CascadeData(load_volumes(data, config.multiple, config.factors), config)
-    return LevelTrainer(number, config, cascade.level(number), "cpu", compiler=compiler)
+    processes = processes or Processes("cpu")
+    return LevelTrainer(number, config, cascade.level(number), processes, compiler=compiler)
 
 
 def checkpoint(folder: Path, number: int = 1) -> dict[str, Any]:

@@ -27,7 +27,8 @@ from mrcascade.cli import (
     terminal,
     train,
 )
-from mrcascade.errors import MRCascadeError
+from mrcascade.devices.launch import let_main_speak
+from mrcascade.errors import MRCascadeError, ReportedElsewhere
 from mrcascade.messages.faults import one_line, showing_tracebacks
 from mrcascade.messages.printable import shortened
 from mrcascade.messages.quiet import quiet_libraries
@@ -41,6 +42,7 @@ class _Parser(argparse.ArgumentParser):
     """Argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
+        let_main_speak()
         terminal.problem(f"{shortened(message, 500)}; see {self.prog} --help")
         raise SystemExit(2)
 
@@ -107,6 +109,9 @@ def _run(arguments: Sequence[str] | None) -> int:
             terminal.problem("interrupted")
             return 130
         except Exception as error:
+            let_main_speak()
+            if isinstance(error, ReportedElsewhere):
+                return 2
             terminal.problem(one_line(error, _subject(options)))
             return 2
 

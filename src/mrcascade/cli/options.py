@@ -7,7 +7,7 @@ into the one that is used. The other functions parse a value and raise ArgumentT
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mrcascade.cli import terminal
@@ -269,11 +269,13 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_precision(parser: argparse.ArgumentParser, default: str = "auto") -> None:
-    """Add ``--precision``."""
+def add_precision(
+    parser: argparse.ArgumentParser, default: str = "auto", further: Sequence[str] = ()
+) -> None:
+    """Add ``--precision``; ``further`` are more choices."""
     parser.add_argument(
         "--precision",
-        choices=PRECISIONS,
+        choices=(*PRECISIONS, *further),
         default=default,
         help="precision of the networks; bfloat16 is faster on GPUs and on CPUs with AVX-512 BF16"
         " or AMX, and auto uses it only there (default: %(default)s)",
@@ -294,19 +296,19 @@ def add_compile(
     )
 
 
-def choose_precision(asked: str, device: str) -> str:
+def choose_precision(asked: str, device: str, quiet: bool = False) -> str:
     """Return the precision of the networks.
 
-    Writes a note where the choice makes the networks slow.
+    Writes a note where the choice makes the networks slow, unless ``quiet``.
     """
     from mrcascade.devices.precision import computes_in_bfloat16, resolve_precision
 
-    if asked == "bfloat16" and not computes_in_bfloat16(device):
+    if asked == "bfloat16" and not quiet and not computes_in_bfloat16(device):
         terminal.note(
             f"{device} has no instructions for bfloat16, so it is much slower there than float32;"
             " --precision auto uses it only where it is faster"
         )
-    return resolve_precision(asked, device)
+    return resolve_precision(asked, device) if asked in PRECISIONS else asked
 
 
 def resolve_batch_size(given: int | None, device: str) -> int:

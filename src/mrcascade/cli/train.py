@@ -10,6 +10,7 @@ from typing import Any
 
 from mrcascade.cli import early, options, terminal
 from mrcascade.cli.progress import ProgressBar
+from mrcascade.devices.launch import launched, launcher_precision
 from mrcascade.errors import MRCascadeError
 from mrcascade.prior.format import prior_folder
 
@@ -69,8 +70,16 @@ def add_parser(subparsers: Any) -> None:
     options.add_seed(parser)
     options.add_device(parser)
     parser.add_argument("--batch-size", type=options.bounded, metavar="N", help="patches per step")
-    options.add_precision(parser, "float32")
+    options.add_precision(parser, launcher_precision(), ("float16",))
     options.add_compile(parser, "the networks in training", "stage of a level")
+    parser.add_argument(
+        "--log-to",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also show the losses in tensorboard (files in the run folder) or wandb; may be"
+        " repeated",
+    )
     parser.add_argument("--resume", action="store_true", help="continue from the run's checkpoints")
     parser.add_argument(
         "--ema-std",
@@ -100,12 +109,13 @@ def run(arguments: argparse.Namespace) -> None:
     from mrcascade.training.run import train_cascade
 
     device = options.resolve_device(arguments.device)
+    main = launched()[0] == 0
     given = {
         **(ADAPTING if arguments.start else {}),
         "network": arguments.network,
         "kernel": arguments.kernel,
         "seed": arguments.seed,
-        "precision": options.choose_precision(arguments.precision, device),
+        "precision": options.choose_precision(arguments.precision, device, quiet=not main),
         "images": arguments.images,
         "mean_images": arguments.mean_images,
         "start": arguments.start,
@@ -129,7 +139,10 @@ def run(arguments: argparse.Namespace) -> None:
             simulate_phase=arguments.simulate_phase,
             complex_kspace=arguments.complex,
             compile=arguments.compile == "on",
+            log_to=arguments.log_to,
         )
+    if not main:
+        return
     if folder is None:
         terminal.line("some levels are not fully trained yet; the prior is written when all are")
     else:

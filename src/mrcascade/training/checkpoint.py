@@ -20,7 +20,6 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "ema": list,
     "seen": int,
     "seconds": (int, float),
-    "rng": str,
 }
 
 
@@ -57,6 +56,8 @@ def not_a_checkpoint(path: Path) -> MRCascadeError:
 
 def _holds_its_entries(state: dict[str, Any]) -> bool:
     if not all(isinstance(state.get(key), kind) for key, kind in _KINDS.items()):
+        return False
+    if not isinstance(state.get("scaler", {}), dict):  # older versions had none
         return False
     try:
         config, statistics = json.loads(state["config"]), json.loads(state["statistics"])

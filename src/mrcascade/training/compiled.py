@@ -48,10 +48,11 @@ class CompiledGradient:
         loss_of: Loss,
         batch: Sequence[PerPatch | None],
         size: int = 0,
+        whole: int = 0,
     ) -> dict[str, float]:
         """Add the gradient of a batch and return its means; ``trained`` is the one of
         ``networks`` that a gradient is followed through."""
-        plainly = partial(follow_gradient, networks, loss_of, batch, size)
+        plainly = partial(follow_gradient, networks, loss_of, batch, size, whole)
         if self._compiler.failure is not None:
             return plainly()
         try:

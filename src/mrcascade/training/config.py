@@ -11,6 +11,8 @@ from mrcascade.networks import LevelConfig, network_preset
 
 STAGES = ("regression branch", "U-Net")  # stages of a level's training, in order
 MEAN_SHARE = 0.5  # default share of a level's patches for its regression branch
+#: Precisions of the networks in training; without "auto", as resumed runs keep theirs.
+TRAINING_PRECISIONS = ("float32", "bfloat16", "float16")
 #: Rates of a run that starts from a prior: at those of a new one it forgets before the rates fall.
 ADAPTING = {"rate": 0.006, "mean_rate": 0.0006}
 
@@ -133,9 +135,10 @@ class TrainConfig:
         for name in ("condition_error", "coarse_condition_error"):
             if not 0 <= getattr(self, name) < 1:
                 raise MRCascadeError(f"training setting {name} must be at least 0 and below 1")
-        if self.precision not in ("float32", "bfloat16"):  # no "auto": resumed runs keep it
+        if self.precision not in TRAINING_PRECISIONS:
             raise MRCascadeError(
-                f"training setting precision is {self.precision!r}, neither float32 nor bfloat16"
+                f"training setting precision is {self.precision!r}, not one of"
+                f" {', '.join(TRAINING_PRECISIONS)}"
             )
         shares = [getattr(self, name) for name in _MEASURED_SHARES]
         if min(shares) < 0 or sum(shares) > 1 + 1e-9:

@@ -14,8 +14,10 @@ from mrcascade.messages.duration import rounded
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.level import LevelStatistics
 from mrcascade.training.config import STAGES, TrainConfig
-from mrcascade.training.level import VALIDATIONS, LevelTrainer
+from mrcascade.training.distributed import Processes
+from mrcascade.training.level import LevelTrainer
 from mrcascade.training.level_data import LevelData
+from mrcascade.training.loop import VALIDATIONS
 from mrcascade.training.measurements import Measurements
 from mrcascade.training.patches import BandSlice, PatchSource, level_patch
 from mrcascade.training.selection import volume_subject
@@ -32,17 +34,18 @@ def forecast(
     validation: Sequence[Volume],
     config: TrainConfig,
     seen: Mapping[int, int],
-    device: str,
+    processes: Processes,
 ) -> Iterator[str]:
     """Yield lines about data, networks, and the patches and time of each remaining stage.
 
-    Times come from a few steps on random patches, which take some seconds.
+    Times come from a few steps of this process on random patches, which take some seconds. That of
+    messages between processes is not known.
 
     Args:
         train, validation: the volumes.
         config: settings of the run.
         seen: level -> patches so far, for the levels to train, in order.
-        device: device of the training.
+        processes: processes that share the batches.
     """
     yield f"training data: {_volumes(train)}; to validate: {_volumes(validation)}"
     if both := {v.subject for v in train if v.subject} & {v.subject for v in validation}:
@@ -60,7 +63,7 @@ def forecast(
     for level, done in seen.items():
         left = _left(config.stages(level), done)
         parts = [f"{n:,} patches for the {stage}" for n, stage in zip(left, STAGES, strict=True)]
-        seconds = _stage_seconds(level, left, config, device, bool(validation), deadline)
+        seconds = _stage_seconds(level, left, config, processes, bool(validation), deadline)
         if seconds is not None:
             parts = [f"{part} (about {rounded(s)})" for part, s in zip(parts, seconds, strict=True)]
             total += sum(seconds)
@@ -77,7 +80,7 @@ def _stage_seconds(
     level: int,
     left: tuple[int, int],
     config: TrainConfig,
-    device: str,
+    processes: Processes,
     validated: bool,
     deadline: float,
 ) -> list[float] | None:
@@ -89,7 +92,7 @@ def _stage_seconds(
         if any(left) and stages[stage]:
             if time.perf_counter() > deadline:
                 return None
-            speeds[stage] = measure_speed(level, stage, config, device)
+            speeds[stage] = measure_speed(level, stage, config, processes.device)
     validation = 0.0
     if validated and any(left):
         figures = len(VALIDATION_SIGMAS) if stages[1] else 2
@@ -97,7 +100,7 @@ def _stage_seconds(
         seconds = evaluations * FORWARD_SHARE * (speeds[1].patch or speeds[0].patch)
         validation = seconds * min(VALIDATIONS / sum(stages), 1 / config.batch)
     return [
-        n * (speed.step / config.batch + speed.patch + validation)
+        n * (speed.step / config.batch + speed.patch / processes.count + validation)
         for n, speed in zip(left, speeds, strict=True)
     ]
 
@@ -110,12 +113,12 @@ class Speed:
     patch: float
 
 
-def measure_speed(level: int, stage: int, config: TrainConfig, device: str) -> Speed:
-    """Time steps of a stage of a level; fast networks are timed on larger batches.
+def measure_speed(level: int, stage: int, config: TrainConfig, device: str | torch.device) -> Speed:
+    """Time steps of one process in a stage of a level; fast networks with larger batches.
 
     stage: 0 for the regression branch, 1 for the U-Net.
     """
-    trainer = LevelTrainer(level, config, _random_data(level, config), device)
+    trainer = LevelTrainer(level, config, _random_data(level, config), Processes(device))
     first = trainer.stages[0] if stage else 0
 
     def timed(batch: int) -> float:

@@ -1,4 +1,4 @@
-"""Training of one level: loop, validation and checkpoints."""
+"""State of one level's training: networks, optimisers, steps and checkpoints."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,19 +22,17 @@ from mrcascade.storage.files import check_regular
 from mrcascade.training.checkpoint import not_a_checkpoint, read_state
 from mrcascade.training.compiled import CompiledGradient
 from mrcascade.training.config import TrainConfig
+from mrcascade.training.distributed import Processes
+from mrcascade.training.draws import StepDraws
 from mrcascade.training.ema import PowerEMA
 from mrcascade.training.level_data import LevelData
-from mrcascade.training.log import Record, append_record, cut_log, log_file, profile_key
 from mrcascade.training.measurements import Unknown
 from mrcascade.training.microbatch import Loss, PerPatch, follow_gradient
 from mrcascade.training.muon import Muon
 from mrcascade.training.noise import draw_condition_error, draw_sigma, largest_condition_error
 from mrcascade.training.patches import Batch
-from mrcascade.training.snapshots import drop_snapshots, save_snapshot
-from mrcascade.training.validation import validate
 
-VALIDATIONS = 12  # per run
-SNAPSHOTS = 8  # snapshots of the averaged weights per run
+_REDUCED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 MEAN_ADAM_SHARE = 1 / 3  # Adam's rate over Muon's; for biases, first and last convolution
 
 
@@ -52,7 +49,7 @@ class LevelTrainer:
         level: int,
         config: TrainConfig,
         data: LevelData,
-        device: str | torch.device,
+        processes: Processes,
         start: Mapping[str, Tensor] | None = None,
         compiler: Compiler | None = None,
     ) -> None:
@@ -62,12 +59,12 @@ class LevelTrainer:
             level: level to train, 1 the finest.
             config: settings of the run.
             data: patches, statistics and measurements.
-            device: device of the networks.
+            processes: processes that share the batches, with their devices.
             start: initial weights; random ones by default.
             compiler: compiles the network in training; None runs it as it is.
         """
         self.level, self.config, self.data = level, config, data
-        self.device = torch.device(device)
+        self.processes, self.device = processes, processes.device
         # Layers draw initial weights from the global generator, on the default device.
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.manual_seed(config.seed * 1000 + level)
@@ -96,8 +93,10 @@ class LevelTrainer:
         self.ema = PowerEMA(networks, config.ema)
         self.seen = 0
         self.seconds = 0.0
-        self.rng = np.random.default_rng([config.seed, level])
-        self.generator = torch.Generator().manual_seed(config.seed * 1000 + level)
+        self.losses: dict[str, list[float]] = {}  # of the steps since the last record of the log
+        # float16 loses gradients below 6e-8, so they are scaled until the step.
+        scaled = config.precision == "float16"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
 
     @property
     def stages(self) -> tuple[int, int]:
@@ -112,54 +111,70 @@ class LevelTrainer:
     def step(self) -> dict[str, float]:
         """Take an optimiser step on ``config.batch`` patches, and return the losses by name."""
         started = time.perf_counter()
-        n = self.config.batch
         branch, unet = self.stages
-        self.networks.zero_grad(set_to_none=True)
         if self.seen < branch:
             done, optimizers = self.seen / branch, self.mean_optimizers
-            clean = self._batch(n, self.config.mean_clean_condition_share)
-            batch: tuple[PerPatch | None, ...] = clean.band, clean.condition, clean.unknown
-            loss_of: Loss = self._regression_loss
         else:
-            done = (self.seen - branch) / unet
-            optimizers = self.optimizers
-            batch, loss_of = self._noisy_batch(n), self._diffusion_loss
-        size = self.config.microbatch
-        trained = self.networks.mean if self.seen < branch else self.networks.unet
-        if self._compiled is None or trained is None:
-            losses = follow_gradient(self.networks, loss_of, batch, size)
-        else:
-            losses = self._compiled(self.networks, trained, loss_of, batch, size)
-        for parameter in self.networks.parameters():
-            if parameter.grad is not None:
-                torch.nan_to_num(parameter.grad, 0.0, 0.0, 0.0, out=parameter.grad)
+            done, optimizers = (self.seen - branch) / unet, self.optimizers
+        groups = [group for optimizer, _ in optimizers for group in optimizer.param_groups]
+        weights = [weight for group in groups for weight in group["params"]]
+        losses = self.processes.total(self._gradient, weights)
+        for name, loss in losses.items():
+            self.losses.setdefault(name, []).append(loss)
+        for optimizer, _ in optimizers:
+            self.scaler.unscale_(optimizer)
+        for weight in weights:
+            if weight.grad is not None:
+                torch.nan_to_num(weight.grad, 0.0, 0.0, 0.0, out=weight.grad)
         for optimizer, rate in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate * self.config.learning_rate(done)
-            optimizer.step()
-        self.ema.update(self.seen, self.seen + n)
-        self.seen += n
+            self.scaler.step(optimizer)  # passes over a step whose gradient overflowed
+        self.scaler.update()
+        self.ema.update(self.seen, self.seen + self.config.batch)
+        self.seen += self.config.batch
         self.seconds += time.perf_counter() - started
         return losses
 
-    def _batch(self, count: int, clean_share: float) -> Batch:
-        raw = self.data.train.raw(count, self.rng, self.seen)
-        largest = largest_condition_error(self.level, self.config)
-        error = draw_condition_error(count, largest, clean_share, self.generator)
-        return self.data.batch(raw, error, self.config, self.generator).to(self.device)
+    def _gradient(self) -> dict[str, float]:
+        """Follow the gradient of this process's part of the next batch; return its losses."""
+        self.networks.zero_grad(set_to_none=True)
+        part = self.processes.part(self.config.batch)
+        draws = StepDraws(self.level, self.config, self.seen, part)
+        regression = self.seen < self.stages[0]
+        if regression:
+            clean = self._batch(draws, self.config.mean_clean_condition_share)
+            batch: tuple[PerPatch | None, ...] = clean.band, clean.condition, clean.unknown
+            loss_of: Loss = self._regression_loss
+        else:
+            batch, loss_of = self._noisy_batch(draws), self._diffusion_loss
+        sizes = self.config.microbatch, self.config.batch
+        trained = self.networks.mean if regression else self.networks.unet
+        if self._compiled is None or trained is None:
+            return follow_gradient(self.networks, loss_of, batch, *sizes)
+        return self._compiled(self.networks, trained, loss_of, batch, *sizes)
+
+    def _batch(self, draws: StepDraws, clean_share: float) -> Batch:
+        """Return this process's part of a batch."""
+        config, kinds = self.config, self.data.measurements
+        largest = largest_condition_error(self.level, config)
+        error = draw_condition_error(config.batch, largest, clean_share, draws.generator)
+        measured = None if kinds is None else kinds.draw(config.batch, draws.generator)[draws.part]
+        raw = draws.patches(self.data.train)
+        batch = self.data.batch(raw, error[draws.part], config, draws.noise, measured)
+        return batch.to(self.device)
 
     def _autocast(self) -> torch.autocast:
-        enabled = self.config.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+        reduced = _REDUCED.get(self.config.precision)
+        return torch.autocast(self.device.type, reduced, enabled=reduced is not None)
 
-    def _noisy_batch(self, count: int) -> tuple[PerPatch | None, ...]:
+    def _noisy_batch(self, draws: StepDraws) -> tuple[PerPatch | None, ...]:
         """Return bands, conditions, the unknown parts by the data, noise levels and noise."""
-        config = self.config
-        batch = self._batch(count, config.clean_condition_share)
-        band = batch.band
-        sigma = draw_sigma(count, config, self.generator).to(self.device)
-        noise = torch.randn(band.shape, generator=self.generator, device="cpu").to(self.device)
-        return band, batch.condition, batch.unknown, sigma, noise
+        batch = self._batch(draws, self.config.clean_condition_share)
+        sigma = draw_sigma(self.config.batch, self.config, draws.generator)[draws.part]
+        noise = draws.noise.randn(batch.band.shape)
+        moved = sigma.to(self.device), noise.to(self.device)
+        return batch.band, batch.condition, batch.unknown, *moved
 
     def _regression_loss(
         self, band: Tensor, condition: Tensor | None, unknown: Unknown | None
@@ -168,7 +183,7 @@ class LevelTrainer:
             mean = self.networks.conditional_mean(condition, unknown)
         assert mean is not None
         loss = (mean.to(band.dtype) - band).square().mean()
-        return loss, {"regression": float(loss.detach())}
+        return self.scaler.scale(loss), {"regression": float(loss.detach())}
 
     def _diffusion_loss(
         self,
@@ -184,7 +199,8 @@ class LevelTrainer:
             noisy = band + sigma[:, None, None, None] * noise
             denoised = self.networks(noisy, sigma, condition, mean).to(band.dtype)
         loss, error = diffusion_loss(self.networks, denoised, band, sigma)
-        return loss, {"loss": float(loss.detach()), "weighted_error": float(error.mean())}
+        losses = {"loss": float(loss.detach()), "weighted_error": float(error.mean())}
+        return self.scaler.scale(loss), losses
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next step depends on."""
@@ -198,8 +214,8 @@ class LevelTrainer:
             "ema": self.ema.state_dict(),
             "seen": self.seen,
             "seconds": self.seconds,
-            "rng": json.dumps(self.rng.bit_generator.state),
-            "generator": self.generator.get_state(),
+            "losses": json.dumps(self.losses),
+            "scaler": self.scaler.state_dict(),
         }
 
     def save(self, path: Path) -> None:
@@ -217,15 +233,18 @@ class LevelTrainer:
         Raises:
             MRCascadeError: the file is damaged, or settings or training data differ.
         """
-        state = read_checkpoint(path)
+        self.restore(path, read_checkpoint(path))
+
+    def restore(self, path: Path, state: dict[str, Any]) -> None:
+        """Resume from the state in a checkpoint, as `load` does."""
         try:
-            self._load(path, state)
+            self._restore(path, state)
         except MRCascadeError:
             raise
         except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise not_a_checkpoint(path) from error
 
-    def _load(self, path: Path, state: dict[str, Any]) -> None:
+    def _restore(self, path: Path, state: dict[str, Any]) -> None:
         current = json.loads(json.dumps(asdict(self.config)))
         # Settings that an older version did not have count as their defaults.
         saved = json.loads(json.dumps(asdict(TrainConfig()))) | json.loads(state["config"])
@@ -255,8 +274,8 @@ class LevelTrainer:
             optimizer.load_state_dict(saved_state)
         self.ema.load_state_dict(state["ema"])
         self.seen, self.seconds = state["seen"], state["seconds"]
-        self.rng.bit_generator.state = json.loads(state["rng"])
-        self.generator.set_state(state["generator"])
+        self.losses = json.loads(state.get("losses", "{}"))  # older versions had none
+        self.scaler.load_state_dict(state.get("scaler", {}))
 
     def _check_lengths(self, path: Path, state: dict[str, Any]) -> None:
         begun, (branch, unet) = self.stages, state["stages"]
@@ -320,61 +339,3 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     past = {"data_condition": False, "demodulate": settings.get("channels", 1) == 1}
     state["config"] = json.dumps(past | settings)
     return state
-
-
-def train_level(
-    trainer: LevelTrainer,
-    folder: Path,
-    *,
-    progress: Callable[[int, dict[str, float]], None],
-    checkpoint_seconds: float = 60.0,
-) -> None:
-    """Train a level to the end of its run.
-
-    Args:
-        trainer: state of the training.
-        folder: folder of checkpoint, snapshots and JSONL log.
-        progress: called after each step with its number of patches and its losses.
-        checkpoint_seconds: time between checkpoints.
-    """
-    config, checkpoint = trainer.config, checkpoint_file(folder, trainer.level)
-    log = log_file(folder, trainer.level)
-    cut_log(log, trainer.seen)
-    drop_snapshots(folder, trainer.level, trainer.seen)
-    saved = time.monotonic()
-    history: dict[str, list[float]] = {}
-    while trainer.seen < trainer.images:
-        losses = trainer.step()
-        for key, value in losses.items():
-            history.setdefault(key, []).append(value)
-        progress(config.batch, losses)
-        if _due(trainer, VALIDATIONS):
-            means = {key: sum(values) / len(values) for key, values in history.items()}
-            append_record(log, _record(trainer, means))
-            history = {}
-        if _due(trainer, SNAPSHOTS):
-            save_snapshot(folder, trainer.level, trainer.seen, trainer.ema)
-        if trainer.seen >= trainer.images or time.monotonic() - saved > checkpoint_seconds:
-            trainer.save(checkpoint)
-            saved = time.monotonic()
-    if not checkpoint.exists():  # a level without networks
-        trainer.save(checkpoint)
-
-
-def _due(trainer: LevelTrainer, times: int) -> bool:
-    """Return whether the last step ended the run, or one of its ``times`` equal parts."""
-    batch, images = trainer.config.batch, trainer.images
-    every = max(batch, images // times)
-    return trainer.seen // every != (trainer.seen - batch) // every or trainer.seen >= images
-
-
-def _record(trainer: LevelTrainer, losses: dict[str, float]) -> Record:
-    """Return a record with mean losses and the validation errors of each EMA profile."""
-    record: Record = {"images": trainer.seen, "seconds": round(trainer.seconds, 1)}
-    record |= {key: round(value, 6) for key, value in losses.items()}
-    if trainer.data.validation is not None:
-        for profile, std in enumerate(trainer.ema.stds):
-            networks = trainer.averaged(profile)
-            figures = validate(networks, trainer.data, trainer.level, trainer.config)
-            record[profile_key(std)] = {k: round(v, 5) for k, v in figures.items()}
-    return record

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mrcascade.prior.level import LevelStatistics
+from mrcascade.sampling.noise import NoiseSource
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.measurements import DrawnMeasurements, Measurements
 from mrcascade.training.patches import Batch, PatchSource, make_batch
@@ -36,7 +36,7 @@ class LevelData:
         raw: np.ndarray,
         error: Tensor,
         config: TrainConfig,
-        generator: torch.Generator,
+        noise: NoiseSource,
         measured: DrawnMeasurements | None = None,
     ) -> Batch:
         """Make a standardised batch of raw patches.
@@ -45,15 +45,13 @@ class LevelData:
             raw: (N, 3, C, h, w), as from ``PatchSource.raw``.
             error: (N,), error levels of the conditions.
             config: settings of the run.
-            generator: random generator.
-            measured: measurement of each patch; random by default.
+            noise: noise of the N images.
+            measured: measurement of each patch, if conditions hold knowledge of data.
         """
         known = None
         if self.measurements is not None:
+            assert measured is not None
             known = partial(
-                self.measurements.known,
-                measured=measured or self.measurements.draw(len(raw), generator),
-                std=self.own.std,
-                generator=generator,
+                self.measurements.known, measured=measured, std=self.own.std, noise=noise
             )
-        return make_batch(raw, error, self.own, self.coarser, config, generator, known)
+        return make_batch(raw, error, self.own, self.coarser, config, noise, known)

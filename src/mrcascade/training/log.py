@@ -70,3 +70,9 @@ def best_profile(record: Record, stds: tuple[float, ...]) -> int:
     """Return the index of the EMA profile with the smallest sum of errors; 0 without errors."""
     scores = [sum(record.get(profile_key(std), {}).values()) for std in stds]
     return scores.index(min(scores))
+
+
+def validation_errors(record: Record) -> dict[str, float]:
+    """Return the validation errors of a record, such as "val_ema0.05/mean"."""
+    found = {k: v for k, v in record.items() if k.startswith(VALIDATION)}
+    return {f"{key}/{name}": v for key, errors in found.items() for name, v in errors.items()}

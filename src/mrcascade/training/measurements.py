@@ -20,6 +20,7 @@ from mrcascade.operators.kernels import Matrix
 from mrcascade.operators.profile import profile_matrix
 from mrcascade.operators.separable import spectral_gain
 from mrcascade.prior.denoiser import known_channels
+from mrcascade.sampling.noise import NoiseSource
 from mrcascade.training.config import TrainConfig
 
 # Factor per axis of the full-resolution grid -> weight. Whole numbers are most frequent in scans.
@@ -43,6 +44,9 @@ class DrawnMeasurements:
     rows: Tensor
     cols: Tensor
     sigma: Tensor
+
+    def __getitem__(self, patches: slice) -> DrawnMeasurements:
+        return DrawnMeasurements(self.rows[patches], self.cols[patches], self.sigma[patches])
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ class Measurements:
         )
 
     def known(
-        self, rest: Tensor, measured: DrawnMeasurements, std: float, generator: torch.Generator
+        self, rest: Tensor, measured: DrawnMeasurements, std: float, noise: NoiseSource
     ) -> tuple[Tensor, Unknown]:
         """Simulate measurements, and return the knowledge of their data.
 
@@ -176,7 +180,7 @@ class Measurements:
             rest: (N, C, h, w), image minus the coarser image in the condition.
             measured: measurement of each patch.
             std: standard deviation of the band, in the units of ``rest``.
-            generator: random generator of the noise.
+            noise: noise of the N images.
 
         Returns:
             The channels of the condition (`known_channels`), (N, C + KNOWLEDGE, h, w), and the map
@@ -197,11 +201,10 @@ class Measurements:
         known = (shares.abs().amax(1) > NOTHING)[:, None, None]
         matrices = [m[i][:, None] for m in (self._v, self._low_v) for i in (rows, cols)]
         unknown = Unknown((weight * known)[:, None], *matrices)
-        noise = torch.randn(rest.shape, generator=generator, device="cpu")
-        noise = noise * (gain * known * measured.sigma[:, None, None])[:, None]
+        added = noise.randn(rest.shape) * (gain * known * measured.sigma[:, None, None])[:, None]
         numbers = torch.cat([shares.float(), noise_share(measured.sigma, std)[:, None]], 1)
         channels = known_channels(
-            unknown.estimate(rest, noise) / std, numbers.masked_fill(~known[:, 0], 0.0)
+            unknown.estimate(rest, added) / std, numbers.masked_fill(~known[:, 0], 0.0)
         )
         return channels, unknown
 

@@ -22,7 +22,11 @@ Loss = Callable[..., tuple[Tensor, dict[str, float]]]
 
 
 def follow_gradient(
-    networks: nn.Module, loss_of: Loss, batch: Sequence[PerPatch | None], size: int = 0
+    networks: nn.Module,
+    loss_of: Loss,
+    batch: Sequence[PerPatch | None],
+    size: int = 0,
+    whole: int = 0,
 ) -> dict[str, float]:
     """Accumulate the gradient of ``loss_of(*batch)`` in the networks' weights.
 
@@ -32,17 +36,18 @@ def follow_gradient(
         networks: the networks.
         loss_of: the loss.
         batch: values of the batch.
-        size: patches in memory at once; 0 for the whole batch.
+        size: patches in memory at once; 0 for all that are given.
+        whole: patches of the batch, of which some may be other processes'; 0 for those given.
 
     Returns:
-        The further means of the loss, by name.
+        The further means of the loss, by name; those given contribute their share of ``whole``.
     """
     count = next(len(values) for values in batch if values is not None)
     size = size or count
     means: dict[str, float] = {}
     networks.train()
     for start in range(0, count, size):
-        share = min(size, count - start) / count
+        share = min(size, count - start) / (whole or count)
         loss, found = loss_of(*(v if v is None else v[start : start + size] for v in batch))
         (share * loss).backward()
         for key, value in found.items():

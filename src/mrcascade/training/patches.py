@@ -16,6 +16,7 @@ from mrcascade.operators.crop import fourier_crop
 from mrcascade.operators.pyramid import LaplacianPyramid
 from mrcascade.prior.denoiser import condition_channels
 from mrcascade.prior.level import LevelStatistics
+from mrcascade.sampling.noise import NoiseSource
 from mrcascade.training.augment import augmented
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.measurements import Unknown
@@ -225,9 +226,10 @@ class PatchSource:
         Returns:
             (count, 3, C, patch, patch).
         """
-        return np.stack([self._one(rng, drawn + n) for n in range(count)])
+        return np.stack([self.draw(rng, drawn + n) for n in range(count)])
 
-    def _one(self, rng: np.random.Generator, number: int) -> np.ndarray:
+    def draw(self, rng: np.random.Generator, number: int) -> np.ndarray:
+        """Draw one patch, (3, C, patch, patch); ``number`` patches were drawn before."""
         for _ in range(RETRIES):
             index = int(np.searchsorted(self._cumulative, rng.random() * self._cumulative[-1]))
             item = self._slice(min(index, len(self._slices) - 1), number)
@@ -282,7 +284,7 @@ def make_batch(
     own: LevelStatistics,
     coarser: LevelStatistics | None,
     config: TrainConfig,
-    generator: torch.Generator,
+    noise: NoiseSource,
     known: Callable[[Tensor], tuple[Tensor, Unknown]] | None = None,
 ) -> Batch:
     """Standardise patches and degrade their conditions by the error levels ``error`` (N,).
@@ -300,7 +302,7 @@ def make_batch(
         own: statistics of the level.
         coarser: statistics of the next coarser level; None for the unconditional level.
         config: settings of the run.
-        generator: random generator.
+        noise: noise of the N images.
         known: maps the image minus the coarser image (N, C, h, w) to the knowledge of the data
             (`Measurements.known`); None for conditions without data.
     """
@@ -311,10 +313,10 @@ def make_batch(
     t = error[:, None, None, None]
     n, c, h, w = band.shape
     coarse_shape = (-(-h // config.step), -(-w // config.step))
-    noise = torch.randn((n, c, *coarse_shape), generator=generator, device="cpu")
-    noise = upsampler(config.kernel, (h, w), coarse_shape)(noise)
+    up = upsampler(config.kernel, (h, w), coarse_shape)
+    coarse_noise = up(noise.randn((n, c, *coarse_shape)))
     deviation = coarser.std * t / (1 - t**2).sqrt()
-    noisy = patches[:, 2] - coarser.mean + deviation * noise
+    noisy = patches[:, 2] - coarser.mean + deviation * coarse_noise
     condition = patches[:, 1] + coarser.mean + (1 - t**2) * noisy
     data, unknown = (None, None) if known is None else known(patches.sum(1) - condition)
     condition = (condition - own.condition_mean) / own.condition_std

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mrcascade.prior.denoiser import LevelNetworks
+from mrcascade.sampling.noise import NoiseSource, image_seed
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.level_data import LevelData
 from mrcascade.training.measurements import DrawnMeasurements
@@ -40,12 +41,13 @@ def validate(
     raw = data.validation.raw(patches or VALIDATION_PATCHES, np.random.default_rng(0))
 
     kinds = data.measurements
-    generator = torch.Generator()
+
+    def drawn(number: int) -> NoiseSource:
+        return NoiseSource([image_seed(0, i, number) for i in range(len(raw))])
 
     def pairs(t: float, measured: DrawnMeasurements | None) -> Batch:
-        generator.manual_seed(0)
         error = torch.full((len(raw),), t, device="cpu")
-        return data.batch(raw, error, config, generator, measured).to(device)
+        return data.batch(raw, error, config, drawn(0), measured).to(device)
 
     def mean(batch: Batch) -> Tensor | None:
         return networks.conditional_mean(batch.condition, batch.unknown)
@@ -53,7 +55,7 @@ def validate(
     nothing = None if kinds is None else kinds.own_kernel(len(raw))
     exact = pairs(0.0, nothing)
     band, regressed = exact.band, mean(exact)
-    noise = torch.randn(band.shape, generator=generator, device="cpu").to(device)
+    noise = drawn(1).randn(band.shape).to(device)
     estimates: dict[str, Tensor | None] = {} if regressed is None else {"mean": regressed}
     for s in VALIDATION_SIGMAS if networks.unet is not None else ():
         sigma = band.new_full((len(band),), s)
