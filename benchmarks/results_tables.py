@@ -33,7 +33,7 @@ Means = Mapping[tuple[str, str, str], tuple[float, ...]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("rows", type=Path, help="all.csv of `mrcascade reproduce`, or docs/results.csv")
+    parser.add_argument("rows", type=Path, help="all.csv of the study, or docs/results.csv")
     means = read_means(parser.parse_args().rows)
     print("\n".join([*readme_rows(means), "", *range_lines(means)]))
 
