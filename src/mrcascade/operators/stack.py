@@ -69,7 +69,7 @@ class StackOperator:
         stack_shape: Size,
         stack_affine: np.ndarray,
         thickness: float,
-        profile: SliceProfile,
+        profile: SliceProfile | None,
         *,
         ends: bool = False,
         dtype: Any = np.float64,
@@ -82,7 +82,8 @@ class StackOperator:
             stack_shape: (S, h, w) of the stack.
             stack_affine: (4, 4), from an index of the stack to millimetres.
             thickness: thickness of its slices (mm).
-            profile: their profile.
+            profile: their profile; None takes all three axes as in-plane ones, so that the operator
+                interpolates the volume on another grid.
             ends: whether the first and the last sample of the volume go on beyond it along the
                 slice axis, as for the volume's own slices (`SliceProfile.matrix`).
             dtype: type of the weights, best that of the volumes.
@@ -104,10 +105,10 @@ class StackOperator:
         for axis, own in enumerate(frame.order):
             low, high = boxes[-1][axis]
             places = frame.places(axis, stack_shape[own]) - low
-            width = (frame.pixels[own] if own else thickness) / frame.spacing[axis]
-            if own:
-                rows = _lanczos(places, high - low, width)
+            if own or profile is None:
+                rows = _lanczos(places, high - low, frame.pixels[own] / frame.spacing[axis])
             else:
+                width = thickness / frame.spacing[axis]
                 rows = _slices(profile, places, high - low, width, ends)
             separable.append(_Pass.of((axis,), (high - low,), (len(places),), rows, dtype))
         # Passes that leave few samples come first.
