@@ -59,6 +59,11 @@ class Agreement:
     correlation: float
     gain: float
 
+    def describe(self) -> str:
+        """Return a phrase about the motion: "0.32 mm (shift 0.3, 0, 0.1 mm; 0.2 degrees)"."""
+        shift = ", ".join(f"{one:.2f}" for one in self.shift)
+        return f"{self.displacement:.2f} mm (shift {shift} mm; {self.degrees:.2f} degrees)"
+
 
 def measure_agreement(first: PlacedVolume, other: PlacedVolume) -> Agreement | None:
     """Find the rigid motion between two stacks, by the anatomy that both show.
@@ -82,7 +87,9 @@ def measure_agreement(first: PlacedVolume, other: PlacedVolume) -> Agreement | N
     from scipy.spatial.transform import Rotation
 
     shape, affine = _grid(first, min(first.thickness, other.thickness) / _FINENESS)
-    (a, in_first), (b, in_other) = (_blurred(v, first, other, shape, affine) for v in (first, other))
+    (a, in_first), (b, in_other) = (
+        _blurred(v, first, other, shape, affine) for v in (first, other)
+    )
     common = in_first & in_other & (np.maximum(a / a.max(), b / b.max()) > _AIR)
     if np.count_nonzero(common) < _FEWEST:
         return None
@@ -111,14 +118,14 @@ def measure_agreement(first: PlacedVolume, other: PlacedVolume) -> Agreement | N
     motion[:3, :3] = turn.as_matrix().T
     motion[:3, 3] = centre - motion[:3, :3] @ (centre + best[:3])
     path = places @ motion[:3, :3].T + motion[:3, 3] - places
-    seen = moved(best)
+    seen, shift = moved(best), path.mean(0)
     return Agreement(
         motion=motion,
         displacement=float(np.sqrt(np.mean(np.sum(path**2, 1)))),
-        shift=tuple(float(s) for s in path.mean(0)),
+        shift=(float(shift[0]), float(shift[1]), float(shift[2])),
         degrees=float(np.rad2deg(turn.magnitude())),
         correlation=float(np.corrcoef(seen, target)[0, 1]),
-        gain=1 / _ratio(target, seen),
+        gain=float(np.linalg.norm(seen) / np.linalg.norm(target)),  # neither is free of noise
     )
 
 

@@ -96,8 +96,8 @@ class StackOperator:
         boxes = _boxes(frame, shape, stack_shape, thickness)
         self._window = tuple(slice(low, high) for low, high in boxes[0])
         whole: Box = [(0, n) for n in shape]
-        turns = [
-            _turn(frame, axis, boxes[axis], boxes[axis + 1])
+        turned = [
+            _turn(frame, axis, boxes[axis], boxes[axis + 1], dtype)
             for axis in range(3)
             if frame.turns(axis, whole)
         ]
@@ -113,7 +113,6 @@ class StackOperator:
             separable.append(_Pass.of((axis,), (high - low,), (len(places),), rows, dtype))
         # Passes that leave few samples come first.
         separable.sort(key=lambda one: one.sizes[0] / one.before[0])
-        turned = [_Pass.of(*one, dtype) for one in turns]
         self._passes = [one for one in (*turned, *separable) if not one.idle]
         self._order = frame.order
         ones = self(np.ones(shape, dtype))
@@ -283,8 +282,8 @@ def _common(box: Box, other: Box) -> Box:
     return [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(box, other, strict=True)]
 
 
-def _turn(frame: _Frame, axis: int, before: Box, after: Box) -> tuple[Any, ...]:
-    """Return axes, sizes before and after, and the matrix of a rotation about an axis.
+def _turn(frame: _Frame, axis: int, before: Box, after: Box, dtype: Any) -> _Pass:
+    """Return the rotation of a volume about an axis, between two boxes.
 
     A point v of the new volume has the value of the old one at ``R v``.
     """
@@ -310,7 +309,8 @@ def _turn(frame: _Frame, axis: int, before: Box, after: Box) -> tuple[Any, ...]:
     number = np.broadcast_to(np.arange(len(value))[:, None, None], value.shape)
     index = (row * sizes[1] + column)[held]
     shape = math.prod(counts), math.prod(sizes)
-    return plane, sizes, counts, coo_array((value[held], (number[held], index)), shape)
+    matrix = coo_array((value[held], (number[held], index)), shape)
+    return _Pass.of(plane, sizes, counts, matrix, dtype)
 
 
 def _lanczos(places: Matrix, n: int, width: float) -> Matrix:
