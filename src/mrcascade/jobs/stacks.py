@@ -28,7 +28,6 @@ from mrcascade.measurement.agreement import PlacedVolume, measure_agreement
 from mrcascade.measurement.thick import LEAST_SQUARES
 from mrcascade.messages.faults import naming
 from mrcascade.restore.volume import (
-    SMOOTHNESS,
     JointVolume,
     RestoredVolume,
     StackData,
@@ -146,9 +145,9 @@ def _least_squares(
 ) -> tuple[JointVolume, dict[str, object], dict[int, int]]:
     results.batch_size = 1
     intensity = stacks[0].measured.intensity
-    settings = {"name": LEAST_SQUARES, "smoothness": SMOOTHNESS, "scale": intensity.scale}
-    settings |= {"zero": intensity.zero} if intensity.zero else {}
-    return joint_least_squares(data, start), settings, {}
+    made = joint_least_squares(data, start)
+    settings = {"name": LEAST_SQUARES, "smoothness": made.weight, "scale": intensity.scale}
+    return made, settings | ({"zero": intensity.zero} if intensity.zero else {}), {}
 
 
 def _mean(
@@ -180,10 +179,10 @@ def _mean(
         shape = stack.shape[1:]
         work = volume_work(source.file.path, plan, shape, measured, request, seed, results, say)
         zero = np.float32(measured.intensity.zero)
-        made = work(0, stack.slices + zero, partial(_told, tell, done))
-        volume = (made.mean - zero) / np.float32(stack.gain)
+        alone = work(0, stack.slices + zero, partial(_told, tell, done))
+        volume = (alone.mean - zero) / np.float32(stack.gain)
         if stack is first:
-            settings, evaluations = dict(made.settings), made.evaluations
+            settings, evaluations = dict(alone.settings), alone.evaluations
         else:
             volume = stack.onto(first, volume)
             np.copyto(volume, estimates[0], where=np.isnan(volume))
@@ -194,8 +193,9 @@ def _mean(
     normals = [one.affine[:3, 0] / np.linalg.norm(one.affine[:3, 0]) for one in stacks]
     widths = [directions.T @ n * s.thickness / steps for n, s in zip(normals, stacks, strict=True)]
     average = add_estimates(estimates[0], estimates[1:], widths)
-    tau = (first.measured.noise / prior.levels[0].std) ** 2
-    return joint_projection(data, average, tau), settings | {"tau": tau}, evaluations
+    scale = first.measured.intensity.scale
+    made = joint_projection(data, average, first.noise, prior.levels[0].std * scale)
+    return made, settings | {"tau": made.weight}, evaluations
 
 
 def _told(tell: SlicesDone, before: int, done: int) -> None:

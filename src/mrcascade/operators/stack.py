@@ -105,18 +105,21 @@ class StackOperator:
         for axis, own in enumerate(frame.order):
             low, high = boxes[-1][axis]
             places = frame.places(axis, stack_shape[own]) - low
+            count = high - low
             if own or profile is None:
-                rows = _lanczos(places, high - low, frame.pixels[own] / frame.spacing[axis])
+                rows, sums = _lanczos(places, count, frame.pixels[own] / frame.spacing[axis])
             else:
                 width = thickness / frame.spacing[axis]
-                rows = _slices(profile, places, high - low, width, ends)
-            separable.append(_Pass.of((axis,), (high - low,), (len(places),), rows, dtype))
+                rows, sums = _slices(profile, places, count, width, ends)
+            separable.append(_Pass.of((axis,), (count,), (len(places),), rows, sums, dtype))
         # Passes that leave few samples come first.
         separable.sort(key=lambda one: one.sizes[0] / one.before[0])
         self._passes = [one for one in (*turned, *separable) if not one.idle]
         self._order = frame.order
-        ones = self(np.ones(shape, dtype))
-        self.inside: np.ndarray = np.abs(ones - 1) <= _INSIDE
+        held = np.ones([high - low for low, high in boxes[0]], dtype)
+        for one in self._passes:
+            held = one.held(held)
+        self.inside: np.ndarray = held.transpose(np.argsort(self._order)) >= 1 - _INSIDE
 
     def __call__(self, volume: np.ndarray) -> np.ndarray:
         """Return the stack (S, h, w) that sees a volume (n, H, W)."""
@@ -144,15 +147,22 @@ class _Pass:
     sizes: tuple[int, ...]  # their sizes afterwards
     matrix: Any
     transposed: Any
+    sums: np.ndarray  # of the magnitudes of a row's weights, also of those beyond the volume
 
     @classmethod
     def of(
-        cls, axes: Sequence[int], before: Sequence[int], sizes: Sequence[int], m: Any, dtype: Any
+        cls,
+        axes: Sequence[int],
+        before: Sequence[int],
+        sizes: Sequence[int],
+        rows: Any,
+        sums: np.ndarray,
+        dtype: Any,
     ) -> _Pass:
         from scipy.sparse import csr_array
 
-        matrix = csr_array(m, dtype=dtype)
-        return cls(tuple(axes), tuple(before), tuple(sizes), matrix, csr_array(matrix.T))
+        matrix = csr_array(rows, dtype=dtype)
+        return cls(tuple(axes), tuple(before), tuple(sizes), matrix, csr_array(matrix.T), sums)
 
     @property
     def idle(self) -> bool:
@@ -165,6 +175,16 @@ class _Pass:
 
     def adjoint(self, x: np.ndarray) -> np.ndarray:
         return self._through(x, self.transposed, self.before)
+
+    def held(self, share: np.ndarray) -> np.ndarray:
+        """Return the share of its weights that each sample has within the volume.
+
+        share: the same before the pass.
+        """
+        from scipy.sparse import diags_array
+
+        magnitudes = (diags_array(1 / self.sums) @ abs(self.matrix)).astype(share.dtype)
+        return self._through(share, magnitudes, self.sizes)
 
     def _through(self, x: np.ndarray, matrix: Any, sizes: tuple[int, ...]) -> np.ndarray:
         front = range(len(self.axes))
@@ -310,25 +330,34 @@ def _turn(frame: _Frame, axis: int, before: Box, after: Box, dtype: Any) -> _Pas
     index = (row * sizes[1] + column)[held]
     shape = math.prod(counts), math.prod(sizes)
     matrix = coo_array((value[held], (number[held], index)), shape)
-    return _Pass.of(plane, sizes, counts, matrix, dtype)
+    return _Pass.of(plane, sizes, counts, matrix, np.abs(value).sum((1, 2)), dtype)
 
 
-def _lanczos(places: Matrix, n: int, width: float) -> Matrix:
-    """Return the weights (m, n) of pixels ``width`` samples wide at any places, in samples."""
+def _lanczos(places: Matrix, n: int, width: float) -> tuple[Matrix, np.ndarray]:
+    """Return the weights (m, n) of pixels ``width`` samples wide, and the sums of all magnitudes.
+
+    places: where the pixels lie, in samples.
+    """
     width = max(width, 1.0)
     reach = math.ceil(_LANCZOS * width + max(0.0, -min(places), max(places) - n + 1))
     rows = _kernel((np.arange(-reach, n + reach)[None, :] - places[:, None]) / width)
     rows[np.abs(rows) < _ROUNDING] = 0
     rows /= rows.sum(1, keepdims=True)
-    return np.asarray(rows[:, reach : reach + n])
+    return np.asarray(rows[:, reach : reach + n]), np.abs(rows).sum(1)
 
 
-def _slices(profile: SliceProfile, places: Matrix, n: int, width: float, ends: bool) -> Matrix:
-    """Return the weights (m, n) of slices ``width`` samples thick; ``ends`` as in the operator."""
+def _slices(
+    profile: SliceProfile, places: Matrix, n: int, width: float, ends: bool
+) -> tuple[Matrix, np.ndarray]:
+    """Return the weights (m, n) of slices ``width`` samples thick, and the sums of magnitudes.
+
+    ends: as in `StackOperator`.
+    """
+    ones = np.ones(len(places))
     if ends:
-        return profile.rows(places, n, width)
+        return profile.rows(places, n, width), ones
     beyond = math.ceil(_LANCZOS * max(width, 1.0) + max(0.0, -min(places), max(places) - n + 1))
-    return profile.rows(places + beyond, n + 2 * beyond, width)[:, beyond : beyond + n]
+    return profile.rows(places + beyond, n + 2 * beyond, width)[:, beyond : beyond + n], ones
 
 
 def _kernel(t: Matrix) -> Matrix:

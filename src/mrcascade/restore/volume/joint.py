@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,12 @@ from mrcascade.operators.profile import FWHM
 from mrcascade.operators.stack import StackOperator
 from mrcascade.restore.volume.thick import SMOOTHNESS
 
-# Most iterations, and the gradient, as a share of the first, at which they end.
+# Most iterations, and the gradient, as a share of that of a volume of zeros, at which they end.
 _ITERATIONS, _TOLERANCE = 60, 1e-4
+# How often the variance of what no volume explains is estimated.
+_ROUNDS = 3
+# Growth of the weight that another round would hardly show.
+_SAME = 1.2
 # Weight of an estimate at frequencies that its stack did not measure, over that at the others.
 _UNMEASURED = 0.02
 
@@ -50,10 +54,12 @@ class JointVolume:
 
     Attributes:
         volume: (n, h, w).
+        weight: weight of what holds the volume against the data.
         iterations: iterations of conjugate gradients.
     """
 
     volume: np.ndarray
+    weight: float
     iterations: int
 
 
@@ -62,63 +68,116 @@ def joint_least_squares(
 ) -> JointVolume:
     """Return the smooth volume that explains several stacks, by conjugate gradients.
 
-    It minimises ``sum_i w_i ||y_i - A_i x||^2 + smoothness ||D x||^2`` with the second differences
-    D along all three axes.
+    It minimises ``sum_i w_i ||y_i - A_i x||^2 + s ||D x||^2`` with the second differences D along
+    all three axes. Stacks contradict each other, by noise, motion and shading. Where they do,
+    ``s`` is the variance of what x leaves unexplained over that of its second differences, found
+    in a few rounds.
 
     Args:
         stacks: the data.
         start: (n, h, w), where the iteration begins, such as `least_squares` of one stack.
-        smoothness: weight of the second differences.
+        smoothness: least s, for stacks that agree.
     """
-    return _solved(stacks, start, lambda x: smoothness * _second_differences(x), start)
+
+    def weight(volume: np.ndarray) -> float:
+        rough = float(np.vdot(volume, _second_differences(volume))) / volume.size
+        return max(smoothness, _unexplained(stacks, volume) / rough if rough else 0.0)
+
+    return _rounds(stacks, start, None, smoothness, weight)
 
 
 def joint_projection(
-    stacks: Sequence[StackData], volume: np.ndarray, tau: float = 0.0
+    stacks: Sequence[StackData], volume: np.ndarray, noise: float, error: float
 ) -> JointVolume:
     """Return the volume nearest to another one that meets several stacks.
 
-    It minimises ``sum_i w_i ||y_i - A_i x||^2 + tau ||x - volume||^2`` by conjugate gradients on
-    the change; without ``tau`` the change is the smallest one.
+    It minimises ``sum_i w_i ||y_i - A_i x||^2 + (noise / error)^2 ||x - volume||^2`` by conjugate
+    gradients on the change. What the stacks contradict each other in counts as noise, found in a
+    few rounds. Without noise the change is the smallest one that meets the data as they are.
 
     Args:
         stacks: the data.
         volume: (n, h, w).
-        tau: variance of the noise over that of the volume's error.
+        noise: standard deviation of the noise.
+        error: standard deviation of the volume's error; the unit is that of the noise.
     """
-    return _solved(stacks, volume, lambda x: tau * x, None)
+
+    def weight(volume: np.ndarray) -> float:
+        return max(noise**2, _unexplained(stacks, volume)) / error**2 if noise else 0.0
+
+    return _rounds(stacks, volume, volume, (noise / error) ** 2, weight)
+
+
+def _rounds(
+    stacks: Sequence[StackData],
+    start: np.ndarray,
+    near: np.ndarray | None,
+    weight: float,
+    again: Callable[[np.ndarray], float],
+) -> JointVolume:
+    """Solve for a volume and for the weight of its penalty in turn.
+
+    Args:
+        stacks: the data.
+        start: (n, h, w).
+        near: the volume to which the result stays near; None to stay smooth.
+        weight: weight at first.
+        again: returns the weight for a volume.
+    """
+    found, iterations = start, 0
+    for _ in range(_ROUNDS):
+        found, count = _solved(stacks, found, near, weight)
+        iterations += count
+        before, weight = weight, again(found)
+        if weight <= _SAME * before:
+            break
+    return JointVolume(found, before, iterations)
+
+
+def _unexplained(stacks: Sequence[StackData], volume: np.ndarray) -> float:
+    """Return the weighted mean square of what a volume leaves unexplained."""
+    missed = sum(one.weight * float(np.sum(one.missed(volume) ** 2)) for one in stacks)
+    return missed / max(1, sum(int(one.operator.inside.sum()) for one in stacks))
 
 
 def _solved(
-    stacks: Sequence[StackData],
-    start: np.ndarray,
-    penalty: Callable[[np.ndarray], np.ndarray],
-    penalised: np.ndarray | None,
-) -> JointVolume:
-    """Solve the normal equations of a change of ``start``, by `scipy.sparse.linalg.cg`."""
+    stacks: Sequence[StackData], start: np.ndarray, near: np.ndarray | None, weight: float
+) -> tuple[np.ndarray, int]:
+    """Solve the normal equations of a change of ``start``, by `scipy.sparse.linalg.cg`.
+
+    Returns the volume and the number of iterations.
+    """
     from scipy.sparse.linalg import LinearOperator, cg
 
     shape, iterations = start.shape, 0
 
+    def penalty(x: np.ndarray) -> np.ndarray:
+        return np.asarray(weight * (_second_differences(x) if near is None else x), x.dtype)
+
+    def gathered(parts: Iterable[np.ndarray], total: np.ndarray) -> np.ndarray:
+        for one, part in zip(stacks, parts, strict=True):
+            total += one.operator.adjoint(np.asarray(one.weight * part, part.dtype))
+        return total
+
     def normal(flat: np.ndarray) -> np.ndarray:
         x = flat.reshape(shape)
-        total = penalty(x)
-        for one in stacks:
-            seen = one.operator(x) * one.operator.inside
-            total += one.operator.adjoint(one.weight * seen)
-        return total.ravel()
+        seen = (one.operator(x) * one.operator.inside for one in stacks)
+        return gathered(seen, penalty(x)).ravel()
 
     def count(_: np.ndarray) -> None:
         nonlocal iterations
         iterations += 1
 
-    pull = np.zeros_like(start) if penalised is None else -penalty(penalised)
-    for one in stacks:
-        pull += one.operator.adjoint(one.weight * one.missed(start))
+    whole = gathered((one.values * one.operator.inside for one in stacks), np.zeros_like(start))
+    least = _TOLERANCE * float(np.linalg.norm(whole))
+    del whole  # volumes are large
+    pull = penalty(-start if near is None else near - start)
+    pull = gathered((one.missed(start) for one in stacks), pull)
     size = math.prod(shape)
     matrix: Any = LinearOperator((size, size), matvec=normal, dtype=start.dtype)
-    change, _ = cg(matrix, pull.ravel(), rtol=_TOLERANCE, maxiter=_ITERATIONS, callback=count)
-    return JointVolume(start + change.reshape(shape), iterations)
+    limits = {"rtol": 0.0, "atol": least, "maxiter": _ITERATIONS}
+    change, _ = cg(matrix, pull.ravel(), callback=count, **limits)
+    return start + change.reshape(shape), iterations
 
 
 def _second_differences(x: np.ndarray) -> np.ndarray:
