@@ -145,7 +145,7 @@ def _check_isotropic(job: SuperResolution) -> None:
         return
     if job.least_squares:
         unused = {"steps": job.steps is not None, "samples": job.samples > 1}
-        unused["noise"] = job.noise is not None
+        unused["noise"] = job.noise is not None and job.combine is None
         if named := [f"--{key}" for key, given in unused.items() if given]:
             raise MRCascadeError(
                 f"mode {LEAST_SQUARES!r} has no use for {' and '.join(named)}; leave that out, or"

@@ -39,8 +39,10 @@ from mrcascade.restore.volume import (
 
 # New slices per slice at which stacks are compared.
 _COMPARED = 4
-# Correlation below which two stacks are not of one contrast.
-_ALIKE = 0.5
+# Correlation below which two stacks are not of one contrast, and below which that is in doubt. T1
+# has 0.52 to 0.58 with T2 and FLAIR, which have 0.76 with each other; stacks of one contrast have
+# 0.78 (shading and motion, prostate) to 0.995.
+_ALIKE, _SURELY = 0.7, 0.85
 
 
 def restore_stacks(
@@ -120,6 +122,11 @@ def _placed(stack: Stack, first: Stack, reference: PlacedVolume, moves: bool, sa
             f" {found.correlation:.2f}); --combine takes stacks of one contrast of one person"
         )
     say(f"its anatomy lies {found.describe()} from that of {first.name}")
+    if found.correlation < _SURELY:
+        say(
+            f"warning: its intensities have a correlation of {found.correlation:.2f} with those of"
+            f" {first.name}; stacks must have one contrast"
+        )
     if moves:
         moved = replace(stack, affine=found.motion @ stack.affine)
         left = measure_agreement(reference, moved.placed(samples))
@@ -127,7 +134,7 @@ def _placed(stack: Stack, first: Stack, reference: PlacedVolume, moves: bool, sa
             far = "too little in common" if left is None else f"{left.displacement:.2g} mm"
             raise MRCascadeError(
                 f"{where}: no rigid motion brings it to {like} ({found.displacement:.3g} mm apart,"
-                f" {far} after that); register it by other means and leave --combine rigid out"
+                f" {far} after that); register it by other means first"
             )
         say(f"moved there by its header; {left.displacement:.2g} mm are left")
         return replace(moved, agreement=replace(found, gain=left.gain))
@@ -145,8 +152,13 @@ def _least_squares(
 ) -> tuple[JointVolume, dict[str, object], dict[int, int]]:
     results.batch_size = 1
     intensity = stacks[0].measured.intensity
-    made = joint_least_squares(data, start)
-    settings = {"name": LEAST_SQUARES, "smoothness": made.weight, "scale": intensity.scale}
+    made = joint_least_squares(data, start, stacks[0].noise)
+    settings = {
+        "name": LEAST_SQUARES,
+        "smoothness": made.weight,
+        "noise": stacks[0].measured.noise,
+        "scale": intensity.scale,
+    }
     return made, settings | ({"zero": intensity.zero} if intensity.zero else {}), {}
 
 
@@ -193,9 +205,8 @@ def _mean(
     normals = [one.affine[:3, 0] / np.linalg.norm(one.affine[:3, 0]) for one in stacks]
     widths = [directions.T @ n * s.thickness / steps for n, s in zip(normals, stacks, strict=True)]
     average = add_estimates(estimates[0], estimates[1:], widths)
-    scale = first.measured.intensity.scale
-    made = joint_projection(data, average, first.noise, prior.levels[0].std * scale)
-    return made, settings | {"tau": made.weight}, evaluations
+    tau = (first.measured.noise / prior.levels[0].std) ** 2
+    return joint_projection(data, average, tau), settings | {"tau": tau}, evaluations
 
 
 def _told(tell: SlicesDone, before: int, done: int) -> None:

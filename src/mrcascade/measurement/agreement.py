@@ -90,7 +90,9 @@ def measure_agreement(first: PlacedVolume, other: PlacedVolume) -> Agreement | N
     (a, in_first), (b, in_other) = (
         _blurred(v, first, other, shape, affine) for v in (first, other)
     )
-    common = in_first & in_other & (np.maximum(a / a.max(), b / b.max()) > _AIR)
+    common = in_first & in_other
+    for one in (a, b):
+        common &= one > _AIR * max(0.0, float(one.max()))
     if np.count_nonzero(common) < _FEWEST:
         return None
     places = np.argwhere(common) @ affine[:3, :3].T + affine[:3, 3]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,7 @@ from mrcascade.operators.stack import StackOperator
 from mrcascade.restore.volume.thick import SMOOTHNESS
 
 # Most iterations, and the gradient, as a share of that of a volume of zeros, at which they end.
-_ITERATIONS, _TOLERANCE = 60, 1e-4
-# How often the variance of what no volume explains is estimated.
-_ROUNDS = 3
-# Growth of the weight that another round would hardly show.
-_SAME = 1.2
+_ITERATIONS, _TOLERANCE = 60, 3e-4
 # Weight of an estimate at frequencies that its stack did not measure, over that at the others.
 _UNMEASURED = 0.02
 
@@ -64,80 +60,40 @@ class JointVolume:
 
 
 def joint_least_squares(
-    stacks: Sequence[StackData], start: np.ndarray, smoothness: float = SMOOTHNESS
+    stacks: Sequence[StackData], start: np.ndarray, noise: float = 0.0
 ) -> JointVolume:
     """Return the smooth volume that explains several stacks, by conjugate gradients.
 
     It minimises ``sum_i w_i ||y_i - A_i x||^2 + s ||D x||^2`` with the second differences D along
-    all three axes. Stacks contradict each other, by noise, motion and shading. Where they do,
-    ``s`` is the variance of what x leaves unexplained over that of its second differences, found
-    in a few rounds.
+    all three axes. The weight s is the variance of the noise over that of the second differences
+    of ``start``, and at least that of `least_squares`.
 
     Args:
         stacks: the data.
-        start: (n, h, w), where the iteration begins, such as `least_squares` of one stack.
-        smoothness: least s, for stacks that agree.
+        start: (n, h, w), where the iteration begins: `least_squares` of one stack.
+        noise: standard deviation of the noise of data with weight 1.
     """
-
-    def weight(volume: np.ndarray) -> float:
-        rough = float(np.vdot(volume, _second_differences(volume))) / volume.size
-        return max(smoothness, _unexplained(stacks, volume) / rough if rough else 0.0)
-
-    return _rounds(stacks, start, None, smoothness, weight)
+    rough = float(np.vdot(start, _second_differences(start))) / start.size
+    weight = max(SMOOTHNESS, noise**2 / rough if rough else 0.0)
+    found, iterations = _solved(stacks, start, None, weight)
+    return JointVolume(found, weight, iterations)
 
 
 def joint_projection(
-    stacks: Sequence[StackData], volume: np.ndarray, noise: float, error: float
+    stacks: Sequence[StackData], volume: np.ndarray, tau: float = 0.0
 ) -> JointVolume:
     """Return the volume nearest to another one that meets several stacks.
 
-    It minimises ``sum_i w_i ||y_i - A_i x||^2 + (noise / error)^2 ||x - volume||^2`` by conjugate
-    gradients on the change. What the stacks contradict each other in counts as noise, found in a
-    few rounds. Without noise the change is the smallest one that meets the data as they are.
+    It minimises ``sum_i w_i ||y_i - A_i x||^2 + tau ||x - volume||^2`` by conjugate gradients on
+    the change; without ``tau`` the change is the smallest one that meets the data.
 
     Args:
         stacks: the data.
         volume: (n, h, w).
-        noise: standard deviation of the noise.
-        error: standard deviation of the volume's error; the unit is that of the noise.
+        tau: variance of the noise over that of the volume's error.
     """
-
-    def weight(volume: np.ndarray) -> float:
-        return max(noise**2, _unexplained(stacks, volume)) / error**2 if noise else 0.0
-
-    return _rounds(stacks, volume, volume, (noise / error) ** 2, weight)
-
-
-def _rounds(
-    stacks: Sequence[StackData],
-    start: np.ndarray,
-    near: np.ndarray | None,
-    weight: float,
-    again: Callable[[np.ndarray], float],
-) -> JointVolume:
-    """Solve for a volume and for the weight of its penalty in turn.
-
-    Args:
-        stacks: the data.
-        start: (n, h, w).
-        near: the volume to which the result stays near; None to stay smooth.
-        weight: weight at first.
-        again: returns the weight for a volume.
-    """
-    found, iterations = start, 0
-    for _ in range(_ROUNDS):
-        found, count = _solved(stacks, found, near, weight)
-        iterations += count
-        before, weight = weight, again(found)
-        if weight <= _SAME * before:
-            break
-    return JointVolume(found, before, iterations)
-
-
-def _unexplained(stacks: Sequence[StackData], volume: np.ndarray) -> float:
-    """Return the weighted mean square of what a volume leaves unexplained."""
-    missed = sum(one.weight * float(np.sum(one.missed(volume) ** 2)) for one in stacks)
-    return missed / max(1, sum(int(one.operator.inside.sum()) for one in stacks))
+    found, iterations = _solved(stacks, volume, volume, tau)
+    return JointVolume(found, tau, iterations)
 
 
 def _solved(
