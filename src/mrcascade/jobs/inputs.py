@@ -97,13 +97,20 @@ def find_inputs(
 def combined_input(items: Sequence[Item]) -> Item:
     """Return one input of several stacks: the first one gives grid and name of the result.
 
-    Raises MRCascadeError where there is a single stack.
+    Raises MRCascadeError where there is a single stack, or they are of several folders of a BIDS
+    dataset.
     """
     if len(items) < 2:
         named = f"{items[0]} alone is given" if items else "none is given"
         raise MRCascadeError(
             f"--combine makes one volume of two or more stacks, and {named}; name them all, or"
             " leave --combine out"
+        )
+    people = {item.folder.as_posix() for item in items if item.dataset}
+    if len(people) > 1:
+        raise MRCascadeError(
+            f"--combine makes one volume, and the images are those of {', '.join(sorted(people))};"
+            " choose the stacks of one with --bids-filter, or name their files"
         )
     return replace(items[0], others=tuple(item.image for item in items[1:]))
 

@@ -37,6 +37,9 @@ from mrcascade.restore.volume import (
     joint_projection,
 )
 
+#: Displacement of the anatomy above which stacks are refused, in voxels of the result. With one voxel
+#: two stacks are no better than the first one alone (`benchmarks/stacks.py --shift`).
+LIMIT = 1.0
 # New slices per slice at which stacks are compared.
 _COMPARED = 4
 # Correlation below which two stacks are not of one contrast, and below which that is in doubt. T1
@@ -108,7 +111,7 @@ def _named(say: Report, name: str, line: str) -> None:
 def _placed(stack: Stack, first: Stack, reference: PlacedVolume, moves: bool, say: Report) -> Stack:
     """Return a stack with its agreement with the first one, moved there if asked."""
     where, like = stack.opened.source.source, first.opened.source.source
-    limit = float(np.linalg.norm(first.thin[:3, :3], axis=0).max())
+    limit = LIMIT * float(np.linalg.norm(first.thin[:3, :3], axis=0).max())
     samples = min(stack.thick.samples, _COMPARED * stack.thick.slices)
     found = measure_agreement(reference, stack.placed(samples))
     if found is None:
