@@ -52,7 +52,7 @@ class Case:
         self.range = float(np.percentile(self.whole, 99.9))
         self.noise = noise
         centre = ndimage.center_of_mass(self.whole > 0.15 * self.range)
-        self.first = [int(round(c - size / 2)) for c in centre]
+        self.first = [round(c - size / 2) for c in centre]
         self.truth = self.cut(self.whole)
         body = ndimage.binary_closing(self.truth > 0.1 * self.range, iterations=3)
         self.inner = np.zeros_like(body)
@@ -69,7 +69,7 @@ class Case:
             volume = ndimage.shift(volume, [moved / 3**0.5] * 3, order=3)
         count, n = self.size // self.factor, volume.shape[axis]
         centres = self.first[axis] + (np.arange(count) + 0.5) * self.factor - 0.5
-        rows = GAUSSIAN.rows(centres, n, self.factor)
+        rows = GAUSSIAN.rows(np.asarray(centres, np.float64), n, self.factor)
         window = [slice(at, at + self.size) for at in self.first]
         window[axis] = slice(None)
         slices = np.moveaxis(np.tensordot(rows, volume[tuple(window)], (1, axis)), 0, axis)
@@ -117,14 +117,14 @@ class Case:
         options: dict[str, Any] = {"mode": mode, "overwrite": True}
         if mode == "mean" or len(stacks) > 1:
             options["noise"] = self.noise
-        say = [].append if said is None else said.append
+        lines: list[str] = [] if said is None else said
         if len(stacks) == 1:
             written = mrcascade.make_isotropic_file(
-                stacks[0], folder / "out", self.prior, say=say, **options
+                stacks[0], folder / "out", self.prior, say=lines.append, **options
             )
         else:
             written = mrcascade.combine_stack_files(
-                stacks, folder / "out", self.prior, say=say, **options
+                stacks, folder / "out", self.prior, say=lines.append, **options
             )
         return np.asarray(mrcascade.read_image(written[0]).data, np.float64)
 

@@ -212,9 +212,9 @@ def combine_stack_files(
         >>> import numpy as np
         >>> from scipy.ndimage import gaussian_filter
         >>> import mrcascade
-        >>> body = gaussian_filter(np.random.default_rng(0).random((24, 24, 24)), 2) ** 4
+        >>> body = gaussian_filter(np.random.default_rng(0).random((40, 40, 40)), 3) ** 9
         >>> def write(name, axis):  # slices of 4 mm
-        ...     parts = np.stack(np.split(body, 6, axis)).mean(axis + 1)
+        ...     parts = np.stack(np.split(body, 10, axis)).mean(axis + 1)
         ...     affine = np.diag([4.0 if a == axis else 1.0 for a in range(3)] + [1.0])
         ...     affine[axis, 3] = 1.5
         ...     mrcascade.write_image(np.moveaxis(parts, 0, axis), name, affine=affine)
@@ -224,7 +224,7 @@ def combine_stack_files(
         >>> options = {"mode": "lsq", "slice_profile": "rect"}
         >>> written = mrcascade.combine_stack_files(stacks, "out", **options)
         >>> mrcascade.read_image(written[0])
-        Image(float32 (24, 24, 24), (1.0, 1.0, 1.0) mm, 'out/axial_desc-srisostacks.nii.gz')
+        Image(float32 (40, 40, 40), (1.0, 1.0, 1.0) mm, 'out/axial_desc-srisostacks.nii.gz')
     """
     _check_known(options, IsotropicOptions, "combine_stack_files")
     prior = as_prior(prior)

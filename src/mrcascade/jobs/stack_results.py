@@ -9,9 +9,9 @@ import numpy as np
 
 from mrcascade.jobs.measured import Measured
 from mrcascade.jobs.opened import Opened
+from mrcascade.jobs.placed_stack import PlacedStack
 from mrcascade.jobs.request import Request
 from mrcascade.jobs.result import source_identity
-from mrcascade.jobs.stack import Stack
 from mrcascade.jobs.volume_results import VolumeResults
 from mrcascade.jobs.workspace import Workspace
 from mrcascade.restore.volume import StackData
@@ -26,7 +26,7 @@ class StackResults(VolumeResults):
         measured: Measured,
         workspace: Workspace,
         request: Request,
-        stacks: Sequence[Stack],
+        stacks: Sequence[PlacedStack],
         data: Sequence[StackData],
     ) -> None:
         """Reserve disk space.

@@ -18,9 +18,9 @@ from mrcascade.jobs.common import input_seed
 from mrcascade.jobs.measured import Measured, measure_input
 from mrcascade.jobs.memory import check_memory
 from mrcascade.jobs.opened import Opened
+from mrcascade.jobs.placed_stack import PlacedStack
 from mrcascade.jobs.progress import Report, SlicesDone
 from mrcascade.jobs.request import Request
-from mrcascade.jobs.stack import Stack
 from mrcascade.jobs.stack_results import StackResults
 from mrcascade.jobs.volumes import volume_work
 from mrcascade.jobs.workspace import Workspace
@@ -37,8 +37,8 @@ from mrcascade.restore.volume import (
     joint_projection,
 )
 
-#: Displacement of the anatomy above which stacks are refused, in voxels of the result. With one voxel
-#: two stacks are no better than the first one alone (`benchmarks/stacks.py --shift`).
+#: Displacement of the anatomy above which stacks are refused, in voxels of the result. At about one
+#: voxel two stacks are no better than the first one alone (`benchmarks/stacks.py --shift`).
 LIMIT = 1.0
 # New slices per slice at which stacks are compared.
 _COMPARED = 4
@@ -71,14 +71,14 @@ def restore_stacks(
     Raises:
         MRCascadeError: a stack cannot be read, or stacks do not belong together.
     """
-    first, started = Stack.of(opened, measured), time.perf_counter()
+    first, started = PlacedStack.of(opened, measured), time.perf_counter()
     reference = first.placed(first.thick.samples)
     stacks = [first]
     for other in others:
         tell = partial(_named, say, other.source.file.name)
         for line in other.describe():
             tell(line)
-        found = Stack.of(other, measure_input(other, workspace, request, tell)).within(first)
+        found = PlacedStack.of(other, measure_input(other, workspace, request, tell)).within(first)
         stacks.append(_placed(found, first, reference, request.job.combine == "rigid", tell))
     data = []
     for one in stacks:
@@ -108,7 +108,9 @@ def _named(say: Report, name: str, line: str) -> None:
     say(f"{name}: {line}")
 
 
-def _placed(stack: Stack, first: Stack, reference: PlacedVolume, moves: bool, say: Report) -> Stack:
+def _placed(
+    stack: PlacedStack, first: PlacedStack, reference: PlacedVolume, moves: bool, say: Report
+) -> PlacedStack:
     """Return a stack with its agreement with the first one, moved there if asked."""
     where, like = stack.opened.source.source, first.opened.source.source
     limit = LIMIT * float(np.linalg.norm(first.thin[:3, :3], axis=0).max())
@@ -151,7 +153,10 @@ def _placed(stack: Stack, first: Stack, reference: PlacedVolume, moves: bool, sa
 
 
 def _least_squares(
-    data: Sequence[StackData], start: np.ndarray, stacks: Sequence[Stack], results: StackResults
+    data: Sequence[StackData],
+    start: np.ndarray,
+    stacks: Sequence[PlacedStack],
+    results: StackResults,
 ) -> tuple[JointVolume, dict[str, object], dict[int, int]]:
     results.batch_size = 1
     intensity = stacks[0].measured.intensity
@@ -168,7 +173,7 @@ def _least_squares(
 def _mean(
     data: list[StackData],
     start: np.ndarray,
-    stacks: Sequence[Stack],
+    stacks: Sequence[PlacedStack],
     request: Request,
     results: StackResults,
     say: Report,

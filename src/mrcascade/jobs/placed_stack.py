@@ -24,7 +24,7 @@ _LEAST_NOISE = 0.1
 
 
 @dataclass(frozen=True)
-class Stack:
+class PlacedStack:
     """A stack as data, within the field of view of the first one.
 
     Attributes:
@@ -48,7 +48,7 @@ class Stack:
     agreement: Agreement | None = None
 
     @classmethod
-    def of(cls, opened: Opened, measured: Measured) -> Stack:
+    def of(cls, opened: Opened, measured: Measured) -> PlacedStack:
         """Return all slices of an input."""
         geometry, affine = measured.geometry, measured.geometry.affine
         grid = geometry.slices
@@ -80,7 +80,7 @@ class Stack:
         """Affine of its own volume of thin slices."""
         return _thin(self.affine, self.thick)
 
-    def within(self, first: Stack) -> Stack:
+    def within(self, first: PlacedStack) -> PlacedStack:
         """Return the part of the stack that the first one sees, and a little more.
 
         Raises MRCascadeError where too little of it is there.
@@ -109,7 +109,7 @@ class Stack:
         volume = least_squares(self.slices, thick)
         return PlacedVolume(volume, _thin(self.affine, thick), self.thickness)
 
-    def data(self, first: Stack) -> StackData:
+    def data(self, first: PlacedStack) -> StackData:
         """Return the stack as data of the first one's volume."""
         operator = StackOperator(
             first.shape,
@@ -131,7 +131,7 @@ class Stack:
         """Standard deviation of the noise, on the first stack's scale of intensities."""
         return self.measured.noise * self.measured.intensity.scale / self.gain
 
-    def onto(self, first: Stack, volume: np.ndarray) -> np.ndarray:
+    def onto(self, first: PlacedStack, volume: np.ndarray) -> np.ndarray:
         """Return its own volume on the first one's grid; that one's values are not changed.
 
         Returns:
