@@ -34,6 +34,8 @@ PROGRAM_BYTES = 500 * 2**20
 MOMENT_BYTES = 48
 # Speed of gzip at level 1 on float32 data that hardly compresses, on one core.
 GZIP_BYTES_PER_SECOND = 25e6
+# Conjugate gradients on several stacks, per voxel of the result and stack, on one core.
+JOINT_SECONDS = 1e-6
 # Stands in for the noise estimate, as no voxels are read here. Only that it is not 0 matters:
 # noise-free data make some levels superfluous.
 SOME_NOISE = 0.01
@@ -128,7 +130,9 @@ class Estimator:
         for other in others:  # of which no more is restored than the first one sees
             work = work.then(self._volumes(other.geometry, 1, dtype, request))
         if others:
+            voxels = math.prod(result_shape) * (1 + len(others))
             joint = joint_bytes(geometry.thick, geometry.operator.in_shape)
+            work = work.then(Work(seconds=JOINT_SECONDS * voxels))
             work = replace(work, memory=work.memory + joint)
         images = size + (size + 4 if job.samples > 1 else 0)  # bytes per voxel of the results
         packed = target.suffix.lower() == ".gz"
