@@ -78,7 +78,7 @@ class Case:
         affine = np.eye(4)
         affine[axis, [axis, 3]] = self.factor, (self.factor - 1) / 2
         path = folder / f"{axis}-{moved:g}.nii"
-        mrcascade.write_image(slices.astype(np.float32), path, affine=affine)
+        mrcascade.write_image(slices.astype(np.float32), path, affine=affine, overwrite=True)
         return path
 
     def psnr(self, made: np.ndarray) -> float:

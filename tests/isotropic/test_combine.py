@@ -300,3 +300,15 @@ def test_stacks_of_a_bids_dataset(
     told = json.loads((tmp_path / "out" / name).read_text())
     names = [f"bids:raw:sub-01/anat/sub-01_acq-{one}_T2w.nii.gz" for one in ("ax", "cor")]
     assert told["Sources"] == names
+
+
+@pytest.mark.slow
+def test_a_patient_who_moved_is_told(
+    data_folder: Path, tmp_path: Path, combine: Callable, capsys
+) -> None:
+    """Coronal slices of a prostate lie 3.5 mm higher than the axial ones, by their headers."""
+    folder = data_folder / "prostate" / "test"
+    planes = [folder / f"prostatex0001_t2w_{plane}.nii.gz" for plane in ("tra", "cor")]
+    if not planes[0].exists():
+        pytest.skip("no prostate images")
+    refused(planes, tmp_path, combine, capsys, "more than a voxel (0.5 mm)")

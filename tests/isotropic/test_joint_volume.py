@@ -11,7 +11,7 @@ from mrcascade.restore.volume import (
     SMOOTHNESS,
     StackData,
     ThickSlices,
-    add_estimates,
+    average_estimates,
     joint,
     joint_least_squares,
     joint_projection,
@@ -169,7 +169,7 @@ def test_each_estimate_counts_where_its_stack_measured() -> None:
     for axis, wave in enumerate(waves):
         for number in range(3):
             estimates = [wave if k == number else zero for k in range(3)]
-            average = add_estimates(estimates[0], estimates[1:], vectors)
+            average = average_estimates(estimates[0], estimates[1:], vectors)
             weight = unmeasured if number == axis else 1.02
             share = weight / (unmeasured + 2 * 1.02)
             np.testing.assert_allclose(average, share * wave, atol=1e-5)

@@ -32,7 +32,7 @@ from mrcascade.restore.volume import (
     RestoredVolume,
     StackData,
     VolumePlan,
-    add_estimates,
+    average_estimates,
     joint_least_squares,
     joint_projection,
 )
@@ -212,7 +212,7 @@ def _mean(
     directions = first.thin[:3, :3] / steps
     normals = [one.affine[:3, 0] / np.linalg.norm(one.affine[:3, 0]) for one in stacks]
     widths = [directions.T @ n * s.thickness / steps for n, s in zip(normals, stacks, strict=True)]
-    average = add_estimates(estimates[0], estimates[1:], widths)
+    average = average_estimates(estimates[0], estimates[1:], widths)
     tau = (first.measured.noise / prior.levels[0].std) ** 2
     return joint_projection(data, average, tau), settings | {"tau": tau}, evaluations
 

@@ -8,7 +8,7 @@ two, and it meets the slices by one projection along that axis.
 from mrcascade.restore.volume.joint import (
     JointVolume,
     StackData,
-    add_estimates,
+    average_estimates,
     joint_least_squares,
     joint_projection,
 )
@@ -33,8 +33,8 @@ __all__ = [
     "ThickSlices",
     "VolumePlan",
     "VolumeRestorer",
-    "add_estimates",
     "along",
+    "average_estimates",
     "check_volume",
     "joint_least_squares",
     "joint_projection",

@@ -148,7 +148,7 @@ def _second_differences(x: np.ndarray) -> np.ndarray:
     return total
 
 
-def add_estimates(
+def average_estimates(
     first: np.ndarray, others: Sequence[np.ndarray], thickness: Sequence[np.ndarray]
 ) -> np.ndarray:
     """Return the average of estimates of a volume, by what each one's stack measured.
