@@ -85,12 +85,11 @@ def restore_stacks(
         with naming(str(one.opened.source.source)):
             data.append(one.data(first))
     results = StackResults(opened, measured, workspace, request, stacks, data)
-    start = reference.values
     if request.job.least_squares:
-        made, settings, evaluations = _least_squares(data, start, stacks, results)
+        made, settings, evaluations = _least_squares(data, reference.values, stacks, results)
         progress(1)(1)
     else:
-        made, settings, evaluations = _mean(data, start, stacks, request, results, say, progress)
+        made, settings, evaluations = _mean(data, stacks, request, results, say, progress)
     results.residuals = [part.residual(made.volume) for part in data]
     for one, residual in zip(stacks, results.residuals, strict=True):
         say(f"{one.name}: relative residual {residual:.2g}")
@@ -171,8 +170,7 @@ def _least_squares(
 
 
 def _mean(
-    data: list[StackData],
-    start: np.ndarray,
+    data: Sequence[StackData],
     stacks: Sequence[PlacedStack],
     request: Request,
     results: StackResults,
