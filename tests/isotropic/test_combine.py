@@ -256,7 +256,7 @@ def test_a_job_knows_its_stacks(prior: CascadePrior, stacks: list[Path], tmp_pat
 
 def test_stacks_may_be_dicom_series(tmp_path: Path, combine: Callable) -> None:
     """The first one is a series, and so is the result; the other is a NIfTI file."""
-    shape = (12, 30, 44)
+    shape = (12, 56, 32)
     folder = series(tmp_path / "empty", np.indices(shape)[0].astype(np.int16), "oblique")
     image = mrcascade.read_image(folder)
     affine = image.affine
