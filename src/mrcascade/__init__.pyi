@@ -5,7 +5,7 @@ from .io.image import Image, read_image
 from .io.labels import read_labels
 from .io.resample import resample_onto
 from .io.save import write_image
-from .jobs.one_file import make_isotropic_file, super_resolve_file
+from .jobs.one_file import combine_stack_files, make_isotropic_file, super_resolve_file
 from .measurement.simulate import simulate
 from .operators.base import LinearOperator
 from .operators.iterative import CallableOperator
@@ -39,6 +39,7 @@ __all__ = [
     "SeparableOperator",
     "SliceProfile",
     "__version__",
+    "combine_stack_files",
     "list_priors",
     "make_isotropic_file",
     "read_image",

@@ -40,6 +40,16 @@ def add_isotropic(parser: argparse.ArgumentParser) -> None:
         " (constant), or a text file of two columns, position in slice thicknesses and weight"
         " (default: gaussian)",
     )
+    group.add_argument(
+        "--combine",
+        nargs="?",
+        const="headers",
+        type=_placement,
+        metavar="headers|rigid",
+        help="make one volume of all inputs, stacks of one contrast of one person in any direction,"
+        " on the grid of the first; headers (default) refuses stacks that lie more than a voxel"
+        " apart, rigid moves them by the rigid motion that it finds; modes mean and lsq",
+    )
 
 
 def isotropic_of(arguments: argparse.Namespace) -> Isotropic | None:
@@ -50,6 +60,7 @@ def isotropic_of(arguments: argparse.Namespace) -> Isotropic | None:
     slices = {
         "--slice-thickness": arguments.slice_thickness,
         "--slice-profile": arguments.slice_profile,
+        "--combine": arguments.combine,
     }
     if arguments.isotropic is None:
         if named := [name for name, value in slices.items() if value is not None]:
@@ -68,6 +79,14 @@ def isotropic_of(arguments: argparse.Namespace) -> Isotropic | None:
     spacing = None if arguments.isotropic is True else arguments.isotropic
     profile = read_slice_profile(arguments.slice_profile or "gaussian")
     return Isotropic(spacing, arguments.slice_thickness, profile)
+
+
+def _placement(text: str) -> str:
+    if text not in ("headers", "rigid"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither headers nor rigid (inputs come before --combine)"
+        )
+    return text
 
 
 def _millimetres(text: str) -> float:

@@ -130,6 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
         WorkerPool,
         check_dataset,
         check_names,
+        combined_input,
         file_worker,
         find_inputs,
     )
@@ -149,6 +150,7 @@ def run(arguments: argparse.Namespace) -> int:
         format=arguments.format,
         acquired=arguments.acquired_matrix,
         isotropic=isotropic,
+        combine=arguments.combine,
     )
     part = Part(arguments.part_id, arguments.num_parts)
     _check_salt(arguments)
@@ -163,6 +165,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     chosen = arguments.series, arguments.bids_filter
     items = find_inputs(arguments.inputs, *chosen, prior.channels, terminal.note)
+    if arguments.combine is not None:
+        items = [combined_input(items)]
     check_dataset(items, arguments.output)
     request = request.changed(deidentify=_pseudonyms(arguments))
     check_names(items, arguments.output, request.job)
@@ -203,8 +207,12 @@ def _refuse_early(arguments: argparse.Namespace, isotropic: Isotropic | None) ->
         read_mode(arguments.mode or default_mode(arguments.samples))
     limits = early.check_factors(arguments.factor, arguments.prior)
     overwrite = arguments.overwrite or arguments.resume
-    made = result_label(arguments.factor or (1.0, 1.0), isotropic)
-    early.check_output(arguments.output, arguments.inputs, made, arguments.format, overwrite)
+    combined = arguments.combine is not None
+    if combined and arguments.num_parts > 1:
+        raise MRCascadeError("--combine makes one result; leave --num-parts out")
+    made = result_label(arguments.factor or (1.0, 1.0), isotropic, combined)
+    inputs = arguments.inputs[:1] if combined else arguments.inputs
+    early.check_output(arguments.output, inputs, made, arguments.format, overwrite)
     if len(arguments.inputs) > 1:  # each is checked when its turn comes
         return
     if arguments.factor is None:

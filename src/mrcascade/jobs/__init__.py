@@ -6,8 +6,8 @@ from mrcascade.jobs.common import Item, operator_for
 from mrcascade.jobs.done import Done
 from mrcascade.jobs.estimate import Estimator
 from mrcascade.jobs.executor import WorkerPool
-from mrcascade.jobs.inputs import check_dataset, check_names, find_inputs
-from mrcascade.jobs.one_file import make_isotropic_file, super_resolve_file
+from mrcascade.jobs.inputs import check_dataset, check_names, combined_input, find_inputs
+from mrcascade.jobs.one_file import combine_stack_files, make_isotropic_file, super_resolve_file
 from mrcascade.jobs.progress import SlicesDone, expected_evaluations
 from mrcascade.jobs.request import Factors, Request, SuperResolution
 from mrcascade.jobs.resample import Resampling, resample_file, resample_label
@@ -28,6 +28,8 @@ __all__ = [
     "WorkerPool",
     "check_dataset",
     "check_names",
+    "combine_stack_files",
+    "combined_input",
     "crop_to_legal",
     "expected_evaluations",
     "factor_label",

@@ -194,7 +194,8 @@ class FileBatch:
 
     def _check_finished(self, item: Item, targets: dict[str, Path]) -> None:
         """Raise MRCascadeError unless the results have the input and settings of this job."""
-        source = source_identity(item.image.digest(), self.request.job)
+        others = [image.digest() for image in item.others]
+        source = source_identity(item.image.digest(), self.request.job, others)
         try:
             # Sidecars of older versions spell the request's keys like the options.
             sidecar = camel_keys(read_json(targets["sidecar"], TABLE_BYTES))

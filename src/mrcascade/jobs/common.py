@@ -63,14 +63,21 @@ class Item:
         image: the image.
         folder: folder of its results, relative to the output folder.
         dataset: its BIDS dataset, if any; its results then form a BIDS derivative.
+        others: other stacks that are combined with the image.
     """
 
     image: ImageFile
     folder: Path = Path()
     dataset: Dataset | None = None
+    others: tuple[ImageFile, ...] = ()
 
     def __str__(self) -> str:
         return str(self.image)
+
+    @property
+    def paths(self) -> list[Path]:
+        """Paths of all files."""
+        return [path for image in (self.image, *self.others) for path in image.paths]
 
     @property
     def name(self) -> str:

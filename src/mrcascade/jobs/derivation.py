@@ -42,5 +42,6 @@ def changed_grid(job: SuperResolution, enlarged: str) -> str:
         job: the job that makes it.
         enlarged: words for planes that were enlarged.
     """
-    thin = ["thick slices resolved into thin ones"] if job.isotropic is not None else []
+    stacks = " of several stacks" if job.combine is not None else ""
+    thin = [f"thick slices{stacks} resolved into thin ones"] if job.isotropic is not None else []
     return " and ".join([*([enlarged] if job.in_plane or not thin else []), *thin])

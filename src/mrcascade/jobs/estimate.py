@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mrcascade.jobs.common import Item
-from mrcascade.jobs.memory import default_batch, fitting_batch, image_bytes, volume_bytes
-from mrcascade.jobs.opened import Geometry, checked_item, open_input
+from mrcascade.jobs.memory import (
+    default_batch,
+    fitting_batch,
+    image_bytes,
+    joint_bytes,
+    volume_bytes,
+)
+from mrcascade.jobs.opened import Geometry, checked_item, open_input, open_stacks
 from mrcascade.jobs.progress import expected_evaluations
 from mrcascade.jobs.request import Request
 from mrcascade.jobs.slices import slices_per_chunk
@@ -28,6 +34,8 @@ PROGRAM_BYTES = 500 * 2**20
 MOMENT_BYTES = 48
 # Speed of gzip at level 1 on float32 data that hardly compresses, on one core.
 GZIP_BYTES_PER_SECOND = 25e6
+# Conjugate gradients on several stacks, per voxel of the result and stack, on one core.
+JOINT_SECONDS = 1e-6
 # Stands in for the noise estimate, as no voxels are read here. Only that it is not 0 matters:
 # noise-free data make some levels superfluous.
 SOME_NOISE = 0.01
@@ -107,7 +115,9 @@ class Estimator:
         target = Workspace(item, output, job).targets["result"]
         with ExitStack() as stack:
             opened = open_input(item, request, target, stack)
-            geometry, described = opened.geometry, "; ".join(opened.describe())
+            others = open_stacks(item, opened, request, stack)
+            lines = [line for one in (opened, *others) for line in one.describe()]
+            geometry, described = opened.geometry, "; ".join(lines)
             shape, dtype = opened.source.shape, opened.source.dtype
         size, result_shape = dtype.itemsize, geometry.result_shape(shape)
         work = Work()
@@ -117,6 +127,13 @@ class Estimator:
         if geometry.slices is not None:
             volumes = shape[3] if len(shape) > 3 else 1
             work = work.then(self._volumes(geometry, volumes, dtype, request))
+        for other in others:  # of which no more is restored than the first one sees
+            work = work.then(self._volumes(other.geometry, 1, dtype, request))
+        if others:
+            voxels = math.prod(result_shape) * (1 + len(others))
+            joint = joint_bytes(geometry.thick, geometry.operator.in_shape)
+            work = work.then(Work(seconds=JOINT_SECONDS * voxels))
+            work = replace(work, memory=work.memory + joint)
         images = size + (size + 4 if job.samples > 1 else 0)  # bytes per voxel of the results
         packed = target.suffix.lower() == ".gz"
         written = math.prod(result_shape) * images

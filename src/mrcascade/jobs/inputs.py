@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mrcascade.errors import MRCascadeError
@@ -93,6 +94,27 @@ def find_inputs(
     return list(found.values())
 
 
+def combined_input(items: Sequence[Item]) -> Item:
+    """Return one input of several stacks: the first one gives grid and name of the result.
+
+    Raises MRCascadeError where there is a single stack, or they are of several folders of a BIDS
+    dataset.
+    """
+    if len(items) < 2:
+        named = f"{items[0]} alone is given" if items else "none is given"
+        raise MRCascadeError(
+            f"--combine makes one volume of two or more stacks, and {named}; name them all, or"
+            " leave --combine out"
+        )
+    people = {item.folder.as_posix() for item in items if item.dataset}
+    if len(people) > 1:
+        raise MRCascadeError(
+            f"--combine makes one volume, and the images are those of {', '.join(sorted(people))};"
+            " choose the stacks of one with --bids-filter, or name their files"
+        )
+    return replace(items[0], others=tuple(item.image for item in items[1:]))
+
+
 def check_dataset(items: Sequence[Item], output: Path) -> None:
     """Raise MRCascadeError if results of one BIDS dataset would mix with those of another."""
     for dataset in {item.dataset for item in items if item.dataset}:
@@ -117,7 +139,7 @@ def check_names(items: Sequence[Item], output: Path, job: SuperResolution) -> No
                     " restore them into different folders"
                 )
             makers[target] = item
-    refuse_inputs(makers, [path for item in items for path in item.image.paths])
+    refuse_inputs(makers, [path for item in items for path in item.paths])
 
 
 def _in_dataset(folder: Path, selection: Selection, channels: int) -> list[Item]:

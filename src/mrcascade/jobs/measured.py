@@ -85,7 +85,7 @@ def measure_input(opened: Opened, workspace: Workspace, request: Request, say: R
                 slices, acquired.matrix, workspace.store, intensity.zero
             )
 
-    if job.least_squares:
+    if job.least_squares and job.combine is None:
         return Measured(slices, intensity, geometry, acquired, 0.0, "not used", NO_MARGINS)
 
     def read(number: int) -> np.ndarray:
@@ -96,6 +96,8 @@ def measure_input(opened: Opened, workspace: Workspace, request: Request, say: R
     if found.estimate is not None:
         how = found.estimate.describe(intensity.scale)
         say(f"noise estimated at {how}{_part(found, len(slices))}; --noise overrides it")
+    if job.least_squares:
+        return Measured(slices, intensity, geometry, acquired, found.noise, origin, NO_MARGINS)
     if found.margins:
         say(describe_margins(found.margins, opened.axes))
     field, noise = geometry.operator.in_shape, found.noise

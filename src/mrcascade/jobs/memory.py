@@ -52,6 +52,8 @@ IMAGES_OUTSIDE = 24
 # Largest number of arrays of the size of a volume of thin slices, and of thick ones, that its
 # restoration holds, without and with several samples.
 VOLUMES, VOLUMES_OF_SAMPLES, SLICE_COPIES = 4, 12, 4
+# The same for a volume of several stacks, besides that of the stack in work.
+JOINT_VOLUMES = 9
 # Results of `_convolutions`, kept as long as the networks live.
 _probed: WeakKeyDictionary[nn.Module, tuple[int, int]] = WeakKeyDictionary()
 
@@ -114,6 +116,16 @@ def volume_bytes(thick: ThickSlices, shape: tuple[int, int], dtype: np.dtype, sa
     copies = VOLUMES_OF_SAMPLES if samples > 1 else VOLUMES
     voxels = (copies * thick.samples + SLICE_COPIES * thick.slices) * math.prod(shape)
     return voxels * np.dtype(dtype).itemsize
+
+
+def joint_bytes(thick: ThickSlices, shape: tuple[int, int]) -> int:
+    """Return an estimate of the memory of a volume of several stacks, and of its data.
+
+    Args:
+        thick: slices of the first stack, before and after.
+        shape: (h, w) of these slices.
+    """
+    return 4 * JOINT_VOLUMES * thick.samples * math.prod(shape)
 
 
 class Batches:

@@ -12,6 +12,7 @@ from mrcascade.arrays.factors import Factor, factor_pair
 from mrcascade.io import Named, named_image
 from mrcascade.io.slice_profile import read_slice_profile
 from mrcascade.jobs.common import Item
+from mrcascade.jobs.inputs import combined_input
 from mrcascade.jobs.progress import Report, SlicesDone, silent, unseen
 from mrcascade.jobs.request import Request, SuperResolution
 from mrcascade.jobs.sr import restore_file
@@ -174,14 +175,72 @@ def make_isotropic_file(
         Image(float32 (16, 16, 20), (1.0, 1.0, 1.0) mm, 'out/thick_desc-sriso.nii.gz')
     """
     _check_known(options, IsotropicOptions, "make_isotropic_file")
+    return _made(image, output, prior, _isotropic_job(options, None), say, progress)
+
+
+def combine_stack_files(
+    images: Sequence[Named | Item],
+    output: str | os.PathLike[str],
+    prior: CascadePrior | str | Path = "mr-small",
+    *,
+    placement: str = "headers",
+    say: Report = silent,
+    progress: Callable[[int], SlicesDone] = unseen,
+    **options: Unpack[IsotropicOptions],
+) -> list[Path]:
+    """Make one volume of several stacks of thick slices, as ``sr --isotropic --combine`` does.
+
+    Args:
+        images: two or more stacks of one contrast of one person; the first one gives grid and name
+            of the result.
+        output: folder of the results, created if missing, or the name of the result.
+        prior: as for `super_resolve_file`; mode "lsq" runs without it.
+        placement: "headers" refuses stacks that lie more than a voxel apart by their anatomy;
+            "rigid" moves them by the rigid motion that is found.
+        say: called with one line per decision, for example ``print``.
+        progress: as for `make_isotropic_file`.
+        options: those of `make_isotropic_file`; modes are "mean" and "lsq".
+
+    Returns:
+        The written files, the result first and the sidecar last.
+
+    Raises:
+        MRCascadeError: as for `make_isotropic_file`, or the stacks do not belong together.
+        TypeError: a keyword is unknown.
+
+    Example:
+        >>> import numpy as np
+        >>> from scipy.ndimage import gaussian_filter
+        >>> import mrcascade
+        >>> body = gaussian_filter(np.random.default_rng(0).random((40, 40, 40)), 3) ** 9
+        >>> def write(name, axis):  # slices of 4 mm
+        ...     parts = np.stack(np.split(body, 10, axis)).mean(axis + 1)
+        ...     affine = np.diag([4.0 if a == axis else 1.0 for a in range(3)] + [1.0])
+        ...     affine[axis, 3] = 1.5
+        ...     mrcascade.write_image(np.moveaxis(parts, 0, axis), name, affine=affine)
+        >>> write("axial.nii", 2), write("coronal.nii", 1)
+        (None, None)
+        >>> stacks = ["axial.nii", "coronal.nii"]
+        >>> options = {"mode": "lsq", "slice_profile": "rect"}
+        >>> written = mrcascade.combine_stack_files(stacks, "out", **options)
+        >>> mrcascade.read_image(written[0])
+        Image(float32 (40, 40, 40), (1.0, 1.0, 1.0) mm, 'out/axial_desc-srisostacks.nii.gz')
+    """
+    _check_known(options, IsotropicOptions, "combine_stack_files")
+    prior = as_prior(prior)
+    item = combined_input([item_of(image, prior.channels) for image in images])
+    return _made(item, output, prior, _isotropic_job(options, placement), say, progress)
+
+
+def _isotropic_job(options: IsotropicOptions, placement: str | None) -> SuperResolution:
     given: dict[str, Any] = dict(options)
     profile = given.pop("slice_profile", "gaussian")
     if not isinstance(profile, SliceProfile):
         profile = read_slice_profile(os.fspath(profile))
     spacing, thickness = given.pop("spacing", None), given.pop("slice_thickness", None)
     given["factor"] = factor_pair(given.pop("factor", 1.0))
-    job = SuperResolution(**given, isotropic=Isotropic(spacing, thickness, profile))
-    return _made(image, output, prior, job, say, progress)
+    isotropic = Isotropic(spacing, thickness, profile)
+    return SuperResolution(**given, isotropic=isotropic, combine=placement)
 
 
 def _made(

@@ -136,11 +136,54 @@ def open_input(item: Item, request: Request, target: Path, stack: ExitStack) -> 
     Raises:
         MRCascadeError: the prior cannot restore the input, or the result could not be written.
     """
+    opened = _opened(item, request, stack)
+    check_writable(
+        opened.source, target, derivation_of(request.job, "result", (0.0, 1.0), ""), opened.axes
+    )
+    return opened
+
+
+def open_stacks(item: Item, first: Opened, request: Request, stack: ExitStack) -> list[Opened]:
+    """Open the stacks that are combined with an image, if any; new slices have its spacing.
+
+    Args:
+        item: the input.
+        first: its image, which is open.
+        request: job and prior.
+        stack: closes the stacks.
+
+    Raises:
+        MRCascadeError: a stack is no stack of thick slices, or one of them is a series or complex.
+    """
+    isotropic, slices = request.job.isotropic, first.geometry.slices
+    if request.job.combine is None:
+        return []
+    if not item.others:
+        raise MRCascadeError(f"{first.source.source}: --combine needs two or more stacks")
+    assert isotropic is not None  # `Request.of` has checked it
+    assert slices is not None
+    isotropic = replace(isotropic, spacing=slices.spacing)
+    like = replace(request, job=replace(request.job, isotropic=isotropic))
+    others = [_opened(Item(image), like, stack) for image in item.others]
+    for one in (first, *others):
+        if one.source.dtype.kind == "c":
+            raise MRCascadeError(
+                f"{one.source.source} is complex, and the phase of stacks differs; --combine takes"
+                " magnitudes"
+            )
+        if len(one.source.shape) > 3:
+            raise MRCascadeError(
+                f"{one.source.source} has {one.source.shape[3]} volumes; --combine takes stacks of"
+                " one: extract it"
+            )
+    return others
+
+
+def _opened(item: Item, request: Request, stack: ExitStack) -> Opened:
     prior, job = request.prior, request.job
     source = stack.enter_context(open_source(item.image, prior.channels == 2))
     planes = choose_planes(source, job.axes)
     axes = planes.axes
-    check_writable(source, target, derivation_of(job, "result", (0.0, 1.0), ""), axes)
     acquired = acquired_by_header(source, axes, job.acquired)
     geometry = geometry_of(source, planes, request, acquired.matrix)
     finer = axes if geometry.slices is None else (*axes, geometry.slices.axis)
@@ -153,8 +196,10 @@ def checked_item(item: Item) -> Item:
 
     Raises MRCascadeError for a phase image without its magnitude, and for several series.
     """
-    refuse_phase(item.image)
-    return replace(item, image=item.image.resolved())
+    for image in (item.image, *item.others):
+        refuse_phase(image)
+    others = tuple(image.resolved() for image in item.others)
+    return replace(item, image=item.image.resolved(), others=others)
 
 
 def geometry_of(source: Source, planes: Planes, request: Request, matrix: Matrix) -> Geometry:

@@ -114,8 +114,9 @@ def draw_volume_preview(
         number = _middle(np.abs(intensity.above_zero(y)).mean((0, 3 - axis)), intensity)
         low = np.take(y, number, axis)[..., None]
         panels = [Panel(f"{thick.slices} slices, {size}", low[nearest, :, 0])]
-        if not job.least_squares:
-            panels.append(Panel("least squares, no prior", least_squares(low, thick)[..., 0]))
+        if not job.least_squares or job.combine is not None:
+            alone = "first stack, least squares" if job.combine else "least squares, no prior"
+            panels.append(Panel(alone, least_squares(low, thick)[..., 0]))
         for key, title in titles.items():
             if key in stores:
                 pixels = _plane(stores[key], thick.samples, axis, number)

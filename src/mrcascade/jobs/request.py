@@ -11,10 +11,14 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.io import Pseudonyms
 from mrcascade.measurement.thick import LEAST_SQUARES, Isotropic, result_label
 from mrcascade.prior.cascade import CascadePrior
+from mrcascade.recipes.traversals import Mean
 from mrcascade.restore import resolve_settings
 from mrcascade.sampling import Recipe
 
 Factors = tuple[float, float]
+
+#: How several stacks are brought together (`SuperResolution.combine`).
+PLACEMENTS = ("headers", "rigid")
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class SuperResolution:
         acquired: acquired matrix (rows, columns) or "auto"; None only warns.
         isotropic: makes thick slices thin; None leaves the slices as they are. ``mode`` may then be
             "lsq", least squares without a prior.
+        combine: makes one volume of several stacks: "headers" takes their places from the headers,
+            "rigid" moves them by the rigid motion that is found; None restores each by itself.
         deidentify: replaces the patient's identity in headers, sidecar and names of outputs (DICOM
             only); None keeps it.
     """
@@ -54,12 +60,13 @@ class SuperResolution:
     format: str | None = None
     acquired: str | tuple[int, int] | None = None
     isotropic: Isotropic | None = None
+    combine: str | None = None
     deidentify: Pseudonyms | None = None
 
     @property
     def label(self) -> str:
         """Label of the result in file names, such as ``sr4x`` or ``sriso``."""
-        return result_label(self.factor, self.isotropic)
+        return result_label(self.factor, self.isotropic, self.combine is not None)
 
     @property
     def in_plane(self) -> bool:
@@ -87,7 +94,9 @@ class Request:
             check_factor(job.factor)
         _check_isotropic(job)
         mode = None if job.least_squares else job.mode
-        return cls(prior, job, resolve_settings(prior, mode, job.steps, job.samples))
+        request = cls(prior, job, resolve_settings(prior, mode, job.steps, job.samples))
+        _check_combined(request)
+        return request
 
     def changed(
         self, *, overwrite: bool | None = None, deidentify: Pseudonyms | None = None
@@ -112,8 +121,8 @@ class Request:
         job = self.job
         mode = job.mode if isinstance(job.mode, str) else self.settings.name
         request = asdict(replace(job, mode=mode, deidentify=None))  # its salt is secret
-        left_out = ["batch_size", "overwrite", *(["isotropic"] if job.isotropic is None else [])]
-        for key in left_out:
+        unused = [key for key in ("isotropic", "combine") if request[key] is None]
+        for key in ("batch_size", "overwrite", *unused):
             del request[key]
         request["deidentify"] = job.deidentify is not None
         if job.least_squares:
@@ -136,7 +145,7 @@ def _check_isotropic(job: SuperResolution) -> None:
         return
     if job.least_squares:
         unused = {"steps": job.steps is not None, "samples": job.samples > 1}
-        unused["noise"] = job.noise is not None
+        unused["noise"] = job.noise is not None and job.combine is None
         if named := [f"--{key}" for key, given in unused.items() if given]:
             raise MRCascadeError(
                 f"mode {LEAST_SQUARES!r} has no use for {' and '.join(named)}; leave that out, or"
@@ -147,4 +156,25 @@ def _check_isotropic(job: SuperResolution) -> None:
         raise MRCascadeError(
             "--isotropic with --factor restores by mode 'mean' alone; leave --factor out, or"
             " restore in plane first and give the result to --isotropic"
+        )
+
+
+def _check_combined(request: Request) -> None:
+    """Raise MRCascadeError where options do not fit one volume of several stacks."""
+    job = request.job
+    if job.combine is None:
+        return
+    if job.combine not in PLACEMENTS:
+        raise MRCascadeError(f"combine {job.combine!r}: choose {' or '.join(PLACEMENTS)}")
+    if job.isotropic is None:
+        raise MRCascadeError("--combine makes an isotropic volume of stacks; add --isotropic")
+    if job.in_plane:
+        raise MRCascadeError(
+            "--combine takes its detail from the stacks; leave --factor out, or enlarge the planes"
+            " of each stack first and give the results"
+        )
+    if job.samples > 1 or not (job.least_squares or isinstance(request.settings.run, Mean)):
+        raise MRCascadeError(
+            "--combine restores by modes 'mean' and 'lsq' alone; for posterior samples restore one"
+            " stack without --combine"
         )

@@ -161,15 +161,19 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def source_identity(sha256: str, job: SuperResolution) -> dict[str, str]:
-    """Return the sidecar's entries that identify an input by its hash.
+def source_identity(
+    sha256: str, job: SuperResolution, others: Sequence[str] = ()
+) -> dict[str, str | list[str]]:
+    """Return the sidecar's entries that identify an input, and others combined with it, by hashes.
 
     A de-identified input has a keyed hash instead (HMAC): with a plain one, anyone who holds the
     original could find the patient.
     """
-    if job.deidentify is None:
-        return {"SourceSHA256": sha256}
-    return {"SourceHMAC": job.deidentify.source(sha256)}
+    hidden = job.deidentify
+    hashes = [sha256, *others] if hidden is None else list(map(hidden.source, (sha256, *others)))
+    kind = "SHA256" if hidden is None else "HMAC"
+    alone: dict[str, str | list[str]] = {f"Source{kind}": hashes[0]}
+    return alone | ({f"OtherSources{kind}": hashes[1:]} if others else {})
 
 
 def _stated(settings: dict[str, Any], job: SuperResolution) -> dict[str, Any]:
@@ -193,7 +197,7 @@ def bids_metadata(item: Item, axes: Sequence[int]) -> dict[str, Any]:
     ``axes`` are those that become finer. Derivatives must state ``SkullStripped``; it is false if
     the raw image does not state it. Raises MRCascadeError if the source's metadata are damaged.
     """
-    dataset, paths = item.dataset, item.image.paths
+    dataset, paths = item.dataset, item.paths
     if dataset is None:
         return {}
     raw = {"SkullStripped": False} if dataset.kind == "raw" else {}

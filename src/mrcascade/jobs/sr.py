@@ -8,18 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from mrcascade.jobs.common import Item
-from mrcascade.jobs.measured import measure_input
-from mrcascade.jobs.opened import checked_item, open_input
+from mrcascade.jobs.measured import Measured, measure_input
+from mrcascade.jobs.opened import Opened, checked_item, open_input, open_stacks
 from mrcascade.jobs.progress import Report, SlicesDone
 from mrcascade.jobs.publish import Publication
 from mrcascade.jobs.request import Request
+from mrcascade.jobs.results import ResultStores
 from mrcascade.jobs.slices import restore_slices
+from mrcascade.jobs.stacks import restore_stacks
 from mrcascade.jobs.volumes import restore_volumes
 from mrcascade.jobs.workspace import Workspace
 from mrcascade.networks.compiled import Compiler
+
+Restore = Callable[
+    [Opened, Measured, Workspace, Request, Report, Callable[[int], SlicesDone]], ResultStores
+]
 
 
 class Restored:
@@ -77,8 +84,13 @@ def restore_file(
         for line in opened.describe():
             say(line)
         stack.enter_context(workspace)
+        others = open_stacks(item, opened, request, stack)
         measured = measure_input(opened, workspace, request, say)
-        restore = restore_slices if request.job.isotropic is None else restore_volumes
+        restore: Restore = restore_slices
+        if others:
+            restore = partial(restore_stacks, others)
+        elif request.job.isotropic is not None:
+            restore = restore_volumes
         with _telling(request.prior.compiler, say):
             results = restore(opened, measured, workspace, request, say, progress)
         publication = Publication(request, workspace, opened, measured, results)

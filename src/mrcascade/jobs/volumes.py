@@ -80,7 +80,7 @@ def restore_volumes(
                 check_memory(request.prior, kind.plans[0])
         planes = plan.work(request.job.samples)
         seed = input_seed(request.job.seed, opened.source.sha256)
-        work = _by_prior(path, plan, measured, request, seed, results, say)
+        work = volume_work(path, plan, shape, measured, request, seed, results, say)
     tell = progress(planes * volumes)
     for number in range(volumes):
         start = number * thick.slices
@@ -119,19 +119,30 @@ def _with_sides(shape: tuple[int, ...], axes: Axes, sides: tuple[int, int]) -> t
     return tuple(new.get(axis, n) for axis, n in enumerate(shape))
 
 
-def _by_prior(
+def volume_work(
     path: Path,
     plan: VolumePlan,
+    shape: tuple[int, int],
     measured: Measured,
     request: Request,
     seed: int,
     results: VolumeResults,
     say: Report,
 ) -> VolumeWork:
-    """Return what restores a volume by a plan; batches shrink when memory runs out."""
+    """Return what restores a volume by a plan; batches shrink when memory runs out.
+
+    Args:
+        path: the input, for messages.
+        plan: the plan.
+        shape: (h, w) of the slices.
+        measured: the input's slices, for their type and intensity.
+        request: job, prior and settings.
+        seed: seed of the random numbers.
+        results: is told the number of planes that pass through the networks together.
+        say: called with one line per decision.
+    """
     prior, job = request.prior, request.job
     needed = max(image_bytes(prior, kind.plans[0]) for kind in plan.cascade.kinds)
-    shape = measured.geometry.operator.in_shape
     planes = max(shape)  # those of one kind pass together
     held = volume_bytes(plan.thick, shape, measured.slices.dtype, job.samples)
     size = chosen_batch(job.batch_size, planes, needed, request, say, held)

@@ -34,7 +34,7 @@ class Workspace:
         """Find the names of the outputs. Raises MRCascadeError if one is taken; writes nothing."""
         self.targets = sr_targets(item, output, job)
         self._others = sr_targets(item, output, replace(job, samples=2))
-        self._inputs, self._overwrite = item.image.paths, job.overwrite
+        self._inputs, self._overwrite = item.paths, job.overwrite
         self._stack, self.bytes = ExitStack(), 0
         self._claim()
 

@@ -60,14 +60,19 @@ class Isotropic:
                 raise MRCascadeError(f"{name} {value:g} mm: must be above 0")
 
 
-def result_label(factor: Sequence[float], isotropic: Isotropic | None) -> str:
-    """Label of a result in file names: ``sr4x``, ``sriso``, ``sriso0p8mm`` or ``sr2xiso``."""
+def result_label(
+    factor: Sequence[float], isotropic: Isotropic | None, combined: bool = False
+) -> str:
+    """Label of a result in file names: ``sr4x``, ``sriso``, ``sriso0p8mm`` or ``sr2xiso``.
+
+    A volume of several stacks, which is ``combined``, has ``srisostacks`` or ``sriso0p8mmstacks``.
+    """
     label = "sr" if isotropic and max(factor) == 1 else f"sr{factor_label(factor)}"
     if isotropic is None:
         return label
-    if isotropic.spacing is None:
-        return f"{label}iso"
-    return f"{label}iso{isotropic.spacing:g}mm".replace(".", "p").replace("-", "m").replace("+", "")
+    spacing = "" if isotropic.spacing is None else f"{isotropic.spacing:g}mm"
+    spacing = spacing.replace(".", "p").replace("-", "m").replace("+", "")
+    return f"{label}iso{spacing}{'stacks' if combined else ''}"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,13 @@ knows planes. Both kinds of planes that contain the slice axis take part: one vo
 two, and it meets the slices by one projection along that axis.
 """
 
+from mrcascade.restore.volume.joint import (
+    JointVolume,
+    StackData,
+    average_estimates,
+    joint_least_squares,
+    joint_projection,
+)
 from mrcascade.restore.volume.plan import VolumePlan
 from mrcascade.restore.volume.restorer import RestoredVolume, VolumeRestorer
 from mrcascade.restore.volume.thick import (
@@ -20,12 +27,17 @@ from mrcascade.restore.volume.thick import (
 __all__ = [
     "ENDS",
     "SMOOTHNESS",
+    "JointVolume",
     "RestoredVolume",
+    "StackData",
     "ThickSlices",
     "VolumePlan",
     "VolumeRestorer",
     "along",
+    "average_estimates",
     "check_volume",
+    "joint_least_squares",
+    "joint_projection",
     "least_squares",
     "projected",
 ]
