@@ -5,9 +5,10 @@
 Draws one sample per slice and method, kernel fourier, without noise unless ``--noise``. A method is
 a mode with its settings, or another method of ``mrcascade evaluate``; each runs with every T of
 ``--steps``, or with one T as ``METHOD@T``. Writes ``few_steps.json``, ``few_steps.md`` (tables) and
-``few_steps.png`` (PSNR and LPIPS over seconds per slice, averaged over anatomies) beside the
-evaluations that they come from. A star marks the front: no other method is as cheap and has a
-smaller LPIPS. Repeat the command to continue an interrupted scan.
+``few_steps.png`` (PSNR and LPIPS over operations, averaged over anatomies) beside the evaluations
+that they come from. Seconds compare within one T; those of another may have met another load. A
+star marks the front: no other method is as cheap and has a smaller LPIPS. Repeat the command to
+continue an interrupted scan.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def front(table: dict[str, Figures]) -> set[str]:
 
 
 def draw(table: Table, target: Path) -> None:
-    """Draw PSNR and LPIPS over seconds per slice, a line per method along T."""
+    """Draw PSNR and LPIPS over operations per slice, a line per method along T."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
@@ -152,13 +153,13 @@ def draw(table: Table, target: Path) -> None:
         for method, points in lines.items():
             if method == "zero-fill":
                 continue
-            x, y = ([row[name] for _, row in points] for name in ("seconds", key))
+            x, y = ([row[name] for _, row in points] for name in ("gflop", key))
             axes.plot(x, y, "o-", ms=4, lw=0.8, label=method)
             for (steps, _), px, py in zip(points, x, y, strict=True):
                 axes.annotate(
                     steps, (px, py), fontsize=7, xytext=(3, 3), textcoords="offset points"
                 )
-        axes.set(xscale="log", xlabel="seconds per slice", ylabel=label)
+        axes.set(xscale="log", xlabel="GFLOP per slice", ylabel=label)
         axes.legend(fontsize=7)
     figure.savefig(target, dpi=110)
 
