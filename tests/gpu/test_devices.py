@@ -47,7 +47,7 @@ def test_bfloat16_is_asked_of_the_device_itself(two_gpus: None) -> None:
 
 def test_defaults_of_the_command(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
     resolve = options.choose_precision
-    assert [resolve(None, d) for d in ("cpu", "cuda", "cuda:1")] == [
+    assert [resolve("auto", d) for d in ("cpu", "cuda", "cuda:1")] == [
         "float32",
         "float32",
         "bfloat16",
