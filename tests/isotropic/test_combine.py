@@ -17,6 +17,7 @@ from tests.dicom.dicom_series import series
 from thick_images import thick_file
 
 import mrcascade
+from mrcascade.arrays.intensity import Intensity
 from mrcascade.errors import MRCascadeError
 from mrcascade.jobs import Request, SuperResolution, combined_input
 from mrcascade.measurement.thick import Isotropic, result_label
@@ -202,6 +203,28 @@ def test_options_that_do_not_fit(
     assert not (tmp_path / "out").exists()
 
 
+def test_the_value_of_no_signal_is_that_of_the_first_stack(
+    tmp_path: Path, stacks: list[Path], combine: Callable, capsys, monkeypatch
+) -> None:
+    """A stack without air, whose darkest tissue is taken for no signal, gets no gain by that."""
+    assert combine(*stacks, *LSQ) == 0
+    plain = nib.load(tmp_path / "out" / f"{LABEL}.nii.gz").get_fdata()
+    capsys.readouterr()
+    found = iter((0.0, 50.0, 0.0))
+
+    def intensity_of(measured: object, maximum: float) -> Intensity:
+        zero = next(found)
+        return Intensity(maximum - zero, zero)
+
+    monkeypatch.setattr("mrcascade.jobs.measured.intensity_of", intensity_of)
+    assert combine(*stacks, *LSQ, "--overwrite") == 0
+    assert "coronal.nii.gz: 0 counts as no signal, as in axial.nii.gz" in capsys.readouterr().out
+    assert np.array_equal(nib.load(tmp_path / "out" / f"{LABEL}.nii.gz").get_fdata(), plain)
+    assert [one["Gain"] for one in sidecar(tmp_path)["Stacks"][1:]] == pytest.approx(
+        [1, 1], abs=0.02
+    )
+
+
 def refused(stacks: list[Path], tmp_path: Path, combine: Callable, capsys, message: str) -> None:
     assert combine(*stacks, *LSQ) == 2
     error = capsys.readouterr().err
@@ -215,8 +238,8 @@ def test_stacks_that_do_not_belong_together(
 ) -> None:
     axial = stacks[0]
     both = "--combine makes one volume of two or more stacks, and"
-    refused([axial], tmp_path, combine, capsys, f"{both} {axial} alone is given")
-    refused([axial, axial], tmp_path, combine, capsys, f"{both} {axial} alone is given")
+    refused([axial], tmp_path, combine, capsys, f"{both} {axial} is the only one given")
+    refused([axial, axial], tmp_path, combine, capsys, f"{both} {axial} is the only one given")
     affine, shape = stack_affine("coronal")
     slices = Anatomy().slices(affine, shape).astype(np.float32)
 

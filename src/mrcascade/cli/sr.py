@@ -265,7 +265,7 @@ def each(items: Sequence[Item], work: Callable[[Item], None]) -> int:
     failed = []
     for item in items:
         try:
-            with naming(str(item)):
+            with naming(*item.names):
                 work(item)
         except MRCascadeError as error:
             if len(items) == 1:

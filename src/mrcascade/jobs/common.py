@@ -75,6 +75,11 @@ class Item:
         return str(self.image)
 
     @property
+    def names(self) -> list[str]:
+        """Names of the image and of the others."""
+        return [str(image) for image in (self.image, *self.others)]
+
+    @property
     def paths(self) -> list[Path]:
         """Paths of all files."""
         return [path for image in (self.image, *self.others) for path in image.paths]

@@ -101,7 +101,7 @@ def combined_input(items: Sequence[Item]) -> Item:
     dataset.
     """
     if len(items) < 2:
-        named = f"{items[0]} alone is given" if items else "none is given"
+        named = f"{items[0]} is the only one given" if items else "none is given"
         raise MRCascadeError(
             f"--combine makes one volume of two or more stacks, and {named}; name them all, or"
             " leave --combine out"

@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 
+from mrcascade.arrays.intensity import Intensity
 from mrcascade.errors import MRCascadeError
 from mrcascade.jobs.common import input_seed
 from mrcascade.jobs.measured import Measured, measure_input
@@ -78,7 +79,9 @@ def restore_stacks(
         tell = partial(_named, say, other.source.file.name)
         for line in other.describe():
             tell(line)
-        found = PlacedStack.of(other, measure_input(other, workspace, request, tell)).within(first)
+        own = measure_input(other, workspace, request, tell)
+        found = PlacedStack.of(other, _with_zero_of(measured, own, other, opened, tell))
+        found = found.within(first)
         stacks.append(_placed(found, first, reference, request.job.combine == "rigid", tell))
     data = []
     for one in stacks:
@@ -105,6 +108,28 @@ def restore_stacks(
 
 def _named(say: Report, name: str, line: str) -> None:
     say(f"{name}: {line}")
+
+
+def _with_zero_of(
+    first: Measured, own: Measured, stack: Opened, opened: Opened, say: Report
+) -> Measured:
+    """Return a stack's measurement with the value of no signal of the first one.
+
+    Stacks of one scan have one such value. It is found in the air around the body, of which each
+    stack shows another part, so that two stacks rarely agree on it; then no gain fits.
+    """
+    zero, intensity = first.intensity.zero, own.intensity
+    if zero == intensity.zero:
+        return own
+    scale = intensity.scale + intensity.zero - zero
+    if scale <= 0:
+        raise MRCascadeError(
+            f"{stack.source.source} has no value above {zero:.6g}, which stands for no signal in"
+            f" {opened.source.source}; --combine takes stacks of one scale of intensities"
+        )
+    say(f"{zero:.6g} counts as no signal, as in {opened.source.file.name}")
+    noise = own.noise * intensity.scale / scale
+    return replace(own, intensity=Intensity(scale, zero), noise=noise)
 
 
 def _placed(
@@ -140,7 +165,7 @@ def _placed(
                 f"{where}: no rigid motion brings it to {like} ({found.displacement:.3g} mm apart,"
                 f" {far} after that); register it by other means first"
             )
-        say(f"moved there by its header; {left.displacement:.2g} mm are left")
+        say(f"moved there; {left.displacement:.2g} mm are left")
         return replace(moved, agreement=replace(found, gain=left.gain))
     if found.displacement > limit:
         raise MRCascadeError(

@@ -74,7 +74,7 @@ class Turn:
         if not wait and not self._future.done():
             return False
         try:
-            with naming(str(self.done.item)):
+            with naming(*self.done.item.names):
                 self.done.outputs, line = self._future.result()
             self._note(line)
         except MRCascadeError as error:
@@ -100,7 +100,7 @@ class Turn:
             self._before.settle()
         started = time.monotonic()
         try:
-            with naming(str(self.done.item)):
+            with naming(*self.done.item.names):
                 return restore(self.done.item, self._note, self._watched(start))
         except MRCascadeError as error:
             self._failed(error)

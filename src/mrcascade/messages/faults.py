@@ -54,13 +54,16 @@ def showing_tracebacks(asked: bool) -> Iterator[None]:
 
 
 @contextmanager
-def naming(name: str) -> Iterator[None]:
-    """Turn every error of the block into a one-line MRCascadeError that contains ``name``."""
+def naming(name: str, *others: str) -> Iterator[None]:
+    """Turn every error of the block into a one-line MRCascadeError that contains ``name``.
+
+    A message that contains one of ``others`` names the subject already.
+    """
     try:
         yield
     except Exception as error:
         message = one_line(error, name)
-        if name not in message:
+        if not any(known in message for known in (name, *others)):
             message = f"{name}: {message}"
         elif isinstance(error, MRCascadeError):
             raise
