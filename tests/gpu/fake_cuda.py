@@ -25,7 +25,7 @@ from mrcascade.jobs.memory import image_bytes
 from mrcascade.networks import compiled, network_preset
 from mrcascade.networks.compiled import Compiler
 from mrcascade.operators import separable
-from mrcascade.prior.denoiser import LevelNetworks, diffusion_loss
+from mrcascade.prior.denoiser import KNOWLEDGE, LevelNetworks, diffusion_loss
 from mrcascade.restore import make_plan, resolve_settings
 from mrcascade.sampling import NoiseSource, reconstruct
 
@@ -161,6 +161,7 @@ def fake_cuda() -> Iterator[None]:
 def without_values() -> None:
     """What asks for values goes on as if each were true, as there are none."""
     import mrcascade.jobs.memory as memory
+    import mrcascade.sampling.known as known
     import mrcascade.sampling.mean as mean
     import mrcascade.sampling.noise as noise
 
@@ -170,6 +171,9 @@ def without_values() -> None:
     # Builds without CUDA have no backward pass there.
     torch.autograd.grad = lambda output, x: (torch.zeros_like(x),)
     mean.by_window = lambda images: {(0, *images.shape[-2:-1], 0, images.shape[-1]): [0, 1]}
+    # What the data know of a band, which a plan computes on the CPU.
+    known.BandView.share = lambda view, std: 0.5
+    known.BandView.numbers = lambda view, std: (0.5,) * KNOWLEDGE
     torch.cuda.synchronize = lambda device=None: None
     memory.computes_in_bfloat16 = lambda device: True
     # torch.autocast asks whether there is a GPU, and its driver whether it computes in bfloat16.
