@@ -1,7 +1,8 @@
 """Gains over zero filling of README and docs/results.md, from the rows of the study behind them.
 
     mrcascade reproduce benchmarks/studies/defaults.json --data DATA --lpips-weights DIR -o results
-    python benchmarks/results_tables.py results/all.csv
+    mrcascade benchmark -o benchmark.json
+    python benchmarks/results_tables.py results/all.csv benchmark.json
 
 Prints README's rows (one anatomy) and the ranges over anatomies of docs/results.md. Gains are
 differences of means in PSNR, and ratios of means in LPIPS.
@@ -15,11 +16,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from common import run, table_row
+from mrcascade.benchmark.table import read_benchmark
+from mrcascade.errors import MRCascadeError
 
 TASKS = {"test-2x-noise0": "2x", "test-2x-noise0.01": "2x, 1 % noise", "test-4x-noise0": "4x"}
-TIMED = ("test-2x-noise0", "test-4x-noise0")
 MODES = {
     "mean": "posterior mean (default)",
     "balanced": "a sample with coarse detail moved towards the mean, T = 24",
@@ -27,15 +30,19 @@ MODES = {
     "paper": "a sample with the paper's schedule, T = 200",
 }
 ANATOMY = "brain"
-#: Means of PSNR, LPIPS and seconds by task, method and anatomy.
+#: Means of PSNR and LPIPS by task, method and anatomy.
 Means = Mapping[tuple[str, str, str], tuple[float, ...]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rows", type=Path, help="all.csv of the study, or docs/results.csv")
-    means = read_means(parser.parse_args().rows)
-    print("\n".join([*readme_rows(means), "", *range_lines(means)]))
+    parser.add_argument("times", type=Path, help="file of `mrcascade benchmark`")
+    options = parser.parse_args()
+    means, times = read_means(options.rows), read_benchmark(options.times)
+    if times is None:
+        raise MRCascadeError(f"{options.times}: not a file of `mrcascade benchmark -o`")
+    print("\n".join([*readme_rows(means, times), "", *range_lines(means)]))
 
 
 def read_means(path: Path) -> Means:
@@ -44,20 +51,21 @@ def read_means(path: Path) -> Means:
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             key = row["task"], row["method"], row["anatomy"]
-            found[key].append(tuple(float(row[k]) for k in ("psnr_slice", "lpips", "seconds")))
+            found[key].append(tuple(float(row[k]) for k in ("psnr_slice", "lpips")))
     return {key: tuple(map(mean, zip(*rows, strict=True))) for key, rows in found.items()}
 
 
 def gain(means: Means, task: str, method: str, anatomy: str) -> tuple[float, float]:
     """Return the gain over zero filling in dB, and in per cent of LPIPS."""
-    psnr, lpips, _ = means[task, method, anatomy]
-    base_psnr, base_lpips, _ = means[task, "zero-fill", anatomy]
+    psnr, lpips = means[task, method, anatomy]
+    base_psnr, base_lpips = means[task, "zero-fill", anatomy]
     return psnr - base_psnr, 100 * (lpips / base_lpips - 1)
 
 
-def readme_rows(means: Means) -> list[str]:
-    """Return README's table of modes."""
-    header = ["mode", "what", *TASKS.values(), "s / slice, 2x and 4x"]
+def readme_rows(means: Means, times: Mapping[str, Any]) -> list[str]:
+    """Return README's table of modes, with the time of one slice by itself."""
+    header = ["mode", "what", *TASKS.values(), "s / slice"]
+    seconds = {r["mode"]: r["seconds_per_slice"] for r in times["results"] if r["batch"] == 1}
     rows = [table_row(header), table_row(["---"] * len(header))]
     for mode, what in MODES.items():
         cells = []
@@ -67,10 +75,7 @@ def readme_rows(means: Means) -> list[str]:
                 cells.append(f"{psnr:+.1f} dB, {lpips:+.0f} %")
             else:
                 cells.append("-")
-        seconds = (means[task, mode, ANATOMY][2] for task in TIMED)
-        rows.append(
-            table_row([f"`{mode}`", what, *cells, " and ".join(f"{s:.2g}" for s in seconds)])
-        )
+        rows.append(table_row([f"`{mode}`", what, *cells, f"{seconds[mode]:.2g}"]))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Print README's table of run times from a file that `mrcascade benchmark -o FILE` wrote.
+"""Print a table of run times, by batch size, from a file that `mrcascade benchmark -o FILE` wrote.
 
 mrcascade benchmark --seconds 3600 -o b.json
 python benchmarks/runtime_table.py b.json
