@@ -143,6 +143,14 @@ def test_a_mean_takes_one_condition_per_level_and_turn(noise: float, prior: Casc
     assert denoisers == pytest.approx(1.1 * (0 if noise == 0 else 2 + 2))
 
 
+def test_a_chain_takes_one_condition_per_level(prior: CascadePrior) -> None:
+    """Its orientations share the conditional mean of the first."""
+    operator = SeparableOperator.from_kernel("fourier", 4, (64, 64))
+    plan = make_plan(prior, operator, 0.0, Recipe("chain", steps=30, orientations=4))
+    conditions = slice_seconds(plan, [LevelSpeed(Cost(0, 0), Cost(1, 0))] * 3)
+    assert conditions == pytest.approx(1.1 * 2)  # noise-free data fix level 3
+
+
 def test_seconds_grow_with_the_pixels(prior: CascadePrior) -> None:
     per_pixel = [LevelSpeed(Cost(0, 1e-6), Cost(0, 0))] * 3
     settings = Recipe("chain", steps=30)
