@@ -79,10 +79,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.text import Text
 
     drawn = Table()
-    for name, *cells in zip(header, *rows, strict=True):
-        drawn.add_column(name, justify="right" if are_numbers(cells) else "left")
-    for row in rows:
-        drawn.add_row(*(Text(showable(cell, sys.stdout)) for cell in row))
+    for name, *column in zip(header, *rows, strict=True):
+        drawn.add_column(name, justify="right" if are_numbers(column) else "left")
+    for cells in rows:
+        drawn.add_row(*(Text(showable(cell, sys.stdout)) for cell in cells))
     with _writing():
         Console(file=sys.stdout).print(drawn)
 
