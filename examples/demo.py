@@ -34,7 +34,7 @@ FACTOR = 4
 SAMPLES = 8
 PRIOR = "mr-small"
 # Rows and columns of the whole brain, and of a detail.
-BRAIN = (slice(32, 184), slice(52, 204))
+BRAIN = (slice(28, 188), slice(48, 208))
 INSET = (slice(80, 144), slice(112, 176))
 LARGEST_ERROR = 0.15  # of the maximum; the brightest colour of the error maps
 NEXT = """\

@@ -69,7 +69,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    checks = list(examine(arguments.device))
+    checks = list(look_over(arguments.device))
     extras = installed_extras()
     usable = all(check.ok for check in checks)
     if arguments.json:
@@ -94,7 +94,7 @@ def _print(checks: Sequence[Check], extras: Mapping[str, bool]) -> None:
         terminal.line(f"{name}: {state}{f', {found}' if found else ''}")
 
 
-def examine(device: str) -> Iterator[Check]:
+def look_over(device: str) -> Iterator[Check]:
     """Yield one check after another. ``device`` is as ``--device`` gives it."""
     yield Check("mrcascade", f"{__version__}, {Path(__file__).parents[1]}")
     yield Check("python", f"{platform.python_version()}, {platform.system()} {platform.machine()}")
