@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -139,9 +140,25 @@ def test_a_series_has_its_result_as_a_neighbour(tmp_path: Path, sr: Callable) ->
     assert len(find_inputs([tmp_path / "exam"], "all")) == 2  # the result is no input
 
 
+def test_a_secret_does_not_lie_beside_the_results(tmp_path: Path, sr: Callable, capsys) -> None:
+    folder = series(tmp_path / "exam" / "t2", phantom((3, 16, 18)))
+    assert sr(folder, "--deidentify", "--salt-file", tmp_path / "exam" / "salt") == 2
+    assert "which gives the secret away" in capsys.readouterr().err
+    assert not (tmp_path / "exam" / "salt").exists()
+
+
 def test_simulate_and_resample(tmp_path: Path, capsys) -> None:
     path = image(tmp_path / "a.npy")
     assert main(["simulate", str(path), "--factor", "2"]) == 0
     assert below(tmp_path) == ["a.npy", "a_desc-low2x.json", "a_desc-low2x.npy"]
     assert main(["simulate", str(path), "--factor", "2"]) == 2
     assert "already exists" in capsys.readouterr().err
+    labels = nib.Nifti1Image(np.arange(64, dtype=np.uint8).reshape(4, 4, 4), np.eye(4))
+    grid = nib.Nifti1Image(np.zeros((8, 8, 4), np.float32), np.diag([0.5, 0.5, 1, 1]))
+    (tmp_path / "labels").mkdir()
+    nib.save(labels, tmp_path / "labels" / "l.nii.gz")
+    nib.save(grid, tmp_path / "g.nii.gz")
+    words = ["resample", tmp_path / "labels" / "l.nii.gz", "--like", tmp_path / "g.nii.gz"]
+    assert main([str(word) for word in words]) == 0
+    made = ["l.nii.gz", "l_desc-resampled.json", "l_desc-resampled.nii.gz"]
+    assert below(tmp_path / "labels") == made

@@ -216,6 +216,7 @@ def run(arguments: argparse.Namespace) -> int:
     output: Path | None = arguments.output
     if output is None:
         output, items = places.beside_inputs(items, arguments.inputs)
+        _check_exposed(arguments.salt_file, output)
     check_dataset(items, output)
     request = request.changed(deidentify=_pseudonyms(arguments))
     check_names(items, output, request.job)
@@ -297,17 +298,22 @@ def _check_salt(arguments: argparse.Namespace) -> None:
     salt: Path | None = arguments.salt_file
     if salt is not None and not arguments.deidentify:
         raise MRCascadeError("--salt-file is the secret of --deidentify; leave it out, or add that")
-    named = arguments.output is not None
-    if salt is not None and named and arguments.output.resolve() in salt.resolve().parents:
-        raise MRCascadeError(
-            f"--salt-file {salt}: lies in the folder of the results, which gives the secret away;"
-            " keep it elsewhere"
-        )
+    if arguments.output is not None:
+        _check_exposed(salt, arguments.output)
     if salt is None and arguments.deidentify and (arguments.resume or arguments.num_parts > 1):
         option = "--resume" if arguments.resume else "--num-parts"
         raise MRCascadeError(
             f"--deidentify with {option} needs --salt-file FILE, as runs with different secrets"
             " give different names; the file is made if missing"
+        )
+
+
+def _check_exposed(salt: Path | None, output: Path) -> None:
+    """Raise MRCascadeError where the secret of --deidentify would lie among the results."""
+    if salt is not None and output.resolve() in salt.resolve().parents:
+        raise MRCascadeError(
+            f"--salt-file {salt}: lies in the folder of the results, which gives the secret away;"
+            " keep it elsewhere"
         )
 
 
