@@ -51,6 +51,15 @@ def test_a_table_on_a_terminal_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None
     assert "---:" not in drawn
 
 
+def test_names_stay_whole_where_a_terminal_is_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = on_screen(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "60")
+    name = "mr-small-baselines/half-resolution"
+    terminal.table(("prior", "people"), [(name, "a long list of people " * 5)])
+    assert name in screen.getvalue()
+    assert "…" not in screen.getvalue()
+
+
 @pytest.mark.parametrize("dumb", [False, True])
 def test_errors_have_colour_on_a_terminal_alone(
     dumb: bool, monkeypatch: pytest.MonkeyPatch

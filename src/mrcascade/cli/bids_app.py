@@ -14,6 +14,7 @@ from typing import Any
 from mrcascade import __version__
 from mrcascade.cli import sr
 from mrcascade.cli.help import add_command
+from mrcascade.cli.sr_options import add_options
 from mrcascade.errors import MRCascadeError
 
 
@@ -59,7 +60,7 @@ def add_parser(subparsers: Any) -> None:
         help="accepted for habit: no validator runs here",
     )
     parser.add_argument("--version", action="version", version=f"mrcascade {__version__}")
-    sr.add_options(parser)
+    add_options(parser)
     parser.set_defaults(run=run)
 
 

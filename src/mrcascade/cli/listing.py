@@ -48,10 +48,13 @@ def run(arguments: argparse.Namespace) -> None:
             terminal.line(row)
         return
     terminal.table(
-        ("prior", "images", "kernel", "up to", "MB", "people it has learned from", "domain score"),
+        ("prior", "images", "kernel", "up to", "MB", "people", "domain score"),
         [_prior_row(prior) for prior in priors],
     )
-    terminal.line("--prior NAME chooses one; mrcascade info NAME says more")
+    terminal.line(
+        "--prior NAME chooses one; people: whose images it has learned from; mrcascade info NAME"
+        " says more"
+    )
     terminal.line("")
     terminal.table(("mode", "for", "cost"), [_mode_row(mode) for mode in modes])
     terminal.line(

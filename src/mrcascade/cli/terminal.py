@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mrcascade.messages.printable import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, JustifyMethod
 
 _messages: tuple[Any, Console] | None = None  # stderr, and what draws on it
 
@@ -80,7 +80,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     drawn = Table()
     for name, *column in zip(header, *rows, strict=True):
-        drawn.add_column(name, justify="right" if are_numbers(column) else "left")
+        justify: JustifyMethod = "right" if are_numbers(column) else "left"
+        # The first column has names, which a user may copy.
+        drawn.add_column(name, justify=justify, no_wrap=not drawn.columns, overflow="fold")
     for cells in rows:
         drawn.add_row(*(Text(showable(cell, sys.stdout)) for cell in cells))
     with _writing():
