@@ -29,19 +29,15 @@ import torch
 from torch import Tensor
 
 from common import names, run, write_json
-from deepinv_adapter import NOTES, matched_weights
+from deepinv_differences import NOTES, matched_weights
 from deepinv_report import OURS, report
 from mrcascade import CascadePrior, SeparableOperator, super_resolve
+from mrcascade.adapters.deepinv import as_physics
+from mrcascade.adapters.libraries import import_deepinv
 from mrcascade.arrays.channels import to_channels
 from mrcascade.arrays.intensity import Intensity
 from mrcascade.benchmark.clock import NetworkClock
-from mrcascade.benchmark.deepinv_library import (
-    LONGEST,
-    CountedDenoiser,
-    as_physics,
-    deepinv_diffpir,
-    import_deepinv,
-)
+from mrcascade.benchmark.deepinv_library import LONGEST, CountedDenoiser, deepinv_diffpir
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import (
     TestFile,
@@ -124,12 +120,12 @@ def as_shipped(problem: Problem, mode: str) -> Outcome:
 
 
 def diffpir_runs(deepinv: ModuleType, problem: Problem) -> Runs:
-    physics = as_physics(deepinv, problem.operator)
+    physics = as_physics(problem.operator)
     start = problem.operator.pinv(problem.y)
     recipe = problem.recipe("paper")
 
     def theirs_model(denoise: CountedDenoiser) -> Any:
-        return deepinv_diffpir(deepinv, denoise, recipe, problem.sigma_y, problem.prior.device)
+        return deepinv_diffpir(denoise, recipe, problem.sigma_y, problem.prior.device)
 
     def theirs() -> Outcome:
         denoise = CountedDenoiser(problem.prior)
@@ -165,7 +161,7 @@ def diffpir_runs(deepinv: ModuleType, problem: Problem) -> Runs:
 
 
 def dps_runs(deepinv: ModuleType, problem: Problem) -> Runs:
-    physics = as_physics(deepinv, problem.operator)
+    physics = as_physics(problem.operator)
     sigmas = problem.sigmas("dps")
     scale = problem.recipe("dps").step_size
 

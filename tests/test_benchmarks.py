@@ -118,7 +118,7 @@ def test_deepinv_weights_give_the_steps_of_dps(benchmark):
 
     low = operator(start)
     gradient = operator.adjoint(low) / low.norm()
-    weights = list(benchmark("deepinv_adapter").matched_weights((5.0, 1.0), 0.3))
+    weights = list(benchmark("deepinv_differences").matched_weights((5.0, 1.0), 0.3))
     expected = (5.0**2 - 1.0**2) * weights[0] * gradient
     assert chain(0.0) - chain(0.3) == pytest.approx(expected, abs=1e-5)
     assert weights[1:] == [0]

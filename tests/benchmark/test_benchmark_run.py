@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,14 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from mrcascade.adapters import deepinv as deepinv_adapter
 from mrcascade.benchmark import contenders, deepinv_library, peak, run
 from mrcascade.benchmark.contenders import Problem, choose_contenders
-from mrcascade.benchmark.deepinv_library import as_physics, import_deepinv
 from mrcascade.benchmark.peak import Workload
 from mrcascade.benchmark.run import Benchmark, run_benchmark
 from mrcascade.errors import MRCascadeError
 from mrcascade.networks import count_flop
-from mrcascade.operators import SeparableOperator
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.recipes.modes import MODES
 
@@ -195,7 +192,7 @@ def test_a_complex_prior_restores_complex_slices() -> None:
 class LinearPhysics(torch.nn.Module):
     """As deepinv's, as far as it is used."""
 
-    def __init__(self, A: Any, A_adjoint: Any) -> None:
+    def __init__(self, A: Any, A_adjoint: Any, img_size: tuple[int, ...]) -> None:
         super().__init__()
         self.A, self.A_adjoint = A, A_adjoint
 
@@ -219,9 +216,11 @@ def deepinv(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         physics=SimpleNamespace(LinearPhysics=LinearPhysics),
         optim=SimpleNamespace(data_fidelity=SimpleNamespace(L2=object)),
         sampling=SimpleNamespace(DiffPIR=DiffPIR),
+        models=SimpleNamespace(Denoiser=torch.nn.Module),
     )
     monkeypatch.setattr(contenders, "has_deepinv", lambda: True)
-    monkeypatch.setattr(contenders, "import_deepinv", lambda: library)
+    for module in (contenders, deepinv_library, deepinv_adapter):
+        monkeypatch.setattr(module, "import_deepinv", lambda: library)
     return library
 
 
@@ -240,16 +239,6 @@ def test_deepinv_is_timed_where_it_is_installed(
         measured(Benchmark(**{**vars(job), "modes": ("deepinv",)}))
 
 
-def test_deepinv_gets_our_data_steps(deepinv: SimpleNamespace) -> None:
-    operator = SeparableOperator.from_kernel("area", 2, (8, 8))
-    physics: Any = as_physics(deepinv, operator)
-    z, y = torch.rand(1, 1, 8, 8), torch.rand(1, 1, 4, 4)
-    # gamma ||H x - y||^2 + ||x - z||^2 = min: gamma H^T (H x - y) + x - z = 0
-    x = physics.prox_l2(z, y, torch.tensor([4.0]))
-    assert 4.0 * operator.adjoint(operator(x) - y) + x - z == pytest.approx(0, abs=1e-5)
-    assert torch.equal(physics.A_dagger(y), operator.pinv(y))
-
-
 def test_deepinv_is_left_out_of_the_defaults_in_one_line(
     job: Benchmark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,41 +253,3 @@ def test_deepinv_is_left_out_of_the_defaults_in_one_line(
     )
     assert [c.name for c in found] == [*MODES, "diffpir"]
     assert lines == ["deepinv is not installed, so its DiffPIR is left out (pip install deepinv)"]
-
-
-@pytest.fixture
-def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of packages that only this test can import."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    for name in ("deepinv", "deepinv.sampling", "torchvision"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    before = set(sys.modules)
-    yield tmp_path
-    deepinv_library._SCHEMAS.clear()
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0] in ("deepinv", "torchvision"):
-            del sys.modules[name]
-
-
-def package(folder: Path, code: str) -> None:
-    folder.mkdir()
-    (folder / "__init__.py").write_text(code)
-
-
-def test_torchvision_may_lack_its_operators(packages: Path) -> None:
-    lacking = (
-        "import torch\nif not hasattr(torch.ops.torchvision, 'nms'):\n"
-        "    raise RuntimeError('operator torchvision::nms does not exist')\n"
-    )
-    package(packages / "torchvision", lacking)
-    package(packages / "deepinv", "import torchvision")
-    package(packages / "deepinv" / "sampling", "DiffPIR = 3")
-    assert import_deepinv().sampling.DiffPIR == 3
-
-
-@pytest.mark.parametrize("fault", ["import nothing_of_this_name", "raise RuntimeError('a\\nb')"])
-def test_a_broken_deepinv_is_one_line(packages: Path, fault: str) -> None:
-    package(packages / "deepinv", fault)
-    with pytest.raises(MRCascadeError, match="deepinv cannot be imported") as error:
-        import_deepinv()
-    assert "\n" not in str(error.value)

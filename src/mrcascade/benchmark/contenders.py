@@ -10,16 +10,11 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
+from mrcascade.adapters.deepinv import as_physics
+from mrcascade.adapters.libraries import has_deepinv, import_deepinv
 from mrcascade.arrays.channels import to_channels
 from mrcascade.arrays.intensity import Intensity, robust_maximum
-from mrcascade.benchmark.deepinv_library import (
-    LONGEST,
-    CountedDenoiser,
-    as_physics,
-    deepinv_diffpir,
-    has_deepinv,
-    import_deepinv,
-)
+from mrcascade.benchmark.deepinv_library import LONGEST, CountedDenoiser, deepinv_diffpir
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.job import Evaluation, load_priors
 from mrcascade.evaluation.methods import METHODS, Method, choose_methods
@@ -184,7 +179,7 @@ def _ours(
 
 
 def _of_deepinv(prior: CascadePrior, problem: Problem, steps: int | None) -> Contender:
-    deepinv = import_deepinv()
+    import_deepinv()  # fails before any other method is timed
     measured = problem.measurement(prior.channels)
     scale = robust_maximum(measured)
     recipe = resolve_settings(prior, "paper", steps)
@@ -193,9 +188,9 @@ def _of_deepinv(prior: CascadePrior, problem: Problem, steps: int | None) -> Con
 
     def prepare(recipe: Recipe) -> Restore:
         operator = problem.operator()
-        physics = as_physics(deepinv, operator)
+        physics = as_physics(operator)
         denoiser = CountedDenoiser(prior)
-        sampler = deepinv_diffpir(deepinv, denoiser, recipe, problem.noise, prior.device)
+        sampler = deepinv_diffpir(denoiser, recipe, problem.noise, prior.device)
 
         def restore(batch: int, seed: int) -> int:
             before = denoiser.calls

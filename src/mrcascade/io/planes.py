@@ -69,16 +69,13 @@ def choose_planes(
         MRCascadeError: the override is not two usable axes, or no two axes are usable.
     """
     if override is not None:
-        return Planes(_checked_override(image, override), by)
+        return Planes(_checked_override(image.shape, override, str(image.source)), by)
     record = format_named(image.format)
     if record.plane is not None and min(image.shape[:2]) > 1:
         return Planes(record.plane, "its stored images")
-    wide = _wide(image)
+    wide = _wide(image.shape)
     if len(wide) < 2:
-        raise MRCascadeError(
-            f"{image.source} (shape {image.shape}) is a single line of voxels; "
-            "give an image with at least two axes longer than 1"
-        )
+        raise _single_line(f"{image.source} (shape {image.shape})")
     if record.sidecars and (own := sidecar.stated_axes(image.source, image.shape)):
         return Planes(own, "InPlaneAxes in its JSON file")
     if len(wide) == 2:
@@ -91,6 +88,29 @@ def choose_planes(
 def choose_axes(image: Grid, override: str | tuple[int, ...] | None = None) -> Axes:
     """Return the axes that `choose_planes` chooses, without the reason."""
     return choose_planes(image, override).axes
+
+
+def axes_of_array(
+    shape: tuple[int, ...], affine: np.ndarray | None, override: tuple[int, ...] | None = None
+) -> Axes:
+    """Choose the in-plane axes of an array of two or three spatial axes that is of no file.
+
+    The override decides, else rule 5 of `choose_planes`. Raises MRCascadeError as `choose_planes`.
+
+    Example:
+        >>> import numpy as np
+        >>> from mrcascade.io.planes import axes_of_array
+        >>> axes_of_array((64, 20, 64), np.diag([1.0, 5.0, 1.0, 1.0]))
+        (0, 2)
+    """
+    if override is not None:
+        return _checked_override(shape, override, "an array")
+    wide = _wide(shape)
+    if len(wide) < 2:
+        raise _single_line(f"an array of shape {shape}")
+    if len(wide) > 2:
+        wide.remove(2 if affine is None else _by_voxel_size(shape, affine)[0])
+    return wide[0], wide[1]
 
 
 def describe_planes(image: Grid, planes: Planes) -> str:
@@ -142,13 +162,19 @@ def _named(image: Grid, planes: Planes) -> str:
 
 def _others(image: Grid, planes: Planes) -> str:
     """Return the other pairs of axes, as ``--axes`` takes them; "" where there are none."""
-    wide = _wide(image)
+    wide = _wide(image.shape)
     pairs = [(a, b) for a in wide for b in wide if a < b and {a, b} != set(planes.axes)]
     return " or ".join(f"{a},{b}" for a, b in pairs)
 
 
-def _wide(image: Grid) -> list[int]:
-    return [axis for axis in range(min(len(image.shape), 3)) if image.shape[axis] > 1]
+def _wide(shape: tuple[int, ...]) -> list[int]:
+    return [axis for axis in range(min(len(shape), 3)) if shape[axis] > 1]
+
+
+def _single_line(what: str) -> MRCascadeError:
+    return MRCascadeError(
+        f"{what} is a single line of voxels; give an image with at least two axes longer than 1"
+    )
 
 
 def _slice_axis(image: Grid) -> tuple[int, str, bool]:
@@ -208,13 +234,12 @@ def _slab_axis(shape: tuple[int, ...], spacing: np.ndarray) -> int | None:
     return axis if thin and shape[axis] < min(shape[a] for a in others) else None
 
 
-def _checked_override(image: Grid, override: str | tuple[int, ...]) -> Axes:
+def _checked_override(shape: tuple[int, ...], override: str | tuple[int, ...], what: str) -> Axes:
     named = override if isinstance(override, str) else ",".join(str(axis) for axis in override)
     try:
         axes = tuple(int(axis) for axis in named.split(","))
     except ValueError:
         axes = ()
-    shape = image.shape
     if len(axes) != 2 or axes[0] == axes[1]:
         problem = "are not two different axis numbers"
     elif not all(0 <= axis < min(len(shape), 3) for axis in axes):
@@ -223,8 +248,8 @@ def _checked_override(image: Grid, override: str | tuple[int, ...]) -> Axes:
         problem = f"name an axis of size 1 (shape {shape})"
     else:
         return axes[0], axes[1]
-    usable = [str(a) for a in _wide(image)]
+    usable = [str(a) for a in _wide(shape)]
     raise MRCascadeError(
-        f"in-plane axes '{named}' for {image.source} {problem}; "
+        f"in-plane axes '{named}' for {what} {problem}; "
         f"give two of {', '.join(usable)}, such as {','.join(usable[:2])}"
     )

@@ -1,0 +1,1 @@
+"""Adapters to deepinv, MONAI and torchio: one module each, which imports its library when used."""
