@@ -65,8 +65,8 @@ def test_every_import_is_a_dependency() -> None:
     for texts in PROJECT["project"]["optional-dependencies"].values():
         optional |= set(map(_name, texts))
     needed = set(map(_name, needed))
-    # huggingface-hub brings tqdm, and a benchmark compares with deepinv where it is installed.
-    assert imported - needed - optional <= {"tqdm", "deepinv"}
+    # huggingface-hub brings tqdm.
+    assert imported - needed - optional <= {"tqdm"}
     # Read by pydicom.
     assert needed - imported <= {"pylibjpeg", "pylibjpeg-openjpeg", "pyjpegls"}
 

@@ -66,7 +66,8 @@ def as_operator(physics: Any, in_shape: Shape) -> CallableOperator:
     Example:
         >>> import deepinv
         >>> from mrcascade.adapters.deepinv import as_operator
-        >>> as_operator(deepinv.physics.Downsampling((1, 64, 64), factor=2), (64, 64))
+        >>> physics = deepinv.physics.Downsampling((1, 64, 64), "bicubic", factor=2)
+        >>> as_operator(physics, (64, 64))
         CallableOperator('Downsampling', (64, 64) -> (32, 32))
     """
     like = next(
@@ -84,12 +85,12 @@ def as_operator(physics: Any, in_shape: Shape) -> CallableOperator:
         return apply
 
     name = type(physics).__name__
+    shape = (1, 1, *in_shape)
     try:
-        y = physics.A(like.new_zeros(1, 1, *in_shape))
+        y = physics.A(like.new_zeros(shape))
     except RuntimeError as error:
-        raise MRCascadeError(
-            f"deepinv's {name} takes no image (1, 1, *{in_shape}): {error}"
-        ) from error
+        reason = " ".join(str(error).split())[:150]
+        raise MRCascadeError(f"deepinv's {name} takes no image of {shape}: {reason}") from error
     if not isinstance(y, Tensor) or y.is_complex() or y.ndim != 4 or tuple(y.shape[:2]) != (1, 1):
         got = tuple(getattr(y, "shape", ())) or type(y).__name__
         raise MRCascadeError(

@@ -12,12 +12,10 @@ from mrcascade.arrays.factors import Factor
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.sampling import Recipe
 
-_transforms = import_extra("monai.transforms")
-_data = import_extra("monai.data")
-_utils = import_extra("monai.utils")
+_monai = import_extra("monai")
 
 
-class SuperResolved(_transforms.MapTransform):  # type: ignore[name-defined]
+class SuperResolved(_monai.transforms.MapTransform):  # type: ignore[name-defined]
     """Super-resolve images (C, X, Y, Z) or (C, X, Y) of a dictionary in plane.
 
     The result is a ``MetaTensor`` on the tensor's device, with the affine of the finer grid and
@@ -30,8 +28,7 @@ class SuperResolved(_transforms.MapTransform):  # type: ignore[name-defined]
         factor: factor of the in-plane sides, one number or (rows, columns).
         kernel: kernel by which the scan is thought to have downsampled (``KERNELS``).
         axes: in-plane axes (rows, columns), from 0; None chooses them by the voxel sizes.
-        prior, noise, mode, samples, seed, batch_size: as for `super_resolve`. A prior on a GPU
-            works there.
+        prior, noise, mode, steps, samples, seed, batch_size: as for `super_resolve`.
         allow_missing_keys: whether a key may be missing.
 
     Raises:
@@ -58,6 +55,7 @@ class SuperResolved(_transforms.MapTransform):  # type: ignore[name-defined]
         prior: CascadePrior | str | Path = "mr-small",
         noise: float | None = None,
         mode: str | Recipe | None = None,
+        steps: int | None = None,
         samples: int = 1,
         seed: int = 0,
         batch_size: int = 1,
@@ -65,19 +63,21 @@ class SuperResolved(_transforms.MapTransform):  # type: ignore[name-defined]
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.enlarge = Enlargement(
-            factor, kernel, axes, prior, noise, mode, samples, seed, batch_size
+            factor, kernel, axes, prior, noise, mode, steps, samples, seed, batch_size
         )
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the dictionary with its images super-resolved; ``data`` stays as it is."""
+        convert, resize = _monai.utils.convert_to_tensor, _monai.data.utils.to_affine_nd
+        meta_tensor = _monai.data.MetaTensor
         result = dict(data)
         for key in self.key_iterator(data):
-            image = _utils.convert_to_tensor(data[key], track_meta=True)
-            affine = _data.utils.to_affine_nd(3, image.affine.numpy())
-            mean, std, affine = self.enlarge(image.as_tensor(), affine)
+            given = data[key]
+            image = given if isinstance(given, meta_tensor) else meta_tensor(convert(given))
+            mean, std, affine = self.enlarge(image.as_tensor(), resize(3, image.affine.numpy()))
             for name, values in ((key, mean), (f"{key}_std", std)):
                 if values is not None:
-                    made = _data.MetaTensor(values).copy_meta_from(image)
-                    made.affine = _data.utils.to_affine_nd(len(image.affine) - 1, affine)
-                    result[name] = _utils.convert_to_tensor(made, track_meta=_data.get_track_meta())
+                    made = meta_tensor(values).copy_meta_from(image)
+                    made.affine = resize(len(image.affine) - 1, affine)
+                    result[name] = convert(made, track_meta=_monai.data.get_track_meta())
         return result

@@ -28,8 +28,7 @@ class SuperResolve(_torchio.Transform):  # type: ignore[name-defined]
         factor: factor of the in-plane sides, one number or (rows, columns).
         kernel: kernel by which the scan is thought to have downsampled (``KERNELS``).
         axes: in-plane axes (rows, columns), from 0; None chooses them by the voxel sizes.
-        prior, noise, mode, samples, seed, batch_size: as for `super_resolve`. A prior on a GPU
-            works there. The subject's history keeps the prior as it is given.
+        prior, noise, mode, steps, samples, seed, batch_size: as for `super_resolve`.
         options: arguments of torchio's ``Transform``, such as ``include``.
 
     Raises:
@@ -54,6 +53,7 @@ class SuperResolve(_torchio.Transform):  # type: ignore[name-defined]
         prior: CascadePrior | str | Path = "mr-small",
         noise: float | None = None,
         mode: str | Recipe | None = None,
+        steps: int | None = None,
         samples: int = 1,
         seed: int = 0,
         batch_size: int = 1,
@@ -61,7 +61,7 @@ class SuperResolve(_torchio.Transform):  # type: ignore[name-defined]
     ) -> None:
         super().__init__(**options)
         self.enlarge = Enlargement(
-            factor, kernel, axes, prior, noise, mode, samples, seed, batch_size
+            factor, kernel, axes, prior, noise, mode, steps, samples, seed, batch_size
         )
         self.__dict__.update(vars(self.enlarge))  # where torchio finds the arguments of its history
         self.args_names = list(vars(self.enlarge))

@@ -36,7 +36,7 @@ class Enlargement:
         factor: factor of the in-plane sides, one number or (rows, columns).
         kernel: kernel by which the scan is thought to have downsampled (``KERNELS``).
         axes: in-plane axes (rows, columns) of (X, Y, Z); None chooses them by the voxel sizes.
-        prior, noise, mode, samples, seed, batch_size: as for `super_resolve`.
+        prior, noise, mode, steps, samples, seed, batch_size: as for `super_resolve`.
     """
 
     factor: Factor | Sequence[Factor]
@@ -45,6 +45,7 @@ class Enlargement:
     prior: CascadePrior | str | Path
     noise: float | None
     mode: str | Recipe | None
+    steps: int | None
     samples: int
     seed: int
     batch_size: int
@@ -74,6 +75,7 @@ class Enlargement:
                 self.prior,
                 noise=self.noise,
                 mode=self.mode,
+                steps=self.steps,
                 samples=self.samples,
                 seed=self.seed,
                 batch_size=self.batch_size,
