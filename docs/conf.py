@@ -21,7 +21,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "reference_pages",
 ]
-exclude_patterns = ["_ext", "reference/generated/*.tmp"]
+exclude_patterns = ["_ext"]
 default_role = "code"
 
 myst_heading_anchors = 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from inspect import cleandoc
@@ -13,10 +14,11 @@ from typing import Any
 from sphinx.application import Sphinx
 
 from mrcascade.cli import build_parser
+from mrcascade.prior.format import BUNDLED
 from mrcascade.recipes.guidance import GUIDANCE
 from mrcascade.recipes.modes import COMPARED, MODES
 from mrcascade.recipes.options import OptionSet, flat
-from mrcascade.recipes.settings import RECIPES
+from mrcascade.recipes.settings import RECIPES, Recipe
 
 COLUMNS = "92"  # width of help texts; a code block of the theme holds it
 FOLDER = Path("reference") / "generated"
@@ -24,19 +26,36 @@ FOLDER = Path("reference") / "generated"
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", write_pages)
+    app.connect("autodoc-process-docstring", without_options)
     return {"parallel_read_safe": True}
+
+
+def without_options(
+    app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
+) -> None:
+    """Cut the list of modes and options off Recipe's docstring; the page of modes has it."""
+    if thing is Recipe:
+        del lines[lines.index("Modes:") :]
 
 
 def write_pages(app: Sphinx) -> None:
     """Write the generated pages; an unchanged page keeps its time, so that it is not read again."""
     folder = Path(app.srcdir) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    pages = {"commands.md": commands_page(), "modes.md": modes_page()}
-    for name, lines in pages.items():
-        text = "\n".join(lines) + "\n"
+    pages = {
+        "commands.md": "\n".join(commands_page()) + "\n",
+        "modes.md": "\n".join(modes_page()) + "\n",
+        **{f"prior-{card.parent.name}.md": prior_page(card) for card in BUNDLED.glob("*/README.md")},
+    }
+    for name, text in pages.items():
         path = folder / name
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
+
+
+def prior_page(card: Path) -> str:
+    """Return the card of a shipped prior; its links to files of the package become their text."""
+    return re.sub(r"\[([^\]]*)\]\((?!http)[^)]*\)", r"\1", card.read_text())
 
 
 def commands_page() -> Iterator[str]:
