@@ -24,10 +24,10 @@ from mrcascade.errors import MRCascadeError
 
 TASKS = {"test-2x-noise0": "2x", "test-2x-noise0.01": "2x, 1 % noise", "test-4x-noise0": "4x"}
 MODES = {
-    "mean": "posterior mean (default)",
-    "balanced": "a sample with coarse detail moved towards the mean, T = 24",
-    "sample": "one posterior sample, T = 24 (with `--samples K`: their mean)",
-    "paper": "a sample with the paper's schedule, T = 200",
+    "mean": "measuring: the least error (default)",
+    "balanced": "one sharp image",
+    "sample": "uncertainty: what `--samples K` draws",
+    "paper": "the paper's sampler",
 }
 ANATOMY = "brain"
 #: Means of PSNR and LPIPS by task, method and anatomy.
@@ -64,10 +64,10 @@ def gain(means: Means, task: str, method: str, anatomy: str) -> tuple[float, flo
 
 def readme_rows(means: Means, times: Mapping[str, Any]) -> list[str]:
     """Return README's table of modes, with the time of one slice by itself."""
-    header = ["mode", "what", *TASKS.values(), "s / slice"]
+    header = ["mode", "use for", *TASKS.values(), "s / slice"]
     seconds = {r["mode"]: r["seconds_per_slice"] for r in times["results"] if r["batch"] == 1}
     rows = [table_row(header), table_row(["---"] * len(header))]
-    for mode, what in MODES.items():
+    for mode, use in MODES.items():
         cells = []
         for task in TASKS:
             if (task, mode, ANATOMY) in means:
@@ -75,7 +75,7 @@ def readme_rows(means: Means, times: Mapping[str, Any]) -> list[str]:
                 cells.append(f"{psnr:+.1f} dB, {lpips:+.0f} %")
             else:
                 cells.append("-")
-        rows.append(table_row([f"`{mode}`", what, *cells, f"{seconds[mode]:.2g}"]))
+        rows.append(table_row([f"`{mode}`", use, *cells, f"{seconds[mode]:.2g}"]))
     return rows
 
 
