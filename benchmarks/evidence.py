@@ -99,6 +99,16 @@ PAGES: dict[str, Page] = {
             "python benchmarks/evidence.py collect isotropic thick",
         ),
     ),
+    "stacks": Page(
+        "What do several stacks of one region give?",
+        ("stacks.json",),
+        {"combined": tables.stacks, "displaced": tables.displaced_stack},
+        (
+            "python benchmarks/stacks.py VOLUME --noise 0,0.01 --shift 0 0.25 0.5 0.75 1"
+            " -o stacks.json",
+            "python benchmarks/evidence.py collect stacks stacks.json",
+        ),
+    ),
     "noise-and-kernels": Page(
         "What does another kernel, or more noise, cost?",
         ("mismatch.json",),

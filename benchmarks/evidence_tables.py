@@ -245,6 +245,37 @@ def how_isotropic(data: Path) -> list[str]:
     return facts_list(facts, ("Test set", "Measurement", "Scores", "Prior", "Software"))
 
 
+def stacks(data: Path) -> list[str]:
+    """Return the PSNR of stacks alone, of their average and of the combination."""
+    rows = json.loads((data / "stacks.json").read_text())["compared"]
+    cells = [
+        [
+            f"{100 * r['noise']:g} %",
+            f"`{r['mode']}`",
+            ", ".join(f"{one:.2f}" for one in r["alone"]),
+            f"{r['average']:.2f}",
+            f"{r['combined']:.2f}",
+        ]
+        for r in rows
+    ]
+    return table(["noise", "mode", "each stack alone", "average of the three", "combined"], cells)
+
+
+def displaced_stack(data: Path) -> list[str]:
+    """Return the PSNR of a combination in which one stack is displaced."""
+    found = json.loads((data / "stacks.json").read_text())["displaced"]
+    rows = found["rows"]
+    return table(
+        ["displacement (voxels)", *(f"{r['shift']:g}" for r in rows)],
+        [
+            ["found", *(f"{r['found']:.2f}" for r in rows)],
+            ["two stacks, one displaced", *(f"{r['two']:.2f}" for r in rows)],
+            ["three stacks, one displaced", *(f"{r['three']:.2f}" for r in rows)],
+            ["the first stack alone", *(f"{found['alone']:.2f}" for r in rows)],
+        ],
+    )
+
+
 def mismatch(data: Path) -> list[str]:
     """Return what each method reaches and loses, averaged over anatomies with equal weights."""
     rows = json.loads((data / "mismatch.json").read_text())["rows"]
