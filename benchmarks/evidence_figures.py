@@ -24,7 +24,7 @@ def draw_anatomies(study: Path, target: Path) -> list[Path]:
     written = []
     for picture in choose_pictures(files):
         drawn = target / f"{TASK.removesuffix('-noise0')}-{picture.file.split('/')[0]}.png"
-        draw_errors(folder, [picture], METHODS, drawn)
+        draw_errors(folder, picture, METHODS, drawn)
         image = Image.open(drawn).convert("RGB")
         image.thumbnail((WIDTH, WIDTH))
         image.save(drawn.with_suffix(".jpg"), quality=88)

@@ -52,9 +52,7 @@ def study_facts(data: Path, name: str) -> dict[str, Any]:
 
 def chosen(rows: Sequence[Row], task: str, method: str, anatomy: str) -> list[Row]:
     """Return the rows of a method in an anatomy, in the order of files and slices."""
-    found = [
-        r for r in rows if (r["task"], r["method"], r["anatomy"]) == (task, method, anatomy)
-    ]
+    found = [r for r in rows if (r["task"], r["method"], r["anatomy"]) == (task, method, anatomy)]
     return sorted(found, key=lambda r: (r["file"], r["slice"]))
 
 
@@ -87,8 +85,8 @@ def brain(data: Path) -> list[str]:
         cells = []
         for method in methods_of(rows, task):
             own = chosen(rows, task, method, results_tables.ANATOMY)
-            gain = "" if method == "zero-fill" else with_interval(
-                own, base, "psnr_slice", subjects, 2
+            gain = (
+                "" if method == "zero-fill" else with_interval(own, base, "psnr_slice", subjects, 2)
             )
             figures = [f"{mean(r[k] for r in own):.{d}f}" for k, d in _METRICS]
             cells.append([f"`{method}`", *figures, gain])

@@ -45,7 +45,15 @@ def main() -> None:
         rows = []
         for mode, slices in product(options.mode, map(int, options.slices.split(","))):
             source = write_volume(folder, slices, options.side, options.slice_axis)
-            command = [sys.executable, "-m", "mrcascade", "sr", str(source), "-o", f"{folder}/{mode}"]
+            command = [
+                sys.executable,
+                "-m",
+                "mrcascade",
+                "sr",
+                str(source),
+                "-o",
+                f"{folder}/{mode}",
+            ]
             command += ["--factor", options.factor, "--mode", mode, "--prior", prior]
             command += ["--batch-size", options.batch_size, "--device", "cpu"]
             axes = [str(a) for a in range(3) if a != options.slice_axis]

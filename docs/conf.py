@@ -3,10 +3,9 @@
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "_ext"))
-
 import mrcascade
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "mrcascade"
 author = "The mrcascade developers"

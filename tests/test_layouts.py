@@ -40,7 +40,7 @@ STRANGERS = (
     ),
     *("run.json", "evaluation.json", "metrics.csv", "volumes.csv", "table.md", "table.json"),
     *("slices.png", "slices", "slices/0_truth.npy", "slices/0_zero-fill.npy", "slices/mine.npy"),
-    *("study.json", "results.md", "all.csv", "one.png", "one", "one/table.md", "one/slices.png"),
+    *("study.json", "results.md", "all.csv", "one-1.png", "one", "one/table.md", "one/slices.png"),
     *("training.json", "loss.png", "level1.ckpt", "level1.jsonl", "level3.jsonl", "prior"),
     *("level1-snapshot-999.safetensors", "level1-snapshot-mine.safetensors", "cache.npz"),
     *("prior/prior.json", "prior/level1.safetensors", "prior/notes.txt", "x_desc-sr2x.dicom"),

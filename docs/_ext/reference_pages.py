@@ -45,7 +45,9 @@ def write_pages(app: Sphinx) -> None:
     pages = {
         "commands.md": "\n".join(commands_page()) + "\n",
         "modes.md": "\n".join(modes_page()) + "\n",
-        **{f"prior-{card.parent.name}.md": prior_page(card) for card in BUNDLED.glob("*/README.md")},
+        **{
+            f"prior-{card.parent.name}.md": prior_page(card) for card in BUNDLED.glob("*/README.md")
+        },
     }
     for name, text in pages.items():
         path = folder / name

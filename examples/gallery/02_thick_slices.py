@@ -81,4 +81,5 @@ for axis, (name, image) in zip(axes, panels.items(), strict=True):
 
 # %%
 # Detail along the slice axis that the slices did not measure comes from the prior. Compare with
-# "lsq" before you rely on it.
+# "lsq" before you rely on it. Here `sr` also warns, with reason, that this small volume without a
+# skull is unlike the images that the prior has learned from.

@@ -23,7 +23,7 @@ from scipy.sparse import csr_array
 import mrcascade
 
 whole = np.load(str(files("dipy") / "data/files/t1_coronal_slice.npy")).astype(np.float32)
-truth = whole[44:172, 64:192]
+truth = whole[24:192, 44:212]
 side = truth.shape[0]
 
 angle = np.deg2rad(10)
@@ -46,7 +46,9 @@ rotation = csr_array(entries, shape=(side * side, side * side))
 
 # %%
 # Compare it with scipy before you trust it.
-theirs = affine_transform(truth, turn, middle - turn @ [middle, middle], order=1, mode="grid-constant")
+theirs = affine_transform(
+    truth, turn, middle - turn @ [middle, middle], order=1, mode="grid-constant"
+)
 ours = (rotation @ truth.ravel()).reshape(side, side)
 print(f"largest difference from scipy: {np.abs(theirs - ours).max() / truth.max():.0e}")
 
@@ -77,7 +79,7 @@ measured = operator @ truth
 # other recipes take this operator too.
 result = mrcascade.super_resolve(measured, operator, "mr-small", noise=0.01, mode="mean")
 start = operator.pinv(torch.from_numpy(measured)).numpy()
-figure, axes = plt.subplots(1, 4, figsize=(12, 3.4), layout="constrained")
+figure, axes = plt.subplots(1, 4, figsize=(12, 3.9), layout="constrained")
 panels = {
     "measured": measured,
     "minimum norm": start,

@@ -52,7 +52,7 @@ axis.set_axis_off()
 # A prior is a folder. Compare it with the shipped one, which has learned from 55 people for hours.
 truth = whole[60:156, 80:176]
 low, operator = mrcascade.simulate(truth, 2)
-figure, axes = plt.subplots(1, 4, figsize=(12, 3.4), layout="constrained")
+figure, axes = plt.subplots(1, 4, figsize=(12, 3.9), layout="constrained")
 panels = {"zero filling": operator.pinv(torch.from_numpy(low)).numpy()}
 for name, prior in (("this prior", folder / "run" / "prior"), ("mr-small", "mr-small")):
     panels[name] = mrcascade.super_resolve(low, operator, prior, noise=0.0).mean
