@@ -22,6 +22,7 @@ extensions = [
 ]
 exclude_patterns = ["_ext"]
 default_role = "code"
+smartquotes = False  # they would turn the dashes of options into one
 
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]

@@ -23,8 +23,11 @@ folder = Path(tempfile.mkdtemp())
 
 # %%
 # The command line does the same: `mrcascade sr MR_small.dcm -o out/ --factor 2 --samples 4`.
-# `say=print` shows the decisions that you would see on the terminal.
-written = mrcascade.super_resolve_file(source, folder, factor=2, samples=4, batch_size=4, say=print)
+# `say=print` shows the decisions that you would see on the terminal. Fewer steps than the default
+# keep this page quick.
+written = mrcascade.super_resolve_file(
+    source, folder, factor=2, samples=4, steps=8, batch_size=4, say=print
+)
 for path in written:
     print(path.relative_to(folder))
 

@@ -35,8 +35,8 @@ for number, (row, column) in enumerate(((30, 40), (30, 120), (90, 40), (90, 120)
 # `--images` is the number of patches per level. The same command without `--network tiny` and with
 # `--network small` makes a prior of the size of the shipped one::
 #
-#     mrcascade train --data data --network tiny --images 400 -o runs/tiny
-command = f"train --data {folder}/data --network tiny --images 400 --device cpu -o {folder}/run"
+#     mrcascade train --data data --network tiny --images 160 -o runs/tiny
+command = f"train --data {folder}/data --network tiny --images 160 --device cpu -o {folder}/run"
 code = main(command.split())
 print("exit code", code)
 
