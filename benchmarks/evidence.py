@@ -150,11 +150,18 @@ PAGES: dict[str, Page] = {
     ),
     "out-of-domain": Page(
         "How often does the domain score warn, and of what?",
-        ("domain.json",),
-        {"warnings": tables.domain, "inverted": tables.domain_inverted},
+        ("domain.json", "domain-complex.json"),
+        {
+            "warnings": tables.domain,
+            "complex": tables.domain_complex,
+            "inverted": tables.domain_inverted,
+        },
         (
             "python benchmarks/domain_rates.py --data DATA --kspace KSPACE -o domain.json",
+            "python benchmarks/domain_rates.py --data DATA --kspace KSPACE --tasks 2x"
+            " --prior mr-small-complex --simulate-phase -o domain-complex.json",
             "python benchmarks/evidence.py collect domain domain.json",
+            "python benchmarks/evidence.py collect domain-complex domain-complex.json",
         ),
     ),
 }

@@ -323,7 +323,16 @@ def memory(data: Path) -> list[str]:
 
 def domain(data: Path) -> list[str]:
     """Return how many files are warned of, by group of images and measurement."""
-    scores = json.loads((data / "domain.json").read_text())["scores"]
+    return _warnings(data / "domain.json")
+
+
+def domain_complex(data: Path) -> list[str]:
+    """Return the same of the complex prior."""
+    return _warnings(data / "domain-complex.json")
+
+
+def _warnings(path: Path) -> list[str]:
+    scores = json.loads(path.read_text())["scores"]
     shown = {name: s for name, s in scores.items() if not name.startswith("inverted")}
     tasks = list(dict.fromkeys(n.split(", ", 1)[1] for n in shown if ", " in n))
     groups = sorted({name.split(", ", 1)[0] for name in shown}, key=lambda n: ("unseen" in n, n))
@@ -337,13 +346,16 @@ def domain(data: Path) -> list[str]:
 
 
 def domain_inverted(data: Path) -> list[str]:
-    """Return how many of the inverted images are warned of, and the median score."""
-    scores = json.loads((data / "domain.json").read_text())["scores"]
+    """Return how many of the inverted images are warned of, by each prior."""
     cells = []
     for kind in ("inverted", "inverted body"):
-        found = [s for name, s in scores.items() if name.startswith(f"{kind}: ")]
-        cells.append([kind, _warned({k: v for s in found for k, v in s.items()})])
-    return table(["test images and abdomens at 2x", "warned"], cells)
+        row = [kind]
+        for name in ("domain.json", "domain-complex.json"):
+            scores = json.loads((data / name).read_text())["scores"]
+            found = [s for group, s in scores.items() if group.startswith(f"{kind}: ")]
+            row.append(_warned({k: v for s in found for k, v in s.items()}))
+        cells.append(row)
+    return table(["all images, at 2x", "`mr-small`", "`mr-small-complex`"], cells)
 
 
 def _warned(scores: Mapping[str, float] | None) -> str:
