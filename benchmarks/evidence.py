@@ -115,7 +115,7 @@ PAGES: dict[str, Page] = {
         {"losses": tables.mismatch},
         (
             f"python benchmarks/mismatch.py {_DATA_OPTIONS} --factor 2 --methods zero-fill,mean"
-            " --output mismatch.json",
+            " --files 2 --output mismatch.json",
             "python benchmarks/evidence.py collect mismatch mismatch.json",
         ),
     ),
@@ -124,7 +124,7 @@ PAGES: dict[str, Page] = {
         (),
         {"skill": tables.calibration},
         (
-            "python benchmarks/calibration.py --data DATA --split test --factor 2,4"
+            "python benchmarks/calibration.py --data DATA --split test --factor 2,4 --files 1"
             " --noise 0,0.01,0.05 -o calibration.json",
             "python benchmarks/card.py src/mrcascade/weights/mr-small"
             " --calibration calibration.json",
@@ -144,7 +144,8 @@ PAGES: dict[str, Page] = {
         ("memory.json",),
         {"memory": tables.memory},
         (
-            "python benchmarks/memory.py --prior mr-small --mode mean,sample -o memory.json",
+            "python benchmarks/memory.py --prior mr-small --mode mean,sample --slices 8,64"
+            " --side 128 -o memory.json",
             "python benchmarks/evidence.py collect memory memory.json",
         ),
     ),
