@@ -28,15 +28,16 @@ for factor in (2, 4):
 # %%
 # Restore
 # -------
-# Without `mode`, one image is the posterior mean. Several samples come with their own mean and
-# standard deviation. `noise=0` says that the measurement is exact; without it, the noise is
-# estimated.
+# Without `mode`, one image is the posterior mean. Mode "sample" draws from the posterior; several
+# samples, here at 4x, come with their own mean and standard deviation. `noise=0` says that the
+# measurement is exact; without it, the noise is estimated.
 prior = mrcascade.CascadePrior.from_pretrained("mr-small")
 means, draws = {}, {}
-for factor, low in measured.items():
-    means[factor] = mrcascade.super_resolve(low, operators[factor], prior, noise=0.0)
+for factor, count in ((2, 1), (4, 4)):
+    low, operator = measured[factor], operators[factor]
+    means[factor] = mrcascade.super_resolve(low, operator, prior, noise=0.0)
     draws[factor] = mrcascade.super_resolve(
-        low, operators[factor], prior, noise=0.0, samples=4, batch_size=4
+        low, operator, prior, noise=0.0, mode="sample", samples=count, batch_size=count
     )
 
 
