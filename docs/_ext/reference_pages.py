@@ -62,7 +62,7 @@ def prior_page(card: Path) -> str:
 
 def commands_page() -> Iterator[str]:
     """Yield the page of the command line: the help of the program and of each command."""
-    os.environ["COLUMNS"] = COLUMNS  # argparse asks for the terminal's width
+    os.environ |= {"COLUMNS": COLUMNS, "NO_COLOR": "1"}  # argparse asks for the terminal's
     parser = build_parser()
     yield from ["# Command line", "", "`mrcascade COMMAND --help` prints the same text.", ""]
     yield from _code(parser.format_help())
