@@ -261,7 +261,7 @@ def test_training_on_pairs_and_on_a_cache(
     assert pair.file == "train/sub-1_part-mag_T2w.nii.gz"
     # float32 of magnitude and phase
     np.testing.assert_allclose(pair.slices, np.moveaxis(measured, -1, 0), rtol=1e-6)
-    target = tmp_path / "c.npz"
+    target = tmp_path / "c.hdf5"
     given = ["cache", "--data", str(magnitudes), "-o", str(target), "--simulate-phase"]
     assert main([*given, "--seed", "4"]) == 0
     cached = {v.file: v for v in load_volumes(target, 4, (2, 4))}
@@ -281,7 +281,7 @@ def test_channels_follow_from_the_data(
     """A run on magnitudes cannot go on with complex images, and nothing else sets channels."""
     monkeypatch.setattr(run_module, "plot_losses", lambda folder, levels: None)
     run = tmp_path / "run"
-    run_module.train_cascade(cache(tmp_path / "c.npz"), run, TINY, levels=[3])
+    run_module.train_cascade(cache(tmp_path / "c.hdf5"), run, TINY, levels=[3])
     given = ["train", "--data", str(magnitudes), "--network", "tiny", "--levels", "3", "-o"]
     assert main([*given, str(run), "--simulate-phase", "--resume"]) == 2
     assert "made with other settings (channels" in capsys.readouterr().err

@@ -27,7 +27,7 @@ def add_parser(subparsers: Any) -> None:
         required=True,
         metavar="DIR|FILE",
         help="folder of images or DICOM series (ROOT/<anatomy>/<split>/files, or any), or a cache"
-        " (.npz)",
+        " (.hdf5)",
     )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="run folder"
@@ -79,6 +79,13 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME",
         help="also show the losses in tensorboard (files in the run folder) or wandb; may be"
         " repeated",
+    )
+    parser.add_argument(
+        "--slice-memory",
+        type=options.bounded,
+        default=2,
+        metavar="GIB",
+        help="memory of each process for slices that are used again; default: %(default)s",
     )
     parser.add_argument("--resume", action="store_true", help="continue from the run's checkpoints")
     parser.add_argument(
@@ -140,6 +147,7 @@ def run(arguments: argparse.Namespace) -> None:
             complex_kspace=arguments.complex,
             compile=arguments.compile == "on",
             log_to=arguments.log_to,
+            slice_memory=arguments.slice_memory * 2**30,
         )
     if not main:
         return
