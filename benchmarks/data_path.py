@@ -105,7 +105,9 @@ def rounding_over_noise(cache: Path) -> dict[str, float]:
     for volume in load_volumes(cache, 4, (2, 4))[::NOISE_EVERY]:
         stack = list(volume.slices)
         step = max(float(np.ptp(image)) for image in stack) / LEVELS
-        ratios.append(step / np.sqrt(12) / estimate_noise(stack, 0.0).std)
+        noise = estimate_noise(stack, 0.0).sigma
+        if noise:
+            ratios.append(step / np.sqrt(12) / noise)
     middle, most = float(np.median(ratios)), float(max(ratios))
     print(f"rounding over noise, {len(ratios)} volumes: median {middle:.4f}, at most {most:.4f}")
     return {"median": middle, "most": most}
@@ -129,8 +131,8 @@ def waits(cache: Path, network: str, steps: int) -> list[dict[str, Any]]:
     for stage, name in enumerate(STAGES):
         trainer = trainer_of(cache, network, slice_memory=0)
         trainer.seen = trainer.stages[0] * stage
-        take, waited = trainer.patches.take, []
-        trainer.patches.take = timed(take, waited)  # type: ignore[method-assign]
+        waited: list[float] = []
+        trainer.patches.take = timed(trainer.patches.take, waited)  # type: ignore[method-assign]
         seconds = []
         for _ in range(steps + WARM_UP):
             started = time.perf_counter()

@@ -18,7 +18,6 @@ from mrcascade.cli import main
 from mrcascade.training.bands import BandMemory, BandSlices
 from mrcascade.training.cascade_data import CascadeData
 from mrcascade.training.draws import StepDraws
-from mrcascade.training.prefetch import PatchStream
 from mrcascade.training.slices import load_volumes, read_folder
 from mrcascade.training.store import (
     LEVELS,
@@ -169,26 +168,6 @@ def test_cache_and_folder_give_the_same_training(tmp_path: Path) -> None:
     draws = StepDraws(1, TINY, 16, slice(0, 8))
     at_once = np.stack([draws.patch(run.data.train, i) for i in draws.images])
     np.testing.assert_array_equal(ahead, at_once)
-
-
-def test_an_error_of_a_patch_ahead_is_that_of_its_step() -> None:
-    data = CascadeData(volumes(), TINY)
-    source = data.source(data.train, 1)
-    draw = source.draw
-
-    def failing(rng: np.random.Generator, number: int) -> np.ndarray:
-        if number == 9:
-            raise MRCascadeError("c.hdf5: damaged")
-        return draw(rng, number)
-
-    source.draw = failing  # type: ignore[method-assign]
-    stream = PatchStream(source, threads=2)
-    first = stream.take(StepDraws(1, TINY, 0, slice(0, 8)), range(8, 16))
-    assert first.shape == (8, 3, 1, 32, 32)
-    with pytest.raises(MRCascadeError, match="damaged"):
-        stream.take(StepDraws(1, TINY, 8, slice(0, 8)))
-    source.draw = draw  # type: ignore[method-assign]
-    assert stream.take(StepDraws(1, TINY, 8, slice(0, 8))).shape == first.shape
 
 
 # ---- damage ----

@@ -51,8 +51,8 @@ class PatchStream:
             following: numbers of the images of the next step.
         """
         drawn, self._ahead = self._ahead, {}
-        pending = [drawn.pop((draws.key, i), None) or self._draw(draws, i) for i in draws.images]
-        for needless in drawn.values():
+        pending = [drawn.get((draws.key, i)) or self._draw(draws, i) for i in draws.images]
+        for needless in set(drawn.values()).difference(pending):
             needless.cancel()
         self._ahead = {(draws.key, i): self._draw(draws, i) for i in following}
         return np.stack([patch.result() for patch in pending])
