@@ -38,8 +38,8 @@ from mrcascade.training.distributed import Processes
 from mrcascade.training.level import LevelTrainer
 from mrcascade.training.level_data import LevelData
 from mrcascade.training.measurements import Measurements
+from mrcascade.training.slice_cache import LEVELS, write_cache
 from mrcascade.training.slices import load_volumes
-from mrcascade.training.store import LEVELS, write_cache
 from mrcascade.training.volume import Volume
 
 LEVEL = 1

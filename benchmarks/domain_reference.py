@@ -18,8 +18,8 @@ from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.domain import write_domain
 from mrcascade.prior.format import prior_folder
 from mrcascade.training.domain import domain_of
+from mrcascade.training.slice_cache import CACHE_ENDING
 from mrcascade.training.slices import load_volumes
-from mrcascade.training.store import CACHE_ENDING
 
 
 def main() -> None:

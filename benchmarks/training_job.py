@@ -23,7 +23,7 @@ import torch
 from mrcascade.devices.launch import launched
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.run import train_cascade
-from mrcascade.training.store import write_cache
+from mrcascade.training.slice_cache import write_cache
 from mrcascade.training.volume import Volume
 
 LEVEL = 1

@@ -23,8 +23,8 @@ from mrcascade.training.noise import draw_sigma
 from mrcascade.training.patches import Batch
 from mrcascade.training.plot import plot_losses
 from mrcascade.training.run import train_cascade
+from mrcascade.training.slice_cache import write_cache
 from mrcascade.training.slices import load_volumes
-from mrcascade.training.store import write_cache
 from mrcascade.training.validation import validate
 
 # ---- steps ----

@@ -24,7 +24,7 @@ from mrcascade.training.config import TrainConfig
 from mrcascade.training.log import read_log
 from mrcascade.training.loop import train_level
 from mrcascade.training.run import train_cascade
-from mrcascade.training.store import write_cache
+from mrcascade.training.slice_cache import write_cache
 
 # Trains one level of the cache, checkpoints after every step, and stops to be killed in the
 # middle of the fourth: a signal from outside, at a moment when nothing is prepared for it.

@@ -17,8 +17,8 @@ from mrcascade.data.subjects import digest
 from mrcascade.training.forecast import forecast
 from mrcascade.training.run import train_cascade
 from mrcascade.training.selection import describe_selection, slice_weights, without
+from mrcascade.training.slice_cache import write_cache
 from mrcascade.training.slices import load_volumes
-from mrcascade.training.store import write_cache
 from mrcascade.training.volume import Volume
 
 

@@ -42,8 +42,8 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from mrcascade.io import output_folders, remove_leftovers
     from mrcascade.storage.outputs import claim, only_writer
+    from mrcascade.training.slice_cache import CACHE_ENDING, is_cache, new_cache
     from mrcascade.training.slices import check_training, training_files
-    from mrcascade.training.store import CACHE_ENDING, is_cache, new_cache
 
     target, data = arguments.output, arguments.data
     if target.suffix != CACHE_ENDING:
@@ -90,8 +90,8 @@ def _encoder(
     files: Sequence[tuple[DataFile, str]], phase_seed: int | None, device: str = "cpu"
 ) -> Callable[[int], bytes]:
     """Return a function that encodes the slices of a file, given its number."""
+    from mrcascade.training.slice_cache import encoded
     from mrcascade.training.slices import read_volume
-    from mrcascade.training.store import encoded
 
     def encode_file(number: int) -> bytes:
         file, split = files[number]

@@ -69,6 +69,7 @@ def _single_threaded(count: int) -> ThreadPoolExecutor:
     threads, ready = torch.get_num_threads(), threading.Barrier(count + 1)
 
     def begin() -> None:
+        torch.get_num_threads()  # else the first operation of the thread would set it, later
         torch.set_num_threads(1)  # of this thread, and of threads that begin later
         ready.wait()
 

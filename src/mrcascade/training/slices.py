@@ -18,7 +18,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.measurement.noise import zero_level
 from mrcascade.operators.crop import centre_crop, fourier_crop
 from mrcascade.training.selection import without
-from mrcascade.training.store import CACHE_ENDING, SliceStore
+from mrcascade.training.slice_cache import CACHE_ENDING, SliceCache
 from mrcascade.training.volume import Volume
 
 HELD_OUT = 0.1  # share of subjects for validation, if the folder defines no splits
@@ -35,7 +35,7 @@ def load_volumes(
     """Return training and validation volumes, all magnitude or all complex.
 
     Their slices are read from the cache when they are asked for. Those of a folder are kept in
-    memory in the form of a cache (`SliceStore`), so that training is the same with and without one.
+    memory in the form of a cache (`SliceCache`), so that training is the same with and without one.
 
     Args:
         data: folder of images, or a cache of them.
@@ -54,7 +54,7 @@ def load_volumes(
         )
     if data.suffix != CACHE_ENDING:
         images = read_folder(data, factors, phase_seed, complex_kspace)
-        store = SliceStore.in_memory(images, str(data))
+        cache = SliceCache.in_memory(images, str(data))
     elif complex_kspace:
         raise MRCascadeError(
             f"{data}: a cache holds images, made with 'mrcascade cache --complex' or without;"
@@ -66,8 +66,8 @@ def load_volumes(
             " --simulate-phase'; drop --simulate-phase here"
         )
     else:
-        store = SliceStore.open(data)
-    volumes = without(store.volumes, exclude, data)
+        cache = SliceCache.open(data)
+    volumes = without(cache.volumes, exclude, data)
     check_training(volumes, data, exclude)
     return [_cropped(volume, multiple) for volume in volumes]
 

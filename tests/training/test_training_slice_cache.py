@@ -18,16 +18,16 @@ from mrcascade.cli import main
 from mrcascade.training.bands import BandMemory, BandSlices
 from mrcascade.training.cascade_data import CascadeData
 from mrcascade.training.draws import StepDraws
-from mrcascade.training.slices import load_volumes, read_folder
-from mrcascade.training.store import (
+from mrcascade.training.slice_cache import (
     LEVELS,
-    SliceStore,
-    decode,
-    encode,
+    SliceCache,
     encoded,
+    from_numbers,
     new_cache,
+    to_numbers,
     write_cache,
 )
+from mrcascade.training.slices import load_volumes, read_folder
 from mrcascade.training.volume import Volume
 
 
@@ -72,9 +72,9 @@ def test_values_are_within_half_a_step_of_their_slice(tmp_path: Path, kind: str)
 
 def test_ends_of_the_range_and_constants_are_exact() -> None:
     for image in (np.full((3, 2), -1.7, np.float32), np.array([[0.1, 0.7], [0.3, 0.5]])):
-        numbers, low, step = encode(image.astype(np.float32))
+        numbers, low, step = to_numbers(image.astype(np.float32))
         assert numbers.max() in (0, LEVELS)
-        found = decode(numbers, low, step)
+        found = from_numbers(numbers, low, step)
         assert found.min() == np.float32(image.min())
         assert found.max() == pytest.approx(image.max(), rel=2 * 2.0**-24)
 
@@ -101,13 +101,13 @@ def test_air_is_cut_away(tmp_path: Path) -> None:
 def test_a_slice_is_read_when_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And opening a cache reads none, nor do weights, copies and the identity of the data."""
     write_cache(volumes(), tmp_path / "c.hdf5")
-    read, original = [], SliceStore.read
+    read, original = [], SliceCache.read
 
-    def counted(store: SliceStore, number: int, place: int) -> np.ndarray:
+    def counted(store: SliceCache, number: int, place: int) -> np.ndarray:
         read.append((number, place))
         return original(store, number, place)
 
-    monkeypatch.setattr(SliceStore, "read", counted)
+    monkeypatch.setattr(SliceCache, "read", counted)
     data = CascadeData(load_volumes(tmp_path / "c.hdf5", 4, (2, 4)), TINY)
     data.identity()
     source = data.source(data.shown, 1)

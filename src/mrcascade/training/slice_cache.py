@@ -72,7 +72,7 @@ class SliceWriter:
         )
         ranges = np.empty((len(volume.slices), 2), np.float32)
         for place, image in enumerate(volume.slices):
-            dataset[place], *ranges[place] = encode(image[window])
+            dataset[place], *ranges[place] = to_numbers(image[window])
         self._index.append(_entry(volume, shape))
         self._ranges.append(ranges)
 
@@ -86,8 +86,8 @@ class SliceWriter:
             self._index += entries
             self._ranges.append(file["ranges"][:])
 
-    def finish(self, name: str) -> SliceStore:
-        """Write the index, without which a file is no cache, and return the store.
+    def finish(self, name: str) -> SliceCache:
+        """Write the index, without which a file is no cache, and return the cache.
 
         name: name of the cache in messages.
         """
@@ -98,7 +98,7 @@ class SliceWriter:
             options = {"chunks": chunks, **_FILTERS} if len(table) else {}
             self._file.create_dataset(name, data=table, **options)
         self._file.attrs["format"], self._file.attrs["version"] = _FORMAT, _VERSION
-        return SliceStore(self._file, name)
+        return SliceCache(self._file, name)
 
 
 def _entry(volume: Volume, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def _entry(volume: Volume, shape: tuple[int, ...]) -> dict[str, Any]:
     }
 
 
-def encode(image: np.ndarray) -> tuple[np.ndarray, np.float32, np.float32]:
+def to_numbers(image: np.ndarray) -> tuple[np.ndarray, np.float32, np.float32]:
     """Round a slice (H, W) to whole numbers of `LEVELS` equal steps over its range.
 
     Returns:
@@ -130,8 +130,8 @@ def encode(image: np.ndarray) -> tuple[np.ndarray, np.float32, np.float32]:
     return np.clip(numbers, 0, LEVELS).astype(np.uint16), low, step
 
 
-def decode(numbers: np.ndarray, low: np.float32, step: np.float32) -> np.ndarray:
-    """Return the slice of `encode`, (H, W), float32 or complex64."""
+def from_numbers(numbers: np.ndarray, low: np.float32, step: np.float32) -> np.ndarray:
+    """Return the slice of `to_numbers`, (H, W), float32 or complex64."""
     values = numbers.astype(np.float32) * step + low
     return values if values.ndim == 2 else values.view(np.complex64)[..., 0]
 
@@ -175,16 +175,15 @@ def write_cache(volumes: Iterable[Volume], path: Path) -> None:
 
 def encoded(volumes: Iterable[Volume]) -> bytes:
     """Return the bytes of a cache of volumes, for `SliceWriter.add_part`."""
-    store = SliceStore.in_memory(volumes, "part")
-    with store.file:
-        store.file.flush()
-        return bytes(store.file.id.get_file_image())
+    with SliceCache.in_memory(volumes, "part").file as file:
+        file.flush()
+        return bytes(file.id.get_file_image())
 
 
-class SliceStore:
+class SliceCache:
     """Slices in an open cache, or in the memory of this process in the same compressed form.
 
-    Threads may share a store; a process opens its own.
+    Threads may share one; a process opens its own.
 
     Attributes:
         file: the open HDF5 file.
@@ -210,7 +209,7 @@ class SliceStore:
             raise ValueError(f"{self._ranges.shape} ranges for {first} slices")
 
     @classmethod
-    def open(cls, path: Path) -> SliceStore:
+    def open(cls, path: Path) -> SliceCache:
         """Open a cache. Raises MRCascadeError where it is missing, damaged or no cache."""
         import h5py
 
@@ -232,8 +231,8 @@ class SliceStore:
             ) from error
 
     @classmethod
-    def in_memory(cls, volumes: Iterable[Volume], name: str) -> SliceStore:
-        """Return a store of volumes, of which one at a time need be in memory as it is."""
+    def in_memory(cls, volumes: Iterable[Volume], name: str) -> SliceCache:
+        """Return a cache of volumes, of which one at a time need be in memory as it is."""
         file = _file_in_memory()
         writer = SliceWriter(file)
         for volume in volumes:
@@ -265,14 +264,14 @@ class SliceStore:
 
     def slice(self, number: int, place: int, row: int) -> np.ndarray:
         """Return slice ``place`` of a volume; ``row`` is its number in the cache."""
-        return decode(self.read(number, place), *self._ranges[row])
+        return from_numbers(self.read(number, place), *self._ranges[row])
 
 
 class _StoredSlices:
-    """Slices of one volume of a store."""
+    """Slices of one volume of a cache."""
 
-    def __init__(self, store: SliceStore, number: int, entry: dict[str, Any], first: int) -> None:
-        self._store, self._number, self._first = store, number, first
+    def __init__(self, cache: SliceCache, number: int, entry: dict[str, Any], first: int) -> None:
+        self._cache, self._number, self._first = cache, number, first
         count, rows, columns = (int(n) for n in entry["shape"])
         self.shape = (count, rows, columns)
         self.dtype = np.dtype(np.complex64 if entry["complex"] else np.float32)
@@ -281,7 +280,7 @@ class _StoredSlices:
         return self.shape[0]
 
     def __getitem__(self, place: int, /) -> np.ndarray:
-        return self._store.slice(self._number, place, self._first + place)
+        return self._cache.slice(self._number, place, self._first + place)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self[place] for place in range(len(self)))
