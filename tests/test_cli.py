@@ -12,7 +12,7 @@ import pytest
 
 from mrcascade import __version__
 from mrcascade.cli import main
-from mrcascade.cli.options import resolve_workers
+from mrcascade.cli.computing import resolve_workers
 from mrcascade.operators import KERNELS
 
 
@@ -83,7 +83,7 @@ def test_sr_and_simulate(
         (["train", "--data", ".", "-o", "OUT", "--network", "huge"], "unknown network 'huge'"),
         (["train", "--data", ".", "-o", "OUT", "--set", "fun=1"], "--set fun=1: known are"),
         (["train", "--data", ".", "-o", "OUT", "--levels", "fine"], "--levels fine"),
-        (["cache", "--data", ".", "-o", "OUT"], "the name of a cache ends in .npz"),
+        (["cache", "--data", ".", "-o", "OUT"], "the name of a cache ends in .hdf5"),
     ],
 )
 def test_errors_are_one_line_and_code_2(
