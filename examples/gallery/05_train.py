@@ -9,8 +9,8 @@ and the training far too short for real use; `mrcascade train` scales from here 
 # %%
 # Data
 # ----
-# Any folder of images will do. Ours holds parts of one slice; yours should hold many people, in
-# folders `train`, `val` and `test`.
+# Any folder of images will do. Ours holds parts of one slice, too few to keep one for validation.
+# Yours should hold many people, in folders `train`, `val` and `test`.
 import tempfile
 from importlib.resources import files
 from pathlib import Path
@@ -24,10 +24,10 @@ from mrcascade.cli import main
 
 folder = Path(tempfile.mkdtemp())
 whole = np.load(str(files("dipy") / "data/files/t1_coronal_slice.npy")).astype(np.float32)
+data = folder / "data"
+data.mkdir()
 for number, (row, column) in enumerate(((30, 40), (30, 120), (90, 40), (90, 120))):
-    split = folder / "data" / "brain" / ("val" if number == 3 else "train")
-    split.mkdir(parents=True, exist_ok=True)
-    np.save(split / f"sub{number}.npy", whole[row : row + 96, column : column + 96])
+    np.save(data / f"sub{number}.npy", whole[row : row + 96, column : column + 96])
 
 # %%
 # Train
@@ -36,12 +36,12 @@ for number, (row, column) in enumerate(((30, 40), (30, 120), (90, 40), (90, 120)
 # the same command makes a prior of the size of the shipped one::
 #
 #     mrcascade train --data data --network tiny --images 96 -o runs/tiny
-command = f"train --data {folder}/data --network tiny --images 96 --device cpu -o {folder}/run"
+command = f"train --data {data} --network tiny --images 96 --device cpu -o {folder}/run"
 code = main(command.split())
 print("exit code", code)
 
 # %%
-# Losses and validation errors of every level are in the run folder, also as a picture.
+# The losses of every level are in the run folder, also as a picture.
 figure, axis = plt.subplots(figsize=(9, 5), layout="constrained")
 axis.imshow(plt.imread(folder / "run" / "loss.png"))
 axis.set_axis_off()
