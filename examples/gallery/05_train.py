@@ -32,8 +32,8 @@ for number, (row, column) in enumerate(((30, 40), (30, 120), (90, 40), (90, 120)
 # %%
 # Train
 # -----
-# `--images` is the number of patches per level. With `--network small` and the default of `--images`
-# the same command makes a prior of the size of the shipped one::
+# `--images` is the number of patches per level. With `--network small` and the default of
+# `--images` the same command makes a prior of the size of the shipped one::
 #
 #     mrcascade train --data data --network tiny --images 96 -o runs/tiny
 command = f"train --data {data} --network tiny --images 96 --device cpu -o {folder}/run"
