@@ -20,6 +20,7 @@ from mrcascade.cli import (
     cache,
     evaluate,
     info,
+    report,
     reproduce,
     resample,
     simulate,
@@ -33,7 +34,10 @@ from mrcascade.messages.faults import one_line, showing_tracebacks
 from mrcascade.messages.printable import shortened
 from mrcascade.messages.quiet import quiet_libraries
 
-COMMANDS = (sr, simulate, resample, evaluate, reproduce, train, cache, benchmark, info, bids_app)
+COMMANDS = (
+    *(sr, report, simulate, resample, evaluate, reproduce, train, cache, benchmark, info),
+    bids_app,
+)
 _CLOSED_PIPE = 141  # what shells report of a command that SIGPIPE ended
 _SUBJECTS = ("inputs", "input", "what", "data")  # arguments that name what a command works on
 

@@ -114,6 +114,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="number of this job, from 0 to N - 1; default: %(default)s",
     )
     parser.add_argument(
+        "--report",
+        action=argparse.BooleanOptionalAction,
+        help="write a report per result, an HTML file to look at, and for several inputs"
+        " report.html, their table (default: for several inputs)",
+    )
+    parser.add_argument(
         "--dry-run", action="store_true", help="print size, time and memory; write no result"
     )
 
@@ -134,6 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
         file_worker,
         find_inputs,
     )
+    from mrcascade.jobs.report_batch import check_batch_report, write_batch_report
     from mrcascade.prior.cascade import CascadePrior
 
     job = SuperResolution(
@@ -151,6 +158,7 @@ def run(arguments: argparse.Namespace) -> int:
         acquired=arguments.acquired_matrix,
         isotropic=isotropic,
         combine=arguments.combine,
+        report=bool(arguments.report),
     )
     part = Part(arguments.part_id, arguments.num_parts)
     _check_salt(arguments)
@@ -171,6 +179,11 @@ def run(arguments: argparse.Namespace) -> int:
     request = request.changed(deidentify=_pseudonyms(arguments))
     check_names(items, arguments.output, request.job)
     check_one_result(arguments.output, max(len(items), part.count))
+    several = len(items) > 1 or part.count > 1
+    reported = several if arguments.report is None else arguments.report
+    request = request.changed(report=reported)
+    if reported and several:
+        check_batch_report(arguments.output)
     items = part.of(items)
     batch = FileBatch(items, arguments.output, request, part, arguments.resume)
     workers = min(options.resolve_workers(arguments.workers, device), max(1, len(items)))
@@ -197,6 +210,8 @@ def run(arguments: argparse.Namespace) -> int:
             )
             with WorkerPool(workers, device, make) as pool:
                 _restore_in_workers(batch, pool, bar)
+    if reported and several and any(done.outputs for done in batch.results):
+        terminal.line(str(write_batch_report(batch.output)))
     return _report(batch.results, monotonic() - started)
 
 

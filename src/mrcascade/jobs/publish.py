@@ -30,6 +30,7 @@ from mrcascade.jobs.derivation import derivation_of
 from mrcascade.jobs.measured import Measured
 from mrcascade.jobs.opened import Opened
 from mrcascade.jobs.preview import ARBITRARY_UNIT
+from mrcascade.jobs.report import renew_report
 from mrcascade.jobs.request import Request
 from mrcascade.jobs.result import acquired_facts, domain_facts, sidecar_of
 from mrcascade.jobs.results import ResultStores
@@ -84,6 +85,8 @@ class Publication:
             workspace.claim.check()
         workspace.claim.remove_replaced()
         remove_leftovers(targets.values())
+        image, seconds = self._opened.source.file, self._results.outcome.seconds
+        renew_report(workspace.sidecar, self._request.job.report, [image], seconds)
         several = self._request.job.samples > 1
         line = self._results.outcome.describe(several)
         if self._measured.domain is not None:
