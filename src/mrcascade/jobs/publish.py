@@ -86,12 +86,14 @@ class Publication:
         workspace.claim.remove_replaced()
         remove_leftovers(targets.values())
         image, seconds = self._opened.source.file, self._results.outcome.seconds
-        renew_report(workspace.sidecar, self._request.job.report, [image], seconds)
+        wanted = self._request.job.report
+        report = renew_report(workspace.sidecar, wanted, [image], seconds)
+        *written, sidecar_path = targets.values()
         several = self._request.job.samples > 1
         line = self._results.outcome.describe(several)
         if self._measured.domain is not None:
             line += f", {self._measured.domain}"
-        return list(targets.values()), line
+        return [*written, *report, sidecar_path], line
 
     def _sidecar(self, stored_residual: float) -> dict[str, Any]:
         opened, measured, request = self._opened, self._measured, self._request

@@ -16,7 +16,6 @@ import numpy as np
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import (
     NOTICE,
-    Axes,
     ImageFile,
     SliceStore,
     Source,
@@ -27,8 +26,13 @@ from mrcascade.io import (
     remove_leftovers,
 )
 from mrcascade.jobs.preview import ARBITRARY_UNIT, NO_UNIT, shown_slice, slice_place
-from mrcascade.jobs.report_images import DataImages, ReadSlice, ResultImages, load_slices
-from mrcascade.jobs.report_images import magnitude_reader
+from mrcascade.jobs.report_images import (
+    DataImages,
+    ReadSlice,
+    ResultImages,
+    load_slices,
+    magnitude_reader,
+)
 from mrcascade.messages.faults import naming
 from mrcascade.pictures.preview import intensity_window, largest_deviation
 from mrcascade.pictures.report.facts import sections_of, warnings_of
@@ -121,19 +125,26 @@ def write_result_report(
 
 
 def renew_report(
-    sidecar: Path, wanted: bool, inputs: Iterable[ImageFile], seconds: float | None
-) -> None:
+    sidecar: Path, wanted: bool, inputs: Iterable[ImageFile], seconds: float | None = None
+) -> list[Path]:
     """Write the report of a new result, if it is wanted; else remove that of the result before.
 
-    The arguments are those of `write_result_report`.
+    The arguments are those of `write_result_report`. Returns the report's path, if it was written.
     """
     if wanted:
-        write_result_report(sidecar, inputs, seconds=seconds, overwrite=True)
-        return
+        return [write_result_report(sidecar, inputs, seconds=seconds, overwrite=True)]
     record = result_record(sidecar)
     path = None if record is None else report_of(sidecar, record)
     if path is not None and is_own_report(path):
         path.unlink()
+    return []
+
+
+def add_report(sidecar: Path, inputs: Iterable[ImageFile]) -> None:
+    """Write the report of a result that is there already, unless it has one."""
+    record = result_record(sidecar)
+    if record is not None and not report_of(sidecar, record).exists():
+        write_result_report(sidecar, inputs)
 
 
 def _content(
@@ -261,9 +272,6 @@ class _Reformatted:
     def __call__(self, key: str, number: int) -> np.ndarray:
         if key != self._key:
             read: Callable[[int], np.ndarray] = self._readers[key]
-            lines = [
-                np.take(read(i), self._numbers, self._across)
-                for i in range(self._samples)
-            ]
+            lines = [np.take(read(i), self._numbers, self._across) for i in range(self._samples)]
             self._key, self._planes = key, np.stack(lines)
         return np.asarray(np.take(self._planes, number, 1 + self._across))

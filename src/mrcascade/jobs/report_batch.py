@@ -15,7 +15,7 @@ from mrcascade.io.walk import files_below
 from mrcascade.jobs.inputs import find_inputs
 from mrcascade.jobs.progress import Report, silent
 from mrcascade.jobs.report import report_of, result_record, write_result_report
-from mrcascade.pictures.report.facts import noise_of, warnings_of
+from mrcascade.pictures.report.facts import warnings_of
 from mrcascade.pictures.report.head import check_report, icon_of
 from mrcascade.pictures.report.overview import OverviewRow, write_overview
 from mrcascade.storage.outputs import only_writer, read_record
@@ -127,7 +127,8 @@ def _row(
         status=status,
         report=report,
         icon=icon_of(path),
-        noise=(noise_of(record), _number(record["Settings"].get("Noise"))),
+        noise=_number(record["Settings"].get("Noise")),
+        noise_origin=str(record.get("NoiseOrigin", "")),
         residual=_number(record.get("ResidualStored", record.get("Residual"))),
         domain=_number(record.get("DomainScore")),
         seconds=seconds,

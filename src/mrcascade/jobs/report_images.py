@@ -195,7 +195,9 @@ class DataImages:
     def _thick_volume(self, volume: int, thick: ThickSlices) -> np.ndarray:
         if self._data is not None:
             return self._planes(volume * thick.slices, (volume + 1) * thick.slices)
-        return along(thick.matrix(), self._planes(volume * thick.samples, (volume + 1) * thick.samples))
+        return along(
+            thick.matrix(), self._planes(volume * thick.samples, (volume + 1) * thick.samples)
+        )
 
 
 def _thick_of(record: Mapping[str, Any]) -> ThickSlices | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,21 +80,19 @@ def thumbnail(pixels: np.ndarray, aspect: float) -> bytes:
     return encoded(np.asarray(picture), 80)
 
 
-def choose_coding(probes: Sequence[tuple[int, Iterable[np.ndarray]]]) -> Coding:
+def choose_coding(layers: Sequence[tuple[int, Sequence[np.ndarray]]]) -> Coding:
     """Return the best coding whose pictures fit into a report.
 
     Args:
-        probes: for each layer of each view, its number of slices and some of them, (H, W) uint8.
+        layers: for each layer of each view, its number of slices and some of them, (H, W) uint8.
     """
-    layers = [(count, list(some)) for count, some in probes]
-    voxels = max((count * some[0].size for count, some in layers if some), default=0)
+    voxels = max(count * some[0].size for count, some in layers)
     budget = min(MOST_BYTES, BYTES * max(1.0, voxels / VOXELS))
     size = 0.0
     for quality in (None, *QUALITIES):
         size = sum(
             count * sum(len(encoded(one, quality)) for one in some) / len(some)
             for count, some in layers
-            if some
         )
         if size <= budget:
             return Coding(quality)

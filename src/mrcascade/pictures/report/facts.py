@@ -61,7 +61,7 @@ def warnings_of(sidecar: Sidecar) -> list[str]:
     return found + [str(note) for note in notes]
 
 
-def noise_of(sidecar: Sidecar) -> str:
+def _noise(sidecar: Sidecar) -> str:
     """Return the noise and its origin in words; empty where the sidecar has none."""
     noise = _entry(sidecar, "Settings", "Noise")
     origin = str(sidecar.get("NoiseOrigin", ""))
@@ -69,12 +69,6 @@ def noise_of(sidecar: Sidecar) -> str:
         return origin
     share = "none" if noise == 0 else f"{100 * noise:.2g} % of the maximum"
     return f"{share} ({origin})" if origin else share
-
-
-def residual_of(sidecar: Sidecar) -> str:
-    """Return the relative residual of a result, as it is stored; empty where it is not known."""
-    value = sidecar.get("ResidualStored", sidecar.get("Residual"))
-    return f"{value:.1e}" if isinstance(value, int | float) else ""
 
 
 def _result(sidecar: Sidecar) -> list[tuple[str, str]]:
@@ -110,7 +104,7 @@ def _quality(sidecar: Sidecar) -> list[tuple[str, str]]:
     domain = "" if score is None else f"{_number(score)} (above 1: unlike the training images)"
     return _known(
         [
-            ("Noise", noise_of(sidecar)),
+            ("Noise", _noise(sidecar)),
             ("Residual ||y - H x|| / ||y||", both if stored is not None else _number(before)),
             ("Domain score", domain),
         ]

@@ -1,4 +1,4 @@
-"""The methods paragraph of a result, for a paper: what its sidecar says was done, with citations."""
+"""The methods paragraph of a result, for a paper: what was done by its sidecar, with citations."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def methods_of(sidecar: Mapping[str, Any]) -> Methods:
     else:
         references = [THAKER, EDM2]
         parts = [
-            f"{_change(sidecar)} with {own} and its prior {sidecar['Prior']}: a cascade of diffusion"
-            " models, one per band of a Laplacian pyramid (Thaker et al.), whose denoisers are EDM2"
-            " networks (Karras et al. 2024)."
+            f"{_change(sidecar)} with {own} and its prior {sidecar['Prior']}: a cascade of"
+            " diffusion models, one per band of a Laplacian pyramid (Thaker et al.), with EDM2 networks"
+            " as denoisers (Karras et al. 2024)."
         ]
         words, cited = _estimate(settings)
         parts.append(words)

@@ -1,4 +1,4 @@
-"""The report of a batch: a sortable table of its files, with a link to the report of each result."""
+"""The report of a batch: a sortable table of its files, with links to the reports of results."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ class OverviewRow:
         status: "done", "skipped" or "failed".
         report: report of the result, relative to the page; empty where there is none.
         icon: thumbnail of the result as a data address.
-        noise: noise and its origin in words, and as a fraction of the maximum.
-        residual, domain, seconds: None where they are not known.
+        noise: standard deviation of the noise as a fraction of the maximum.
+        noise_origin: how it is known.
+        residual, domain, seconds: None where they are not known, as the noise.
         messages: warnings, or the error.
     """
 
@@ -31,7 +32,8 @@ class OverviewRow:
     status: str
     report: str = ""
     icon: str = ""
-    noise: tuple[str, float | None] = ("", None)
+    noise: float | None = None
+    noise_origin: str = ""
     residual: float | None = None
     domain: float | None = None
     seconds: float | None = None
@@ -68,12 +70,11 @@ def _row(number: int, row: OverviewRow) -> str:
     if row.report:
         name = f'<a href="{text(quote(row.report))}">{name}</a>'
     picture = f'<img src="{text(row.icon)}" alt="">' if row.icon else ""
-    messages = "".join(f'<span class="message">{text(one)}</span>' for one in row.messages)
     cells = (
         _cell(picture, number),
-        _cell(f"{name}{messages}", row.name),
+        _cell(f"{name}{_small(row.messages)}", row.name),
         _cell(text(row.status), row.status, "failed" if row.status == "failed" else ""),
-        _cell(text(row.noise[0]), row.noise[1]),
+        _cell(_shown(row.noise, ".2g", " %", 100) + _small([row.noise_origin]), row.noise),
         _cell(_shown(row.residual, ".1e"), row.residual, "number"),
         _cell(_shown(row.domain, ".2f"), row.domain, "number"),
         _cell(_shown(row.seconds, ".1f", " s"), row.seconds, "number"),
@@ -87,5 +88,9 @@ def _cell(content: str, key: object, kind: str = "") -> str:
     return f'<td{kind} data-key="{"" if key is None else text(key)}">{content}</td>'
 
 
-def _shown(value: float | None, form: str, unit: str = "") -> str:
-    return "" if value is None else f"{value:{form}}{unit}"
+def _shown(value: float | None, form: str, unit: str = "", times: float = 1) -> str:
+    return "" if value is None else f"{times * value:{form}}{unit}"
+
+
+def _small(lines: Sequence[str]) -> str:
+    return "".join(f'<span class="message">{text(line)}</span>' for line in lines if line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -20,7 +20,7 @@ from mrcascade.pictures.report.head import report_head
 from mrcascade.pictures.report.methods import Methods
 from mrcascade.pictures.report.template import DATA, filled
 
-_PROBES = 5  # slices of each layer whose size is looked at
+_PROBES = 11  # slices of each layer whose size is looked at
 
 
 @dataclass(frozen=True)
@@ -135,13 +135,12 @@ def script_data(value: Any) -> str:
 
 
 def _coding(content: ReportContent) -> Coding:
-    probes: list[tuple[int, Iterator[np.ndarray]]] = []
+    probes = []
     for view in content.views:
         count = len(view.labels)
-        numbers = np.unique(np.linspace(0, count - 1, _PROBES + 2)[1:-1].round().astype(int))
+        numbers = np.unique((np.arange(_PROBES) + 0.5) * count / _PROBES // 1).astype(int)
         for layer in content.layers:
-            some = (content.plane(view, layer, int(n)) for n in numbers)
-            probes.append((count, some))
+            probes.append((count, [content.plane(view, layer, int(n)) for n in numbers]))
     return choose_coding(probes)
 
 
@@ -165,9 +164,7 @@ def _write_data(file: IO[str], content: ReportContent, coding: Coding) -> None:
     file.write("]}")
 
 
-def _write_view(
-    file: IO[str], content: ReportContent, view: ReportView, coding: Coding
-) -> None:
+def _write_view(file: IO[str], content: ReportContent, view: ReportView, coding: Coding) -> None:
     numbers = list(range(view.start % coding.every, len(view.labels), coding.every))
     rows, columns = content.plane(view, content.layers[0], view.start).shape
     display = view.display

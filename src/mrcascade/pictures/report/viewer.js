@@ -6,7 +6,7 @@
   const find = (id) => document.getElementById(id);
   const KEPT = 40; // decoded pictures per view
   const PAGE = 10; // slices of a page key
-  const STEP = 1.25; // factor of a zoom step
+  const STEP = 1.25, MOST = 32; // factor of a zoom step, largest zoom
   const GRIP = 10; // screen pixels on each side of the line that drag it
   const MAGMA = ["000004", "180f3d", "440f76", "721f81", "9e2f7f", "cd4071", "f1605d", "fd9668", "feca8d", "fcfdbf"];
   const role = (name) => data.layers.filter((layer) => layer.role === name);
@@ -28,9 +28,7 @@
 
   // The picture of a map in colours, as a canvas.
   function coloured(image) {
-    const canvas = document.createElement("canvas");
-    canvas.width = image.naturalWidth;
-    canvas.height = image.naturalHeight;
+    const canvas = Object.assign(document.createElement("canvas"), { width: image.naturalWidth, height: image.naturalHeight });
     const context = canvas.getContext("2d", { willReadFrequently: true });
     context.drawImage(image, 0, 0);
     const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
@@ -64,8 +62,7 @@
       find("views").append(figure);
       this.context = this.canvas.getContext("2d");
       this.slider.addEventListener("input", () => this.go(Number(this.slider.value)));
-      this.canvas.addEventListener("focus", () => (active = this));
-      this.slider.addEventListener("focus", () => (active = this));
+      figure.addEventListener("focusin", () => (active = this));
       this.canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
       this.canvas.addEventListener("pointerdown", (event) => this.press(event));
       this.canvas.addEventListener("dblclick", fit);
@@ -114,10 +111,10 @@
       this.draw();
     }
 
-    // Panes of the canvas: [left edge, width, centre, left and right of the clip] in its pixels.
+    // Centre, left and right of the panes before and after, in pixels of the canvas.
     panes() {
       const width = this.canvas.width, line = state.wipe * width;
-      if (state.layout === "side") return [[0, width / 2], [width / 2, width]].map(([l, r]) => [(l + r) / 2, l, r]);
+      if (state.layout === "side") return [[width / 4, 0, width / 2], [0.75 * width, width / 2, width]];
       return [[width / 2, 0, line], [width / 2, line, width]];
     }
 
@@ -126,9 +123,15 @@
       return state.zoom * Math.min((this.canvas.width * pane) / columns, this.canvas.height / (rows * aspect));
     }
 
+    // Left, top, width and height of an image in the pane with this centre.
+    place(centre) {
+      const { rows, columns, aspect } = this.planes, across = this.scale, down = aspect * across;
+      return [centre - (columns / 2 + this.pan[0]) * across, this.canvas.height / 2 - (rows / 2 + this.pan[1]) * down, columns * across, rows * down];
+    }
+
     draw() {
       if (!this.pictures) return;
-      const { context, canvas, planes, scale } = this, { rows, columns, aspect } = planes;
+      const { context, canvas, planes, scale } = this;
       context.fillStyle = "#000";
       context.fillRect(0, 0, canvas.width, canvas.height);
       context.imageSmoothingEnabled = scale < 2.5 * devicePixelRatio; // beyond, pixels show
@@ -138,13 +141,9 @@
         context.beginPath();
         context.rect(left, 0, right - left, canvas.height);
         context.clip();
-        const x = centre - (columns / 2 + this.pan[0]) * scale, y = canvas.height / 2 - (rows / 2 + this.pan[1]) * aspect * scale;
-        context.drawImage(this.pictures[side], x, y, columns * scale, rows * aspect * scale);
-        if (state.std && this.pictures[2]) {
-          context.globalAlpha = state.opacity;
-          context.drawImage(this.pictures[2], x, y, columns * scale, rows * aspect * scale);
-          context.globalAlpha = 1;
-        }
+        context.drawImage(this.pictures[side], ...this.place(centre));
+        context.globalAlpha = state.opacity;
+        if (state.std && this.pictures[2]) context.drawImage(this.pictures[2], ...this.place(centre));
         context.restore();
       });
       this.letters();
@@ -165,20 +164,19 @@
         context.strokeText(text, x, y);
         context.fillText(text, x, y);
       };
-      const panes = state.layout === "side" ? this.panes() : [[width / 2, 0, width]];
-      for (const [centre, l, r] of panes) {
-        write(left, l + edge, height / 2, "left", "middle");
-        write(right, r - edge, height / 2, "right", "middle");
-        write(top, centre, edge, "center", "top");
-        write(bottom, centre, height - edge, "center", "bottom");
+      const side = state.layout === "side";
+      for (const [centre, l, r] of side ? this.panes() : [[width / 2, 0, width]]) {
+        const [x, y, across, down] = this.place(centre);
+        write(left, Math.max(l, x) + edge, height / 2, "left", "middle"); // at the image's edges, or the pane's
+        write(right, Math.min(r, x + across) - edge, height / 2, "right", "middle");
+        write(top, centre, Math.max(0, y) + edge, "center", "top");
+        write(bottom, centre, Math.min(height, y + down) - edge, "center", "bottom");
       }
-      const half = (state.layout === "side" ? width / 2 : 0) + edge, line = state.wipe * width;
-      if (state.layout === "side" || state.wipe > 0) write(titles[state.before], edge, edge, "left", "top", 12);
-      if (state.layout === "side") write(titles[state.after], half, edge, "left", "top", 12);
-      else if (state.wipe < 1) write(titles[state.after], width - edge, edge, "right", "top", 12);
+      const line = side ? width / 2 : state.wipe * width;
+      if (line > 0) write(titles[state.before], edge, edge, "left", "top", 12);
+      if (line < width) write(titles[state.after], width - edge, edge, "right", "top", 12);
       context.fillStyle = "#58a6ff";
-      if (state.layout === "side") context.fillRect(width / 2 - unit / 2, 0, unit, height);
-      else if (line > 0 && line < width) context.fillRect(line - unit, 0, 2 * unit, height);
+      if (line > 0 && line < width) context.fillRect(line - unit, 0, 2 * unit, height);
     }
 
     wheel(event) {
@@ -202,30 +200,26 @@
       };
       const end = () => this.canvas.removeEventListener("pointermove", move);
       this.canvas.addEventListener("pointermove", move);
-      this.canvas.addEventListener("pointerup", end, { once: true });
-      this.canvas.addEventListener("pointercancel", end, { once: true });
+      ["pointerup", "pointercancel"].forEach((name) => this.canvas.addEventListener(name, end, { once: true }));
     }
   }
 
   const views = [];
   let active = null;
   const every = (work) => views.forEach(work);
+  const redraw = () => every((view) => view.draw());
 
   function setWipe(share) {
     state.wipe = Math.max(0, Math.min(1, share));
     find("wipe").value = Math.round(100 * state.wipe);
-    every((view) => view.draw());
+    redraw();
   }
 
   function zoomBy(factor) {
-    state.zoom = Math.max(1, Math.min(32, state.zoom * factor));
+    state.zoom = Math.max(1, Math.min(MOST, state.zoom * factor));
     if (state.zoom === 1) every((view) => (view.pan = [0, 0]));
     document.body.dataset.zoom = state.zoom.toFixed(3);
-    every((view) => view.draw());
-  }
-
-  function fit() {
-    zoomBy(1 / 32);
+    redraw();
   }
 
   function setStd(on) {
@@ -246,25 +240,18 @@
     setWipe(state.wipe === 1 ? 0 : 1);
   }
 
+  const by = (count) => () => active.go(active.at + count);
+  const fit = () => zoomBy(1 / MOST);
+  const closer = () => zoomBy(STEP), farther = () => zoomBy(1 / STEP);
   const KEYS = {
-    ArrowRight: () => active.go(active.at + 1),
-    ArrowUp: () => active.go(active.at + 1),
-    ArrowLeft: () => active.go(active.at - 1),
-    ArrowDown: () => active.go(active.at - 1),
-    PageUp: () => active.go(active.at + PAGE),
-    PageDown: () => active.go(active.at - PAGE),
-    "+": () => zoomBy(STEP),
-    "=": () => zoomBy(STEP),
-    "-": () => zoomBy(1 / STEP),
-    0: fit,
-    s: () => setStd(!state.std),
-    " ": flip,
+    ...{ ArrowRight: by(1), ArrowUp: by(1), ArrowLeft: by(-1), ArrowDown: by(-1), PageUp: by(PAGE), PageDown: by(-PAGE) },
+    ...{ "+": closer, "=": closer, "-": farther, 0: fit, s: () => setStd(!state.std), " ": flip },
   };
 
   // Keys that a control understands itself stay with it.
-  function taken(key, target) {
-    const slides = target.type === "range" || target.tagName === "SELECT";
-    return (slides && /^(Arrow|Page)/.test(key)) || (key === " " && /^(BUTTON|SELECT)$/.test(target.tagName)) || (key === " " && target.type === "checkbox");
+  function taken(key, { type, tagName }) {
+    if (key === " ") return /^(BUTTON|SELECT)$/.test(tagName) || type === "checkbox";
+    return /^(Arrow|Page)/.test(key) && (type === "range" || tagName === "SELECT");
   }
 
   function choose(id) {
@@ -285,15 +272,12 @@
     find("std").addEventListener("change", (event) => setStd(event.target.checked));
     find("opacity").addEventListener("input", (event) => {
       state.opacity = event.target.value / 100;
-      every((view) => view.draw());
+      redraw();
     });
-    find("closer").addEventListener("click", () => zoomBy(STEP));
-    find("farther").addEventListener("click", () => zoomBy(1 / STEP));
+    find("closer").addEventListener("click", closer);
+    find("farther").addEventListener("click", farther);
     find("fit").addEventListener("click", fit);
-    find("copy").addEventListener("click", () => {
-      getSelection().selectAllChildren(find("methods"));
-      document.execCommand("copy");
-    });
+    find("copy").addEventListener("click", () => getSelection().selectAllChildren(find("methods")) || document.execCommand("copy"));
     find("std-tools").hidden = !std;
     find("most-std").textContent = `${Number(data.mostStd.toPrecision(3))} ${data.unit}`;
     find("grey").textContent = `Grey scale ${data.window.map((end) => Number(end.toPrecision(4))).join(" to ")} ${data.unit}.`;
@@ -309,9 +293,7 @@
   data.views.forEach((planes, number) => views.push(new View(planes, number, data.views.length)));
   active = views[0];
   wire();
-  zoomBy(1);
-  every((view) => {
-    view.resize();
-    view.go(view.at);
-  });
+  fit();
+  setLayout("wipe");
+  every((view) => view.go(view.at));
 })();
