@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mrcascade.cli import terminal
 from mrcascade.errors import MRCascadeError
+
+if TYPE_CHECKING:
+    from mrcascade.jobs import FileBatch
 
 
 def add_parser(subparsers: Any) -> None:
@@ -28,6 +31,37 @@ def add_parser(subparsers: Any) -> None:
         "--overwrite", action="store_true", help="make reports again that are there already"
     )
     parser.set_defaults(run=run)
+
+
+def add_report_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--report`` of ``sr``."""
+    parser.add_argument(
+        "--report",
+        action=argparse.BooleanOptionalAction,
+        help="write a report per result, an HTML file to look at, and for several inputs"
+        " report.html, their table (default: for several inputs)",
+    )
+
+
+def wants_reports(arguments: argparse.Namespace, several: bool) -> bool:
+    """Return whether ``sr`` writes reports: as asked, else for several inputs.
+
+    Raises MRCascadeError where the table of several inputs would replace another file.
+    """
+    from mrcascade.jobs.report_batch import check_batch_report
+
+    wanted = several if arguments.report is None else bool(arguments.report)
+    if wanted and several:
+        check_batch_report(arguments.output)
+    return wanted
+
+
+def tell_batch_report(batch: FileBatch) -> None:
+    """Write the table of a batch that has results, and print its name."""
+    from mrcascade.jobs.report_batch import write_batch_report
+
+    if any(done.outputs for done in batch.results):
+        terminal.line(str(write_batch_report(batch.output)))
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mrcascade.cli import early, options, terminal
 from mrcascade.cli.isotropic import add_isotropic, isotropic_of
 from mrcascade.cli.progress import ProgressBar
+from mrcascade.cli.report import add_report_option, tell_batch_report, wants_reports
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.formats import formats_in_words
 from mrcascade.messages.duration import rounded
@@ -113,12 +114,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="I",
         help="number of this job, from 0 to N - 1; default: %(default)s",
     )
-    parser.add_argument(
-        "--report",
-        action=argparse.BooleanOptionalAction,
-        help="write a report per result, an HTML file to look at, and for several inputs"
-        " report.html, their table (default: for several inputs)",
-    )
+    add_report_option(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="print size, time and memory; write no result"
     )
@@ -140,7 +136,6 @@ def run(arguments: argparse.Namespace) -> int:
         file_worker,
         find_inputs,
     )
-    from mrcascade.jobs.report_batch import check_batch_report, write_batch_report
     from mrcascade.prior.cascade import CascadePrior
 
     job = SuperResolution(
@@ -158,7 +153,6 @@ def run(arguments: argparse.Namespace) -> int:
         acquired=arguments.acquired_matrix,
         isotropic=isotropic,
         combine=arguments.combine,
-        report=bool(arguments.report),
     )
     part = Part(arguments.part_id, arguments.num_parts)
     _check_salt(arguments)
@@ -180,10 +174,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_names(items, arguments.output, request.job)
     check_one_result(arguments.output, max(len(items), part.count))
     several = len(items) > 1 or part.count > 1
-    reported = several if arguments.report is None else arguments.report
-    request = request.changed(report=reported)
-    if reported and several:
-        check_batch_report(arguments.output)
+    request = request.changed(report=wants_reports(arguments, several))
     items = part.of(items)
     batch = FileBatch(items, arguments.output, request, part, arguments.resume)
     workers = min(options.resolve_workers(arguments.workers, device), max(1, len(items)))
@@ -210,8 +201,8 @@ def run(arguments: argparse.Namespace) -> int:
             )
             with WorkerPool(workers, device, make) as pool:
                 _restore_in_workers(batch, pool, bar)
-    if reported and several and any(done.outputs for done in batch.results):
-        terminal.line(str(write_batch_report(batch.output)))
+    if request.job.report and several:
+        tell_batch_report(batch)
     return _report(batch.results, monotonic() - started)
 
 

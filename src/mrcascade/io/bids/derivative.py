@@ -17,7 +17,8 @@ from mrcascade.storage.atomic import atomic_outputs
 
 _NAME = "mrcascade"
 _VERSION = "1.10.0"  # of BIDS
-# Records and reports of batches, and previews with reports. The validator ignores a folder only without a slash at its end.
+# Records and reports of batches, previews. The validator ignores a folder only without a slash at
+# its end.
 _NOT_BIDS = "run*.json\nreport.html\nfigures\n"
 _README = """# {name}
 

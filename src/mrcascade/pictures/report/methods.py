@@ -79,8 +79,8 @@ def methods_of(sidecar: Mapping[str, Any]) -> Methods:
         references = [THAKER, EDM2]
         parts = [
             f"{_change(sidecar)} with {own} and its prior {sidecar['Prior']}: a cascade of"
-            " diffusion models, one per band of a Laplacian pyramid (Thaker et al.), with EDM2 networks"
-            " as denoisers (Karras et al. 2024)."
+            " diffusion models, one per band of a Laplacian pyramid (Thaker et al.), with"
+            " EDM2 networks as denoisers (Karras et al. 2024)."
         ]
         words, cited = _estimate(settings)
         parts.append(words)

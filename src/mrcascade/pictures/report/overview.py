@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,8 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mrcascade.pictures.report.head import report_head
-from mrcascade.pictures.report.page import text
-from mrcascade.pictures.report.template import DATA, filled
+from mrcascade.pictures.report.template import DATA, filled, text
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def write_overview(path: Path, title: str, rows: Sequence[OverviewRow]) -> None:
 def _row(number: int, row: OverviewRow) -> str:
     name = text(row.name)
     if row.report:
-        name = f'<a href="{text(quote(row.report))}">{name}</a>'
+        name = f'<a href="{text(quote(os.fsencode(row.report)))}">{name}</a>'
     picture = f'<img src="{text(row.icon)}" alt="">' if row.icon else ""
     cells = (
         _cell(picture, number),

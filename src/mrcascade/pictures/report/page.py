@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from mrcascade.pictures.report.eight_bit import Coding, choose_coding, eight_bit
 from mrcascade.pictures.report.facts import Section
 from mrcascade.pictures.report.head import report_head
 from mrcascade.pictures.report.methods import Methods
-from mrcascade.pictures.report.template import DATA, filled
+from mrcascade.pictures.report.template import DATA, filled, script_data, text
 
 _PROBES = 11  # slices of each layer whose size is looked at
 
@@ -121,17 +120,6 @@ def write_report_page(path: Path, content: ReportContent) -> None:
         file.write(before)
         _write_data(file, content, coding)
         file.write(behind)
-
-
-def text(value: object) -> str:
-    """Return text for HTML: printable and escaped."""
-    return html.escape(printable(str(value)), quote=True)
-
-
-def script_data(value: Any) -> str:
-    """Return JSON that can stand in a ``script`` element: no "<" begins a tag there."""
-    found = json.dumps(value, ensure_ascii=True)
-    return found.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _coding(content: ReportContent) -> Coding:

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
+import json
 from importlib.resources import files
 from string import Template
+from typing import Any
+
+from mrcascade.messages.printable import printable
 
 #: Where a page holds its data; it is written piece by piece.
 DATA = "@@DATA@@"
+
+
+def text(value: object) -> str:
+    """Return text for HTML: printable and escaped."""
+    return html.escape(printable(str(value)), quote=True)
+
+
+def script_data(value: Any) -> str:
+    """Return JSON that can stand in a ``script`` element: no "<" begins a tag there."""
+    found = json.dumps(value, ensure_ascii=True)
+    return found.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def asset(name: str) -> str:
