@@ -44,7 +44,7 @@ def warnings_of(sidecar: Sidecar) -> list[str]:
     if sidecar.get("OutOfDomain"):
         found.append(
             f"The image is unlike those that prior {sidecar.get('Prior')} was made with (domain"
-            f" score {_number(sidecar.get('DomainScore'))}, limit 1): detail in the result may be"
+            f" score {_score(sidecar)}, limit 1): detail in the result may be"
             " wrong. Compare it with the interpolated data."
         )
     if "AcquiredMatrix" in sidecar and not sidecar.get("CroppedToAcquired"):
@@ -101,7 +101,7 @@ def _quality(sidecar: Sidecar) -> list[tuple[str, str]]:
     before, stored = sidecar.get("Residual"), sidecar.get("ResidualStored")
     both = f"{_number(before)} computed, {_number(stored)} as stored"
     score = sidecar.get("DomainScore")
-    domain = "" if score is None else f"{_number(score)} (above 1: unlike the training images)"
+    domain = "" if score is None else f"{_score(sidecar)} (above 1: unlike the training images)"
     return _known(
         [
             ("Noise", _noise(sidecar)),
@@ -120,10 +120,11 @@ def _settings(sidecar: Sidecar) -> list[tuple[str, str]]:
         ("Kernel", sidecar.get("Kernel")),
         ("Samples", settings.get("Samples")),
         ("Seed", settings.get("Seed")),
-        ("Maximum (scale)", _number(settings.get("Scale"))),
+        ("Maximum (scale)", _number(settings.get("Scale"), ".6g")),
         ("Value of no signal", _number(settings.get("Zero"))),
     ]
-    rows += [(key, _plain(settings[key])) for key in settings if key not in _SHOWN]
+    stated = [key for key, value in settings.items() if key not in _SHOWN and value is not None]
+    rows += [(key, _plain(settings[key])) for key in stated]
     for key in ("EvaluationsPerSlice", "EvaluationsPerPlane"):
         if isinstance(counts := sidecar.get(key), Mapping):
             counted = ", ".join(f"level {level}: {count}" for level, count in counts.items())
@@ -162,8 +163,12 @@ def _is_map(value: Any) -> bool:
     return isinstance(value, Mapping)
 
 
-def _number(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, int | float) else ""
+def _number(value: Any, form: str = ".3g") -> str:
+    return f"{value:{form}}" if isinstance(value, int | float) else ""
+
+
+def _score(sidecar: Sidecar) -> str:
+    return _number(sidecar.get("DomainScore"), ".2f")
 
 
 def _sides(value: Any) -> str:

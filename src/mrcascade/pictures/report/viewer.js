@@ -21,7 +21,7 @@
     for (let v = 0; v < 256; v++) {
       const at = (v / 255) * (stops.length - 1), low = Math.min(Math.floor(at), stops.length - 2);
       for (let c = 0; c < 3; c++) table[4 * v + c] = stops[low][c] + (at - low) * (stops[low + 1][c] - stops[low][c]);
-      table[4 * v + 3] = Math.min(255, 3 * v);
+      table[4 * v + 3] = Math.min(255, 2 * v);
     }
     return table;
   }
