@@ -73,12 +73,10 @@ def drawn(browser: Any, number: int) -> None:
 def check_quiet(browser: Any, path: Path) -> None:
     """Nothing in the console, and no request besides the page and what it holds."""
     assert browser.get_log("browser") == []
-    asked = []
-    for entry in browser.get_log("performance"):
-        message = json.loads(entry["message"])["message"]
-        if message["method"] == "Network.requestWillBeSent":
-            if message["params"]["documentURL"].startswith("file:"):  # not of Chromium itself
-                asked.append(message["params"]["request"]["url"])
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [e["params"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    # The log also has requests of other pages, such as Chromium's first one.
+    asked = {one["request"]["url"] for one in sent if one["documentURL"] == path.as_uri()}
     assert {url for url in asked if not url.startswith("data:")} == {path.as_uri()}
 
 
