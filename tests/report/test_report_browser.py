@@ -85,7 +85,9 @@ def grey(browser: Any, across: float, down: float = 0.3) -> list[int]:
     script = """
         const [across, down] = arguments, canvas = document.querySelector("canvas");
         const x = Math.floor(across * canvas.width), y = Math.floor(down * canvas.height);
-        return [...canvas.getContext("2d").getImageData(x, y, 1, 1).data].slice(0, 3);
+        const copy = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+        copy.drawImage(canvas, -x, -y);
+        return [...copy.getImageData(0, 0, 1, 1).data].slice(0, 3);
     """
     return [int(value) for value in browser.execute_script(script, across, down)]
 
