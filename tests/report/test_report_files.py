@@ -110,7 +110,7 @@ def test_samples_and_the_deviation_are_layers(tmp_path: Path, restored: Restore)
 
 
 def test_thin_slices_have_their_reformatted_planes(tmp_path: Path, prior: CascadePrior) -> None:
-    low = image(36, 32, 5)
+    low = image(36, 32, 7)
     path = tmp_path / "thick.nii.gz"
     mrcascade.write_image(low, path, affine=np.diag([1.0, 1.0, 3.0, 1.0]))
     options: dict[str, Any] = {"noise": 0.0, "report": True}
@@ -122,7 +122,7 @@ def test_thin_slices_have_their_reformatted_planes(tmp_path: Path, prior: Cascad
     slices = low.transpose(2, 0, 1)
     volumes = {
         "slices": np.repeat(slices, 3, 0),
-        "lsq": least_squares(slices, ThickSlices(5, 15)),
+        "lsq": least_squares(slices, ThickSlices(7, 21)),
         "result": result.data.transpose(2, 0, 1),
     }
     # Array axes are R, A, S: planes across the columns hold R and S, those across the rows A and S.

@@ -12,7 +12,7 @@ from mrcascade.pictures.preview import intensity_window, largest_deviation, show
 from mrcascade.pictures.report.eight_bit import eight_bit, encoded
 from mrcascade.pictures.report.facts import Sidecar, sections_of, warnings_of
 from mrcascade.pictures.report.head import data_uri
-from mrcascade.pictures.report.template import text
+from mrcascade.pictures.report.template import escaped
 
 _WIDEST = 512  # pixels of a picture's longer side; larger ones are thinned
 _SECTIONS = ("Quality", "Settings")
@@ -32,13 +32,13 @@ def restoration_html(mean: np.ndarray, std: np.ndarray | None, facts: Sidecar) -
         spread = _middle(std)
         pictures += _picture(spread, (0.0, largest_deviation(spread)), "standard deviation")
     rows = "".join(
-        f"<tr><th style='text-align:left'>{text(name)}</th>"
-        f"<td style='text-align:left'>{text(value)}</td></tr>"
+        f"<tr><th style='text-align:left'>{escaped(name)}</th>"
+        f"<td style='text-align:left'>{escaped(value)}</td></tr>"
         for section in sections_of(facts)
         if section.title in _SECTIONS
         for name, value in section.rows
     )
-    lines = "".join(f"<p>{text(line)}</p>" for line in warnings_of(facts))
+    lines = "".join(f"<p>{escaped(line)}</p>" for line in warnings_of(facts))
     return f"<div>{pictures}{lines}<table>{rows}</table></div>"
 
 
@@ -83,4 +83,6 @@ def _middle(stack: np.ndarray) -> np.ndarray:
 def _picture(image: np.ndarray, window: tuple[float, float], words: str) -> str:
     every = max(1, -(-max(image.shape) // _WIDEST))
     address = data_uri("image/png", encoded(eight_bit(image[::every, ::every], window), None))
-    return f'<img src="{address}" alt="{text(words)}" title="{text(words)}" style="margin:2px">'
+    return (
+        f'<img src="{address}" alt="{escaped(words)}" title="{escaped(words)}" style="margin:2px">'
+    )

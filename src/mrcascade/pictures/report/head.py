@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mrcascade import __version__
 from mrcascade.errors import MRCascadeError
-from mrcascade.pictures.report.template import text
+from mrcascade.pictures.report.template import escaped
 from mrcascade.storage.files import open_regular
 
 _GENERATOR = '<meta name="generator" content="mrcascade {version} report">'
@@ -20,8 +20,8 @@ _HEAD_BYTES = 2**16  # a head with its thumbnail is shorter
 
 def report_head(title: str, icon: bytes | None) -> str:
     """Return the first elements of a report: generator, title and thumbnail (a JPEG)."""
-    lines = [_GENERATOR.format(version=text(__version__))]
-    lines.append(f"<title>{text(title)}</title>")
+    lines = [_GENERATOR.format(version=escaped(__version__))]
+    lines.append(f"<title>{escaped(title)}</title>")
     if icon is not None:
         lines.append(f'<link rel="icon" href="{data_uri("image/jpeg", icon)}">')
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mrcascade.pictures.report.head import report_head
-from mrcascade.pictures.report.template import DATA, filled, text
+from mrcascade.pictures.report.template import DATA, escaped, filled
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def write_overview(path: Path, title: str, rows: Sequence[OverviewRow]) -> None:
         "batch.html",
         "table.js",
         head=report_head(title, None),
-        title=text(title),
-        subtitle=text(f"{len(rows)} file{'s' * (len(rows) != 1)}: {ended}."),
+        title=escaped(title),
+        subtitle=escaped(f"{len(rows)} file{'s' * (len(rows) != 1)}: {ended}."),
     )
     before, _, behind = page.partition(DATA)
     with open(path, "w", encoding="utf-8", newline="\n") as file:
@@ -66,14 +66,14 @@ def write_overview(path: Path, title: str, rows: Sequence[OverviewRow]) -> None:
 
 
 def _row(number: int, row: OverviewRow) -> str:
-    name = text(row.name)
+    name = escaped(row.name)
     if row.report:
-        name = f'<a href="{text(quote(os.fsencode(row.report)))}">{name}</a>'
-    picture = f'<img src="{text(row.icon)}" alt="">' if row.icon else ""
+        name = f'<a href="{escaped(quote(os.fsencode(row.report)))}">{name}</a>'
+    picture = f'<img src="{escaped(row.icon)}" alt="">' if row.icon else ""
     cells = (
         _cell(picture, number),
         _cell(f"{name}{_small(row.messages)}", row.name),
-        _cell(text(row.status), row.status, "failed" if row.status == "failed" else ""),
+        _cell(escaped(row.status), row.status, "failed" if row.status == "failed" else ""),
         _cell(_shown(row.noise, ".2g", " %", 100) + _small([row.noise_origin]), row.noise),
         _cell(_shown(row.residual, ".1e"), row.residual, "number"),
         _cell(_shown(row.domain, ".2f"), row.domain, "number"),
@@ -85,7 +85,7 @@ def _row(number: int, row: OverviewRow) -> str:
 def _cell(content: str, key: object, kind: str = "") -> str:
     """Return a cell; ``key`` is what the table sorts by, None where there is nothing."""
     kind = f' class="{kind}"' if kind else ""
-    return f'<td{kind} data-key="{"" if key is None else text(key)}">{content}</td>'
+    return f'<td{kind} data-key="{"" if key is None else escaped(key)}">{content}</td>'
 
 
 def _shown(value: float | None, form: str, unit: str = "", times: float = 1) -> str:
@@ -93,4 +93,4 @@ def _shown(value: float | None, form: str, unit: str = "", times: float = 1) -> 
 
 
 def _small(lines: Sequence[str]) -> str:
-    return "".join(f'<span class="message">{text(line)}</span>' for line in lines if line)
+    return "".join(f'<span class="message">{escaped(line)}</span>' for line in lines if line)

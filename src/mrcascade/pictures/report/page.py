@@ -16,7 +16,7 @@ from mrcascade.pictures.report.eight_bit import Coding, choose_coding, eight_bit
 from mrcascade.pictures.report.facts import Section
 from mrcascade.pictures.report.head import report_head
 from mrcascade.pictures.report.methods import Methods
-from mrcascade.pictures.report.template import DATA, filled, script_data, text
+from mrcascade.pictures.report.template import DATA, escaped, filled, script_data
 
 _PROBES = 11  # slices of each layer whose size is looked at
 
@@ -106,13 +106,13 @@ def write_report_page(path: Path, content: ReportContent) -> None:
         "result.html",
         "viewer.js",
         head=report_head(content.title, icon),
-        title=text(content.title),
-        subtitle=text(content.subtitle),
+        title=escaped(content.title),
+        subtitle=escaped(content.subtitle),
         warnings=_warnings(content.warnings),
-        pictures=text(_pictures(coding)),
+        pictures=escaped(_pictures(coding)),
         sections="".join(map(_section, content.sections)),
-        methods="".join(f"<p>{text(one)}</p>" for one in content.methods.paragraphs),
-        references="".join(f"<li>{text(one)}</li>" for one in content.methods.references),
+        methods="".join(f"<p>{escaped(one)}</p>" for one in content.methods.paragraphs),
+        references="".join(f"<li>{escaped(one)}</li>" for one in content.methods.references),
     )
     before, _, behind = page.partition(DATA)
     with open(path, "w", encoding="utf-8", newline="\n") as file:
@@ -194,13 +194,13 @@ def _pictures(coding: Coding) -> str:
 def _warnings(lines: Sequence[str]) -> str:
     if not lines:
         return ""
-    items = "".join(f"<li>{text(line)}</li>" for line in lines)
+    items = "".join(f"<li>{escaped(line)}</li>" for line in lines)
     return f'<section class="warnings" aria-label="Warnings"><ul>{items}</ul></section>'
 
 
 def _section(section: Section) -> str:
     rows = "".join(
-        f"<tr><th scope='row'>{text(name)}</th><td>{text(value)}</td></tr>"
+        f"<tr><th scope='row'>{escaped(name)}</th><td>{escaped(value)}</td></tr>"
         for name, value in section.rows
     )
-    return f"<h3>{text(section.title)}</h3><table class='facts'><tbody>{rows}</tbody></table>"
+    return f"<h3>{escaped(section.title)}</h3><table class='facts'><tbody>{rows}</tbody></table>"

@@ -16,7 +16,7 @@ from mrcascade.messages.printable import printable
 DATA = "@@DATA@@"
 
 
-def text(value: object) -> str:
+def escaped(value: object) -> str:
     """Return text for HTML: printable and escaped."""
     return html.escape(printable(str(value)), quote=True)
 
