@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from report_pages import page_data, page_slice
+from tests.conftest import write_random_prior
 from tests.dicom.dicom_series import phantom, series
 
 import mrcascade
@@ -148,6 +150,38 @@ def test_dicom_results_have_reports_without_the_patient(tmp_path: Path, restored
     data = page_data(report)
     assert (data["views"][0]["rows"], data["views"][0]["columns"]) == (32, 40)
     assert "as the result explains" not in page
+
+
+def test_every_kind_of_file_has_a_report(
+    tmp_path: Path, restored: Restore, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    low = image(16, 20)
+    Image.fromarray(low.astype(np.uint8)).save(tmp_path / "grey.png")
+    np.save(tmp_path / "series.npy", np.stack([image(16, 20, 2)] * 3, -1))
+    *_, report, _ = restored(tmp_path / "grey.png")
+    assert page_slice(page_data(report), "data", 0).shape == (32, 40)
+    *_, report, _ = restored(tmp_path / "series.npy")
+    (view,) = page_data(report)["views"]
+    assert view["labels"][3] == "slice 2 of 2, volume 2 of 3"
+    # Complex images, as one file and as a pair, are shown by magnitude.
+    prior = write_random_prior(tmp_path_factory.mktemp("prior"), channels=2)
+    pixels = (low * np.exp(1j * np.linspace(0, 3, 20))).astype(np.complex64)
+    np.save(tmp_path / "z.npy", pixels)
+    for part, values in {"mag": np.abs(pixels), "phase": np.angle(pixels)}.items():
+        mrcascade.write_image(values, tmp_path / f"z_part-{part}_T2w.nii", affine=np.eye(4))
+    for name in ("z.npy", "z_part-mag_T2w.nii"):
+        options: dict[str, Any] = {"factor": 2, "noise": 0.0, "report": True}
+        out = tmp_path / "complex"
+        made = mrcascade.super_resolve_file(tmp_path / name, out, prior, **options)
+        (report,) = (path for path in made if path.suffix == ".html")
+        assert "as the result explains" not in report.read_text()
+        data = page_data(report)
+        if name == "z.npy":
+            expected = shown(data, np.abs(np.load(made[0])))
+            np.testing.assert_array_equal(page_slice(data, "result", 0), expected)
+        write_result_report(made[-1], overwrite=True)
+        again = page_slice(page_data(report), "data", 0).astype(float)
+        assert np.abs(again - page_slice(data, "data", 0)).max() <= 1
 
 
 def test_reports_replace_their_own_kind_alone(tmp_path: Path, restored: Restore) -> None:
