@@ -169,6 +169,7 @@ def test_every_kind_of_file_has_a_report(
     np.save(tmp_path / "z.npy", pixels)
     for part, values in {"mag": np.abs(pixels), "phase": np.angle(pixels)}.items():
         mrcascade.write_image(values, tmp_path / f"z_part-{part}_T2w.nii", affine=np.eye(4))
+    (tmp_path / "z_part-phase_T2w.json").write_text('{"Units": "rad"}')
     for name in ("z.npy", "z_part-mag_T2w.nii"):
         options: dict[str, Any] = {"factor": 2, "noise": 0.0, "report": True}
         out = tmp_path / "complex"
