@@ -194,8 +194,13 @@ def test_reports_replace_their_own_kind_alone(tmp_path: Path, restored: Restore)
         restored(tmp_path / "a.npy")
     assert [p.name for p in own.parent.iterdir()] == [own.name]
     assert own.read_text() == "mine"
+    *_, sidecar = restored(tmp_path / "a.npy", report=False)
+    said: list[str] = []
+    assert write_reports(sidecar.parent, overwrite=True, say=said.append) == []
+    assert [line.split(",")[0] for line in said] == [f"{own} is no report of mrcascade"]
+    assert own.read_text() == "mine"
     own.unlink()
-    restored(tmp_path / "a.npy")
+    restored(tmp_path / "a.npy", overwrite=True)
     first = own.read_text()
     restored(tmp_path / "a.npy", overwrite=True, seed=3)
     assert own.read_text() != first

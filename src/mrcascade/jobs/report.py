@@ -143,7 +143,7 @@ def renew_report(
 def add_report(sidecar: Path, inputs: Iterable[ImageFile]) -> None:
     """Write the report of a result that is there already, unless it has one."""
     record = result_record(sidecar)
-    if record is not None and not report_of(sidecar, record).exists():
+    if record is not None and not is_own_report(report_of(sidecar, record)):
         write_result_report(sidecar, inputs)
 
 

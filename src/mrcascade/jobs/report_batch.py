@@ -16,7 +16,7 @@ from mrcascade.jobs.inputs import find_inputs
 from mrcascade.jobs.progress import Report, silent
 from mrcascade.jobs.report import report_of, result_record, write_result_report
 from mrcascade.pictures.report.facts import warnings_of
-from mrcascade.pictures.report.head import check_report, icon_of
+from mrcascade.pictures.report.head import check_report, icon_of, is_own_report
 from mrcascade.pictures.report.overview import OverviewRow, write_overview
 from mrcascade.storage.outputs import only_writer, read_record
 
@@ -64,7 +64,7 @@ def write_reports(
     reports = []
     for sidecar, record in found.items():
         path = report_of(sidecar, record)
-        if overwrite or not path.exists():
+        if overwrite or not is_own_report(path):
             try:
                 candidates = _candidates(record, images)
                 time = seconds.get(sidecar)
@@ -121,7 +121,7 @@ def _row(
         name = str(run.get("Input", "a file"))
         return OverviewRow(name, status, messages=[str(error)] if error else [], seconds=seconds)
     path = report_of(sidecar, record)
-    report = Path(os.path.relpath(path, folder)).as_posix() if path.exists() else ""
+    report = Path(os.path.relpath(path, folder)).as_posix() if is_own_report(path) else ""
     return OverviewRow(
         name=str(run.get("Input", record["Files"]["Result"])),
         status=status,
