@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -72,6 +73,20 @@ def quick_previews(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     if request.node.get_closest_marker("preview") is None:
         monkeypatch.setattr("mrcascade.jobs.preview.write_preview", blank)
         monkeypatch.setattr("mrcascade.jobs.preview.write_reformatted", blank_planes)
+
+
+@pytest.fixture(autouse=True)
+def asked_reports(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports are written where a test asks for them, which saves time in tests of batches.
+
+    Tests marked `report`, and commands in processes of their own, have the default of users.
+    """
+
+    def asked(arguments: argparse.Namespace, several: bool) -> bool:
+        return bool(arguments.report)
+
+    if request.node.get_closest_marker("report") is None:
+        monkeypatch.setattr("mrcascade.cli.sr.wants_reports", asked)
 
 
 def take_name(sidecar: Path) -> None:

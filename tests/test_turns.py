@@ -233,6 +233,7 @@ def start(folder: Path, prior: Path) -> subprocess.Popen[str]:
         long = np.random.default_rng(seed).normal(60, 15, size=(16, 16, 400))
         np.save(folder / "in" / name, long.astype(np.float32))
     command = [sys.executable, "-u", "-m", "mrcascade", "sr", str(folder / "in")]
+    command += ["--no-report"]
     command += ["-o", str(folder / "out"), "--factor", "2", "--noise", "0", "--device", "cpu"]
     command += ["--prior", str(prior), "--workers", "2"]
     command += ["--mode", "paper", "--steps", "20"]

@@ -15,6 +15,7 @@ from mrcascade.cli import computing, early, places, terminal
 from mrcascade.cli.help import add_command
 from mrcascade.cli.isotropic import isotropic_of
 from mrcascade.cli.progress import ProgressBar
+from mrcascade.cli.report import tell_batch_report, wants_reports
 from mrcascade.cli.sr_options import add_options
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.formats import formats_in_words
@@ -127,6 +128,8 @@ def run(arguments: argparse.Namespace) -> int:
     request = request.changed(deidentify=_pseudonyms(arguments))
     check_names(items, output, request.job)
     check_one_result(output, max(len(items), part.count))
+    several = len(items) > 1 or part.count > 1
+    request = request.changed(report=wants_reports(arguments.report, output, several))
     items = part.of(items)
     batch = FileBatch(items, output, request, part, arguments.resume)
     workers = min(computing.resolve_workers(arguments.workers, device), max(1, len(items)))
@@ -153,6 +156,8 @@ def run(arguments: argparse.Namespace) -> int:
             )
             with WorkerPool(workers, device, make) as pool:
                 _restore_in_workers(batch, pool, bar)
+    if request.job.report and several:
+        tell_batch_report(batch)
     return _report(batch.results, monotonic() - started)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from mrcascade.cli import computing, options, values
 from mrcascade.cli.help import Group
 from mrcascade.cli.isotropic import add_isotropic
+from mrcascade.cli.report import add_report_option
 from mrcascade.recipes.modes import MODES
 
 
@@ -84,6 +85,7 @@ def _add_batches(group: Group) -> None:
         "--dry-run", action="store_true", help="print size, time and memory; write no result"
     )
     options.add_overwrite(group)
+    add_report_option(group)
     group.add_argument(
         "--resume",
         action="store_true",

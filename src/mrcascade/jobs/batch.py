@@ -29,6 +29,7 @@ from mrcascade.jobs.done import Done
 from mrcascade.jobs.executor import Work, WorkerPool
 from mrcascade.jobs.opened import checked_item
 from mrcascade.jobs.progress import Report, SlicesDone, silent, unseen
+from mrcascade.jobs.report import add_report
 from mrcascade.jobs.request import Request, SuperResolution
 from mrcascade.jobs.result import source_identity
 from mrcascade.jobs.sr import Restored, restore_file
@@ -166,6 +167,8 @@ class FileBatch:
             with suppress(MRCascadeError), only_writer(targets["sidecar"]):
                 remove_leftovers(targets.values())
             say("already done")
+            if self.request.job.report:
+                add_report(targets["sidecar"], [item.image])
             return list(targets.values())
         with device_errors_of(item, request.prior.device):
             return restore_file(item, self.output, request, say=say, progress=progress)
