@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -82,11 +81,11 @@ def asked_reports(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     Tests marked `report`, and commands in processes of their own, have the default of users.
     """
 
-    def asked(arguments: argparse.Namespace, several: bool) -> bool:
-        return bool(arguments.report)
+    def only_asked(asked: bool | None, output: Path, several: bool) -> bool:
+        return bool(asked)
 
     if request.node.get_closest_marker("report") is None:
-        monkeypatch.setattr("mrcascade.cli.sr.wants_reports", asked)
+        monkeypatch.setattr("mrcascade.cli.sr.wants_reports", only_asked)
 
 
 def take_name(sidecar: Path) -> None:
