@@ -18,8 +18,9 @@ import pytest
 
 from mrcascade.cli import main
 from mrcascade.errors import MRCascadeError
+from mrcascade.executors import LocalWorkers
+from mrcascade.executors.task import Job
 from mrcascade.jobs import turns
-from mrcascade.jobs.executor import WorkerPool
 from mrcascade.jobs.publish import Publication
 from mrcascade.restore import Restorer
 from tests.dicom.dicom_series import phantom, series
@@ -210,17 +211,18 @@ def cannot_start(device: str) -> Callable:
 
 
 def test_what_a_worker_raises_is_raised_here() -> None:
-    with WorkerPool(1, "cpu", in_worker) as pool:
-        assert list(pool.results(["device"])) == [("device", "cpu")]
+    with LocalWorkers(1, "cpu") as workers:
+
+        def did(make: Callable[[str], Callable], task: str) -> list[object]:
+            return list(workers.results(Job.of(make, "cpu"), [task], lost=pytest.fail))
+
+        assert did(in_worker, "device") == [("device", "cpu")]
         with pytest.raises(MRCascadeError, match="a task failed"):
-            list(pool.results(["a task failed"]))
+            did(in_worker, "a task failed")
+        with pytest.raises(MRCascadeError, match="no prior here"):
+            did(cannot_start, "device")
         with pytest.raises(MRCascadeError, match="a worker process died"):
-            list(pool.results(["end"]))
-    with (
-        pytest.raises(MRCascadeError, match="no prior here"),
-        WorkerPool(1, "cpu", cannot_start) as pool,
-    ):
-        list(pool.results(["device"]))
+            did(in_worker, "end")
 
 
 def start(folder: Path, prior: Path) -> subprocess.Popen[str]:

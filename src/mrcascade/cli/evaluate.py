@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mrcascade.cli import early, options, terminal, thick_evaluation
+from mrcascade.cli import early, options, sharing, terminal, thick_evaluation
 from mrcascade.cli.progress import ProgressBar
 from mrcascade.errors import MRCascadeError
 from mrcascade.recipes.modes import COMPARED, MODES
@@ -78,7 +78,7 @@ def add_parser(subparsers: Any) -> None:
         help="slices per anatomy, drawn with the seed (default: all)",
     )
     options.add_simulated_phase(parser)
-    options.add_workers(parser)
+    sharing.add_sharing(parser)
     options.add_test_files(parser)
     options.add_output(parser, "metrics, tables and the picture")
     thick_evaluation.add_thick_slices(parser)
@@ -129,7 +129,7 @@ def _check_kind(arguments: argparse.Namespace) -> None:
 
 def _common(arguments: argparse.Namespace, handling: str) -> dict[str, Any]:
     """Return the options that both kinds of evaluation have. ``handling`` is of noise."""
-    device = options.resolve_device(arguments.device)
+    shared = sharing.sharing_of(arguments, arguments.precision)
     names = arguments.methods
     methods = {} if names is None else {"methods": tuple(n.strip() for n in names.split(","))}
     return methods | {
@@ -141,11 +141,12 @@ def _common(arguments: argparse.Namespace, handling: str) -> dict[str, Any]:
         "steps": arguments.steps,
         "samples": arguments.samples,
         "seed": arguments.seed,
-        "batch_size": options.resolve_batch_size(arguments.batch_size, device),
-        "device": device,
-        "precision": options.choose_precision(arguments.precision, device),
+        "batch_size": options.resolve_batch_size(arguments.batch_size, shared.device),
+        "device": shared.device,
+        "precision": shared.precision,
         "compile": arguments.compile == "on",
-        "workers": options.resolve_workers(arguments.workers, device),
+        "workers": shared.workers,
+        "scheduler": shared.scheduler,
         "overwrite": arguments.overwrite,
     }
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from mrcascade.cli import early, options, terminal
+from mrcascade.cli import early, options, sharing, terminal
 from mrcascade.cli.progress import ProgressBar
 
 
@@ -31,7 +31,7 @@ def add_parser(subparsers: Any) -> None:
     options.add_data(parser)
     parser.add_argument("--split", metavar="NAME", help="train, val or test (default: the study's)")
     options.add_batch_size(parser, options.GPU_UNIT)
-    options.add_workers(parser)
+    sharing.add_sharing(parser)
     options.add_device(parser)
     options.add_test_files(parser)
     options.add_output(parser, "tables, figures and all rows")
@@ -44,19 +44,21 @@ def run(arguments: argparse.Namespace) -> None:
     from mrcascade.evaluation.job import Evaluation
     from mrcascade.studies.study import read_study, run_study
 
-    device = options.resolve_device(arguments.device)
+    study = read_study(arguments.study)
+    if arguments.split:
+        study = replace(study, split=arguments.split)
+    shared = sharing.sharing_of(arguments, study.precision)
+    study = replace(study, precision=shared.precision)
     common = Evaluation(
         data=arguments.data,
-        batch_size=options.resolve_batch_size(arguments.batch_size, device),
-        workers=options.resolve_workers(arguments.workers, device),
-        device=device,
+        batch_size=options.resolve_batch_size(arguments.batch_size, shared.device),
+        workers=shared.workers,
+        device=shared.device,
+        scheduler=shared.scheduler,
         matrices=arguments.effective_matrix,
         lpips_weights=arguments.lpips_weights,
         overwrite=arguments.overwrite,
     )
-    study = read_study(arguments.study)
-    if arguments.split:
-        study = replace(study, split=arguments.split)
     command = shlex.join(["mrcascade", *sys.argv[1:]])
     with closing(ProgressBar()) as bar:
         written = run_study(

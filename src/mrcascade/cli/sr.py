@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from mrcascade.cli import early, options, terminal
+from mrcascade.cli import early, options, sharing, terminal
 from mrcascade.cli.isotropic import add_isotropic, isotropic_of
 from mrcascade.cli.progress import ProgressBar
 from mrcascade.errors import MRCascadeError
@@ -22,8 +22,10 @@ from mrcascade.recipes.modes import MODES, default_mode
 from mrcascade.recipes.settings import read_mode
 
 if TYPE_CHECKING:
+    from mrcascade.executors import Workers
+    from mrcascade.executors.task import Job
     from mrcascade.io import Pseudonyms
-    from mrcascade.jobs import Done, FileBatch, Item, SlicesDone, WorkerPool
+    from mrcascade.jobs import Done, FileBatch, Item, SlicesDone
     from mrcascade.jobs.progress import Report
     from mrcascade.measurement.thick import Isotropic
 
@@ -91,7 +93,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_batch_size(parser, "as many as its memory holds")
     options.add_device(parser)
     options.add_precision(parser)
-    options.add_workers(parser)
+    sharing.add_sharing(parser)
     options.add_compile(parser)
     parser.add_argument(
         "--resume",
@@ -121,13 +123,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     isotropic = isotropic_of(arguments)
     _refuse_early(arguments, isotropic)
+    from mrcascade.executors import open_workers
+    from mrcascade.executors.task import Job
     from mrcascade.io import check_one_result
     from mrcascade.jobs import (
         FileBatch,
         Part,
         Request,
         SuperResolution,
-        WorkerPool,
         check_dataset,
         check_names,
         combined_input,
@@ -154,10 +157,9 @@ def run(arguments: argparse.Namespace) -> int:
     )
     part = Part(arguments.part_id, arguments.num_parts)
     _check_salt(arguments)
-    device = options.resolve_device(arguments.device)
-    precision = options.choose_precision(arguments.precision, device)
+    shared = sharing.sharing_of(arguments, arguments.precision)
     # Until it is known who does the work, nothing opens a GPU.
-    prior = CascadePrior.from_pretrained(arguments.prior, "cpu", precision)
+    prior = CascadePrior.from_pretrained(arguments.prior, "cpu", shared.precision)
     request = Request.of(prior, job)
     if job.mode is None and job.samples > 1:
         terminal.line(
@@ -173,30 +175,32 @@ def run(arguments: argparse.Namespace) -> int:
     check_one_result(arguments.output, max(len(items), part.count))
     items = part.of(items)
     batch = FileBatch(items, arguments.output, request, part, arguments.resume)
-    workers = min(options.resolve_workers(arguments.workers, device), max(1, len(items)))
-    if arguments.dry_run or workers == 1:
-        prior.to(device)
+    here = shared.here(len(items))
+    if arguments.dry_run or here:
+        prior.to(shared.device)
         if arguments.compile == "on":
             prior.compile()
     if arguments.dry_run:
         return each(items, _estimating(batch))
     started = monotonic()
-    unit = "files" if workers > 1 else "slices" if isotropic is None else "planes"
-    with closing(ProgressBar(unit, workers == 1)) as bar:
-        if workers == 1:
+    unit = "files" if not here else "slices" if isotropic is None else "planes"
+    with closing(ProgressBar(unit, here)) as bar:
+        if here:
             _restore(batch, bar)
         else:
             make = partial(
                 file_worker,
                 arguments.prior,
-                precision,
+                prior.digest,
+                shared.precision,
                 batch.output,
                 batch.request.job,
                 batch.resume,
                 arguments.compile == "on",
             )
-            with WorkerPool(workers, device, make) as pool:
-                _restore_in_workers(batch, pool, bar)
+            count = min(shared.workers, len(items))
+            with open_workers(count, shared.device, shared.scheduler, bar.say) as workers:
+                _restore_in_workers(batch, workers, Job.of(make, shared.device), bar)
     return _report(batch.results, monotonic() - started)
 
 
@@ -309,7 +313,7 @@ def _restore(batch: FileBatch, bar: ProgressBar) -> None:
     batch.run(begin=begin, end=end)
 
 
-def _restore_in_workers(batch: FileBatch, pool: WorkerPool, bar: ProgressBar) -> None:
+def _restore_in_workers(batch: FileBatch, workers: Workers, job: Job, bar: ProgressBar) -> None:
     """Run a batch in processes; the bar counts files."""
     count, ended = len(batch.items), 0
     bar.start(count)
@@ -323,7 +327,7 @@ def _restore_in_workers(batch: FileBatch, pool: WorkerPool, bar: ProgressBar) ->
         _tell_end(done, f"{ended}/{count}", count, bar)
         bar.at(ended)
 
-    batch.run_in_workers(pool, begin=begin, end=end)
+    batch.run_in_workers(workers, job, begin=begin, end=end)
 
 
 def _tell_end(done: Done, numbered: str, count: int, bar: ProgressBar) -> None:
