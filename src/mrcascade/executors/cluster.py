@@ -171,7 +171,7 @@ class ClusterWorkers(Workers):
     ) -> None:
         try:
             self._executor.shutdown(wait=False)  # cancels what is left after an error
-            if kind is not None:
+            if kind is not None and self._tokens:
                 self._wait_until_left()
             for token in self._tokens:
                 self._client.run(forget, token, on_error="ignore")
