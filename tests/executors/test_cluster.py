@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks.loopback_cluster import WAIT, LoopbackCluster
 from tests.conftest import ROOT
-from tests.executors.dask_cluster import WAIT, DaskCluster
 from tests.test_turns import content
 
 from mrcascade.cli import main
@@ -26,8 +26,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.preview]
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
-    with DaskCluster(tmp_path_factory.mktemp("dask"), 2) as made:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackCluster]:
+    with LoopbackCluster(tmp_path_factory.mktemp("dask"), 2) as made:
         yield made
 
 
@@ -62,7 +62,7 @@ def when(ready: Callable[[], bool], act: Callable[[], object]) -> threading.Thre
 
 
 def test_a_batch_goes_on_where_a_worker_dies(
-    cluster: DaskCluster, tmp_path: Path, prior_folder: Path, monkeypatch, capsys
+    cluster: LoopbackCluster, tmp_path: Path, prior_folder: Path, monkeypatch, capsys
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "in", 6, 2)
@@ -86,7 +86,7 @@ def test_a_batch_goes_on_where_a_worker_dies(
 
 
 def test_an_evaluation_on_a_cluster_has_the_rows_of_a_serial_one(
-    cluster: DaskCluster, tmp_path: Path, prior_folder: Path, monkeypatch, capsys
+    cluster: LoopbackCluster, tmp_path: Path, prior_folder: Path, monkeypatch, capsys
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "data" / "brain" / "test", 2, 3)
@@ -104,7 +104,7 @@ def test_an_evaluation_on_a_cluster_has_the_rows_of_a_serial_one(
 
 
 def test_ctrl_c_leaves_nothing_half_written(
-    cluster: DaskCluster, tmp_path: Path, prior_folder: Path
+    cluster: LoopbackCluster, tmp_path: Path, prior_folder: Path
 ) -> None:
     write(tmp_path / "in", 1, 400)
     command = [sys.executable, "-m", "mrcascade", "sr", "in", "-o", "new/out", "--factor", "2"]
