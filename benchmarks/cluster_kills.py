@@ -91,6 +91,8 @@ def main() -> None:
                 killer.join()
         seconds = time.monotonic() - started
         expected, found = outputs(root / "serial"), outputs(root / "shared")
+        if code not in (0, 1):
+            raise SystemExit(f"the batch ended with {code}")
         record = json.loads((root / "shared" / "run.json").read_text())
         done = sum(result["Status"] == "done" for result in record["Results"])
     equal = sum(found.get(name) == content for name, content in expected.items())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
@@ -228,6 +227,11 @@ class Cluster:
             (("cpu", "float32"), MRCascadeError("--device cuda: not usable here")),
             "worker tcp://c: --device cuda: not usable here",
         ),
+        (  # one has died, and the other one counts
+            ("0.1", "0.1"),
+            (OSError("Stream is closed"), MRCascadeError("--device cuda: not usable here")),
+            "worker tcp://c: --device cuda: not usable here",
+        ),
     ],
 )
 def test_workers_that_do_not_fit(tmp_path: Path, monkeypatch, capsys, versions, kinds, message):
@@ -267,12 +271,3 @@ def test_the_loss_of_all_workers_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
         "tcp://a:1: no worker is left; waiting for one (Ctrl-C ends)",
         "tcp://a:1: work goes on",
     ]
-
-
-def test_the_record_of_a_batch_is_json(batch: Callable[[str], FileBatch]) -> None:
-    """A task goes to a worker and back as bytes."""
-    import pickle
-
-    one = FileTask(0, batch("out").items[0], True)
-    assert pickle.loads(pickle.dumps(one)) == one
-    assert json.dumps({"Input": str(one.item)})

@@ -94,9 +94,9 @@ class ClusterWorkers(Workers):
         Raises MRCascadeError where they differ, or one cannot use the device.
         """
         answers = self._asked(_choose, device, precision)
-        errors = [a for a in answers.values() if isinstance(a, MRCascadeError)]
-        if errors:
-            raise errors[0]
+        for worker, answer in answers.items():
+            if isinstance(answer, Exception):
+                raise MRCascadeError(f"worker {worker}: {one_line(answer)}") from answer
         found = sorted(set(answers.values()))
         if len(found) > 1:
             kinds = ", ".join(" ".join(one) for one in found)
@@ -119,26 +119,29 @@ class ClusterWorkers(Workers):
             ) from error
 
     def _check_workers(self) -> None:
+        self._wait_for_worker()
+        versions = self._client.get_versions(packages=["mrcascade"])
+        mine = versions["client"]["packages"]["mrcascade"]
+        for worker, told in versions["workers"].items():
+            _check_version(worker, told["packages"]["mrcascade"], mine)
+
+    def _wait_for_worker(self) -> None:
         try:
             self._client.wait_for_workers(1, timeout=_WORKER_SECONDS)
         except self._library.TimeoutError as error:
             raise MRCascadeError(
                 f"--scheduler {self._address}: it has no worker; start some with dask worker"
             ) from error
-        versions = self._client.get_versions(packages=["mrcascade"])
-        mine = versions["client"]["packages"]["mrcascade"]
-        for worker, told in versions["workers"].items():
-            _check_version(worker, told["packages"]["mrcascade"], mine)
 
     def _asked(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-        """Return what a function gives in each worker process that is there."""
-        answers = self._client.run(function, *arguments, on_error="return")
-        return {
-            worker: MRCascadeError(f"worker {worker}: {one_line(answer)}")
-            if isinstance(answer, Exception)
-            else answer
-            for worker, answer in answers.items()
-        }
+        """Return what a function gives, or raises, in each worker process that is there."""
+        while True:
+            self._wait_for_worker()
+            answers = self._client.run(function, *arguments, on_error="return")
+            # Connections to workers that died meanwhile are broken.
+            told = {w: a for w, a in answers.items() if not isinstance(a, OSError)}
+            if told:
+                return told
 
     def _submit(self, job: Job, task: Any) -> Future[Any]:
         if job.token not in self._tokens:
