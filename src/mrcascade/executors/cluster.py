@@ -135,13 +135,17 @@ class ClusterWorkers(Workers):
 
     def _asked(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
         """Return what a function gives, or raises, in each worker process that is there."""
-        while True:
+        until = time.monotonic() + _WORKER_SECONDS
+        while time.monotonic() < until:
             self._wait_for_worker()
             answers = self._client.run(function, *arguments, on_error="return")
             # Connections to workers that died meanwhile are broken.
             told = {w: a for w, a in answers.items() if not isinstance(a, OSError)}
             if told:
                 return told
+        raise MRCascadeError(
+            f"--scheduler {self._address}: no worker answers; see the scheduler's log"
+        )
 
     def _submit(self, job: Job, task: Any) -> Future[Any]:
         if job.token not in self._tokens:

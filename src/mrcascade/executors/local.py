@@ -15,14 +15,18 @@ from typing import Any
 
 import torch
 
+from mrcascade.devices.facts import whole_memory
 from mrcascade.errors import MRCascadeError
 from mrcascade.executors.seam import Task, Workers
 from mrcascade.executors.task import Job, do_task
 from mrcascade.messages.faults import one_line
 from mrcascade.messages.quiet import quiet_process
 
-# Default number of processes on a CPU (`benchmarks/batch_speed.py` compares others).
-CPU_WORKERS = 1
+# Threads of each process on a CPU by default; None gives one process all threads
+# (`benchmarks/batch_speed.py` compares).
+CPU_THREADS: int | None = None
+# What a process may need: libraries, and networks with the arrays of a volume (`jobs.memory`).
+_PROCESS_BYTES = 3 * 2**30
 
 # State of a worker process, set when it starts.
 _device: str | MRCascadeError
@@ -30,8 +34,16 @@ _working = _stopped = False
 
 
 def default_workers(device: str) -> int:
-    """Return the default number of local processes: one per GPU, or one with all CPU threads."""
-    return torch.cuda.device_count() if device == "cuda" else CPU_WORKERS
+    """Return the default number of local processes.
+
+    One per GPU; on a CPU one per `CPU_THREADS` threads, as many as the memory holds.
+    """
+    if device == "cuda":
+        return torch.cuda.device_count()
+    if CPU_THREADS is None:
+        return 1
+    room = whole_memory(torch.device("cpu")) / _PROCESS_BYTES
+    return max(1, int(min(torch.get_num_threads() // CPU_THREADS, room)))
 
 
 class LocalWorkers(Workers):
