@@ -20,7 +20,7 @@ from mrcascade.cli import main
 from mrcascade.errors import MRCascadeError
 from mrcascade.executors import LocalWorkers
 from mrcascade.executors.task import Job
-from mrcascade.jobs import turns
+from mrcascade.jobs import batch, turns
 from mrcascade.jobs.publish import Publication
 from mrcascade.restore import Restorer
 from tests.dicom.dicom_series import phantom, series
@@ -290,3 +290,21 @@ def test_workers_of_a_killed_run_end(tmp_path: Path, prior_folder: Path) -> None
         process.kill()
     wait_for_end(process.pid)
     assert not list((tmp_path / "out").glob("[bc]_*"))
+
+
+def test_the_record_takes_a_small_share_of_the_time_and_is_complete(
+    inputs: Path, tmp_path: Path, sr: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    original = batch.write_document
+
+    def watched(path: Path, document: dict) -> None:
+        written.append(len(document["Results"]))
+        original(path, document)
+
+    monkeypatch.setattr(batch, "write_document", watched)
+    monkeypatch.setattr(batch, "_RECORD_SHARE", 1e-9)  # the next one is due in years
+    assert sr("out", "--noise", "0") == 0
+    assert written == [1, 3]
+    results = json.loads((tmp_path / "out" / "run.json").read_text())["Results"]
+    assert [result["Status"] for result in results] == ["done"] * 3

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -45,6 +46,8 @@ from mrcascade.storage.outputs import only_writer
 
 _RECORD = "Record of mrcascade sr."  # how its description begins
 _RECORD_SECONDS = 60.0  # longest wait for another job that writes its record
+# Share of the time that writing the record may take; it grows with the inputs that have ended.
+_RECORD_SHARE = 0.05
 # Plain names of entries of a request, for messages.
 _IN_WORDS = {"acquired": "acquired matrix", "deidentify": "de-identification"}
 
@@ -88,12 +91,15 @@ class FileBatch:
     resume: bool = False
     results: list[Done] = field(default_factory=list)
     _unwritten: MRCascadeError | None = field(default=None, init=False, repr=False)
+    _recorded: bool = field(default=True, init=False, repr=False)  # whether the record is complete
+    _record_due: float = field(default=0.0, init=False, repr=False)
 
     def run(self, *, begin: Begin, end: Callable[[Done], None]) -> list[Done]:
         """Restore the inputs in order; an input that fails does not stop the others.
 
         The files of an input are written while the next input is restored. The record is written
-        after each input. After the first one, the root files of a BIDS derivative are written too.
+        after each input, or a little later if there are many, and at the end. After the first
+        input, the root files of a BIDS derivative are written too.
 
         Args:
             begin: called with number and item; returns ``say`` and ``progress``, as for
@@ -103,9 +109,8 @@ class FileBatch:
         Returns:
             The outcome of each input.
         """
-        self._check_record()
         before: Turn | None = None
-        with ThreadPoolExecutor(1, "mrcascade-write") as writer:
+        with self._recording(), ThreadPoolExecutor(1, "mrcascade-write") as writer:
             try:
                 for number, item in enumerate(self.items):
                     turn = Turn(Done(number, item), before, lambda done: self._ended(done, end))
@@ -115,7 +120,6 @@ class FileBatch:
             finally:
                 if before is not None:
                     before.settle()
-        self._check_written()
         return self.results
 
     def run_in_workers(
@@ -130,16 +134,16 @@ class FileBatch:
             job: made of `file_worker`.
             begin, end: as for `run`; ``begin`` is called when an input has ended.
         """
-        self._check_record()
         made = [folder for folder in (self.output, *self.output.parents) if not folder.exists()]
         try:
-            make_folder(self.output)  # else a worker might remove it while empty
-            for _, done in workers.results(job, self._tasks(workers.retries), _lost):
-                say, _ = begin(done.number, done.item)
-                for line in done.notes:
-                    say(line)
-                self._ended(done, end)
-                self._check_written()
+            with self._recording():
+                make_folder(self.output)  # else a worker might remove it while empty
+                for _, done in workers.results(job, self._tasks(workers.retries), _lost):
+                    say, _ = begin(done.number, done.item)
+                    for line in done.notes:
+                        say(line)
+                    self._ended(done, end)
+                    self._check_written()
         finally:
             for folder in made:
                 with suppress(OSError):  # it is not empty
@@ -162,13 +166,29 @@ class FileBatch:
     def _ended(self, done: Done, end: Callable[[Done], None]) -> None:
         self.results.append(done)
         self.results.sort(key=lambda one: one.number)
+        self._recorded = False
         try:
-            self._record()
+            if time.monotonic() >= self._record_due:
+                self._record()
             if done.item.dataset and done.outputs:
                 write_bids_root(done.item.dataset, self.output)
         except MRCascadeError as error:  # not an error of the input in work
             self._unwritten = error
         end(done)
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """Check the record before the block, and complete it afterwards."""
+        self._check_record()
+        try:
+            yield
+        finally:
+            try:
+                if not self._recorded:
+                    self._record()
+            except MRCascadeError as error:  # one that left the block counts
+                self._unwritten = error
+        self._check_written()
 
     def _check_written(self) -> None:
         """Raise the error that prevented the record or the dataset's root from being written."""
@@ -281,8 +301,10 @@ class FileBatch:
 
         A single file has no record besides its sidecar. A run without any result writes none.
         """
+        self._recorded = True
         if not self._several or not any(done.outputs for done in self.results):
             return
+        started = time.monotonic()
         document = {
             "Description": f"{_RECORD} {NOTICE}",
             "Software": [{"Name": "mrcascade", "Version": __version__}],
@@ -297,6 +319,8 @@ class FileBatch:
             with atomic_output(target, overwrite=True) as path:
                 write_document(path, document)
             remove_leftovers([target])
+        seconds = time.monotonic() - started
+        self._record_due = started + seconds / _RECORD_SHARE
 
     def _described(self, done: Done) -> dict[str, Any]:
         outputs = [path.relative_to(self.output).as_posix() for path in done.outputs]
