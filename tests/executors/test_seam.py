@@ -174,6 +174,8 @@ def test_no_scheduler_answers(tmp_path: Path, monkeypatch, capsys, address: str)
 def test_workers_are_either_local_or_of_a_cluster(tmp_path: Path, capsys) -> None:
     assert sr(tmp_path, "--scheduler", "tcp://127.0.0.1:9", "--workers", "2") == 2
     assert "--workers counts processes of this machine" in capsys.readouterr().err
+    assert sr(tmp_path, "--scheduler", "tcp://127.0.0.1:9", "--dry-run") == 2
+    assert "--dry-run estimates the work of this machine" in capsys.readouterr().err
 
 
 class Cluster:

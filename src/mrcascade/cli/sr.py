@@ -214,6 +214,8 @@ def _refuse_early(arguments: argparse.Namespace, isotropic: Isotropic | None) ->
     combined = arguments.combine is not None
     if combined and arguments.num_parts > 1:
         raise MRCascadeError("--combine makes one result; leave --num-parts out")
+    if arguments.dry_run and arguments.scheduler is not None:
+        raise MRCascadeError("--dry-run estimates the work of this machine; leave --scheduler out")
     made = result_label(arguments.factor or (1.0, 1.0), isotropic, combined)
     inputs = arguments.inputs[:1] if combined else arguments.inputs
     early.check_output(arguments.output, inputs, made, arguments.format, overwrite)
