@@ -20,6 +20,7 @@ slow: $(VENV)/.test
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell src tests benchmarks examples containers docs *.md
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -29,7 +29,8 @@ def main() -> None:
         run("sr", low, "-o", f"{folder}/sharp.nii.gz", "--factor", 2)
         rows, columns, slices = nib.load(low).shape
         assert nib.load(f"{folder}/sharp.nii.gz").shape == (2 * rows, 2 * columns, slices)
-    run("info")
+    run("list")
+    run("doctor")
     print(f"mrcascade {mrcascade.__version__}: {len(modules)} modules")
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from mrcascade import __version__
 from mrcascade.cli import main
-from mrcascade.cli.options import resolve_workers
+from mrcascade.cli.computing import resolve_workers
 from mrcascade.executors import local
 from mrcascade.operators import KERNELS
 

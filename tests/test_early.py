@@ -92,6 +92,25 @@ REFUSED = [
         ["sr", "A", "B", "--factor", "2", "-o", "TMP/c.nii.gz"],
         "c.nii.gz is the name of one file, but 2 inputs have a result each",
     ),
+    (
+        ["sr", "A", "--isotropic", "--combine", "-o", "OUT"],
+        "--combine makes one volume of two or more stacks, and ",
+    ),
+    (["sr", "A", "TMP/c.nii", "--isotropic", "--combine", "-o", "OUT"], "c.nii does not exist"),
+    (
+        ["sr", "A", "B", "--isotropic", "--combine", "--mode", "sample", "-o", "OUT"],
+        "--combine restores by modes 'mean' and 'lsq' alone",
+    ),
+    (
+        ["sr", "A", "B", "--isotropic", "--combine", "--factor", "2", "-o", "OUT"],
+        "--combine takes its detail from the stacks; leave --factor out",
+    ),
+    (
+        ["sr", "A", "--isotropic", "--factor", "2", "--mode", "balanced", "-o", "OUT"],
+        "--isotropic with --factor restores by mode 'mean' alone",
+    ),
+    (["sr", "A", "--factor", "2", "--mode", "lsq"], "mode 'lsq' is one of --isotropic"),
+    (["sr", "A", "--isotropic", "--mode", "lsq", "--steps", "3"], "has no use for --steps"),
     (["simulate", "A", "-o", "OUT", "--factor", "512"], "size 64 is too small for factor 512"),
     (["simulate", "A", "-o", "TMP/c.npy", "--factor", "2"], "c.npy: the result of"),
     (["evaluate", "--data", "TMP/no", "-o", "OUT", "--factor", "2"], "no does not exist"),

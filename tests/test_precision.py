@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mrcascade import CascadePrior, MRCascadeError
-from mrcascade.cli import options
+from mrcascade.cli import computing
 from mrcascade.devices.precision import PRECISIONS, computes_in_bfloat16, resolve_precision
 
 
@@ -52,8 +52,8 @@ def test_other_devices_and_other_names() -> None:
 def test_the_command_says_where_bfloat16_is_slow(
     instructions: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert options.PRECISIONS == PRECISIONS  # a copy, as parsing must not wait for torch
+    assert computing.PRECISIONS == PRECISIONS  # a copy, as parsing must not wait for torch
     for asked in PRECISIONS:
-        options.choose_precision(asked, "cpu")
+        computing.choose_precision(asked, "cpu")
         noted = "no instructions for bfloat16" in capsys.readouterr().err
         assert noted == (asked == "bfloat16" and not instructions)

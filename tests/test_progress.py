@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +28,6 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
     monkeypatch.setattr(progress, "monotonic", found)
     return found
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_plain_streams_get_a_line_now_and_then(time: Clock, capsys) -> None:
@@ -74,23 +67,6 @@ def test_what_was_done_before_does_not_count_as_speed(time: Clock, capsys) -> No
     advance(10, "loss 0.500")
     line = "910 of 1000 patches (91 %), 0:30 elapsed, 4:30 remaining, loss 0.500"
     assert capsys.readouterr().err == f"level 1, U-Net: {line}\n"
-
-
-def test_a_bar_on_a_terminal_goes_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr(progress, "_REDRAW_SECONDS", 0.0)
-    bar = ProgressBar(fractions=True)
-    bar.start(4, name="a.npy")
-    for done in (0.5, 2.0, 1.0, 4.0):
-        bar.at(done, "more")
-    bar.close()
-    drawn = terminal.getvalue().split("\r")
-    counts = [line.split("| ")[1].split(" [")[0] for line in drawn if "| " in line]
-    for number in ("0.5/4 slices", "2.0/4 slices", "1.0/4 slices", "4.0/4 slices"):
-        assert number in counts
-    assert drawn[-1].startswith("a.npy: 100%|")
-    assert ", more]" in drawn[-1]
 
 
 def test_durations() -> None:

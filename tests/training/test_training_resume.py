@@ -21,6 +21,7 @@ from training_data import TINY, assert_same, checkpoint, trainer, volumes, witho
 from mrcascade import MRCascadeError
 from mrcascade.training import loop
 from mrcascade.training.config import TrainConfig
+from mrcascade.training.files import begin_run, begun_run
 from mrcascade.training.log import read_log
 from mrcascade.training.loop import train_level
 from mrcascade.training.run import train_cascade
@@ -287,3 +288,27 @@ def test_runs_are_not_overwritten(data: Path, run: Path) -> None:
         train_cascade(data, run, TINY)
     with pytest.raises(MRCascadeError, match="1 to 3"):
         train_cascade(data, run, TINY, levels=[4], resume=True)
+
+
+def test_a_run_killed_before_its_first_checkpoint_is_a_run(tmp_path: Path) -> None:
+    """Its record says so, and the logs of its levels; other levels may be in training beside it."""
+    run = tmp_path / "run"
+    run.mkdir()
+    begin_run(run, [1, 2, 3], 3, resume=False)
+    assert begun_run(run, [1, 2, 3], 3) == run / "training.json"
+    with pytest.raises(MRCascadeError, match=r"training.json: exists; use --resume to go on"):
+        train_cascade(tmp_path / "no data", run, TrainConfig(network="tiny"))
+    assert begun_run(run, [1], 3) is None
+    (run / "level1.jsonl").write_text("")
+    assert begun_run(run, [1], 3) == run / "level1.jsonl"
+    assert begun_run(run, [2, 3], 3) is None
+
+
+def test_a_file_of_somebody_else_is_no_run(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "training.json").write_text("{}")
+    (run / "level1.jsonl").write_text("mine")
+    assert begun_run(run, [1, 2, 3], 3) is None
+    with pytest.raises(MRCascadeError, match="not a record of mrcascade, and stays"):
+        train_cascade(tmp_path / "no data", run, TrainConfig(network="tiny"))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mrcascade.storage.outputs import read_record
 
-_HEADER = (
+#: Head of the table.
+HEADER = (
     "mode",
     "batch",
     "s / slice",
@@ -18,6 +20,7 @@ _HEADER = (
     "of peak",
     "outside",
 )
+_NUMBER = re.compile(r"([\d.]+(e[+-]?\d+)?( %|[x*])?|-|)")
 _IN_PART = "*"  # mark of a chain that was timed with fewer steps
 
 
@@ -48,14 +51,19 @@ def describe_task(document: Mapping[str, Any]) -> str:
 
 
 def benchmark_table(document: Mapping[str, Any]) -> list[str]:
-    """Return the lines of the table, and those that explain it.
+    """Return the lines of the table in Markdown, and those that explain it.
 
     Args:
         document: what `run_benchmark` returns, or the JSON file that holds it.
     """
+    return [*markdown(HEADER, table_rows(document)), *table_notes(document)]
+
+
+def table_rows(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the rows of the table, one per mode and batch size."""
     results = document["results"]
     modes = [r["mode"] for r in results]
-    rows = [
+    return [
         (
             r["mode"],
             str(r["batch"]),
@@ -68,10 +76,13 @@ def benchmark_table(document: Mapping[str, Any]) -> list[str]:
         )
         for i, r in enumerate(results)
     ]
-    lines = markdown(_HEADER, rows)
-    lines += ["", "first slice: one slice in seconds, with its operator, decompositions and plan"]
+
+
+def table_notes(document: Mapping[str, Any]) -> list[str]:
+    """Return the lines that explain the table, behind an empty one."""
+    lines = ["", "first slice: one slice in seconds, with its operator, decompositions and plan"]
     lines += ["outside: share of the time outside the networks"]
-    if any(map(in_part, results)):
+    if any(map(in_part, document["results"])):
         lines += [f"{_IN_PART} timed with fewer steps and scaled; --seconds gives more time"]
     return lines
 
@@ -87,14 +98,25 @@ def percent(share: float | None) -> str:
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a Markdown table with padded cells; all but the first align right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    widths = [max(width, 4) for width in widths]
+    """Return the lines of a Markdown table with padded cells; columns of numbers align right."""
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(4, *map(len, column)) for column in columns]
+    right = [are_numbers(cells) for _, *cells in columns]
 
     def line(cells: Sequence[str]) -> str:
-        first, *others = zip(cells, widths, strict=True)
-        padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+        padded = [
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(cells, widths, right, strict=True)
+        ]
         return f"| {' | '.join(padded)} |"
 
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    rule = [
+        "-" * (width - 1) + (":" if number else "-")
+        for width, number in zip(widths, right, strict=True)
+    ]
     return [line(header), line(rule), *map(line, rows)]
+
+
+def are_numbers(cells: Sequence[str]) -> bool:
+    """Return whether each cell is a number, perhaps with a mark or unit, "-" or empty."""
+    return all(_NUMBER.fullmatch(cell) for cell in cells)

@@ -1,7 +1,7 @@
 """The ``mrcascade`` command.
 
-Each subcommand is a module with two functions: ``add_parser`` declares its arguments and ``run``
-does its work, which returns an exit code or None for 0.
+Each command is a module with two functions: ``add_parser`` declares its arguments, and ``run`` does
+its work and returns an exit code or None for 0.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
 
 from mrcascade import __version__
 from mrcascade.cli import (
     benchmark,
     bids_app,
     cache,
+    completion,
+    doctor,
     evaluate,
     info,
+    listing,
     reproduce,
     resample,
     simulate,
@@ -27,48 +29,64 @@ from mrcascade.cli import (
     terminal,
     train,
 )
+from mrcascade.cli.help import CommandParser, examples_text
 from mrcascade.devices.launch import let_main_speak
 from mrcascade.errors import MRCascadeError, ReportedElsewhere
 from mrcascade.messages.faults import one_line, showing_tracebacks
-from mrcascade.messages.printable import shortened
 from mrcascade.messages.quiet import quiet_libraries
 
-COMMANDS = (sr, simulate, resample, evaluate, reproduce, train, cache, benchmark, info, bids_app)
+COMMANDS = (
+    sr,
+    listing,
+    info,
+    doctor,
+    simulate,
+    resample,
+    bids_app,
+    train,
+    cache,
+    evaluate,
+    reproduce,
+    benchmark,
+    completion,
+)
+_EXAMPLES = (
+    ("mrcascade sr t2.nii.gz --factor 2", "twice the matrix in plane; the result beside the input"),
+    ("mrcascade sr t2.nii.gz --isotropic", "thick slices to isotropic voxels"),
+    ("mrcascade list", "priors and modes to choose from"),
+    ("mrcascade doctor", "whether this machine is ready"),
+    ("mrcascade sr --help", "all options of a command"),
+)
 _CLOSED_PIPE = 141  # what shells report of a command that SIGPIPE ended
 _SUBJECTS = ("inputs", "input", "what", "data")  # arguments that name what a command works on
 
 
-class _Parser(argparse.ArgumentParser):
-    """Argument parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        let_main_speak()
-        terminal.problem(f"{shortened(message, 500)}; see {self.prog} --help")
-        raise SystemExit(2)
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        """Write help or version. argparse itself would ignore that the output is closed."""
-        for row in message.splitlines():
-            terminal.line(row)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser with every subcommand. It imports nothing heavy."""
-    parser = _Parser(
+def build_parser() -> CommandParser:
+    """Return the parser with every command. It imports nothing heavy."""
+    parser = CommandParser(
         prog="mrcascade",
+        usage="%(prog)s COMMAND ...",
         description="Super-resolution of MR images with scale-cascaded diffusion priors."
         " Research software; not for diagnosis.",
+        epilog=examples_text(_EXAMPLES),
     )
-    parser.add_argument("--version", action="version", version=f"mrcascade {__version__}")
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(
+        required=True, metavar="COMMAND", title="commands", prog="mrcascade"
+    )
     for command in COMMANDS:
         command.add_parser(subparsers)
     for each in subparsers.choices.values():
-        each.add_argument(
+        each.complete_help().add_argument(
             "--debug",
             action="store_true",
             help="show tracebacks and other libraries' warnings, as with MRCASCADE_DEBUG=1",
         )
+    parser.complete_help().add_argument(
+        "--version",
+        action="version",
+        version=f"mrcascade {__version__}",
+        help="show the version and exit",
+    )
     return parser
 
 

@@ -10,7 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcascade.cli import early, options, terminal
+from mrcascade.cli import computing, early, options, terminal, values
+from mrcascade.cli.help import Group, add_command
 from mrcascade.cli.progress import ProgressBar
 from mrcascade.errors import MRCascadeError
 from mrcascade.recipes.modes import COMPARED, MODES
@@ -20,22 +21,23 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "benchmark",
         help="measure this machine's seconds per slice in each mode",
+        usage="[--mode NAME[,NAME]] [--seconds N] [options]",
         description="Restore slices of noise in every mode, by turns, and print seconds per slice,"
         " network evaluations, GFLOP, the share of the processor's measured peak and the share of"
         " the time outside the networks.",
+        examples=(
+            ("mrcascade benchmark", "all modes, 4x to 256 x 256, in about two minutes"),
+            ("mrcascade benchmark --mode mean,sample --batch-size 1,4,16", "two modes, by batch"),
+            (
+                "mrcascade benchmark --seconds 3600 --repeats 7 -o b.json",
+                "every chain at its full length, figures as JSON",
+            ),
+        ),
     )
-    parser.add_argument(
-        "--size",
-        type=options.side,
-        default=256,
-        metavar="N",
-        help="rows and columns of the results; default: %(default)s",
-    )
-    options.add_factor(parser, default=(4.0, 4.0))
-    options.add_noise(parser, 0.0, "that the modes are told (default: 0)")
     parser.add_argument(
         "--mode",
         type=_names,
@@ -46,37 +48,14 @@ def add_parser(subparsers: Any) -> None:
         " library; settings may follow a name, as in sample:orientations=1; default: all modes,"
         " diffpir (single-scale) and, where it is installed, deepinv",
     )
-    options.add_prior(parser)
-    options.add_baselines(parser)
-    options.add_steps(parser)
-    parser.add_argument(
-        "--batch-size",
-        type=_batch_sizes,
-        default=(1, 8),
-        metavar="N[,N]",
-        help="numbers of slices at once; default: 1,8",
-    )
-    parser.add_argument(
-        "--repeats",
-        type=options.bounded,
-        default=3,
-        metavar="N",
-        help="rounds at most, whose median counts; default: %(default)s",
-    )
     parser.add_argument(
         "--seconds",
-        type=options.bounded,
+        type=values.bounded,
         default=120,
         metavar="N",
         help="time that the command should take; long chains are timed with fewer steps where it"
         " does not suffice, and one round runs in any case; default: %(default)s",
     )
-    parser.add_argument(
-        "--threads", type=options.positive, metavar="N", help="CPU threads (default: torch's own)"
-    )
-    options.add_device(parser)
-    options.add_precision(parser)
-    options.add_compile(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -85,7 +64,44 @@ def add_parser(subparsers: Any) -> None:
         help="JSON file for the figures (default: the table alone)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing benchmark")
+    _add_task(parser.add_argument_group("what is restored"))
+    group = parser.add_argument_group("computing")
+    group.add_argument(
+        "--repeats",
+        type=values.bounded,
+        default=3,
+        metavar="N",
+        help="rounds at most, whose median counts; default: %(default)s",
+    )
+    group.add_argument(
+        "--batch-size",
+        type=_batch_sizes,
+        default=(1, 8),
+        metavar="N[,N]",
+        help="numbers of slices at once; default: 1,8",
+    )
+    group.add_argument(
+        "--threads", type=values.positive, metavar="N", help="CPU threads (default: torch's own)"
+    )
+    computing.add_device(group)
+    computing.add_precision(group)
+    computing.add_compile(group)
     parser.set_defaults(run=run)
+
+
+def _add_task(group: Group) -> None:
+    group.add_argument(
+        "--size",
+        type=values.side,
+        default=256,
+        metavar="N",
+        help="rows and columns of the results; default: %(default)s",
+    )
+    options.add_factor(group, default=(4.0, 4.0))
+    options.add_noise(group, 0.0, "that the modes are told (default: 0)")
+    options.add_prior(group)
+    options.add_baselines(group)
+    options.add_steps(group)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -124,7 +140,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _measured(arguments: argparse.Namespace) -> dict[str, Any]:
     from mrcascade.benchmark.run import Benchmark, run_benchmark
 
-    device = options.resolve_device(arguments.device)
+    device = computing.resolve_device(arguments.device)
     job = Benchmark(
         size=arguments.size,
         factor=arguments.factor,
@@ -138,7 +154,7 @@ def _measured(arguments: argparse.Namespace) -> dict[str, Any]:
         seconds=arguments.seconds,
         threads=arguments.threads,
         device=device,
-        precision=options.choose_precision(arguments.precision, device),
+        precision=computing.choose_precision(arguments.precision, device),
         compile=arguments.compile == "on",
     )
     with closing(ProgressBar("runs")) as bar:
@@ -150,11 +166,18 @@ def _measured(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _print(document: dict[str, Any]) -> None:
-    from mrcascade.benchmark.table import benchmark_table, describe_machine, describe_task
+    from mrcascade.benchmark.table import (
+        HEADER,
+        describe_machine,
+        describe_task,
+        table_notes,
+        table_rows,
+    )
 
     for line in (describe_machine(document), describe_task(document), ""):
         terminal.line(line)
-    for line in benchmark_table(document):
+    terminal.table(HEADER, table_rows(document))
+    for line in table_notes(document):
         terminal.line(line)
 
 
@@ -169,4 +192,4 @@ def _names(text: str) -> list[str]:
 
 
 def _batch_sizes(text: str) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(options.bounded(part.strip()) for part in text.split(",")))
+    return tuple(dict.fromkeys(values.bounded(part.strip()) for part in text.split(",")))

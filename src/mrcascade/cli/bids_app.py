@@ -12,16 +12,30 @@ from pathlib import Path
 from typing import Any
 
 from mrcascade import __version__
-from mrcascade.cli import options, sr
+from mrcascade.cli import sr
+from mrcascade.cli.help import add_command
+from mrcascade.cli.sr_options import add_options
 from mrcascade.errors import MRCascadeError
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "bids-app",
         help="super-resolve a BIDS dataset, with the arguments of BIDS Apps",
+        usage="BIDS_DIR OUTPUT_DIR participant --factor F [options]",
         description="Super-resolve the images of a BIDS dataset, as sr does. There is a participant"
         " level only.",
+        examples=(
+            (
+                "mrcascade bids-app bids/ bids/derivatives/mrcascade participant --factor 2",
+                "every subject",
+            ),
+            (
+                "mrcascade bids-app bids/ out/ participant --participant-label 01 02 --isotropic",
+                "thick slices of two subjects",
+            ),
+        ),
     )
     parser.add_argument("bids_dir", type=Path, help="root of the BIDS dataset; never changed")
     parser.add_argument("output_dir", type=Path, help="root of the derivative dataset")
@@ -46,8 +60,7 @@ def add_parser(subparsers: Any) -> None:
         help="accepted for habit: no validator runs here",
     )
     parser.add_argument("--version", action="version", version=f"mrcascade {__version__}")
-    options.add_overwrite(parser)
-    sr.add_options(parser)
+    add_options(parser)
     parser.set_defaults(run=run)
 
 

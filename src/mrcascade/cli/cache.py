@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrcascade.cli import options, terminal
+from mrcascade.cli.help import add_command
 from mrcascade.errors import MRCascadeError
 
 if TYPE_CHECKING:
@@ -14,7 +15,19 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser("cache", help="pack training and validation slices in one file")
+    parser = add_command(
+        subparsers,
+        "cache",
+        help="pack training and validation slices in one file",
+        usage="--data DIR -o FILE [options]",
+        examples=(
+            ("mrcascade cache --data images/ -o slices.npz", "magnitude images"),
+            (
+                "mrcascade cache --data kspace/ -o complex.npz --complex",
+                "complex images of k-space",
+            ),
+        ),
+    )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="image folder")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="cache file (.npz)"

@@ -68,6 +68,17 @@ def check_data(path: Path) -> None:
         raise MRCascadeError(f"{path} does not exist; check the name")
 
 
+def check_stacks(paths: Sequence[Path]) -> None:
+    """Raise MRCascadeError where the stacks of one volume are missing, or a single file is one."""
+    for path in paths:
+        check_data(path)
+    if len(paths) == 1 and _read_at_once(paths[0]):
+        raise MRCascadeError(
+            f"--combine makes one volume of two or more stacks, and {paths[0]} is the only one"
+            " given; name them all, or leave --combine out"
+        )
+
+
 def check_folder(output: Path) -> None:
     """Raise MRCascadeError for an output folder with an unsuitable name or an unwritable place."""
     from mrcascade.io import check_folder_name

@@ -9,7 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mrcascade.cli import early, options, sharing, terminal, thick_evaluation
+from mrcascade.cli import (
+    computing,
+    early,
+    options,
+    sharing,
+    terminal,
+    thick_evaluation,
+    values,
+)
+from mrcascade.cli.help import Group, add_command
 from mrcascade.cli.progress import ProgressBar
 from mrcascade.errors import MRCascadeError
 from mrcascade.recipes.modes import COMPARED, MODES
@@ -29,16 +38,28 @@ _OF_SLICES = (
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "evaluate",
         help="compare methods on images whose truth is known",
+        usage="--data ROOT (--factor F | --isotropic FACTOR) -o DIR [options]",
         description="Measure every image of a test set, restore it by each method and compare with"
         " the truth. Repeat the command to continue an interrupted evaluation.",
+        examples=(
+            ("mrcascade evaluate --data images/ --factor 2 -o results/", "every image of the test"),
+            (
+                "mrcascade evaluate --data images/ --factor 4 --methods zero-fill,mean,balanced"
+                " --noise 0.01 -o results/",
+                "three methods, with noise",
+            ),
+            (
+                "mrcascade evaluate --data volumes/ --isotropic 4 -o results/",
+                "thick slices, four samples apart",
+            ),
+        ),
     )
     options.add_data(parser)
-    parser.add_argument(
-        "--split", default="test", metavar="NAME", help="train, val or test; default: %(default)s"
-    )
+    options.add_factor(parser, required=False)
     parser.add_argument(
         "--methods",
         metavar="NAME[,NAME]",
@@ -47,42 +68,54 @@ def add_parser(subparsers: Any) -> None:
         " as in paper:zeta=0.5; default: zero-fill,bicubic,mean,paper. With --isotropic: cubic,"
         " lsq, posterior-mean and the modes; default: cubic,lsq,mean",
     )
-    options.add_factor(parser, required=False)
-    options.add_kernel(parser)
-    options.add_noise(parser, 0.0, "(default: 0)")
-    parser.add_argument(
+    options.add_output(parser, "metrics, tables and the picture")
+    options.add_overwrite(parser)
+    _add_images(parser.add_argument_group("images"))
+    _add_measurement(parser.add_argument_group("measurement and methods"))
+    thick_evaluation.add_thick_slices(parser)
+    group = parser.add_argument_group("computing")
+    sharing.add_sharing(group)
+    computing.add_batch_size(group, computing.GPU_UNIT)
+    computing.add_device(group)
+    computing.add_precision(group)
+    computing.add_compile(group)
+    parser.set_defaults(run=run, kernel=None, baselines=None, simulate_phase=None)
+
+
+def _add_images(group: Group) -> None:
+    group.add_argument(
+        "--split", default="test", metavar="NAME", help="train, val or test; default: %(default)s"
+    )
+    group.add_argument(
+        "--max-slices",
+        type=values.positive,
+        metavar="N",
+        help="slices per file, evenly spread (default: all)",
+    )
+    group.add_argument(
+        "--anatomy-slices",
+        type=values.positive,
+        metavar="N",
+        help="slices per anatomy, drawn with the seed (default: all)",
+    )
+    options.add_simulated_phase(group)
+    options.add_test_files(group)
+
+
+def _add_measurement(group: Group) -> None:
+    options.add_kernel(group)
+    options.add_noise(group, 0.0, "(default: 0)")
+    group.add_argument(
         "--noise-handling",
         choices=("estimated", "known"),
         help="whether methods estimate the noise, as sr does, or get its true value; default:"
         " estimated, with --isotropic known",
     )
-    options.add_prior(parser)
-    options.add_baselines(parser)
-    options.add_sampling(
-        parser, "posterior samples that posterior-mean averages; default: 8", default=None
-    )
-    options.add_batch_size(parser, options.GPU_UNIT)
-    options.add_device(parser)
-    options.add_precision(parser)
-    options.add_compile(parser)
-    parser.add_argument(
-        "--max-slices",
-        type=options.positive,
-        metavar="N",
-        help="slices per file, evenly spread (default: all)",
-    )
-    parser.add_argument(
-        "--anatomy-slices",
-        type=options.positive,
-        metavar="N",
-        help="slices per anatomy, drawn with the seed (default: all)",
-    )
-    options.add_simulated_phase(parser)
-    sharing.add_sharing(parser)
-    options.add_test_files(parser)
-    options.add_output(parser, "metrics, tables and the picture")
-    thick_evaluation.add_thick_slices(parser)
-    parser.set_defaults(run=run, kernel=None, baselines=None, simulate_phase=None)
+    options.add_prior(group)
+    options.add_baselines(group)
+    options.add_steps(group)
+    options.add_samples(group, "posterior samples that posterior-mean averages; default: 8", None)
+    options.add_seed(group)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -141,7 +174,7 @@ def _common(arguments: argparse.Namespace, handling: str) -> dict[str, Any]:
         "steps": arguments.steps,
         "samples": arguments.samples,
         "seed": arguments.seed,
-        "batch_size": options.resolve_batch_size(arguments.batch_size, shared.device),
+        "batch_size": computing.resolve_batch_size(arguments.batch_size, shared.device),
         "device": shared.device,
         "precision": shared.precision,
         "compile": arguments.compile == "on",

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mrcascade.cli import options, terminal
+from mrcascade.cli.help import add_command
 from mrcascade.errors import MRCascadeError
 from mrcascade.prior.format import (
     BUNDLED,
@@ -29,8 +30,16 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
-        "info", help="list the priors; describe a prior, an image, a folder or DICOM series"
+    parser = add_command(
+        subparsers,
+        "info",
+        help="describe a prior, an image, a folder of images or DICOM series",
+        usage="[PRIOR_OR_IMAGE] [options]",
+        examples=(
+            ("mrcascade info t2.nii.gz", "planes, acquired matrix, intensity and noise"),
+            ("mrcascade info exam/", "images and DICOM series of a folder"),
+            ("mrcascade info mr-small", "a prior"),
+        ),
     )
     parser.add_argument(
         "what",

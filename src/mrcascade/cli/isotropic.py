@@ -14,9 +14,8 @@ _KERNEL = "fourier"  # of planes, where none is named
 
 
 def add_isotropic(parser: argparse.ArgumentParser) -> None:
-    """Add ``--isotropic`` and what it needs to know of the slices."""
-    group = parser.add_argument_group("thick slices to isotropic voxels")
-    group.add_argument(
+    """Add ``--isotropic``, and a group of options that say more about the slices."""
+    parser.add_argument(
         "--isotropic",
         type=_millimetres,
         nargs="?",
@@ -26,6 +25,7 @@ def add_isotropic(parser: argparse.ArgumentParser) -> None:
         " sample, balanced, and lsq (least squares with the slice profile, without a prior: done"
         " in seconds)",
     )
+    group = parser.add_argument_group("thick slices to isotropic voxels")
     group.add_argument(
         "--slice-thickness",
         type=_millimetres,

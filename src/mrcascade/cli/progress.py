@@ -5,19 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mrcascade.cli import terminal
 from mrcascade.messages.duration import clock
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 # Time between two lines: LINE_SECONDS, or LINE_SHARE of the time since the first task began if that
 # is longer. A log of ten minutes gets 20 lines, one of ten hours about 100.
 LINE_SECONDS = 30.0
 LINE_SHARE = 1 / 20
-_REDRAW_SECONDS = 0.2
-_BAR = (
-    "{desc}{percentage:3.0f}%|{bar}| {n:{DIGITS}}/{total} {unit} [{elapsed}<{remaining}{postfix}]"
-)
+_DRAWN_PER_SECOND = 4
 
 
 class ProgressBar:
@@ -31,8 +31,8 @@ class ProgressBar:
             fractions: whether to show one decimal of the count.
         """
         self._unit, self._digits = unit, ".1f" if fractions else ".0f"
-        self._terminal = sys.stderr is not None and sys.stderr.isatty()
-        self._bar: Any = None
+        self._terminal = terminal.is_terminal(sys.stderr)
+        self._bar: Progress | None = None
         self._begun: float | None = None  # when the first task began
         self._line_due = 0.0
         self._name, self._total, self._first, self._started = "", 0, 0.0, 0.0
@@ -45,25 +45,14 @@ class ProgressBar:
         if self._begun is None:
             self._begun, self._line_due = self._started, self._started + LINE_SECONDS
         if self._terminal:
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                total=total,
-                initial=done,
-                unit=self._unit,
-                desc=terminal.showable(f"{name}: ", sys.stderr) if name else "",
-                bar_format=_BAR.replace("{DIGITS}", self._digits),
-                smoothing=0,  # units differ in cost, so average over the whole run
-                miniters=0,  # redraw also where only the text changes
-                mininterval=_REDRAW_SECONDS,
-                file=sys.stderr,
-            )
+            self._bar = self._drawn()
+            self._bar.start()
+            self._show(done, "")
 
     def at(self, done: float, text: str = "") -> None:
         """Show that ``done`` units are finished, and ``text`` beside it."""
         if self._bar is not None:
-            self._bar.set_postfix_str(terminal.showable(text, sys.stderr), refresh=False)
-            self._bar.update(done - self._bar.n)
+            self._show(done, text)
         elif (now := monotonic()) >= self._line_due:
             terminal.tell(self._line(done, text))
             assert self._begun is not None
@@ -94,17 +83,48 @@ class ProgressBar:
 
     def say(self, line: str) -> None:
         """Print a line to stdout, above a running bar."""
-        if self._bar is None:
-            terminal.line(line)
-            return
-        with self._bar.external_write_mode():  # a plain line would tear the bar
+        if self._bar is not None and terminal.is_terminal(sys.stdout):
+            terminal.tell(line)  # on the same screen, where a plain line would tear the bar
+        else:
             terminal.line(line)
 
     def close(self) -> None:
         """End the bar, if there is one."""
         if self._bar is not None:
-            self._bar.close()
+            self._bar.stop()
             self._bar = None
+
+    def _drawn(self) -> Progress:
+        """Return a bar with its name, share, count, times and a text."""
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        bar = Progress(
+            *([TextColumn("{task.description}", markup=False)] if self._name else []),
+            BarColumn(),
+            TextColumn("{task.percentage:3.0f} %"),
+            TextColumn("{task.fields[count]}", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[rest]}", markup=False),
+            console=terminal.console(),
+            refresh_per_second=_DRAWN_PER_SECOND,
+            redirect_stdout=False,  # results may go to a file meanwhile
+            redirect_stderr=False,
+        )
+        name = terminal.showable(self._name, sys.stderr)
+        bar.add_task(name, total=max(self._total, 1), count="", rest="")
+        return bar
+
+    def _show(self, done: float, text: str) -> None:
+        assert self._bar is not None
+        remaining = self.remaining(done)
+        parts = [] if remaining is None else [f"{clock(remaining)} remaining"]
+        parts += [text] if text else []
+        self._bar.update(
+            self._bar.task_ids[0],
+            completed=done,
+            count=f"{done:{self._digits}} of {self._total} {self._unit}",
+            rest=terminal.showable(", ".join(parts), sys.stderr),
+        )
 
     def _line(self, done: float, text: str) -> str:
         remaining = self.remaining(done)

@@ -9,17 +9,27 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from mrcascade.cli import early, options, sharing, terminal
+from mrcascade.cli import computing, early, options, sharing, terminal
+from mrcascade.cli.help import add_command
 from mrcascade.cli.progress import ProgressBar
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "reproduce",
         help="make the paper's tables and figures",
+        usage="[STUDY] --data ROOT -o DIR [options]",
         description="Run a study: evaluations of several methods on the same slices, with a page"
         " of tables, paired differences and figures. Repeat the command to continue an interrupted"
         " study.",
+        examples=(
+            ("mrcascade reproduce quick --data images/ -o results/", "a small study first"),
+            (
+                "mrcascade reproduce --data images/ --lpips-weights lpips/ -o results/",
+                "the paper's tables and figures; days on a CPU",
+            ),
+        ),
     )
     parser.add_argument(
         "study",
@@ -29,12 +39,15 @@ def add_parser(subparsers: Any) -> None:
         help="paper, quick, or a JSON file; default: %(default)s",
     )
     options.add_data(parser)
-    parser.add_argument("--split", metavar="NAME", help="train, val or test (default: the study's)")
-    options.add_batch_size(parser, options.GPU_UNIT)
-    sharing.add_sharing(parser)
-    options.add_device(parser)
-    options.add_test_files(parser)
     options.add_output(parser, "tables, figures and all rows")
+    options.add_overwrite(parser)
+    group = parser.add_argument_group("images")
+    group.add_argument("--split", metavar="NAME", help="train, val or test (default: the study's)")
+    options.add_test_files(group)
+    group = parser.add_argument_group("computing")
+    sharing.add_sharing(group)
+    computing.add_batch_size(group, computing.GPU_UNIT)
+    computing.add_device(group)
     parser.set_defaults(run=run)
 
 
@@ -51,7 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
     study = replace(study, precision=shared.precision)
     common = Evaluation(
         data=arguments.data,
-        batch_size=options.resolve_batch_size(arguments.batch_size, shared.device),
+        batch_size=computing.resolve_batch_size(arguments.batch_size, shared.device),
         workers=shared.workers,
         device=shared.device,
         scheduler=shared.scheduler,

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcascade.cli import early, options, terminal
+from mrcascade.cli import early, options, places, terminal
+from mrcascade.cli.help import add_command
 from mrcascade.io.formats import formats_in_words
 from mrcascade.io.interpolation import METHODS
 
@@ -17,8 +18,21 @@ _KINDS = ("labels", "image")
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
-        "resample", help="put labels (a segmentation) onto the grid of a result, or back"
+    parser = add_command(
+        subparsers,
+        "resample",
+        help="put labels (a segmentation) onto the grid of a result, or back",
+        usage="LABELS --like IMAGE [-o DIR|FILE] [options]",
+        examples=(
+            (
+                "mrcascade resample labels.nii.gz --like t2_desc-sr2x.nii.gz -o out/",
+                "labels onto the grid of a result",
+            ),
+            (
+                "mrcascade resample pd.nii.gz --like t2.nii.gz --kind image --method linear",
+                "an image onto the grid of another one",
+            ),
+        ),
     )
     parser.add_argument(
         "input", type=Path, metavar="LABELS", help=f"labels or image: {formats_in_words()}"
@@ -30,7 +44,8 @@ def add_parser(subparsers: Any) -> None:
         metavar="IMAGE",
         help="image that gives the grid, such as a result of sr, or the original",
     )
-    options.add_output(parser, "the resampled file, NIfTI, and its sidecar", file=True)
+    options.add_output(parser, "the resampled file, NIfTI, and its sidecar", places.BESIDE)
+    options.add_overwrite(parser)
     parser.add_argument(
         "--kind",
         choices=_KINDS,
@@ -55,11 +70,12 @@ def run(arguments: argparse.Namespace) -> None:
     early.check_data(like)
     from mrcascade.jobs import Resampling, resample_file, resample_label
 
-    early.check_output(arguments.output, given, resample_label(like), "nifti", arguments.overwrite)
+    output = arguments.output or arguments.input.parent
+    early.check_output(output, given, resample_label(like), "nifti", arguments.overwrite)
     job = Resampling(arguments.kind, arguments.method, arguments.overwrite)
     grid = _chosen(like, arguments.series)
     image = _chosen(arguments.input, None if grid.format.folder else arguments.series)
-    for path in resample_file(image, grid, arguments.output, job, say=terminal.line):
+    for path in resample_file(image, grid, output, job, say=terminal.line):
         terminal.line(str(path))
 
 

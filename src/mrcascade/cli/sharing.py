@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 
-from mrcascade.cli import options, terminal
+from mrcascade.cli import computing, terminal
+from mrcascade.cli.help import Group
 from mrcascade.errors import MRCascadeError
 
 
@@ -30,9 +31,9 @@ class Sharing:
         return self.scheduler is None and min(self.workers, tasks) <= 1
 
 
-def add_sharing(parser: argparse.ArgumentParser) -> None:
+def add_sharing(parser: Group) -> None:
     """Add ``--workers`` and ``--scheduler``."""
-    options.add_workers(parser)
+    computing.add_workers(parser)
     parser.add_argument(
         "--scheduler",
         metavar="ADDRESS",
@@ -52,9 +53,9 @@ def sharing_of(arguments: argparse.Namespace, precision: str) -> Sharing:
         MRCascadeError: a device cannot be used, or the cluster cannot.
     """
     if arguments.scheduler is None:
-        device = options.resolve_device(arguments.device)
-        chosen = options.choose_precision(precision, device)
-        return Sharing(device, chosen, options.resolve_workers(arguments.workers, device), None)
+        device = computing.resolve_device(arguments.device)
+        chosen = computing.choose_precision(precision, device)
+        return Sharing(device, chosen, computing.resolve_workers(arguments.workers, device), None)
     if arguments.workers is not None:
         raise MRCascadeError(
             "--workers counts processes of this machine; with --scheduler leave it out"

@@ -11,14 +11,16 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from mrcascade.cli import early, options, sharing, terminal
-from mrcascade.cli.isotropic import add_isotropic, isotropic_of
+from mrcascade.cli import early, places, sharing, terminal
+from mrcascade.cli.help import add_command
+from mrcascade.cli.isotropic import isotropic_of
 from mrcascade.cli.progress import ProgressBar
+from mrcascade.cli.sr_options import add_options
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.formats import formats_in_words
 from mrcascade.messages.duration import rounded
 from mrcascade.messages.faults import naming
-from mrcascade.recipes.modes import MODES, default_mode
+from mrcascade.recipes.modes import default_mode
 from mrcascade.recipes.settings import read_mode
 
 if TYPE_CHECKING:
@@ -31,7 +33,32 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser("sr", help="super-resolve image files")
+    parser = add_command(
+        subparsers,
+        "sr",
+        help="super-resolve image files",
+        usage="INPUT [INPUT ...] (--factor F | --isotropic) [-o DIR|FILE] [options]",
+        description="Super-resolve MR images: more pixels in plane (--factor), thin slices of thick"
+        " ones (--isotropic), or both. An input is never changed.",
+        examples=(
+            ("mrcascade sr t2.nii.gz --factor 2", "twice the matrix in plane, beside the input"),
+            (
+                "mrcascade sr t2.nii.gz --factor 2 --samples 8 -o out/",
+                "samples, their mean and a standard deviation map",
+            ),
+            ("mrcascade sr t2.nii.gz --isotropic", "thick slices to isotropic voxels"),
+            ("mrcascade sr exam/T2_TSE --factor 2 -o out/", "a DICOM series"),
+            (
+                "mrcascade sr bids/ --factor 2 --bids-filter suffix=T2w",
+                "a BIDS dataset, into bids/derivatives/mrcascade",
+            ),
+            (
+                "mrcascade sr ax.nii cor.nii sag.nii --isotropic --combine -o out/",
+                "one volume of several stacks",
+            ),
+            ("mrcascade sr scans/ --factor 2 --dry-run", "size, time and memory of a batch"),
+        ),
+    )
     parser.add_argument(
         "inputs",
         type=Path,
@@ -41,83 +68,8 @@ def add_parser(subparsers: Any) -> None:
         f" ({formats_in_words(folders=False)}), folders of them, BIDS datasets, or .txt lists of"
         " paths",
     )
-    options.add_output(parser, "result, uncertainty, preview and sidecar", file=True)
-    add_options(parser)
+    add_options(parser, places.BESIDE_INPUTS)
     parser.set_defaults(run=run)
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how images are restored, without inputs and output."""
-    options.add_factor(parser, required=False)
-    options.add_prior(parser)
-    options.add_kernel(parser)
-    options.add_noise(parser, None, "(default: estimated; 0: meet the data exactly)")
-    parser.add_argument(
-        "--mode",
-        metavar="NAME",
-        help=f"{'; '.join(f'{name} ({about})' for name, about in MODES.items())}; settings may"
-        " follow, as in mean:orientations=8 or paper:zeta=0.1 (default: mean, and sample where"
-        " --samples is above 1)",
-    )
-    options.add_sampling(parser, "posterior samples of mode sample; default: %(default)s")
-    add_isotropic(parser)
-    options.add_axes(parser)
-    options.add_series(parser, several=True)
-    parser.add_argument(
-        "--bids-filter",
-        metavar="FILE|KEY=VALUE[,...]",
-        help="entities of the images to take from a BIDS dataset, such as suffix=T2w,session=01, or"
-        " a JSON file of them (default: all of datatype anat)",
-    )
-    options.add_format(parser)
-    parser.add_argument(
-        "--acquired-matrix",
-        type=options.parse_matrix,
-        metavar="ROWS,COLS|auto",
-        help="crop k-space to this matrix first, as the stored pixels are interpolated; auto: by"
-        " the header, a JSON sidecar and the spectrum (default: only warn)",
-    )
-    parser.add_argument(
-        "--deidentify",
-        action="store_true",
-        help="DICOM: leave the patient's identity out of headers, sidecar and names of outputs",
-    )
-    parser.add_argument(
-        "--salt-file",
-        type=Path,
-        metavar="FILE",
-        help="secret of --deidentify, made if missing; jobs that share it give a series the same"
-        " name and UIDs, which --resume and --num-parts need; keep it apart from the results"
-        " (default: a new secret that is not kept)",
-    )
-    options.add_batch_size(parser, "as many as its memory holds")
-    options.add_device(parser)
-    options.add_precision(parser)
-    sharing.add_sharing(parser)
-    options.add_compile(parser)
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="skip files that have a result made from the same input with the same settings; with"
-        " --overwrite, replace results made otherwise",
-    )
-    parser.add_argument(
-        "--num-parts",
-        type=options.bounded,
-        default=1,
-        metavar="N",
-        help="number of jobs that share the files, with this one; default: %(default)s",
-    )
-    parser.add_argument(
-        "--part-id",
-        type=options.whole_number,
-        default=0,
-        metavar="I",
-        help="number of this job, from 0 to N - 1; default: %(default)s",
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print size, time and memory; write no result"
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -169,12 +121,16 @@ def run(arguments: argparse.Namespace) -> int:
     items = find_inputs(arguments.inputs, *chosen, prior.channels, terminal.note)
     if arguments.combine is not None:
         items = [combined_input(items)]
-    check_dataset(items, arguments.output)
+    output: Path | None = arguments.output
+    if output is None:
+        output, items = places.beside_inputs(items, arguments.inputs)
+        _check_exposed(arguments.salt_file, output)
+    check_dataset(items, output)
     request = request.changed(deidentify=_pseudonyms(arguments))
-    check_names(items, arguments.output, request.job)
-    check_one_result(arguments.output, max(len(items), part.count))
+    check_names(items, output, request.job)
+    check_one_result(output, max(len(items), part.count))
     items = part.of(items)
-    batch = FileBatch(items, arguments.output, request, part, arguments.resume)
+    batch = FileBatch(items, output, request, part, arguments.resume)
     here = shared.here(len(items))
     if arguments.dry_run or here:
         prior.to(shared.device)
@@ -206,19 +162,35 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _refuse_early(arguments: argparse.Namespace, isotropic: Isotropic | None) -> None:
     from mrcascade.measurement.thick import LEAST_SQUARES, result_label
+    from mrcascade.measurement.thick_options import ThickOptions
 
-    if (arguments.mode or "").partition(":")[0] != LEAST_SQUARES:
-        read_mode(arguments.mode or default_mode(arguments.samples))
+    mode = arguments.mode or default_mode(arguments.samples)
+    if mode.partition(":")[0] != LEAST_SQUARES:
+        read_mode(mode)
     limits = early.check_factors(arguments.factor, arguments.prior)
-    overwrite = arguments.overwrite or arguments.resume
     combined = arguments.combine is not None
+    ThickOptions(
+        isotropic=isotropic is not None,
+        in_plane=arguments.factor is not None,
+        mode=mode,
+        samples=arguments.samples,
+        combine=arguments.combine,
+        steps=arguments.steps,
+        noise=arguments.noise,
+    ).check()
     if combined and arguments.num_parts > 1:
         raise MRCascadeError("--combine makes one result; leave --num-parts out")
     if arguments.dry_run and arguments.scheduler is not None:
         raise MRCascadeError("--dry-run estimates the work of this machine; leave --scheduler out")
+    if combined:
+        early.check_stacks(arguments.inputs)
     made = result_label(arguments.factor or (1.0, 1.0), isotropic, combined)
     inputs = arguments.inputs[:1] if combined else arguments.inputs
-    early.check_output(arguments.output, inputs, made, arguments.format, overwrite)
+    output = arguments.output or places.folder_beside(inputs)
+    # A dry run says which results exist.
+    replaced = arguments.overwrite or arguments.resume or arguments.dry_run
+    if output is not None:
+        early.check_output(output, inputs, made, arguments.format, replaced)
     if len(arguments.inputs) > 1:  # each is checked when its turn comes
         return
     if arguments.factor is None:
@@ -238,16 +210,22 @@ def _check_salt(arguments: argparse.Namespace) -> None:
     salt: Path | None = arguments.salt_file
     if salt is not None and not arguments.deidentify:
         raise MRCascadeError("--salt-file is the secret of --deidentify; leave it out, or add that")
-    if salt is not None and arguments.output.resolve() in salt.resolve().parents:
-        raise MRCascadeError(
-            f"--salt-file {salt}: lies in the folder of the results, which gives the secret away;"
-            " keep it elsewhere"
-        )
+    if arguments.output is not None:
+        _check_exposed(salt, arguments.output)
     if salt is None and arguments.deidentify and (arguments.resume or arguments.num_parts > 1):
         option = "--resume" if arguments.resume else "--num-parts"
         raise MRCascadeError(
             f"--deidentify with {option} needs --salt-file FILE, as runs with different secrets"
             " give different names; the file is made if missing"
+        )
+
+
+def _check_exposed(salt: Path | None, output: Path) -> None:
+    """Raise MRCascadeError where the secret of --deidentify would lie among the results."""
+    if salt is not None and output.resolve() in salt.resolve().parents:
+        raise MRCascadeError(
+            f"--salt-file {salt}: lies in the folder of the results, which gives the secret away;"
+            " keep it elsewhere"
         )
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mrcascade.cli import options
+from mrcascade.cli.values import side
 
 #: Options that need ``--isotropic``, as the parser names them. None has a default in the parser, so
 #: that one that was given is known.
@@ -34,7 +34,7 @@ def add_thick_slices(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--size",
-        type=options.side,
+        type=side,
         metavar="N",
         help="largest number of samples per axis, around the body; default: 128",
     )

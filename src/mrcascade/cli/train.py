@@ -8,7 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from mrcascade.cli import early, options, terminal
+from mrcascade.cli import computing, early, options, terminal, values
+from mrcascade.cli.help import Group, add_command
 from mrcascade.cli.progress import ProgressBar
 from mrcascade.devices.launch import launched, launcher_precision
 from mrcascade.errors import MRCascadeError
@@ -16,10 +17,20 @@ from mrcascade.prior.format import prior_folder
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "train",
         help="train a prior",
+        usage="--data DIR|FILE -o DIR [options]",
         description="Train every level of a cascade and write the prior to OUTPUT/prior.",
+        examples=(
+            ("mrcascade train --data images/ -o runs/mine", "a prior of one's own images"),
+            ("mrcascade train --data images/ -o runs/mine --resume", "go on after a kill"),
+            (
+                "mrcascade train --data images/ -o runs/knee --start mr-small --images 30000",
+                "adapt a prior to other images",
+            ),
+        ),
     )
     parser.add_argument(
         "--data",
@@ -33,30 +44,44 @@ def add_parser(subparsers: Any) -> None:
         "-o", "--output", type=Path, required=True, metavar="DIR", help="run folder"
     )
     parser.add_argument(
+        "--start",
+        metavar=options.PRIOR,
+        help="prior to start from, to adapt it to other data; its rates are lower",
+    )
+    parser.add_argument("--resume", action="store_true", help="continue from the run's checkpoints")
+    _add_prior(parser.add_argument_group("the prior"))
+    _add_data(parser.add_argument_group("data"))
+    _add_training(parser.add_argument_group("training"))
+    group = parser.add_argument_group("computing")
+    computing.add_device(group)
+    computing.add_precision(group, launcher_precision(), ("float16",))
+    computing.add_compile(group, "the networks in training", "stage of a level")
+    parser.set_defaults(run=run)
+
+
+def _add_prior(group: Group) -> None:
+    group.add_argument(
         "--network",
         default="small",
         help="tiny, mini, small, xs or s, or a baseline: small-single or small-regression;"
         " default: %(default)s",
     )
-    parser.add_argument("--name", help="name of the prior (default: the run folder's)")
-    parser.add_argument(
-        "--images", type=options.positive, metavar="N", help="patches per level (default: 120000)"
-    )
-    parser.add_argument(
-        "--mean-images",
-        type=options.whole_number,
-        metavar="N",
-        help="how many of these train the regression branch, before the U-Net (default: half)",
-    )
-    parser.add_argument(
-        "--start",
-        metavar=options.PRIOR,
-        help="prior to start from, to adapt it to other data; its rates are lower",
-    )
-    parser.add_argument(
+    group.add_argument("--name", help="name of the prior (default: the run folder's)")
+    options.add_kernel(group)
+    group.add_argument(
         "--levels", metavar="I[,I]", help="train only these levels, 1 being the finest"
     )
-    parser.add_argument(
+    group.add_argument(
+        "--ema-std",
+        type=float,
+        metavar="STD",
+        help="average the weights with this relative standard deviation, such as 0.07, rebuilt"
+        " from the run's snapshots (default: of the two kept, the one that validates best)",
+    )
+
+
+def _add_data(group: Group) -> None:
+    group.add_argument(
         "--exclude",
         action="append",
         default=[],
@@ -64,15 +89,23 @@ def add_parser(subparsers: Any) -> None:
         help="leave out files whose manifest has a word that begins with WORD in FIELD, such as"
         " contrast=FLAIR; may be repeated",
     )
-    options.add_kernel(parser)
-    options.add_complex(parser)
-    options.add_simulated_phase(parser)
-    options.add_seed(parser)
-    options.add_device(parser)
-    parser.add_argument("--batch-size", type=options.bounded, metavar="N", help="patches per step")
-    options.add_precision(parser, launcher_precision(), ("float16",))
-    options.add_compile(parser, "the networks in training", "stage of a level")
-    parser.add_argument(
+    options.add_complex(group)
+    options.add_simulated_phase(group)
+
+
+def _add_training(group: Group) -> None:
+    group.add_argument(
+        "--images", type=values.positive, metavar="N", help="patches per level (default: 120000)"
+    )
+    group.add_argument(
+        "--mean-images",
+        type=values.whole_number,
+        metavar="N",
+        help="how many of these train the regression branch, before the U-Net (default: half)",
+    )
+    group.add_argument("--batch-size", type=values.bounded, metavar="N", help="patches per step")
+    options.add_seed(group)
+    group.add_argument(
         "--log-to",
         action="append",
         default=[],
@@ -80,15 +113,7 @@ def add_parser(subparsers: Any) -> None:
         help="also show the losses in tensorboard (files in the run folder) or wandb; may be"
         " repeated",
     )
-    parser.add_argument("--resume", action="store_true", help="continue from the run's checkpoints")
-    parser.add_argument(
-        "--ema-std",
-        type=float,
-        metavar="STD",
-        help="average the weights with this relative standard deviation, such as 0.07, rebuilt"
-        " from the run's snapshots (default: of the two kept, the one that validates best)",
-    )
-    parser.add_argument(
+    group.add_argument(
         "--set",
         action="append",
         default=[],
@@ -96,7 +121,6 @@ def add_parser(subparsers: Any) -> None:
         help="any other number or switch of the training configuration, such as rate=0.01 or"
         " data_condition=false",
     )
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -108,14 +132,14 @@ def run(arguments: argparse.Namespace) -> None:
     from mrcascade.training.config import ADAPTING, TrainConfig
     from mrcascade.training.run import train_cascade
 
-    device = options.resolve_device(arguments.device)
+    device = computing.resolve_device(arguments.device)
     main = launched()[0] == 0
     given = {
         **(ADAPTING if arguments.start else {}),
         "network": arguments.network,
         "kernel": arguments.kernel,
         "seed": arguments.seed,
-        "precision": options.choose_precision(arguments.precision, device, quiet=not main),
+        "precision": computing.choose_precision(arguments.precision, device, quiet=not main),
         "images": arguments.images,
         "mean_images": arguments.mean_images,
         "start": arguments.start,

@@ -36,6 +36,20 @@ def whole_memory(device: torch.device) -> float:
         return math.inf
 
 
+def available_memory() -> tuple[float, float]:
+    """Return the machine's memory in bytes that programs can still use, and all of it.
+
+    Both are inf where not known.
+    """
+    whole = whole_memory(torch.device("cpu"))
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return whole, whole
+    named = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+    return next((float(kibibytes) * 1024 for kibibytes in named), whole), whole
+
+
 def release_cache(device: torch.device) -> None:
     """Release a GPU's unused memory, so that the next file finds it unfragmented."""
     if device.type == "cuda":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from mrcascade.jobs.common import Item
+from mrcascade.jobs.common import Item, sr_targets
 from mrcascade.jobs.memory import (
     default_batch,
     fitting_batch,
@@ -19,7 +20,7 @@ from mrcascade.jobs.memory import (
 )
 from mrcascade.jobs.opened import Geometry, checked_item, open_input, open_stacks
 from mrcascade.jobs.progress import expected_evaluations
-from mrcascade.jobs.request import Request
+from mrcascade.jobs.request import Request, SuperResolution
 from mrcascade.jobs.slices import slices_per_chunk
 from mrcascade.jobs.speed import LevelSpeed, slice_seconds, speed_of, timed_batch
 from mrcascade.jobs.workspace import Workspace
@@ -27,6 +28,7 @@ from mrcascade.messages.duration import rounded
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import make_plan
 from mrcascade.restore.volume import VolumePlan
+from mrcascade.storage.outputs import refuse_inputs
 
 # Bytes of Python with torch and other libraries, and of buffers for reading and writing.
 PROGRAM_BYTES = 500 * 2**20
@@ -39,6 +41,8 @@ JOINT_SECONDS = 1e-6
 # Stands in for the noise estimate, as no voxels are read here. Only that it is not 0 matters:
 # noise-free data make some levels superfluous.
 SOME_NOISE = 0.01
+# What an estimate says where the job itself would end with an error.
+_REFUSED = "; {} already exists, so sr refuses: use --overwrite or choose another folder"
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class FileEstimate:
         seconds: time, extrapolated from the speed of the networks on small images.
         memory, disk: approximate peak in bytes.
         planes: description of the planes.
+        taken: a file of its results that exists already; None where nothing would be replaced, or
+            what exists may be.
     """
 
     source: Item
@@ -62,6 +68,7 @@ class FileEstimate:
     memory: int
     disk: int
     planes: str
+    taken: Path | None = None
 
     def __str__(self) -> str:
         sizes = " -> ".join(" x ".join(map(str, s)) for s in (self.shape, self.result_shape))
@@ -69,6 +76,7 @@ class FileEstimate:
             f"{self.source}: {sizes}, {self.evaluations} network evaluations,"
             f" about {rounded(self.seconds)}, {self.memory / 2**30:.1f} GiB of memory,"
             f" {self.disk / 2**30:.2g} GiB of disk space; {self.planes}"
+            f"{'' if self.taken is None else _REFUSED.format(self.taken)}"
         )
 
 
@@ -112,7 +120,8 @@ class Estimator:
         """
         job = request.job
         item = checked_item(item)
-        target = Workspace(item, output, job).targets["result"]
+        targets, taken = _claimed(item, output, job)
+        target = targets["result"]
         with ExitStack() as stack:
             opened = open_input(item, request, target, stack)
             others = open_stacks(item, opened, request, stack)
@@ -147,6 +156,7 @@ class Estimator:
             memory=PROGRAM_BYTES + work.memory,
             disk=math.prod(shape) * size + 2 * written,
             planes=described,
+            taken=taken,
         )
 
     def _slices(self, geometry: Geometry, slices: int, size: int, request: Request) -> Work:
@@ -192,3 +202,16 @@ class Estimator:
         if timed not in self._speeds:
             self._speeds[timed] = speed_of(self._prior, timed)
         return self._speeds[timed]
+
+
+def _claimed(item: Item, output: Path, job: SuperResolution) -> tuple[dict[str, Path], Path | None]:
+    """Return the files of a result, and one of them that exists and may not be replaced.
+
+    Raises MRCascadeError where an output is an input, or a file that is to be replaced is not
+    mrcascade's.
+    """
+    if job.overwrite:
+        return Workspace(item, output, job).targets, None
+    targets = sr_targets(item, output, job)
+    refuse_inputs(targets.values(), item.paths)
+    return targets, next((path for path in targets.values() if os.path.lexists(path)), None)

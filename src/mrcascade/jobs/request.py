@@ -7,18 +7,15 @@ from functools import cached_property
 from typing import Any
 
 from mrcascade.arrays.factors import check_factor
-from mrcascade.errors import MRCascadeError
 from mrcascade.io import Pseudonyms
 from mrcascade.measurement.thick import LEAST_SQUARES, Isotropic, result_label
+from mrcascade.measurement.thick_options import ThickOptions
 from mrcascade.prior.cascade import CascadePrior
-from mrcascade.recipes.traversals import Mean
+from mrcascade.recipes.modes import default_mode
 from mrcascade.restore import resolve_settings
 from mrcascade.sampling import Recipe
 
 Factors = tuple[float, float]
-
-#: How several stacks are brought together (`SuperResolution.combine`).
-PLACEMENTS = ("headers", "rigid")
 
 
 @dataclass(frozen=True)
@@ -92,11 +89,17 @@ class Request:
         """Resolve the settings of a job. Raises MRCascadeError if it fits no input at all."""
         if job.isotropic is None or job.in_plane or min(job.factor) < 1:
             check_factor(job.factor)
-        _check_isotropic(job)
+        ThickOptions(
+            isotropic=job.isotropic is not None,
+            in_plane=job.in_plane,
+            mode=job.mode or default_mode(job.samples),
+            samples=job.samples,
+            combine=job.combine,
+            steps=job.steps,
+            noise=job.noise,
+        ).check()
         mode = None if job.least_squares else job.mode
-        request = cls(prior, job, resolve_settings(prior, mode, job.steps, job.samples))
-        _check_combined(request)
-        return request
+        return cls(prior, job, resolve_settings(prior, mode, job.steps, job.samples))
 
     def changed(
         self, *, overwrite: bool | None = None, deidentify: Pseudonyms | None = None
@@ -133,48 +136,3 @@ class Request:
             "precision": self.prior.levels[0].precision,
             "sampler": self.settings.record(job.samples),
         }
-
-
-def _check_isotropic(job: SuperResolution) -> None:
-    """Raise MRCascadeError where options do not fit thick slices."""
-    if isinstance(job.mode, str) and job.mode.startswith(f"{LEAST_SQUARES}:"):
-        raise MRCascadeError(f"mode {job.mode!r}: {LEAST_SQUARES!r} has no settings")
-    if job.isotropic is None:
-        if job.mode == LEAST_SQUARES:
-            raise MRCascadeError(f"mode {LEAST_SQUARES!r} is one of --isotropic; add that")
-        return
-    if job.least_squares:
-        unused = {"steps": job.steps is not None, "samples": job.samples > 1}
-        unused["noise"] = job.noise is not None and job.combine is None
-        if named := [f"--{key}" for key, given in unused.items() if given]:
-            raise MRCascadeError(
-                f"mode {LEAST_SQUARES!r} has no use for {' and '.join(named)}; leave that out, or"
-                " choose another mode"
-            )
-    name = job.mode if isinstance(job.mode, str) else getattr(job.mode, "name", "mean")
-    if job.in_plane and (job.samples > 1 or name.partition(":")[0] != "mean"):
-        raise MRCascadeError(
-            "--isotropic with --factor restores by mode 'mean' alone; leave --factor out, or"
-            " restore in plane first and give the result to --isotropic"
-        )
-
-
-def _check_combined(request: Request) -> None:
-    """Raise MRCascadeError where options do not fit one volume of several stacks."""
-    job = request.job
-    if job.combine is None:
-        return
-    if job.combine not in PLACEMENTS:
-        raise MRCascadeError(f"combine {job.combine!r}: choose {' or '.join(PLACEMENTS)}")
-    if job.isotropic is None:
-        raise MRCascadeError("--combine makes an isotropic volume of stacks; add --isotropic")
-    if job.in_plane:
-        raise MRCascadeError(
-            "--combine takes its detail from the stacks; leave --factor out, or enlarge the planes"
-            " of each stack first and give the results"
-        )
-    if job.samples > 1 or not (job.least_squares or isinstance(request.settings.run, Mean)):
-        raise MRCascadeError(
-            "--combine restores by modes 'mean' and 'lsq' alone; for posterior samples restore one"
-            " stack without --combine"
-        )

@@ -118,10 +118,24 @@ def _check_described(folder: Path, called: str) -> None:
 def _is_whole(folder: Path) -> bool:
     """Return whether a prior's weights are the files that its JSON names."""
     try:
-        levels = [(one["file"], one["sha256"]) for one in read_document(folder)["levels"]]
-        return all(file_sha256(folder / file) == digest for file, digest in levels)
+        verify_weights(folder)
     except (MRCascadeError, OSError, LookupError, TypeError, ValueError):
         return False
+    return True
+
+
+def verify_weights(folder: Path) -> int:
+    """Compare the weight files of a prior with the hashes in its JSON; return their bytes.
+
+    Raises MRCascadeError where a file is missing or another one.
+    """
+    size = 0
+    for level in read_document(folder)["levels"]:
+        path = folder / level["file"]
+        if not path.is_file() or file_sha256(path) != level["sha256"]:
+            raise MRCascadeError(f"{path}: missing, or not the file that {PRIOR_FILE} names")
+        size += path.stat().st_size
+    return size
 
 
 def read_document(folder: Path) -> dict[str, Any]:

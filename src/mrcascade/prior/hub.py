@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from mrcascade.errors import MRCascadeError
 from mrcascade.messages.printable import printable, shortened
 
@@ -27,13 +25,6 @@ _NAME = re.compile(
     re.ASCII,
 )
 _MAIN = "main"
-
-
-class _TerminalBar(tqdm):
-    """Progress of a download, which only a terminal shows."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **{**options, "disable": None})
 
 
 @dataclass(frozen=True)
@@ -103,7 +94,7 @@ class Repository:
                 revision=self.revision,
                 allow_patterns=list(patterns),
                 force_download=again,
-                tqdm_class=_TerminalBar,
+                tqdm_class=_terminal_bar(),
             )
         except Exception as error:  # networks, servers and disks fail in many ways
             raise self._failed(library, "downloaded", error) from error
@@ -168,3 +159,14 @@ def _library() -> ModuleType:
             f"priors of the hub need the package huggingface_hub: {INSTALL}"
         ) from error
     return huggingface_hub
+
+
+def _terminal_bar() -> type:
+    """Return a progress bar of downloads that only a terminal shows; huggingface_hub draws it."""
+    from tqdm import tqdm
+
+    class TerminalBar(tqdm):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **{**options, "disable": None})
+
+    return TerminalBar

@@ -23,29 +23,44 @@ class Mode:
     Attributes:
         about: description in one line, for lists.
         run: traversal with the default options.
+        use: what it is for, in a few words; empty for methods to compare with.
+        cost: operations of the networks in units of those of "mean", at 4x without noise by
+            `mr-small` (``mrcascade benchmark``); None where not known.
         compared: whether it is a published method of other authors, for comparison.
     """
 
     about: str
     run: Traversal
+    use: str = ""
+    cost: float | None = None
     compared: bool = False
 
 
 #: All modes by name, in the order of lists.
 TABLE: dict[str, Mode] = {
     "mean": Mode(
-        "posterior mean, the best PSNR; a few network evaluations per level, no steps", Mean()
+        "posterior mean, the best PSNR; a few network evaluations per level, no steps",
+        Mean(),
+        use="measuring and further processing: the best PSNR, a little smooth",
+        cost=1.0,
     ),
     "balanced": Mode(
         "posterior sample whose coarse detail is moved towards the mean; T = 24",
         Cascade(sampler=Multistep(), schedule=Schedule(24), detail=(1.0, 0.6)),
+        use="a single sharp image",
+        cost=2.2,
     ),
     "sample": Mode(
         "posterior sample, what --samples K draws; T = 24",
         Cascade(sampler=Multistep(), schedule=Schedule(24)),
+        use="uncertainty: samples, their mean and standard deviation (per sample)",
+        cost=1.9,
     ),
     "paper": Mode(
-        "posterior sample with the schedule of the paper, for reproduction; T = 200", Cascade()
+        "posterior sample with the schedule of the paper, for reproduction; T = 200",
+        Cascade(),
+        use="reproduction of the paper",
+        cost=13.0,
     ),
     "dps": Mode(
         "diffusion posterior sampling; T = 200",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mrcascade.prior.format import PRIOR_FILE, read_document
 from mrcascade.storage.atomic import left_targets, remove_leftovers
-from mrcascade.storage.outputs import begin_record, check_record, refuse_strangers
+from mrcascade.storage.outputs import begin_record, check_record, read_record, refuse_strangers
 from mrcascade.training.level import checkpoint_file, read_checkpoint
 from mrcascade.training.log import log_file
 from mrcascade.training.plot import PLOT_FILE
@@ -36,6 +36,19 @@ def check_run(output: Path, levels: int, resume: bool) -> None:
         found = [path.name for path in snapshot_files(output, level)]
         known = found if _snapshots(level) in listed else []
         refuse_strangers(output, found, known, RECORD_FILE)
+
+
+def begun_run(output: Path, wanted: Sequence[int], levels: int) -> Path | None:
+    """Return a file of an earlier run of these levels, None where there was none.
+
+    A run that was killed before its first checkpoint has a record, and perhaps logs. The record
+    counts where no other process may be training the other levels.
+    """
+    found = [checkpoint_file(output, level) for level in wanted]
+    if read_record(output / RECORD_FILE) is not None:
+        found += [log_file(output, level) for level in wanted]
+        found += [output / RECORD_FILE] if len(set(wanted)) == levels else []
+    return next((path for path in found if path.exists()), None)
 
 
 def begin_run(output: Path, wanted: Sequence[int], levels: int, resume: bool) -> None:

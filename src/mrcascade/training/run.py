@@ -21,7 +21,7 @@ from mrcascade.training.cascade_data import CascadeData
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.distributed import Processes, join
 from mrcascade.training.export import export, has_ended
-from mrcascade.training.files import PRIOR_FOLDER, begin_run, check_run
+from mrcascade.training.files import PRIOR_FOLDER, begin_run, begun_run, check_run
 from mrcascade.training.forecast import forecast
 from mrcascade.training.level import LevelTrainer, checkpoint_file, read_checkpoint
 from mrcascade.training.loop import train_level
@@ -135,9 +135,9 @@ def _check_files(
     """Raise MRCascadeError where the levels, or files in ``output``, do not allow the run."""
     if not set(wanted) <= set(range(1, config.levels + 1)):
         raise MRCascadeError(f"levels {wanted} asked for, but the cascade has 1 to {config.levels}")
-    found = [f for f in (checkpoint_file(output, i) for i in wanted) if f.exists()]
+    found = begun_run(output, wanted, config.levels)
     if found and not resume:
-        raise MRCascadeError(f"{found[0]}: exists; use --resume to go on, or another output folder")
+        raise MRCascadeError(f"{found}: exists; use --resume to go on, or another output folder")
     start = [prior_folder(config.start)] if config.start else []
     refuse_inputs([output], [data, *start])
     check_run(output, config.levels, resume)
