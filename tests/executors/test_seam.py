@@ -105,13 +105,13 @@ def test_a_batch_on_an_executor_is_a_serial_batch(
     serial, shared = batch("serial"), batch("shared")
     serial.run(begin=begin, end=lambda done: None)
     work = worker_of(shared, prior_folder)("cpu")
-    with kind(InlineExecutor(), 3, lambda job, one: work(one)) as workers:
-        shared.run_in_workers(workers, Job.of(str, "cpu"), begin=begin, end=lambda done: None)
+    workers = kind(InlineExecutor(), 3, lambda job, one: work(one))
+    shared.run_in_workers(workers, Job.of(str, "cpu"), begin=begin, end=lambda done: None)
     assert [done.status for done in shared.results] == ["done", "done", "done", "failed"]
     assert content(tmp_path / "shared") == content(tmp_path / "serial")
     again = batch("shared")
-    with kind(InlineExecutor(), 3, lambda job, one: work(one)) as workers:  # nothing is replaced
-        again.run_in_workers(workers, Job.of(str, "cpu"), begin=begin, end=lambda done: None)
+    workers = kind(InlineExecutor(), 3, lambda job, one: work(one))  # nothing is replaced
+    again.run_in_workers(workers, Job.of(str, "cpu"), begin=begin, end=lambda done: None)
     assert {done.status for done in again.results} == {"failed"}
     assert "already exists" in str(again.results[0].error)
 
@@ -124,13 +124,12 @@ def test_a_lost_file_fails_by_itself(
             return lost(one, "4 worker processes died while they worked on it")
 
     shared = batch("shared")
-    with Losing(InlineExecutor(), 1) as workers:
-        done = shared.run_in_workers(
-            workers,
-            Job.of(str, "cpu"),
-            begin=lambda number, item: (pytest.fail, pytest.fail),
-            end=lambda done: None,
-        )
+    done = shared.run_in_workers(
+        Losing(InlineExecutor(), 1),
+        Job.of(str, "cpu"),
+        begin=lambda number, item: (pytest.fail, pytest.fail),
+        end=lambda done: None,
+    )
     assert [one.status for one in done] == ["failed"] * 4
     assert str(done[0].error).endswith("0.npy: 4 worker processes died while they worked on it")
     assert not (tmp_path / "shared").exists()

@@ -155,8 +155,8 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.compile == "on",
             )
             count = min(shared.workers, len(items))
-            with open_workers(count, shared.device, shared.scheduler, bar.say) as workers:
-                _restore_in_workers(batch, workers, Job.of(make, shared.device), bar)
+            workers = open_workers(count, shared.device, shared.scheduler, bar.say)
+            _restore_in_workers(batch, workers, Job.of(make, shared.device), bar)
     return _report(batch.results, monotonic() - started)
 
 

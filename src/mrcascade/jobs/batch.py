@@ -130,13 +130,13 @@ class FileBatch:
         Inputs may end in any order; the record lists them in the given order.
 
         Args:
-            workers: the processes.
+            workers: the processes, which end with the batch.
             job: made of `file_worker`.
             begin, end: as for `run`; ``begin`` is called when an input has ended.
         """
         made = [folder for folder in (self.output, *self.output.parents) if not folder.exists()]
         try:
-            with self._recording():
+            with workers, self._recording():
                 make_folder(self.output)  # else a worker might remove it while empty
                 for _, done in workers.results(job, self._tasks(workers.retries), _lost):
                     say, _ = begin(done.number, done.item)
