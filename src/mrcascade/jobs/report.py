@@ -75,6 +75,8 @@ def write_result_report(
     sidecar: Path,
     inputs: Iterable[ImageFile] = (),
     *,
+    path: Path | None = None,
+    others: Mapping[str, np.ndarray] | None = None,
     seconds: float | None = None,
     overwrite: bool = False,
 ) -> Path:
@@ -84,6 +86,9 @@ def write_result_report(
         sidecar: the result's JSON file.
         inputs: images of which one may be the input, by its hash. Without it, the "before" of the
             report is computed from the result, and says so.
+        path: the HTML file; by default it has the preview's name.
+        others: more images to compare with, by title, such as the truth: slices (S, H, W) of the
+            result's shape, or one slice (H, W).
         seconds: time of the work, where it is known.
         overwrite: whether an earlier report is replaced. No other file ever is.
 
@@ -106,12 +111,12 @@ def write_result_report(
     record = result_record(sidecar)
     if record is None:
         raise MRCascadeError(f"{sidecar} is no JSON file of a result of sr; name its folder")
-    path = report_of(sidecar, record)
+    path = report_of(sidecar, record) if path is None else path
     check_report(path, overwrite)
     make_folder(path.parent)
     with naming(str(sidecar)), only_writer(path), ExitStack() as stack:
         try:
-            content = _content(sidecar, record, inputs, seconds, stack)
+            content = _content(sidecar, record, inputs, others or {}, seconds, stack)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, MRCascadeError):
                 raise
@@ -151,6 +156,7 @@ def _content(
     sidecar: Path,
     record: Mapping[str, Any],
     inputs: Iterable[ImageFile],
+    others: Mapping[str, np.ndarray],
     seconds: float | None,
     stack: ExitStack,
 ) -> ReportContent:
@@ -167,6 +173,9 @@ def _content(
     readers["result"] = magnitude_reader(images.result)
     if "sample" in images.others:
         layers.append(ReportLayer("sample", "one of the samples", "after"))
+    for number, (words, image) in enumerate(others.items()):
+        layers.append(ReportLayer(f"other{number}", words, "after"))
+        readers[f"other{number}"] = _reader_of(image, images.result)
     if "std" in images.others:
         layers.append(ReportLayer("std", f"standard deviation of {samples} samples", "std"))
     readers |= {key: magnitude_reader(store) for key, store in images.others.items()}
@@ -192,6 +201,16 @@ def _content(
         sections=sections_of(record, seconds),
         methods=methods_of(record),
     )
+
+
+def _reader_of(image: np.ndarray, result: SliceStore) -> ReadSlice:
+    """Return a reader of slices in memory. Raises MRCascadeError where their shape is another."""
+    pixels = np.abs(image) if np.iscomplexobj(image) else image
+    slices = pixels[None] if pixels.ndim == 2 else pixels
+    shape = (len(result), *result.read(0, 1).shape[1:])
+    if slices.shape != shape:
+        raise MRCascadeError(f"images to compare with are {slices.shape}; the result is {shape}")
+    return lambda number: slices[number]
 
 
 def _input(

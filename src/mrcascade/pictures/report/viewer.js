@@ -280,7 +280,7 @@
     find("copy").addEventListener("click", () => getSelection().selectAllChildren(find("methods")) || document.execCommand("copy"));
     find("std-tools").hidden = !std;
     find("most-std").textContent = `${Number(data.mostStd.toPrecision(3))} ${data.unit}`;
-    find("grey").textContent = `Grey scale ${data.window.map((end) => Number(end.toPrecision(4))).join(" to ")} ${data.unit}.`;
+    find("grey").textContent = `Grey scale ${data.window.map((end) => Number(end.toPrecision(4))).join(" to ")} ${data.unit}.`.replace("..", ".");
     addEventListener("resize", () => every((view) => view.resize()));
     document.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in KEYS) || taken(event.key, event.target)) return;
