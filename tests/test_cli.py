@@ -13,6 +13,7 @@ import pytest
 from mrcascade import __version__
 from mrcascade.cli import main
 from mrcascade.cli.computing import resolve_workers
+from mrcascade.executors import local
 from mrcascade.operators import KERNELS
 
 
@@ -27,6 +28,16 @@ def test_a_process_per_gpu_unless_a_number_is_given(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
     found = [resolve_workers(*args) for args in ((None, "cuda"), (2, "cuda"), (None, "cpu"))]
     assert found == [3, 2, 1]
+
+
+def test_processes_of_a_cpu_fit_into_its_threads_and_memory(monkeypatch) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 16)
+    monkeypatch.setattr(local, "CPU_THREADS", 4)
+    for gibibytes, expected in ((64, 4), (7, 2), (2, 1)):
+        monkeypatch.setattr(local, "whole_memory", lambda _, size=gibibytes: size * 2**30)
+        assert resolve_workers(None, "cpu") == expected
+    monkeypatch.setattr(local, "CPU_THREADS", None)
+    assert resolve_workers(None, "cpu") == 1
 
 
 def test_python_dash_m_and_version() -> None:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mrcascade.cli import options, terminal, values
 from mrcascade.cli.help import add_command
@@ -89,13 +89,18 @@ def _parts(
     if workers == 1:
         yield from map(_encoder(files, phase_seed), range(len(files)))
         return
-    from mrcascade.jobs.executor import WorkerPool
+    from mrcascade.executors import LocalWorkers
+    from mrcascade.executors.task import Job
 
-    with WorkerPool(workers, "cpu", partial(_encoder, files, phase_seed)) as pool:
+    def lost(number: int, reason: str) -> NoReturn:
+        raise MRCascadeError(f"{files[number][0].name}: {reason}")
+
+    job = Job.of(partial(_encoder, files, phase_seed), "cpu")
+    with LocalWorkers(workers, "cpu") as processes:
         together = workers * FILES_AT_ONCE
         for first in range(0, len(files), together):
             numbers = range(first, min(first + together, len(files)))
-            found = dict(pool.results(numbers))
+            found = dict(processes.results(job, numbers, lost))
             yield from (found.pop(number) for number in numbers)
 
 
