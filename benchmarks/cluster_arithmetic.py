@@ -1,6 +1,6 @@
 """Arithmetic of large jobs: training on full fastMRI, and a cohort of thousands of volumes.
 
-    python benchmarks/cluster_arithmetic.py --page docs/clusters.md
+    python benchmarks/cluster_arithmetic.py --page docs/guide/clusters.md
 
 Writes two tables between the page's marks. Work per patch and per slice comes from what training
 the shipped prior and `mrcascade benchmark` counted and timed; time on a GPU is that work over a
