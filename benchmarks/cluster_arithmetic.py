@@ -20,7 +20,7 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 FACTS = ROOT / "src/mrcascade/weights/mr-small/facts.json"
-BENCHMARK = ROOT / "docs/benchmark.json"
+BENCHMARK = ROOT / "docs/evidence/data/benchmark.json"
 BEGIN, END = "<!-- arithmetic: benchmarks/cluster_arithmetic.py -->", "<!-- end of arithmetic -->"
 # Training volumes and slices of fastMRI: knee, Zbontar et al. (2018), arXiv:1811.08839; brain,
 # Muckley et al. (2021), doi:10.1109/TMI.2021.3075856; prostate T2, Tibrewala et al. (2024),
