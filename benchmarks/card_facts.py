@@ -236,7 +236,7 @@ def command(level: int, training: Mapping[str, Any], both: bool) -> str:
     config, defaults = training["config"], {f.name: f.default for f in fields(TrainConfig)}
     if config.get("start"):
         defaults |= ADAPTING
-    words = ["mrcascade train --data slices.npz", f"--levels {level}"]
+    words = ["mrcascade train --data slices.hdf5", f"--levels {level}"]
     for key, value in config.items():
         if key in ("channels", "mean_images") or isinstance(value, list):
             continue

@@ -51,7 +51,7 @@ def main() -> None:
     rates: dict[int, list[float]] = {1: [], options.processes: []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_images(folder / "images.npz")
+        write_images(folder / "images.hdf5")
         for number in range(options.rounds):
             for processes, found in rates.items():
                 found.append(rate(folder, options, processes))

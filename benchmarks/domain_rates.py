@@ -77,7 +77,7 @@ def main() -> None:
         ends = f"{values.min():.2f} to {values.max():.2f}"
         middle = f"{np.median(values):.2f}"
         print(table_row([name, len(values), int((values > 1).sum()), middle, ends]))
-    write_json(options, scores=rows)
+    write_json(options, prior_sha256=prior.digest, scores=rows)
 
 
 def simulated_score(

@@ -18,6 +18,7 @@ from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.domain import write_domain
 from mrcascade.prior.format import prior_folder
 from mrcascade.training.domain import domain_of
+from mrcascade.training.slice_cache import CACHE_ENDING
 from mrcascade.training.slices import load_volumes
 
 
@@ -32,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = prior_folder(options.prior)
     prior = CascadePrior.from_pretrained(folder)
-    cached = options.data.suffix == ".npz"
+    cached = options.data.suffix == CACHE_ENDING
     seed = options.phase_seed if prior.channels == 2 and not cached else None
     volumes = load_volumes(options.data, 4, (2, 4), seed, exclude=options.exclude)
     reference = domain_of(volumes, prior)

@@ -116,7 +116,7 @@ def trained(run: Path) -> tuple[list[dict[str, object]], dict[str, torch.Tensor]
 def kill_training(root: Path, options: argparse.Namespace) -> bool:
     """Kill one training again and again, and report; return whether it is the undisturbed one."""
     rng = random.Random(options.seed)
-    write_images(root / "images.npz")
+    write_images(root / "images.hdf5")
     times = train(root / "whole", options.steps, 0.0, (0, 0, 0.0))
     if len(times) != options.steps:
         raise SystemExit(f"the undisturbed training ended after {len(times)} steps")

@@ -1,6 +1,6 @@
 """Peak memory and time of `mrcascade sr` by number of slices.
 
-    python benchmarks/memory.py --slices 30,300 --side 384 --factor 2
+    python benchmarks/memory.py --slices 30,300 --side 384 --factor 2 -o memory.json
 
 Writes NIfTI volumes of noise in a disc (16-bit, gzipped) to a temporary folder, runs the command
 on each in its own process, and prints the peak of its resident memory. Without --prior it uses
@@ -14,12 +14,14 @@ import os
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import torch
 
+from common import names, write_json
 from mrcascade.networks import network_preset
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.level import LevelSpec, LevelStatistics
@@ -27,28 +29,42 @@ from mrcascade.prior.writing import write_prior
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--slices", default="30,300")
     parser.add_argument("--side", type=int, default=384)
     parser.add_argument("--factor", default="2")
-    parser.add_argument("--mode", default="mean")
+    parser.add_argument("--mode", type=names, default=["mean"], help="one or more")
     parser.add_argument("--batch-size", default="4")
     parser.add_argument("--slice-axis", type=int, default=2)
     parser.add_argument("--prior")
+    parser.add_argument("-o", "--output", type=Path, help="JSON file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prior = options.prior or str(random_prior(folder / "prior"))
-        for slices in map(int, options.slices.split(",")):
+        rows = []
+        for mode, slices in product(options.mode, map(int, options.slices.split(","))):
             source = write_volume(folder, slices, options.side, options.slice_axis)
-            command = [sys.executable, "-m", "mrcascade", "sr", str(source), "-o", f"{folder}/out"]
-            command += ["--factor", options.factor, "--mode", options.mode, "--prior", prior]
+            command = [
+                sys.executable,
+                "-m",
+                "mrcascade",
+                "sr",
+                str(source),
+                "-o",
+                f"{folder}/{mode}",
+            ]
+            command += ["--factor", options.factor, "--mode", mode, "--prior", prior]
             command += ["--batch-size", options.batch_size, "--device", "cpu"]
             axes = [str(a) for a in range(3) if a != options.slice_axis]
             started = time.perf_counter()
             peak = peak_memory([*command, "--axes", ",".join(axes)])
             seconds = time.perf_counter() - started
-            print(f"{slices} slices of {options.side}: {peak:.0f} MiB peak, {seconds:.1f} s in all")
+            about = f"{mode}, {slices} slices of {options.side}"
+            print(f"{about}: {peak:.0f} MiB peak, {seconds:.1f} s in all", flush=True)
+            counted = {"mode": mode, "slices": slices, "side": options.side}
+            rows.append({**counted, "peak_mib": peak, "seconds": seconds})
+    write_json(options, rows=rows)
 
 
 def peak_memory(command: list[str]) -> float:

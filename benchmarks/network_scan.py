@@ -1,6 +1,6 @@
 """Shapes of one network of a level, compared at equal training time.
 
-    python benchmarks/network_scan.py --data slices.npz --seconds 1200 -o scan
+    python benchmarks/network_scan.py --data slices.hdf5 --seconds 1200 -o scan
 
 Trains the regression branch of a level (``--stage unet``: its U-Net) once per shape, from the same
 patches, seed and settings. ``64x8s2`` is a network of 64 channels and 8 blocks behind a stem of 2;

@@ -1,4 +1,4 @@
-"""Print the table of docs/networks.md: parameters and cost of every network preset.
+"""Print the table of docs/guide/networks.md: parameters and cost of every network preset.
 
 python benchmarks/network_table.py
 """

@@ -1,11 +1,11 @@
-"""Gains over zero filling of README and docs/results.md, from the rows of the study behind them.
+"""README's table of modes: gains over zero filling, from the study behind them, and times.
 
     mrcascade reproduce benchmarks/studies/defaults.json --data DATA --lpips-weights DIR -o results
     mrcascade benchmark -o benchmark.json
     python benchmarks/results_tables.py results/all.csv benchmark.json
 
-Prints README's rows (one anatomy) and the ranges over anatomies of docs/results.md. Gains are
-differences of means in PSNR, and ratios of means in LPIPS.
+Gains are differences of means in PSNR, and ratios of means in LPIPS, of one anatomy.
+``evidence.py`` writes the page with all of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -24,10 +24,10 @@ from mrcascade.errors import MRCascadeError
 
 TASKS = {"test-2x-noise0": "2x", "test-2x-noise0.01": "2x, 1 % noise", "test-4x-noise0": "4x"}
 MODES = {
-    "mean": "posterior mean (default)",
-    "balanced": "a sample with coarse detail moved towards the mean, T = 24",
-    "sample": "one posterior sample, T = 24 (with `--samples K`: their mean)",
-    "paper": "a sample with the paper's schedule, T = 200",
+    "mean": "measuring: the least error (default)",
+    "balanced": "one sharp image",
+    "sample": "uncertainty: what `--samples K` draws",
+    "paper": "the paper's sampler",
 }
 ANATOMY = "brain"
 #: Means of PSNR and LPIPS by task, method and anatomy.
@@ -36,13 +36,13 @@ Means = Mapping[tuple[str, str, str], tuple[float, ...]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("rows", type=Path, help="all.csv of the study, or docs/results.csv")
+    parser.add_argument("rows", type=Path, help="all.csv of the study")
     parser.add_argument("times", type=Path, help="file of `mrcascade benchmark`")
     options = parser.parse_args()
     means, times = read_means(options.rows), read_benchmark(options.times)
     if times is None:
         raise MRCascadeError(f"{options.times}: not a file of `mrcascade benchmark -o`")
-    print("\n".join([*readme_rows(means, times), "", *range_lines(means)]))
+    print("\n".join(readme_rows(means, times)))
 
 
 def read_means(path: Path) -> Means:
@@ -64,10 +64,10 @@ def gain(means: Means, task: str, method: str, anatomy: str) -> tuple[float, flo
 
 def readme_rows(means: Means, times: Mapping[str, Any]) -> list[str]:
     """Return README's table of modes, with the time of one slice by itself."""
-    header = ["mode", "what", *TASKS.values(), "s / slice"]
+    header = ["mode", "use for", *TASKS.values(), "s / slice"]
     seconds = {r["mode"]: r["seconds_per_slice"] for r in times["results"] if r["batch"] == 1}
     rows = [table_row(header), table_row(["---"] * len(header))]
-    for mode, what in MODES.items():
+    for mode, use in MODES.items():
         cells = []
         for task in TASKS:
             if (task, mode, ANATOMY) in means:
@@ -75,29 +75,8 @@ def readme_rows(means: Means, times: Mapping[str, Any]) -> list[str]:
                 cells.append(f"{psnr:+.1f} dB, {lpips:+.0f} %")
             else:
                 cells.append("-")
-        rows.append(table_row([f"`{mode}`", what, *cells, f"{seconds[mode]:.2g}"]))
+        rows.append(table_row([f"`{mode}`", use, *cells, f"{seconds[mode]:.2g}"]))
     return rows
-
-
-def range_lines(means: Means) -> list[str]:
-    """Return a line per task: the gains of each mode, from the least to the largest anatomy."""
-    lines = []
-    for task, title in TASKS.items():
-        said = [
-            spread(mode, [gain(means, t, m, a) for t, m, a in means if (t, m) == (task, mode)])
-            for mode in MODES
-            if (task, mode, ANATOMY) in means
-        ]
-        lines.append(f"- {title}: {'; '.join(said)}.")
-    return lines
-
-
-def spread(mode: str, gains: Iterable[tuple[float, float]]) -> str:
-    psnr, lpips = zip(*gains, strict=True)
-    return (
-        f"`{mode}` {min(psnr):+.1f} to {max(psnr):+.1f} dB and {max(lpips):+.0f} to"
-        f" {min(lpips):+.0f} % of LPIPS"
-    )
 
 
 if __name__ == "__main__":

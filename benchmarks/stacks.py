@@ -1,11 +1,11 @@
 """Several stacks of thick slices made from one volume: how close one volume of them comes.
 
-    python benchmarks/stacks.py VOLUME.nii.gz [--size 64] [--factor 4] [--noise 0] [--shift MM ...]
+    python benchmarks/stacks.py VOLUME.nii.gz --noise 0,0.01 --shift 0 0.25 0.5 -o stacks.json
 
 Stacks have slices of FACTOR voxels with a Gaussian profile along each of the three axes. The table
 has the PSNR of each stack alone, of the average of the three, and of `sr --combine`, by modes lsq
-and mean. With ``--shift``, the second stack is made of the volume moved by so many voxels, and
-nothing refuses it.
+and mean, for each noise. With ``--shift``, a second table has the PSNR where the second stack is
+made of the volume moved by so many voxels, and nothing refuses it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ import numpy as np
 from scipy import ndimage
 
 import mrcascade
+from common import numbers, run, write_json
 from mrcascade.jobs import stacks as combination
 from mrcascade.operators.profile import GAUSSIAN
 
+Figures = dict[str, Any]
 AXES = (2, 1, 0)  # axis of the slices of each stack; the first one gives the grid
 
 
@@ -30,25 +32,31 @@ def main() -> None:
     parser.add_argument("volume", type=Path)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--factor", type=int, default=4)
-    parser.add_argument("--noise", type=float, default=0.0, help="share of the 99.9th percentile")
+    parser.add_argument(
+        "--noise", type=numbers, default=[0.0], help="shares of the 99.9th percentile"
+    )
     parser.add_argument("--shift", type=float, nargs="*", default=[], metavar="VOXELS")
     parser.add_argument("--prior", default="mr-small")
-    case = Case(**vars(parser.parse_args()))
+    parser.add_argument("-o", "--output", type=Path, help="JSON file")
+    options = parser.parse_args()
+    compared: list[Figures] = []
+    displaced: Figures = {}
     with tempfile.TemporaryDirectory() as folder:
-        if case.shift:
-            case.displaced(Path(folder))
-        else:
-            case.compared(Path(folder))
+        for noise in options.noise:
+            case = Case(options.volume, options.size, options.factor, noise, options.prior)
+            compared += case.compared(Path(folder))
+        if options.shift:
+            case = Case(options.volume, options.size, options.factor, 0.0, options.prior)
+            displaced = case.displaced(Path(folder), options.shift)
+    write_json(options, compared=compared, displaced=displaced)
 
 
 class Case:
     """A cube from the middle of a volume's anatomy, and stacks of it."""
 
-    def __init__(
-        self, volume: Path, size: int, factor: int, noise: float, shift: list[float], prior: str
-    ) -> None:
+    def __init__(self, volume: Path, size: int, factor: int, noise: float, prior: str) -> None:
         self.whole = mrcascade.read_image(volume).data.astype(np.float64)
-        self.size, self.factor, self.shift, self.prior = size, factor, shift, prior
+        self.size, self.factor, self.prior = size, factor, prior
         self.range = float(np.percentile(self.whole, 99.9))
         self.noise = noise
         centre = ndimage.center_of_mass(self.whole > 0.15 * self.range)
@@ -85,23 +93,39 @@ class Case:
         error = (made - self.truth)[self.inner]
         return float(20 * np.log10(self.range / np.sqrt(np.mean(error**2))))
 
-    def compared(self, folder: Path) -> None:
+    def compared(self, folder: Path) -> list[Figures]:
+        """Return the PSNR of each stack, of their average and of the combination, by mode."""
         stacks = [self.stack(folder, axis) for axis in AXES]
+        print(f"noise {self.noise:g}")
         print("mode  each stack alone       average  combined  (PSNR, dB)")
+        found: list[Figures] = []
         for mode in ("lsq", "mean"):
             alone = [self.made(folder, [path], mode) for path in stacks]
-            each = "  ".join(f"{self.psnr(one):.2f}" for one in alone)
+            singles = [self.psnr(one) for one in alone]
+            each = "  ".join(f"{one:.2f}" for one in singles)
             average = self.psnr(np.mean(alone, 0))
             combined = self.psnr(self.made(folder, stacks, mode))
             print(f"{mode:4}  {each:23}  {average:.2f}    {combined:.2f}", flush=True)
+            found.append(
+                {
+                    "noise": self.noise,
+                    "mode": mode,
+                    "alone": singles,
+                    "average": average,
+                    "combined": combined,
+                }
+            )
+        return found
 
-    def displaced(self, folder: Path) -> None:
+    def displaced(self, folder: Path, shifts: list[float]) -> Figures:
+        """Return the PSNR of mode lsq with a displaced stack, and the motion that is found."""
         combination.LIMIT = np.inf
         still = [self.stack(folder, axis) for axis in AXES]
         alone = self.psnr(self.made(folder, still[:1], "lsq"))
         print(f"the first stack alone, lsq: {alone:.2f} dB")
         print("voxels  found  two stacks  three stacks  (PSNR of lsq, dB)")
-        for shift in self.shift:
+        rows: list[Figures] = []
+        for shift in shifts:
             moved = self.stack(folder, AXES[1], shift)
             said: list[str] = []
             two = self.psnr(self.made(folder, [still[0], moved], "lsq", said))
@@ -109,6 +133,8 @@ class Case:
             found = next(line for line in said if "its anatomy lies" in line)
             found = found.split("lies ")[1].split(" mm")[0]
             print(f"{shift:6.2f}  {found:>5}  {two:10.2f}  {three:12.2f}", flush=True)
+            rows.append({"shift": shift, "found": float(found), "two": two, "three": three})
+        return {"alone": alone, "rows": rows}
 
     def made(
         self, folder: Path, stacks: list[Path], mode: str, said: list[str] | None = None
@@ -130,4 +156,4 @@ class Case:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

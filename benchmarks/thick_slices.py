@@ -46,7 +46,7 @@ from mrcascade.evaluation.isotropic.survey import SurveyedVolume, case_of
 from mrcascade.evaluation.isotropic.volumes import ThickCase, body_window, read_thin_volume
 from mrcascade.evaluation.metrics import spread_skill
 from mrcascade.evaluation.units import Unit
-from mrcascade.evaluation.workers import no_tick
+from mrcascade.evaluation.workers import leaving_tick
 from mrcascade.io.file import image_file
 from mrcascade.measurement.border import Margins
 from mrcascade.operators import SeparableOperator
@@ -318,7 +318,7 @@ def main() -> None:
     )
     rows: dict[str, Row] = {}
     for name in methods:
-        made = bench.restore(Unit(file.name, name, (options.axis,)), no_tick)
+        made = bench.restore(Unit(file.name, name, (options.axis,)), leaving_tick)
         rows[name] = our_row(made, job.averaged)
     if options.specialist is not None:
         rows["regression"] = regression_row(options.specialist, case, scorer)

@@ -23,7 +23,7 @@ import torch
 from mrcascade.devices.launch import launched
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.run import train_cascade
-from mrcascade.training.slices import write_cache
+from mrcascade.training.slice_cache import write_cache
 from mrcascade.training.volume import Volume
 
 LEVEL = 1
@@ -69,7 +69,7 @@ def launched_job(run: Path, *options: str, processes: int = 1) -> Iterator[Itera
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, help="run folder; images.npz lies beside it")
+    parser.add_argument("run", type=Path, help="run folder; images.hdf5 lies beside it")
     parser.add_argument("--patches", type=int, default=800)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--network", default="tiny")
@@ -93,7 +93,7 @@ def main() -> None:
         return advance
 
     train_cascade(
-        options.run.parent / "images.npz",
+        options.run.parent / "images.hdf5",
         options.run,
         config,
         levels=[LEVEL],

@@ -28,6 +28,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from mrcascade import SeparableOperator, super_resolve_file
 from mrcascade.cli.progress import ProgressBar
+from mrcascade.io.file import image_file
+from mrcascade.jobs.report import write_result_report
 from mrcascade.restore import relative_residual
 
 FACTOR = 4
@@ -39,7 +41,8 @@ INSET = (slice(80, 144), slice(112, 176))
 LARGEST_ERROR = 0.15  # of the maximum; the brightest colour of the error maps
 NEXT = """\
 Look at {folder}/demo.png: the details in the middle row, and below them the errors beside the
-standard deviation, which says where the samples disagree.
+standard deviation, which says where the samples disagree. {folder}/index.html is the report of
+`mrcascade sr --report`; open it in a browser.
 Next, your own image:
     mrcascade sr YOUR_IMAGE.nii.gz --factor 2"""
 
@@ -70,8 +73,8 @@ def main(folder: Path) -> None:
     table = table_of(results, truth, measured, operator)
     (folder / "table.md").write_text(table)
     write_picture(folder / "demo.png", results, truth, measured, std)
-    print(f"\n{table}\npicture and table: {folder}/demo.png, {folder}/table.md")
-    # The report of the results, index.html, belongs here.
+    write_report(folder, results, truth)
+    print(f"\n{table}\npicture, table and report: {folder}/demo.png, table.md, index.html")
     print(NEXT.format(folder=folder))
 
 
@@ -107,6 +110,19 @@ def restored(folder: Path) -> Iterator[Result]:
                 yield Result("posterior sample", sample, seconds / SAMPLES)
                 name = f"mean of {name}"
             yield Result(name, np.load(made), seconds)
+
+
+def write_report(folder: Path, results: list[Result], truth: np.ndarray) -> None:
+    """Write index.html: the mean of the samples beside the measurement and the other images."""
+    others = {one.name: one.image for one in results[1:3]} | {"truth": truth}
+    write_result_report(
+        folder / "samples.json",
+        [image_file(folder / "measured.npy")],
+        path=folder / "index.html",
+        others=others,
+        seconds=results[-1].seconds,
+        overwrite=True,
+    )
 
 
 def table_of(results, truth, measured, operator) -> str:

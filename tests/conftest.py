@@ -74,6 +74,20 @@ def quick_previews(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr("mrcascade.jobs.preview.write_reformatted", blank_planes)
 
 
+@pytest.fixture(autouse=True)
+def asked_reports(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports are written where a test asks for them, which saves time in tests of batches.
+
+    Tests marked `report`, and commands in processes of their own, have the default of users.
+    """
+
+    def only_asked(asked: bool | None, output: Path, several: bool) -> bool:
+        return bool(asked)
+
+    if request.node.get_closest_marker("report") is None:
+        monkeypatch.setattr("mrcascade.cli.sr.wants_reports", only_asked)
+
+
 def take_name(sidecar: Path) -> None:
     """Leave a sidecar as a kill just before its renaming does: whole, under its hidden name."""
     sidecar.rename(sidecar.with_name(f".{sidecar.stem}.123.0.tmp.json"))

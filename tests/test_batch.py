@@ -239,6 +239,7 @@ def test_other_runtime_errors_are_not_taken_for_it(
 def start(inputs: Path, output: Path, prior: Path) -> subprocess.Popen[str]:
     """A batch in a process of its own, started until its first line."""
     command = [sys.executable, "-u", "-m", "mrcascade", "sr", str(inputs), "--resume"]
+    command += ["--no-report"]
     command += ["--mode", "paper", "--steps", "60", "--samples", "2", *options(output, prior)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

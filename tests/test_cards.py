@@ -114,7 +114,7 @@ def test_command_gives_the_settings(
         "mrcascade.training.run.train_cascade", lambda *given, **more: calls.append((given, more))
     )
     monkeypatch.chdir(tmp_path)
-    Path("slices.npz").touch()
+    Path("slices.hdf5").touch()
     assert main(words[1:]) == 0
     (((_, _, found), more),) = calls
     assert found == config

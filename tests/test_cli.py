@@ -13,6 +13,7 @@ import pytest
 from mrcascade import __version__
 from mrcascade.cli import main
 from mrcascade.cli.computing import resolve_workers
+from mrcascade.executors import local
 from mrcascade.operators import KERNELS
 
 
@@ -27,6 +28,16 @@ def test_a_process_per_gpu_unless_a_number_is_given(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
     found = [resolve_workers(*args) for args in ((None, "cuda"), (2, "cuda"), (None, "cpu"))]
     assert found == [3, 2, 1]
+
+
+def test_processes_of_a_cpu_fit_into_its_threads_and_memory(monkeypatch) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 16)
+    monkeypatch.setattr(local, "CPU_THREADS", 4)
+    for gibibytes, expected in ((64, 4), (7, 2), (2, 1)):
+        monkeypatch.setattr(local, "whole_memory", lambda _, size=gibibytes: size * 2**30)
+        assert resolve_workers(None, "cpu") == expected
+    monkeypatch.setattr(local, "CPU_THREADS", None)
+    assert resolve_workers(None, "cpu") == 1
 
 
 def test_python_dash_m_and_version() -> None:
@@ -83,7 +94,7 @@ def test_sr_and_simulate(
         (["train", "--data", ".", "-o", "OUT", "--network", "huge"], "unknown network 'huge'"),
         (["train", "--data", ".", "-o", "OUT", "--set", "fun=1"], "--set fun=1: known are"),
         (["train", "--data", ".", "-o", "OUT", "--levels", "fine"], "--levels fine"),
-        (["cache", "--data", ".", "-o", "OUT"], "the name of a cache ends in .npz"),
+        (["cache", "--data", ".", "-o", "OUT"], "the name of a cache ends in .hdf5"),
     ],
 )
 def test_errors_are_one_line_and_code_2(

@@ -111,7 +111,7 @@ def test_pipes_in_the_place_of_side_files_are_named(
         (lines, ["sr", str(lines), *sr]),
         (salt, ["sr", str(image), *sr, "--deidentify", "--salt-file", str(salt)]),
         (study, ["reproduce", str(study), *data, *out]),
-        (image.parent / "manifest.json", ["cache", *data, "-o", str(tmp_path / "c.npz")]),
+        (image.parent / "manifest.json", ["cache", *data, "-o", str(tmp_path / "c.hdf5")]),
     ]
     for path, call in calls:
         assert main(call) == 2, call

@@ -99,6 +99,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def batch(prior_folder: Path) -> list[str]:
     arguments = ["--factor", "2", "--prior", str(prior_folder), "--device", "cpu", "--resume"]
+    arguments += ["--no-report"]
     return ["sr", "in", "-o", "out", *arguments, "--samples", "2", "--steps", "4"]
 
 

@@ -40,9 +40,9 @@ STRANGERS = (
     ),
     *("run.json", "evaluation.json", "metrics.csv", "volumes.csv", "table.md", "table.json"),
     *("slices.png", "slices", "slices/0_truth.npy", "slices/0_zero-fill.npy", "slices/mine.npy"),
-    *("study.json", "results.md", "all.csv", "one.png", "one", "one/table.md", "one/slices.png"),
+    *("study.json", "results.md", "all.csv", "one-1.png", "one", "one/table.md", "one/slices.png"),
     *("training.json", "loss.png", "level1.ckpt", "level1.jsonl", "level3.jsonl", "prior"),
-    *("level1-snapshot-999.safetensors", "level1-snapshot-mine.safetensors", "cache.npz"),
+    *("level1-snapshot-999.safetensors", "level1-snapshot-mine.safetensors", "cache.hdf5"),
     *("prior/prior.json", "prior/level1.safetensors", "prior/notes.txt", "x_desc-sr2x.dicom"),
     *("x_desc-sr2x.dicom/notes.txt", "x_desc-sr2x.dicom/0001.dcm", "x_desc-sr2x.json"),
     *("x_desc-low2x.dicom/0009.dcm", "x_desc-low2x.json", ".lock", ".a_desc-sr2x.0.tmp.npy"),
@@ -199,7 +199,14 @@ class Layout:
             given = [self._spelt(path) for path in inputs]
             return ["sr", *given, *out, *device, "--prior", str(self.prior), *samples, *more]
         if kind == "cache":
-            return ["cache", "--data", data, "-o", self._output(("cache.npz",)), *draw.choice(both)]
+            return [
+                "cache",
+                "--data",
+                data,
+                "-o",
+                self._output(("cache.hdf5",)),
+                *draw.choice(both),
+            ]
         out = ["--data", data, "-o", self._output(("run",))]
         if kind == "evaluate":
             methods = ["--methods", draw.choice(["zero-fill", "zero-fill,bicubic"])]

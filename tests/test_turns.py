@@ -18,8 +18,9 @@ import pytest
 
 from mrcascade.cli import main
 from mrcascade.errors import MRCascadeError
-from mrcascade.jobs import turns
-from mrcascade.jobs.executor import WorkerPool
+from mrcascade.executors import LocalWorkers
+from mrcascade.executors.task import Job
+from mrcascade.jobs import batch, turns
 from mrcascade.jobs.publish import Publication
 from mrcascade.restore import Restorer
 from tests.dicom.dicom_series import phantom, series
@@ -210,17 +211,18 @@ def cannot_start(device: str) -> Callable:
 
 
 def test_what_a_worker_raises_is_raised_here() -> None:
-    with WorkerPool(1, "cpu", in_worker) as pool:
-        assert list(pool.results(["device"])) == [("device", "cpu")]
+    with LocalWorkers(1, "cpu") as workers:
+
+        def did(make: Callable[[str], Callable], task: str) -> list[object]:
+            return list(workers.results(Job.of(make, "cpu"), [task], lost=pytest.fail))
+
+        assert did(in_worker, "device") == [("device", "cpu")]
         with pytest.raises(MRCascadeError, match="a task failed"):
-            list(pool.results(["a task failed"]))
+            did(in_worker, "a task failed")
+        with pytest.raises(MRCascadeError, match="no prior here"):
+            did(cannot_start, "device")
         with pytest.raises(MRCascadeError, match="a worker process died"):
-            list(pool.results(["end"]))
-    with (
-        pytest.raises(MRCascadeError, match="no prior here"),
-        WorkerPool(1, "cpu", cannot_start) as pool,
-    ):
-        list(pool.results(["device"]))
+            did(in_worker, "end")
 
 
 def start(folder: Path, prior: Path) -> subprocess.Popen[str]:
@@ -233,6 +235,7 @@ def start(folder: Path, prior: Path) -> subprocess.Popen[str]:
         long = np.random.default_rng(seed).normal(60, 15, size=(16, 16, 400))
         np.save(folder / "in" / name, long.astype(np.float32))
     command = [sys.executable, "-u", "-m", "mrcascade", "sr", str(folder / "in")]
+    command += ["--no-report"]
     command += ["-o", str(folder / "out"), "--factor", "2", "--noise", "0", "--device", "cpu"]
     command += ["--prior", str(prior), "--workers", "2"]
     command += ["--mode", "paper", "--steps", "20"]
@@ -273,7 +276,8 @@ def test_ctrl_c_ends_workers_and_leaves_nothing_half_written(
                 else:
                     process.send_signal(signal.SIGINT)
             assert process.stderr is not None
-            assert process.stderr.read().splitlines() == ["mrcascade: interrupted"]
+            said = [row for row in process.stderr if "elapsed" not in row]  # progress
+            assert said == ["mrcascade: interrupted\n"]
             assert process.wait(WAIT) == 130
     finally:
         signal.signal(signal.SIGINT, before)
@@ -288,3 +292,21 @@ def test_workers_of_a_killed_run_end(tmp_path: Path, prior_folder: Path) -> None
         process.kill()
     wait_for_end(process.pid)
     assert not list((tmp_path / "out").glob("[bc]_*"))
+
+
+def test_the_record_takes_a_small_share_of_the_time_and_is_complete(
+    inputs: Path, tmp_path: Path, sr: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    original = batch.write_document
+
+    def watched(path: Path, document: dict) -> None:
+        written.append(len(document["Results"]))
+        original(path, document)
+
+    monkeypatch.setattr(batch, "write_document", watched)
+    monkeypatch.setattr(batch, "_RECORD_SHARE", 1e-9)  # the next one is due in years
+    assert sr("out", "--noise", "0") == 0
+    assert written == [1, 3]
+    results = json.loads((tmp_path / "out" / "run.json").read_text())["Results"]
+    assert [result["Status"] for result in results] == ["done"] * 3

@@ -17,7 +17,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.data import find_files, load_truth
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.selection import describe_selection
-from mrcascade.training.slices import load_volumes
+from mrcascade.training.slices import load_volumes, read_folder
 
 
 def test_a_series_counts_as_a_file_where_its_folder_lies(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_training_and_a_manifest_take_series(tmp_path: Path) -> None:
     ]
     facts = [{"file": "brain/train/b", "effective_matrix": [8, 20]}]
     (tmp_path / "manifest.json").write_text(json.dumps(facts))
-    (volume,) = load_volumes(tmp_path, 4, (2, 4))
+    (volume,) = read_folder(tmp_path, (2, 4))
     assert volume.slices.shape == (2, 8, 20)  # rows, columns
     (tmp_path / "manifest.json").write_text(json.dumps([{"file": "brain/train"}]))
     with pytest.raises(MRCascadeError, match="holds 3 DICOM series; name the folder of one"):

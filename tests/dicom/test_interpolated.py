@@ -20,7 +20,7 @@ from mrcascade.jobs.acquired import crop_to_acquired
 from mrcascade.measurement.noise import slices_for_noise
 from mrcascade.measurement.spectrum import SHORTEST, matrix_with_signal
 from mrcascade.operators.crop import fourier_crop
-from mrcascade.training.slices import load_volumes
+from mrcascade.training.slices import read_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("MRCASCADE_DATA", ROOT.parent / "shared" / "data"))
@@ -382,7 +382,7 @@ def test_all_commands_see_the_same_matrix(tmp_path: Path, sr: Callable) -> None:
         cropped, _ = crop_to_acquired(measured, matrix, new_store)
         rounding = 16 * np.finfo(np.float32).eps * truth.stack.max()
         np.testing.assert_allclose(truth.stack, cropped.read(0, len(cropped)), atol=rounding)
-    (volume,) = load_volumes(tmp_path / "data", 1, (2,))
+    (volume,) = read_folder(tmp_path / "data", (2,))
     np.testing.assert_allclose(volume.slices, truth.stack, atol=rounding)
 
 

@@ -75,7 +75,7 @@ def test_page_of_known_rows() -> None:
         facts,
         ["Careful."],
         {"diffpir": ["here"], "paper": ["here"]},
-        "table1.png",
+        ["table1-1.png", "table1-2.png"],
         {},
     )
     other = replace(result, name="table2", facts=facts | {"Measurement": "n"}, subjects=ONE_PERSON)
@@ -96,7 +96,7 @@ def test_page_of_known_rows() -> None:
         "| diffpir | PSNR, slice max (dB) | -1.00 [-1.00, -1.00]; 6 of 6 |",
         "| diffpir | NMSE | -1.00000 [-1.00000, -1.00000]; 0 of 6 |",
         "| paper | 2 s (3.00); 5; 4 | 2 s (3.00); 5; 4 |",
-        "![table1](table1.png)",
+        "![table1-1](table1-1.png)\n\n![table1-2](table1-2.png)",
     ):
         assert part in page
     assert page.count("Software") == 1  # what both tasks share is said once
@@ -113,7 +113,7 @@ def test_draws_and_estimates_are_compared_among_themselves() -> None:
         for row in rows(method, [value + shift for value in REFERENCE], 1.0)
     ]
     timed = {method: ["here"] for method in methods} | {"paper": ["here", "there"]}
-    result = TaskResult("t", methods, table, facts, [], timed, "t.png", {})
+    result = TaskResult("t", methods, table, facts, [], timed, [], {})
     page = study_page("A study", [result], "paper", ("psnr_slice",), 0, "c", "mean")
     draws, estimates = page.split("Draws minus ")[1].split("Point estimates minus ")
     compared = [line.split(" | ")[:3] for line in draws.splitlines() if "PSNR" in line]
@@ -130,7 +130,7 @@ def test_values_that_are_missing_are_said_to_be_missing() -> None:
     facts = {"Measurement": "m", "Test set": "t", "Methods": "x", "Prior": "p"}
     both = rows("diffpir", [1.0] * 4, 1.0) + rows("paper", [1.0] * 4, 1.0)
     both = [row | {"lpips": None} for row in both]
-    result = TaskResult("t", ["diffpir", "paper"], both, facts, [], {}, "t.png", {})
+    result = TaskResult("t", ["diffpir", "paper"], both, facts, [], {}, [], {})
     page = study_page("A study", [result], "paper", ("psnr_slice", "lpips"), 0, "c")
     assert "| paper | 1.00 / n/a |" in page
     assert "| diffpir | LPIPS (AlexNet) | n/a |" in page
@@ -226,9 +226,12 @@ def test_a_whole_study(
     page = (output / "results.md").read_text()
     assert "| paper:skip_determined=false |" in page
     assert "T = 4, the mean of 2 samples" in page
-    # Two slices, five and ten columns of panels.
-    for name, columns in (("2x", 5), ("4x", 10)):
-        assert imread(output / f"{name}.png").shape[1] > columns * 200
+    # A figure per slice has five columns; ten methods take three pairs of rows.
+    for name, lines in (("2x", 1), ("4x", 6)):
+        for number in (1, 2):
+            high, wide = imread(output / f"{name}-{number}.png").shape[:2]
+            assert 5 * 200 < wide < 6 * 300
+            assert high > lines * 200
     before = (output / "all.csv").read_bytes()
     assert main(command) == 0  # nothing is left to do
     assert (output / "all.csv").read_bytes() == before

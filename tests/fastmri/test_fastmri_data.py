@@ -108,7 +108,7 @@ def test_train_and_evaluate_from_the_command_line(
     data = tmp_path / "data"
     for split, number in (("train", 1), ("val", 2)):
         put(data, f"multicoil_{split}/file100000{number}.h5", size=(96, 72), recon=(64, 64))
-    cache = tmp_path / "cache.npz"
+    cache = tmp_path / "cache.hdf5"
     assert main(["cache", "--data", str(data), "--complex", "-o", str(cache)]) == 0
     assert {v.channels for v in load_volumes(cache, 4, (2, 4))} == {2}
     assert main(["train", "--data", str(cache), "--complex", "-o", str(tmp_path / "run")]) == 2

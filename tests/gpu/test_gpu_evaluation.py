@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,13 @@ import pytest
 import torch
 
 from mrcascade import CascadePrior, SeparableOperator
-from mrcascade.evaluation import job, meter, warm_up, workers
+from mrcascade.evaluation import job, meter, warm_up
 from mrcascade.evaluation import run as run_module
 from mrcascade.evaluation.job import Evaluation
 from mrcascade.evaluation.run import evaluate
 from mrcascade.evaluation.warm_up import WarmUp
-from mrcascade.jobs import executor
+from mrcascade.executors import local
+from mrcascade.executors.task import Job
 from mrcascade.prior.level import LevelPrior
 
 
@@ -59,12 +61,11 @@ def test_the_parent_of_several_workers_opens_no_gpu(
 
     monkeypatch.setattr(job.CascadePrior, "from_pretrained", watched)
 
-    def in_workers(asked, survey, pictures, units):
+    def in_workers(units, asked, make, say):
         assert asked.device == "cuda"  # which the workers open
-        made = workers.make_bench(replace(asked, device="cpu"), survey, pictures)
-        return [made.run(unit, lambda done, text: None) for unit in units]
+        return map(make("cpu"), units)
 
-    monkeypatch.setattr(run_module, "run_in_workers", in_workers)
+    monkeypatch.setattr(run_module, "share_out", in_workers)
     asked = replace(request_, device="cuda", workers=2, precision=precision)
     _run(asked, tmp_path / "out")
     assert loaded[0] == ("cpu", precision)
@@ -73,14 +74,18 @@ def test_the_parent_of_several_workers_opens_no_gpu(
     assert "for each of 2 processes, batches of 2" in text
 
 
+def _device_of(device: str) -> Callable[[str], tuple[str, str]]:
+    return lambda task: (device, task)
+
+
 def test_a_worker_opens_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     opened, made = [], []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", opened.append)
     monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
-    monkeypatch.setattr(executor.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(executor.threading, "Thread", Mock())
-    monkeypatch.setattr(executor, "_work", None, raising=False)
+    monkeypatch.setattr(local.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(local.threading, "Thread", Mock())
+    monkeypatch.setattr(local, "_device", "", raising=False)
 
     class Numbers:
         left = iter(range(3))
@@ -89,9 +94,10 @@ def test_a_worker_opens_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
             return next(self.left)
 
     for _ in range(3):
-        executor._begin(made.append, "cuda", 1, Numbers(), Mock())
+        local._begin("cuda", 1, Numbers(), Mock())
+        made.append(local._run(Job.of(_device_of, "cuda"), "a task"))
     assert opened == [0, 1, 0]
-    assert made == ["cuda:0", "cuda:1", "cuda:0"]
+    assert made == [("cuda:0", "a task"), ("cuda:1", "a task"), ("cuda:0", "a task")]
 
 
 def test_networks_are_warm_before_the_clock_starts(

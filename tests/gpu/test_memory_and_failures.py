@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.executors.inline import InlineExecutor
 
 from mrcascade import MRCascadeError
 from mrcascade.cli import main
@@ -25,7 +25,8 @@ from mrcascade.evaluation import workers
 from mrcascade.evaluation.job import Evaluation
 from mrcascade.evaluation.run import evaluate
 from mrcascade.evaluation.units import Failed, Scored, Unfinished, Unit
-from mrcascade.jobs import SuperResolution, executor, super_resolve_file
+from mrcascade.executors import Workers
+from mrcascade.jobs import SuperResolution, super_resolve_file
 from mrcascade.jobs import slices as slices_module
 from mrcascade.jobs.memory import CPU_BATCH, GPU_BYTES, Batches, default_batch, fitting_batch
 from mrcascade.prior.cascade import CascadePrior
@@ -352,27 +353,19 @@ def test_the_exit_code_of_an_evaluation_with_failures(
 
 
 def test_failures_in_several_processes(three: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Units of the same file and method that have not begun are left out."""
+    """Units of the same file and method that were not handed out yet are left out."""
     units = [Unit(name, "mean", (i,)) for name in "ab" for i in range(20)]
     failed, begun = Failed(units[0], "a: failed"), []
 
-    def run(unit: Unit) -> Scored | Failed:
+    def run(job: object, unit: Unit) -> Scored | Failed:
         begun.append(unit)
         return failed if unit == units[0] else Scored([], [], "")
 
-    class Pool(ThreadPoolExecutor):
-        def __init__(self, *_: object) -> None:
-            super().__init__(1)
-
-        results = executor.WorkerPool.results
-
-    monkeypatch.setattr(workers, "WorkerPool", Pool)
-    monkeypatch.setattr(executor, "_run", run)
-    results = []
-    for result in workers.run_in_workers(three, (), (), units):
-        results.append(result)
+    pool = Workers(InlineExecutor(), 2, run)
+    monkeypatch.setattr(workers, "open_workers", lambda *_: pool)
+    results = list(workers.share_out(units, three, str, lambda line: None))
     assert results.count(failed) == 1
-    assert [unit for unit in begun if unit.file == "b"] == units[20:]
+    assert begun == units[:2] + units[20:]  # two at a time
     assert len(results) == len(begun)
 
 

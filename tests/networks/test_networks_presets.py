@@ -1,4 +1,4 @@
-"""Presets, and the table of docs/networks.md that states their sizes and costs."""
+"""Presets, and the table of docs/guide/networks.md that states their sizes and costs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_documented_table_is_what_the_code_says() -> None:
     table = runpy.run_path(str(ROOT / "benchmarks" / "network_table.py"))["table"]()
-    documented = (ROOT / "docs" / "networks.md").read_text().splitlines()
+    documented = (ROOT / "docs" / "guide" / "networks.md").read_text().splitlines()
     rows = [line for line in documented if line.startswith(tuple(f"| {n} |" for n in NETWORKS))]
     assert rows == table.splitlines()[2:]
     assert table.splitlines()[0] in documented

@@ -248,7 +248,7 @@ PAPER = {"zeta": 0.2, "rho": (2.0, 2.0, 7.0), "observed_zeta": 1.0}
 def test_spread_of_the_shipped_chains(
     factor: int, sigma_y: float, options: dict, spreads: tuple[float, ...]
 ) -> None:
-    """Shares of the posterior's spread in docs/sampling.md, at T = 24, 48 and 200."""
+    """Shares of the posterior's spread in docs/method/sampling.md, at T = 24, 48 and 200."""
     for steps, spread in zip((24, 48, 200), spreads, strict=True):
         shipped = {"sigma_start": (5.0, 5.0, 80.0), "start_at_mean": True, "start_at_data": True}
         settings = Recipe("shipped", **{**options, **shipped, "steps": steps})

@@ -21,7 +21,7 @@ def _quick() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A slice cache."""
-    return cache(tmp_path_factory.mktemp("data") / "slices.npz")
+    return cache(tmp_path_factory.mktemp("data") / "slices.hdf5")
 
 
 @pytest.fixture(scope="session")

@@ -100,11 +100,12 @@ def failures(data: Path, processes: Processes) -> dict[str, tuple[str, str]]:
         before = run.step()
         processes.on_main(fail)
         found["on_main"] = message(run.step)
-        broken = run.data.train.draw
         if other:
-            object.__setattr__(run.data.train, "draw", lambda *_: refuse())
-        found["step"] = message(run.step)
-        object.__setattr__(run.data.train, "draw", broken)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(run.patches, "take", lambda *_: refuse())
+                found["step"] = message(run.step)
+        else:
+            found["step"] = message(run.step)
         assert before.keys() == run.step().keys()  # the processes still meet
     return found
 

@@ -37,7 +37,7 @@ SETTINGS = TrainConfig(batch=2, patch=16, coarse_patch=16, coarser_copies=0)
 
 @pytest.fixture(scope="module")
 def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cache(tmp_path_factory.mktemp("slices") / "slices.npz")
+    return cache(tmp_path_factory.mktemp("slices") / "slices.hdf5")
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from training_data import TINY, assert_same, checkpoint, volume, volumes
 
 from mrcascade.arrays.intensity import robust_maximum
 from mrcascade.arrays.phase import with_simulated_phase
+from mrcascade.training import bands as bands_module
 from mrcascade.training import level as level_module
-from mrcascade.training import patches as patches_module
 from mrcascade.training.augment import (
     AIR,
     TABLE,
@@ -25,8 +25,9 @@ from mrcascade.training.augment import (
     random_map,
     with_contrast,
 )
+from mrcascade.training.bands import BandSlice, BandSlices, ChangedSlices, level_patch
 from mrcascade.training.cascade_data import CascadeData
-from mrcascade.training.patches import ChangedSlices, PatchSource, band_slices
+from mrcascade.training.patches import PatchSource
 from mrcascade.training.run import train_cascade
 
 IMAGE = volume().slices[0]
@@ -168,7 +169,7 @@ def test_noise_has_its_standard_deviation(kind: type) -> None:
 
 
 def test_changes_are_those_of_seed_slice_and_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patches_module, "PATCHES_PER_CHANGE", 2)
+    monkeypatch.setattr(bands_module, "PATCHES_PER_CHANGE", 2)
     shown = volumes()[:2]  # 9 slices, so that 18 patches see one change
     first, second = (ChangedSlices(shown, 1, EVERYTHING) for _ in range(2))
     a, b = first.at(3, 0), first.at(3, 18)
@@ -187,7 +188,7 @@ def test_a_changed_slice_is_decomposed_like_an_image() -> None:
     one = volume()
     changed = ChangedSlices([one], 2, EVERYTHING).at(1, 0)
     image = augmented(one.slices[1] / 1.2, EVERYTHING, np.random.default_rng([1, 3, 1, 0]))
-    (_, expected, *_) = band_slices(
+    (_, expected, *_) = BandSlices(
         [replace(one, slices=np.stack([one.slices[0], image * np.float32(1.2)]))], 2, EVERYTHING
     )
     # float32 sums of a few dozen terms
@@ -211,7 +212,7 @@ def test_validation_and_silent_runs_see_the_images_themselves() -> None:
 def test_a_run_that_goes_on_sees_the_same_changes(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patches_module, "PATCHES_PER_CHANGE", 1)  # 18 patches per change
+    monkeypatch.setattr(bands_module, "PATCHES_PER_CHANGE", 1)  # 18 patches per change
     train_cascade(data, tmp_path / "whole", EVERYTHING, levels=[1])
     step, stop = level_module.LevelTrainer.step, 40
 
@@ -243,9 +244,9 @@ def test_a_run_that_goes_on_sees_the_same_changes(
 def test_patches_of_block_kernels_begin_at_a_block(kernel: str) -> None:
     config = replace(TINY, kernel=kernel, patch=8, scale_jitter=0.0)
     places = np.arange(1.0, 1 + 21 * 19, dtype=np.float32).reshape(1, 1, 21, 19)
-    rows = patches_module.BandSlice(np.repeat(places, 3, 0), (1.0,))
+    rows = BandSlice(np.repeat(places, 3, 0), (1.0,))
     for number in (1, config.levels):
-        size = patches_module.level_patch(number, config)
+        size = level_patch(number, config)
         if size > 19:
             continue
         drawn = PatchSource([rows], np.ones(1), number, config).raw(400, rng())[:, 0, 0]

@@ -23,7 +23,8 @@ from mrcascade.training.noise import draw_sigma
 from mrcascade.training.patches import Batch
 from mrcascade.training.plot import plot_losses
 from mrcascade.training.run import train_cascade
-from mrcascade.training.slices import load_volumes, write_cache
+from mrcascade.training.slice_cache import write_cache
+from mrcascade.training.slices import load_volumes
 from mrcascade.training.validation import validate
 
 # ---- steps ----
@@ -246,9 +247,9 @@ def test_plot_shows_every_level_with_a_log(finished: Path, tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("_no_plot")
 def test_run_without_validation_data(tmp_path: Path) -> None:
-    write_cache([v for v in volumes() if v.split == "train"], tmp_path / "c.npz")
+    write_cache([v for v in volumes() if v.split == "train"], tmp_path / "c.hdf5")
     train_cascade(
-        tmp_path / "c.npz", tmp_path / "run", replace(TINY, images=8, mean_images=None), levels=[3]
+        tmp_path / "c.hdf5", tmp_path / "run", replace(TINY, images=8, mean_images=None), levels=[3]
     )
     (record,) = read_log(tmp_path / "run" / "level3.jsonl")
     assert not any(k.startswith("val") for k in record)

@@ -192,7 +192,7 @@ def test_shares_that_cannot_be_are_refused(changes: dict[str, float], reason: st
 def test_a_trained_prior_uses_data(tmp_path: Path) -> None:
     """A few steps; the prior says so, and another condition makes another mean."""
     with quick():
-        folder = train_cascade(cache(tmp_path / "slices.npz"), tmp_path / "run", TINY)
+        folder = train_cascade(cache(tmp_path / "slices.hdf5"), tmp_path / "run", TINY)
     assert folder is not None
     document = read_document(folder)
     assert [level["networks"]["data"] for level in document["levels"]] == [True, True, False]
@@ -230,7 +230,7 @@ def test_before_training_the_mean_is_the_linear_estimate(tmp_path: Path) -> None
     config = replace(TINY, images=64, mean_images=48)
     with quick():
         data = CascadeData(
-            load_volumes(cache(tmp_path / "x.npz"), config.multiple, config.factors), config
+            load_volumes(cache(tmp_path / "x.hdf5"), config.multiple, config.factors), config
         )
         trainer = LevelTrainer(1, config, data.level(1), Processes("cpu"))
         figures = validate(trainer.networks, trainer.data, 1, config)
@@ -291,7 +291,7 @@ def test_a_start_with_data_needs_them_in_the_run(tmp_path: Path) -> None:
 def test_conditions_without_data_stay_as_they_were(tmp_path: Path) -> None:
     """Of a run of an older version, whose checkpoint does not know the setting."""
     config = replace(TINY, images=32, mean_images=16, data_condition=False)
-    path = cache(tmp_path / "x.npz")
+    path = cache(tmp_path / "x.hdf5")
     with quick():
         folder = train_cascade(path, tmp_path / "run", config)
         assert folder is not None

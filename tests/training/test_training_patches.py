@@ -16,15 +16,9 @@ from mrcascade.operators.pyramid import LaplacianPyramid
 from mrcascade.prior.level import LevelStatistics
 from mrcascade.sampling.noise import NoiseSource
 from mrcascade.training import patches as patches_module
+from mrcascade.training.bands import BandSlice, BandSlices, coarser_copies, reduced
 from mrcascade.training.cascade_data import CascadeData
-from mrcascade.training.patches import (
-    BandSlice,
-    PatchSource,
-    band_slices,
-    coarser_copies,
-    make_batch,
-    reduced,
-)
+from mrcascade.training.patches import PatchSource, make_batch
 from mrcascade.training.selection import slice_weights
 from mrcascade.training.volume import Volume
 
@@ -46,7 +40,7 @@ def images(level: int, kernel: str) -> list[torch.Tensor]:
 @pytest.mark.parametrize("kernel", ["fourier", "area", "gaussian"])
 def test_band_and_condition_rebuild_the_image(level: int, kernel: str) -> None:
     config = replace(TINY, kernel=kernel, patch=8, coarse_patch=8)
-    slices = band_slices([volume()], level, config)
+    slices = BandSlices([volume()], level, config)
     for item, image in zip(slices, images(level, kernel), strict=True):
         assert item.stack.shape == (3, 1, *image.shape)
         np.testing.assert_allclose(item.stack.sum(0)[0], image, atol=ROUNDING)
@@ -57,12 +51,12 @@ def test_condition_splits_into_the_coarser_band_and_the_rest() -> None:
     x = torch.from_numpy(volume().slices[0] / 1.2)
     pyramid = LaplacianPyramid("fourier", (48, 48), 3)
     bands = pyramid.decompose(x)
-    stack = torch.from_numpy(band_slices([volume()], 1, config)[0].stack)[:, 0]
+    stack = torch.from_numpy(BandSlices([volume()], 1, config)[0].stack)[:, 0]
     torch.testing.assert_close(stack[0], bands[0], rtol=0, atol=ROUNDING)
     rest = pyramid.up(pyramid.up(bands[2], 2), 1)
     torch.testing.assert_close(stack[1], rest, rtol=0, atol=ROUNDING)
     torch.testing.assert_close(stack[2], pyramid.up(bands[1], 1), rtol=0, atol=ROUNDING)
-    stack = torch.from_numpy(band_slices([volume()], 2, config)[0].stack)[:, 0]
+    stack = torch.from_numpy(BandSlices([volume()], 2, config)[0].stack)[:, 0]
     assert not stack[1].any()  # the whole condition is the coarsest image
     torch.testing.assert_close(stack[2], pyramid.up(bands[2], 2), rtol=0, atol=ROUNDING)
 
@@ -75,21 +69,21 @@ def complex_volume() -> Volume:
 def test_parts_of_complex_slices_are_decomposed_by_themselves(level: int) -> None:
     config = replace(TINY, patch=8, coarse_patch=8)
     images = complex_volume()
-    both = band_slices([images], level, config)
+    both = BandSlices([images], level, config)
     for channel, part in enumerate((images.slices.real, images.slices.imag)):
-        alone = band_slices([replace(images, slices=part)], level, config)
+        alone = BandSlices([replace(images, slices=part)], level, config)
         for item, one in zip(both, alone, strict=True):
             # The same sums, perhaps in another order.
             np.testing.assert_allclose(item.stack[:, channel], one.stack[:, 0], atol=ROUNDING)
 
 
 def test_small_images_are_padded_to_a_patch() -> None:
-    (item, *_) = band_slices([volume(side=48)], 1, replace(TINY, patch=64))
+    (item, *_) = BandSlices([volume(side=48)], 1, replace(TINY, patch=64))
     assert item.stack.shape == (3, 1, 64, 64)
 
 
 def test_other_factors_are_other_scales() -> None:
-    (item, *_) = band_slices([volume()], 1, TINY)
+    (item, *_) = BandSlices([volume()], 1, TINY)
     assert item.scales == pytest.approx((1.0, 1.2 / 1.1))
 
 
@@ -101,7 +95,7 @@ def source(rows: list[np.ndarray], level: int = 1, **settings) -> PatchSource:
 
 def pair() -> tuple[PatchSource, PatchSource]:
     """Two sources that draw alike: band and condition, and the whole image in the band's place."""
-    stacks = [s.stack for s in band_slices([volume()], 1, TINY)]
+    stacks = [s.stack for s in BandSlices([volume()], 1, TINY)]
     whole = [np.concatenate([s.sum(0, keepdims=True), s[1:]]) for s in stacks]
     return source(stacks), source(whole)
 
@@ -152,12 +146,12 @@ def test_complex_patches_turn_as_a_whole() -> None:
     rng = np.random.default_rng(0)
     image = (rng.normal(size=(1, 8, 8)) + 1j * rng.normal(size=(1, 8, 8))).astype(np.complex64)
     one = Volume("a", "a", "train", image, {2: 1.0})
-    source = PatchSource(band_slices([one], 1, config), np.ones(1), 1, config)
+    source = PatchSource(BandSlices([one], 1, config), np.ones(1), 1, config)
     n = 200
     raw = source.raw(n, np.random.default_rng(1))
     assert raw.dtype == np.float32
     patches = raw[:, :, 0] + 1j * raw[:, :, 1]
-    (stored,) = band_slices([one], 1, config)
+    (stored,) = BandSlices([one], 1, config)
     expected = stored.stack[:, 0] + 1j * stored.stack[:, 1]
     turned = [np.rot90(expected, k, (-2, -1)) for k in range(4)]
     forms = [g for f in turned for g in (f, f[..., ::-1])]
@@ -179,7 +173,7 @@ def test_complex_patches_turn_as_a_whole() -> None:
 
 def test_numbers_are_drawn_in_the_order_that_older_runs_go_on_with() -> None:
     """Slice, place, turns, flip, jitter, scale: nothing else draws while no slice is changed."""
-    stacks = [s.stack for s in band_slices([volume()], 1, TINY)]
+    stacks = [s.stack for s in BandSlices([volume()], 1, TINY)]
     config = replace(TINY, patch=32)
     found = source(stacks, patch=32).raw(6, np.random.default_rng(4), drawn=1000)
     rng, expected = np.random.default_rng(4), []
@@ -331,7 +325,7 @@ def test_reduced_volumes_are_what_a_coarser_level_sees(kernel: str) -> None:
     (small,) = reduced([volume()], config)
     # The volume has intensities up to 1.2, of which images(...) are in units.
     expected = torch.stack(images(3, kernel)).numpy() * 1.2
-    np.testing.assert_allclose(small.slices, expected, atol=2 * ROUNDING)
+    np.testing.assert_allclose(list(small.slices), expected, atol=2 * ROUNDING)
     assert small.scales == volume().scales
     assert config.multiple == 4 * TINY.multiple
 
@@ -351,5 +345,5 @@ def test_coarser_copies_are_scans_with_a_smaller_matrix() -> None:
         crop = downsampler("fourier", original.slices.shape[1:], copy.slices.shape[1:])
         expected = crop(torch.from_numpy(original.slices)).numpy()
         # float32 products of two matrices whose rows sum to one, of values up to 1.5
-        np.testing.assert_allclose(copy.slices, expected, atol=2 * ROUNDING)
+        np.testing.assert_allclose(list(copy.slices), expected, atol=2 * ROUNDING)
     assert not coarser_copies([original], replace(TINY, coarser_copies=0))

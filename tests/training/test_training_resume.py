@@ -25,7 +25,7 @@ from mrcascade.training.files import begin_run, begun_run
 from mrcascade.training.log import read_log
 from mrcascade.training.loop import train_level
 from mrcascade.training.run import train_cascade
-from mrcascade.training.slices import write_cache
+from mrcascade.training.slice_cache import write_cache
 
 # Trains one level of the cache, checkpoints after every step, and stops to be killed in the
 # middle of the fourth: a signal from outside, at a moment when nothing is prepared for it.
@@ -272,8 +272,8 @@ def test_other_settings(data: Path, run: Path, setting: str, value: object) -> N
 
 def test_other_data(run: Path, tmp_path: Path) -> None:
     other = [replace(v, slices=v.slices[:2] ** 2) for v in volumes()]
-    write_cache(other, tmp_path / "other.npz")
-    refused(tmp_path / "other.npz", run, reason="other training data")
+    write_cache(other, tmp_path / "other.hdf5")
+    refused(tmp_path / "other.hdf5", run, reason="other training data")
 
 
 def test_networks_of_another_version(data: Path, run: Path) -> None:

@@ -17,7 +17,8 @@ from mrcascade.data.subjects import digest
 from mrcascade.training.forecast import forecast
 from mrcascade.training.run import train_cascade
 from mrcascade.training.selection import describe_selection, slice_weights, without
-from mrcascade.training.slices import load_volumes, write_cache
+from mrcascade.training.slice_cache import write_cache
+from mrcascade.training.slices import load_volumes
 from mrcascade.training.volume import Volume
 
 
@@ -166,17 +167,17 @@ def prepared(root: Path) -> Path:
 
 def test_a_cache_keeps_what_the_folder_says(tmp_path: Path) -> None:
     folder = load_volumes(prepared(tmp_path / "data"), 4, (2, 4))
-    write_cache(folder, tmp_path / "c.npz")
-    cached = load_volumes(tmp_path / "c.npz", 4, (2, 4))
+    write_cache(folder, tmp_path / "c.hdf5")
+    cached = load_volumes(tmp_path / "c.hdf5", 4, (2, 4))
     for a, b in zip(folder, cached, strict=True):
         for name in ("subject", "sha256", "facts", "private"):
             assert getattr(a, name) == getattr(b, name)
     assert cached[0].facts["field_T"] == "3"
     assert len(cached[0].sha256) == 64
-    left = load_volumes(tmp_path / "c.npz", 4, (2, 4), exclude=("contrast=FLAIR",))
+    left = load_volumes(tmp_path / "c.hdf5", 4, (2, 4), exclude=("contrast=FLAIR",))
     assert [v.facts["contrast"] for v in left] == ["T1w"] * 3
     with pytest.raises(MRCascadeError, match=r"no training images found \(anatomy=brain left out"):
-        load_volumes(tmp_path / "c.npz", 4, (2, 4), exclude=("anatomy=brain",))
+        load_volumes(tmp_path / "c.hdf5", 4, (2, 4), exclude=("anatomy=brain",))
 
 
 @pytest.mark.usefixtures("_no_plot")

@@ -1,27 +1,20 @@
-"""From files to training slices: splits, acquired matrix, intensity scales, the cache."""
+"""From files to training slices: splits, acquired matrix, intensity scales."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from training_data import smooth_image, volume, volumes
+from training_data import smooth_image
 
 from mrcascade import MRCascadeError
 from mrcascade.arrays.intensity import robust_maximum
 from mrcascade.arrays.phase import with_simulated_phase
-from mrcascade.cli import main
 from mrcascade.data.folder import list_data, read_slices
 from mrcascade.operators import down_matrix, up_matrix
-from mrcascade.training.slices import (
-    CACHE_LEVELS,
-    load_volumes,
-    prepare_volume,
-    write_cache,
-)
+from mrcascade.training.slices import load_volumes, prepare_volume, read_folder
 from mrcascade.training.volume import Volume
 
 
@@ -39,7 +32,7 @@ def stack(slices: int = 3, side: int = 48, seed: int = 0) -> np.ndarray:
 
 
 def by_file(data: Path) -> dict[str, Volume]:
-    return {v.file: v for v in load_volumes(data, 4, (2, 4))}
+    return {v.file: v for v in read_folder(data, (2, 4))}
 
 
 # ---- folders ----
@@ -49,8 +42,7 @@ def test_slices_are_the_images(tmp_path: Path) -> None:
     array = stack(side=50)
     save(tmp_path, "brain/train/a.npy", array)
     loaded = by_file(tmp_path)["brain/train/a.npy"]
-    # 50 is cropped to 48, centred.
-    np.testing.assert_array_equal(loaded.slices, np.moveaxis(array, -1, 0)[:, 1:49, 1:49])
+    np.testing.assert_array_equal(loaded.slices, np.moveaxis(array, -1, 0))
     assert (loaded.group, loaded.split) == ("brain", "train")
 
 
@@ -97,7 +89,7 @@ def test_interpolated_images_are_cropped_to_what_was_acquired(
     save(tmp_path, "train/a.npy", stored)
     facts = [{"file": "train/a.npy", "effective_matrix": matrix}]
     (tmp_path / "manifest.json").write_text(json.dumps(facts))
-    (loaded,) = load_volumes(tmp_path, 1, (1,))
+    (loaded,) = read_folder(tmp_path, (1,))
     # down(up(z)) = z; float32 sums of 48 products of values up to 1.5 on each axis.
     np.testing.assert_allclose(loaded.slices, acquired, atol=2 * 48 * 1.5 * 2.0**-24)
 
@@ -108,7 +100,7 @@ def test_manifest_names_the_slice_axis_and_the_files(tmp_path: Path) -> None:
     save(tmp_path, "train/unnamed.npy", array)
     facts = [{"file": "train/a.npy", "slice_axis": 1, "effective_matrix": [48, 48]}]
     (tmp_path / "manifest.json").write_text(json.dumps(facts))
-    (loaded,) = load_volumes(tmp_path, 4, (2, 4))
+    (loaded,) = read_folder(tmp_path, (2, 4))
     np.testing.assert_array_equal(loaded.slices, np.moveaxis(array, -1, 0))
 
 
@@ -122,7 +114,7 @@ def test_empty_slices_are_dropped() -> None:
 def test_complex_images_keep_both_parts(tmp_path: Path) -> None:
     array = (stack() + 1j * stack(seed=1)).astype(np.complex64)
     save(tmp_path, "train/a.npy", array)
-    (loaded,) = load_volumes(tmp_path, 4, (2, 4))
+    (loaded,) = read_folder(tmp_path, (2, 4))
     np.testing.assert_array_equal(loaded.slices, np.moveaxis(array, -1, 0))
     assert (loaded.channels, loaded.simulated) == (2, False)
     d = down_matrix("fourier", 48, 24)
@@ -132,7 +124,7 @@ def test_complex_images_keep_both_parts(tmp_path: Path) -> None:
 
 def test_simulated_phase_is_that_of_name_and_seed(tmp_path: Path) -> None:
     save(tmp_path, "train/a.npy", stack())
-    (loaded,) = load_volumes(tmp_path, 4, (2, 4), phase_seed=3)
+    (loaded,) = read_folder(tmp_path, (2, 4), phase_seed=3)
     images = np.moveaxis(stack(), -1, 0)
     expected = with_simulated_phase(images, "train/a.npy", 3)
     np.testing.assert_array_equal(loaded.slices, expected)
@@ -169,70 +161,6 @@ def test_unusable_folders_are_one_line(tmp_path: Path) -> None:
         load_volumes(tmp_path, 4, (2, 4))
 
 
-# ---- cache ----
-
-
-def test_cache_keeps_values_within_half_a_step(tmp_path: Path) -> None:
-    original = volumes()
-    original[0] = replace(original[0], slices=original[0].slices - 0.2)  # ringing is negative
-    write_cache(original, tmp_path / "c.npz")
-    loaded = load_volumes(tmp_path / "c.npz", 4, (2, 4))
-    assert [(v.file, v.group, v.split, v.scales) for v in loaded] == [
-        (v.file, v.group, v.split, v.scales) for v in original
-    ]
-    for before, after in zip(original, loaded, strict=True):
-        assert after.slices.dtype == np.float32
-        step = float(np.ptp(before.slices)) / CACHE_LEVELS
-        # Nothing is air here, so nothing is cut. Float32 adds a few roundings of values below 2.
-        error = np.abs(after.slices - before.slices)
-        assert error.max() <= step / 2 + 4 * 2.0**-24
-        assert error.max() > step / 4
-
-
-def test_cache_of_complex_slices(tmp_path: Path) -> None:
-    original = volume()
-    slices = with_simulated_phase(original.slices, "x")
-    write_cache([replace(original, slices=slices, simulated=True)], tmp_path / "c.npz")
-    (loaded,) = load_volumes(tmp_path / "c.npz", 4, (2, 4))
-    assert (loaded.slices.dtype, loaded.simulated) == (np.complex64, True)
-    parts = np.stack([slices.real, slices.imag])
-    step = float(np.ptp(parts)) / CACHE_LEVELS
-    error = loaded.slices - slices
-    # As above, for each part.
-    assert max(np.abs(error.real).max(), np.abs(error.imag).max()) <= step / 2 + 4 * 2.0**-24
-    with pytest.raises(MRCascadeError, match="the phase of a cache is simulated when it is made"):
-        load_volumes(tmp_path / "c.npz", 4, (2, 4), phase_seed=0)
-
-
-def test_cache_cuts_the_air_away(tmp_path: Path) -> None:
-    image = np.zeros((2, 96, 80), np.float32)
-    image[:, 40:61, 25:50] = stack(2, 48).transpose(2, 0, 1)[:, :21, :25] + 0.5
-    write_cache([Volume("a", "a", "train", image, {2: 1.0, 4: 1.0})], tmp_path / "c.npz")
-    (loaded,) = load_volumes(tmp_path / "c.npz", 1, (2, 4))
-    # Eight pixels of margin, the start rounded down to a multiple of four.
-    expected = image[:, 32 : 61 + 8, 16 : 50 + 8]
-    assert loaded.slices.shape == expected.shape
-    step = float(image.max()) / CACHE_LEVELS
-    np.testing.assert_allclose(loaded.slices, expected, atol=step / 2 + 4 * 2.0**-24)
-
-
-def test_an_older_cache_goes_on(tmp_path: Path) -> None:
-    """One that says nothing of subjects: the same volumes, of nobody known."""
-    write_cache(volumes(), tmp_path / "c.npz")
-    with np.load(tmp_path / "c.npz") as file:
-        arrays = dict(file)
-    index = json.loads(arrays["index"].tobytes())
-    for entry in index:
-        for key in ("subject", "sha256", "facts", "private"):
-            del entry[key]
-    arrays["index"] = np.frombuffer(json.dumps(index).encode(), np.uint8)
-    np.savez_compressed(tmp_path / "older.npz", **arrays)
-    new, older = (load_volumes(tmp_path / name, 4, (2, 4)) for name in ("c.npz", "older.npz"))
-    for a, b in zip(new, older, strict=True):
-        np.testing.assert_array_equal(a.slices, b.slices)
-        assert replace(a, slices=b.slices) == b
-
-
 @pytest.mark.parametrize(
     "name",
     ["brain/train/fnndsc_adi01_t2w_ax", "limb/val/ibsi_sts014", "spine/val/sct019_mt0", "knee/val"],
@@ -242,40 +170,3 @@ def test_real_images_train_at_their_effective_matrix(data_folder: Path, name: st
     _, _, stack, acquired = read_slices(file)
     volume = prepare_volume(stack, file.name, "train", (2, 4), acquired.matrix)
     assert volume.slices.shape[1:] == tuple(file.facts["effective_matrix"])
-
-
-def test_cache_command_leaves_the_test_split_out(tmp_path: Path, capsys) -> None:
-    for split in ("train", "val", "test"):
-        save(tmp_path / "data", f"brain/{split}/a.npy", stack(2))
-    target = tmp_path / "c.npz"
-    arguments = ["cache", "--data", str(tmp_path / "data"), "-o", str(target)]
-    assert main(arguments) == 0
-    assert "4 slices of 2 files" in capsys.readouterr().out
-    assert sorted(v.split for v in load_volumes(target, 4, (2, 4))) == ["train", "val"]
-    assert main(arguments) == 2
-    assert "already exists" in capsys.readouterr().err
-    assert main([*arguments, "--overwrite"]) == 0
-    assert main([*arguments[:-1], str(tmp_path / "c.zip")]) == 2
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.npz", "data"]
-
-
-@pytest.mark.parametrize("damage", ["empty", "text", "short", "bit", "other"])
-def test_damaged_cache_is_one_line(tmp_path: Path, damage: str) -> None:
-    path = tmp_path / "c.npz"
-    write_cache([volume()], path)
-    content = bytearray(path.read_bytes())
-    content[len(content) // 3] ^= 16
-    bad = {"empty": b"", "text": b"hello", "short": bytes(content[:-300]), "bit": bytes(content)}
-    if damage == "other":
-        np.savez(path, a=np.zeros(3))
-    else:
-        path.write_bytes(bad[damage])
-    with pytest.raises(MRCascadeError, match="not a slice cache, or damaged") as error:
-        load_volumes(path, 4, (2, 4))
-    assert str(error.value).startswith(str(path))
-    assert "\n" not in str(error.value)
-
-
-def test_absent_cache_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(MRCascadeError, match="does not exist"):
-        load_volumes(tmp_path / "c.npz", 4, (2, 4))

@@ -18,7 +18,8 @@ from mrcascade.training.cascade_data import CascadeData
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.distributed import Processes
 from mrcascade.training.level import LevelTrainer
-from mrcascade.training.slices import load_volumes, write_cache
+from mrcascade.training.slice_cache import write_cache
+from mrcascade.training.slices import load_volumes
 from mrcascade.training.volume import Volume
 
 TINY = TrainConfig(

@@ -73,7 +73,7 @@ def run_benchmark(
             called with the number of runs done and a text.
 
     Returns:
-        The content of the JSON file (``docs/benchmark.md`` lists its entries).
+        The content of the JSON file (``docs/reference/benchmark.md`` lists its entries).
 
     Raises:
         MRCascadeError: an option or a prior does not fit, or the device fails.

@@ -22,6 +22,7 @@ from mrcascade.cli import (
     evaluate,
     info,
     listing,
+    report,
     reproduce,
     resample,
     simulate,
@@ -37,6 +38,7 @@ from mrcascade.messages.quiet import quiet_libraries
 
 COMMANDS = (
     sr,
+    report,
     listing,
     info,
     doctor,

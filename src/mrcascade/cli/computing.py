@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from mrcascade.cli import terminal, values
 from mrcascade.cli.help import Group
-from mrcascade.errors import MRCascadeError
 
 PRECISIONS = ("float32", "bfloat16", "auto")
 CPU_BATCH = 4
@@ -93,24 +92,13 @@ def resolve_device(name: str) -> str:
 
     Raises MRCascadeError for devices that cannot be used here.
     """
-    import torch
+    from mrcascade.devices.choice import usable_device
 
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        if device.type == "cuda":  # not opened here, as other processes may do the work
-            if not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
-                raise RuntimeError("there is no such GPU")
-        else:
-            torch.zeros(1, device=device).cpu()  # fails on the device "meta"
-    except Exception as error:  # a backend that is not installed may fail in any way
-        raise MRCascadeError(f"--device {name}: not usable here; try --device cpu") from error
-    return name
+    return usable_device(name)
 
 
 def resolve_workers(given: int | None, device: str) -> int:
-    """Return the number of processes: as given, else one per GPU, or one on a CPU."""
-    import torch
+    """Return the number of processes: as given, else `default_workers`."""
+    from mrcascade.executors.local import default_workers
 
-    return given or (torch.cuda.device_count() if device == "cuda" else 1)
+    return given or default_workers(device)

@@ -9,7 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mrcascade.cli import computing, early, options, terminal, thick_evaluation, values
+from mrcascade.cli import (
+    computing,
+    early,
+    options,
+    sharing,
+    terminal,
+    thick_evaluation,
+    values,
+)
 from mrcascade.cli.help import Group, add_command
 from mrcascade.cli.progress import ProgressBar
 from mrcascade.errors import MRCascadeError
@@ -66,7 +74,7 @@ def add_parser(subparsers: Any) -> None:
     _add_measurement(parser.add_argument_group("measurement and methods"))
     thick_evaluation.add_thick_slices(parser)
     group = parser.add_argument_group("computing")
-    computing.add_workers(group)
+    sharing.add_sharing(group)
     computing.add_batch_size(group, computing.GPU_UNIT)
     computing.add_device(group)
     computing.add_precision(group)
@@ -154,7 +162,7 @@ def _check_kind(arguments: argparse.Namespace) -> None:
 
 def _common(arguments: argparse.Namespace, handling: str) -> dict[str, Any]:
     """Return the options that both kinds of evaluation have. ``handling`` is of noise."""
-    device = computing.resolve_device(arguments.device)
+    shared = sharing.sharing_of(arguments, arguments.precision)
     names = arguments.methods
     methods = {} if names is None else {"methods": tuple(n.strip() for n in names.split(","))}
     return methods | {
@@ -166,11 +174,12 @@ def _common(arguments: argparse.Namespace, handling: str) -> dict[str, Any]:
         "steps": arguments.steps,
         "samples": arguments.samples,
         "seed": arguments.seed,
-        "batch_size": computing.resolve_batch_size(arguments.batch_size, device),
-        "device": device,
-        "precision": computing.choose_precision(arguments.precision, device),
+        "batch_size": computing.resolve_batch_size(arguments.batch_size, shared.device),
+        "device": shared.device,
+        "precision": shared.precision,
         "compile": arguments.compile == "on",
-        "workers": computing.resolve_workers(arguments.workers, device),
+        "workers": shared.workers,
+        "scheduler": shared.scheduler,
         "overwrite": arguments.overwrite,
     }
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from mrcascade.cli import computing, early, options, terminal
+from mrcascade.cli import computing, early, options, sharing, terminal
 from mrcascade.cli.help import add_command
 from mrcascade.cli.progress import ProgressBar
 
@@ -45,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
     group.add_argument("--split", metavar="NAME", help="train, val or test (default: the study's)")
     options.add_test_files(group)
     group = parser.add_argument_group("computing")
-    computing.add_workers(group)
+    sharing.add_sharing(group)
     computing.add_batch_size(group, computing.GPU_UNIT)
     computing.add_device(group)
     parser.set_defaults(run=run)
@@ -57,19 +57,21 @@ def run(arguments: argparse.Namespace) -> None:
     from mrcascade.evaluation.job import Evaluation
     from mrcascade.studies.study import read_study, run_study
 
-    device = computing.resolve_device(arguments.device)
+    study = read_study(arguments.study)
+    if arguments.split:
+        study = replace(study, split=arguments.split)
+    shared = sharing.sharing_of(arguments, study.precision)
+    study = replace(study, precision=shared.precision)
     common = Evaluation(
         data=arguments.data,
-        batch_size=computing.resolve_batch_size(arguments.batch_size, device),
-        workers=computing.resolve_workers(arguments.workers, device),
-        device=device,
+        batch_size=computing.resolve_batch_size(arguments.batch_size, shared.device),
+        workers=shared.workers,
+        device=shared.device,
+        scheduler=shared.scheduler,
         matrices=arguments.effective_matrix,
         lpips_weights=arguments.lpips_weights,
         overwrite=arguments.overwrite,
     )
-    study = read_study(arguments.study)
-    if arguments.split:
-        study = replace(study, split=arguments.split)
     command = shlex.join(["mrcascade", *sys.argv[1:]])
     with closing(ProgressBar()) as bar:
         written = run_study(

@@ -11,10 +11,11 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from mrcascade.cli import computing, early, places, terminal
+from mrcascade.cli import early, places, sharing, terminal
 from mrcascade.cli.help import add_command
 from mrcascade.cli.isotropic import isotropic_of
 from mrcascade.cli.progress import ProgressBar
+from mrcascade.cli.report import tell_batch_report, wants_reports
 from mrcascade.cli.sr_options import add_options
 from mrcascade.errors import MRCascadeError
 from mrcascade.io.formats import formats_in_words
@@ -24,8 +25,10 @@ from mrcascade.recipes.modes import default_mode
 from mrcascade.recipes.settings import read_mode
 
 if TYPE_CHECKING:
+    from mrcascade.executors import Workers
+    from mrcascade.executors.task import Job
     from mrcascade.io import Pseudonyms
-    from mrcascade.jobs import Done, FileBatch, Item, SlicesDone, WorkerPool
+    from mrcascade.jobs import Done, FileBatch, Item, SlicesDone
     from mrcascade.jobs.progress import Report
     from mrcascade.measurement.thick import Isotropic
 
@@ -73,13 +76,14 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     isotropic = isotropic_of(arguments)
     _refuse_early(arguments, isotropic)
+    from mrcascade.executors import open_workers
+    from mrcascade.executors.task import Job
     from mrcascade.io import check_one_result
     from mrcascade.jobs import (
         FileBatch,
         Part,
         Request,
         SuperResolution,
-        WorkerPool,
         check_dataset,
         check_names,
         combined_input,
@@ -106,10 +110,9 @@ def run(arguments: argparse.Namespace) -> int:
     )
     part = Part(arguments.part_id, arguments.num_parts)
     _check_salt(arguments)
-    device = computing.resolve_device(arguments.device)
-    precision = computing.choose_precision(arguments.precision, device)
+    shared = sharing.sharing_of(arguments, arguments.precision)
     # Until it is known who does the work, nothing opens a GPU.
-    prior = CascadePrior.from_pretrained(arguments.prior, "cpu", precision)
+    prior = CascadePrior.from_pretrained(arguments.prior, "cpu", shared.precision)
     request = Request.of(prior, job)
     if job.mode is None and job.samples > 1:
         terminal.line(
@@ -127,32 +130,38 @@ def run(arguments: argparse.Namespace) -> int:
     request = request.changed(deidentify=_pseudonyms(arguments))
     check_names(items, output, request.job)
     check_one_result(output, max(len(items), part.count))
+    several = len(items) > 1 or part.count > 1
+    request = request.changed(report=wants_reports(arguments.report, output, several))
     items = part.of(items)
     batch = FileBatch(items, output, request, part, arguments.resume)
-    workers = min(computing.resolve_workers(arguments.workers, device), max(1, len(items)))
-    if arguments.dry_run or workers == 1:
-        prior.to(device)
+    here = shared.here(len(items))
+    if arguments.dry_run or here:
+        prior.to(shared.device)
         if arguments.compile == "on":
             prior.compile()
     if arguments.dry_run:
         return each(items, _estimating(batch))
     started = monotonic()
-    unit = "files" if workers > 1 else "slices" if isotropic is None else "planes"
-    with closing(ProgressBar(unit, workers == 1)) as bar:
-        if workers == 1:
+    unit = "files" if not here else "slices" if isotropic is None else "planes"
+    with closing(ProgressBar(unit, here)) as bar:
+        if here:
             _restore(batch, bar)
         else:
             make = partial(
                 file_worker,
                 arguments.prior,
-                precision,
+                prior.digest,
+                shared.precision,
                 batch.output,
                 batch.request.job,
                 batch.resume,
                 arguments.compile == "on",
             )
-            with WorkerPool(workers, device, make) as pool:
-                _restore_in_workers(batch, pool, bar)
+            count = min(shared.workers, len(items))
+            workers = open_workers(count, shared.device, shared.scheduler, bar.say)
+            _restore_in_workers(batch, workers, Job.of(make, shared.device), bar)
+    if request.job.report and several:
+        tell_batch_report(batch)
     return _report(batch.results, monotonic() - started)
 
 
@@ -176,6 +185,8 @@ def _refuse_early(arguments: argparse.Namespace, isotropic: Isotropic | None) ->
     ).check()
     if combined and arguments.num_parts > 1:
         raise MRCascadeError("--combine makes one result; leave --num-parts out")
+    if arguments.dry_run and arguments.scheduler is not None:
+        raise MRCascadeError("--dry-run estimates the work of this machine; leave --scheduler out")
     if combined:
         early.check_stacks(arguments.inputs)
     made = result_label(arguments.factor or (1.0, 1.0), isotropic, combined)
@@ -287,7 +298,7 @@ def _restore(batch: FileBatch, bar: ProgressBar) -> None:
     batch.run(begin=begin, end=end)
 
 
-def _restore_in_workers(batch: FileBatch, pool: WorkerPool, bar: ProgressBar) -> None:
+def _restore_in_workers(batch: FileBatch, workers: Workers, job: Job, bar: ProgressBar) -> None:
     """Run a batch in processes; the bar counts files."""
     count, ended = len(batch.items), 0
     bar.start(count)
@@ -301,7 +312,7 @@ def _restore_in_workers(batch: FileBatch, pool: WorkerPool, bar: ProgressBar) ->
         _tell_end(done, f"{ended}/{count}", count, bar)
         bar.at(ended)
 
-    batch.run_in_workers(pool, begin=begin, end=end)
+    batch.run_in_workers(workers, job, begin=begin, end=end)
 
 
 def _tell_end(done: Done, numbered: str, count: int, bar: ProgressBar) -> None:

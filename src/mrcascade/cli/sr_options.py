@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mrcascade.cli import computing, options, values
+from mrcascade.cli import computing, options, sharing, values
 from mrcascade.cli.help import Group
 from mrcascade.cli.isotropic import add_isotropic
+from mrcascade.cli.report import add_report_option
 from mrcascade.recipes.modes import MODES
 
 
@@ -28,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser, beside: str = "") -> None:
     computing.add_batch_size(group, "as many as its memory holds")
     computing.add_device(group)
     computing.add_precision(group)
-    computing.add_workers(group)
+    sharing.add_sharing(group)
     computing.add_compile(group)
 
 
@@ -84,6 +85,7 @@ def _add_batches(group: Group) -> None:
         "--dry-run", action="store_true", help="print size, time and memory; write no result"
     )
     options.add_overwrite(group)
+    add_report_option(group)
     group.add_argument(
         "--resume",
         action="store_true",

@@ -38,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
         required=True,
         metavar="DIR|FILE",
         help="folder of images or DICOM series (ROOT/<anatomy>/<split>/files, or any), or a cache"
-        " (.npz)",
+        " (.hdf5)",
     )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="run folder"
@@ -114,6 +114,13 @@ def _add_training(group: Group) -> None:
         " repeated",
     )
     group.add_argument(
+        "--slice-memory",
+        type=values.bounded,
+        default=2,
+        metavar="GIB",
+        help="memory of each process for slices that are used again; default: %(default)s",
+    )
+    group.add_argument(
         "--set",
         action="append",
         default=[],
@@ -164,6 +171,7 @@ def run(arguments: argparse.Namespace) -> None:
             complex_kspace=arguments.complex,
             compile=arguments.compile == "on",
             log_to=arguments.log_to,
+            slice_memory=arguments.slice_memory * 2**30,
         )
     if not main:
         return

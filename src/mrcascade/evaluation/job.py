@@ -55,10 +55,16 @@ class Evaluation:
     max_slices: int | None = None  # per file
     anatomy_slices: int | None = None  # per anatomy, chosen by the seed
     workers: int = 1  # number of processes
+    scheduler: str | None = None  # address of a Dask scheduler, whose workers do the work
     matrices: Path | None = None  # table of effective matrices
     simulate_phase: bool = False  # whether magnitude images get a simulated phase
     lpips_weights: Path | None = None
     overwrite: bool = False
+
+    @property
+    def here(self) -> bool:
+        """Whether this process does all the work."""
+        return self.workers == 1 and self.scheduler is None
 
     @property
     def phase_seed(self) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from mrcascade.evaluation.bench import Bench
@@ -33,7 +34,7 @@ from mrcascade.evaluation.report import (
 from mrcascade.evaluation.subjects import read_subjects
 from mrcascade.evaluation.tables import write_tables
 from mrcascade.evaluation.units import Tick, finished, keep_results, open_units, run_here
-from mrcascade.evaluation.workers import run_in_workers
+from mrcascade.evaluation.workers import digests_of, share_out, slice_worker
 from mrcascade.io import remove_leftovers
 from mrcascade.storage.outputs import only_writer, refuse_inputs
 
@@ -70,12 +71,12 @@ def evaluate(
     methods = checked_methods(job)
     weights = find_weights(job.lpips_weights)
     # Worker processes load their own networks; those here only describe the methods.
-    priors = load_priors(methods, job if job.workers == 1 else without_device(job))
+    priors = load_priors(methods, job if job.here else without_device(job))
     magnitudes = any(prior.channels == 1 for prior in priors.values())
     files = find_files(job.data, job.split, job.matrices, complex_images=not magnitudes)
     refuse_inputs([output], [path for file in files for path in file.path.paths])
     # Worker processes read files themselves, so nothing is kept for them.
-    truths = Truths(job, KEPT_BYTES if job.workers == 1 else 0)
+    truths = Truths(job, KEPT_BYTES if job.here else 0)
     survey = survey_files(files, job, recipes_of(methods, priors, job), weights, truths)
     subjects = read_subjects(job.data, files)
     settings = common_settings(job, survey, weights)
@@ -92,12 +93,15 @@ def evaluate(
         tick = progress(len(methods) * sum(len(s.numbers) for s in survey))
         parts = {s.file.name: s.numbers.tolist() for s in survey}
         units = open_units(ledger, parts, list(methods), job.batch_size, tick)
-        if job.workers > 1:
-            results = run_in_workers(job, survey, pictures, units)
-        else:
+        if job.here:
             lpips = None if weights is None else LPIPS.load(weights, job.device)
             bench = Bench(job, methods, priors, lpips, survey, pictures, truths)
             results = run_here(bench, units, tick)
+        else:
+            make = partial(
+                slice_worker, job, digests_of(priors), weights, tuple(survey), tuple(pictures)
+            )
+            results = share_out(units, job, make, say)
         failures = keep_results(ledger, results, say, tick)
         for remark in (*notes_on_unfinished(ledger), *notes_on_domain(ledger)):
             remarks.append(remark)

@@ -5,7 +5,6 @@ from mrcascade.jobs.batch import FileBatch, Part, file_worker
 from mrcascade.jobs.common import Item, operator_for
 from mrcascade.jobs.done import Done
 from mrcascade.jobs.estimate import Estimator
-from mrcascade.jobs.executor import WorkerPool
 from mrcascade.jobs.inputs import check_dataset, check_names, combined_input, find_inputs
 from mrcascade.jobs.one_file import combine_stack_files, make_isotropic_file, super_resolve_file
 from mrcascade.jobs.progress import SlicesDone, expected_evaluations
@@ -25,7 +24,6 @@ __all__ = [
     "Simulation",
     "SlicesDone",
     "SuperResolution",
-    "WorkerPool",
     "check_dataset",
     "check_names",
     "combine_stack_files",

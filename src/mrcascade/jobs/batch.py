@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mrcascade import __version__
 from mrcascade.devices.failures import device_errors_of
 from mrcascade.errors import MRCascadeError
+from mrcascade.executors import Workers
+from mrcascade.executors.task import Job, Work, leave_if_unwanted
 from mrcascade.io import (
     NOTICE,
     atomic_output,
@@ -26,14 +31,15 @@ from mrcascade.io import (
 )
 from mrcascade.jobs.common import Item, sr_targets
 from mrcascade.jobs.done import Done
-from mrcascade.jobs.executor import Work, WorkerPool
 from mrcascade.jobs.opened import checked_item
-from mrcascade.jobs.progress import Report, SlicesDone, silent, unseen
+from mrcascade.jobs.progress import Report, SlicesDone, silent
+from mrcascade.jobs.report import add_report
 from mrcascade.jobs.request import Request, SuperResolution
 from mrcascade.jobs.result import source_identity
 from mrcascade.jobs.sr import Restored, restore_file
 from mrcascade.jobs.turns import Begin, Turn
 from mrcascade.prior.cascade import CascadePrior
+from mrcascade.prior.named import check_digest
 from mrcascade.sampling import same_record
 from mrcascade.storage.atomic import make_folder
 from mrcascade.storage.files import TABLE_BYTES, read_json
@@ -41,6 +47,8 @@ from mrcascade.storage.outputs import only_writer
 
 _RECORD = "Record of mrcascade sr."  # how its description begins
 _RECORD_SECONDS = 60.0  # longest wait for another job that writes its record
+# Share of the time that writing the record may take; it grows with the inputs that have ended.
+_RECORD_SHARE = 0.05
 # Plain names of entries of a request, for messages.
 _IN_WORDS = {"acquired": "acquired matrix", "deidentify": "de-identification"}
 
@@ -84,12 +92,15 @@ class FileBatch:
     resume: bool = False
     results: list[Done] = field(default_factory=list)
     _unwritten: MRCascadeError | None = field(default=None, init=False, repr=False)
+    _recorded: bool = field(default=True, init=False, repr=False)  # whether the record is complete
+    _record_due: float = field(default=0.0, init=False, repr=False)
 
     def run(self, *, begin: Begin, end: Callable[[Done], None]) -> list[Done]:
         """Restore the inputs in order; an input that fails does not stop the others.
 
         The files of an input are written while the next input is restored. The record is written
-        after each input. After the first one, the root files of a BIDS derivative are written too.
+        after each input, or a little later if there are many, and at the end. After the first
+        input, the root files of a BIDS derivative are written too.
 
         Args:
             begin: called with number and item; returns ``say`` and ``progress``, as for
@@ -99,9 +110,8 @@ class FileBatch:
         Returns:
             The outcome of each input.
         """
-        self._check_record()
         before: Turn | None = None
-        with ThreadPoolExecutor(1, "mrcascade-write") as writer:
+        with self._recording(), ThreadPoolExecutor(1, "mrcascade-write") as writer:
             try:
                 for number, item in enumerate(self.items):
                     turn = Turn(Done(number, item), before, lambda done: self._ended(done, end))
@@ -111,43 +121,75 @@ class FileBatch:
             finally:
                 if before is not None:
                     before.settle()
-        self._check_written()
         return self.results
 
     def run_in_workers(
-        self, pool: WorkerPool, *, begin: Begin, end: Callable[[Done], None]
+        self, workers: Workers, job: Job, *, begin: Begin, end: Callable[[Done], None]
     ) -> list[Done]:
-        """Restore the inputs in the processes of a pool; otherwise as `run`.
+        """Restore the inputs in worker processes; otherwise as `run`.
 
-        The pool must have been made for `file_worker`. Inputs may end in any order; the record
-        lists them in the given order.
+        Inputs may end in any order; the record lists them in the given order.
+
+        Args:
+            workers: the processes, which end with the batch.
+            job: made of `file_worker`.
+            begin, end: as for `run`; ``begin`` is called when an input has ended.
         """
-        self._check_record()
         made = [folder for folder in (self.output, *self.output.parents) if not folder.exists()]
         try:
-            make_folder(self.output)  # else a worker might remove it while empty
-            for _, done in pool.results(enumerate(self.items)):
-                say, _ = begin(done.number, done.item)
-                for line in done.notes:
-                    say(line)
-                self._ended(done, end)
-                self._check_written()
+            with workers, self._recording():
+                make_folder(self.output)  # else a worker might remove it while empty
+                for _, done in workers.results(job, self._tasks(workers.retries), _lost):
+                    say, _ = begin(done.number, done.item)
+                    for line in done.notes:
+                        say(line)
+                    self._ended(done, end)
+                    self._check_written()
         finally:
             for folder in made:
                 with suppress(OSError):  # it is not empty
                     folder.rmdir()
         return self.results
 
+    def _tasks(self, retries: bool) -> Iterator[FileTask]:
+        """Yield the tasks of `file_worker`, each when its turn comes."""
+        for number, item in enumerate(self.items):
+            yield FileTask(number, item, retries and self._untouched(item))
+
+    def _untouched(self, item: Item) -> bool:
+        """Return whether no file of an input's results exists."""
+        try:
+            targets = sr_targets(checked_item(item), self.output, self.request.job)
+        except MRCascadeError:  # which the work on it will report
+            return False
+        return not any(map(os.path.lexists, targets.values()))
+
     def _ended(self, done: Done, end: Callable[[Done], None]) -> None:
         self.results.append(done)
         self.results.sort(key=lambda one: one.number)
+        self._recorded = False
         try:
-            self._record()
+            if time.monotonic() >= self._record_due:
+                self._record()
             if done.item.dataset and done.outputs:
                 write_bids_root(done.item.dataset, self.output)
         except MRCascadeError as error:  # not an error of the input in work
             self._unwritten = error
         end(done)
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """Check the record before the block, and complete it afterwards."""
+        self._check_record()
+        try:
+            yield
+        finally:
+            try:
+                if not self._recorded:
+                    self._record()
+            except MRCascadeError as error:  # one that left the block counts
+                self._unwritten = error
+        self._check_written()
 
     def _check_written(self) -> None:
         """Raise the error that prevented the record or the dataset's root from being written."""
@@ -155,17 +197,27 @@ class FileBatch:
             raise self._unwritten
 
     def restore(
-        self, item: Item, say: Report, progress: Callable[[int], SlicesDone]
+        self,
+        item: Item,
+        say: Report,
+        progress: Callable[[int], SlicesDone],
+        untouched: bool = False,
     ) -> Restored | list[Path]:
-        """Restore an input, or return its result files if ``resume`` finds them complete."""
+        """Restore an input, or return its result files if ``resume`` finds them complete.
+
+        untouched: whether there were no results before; those that are there are of a worker that
+            died, and are made again.
+        """
         item = checked_item(item)
-        request = self.to_do(item)
+        request = self.request.changed(overwrite=True) if untouched else self.to_do(item)
         if request is None:
             targets = sr_targets(item, self.output, self.request.job)
             # A process may have been killed after its last file had its name.
             with suppress(MRCascadeError), only_writer(targets["sidecar"]):
                 remove_leftovers(targets.values())
             say("already done")
+            if self.request.job.report:
+                add_report(targets["sidecar"], [item.image])
             return list(targets.values())
         with device_errors_of(item, request.prior.device):
             return restore_file(item, self.output, request, say=say, progress=progress)
@@ -252,8 +304,10 @@ class FileBatch:
 
         A single file has no record besides its sidecar. A run without any result writes none.
         """
+        self._recorded = True
         if not self._several or not any(done.outputs for done in self.results):
             return
+        started = time.monotonic()
         document = {
             "Description": f"{_RECORD} {NOTICE}",
             "Software": [{"Name": "mrcascade", "Version": __version__}],
@@ -268,6 +322,8 @@ class FileBatch:
             with atomic_output(target, overwrite=True) as path:
                 write_document(path, document)
             remove_leftovers([target])
+        seconds = time.monotonic() - started
+        self._record_due = started + seconds / _RECORD_SHARE
 
     def _described(self, done: Done) -> dict[str, Any]:
         outputs = [path.relative_to(self.output).as_posix() for path in done.outputs]
@@ -277,8 +333,24 @@ class FileBatch:
         return {"Input": str(done.item)} | facts | {"Notes": done.notes, "Error": done.error}
 
 
+@dataclass(frozen=True)
+class FileTask:
+    """An input for a worker process.
+
+    Attributes:
+        number: index of the input in its batch, from 0.
+        item: the input.
+        untouched: as for `FileBatch.restore`.
+    """
+
+    number: int
+    item: Item
+    untouched: bool = False
+
+
 def file_worker(
     prior: str | Path,
+    digest: str,
     precision: str,
     output: Path,
     job: SuperResolution,
@@ -288,10 +360,11 @@ def file_worker(
 ) -> Work:
     """Return the work of a process of `FileBatch.run_in_workers`.
 
-    The work takes (number, item), restores the item, writes its files and returns the outcome.
+    The work takes a `FileTask`, restores its item, writes its files and returns the outcome.
 
     Args:
         prior: name or folder of the prior.
+        digest: digest that the prior has for the command.
         precision: precision of the networks.
         output: folder of the results.
         job: job that each item gets.
@@ -300,15 +373,26 @@ def file_worker(
         device: name of the device.
     """
     loaded = CascadePrior.from_pretrained(prior, device, precision)
+    check_digest(loaded, digest)
     request = Request.of(loaded.compile() if compiled else loaded, job)
     batch = FileBatch((), output, request, resume=resume)
 
-    def work(task: tuple[int, Item]) -> Done:
+    def work(task: FileTask) -> Done:
         ended: list[Done] = []
-        turn = Turn(Done(*task), None, ended.append)
+        turn = Turn(Done(task.number, task.item), None, ended.append)
+        restore = partial(batch.restore, untouched=task.untouched)
         with ThreadPoolExecutor(1) as writer:
-            turn.run(lambda number, item: (silent, unseen), batch.restore, writer)
+            turn.run(lambda number, item: (silent, _leaving), restore, writer)
             turn.settle()
         return ended[0]
 
     return work
+
+
+def _leaving(slices: int) -> SlicesDone:
+    """Return a progress function that leaves an input for whose result nobody waits."""
+    return lambda done: leave_if_unwanted()
+
+
+def _lost(task: FileTask, reason: str) -> Done:
+    return Done(task.number, task.item, "failed", error=f"{task.item}: {reason}")

@@ -37,6 +37,7 @@ class SharedOptions(TypedDict, total=False):
     overwrite: bool
     format: str | None
     acquired: str | tuple[int, int] | None
+    report: bool
 
 
 class Options(SharedOptions):
@@ -106,7 +107,7 @@ def super_resolve_file(
             number of slices done.
         options: ``factor`` (one number or (rows, columns)), and any of ``kernel``, ``noise``,
             ``mode``, ``steps``, ``samples``, ``seed``, ``axes``, ``batch_size``, ``overwrite``,
-            ``format`` and ``acquired``, with the meaning of the command's options.
+            ``format``, ``acquired`` and ``report``, with the meaning of the command's options.
 
     Returns:
         The written files, the result first and the sidecar last.

@@ -23,7 +23,7 @@ from mrcascade.restore.volume import ThickSlices, least_squares
 
 ARBITRARY_UNIT = "a.u."
 # BIDS's unit of intensities without a physical unit.
-_NO_UNIT = ("", "arbitrary", "a.u.")
+NO_UNIT = ("", "arbitrary", "a.u.")
 
 
 def shown_slice(measured: SliceStore, intensity: Intensity) -> int:
@@ -71,8 +71,8 @@ def draw_preview(
     filled = interpolated(low, measured.geometry.operator, job.kernel)[0]
     panels = [Panel(f"input, {kind}: {h} x {w}", filled)]
     panels += [Panel(titles[k], pixels[k], k == "std") for k in titles if k in pixels]
-    title = f"{_request(job)}\n{_place(slices.order, number, plane)}"
-    unit = ARBITRARY_UNIT if unit in _NO_UNIT else unit
+    title = f"{_request(job)}\n{slice_place(slices.order, number, plane)}"
+    unit = ARBITRARY_UNIT if unit in NO_UNIT else unit
     write_preview(path, panels, low.shape[1:], display, title, unit, intensity.zero)
 
 
@@ -124,7 +124,7 @@ def draw_volume_preview(
         display = display_of(source, (grid.axis, geometry.axes[2 - axis]), affine)
         planes.append(Reformatted(panels, display))
     title = f"{_request(job)}\n{_described(source, geometry, grid)}"
-    unit = ARBITRARY_UNIT if unit in _NO_UNIT else unit
+    unit = ARBITRARY_UNIT if unit in NO_UNIT else unit
     about = f"{grid.profile.name} profile {grid.thickness:.4g} mm thick"
     write_reformatted(path, planes, title, about, unit, intensity.zero)
 
@@ -158,7 +158,7 @@ def _request(job: SuperResolution) -> str:
     return f"{made[0].upper()}{made[1:]}, mode {mode}{steps}"
 
 
-def _place(order: StackOrder, number: int, plane: str) -> str:
+def slice_place(order: StackOrder, number: int, plane: str) -> str:
     """Name a slice: "axial slice 5 of 9", and its volume if there is a fourth dimension."""
     counts = [order.shape[axis] for axis in order.outer]
     index = np.unravel_index(number, counts) if counts else ()

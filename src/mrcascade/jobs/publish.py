@@ -30,6 +30,7 @@ from mrcascade.jobs.derivation import derivation_of
 from mrcascade.jobs.measured import Measured
 from mrcascade.jobs.opened import Opened
 from mrcascade.jobs.preview import ARBITRARY_UNIT
+from mrcascade.jobs.report import renew_report
 from mrcascade.jobs.request import Request
 from mrcascade.jobs.result import acquired_facts, domain_facts, sidecar_of
 from mrcascade.jobs.results import ResultStores
@@ -84,11 +85,15 @@ class Publication:
             workspace.claim.check()
         workspace.claim.remove_replaced()
         remove_leftovers(targets.values())
+        image, seconds = self._opened.source.file, self._results.outcome.seconds
+        wanted = self._request.job.report
+        report = renew_report(workspace.sidecar, wanted, [image], seconds)
+        *written, sidecar_path = targets.values()
         several = self._request.job.samples > 1
         line = self._results.outcome.describe(several)
         if self._measured.domain is not None:
             line += f", {self._measured.domain}"
-        return list(targets.values()), line
+        return [*written, *report, sidecar_path], line
 
     def _sidecar(self, stored_residual: float) -> dict[str, Any]:
         opened, measured, request = self._opened, self._measured, self._request

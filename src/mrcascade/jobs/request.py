@@ -42,6 +42,7 @@ class SuperResolution:
             "rigid" moves them by the rigid motion that is found; None restores each by itself.
         deidentify: replaces the patient's identity in headers, sidecar and names of outputs (DICOM
             only); None keeps it.
+        report: whether the result gets a report (`jobs.report`), an HTML file beside its preview.
     """
 
     factor: Factors = (1.0, 1.0)
@@ -59,6 +60,7 @@ class SuperResolution:
     isotropic: Isotropic | None = None
     combine: str | None = None
     deidentify: Pseudonyms | None = None
+    report: bool = False
 
     @property
     def label(self) -> str:
@@ -102,7 +104,11 @@ class Request:
         return cls(prior, job, resolve_settings(prior, mode, job.steps, job.samples))
 
     def changed(
-        self, *, overwrite: bool | None = None, deidentify: Pseudonyms | None = None
+        self,
+        *,
+        overwrite: bool | None = None,
+        deidentify: Pseudonyms | None = None,
+        report: bool | None = None,
     ) -> Request:
         """Return the request with options changed that do not affect the sampler."""
         job = self.job
@@ -112,6 +118,7 @@ class Request:
                 job,
                 overwrite=job.overwrite if overwrite is None else overwrite,
                 deidentify=job.deidentify if deidentify is None else deidentify,
+                report=job.report if report is None else report,
             ),
         )
 
@@ -119,13 +126,14 @@ class Request:
     def document(self) -> dict[str, Any]:
         """JSON document of everything besides the input that results depend on.
 
-        Batch size and device are left out, because they change rounding only.
+        Batch size and device are left out, because they change rounding only, and so is the report,
+        which is made of the results.
         """
         job = self.job
         mode = job.mode if isinstance(job.mode, str) else self.settings.name
         request = asdict(replace(job, mode=mode, deidentify=None))  # its salt is secret
         unused = [key for key in ("isotropic", "combine") if request[key] is None]
-        for key in ("batch_size", "overwrite", *unused):
+        for key in ("batch_size", "overwrite", "report", *unused):
             del request[key]
         request["deidentify"] = job.deidentify is not None
         if job.least_squares:

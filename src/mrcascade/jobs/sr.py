@@ -16,6 +16,7 @@ from mrcascade.jobs.measured import Measured, measure_input
 from mrcascade.jobs.opened import Opened, checked_item, open_input, open_stacks
 from mrcascade.jobs.progress import Report, SlicesDone
 from mrcascade.jobs.publish import Publication
+from mrcascade.jobs.report import report_beside
 from mrcascade.jobs.request import Request
 from mrcascade.jobs.results import ResultStores
 from mrcascade.jobs.slices import restore_slices
@@ -23,6 +24,7 @@ from mrcascade.jobs.stacks import restore_stacks
 from mrcascade.jobs.volumes import restore_volumes
 from mrcascade.jobs.workspace import Workspace
 from mrcascade.networks.compiled import Compiler
+from mrcascade.pictures.report.head import check_report
 
 Restore = Callable[
     [Opened, Measured, Workspace, Request, Report, Callable[[int], SlicesDone]], ResultStores
@@ -79,6 +81,8 @@ def restore_file(
     """
     item = checked_item(item)
     workspace = Workspace(item, output, request.job)
+    if request.job.report:
+        check_report(report_beside(workspace.targets["preview"]), request.job.overwrite)
     with ExitStack() as stack:
         opened = open_input(item, request, workspace.targets["result"], stack)
         for line in opened.describe():

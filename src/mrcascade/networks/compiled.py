@@ -3,7 +3,7 @@
 Compilation fuses the pointwise work between convolutions, which otherwise reads and writes every
 activation once per operation. It takes a minute or more for each shape of the input, and its
 result differs from the plain network's by rounding. It is off by default, as it hardly pays on CPUs
-(``docs/outputs.md`` has figures) and was not measured on GPUs.
+(``docs/guide/batches.md``) and was not measured on GPUs.
 """
 
 from __future__ import annotations

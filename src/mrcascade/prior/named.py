@@ -3,6 +3,7 @@
 from functools import cache
 from pathlib import Path
 
+from mrcascade.errors import MRCascadeError
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.format import list_priors
 
@@ -16,6 +17,15 @@ def as_prior(prior: CascadePrior | str | Path) -> CascadePrior:
     if isinstance(prior, CascadePrior):
         return prior
     return _bundled(prior) if prior in list_priors() else CascadePrior.from_pretrained(prior)
+
+
+def check_digest(prior: CascadePrior, digest: str) -> None:
+    """Raise MRCascadeError if a prior that another process named is not the same here."""
+    if prior.digest != digest:
+        raise MRCascadeError(
+            f"prior {prior.name!r} has other weights on this worker than where the command was"
+            " started; give a folder that all workers see"
+        )
 
 
 @cache

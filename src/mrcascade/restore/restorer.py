@@ -12,8 +12,10 @@ import numpy as np
 from mrcascade.arrays.channels import from_channels, to_channels
 from mrcascade.arrays.intensity import Intensity
 from mrcascade.errors import MRCascadeError
+from mrcascade.io.document import camel_keys
 from mrcascade.measurement.domain import DomainScore
 from mrcascade.measurement.exactness import check_exact
+from mrcascade.pictures.notebook import notebook_view, restoration_html
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore.moments import Moments
 from mrcascade.restore.plan import Plan, check_slices
@@ -65,6 +67,51 @@ class Restoration:
         what = f"mode {self.settings.get('name')!r}, K = {self.settings.get('samples')}"
         fit = f"residual {np.fmax.reduce(self.residual):.1e}, {self.seconds:.2f} s"
         return f"Restoration({self.mean.dtype} {self.mean.shape}, {what}, {fit})"
+
+    def _repr_html_(self) -> str:
+        """Return a table and the middle slice, for notebooks."""
+        return restoration_html(self.mean, self.std, self.facts())
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is known of the restoration, with the keys of a result's JSON file."""
+        domain = self.domain
+        known = {} if domain is None else {"domain_score": domain.score}
+        facts: dict[str, Any] = camel_keys(
+            {
+                "settings": self.settings,
+                "residual": float(np.fmax.reduce(self.residual)),
+                "prior": self.settings.get("prior"),
+                "in_plane_matrix": list(self.mean.shape[-2:]),
+                "out_of_domain": domain is not None and domain.outside,
+                **known,
+            }
+        )
+        return facts
+
+    def view(self, affine: np.ndarray | None = None) -> Any:
+        """Return a view of the mean in a notebook, by ipyniivue (extra ``notebook``).
+
+        The standard deviation map lies over it, if there is one. Complex images are shown by
+        magnitude.
+
+        Args:
+            affine: (4, 4), voxel (column, row, slice) -> RAS position in mm; by default voxels of
+                1 mm.
+
+        Returns:
+            The widget, an ``ipyniivue.NiiVue``.
+
+        Raises:
+            MRCascadeError: ipyniivue is not installed.
+
+        Example:
+            >>> import numpy as np, mrcascade
+            >>> low, H = mrcascade.simulate(np.random.default_rng(0).random((32, 32)), 2)
+            >>> found = mrcascade.super_resolve(low, H, "mr-small", noise=0.0, mode="mean")
+            >>> found.view()  # doctest: +SKIP
+            NiiVue(...)
+        """
+        return notebook_view(self.mean, self.std, affine)
 
 
 class Restorer:

@@ -31,69 +31,67 @@ from mrcascade.operators.baselines import zero_filled
 from mrcascade.pictures.detail import busiest
 from mrcascade.pictures.drawing import FRAME, frame, label_edges, plain
 
+_COLUMNS = 5  # more panels beside each other are too small to read
 _DETAIL = 5  # side of the image over the side of its enlarged detail
 _INSET = 0.45  # share of the panel's side that the enlarged detail covers
 
 
 def draw_difference(
-    folder: Path, pictures: Sequence[Picture], method: str, job: Evaluation, target: Path
+    folder: Path, picture: Picture, method: str, job: Evaluation, target: Path
 ) -> Path:
-    """Draw predicted and true difference images as a PNG (Thaker et al., figure 3).
+    """Draw predicted and true difference images of one slice as a PNG (Thaker et al., figure 3).
 
-    A row per slice shows up(y), the difference image that ``method`` predicts, their sum, the true
+    The row shows up(y), the difference image that ``method`` predicts, their sum, the true
     difference image and the truth. up(y) is the minimum-norm image of y. Returns the path.
     """
-    rows = [load_panels(folder, picture, [method]) for picture in pictures]
-    names = [title(picture).replace("\n", ", ") + ": up(y)" for picture in pictures]
-    canvas = Canvas(5, [row.relative_height for row in rows], title_lines([*names, method]))
-    for number, (picture, row) in enumerate(zip(pictures, rows, strict=True)):
-        truth, image = row.pixels[TRUTH], row.pixels[method]
-        stored = load_pixels(folder, picture, TRUTH).shape
-        operator = SeparableOperator.from_kernel(job.kernel, job.factor, stored)
-        low = load_pixels(folder, picture, MEASURED)  # complex if the images are
-        coarse = row.display.turn(comparable(zero_filled(low[None], operator)[0]))
-        panels = [canvas.panel(number, column) for column in range(5)]
-        window = display_window(truth)
-        limit = error_limit([truth - coarse, image - coarse]) or window
-        show(panels[0], coarse, window, method_title(names[number], truth, coarse))
-        predicted = f"predicted difference\n{wrapped(method)}"
-        _show_difference(panels[1], image - coarse, limit, predicted)
-        show(panels[2], image, window, method_title(method, truth, image))
-        _show_difference(panels[3], truth - coarse, limit, "true difference")
-        show(panels[4], truth, window, "truth")
-        label_edges(panels[4], row.display)
+    row = load_panels(folder, picture, [method])
+    name = title(picture).replace("\n", ", ") + ": up(y)"
+    canvas = Canvas(_COLUMNS, [row.relative_height], title_lines([name, method]))
+    truth, image = row.pixels[TRUTH], row.pixels[method]
+    stored = load_pixels(folder, picture, TRUTH).shape
+    operator = SeparableOperator.from_kernel(job.kernel, job.factor, stored)
+    low = load_pixels(folder, picture, MEASURED)  # complex if the images are
+    coarse = row.display.turn(comparable(zero_filled(low[None], operator)[0]))
+    panels = [canvas.panel(0, column) for column in range(_COLUMNS)]
+    window = display_window(truth)
+    limit = error_limit([truth - coarse, image - coarse]) or window
+    show(panels[0], coarse, window, method_title(name, truth, coarse))
+    _show_difference(panels[1], image - coarse, limit, f"predicted difference\n{wrapped(method)}")
+    show(panels[2], image, window, method_title(method, truth, image))
+    _show_difference(panels[3], truth - coarse, limit, "true difference")
+    show(panels[4], truth, window, "truth")
+    label_edges(panels[4], row.display)
     return canvas.save(target)
 
 
-def draw_errors(
-    folder: Path, pictures: Sequence[Picture], methods: Sequence[str], target: Path
-) -> Path:
-    """Draw images and errors of methods as a PNG (Thaker et al., figure 4).
+def draw_errors(folder: Path, picture: Picture, methods: Sequence[str], target: Path) -> Path:
+    """Draw images and errors of methods on one slice as a PNG (Thaker et al., figure 4).
 
-    Two rows per slice show truth and methods, each with an enlarged detail, and below them
-    measurement and errors. The detail lies where the truth has most energy that the measurement
-    does not contain. Returns the path.
+    Two rows show truth and methods, each with an enlarged detail, and below them measurement and
+    errors. Further methods follow in two more rows, as a row has five columns. The detail lies
+    where the truth has most energy that the measurement does not contain. Returns the path.
     """
-    rows = [load_panels(folder, picture, methods) for picture in pictures]
-    heights = [h for row in rows for h in [row.relative_height] * 2]
-    canvas = Canvas(1 + len(methods), heights, title_lines(methods))
-    for number, (picture, row) in enumerate(zip(pictures, rows, strict=True)):
-        pixels, truth, low = row.pixels, row.pixels[TRUTH], row.pixels[MEASURED]
-        sides = max(1, truth.shape[0] // _DETAIL), max(1, truth.shape[1] // _DETAIL)
-        window, place = display_window(truth), busiest(truth, low.shape, sides)
-        errors = {m: np.abs(pixels[m] - truth) for m in methods}
-        limit = error_limit(list(errors.values())) or window
-        top = canvas.panel(2 * number, 0)
-        show(top, truth, window, f"{title(picture)}: truth")
-        _enlarge(top, truth, place, window)
-        label_edges(top, row.display)
-        bottom = canvas.panel(2 * number + 1, 0)
-        show(bottom, low, window, f"measured, {low.shape[0]} x {low.shape[1]}")
-        for column, method in enumerate(methods, start=1):
-            top = canvas.panel(2 * number, column)
-            show(top, pixels[method], window, method_title(method, truth, pixels[method]))
-            _enlarge(top, pixels[method], place, window)
-            show_error(canvas.panel(2 * number + 1, column), errors[method], limit, window)
+    row = load_panels(folder, picture, methods)
+    groups = [methods[i : i + _COLUMNS - 1] for i in range(0, len(methods), _COLUMNS - 1)]
+    columns = 1 + max(map(len, groups))
+    canvas = Canvas(columns, [row.relative_height] * (2 * len(groups)), title_lines(methods))
+    pixels, truth, low = row.pixels, row.pixels[TRUTH], row.pixels[MEASURED]
+    sides = max(1, truth.shape[0] // _DETAIL), max(1, truth.shape[1] // _DETAIL)
+    window, place = display_window(truth), busiest(truth, low.shape, sides)
+    errors = {m: np.abs(pixels[m] - truth) for m in methods}
+    limit = error_limit(list(errors.values())) or window
+    for number, group in enumerate(groups):
+        top, bottom = 2 * number, 2 * number + 1
+        panel = canvas.panel(top, 0)
+        show(panel, truth, window, f"{title(picture)}: truth")
+        _enlarge(panel, truth, place, window)
+        label_edges(panel, row.display)
+        show(canvas.panel(bottom, 0), low, window, f"measured, {low.shape[0]} x {low.shape[1]}")
+        for column, method in enumerate(group, start=1):
+            panel = canvas.panel(top, column)
+            show(panel, pixels[method], window, method_title(method, truth, pixels[method]))
+            _enlarge(panel, pixels[method], place, window)
+            show_error(canvas.panel(bottom, column), errors[method], limit, window)
     return canvas.save(target)
 
 

@@ -46,7 +46,7 @@ class TaskResult:
     """Results of one task.
 
     They consist of the rows of ``metrics.csv``, the methods in their order, the facts of the
-    report, the machines of each method's rows, and the subject of each file.
+    report, the machines of each method's rows, the files of figures, and the subject of each file.
     """
 
     name: str
@@ -55,7 +55,7 @@ class TaskResult:
     facts: dict[str, str]
     notes: Sequence[str]
     timed: Mapping[str, Sequence[str]]
-    picture: str
+    figures: Sequence[str]
     subjects: Subjects
 
 
@@ -174,7 +174,8 @@ def _section(
                     for metric in metrics
                 ],
             )
-    yield f"![{result.name}]({result.picture})"
+    for figure in result.figures:
+        yield f"![{figure.removesuffix('.png')}]({figure})"
 
 
 def _comparisons(

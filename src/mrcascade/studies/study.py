@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.evaluation.figure import Picture, choose_pictures
+from mrcascade.evaluation.figure import SLICES, Picture, choose_pictures
 from mrcascade.evaluation.job import (
     Evaluation,
     NoiseHandling,
@@ -202,7 +202,7 @@ def run_study(
         MRCascadeError: a method or prior does not exist (before any work), or an evaluation fails.
     """
     refuse_inputs([output], [common.data])
-    names = [PAGE_FILE, ALL_FILE, *(f"{task.name}.png" for task in study.tasks)]
+    names = [PAGE_FILE, ALL_FILE, *(name for task in study.tasks for name in _figures(task))]
     check_record(output, RECORD_FILE, names)
     for task in study.tasks:
         check_files(output / task.name)
@@ -234,13 +234,15 @@ def _run_tasks(
         begin_record(output, RECORD_FILE, names)
         document = json.loads((folder / TABLE_FILES[1]).read_text())
         result = _result(task, folder, document)
-        pictures = _pictures(result, document)
-        if task.figure == "errors":
-            draw_errors(folder, pictures, result.methods, output / result.picture)
-        else:
-            draw_difference(folder, pictures, study.reference, job, output / result.picture)
-        results.append(result)
-        written.append(output / result.picture)
+        figures = []
+        for picture, name in zip(_pictures(result, document), _figures(task), strict=False):
+            if task.figure == "errors":
+                draw_errors(folder, picture, result.methods, output / name)
+            else:
+                draw_difference(folder, picture, study.reference, job, output / name)
+            figures.append(name)
+        results.append(replace(result, figures=figures))
+        written += [output / name for name in figures]
     table = write_all_rows(results, output)
     page = study_page(
         study.title,
@@ -281,9 +283,14 @@ def _result(task: Task, folder: Path, document: dict[str, Any]) -> TaskResult:
         document["facts"],
         document["notes"],
         document["timed"],
-        f"{task.name}.png",
+        (),
         document["subjects"],
     )
+
+
+def _figures(task: Task) -> list[str]:
+    """Return the names of a task's figures: one for each slice that may be shown."""
+    return [f"{task.name}-{number}.png" for number in range(1, SLICES + 1)]
 
 
 def _pictures(result: TaskResult, document: dict[str, Any]) -> list[Picture]:

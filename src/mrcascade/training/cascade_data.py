@@ -9,16 +9,18 @@ import numpy as np
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.level import LevelStatistics
 from mrcascade.training.augment import is_on
-from mrcascade.training.config import TrainConfig
-from mrcascade.training.level_data import LevelData
-from mrcascade.training.measurements import Measurements
-from mrcascade.training.patches import (
+from mrcascade.training.bands import (
+    SLICE_MEMORY,
+    BandMemory,
+    BandSlices,
     ChangedSlices,
-    PatchSource,
-    band_slices,
     coarser_copies,
     level_patch,
 )
+from mrcascade.training.config import TrainConfig
+from mrcascade.training.level_data import LevelData
+from mrcascade.training.measurements import Measurements
+from mrcascade.training.patches import PatchSource
 from mrcascade.training.selection import slice_weights
 from mrcascade.training.volume import Volume
 
@@ -29,7 +31,11 @@ class CascadeData:
     """Volumes of a run, and the training data of every level."""
 
     def __init__(
-        self, volumes: list[Volume], config: TrainConfig, start: CascadePrior | None = None
+        self,
+        volumes: list[Volume],
+        config: TrainConfig,
+        start: CascadePrior | None = None,
+        slice_memory: int = SLICE_MEMORY,
     ) -> None:
         """Split the volumes and add coarser copies.
 
@@ -37,8 +43,10 @@ class CascadeData:
             volumes: training and validation volumes.
             config: settings of the run.
             start: prior with the initial weights; its networks require its statistics.
+            slice_memory: bytes of bands that a source of patches keeps in memory.
         """
         self.config = config
+        self._slice_memory = slice_memory
         self.train = [v for v in volumes if v.split == "train" and len(v.slices)]
         self.shown = self.train + coarser_copies(self.train, config)
         self.validation = [v for v in volumes if v.split == "val" and len(v.slices)]
@@ -50,10 +58,11 @@ class CascadeData:
 
         changing: whether slices are changed at random, as set by ``config``.
         """
-        config = self.config
-        changed = ChangedSlices(volumes, level, config) if changing and is_on(config) else None
+        config, memory = self.config, BandMemory(self._slice_memory)
+        given = volumes, level, config, memory
+        changed = ChangedSlices(*given) if changing and is_on(config) else None
         weights = slice_weights(volumes, config.anatomy_balance, config.contrast_balance)
-        return PatchSource(band_slices(volumes, level, config), weights, level, config, changed)
+        return PatchSource(BandSlices(*given), weights, level, config, changed)
 
     def statistics(self, level: int, source: PatchSource | None = None) -> LevelStatistics:
         """Return statistics of ``level`` over random training patches, the same in every run."""

@@ -1,7 +1,7 @@
 """Training steps with compiled networks, after a trial has shown that the code is right.
 
 Compiled code fuses the pointwise work of the forward and of the backward pass. Compilation takes a
-minute or more per stage, and gradients differ by rounding (``docs/training.md`` has figures).
+minute or more per stage, and gradients differ by rounding (``docs/guide/training.md``).
 """
 
 from __future__ import annotations

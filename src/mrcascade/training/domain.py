@@ -47,4 +47,5 @@ def domain_of(volumes: Sequence[Volume], prior: CascadePrior) -> DomainReference
 
 def _features(volume: Volume, prior: CascadePrior) -> np.ndarray:
     unit = next(iter(volume.scales.values()))
-    return domain_features(volume.slices / unit, volume.slices.shape[1:], prior)
+    stack = np.stack(list(volume.slices)) / unit
+    return domain_features(stack, stack.shape[1:], prior)

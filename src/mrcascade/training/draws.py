@@ -22,6 +22,8 @@ class StepDraws:
         generator: generator of the whole batch.
         noise: noise of the images of the part.
         part: images of the batch that are drawn.
+        images: their numbers in the run.
+        key: seed and level, which with the number of an image determine its patch.
     """
 
     def __init__(self, level: int, config: TrainConfig, first: int, part: slice) -> None:
@@ -33,14 +35,13 @@ class StepDraws:
             first: number of the batch's first image.
             part: see the attributes.
         """
-        self._key, self.part = (config.seed, level), part
-        self._images = range(first + part.start, first + part.stop)
+        self.key, self.part = (config.seed, level), part
+        self.images = range(first + part.start, first + part.stop)
         self.generator = torch.Generator().manual_seed(image_seed(config.seed, level, first, 1))
-        self.noise = NoiseSource([image_seed(config.seed, level, i) for i in self._images])
+        self.noise = NoiseSource([image_seed(config.seed, level, i) for i in self.images])
 
-    def patches(self, source: PatchSource) -> np.ndarray:
-        """Return a patch for each image of the part, (N, 3, C, patch, patch)."""
-        seed, level = self._key
-        keys = [np.random.SeedSequence(seed, spawn_key=(level, i)) for i in self._images]
-        pairs = zip(keys, self._images, strict=True)
-        return np.stack([source.draw(np.random.default_rng(key), i) for key, i in pairs])
+    def patch(self, source: PatchSource, image: int) -> np.ndarray:
+        """Draw the patch of an image of the run, (3, C, patch, patch)."""
+        seed, level = self.key
+        key = np.random.SeedSequence(seed, spawn_key=(level, image))
+        return source.draw(np.random.default_rng(key), image)

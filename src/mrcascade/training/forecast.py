@@ -13,13 +13,14 @@ import torch
 from mrcascade.messages.duration import rounded
 from mrcascade.prior.denoiser import LevelNetworks
 from mrcascade.prior.level import LevelStatistics
+from mrcascade.training.bands import BandSlice, level_patch
 from mrcascade.training.config import STAGES, TrainConfig
 from mrcascade.training.distributed import Processes
 from mrcascade.training.level import LevelTrainer
 from mrcascade.training.level_data import LevelData
 from mrcascade.training.loop import VALIDATIONS
 from mrcascade.training.measurements import Measurements
-from mrcascade.training.patches import BandSlice, PatchSource, level_patch
+from mrcascade.training.patches import PatchSource
 from mrcascade.training.selection import volume_subject
 from mrcascade.training.validation import VALIDATION_PATCHES, VALIDATION_SIGMAS
 from mrcascade.training.volume import Volume

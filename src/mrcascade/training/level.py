@@ -31,6 +31,7 @@ from mrcascade.training.microbatch import Loss, PerPatch, follow_gradient
 from mrcascade.training.muon import Muon
 from mrcascade.training.noise import draw_condition_error, draw_sigma, largest_condition_error
 from mrcascade.training.patches import Batch
+from mrcascade.training.prefetch import PatchStream
 
 _REDUCED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 MEAN_ADAM_SHARE = 1 / 3  # Adam's rate over Muon's; for biases, first and last convolution
@@ -65,6 +66,7 @@ class LevelTrainer:
         """
         self.level, self.config, self.data = level, config, data
         self.processes, self.device = processes, processes.device
+        self.patches = PatchStream(data.train)
         # Layers draw initial weights from the global generator, on the default device.
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.manual_seed(config.seed * 1000 + level)
@@ -160,7 +162,8 @@ class LevelTrainer:
         largest = largest_condition_error(self.level, config)
         error = draw_condition_error(config.batch, largest, clean_share, draws.generator)
         measured = None if kinds is None else kinds.draw(config.batch, draws.generator)[draws.part]
-        raw = draws.patches(self.data.train)
+        following = [i + config.batch for i in draws.images if i + config.batch < self.images]
+        raw = self.patches.take(draws, following)
         batch = self.data.batch(raw, error[draws.part], config, draws.noise, measured)
         return batch.to(self.device)
 

@@ -1,45 +1,26 @@
-"""Bands of the training slices and random patches of them, with conditioning augmentation."""
+"""Random patches of the bands of training slices, with conditioning augmentation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mrcascade.arrays.channels import to_channels
 from mrcascade.errors import MRCascadeError
-from mrcascade.operators import downsampler, kernel_named, upsampler
-from mrcascade.operators.crop import fourier_crop
-from mrcascade.operators.pyramid import LaplacianPyramid
+from mrcascade.operators import kernel_named, upsampler
 from mrcascade.prior.denoiser import condition_channels
 from mrcascade.prior.level import LevelStatistics
 from mrcascade.sampling.noise import NoiseSource
-from mrcascade.training.augment import augmented
+from mrcascade.training.bands import BandSlice, ChangedSlices, level_patch
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.measurements import Unknown
-from mrcascade.training.volume import Volume
 
-# Mean number of patches from a slice between two random changes of it.
-PATCHES_PER_CHANGE = 8
 CONTENT = 0.06  # a patch whose mean magnitude is below this is mostly air
 RETRIES = 4
 STATISTICS_PATCHES = 4096
-
-
-@dataclass(frozen=True)
-class BandSlice:
-    """One slice on one level's grid, as a stack (3, C, H, W) in units of the robust maximum.
-
-    Row 0 is the band. Rows 1 and 2 add up to the condition ``up(coarser image)``: row 2 comes from
-    the next coarser band, row 1 is the rest. ``scales`` are factors from the stored normalisation
-    to that of other measurements of the volume.
-    """
-
-    stack: np.ndarray
-    scales: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -64,129 +45,12 @@ class Batch:
         return Batch(self.band.to(device), condition, unknown)
 
 
-def coarser_copies(volumes: list[Volume], config: TrainConfig) -> list[Volume]:
-    """Return ``config.coarser_copies`` of every volume, as if acquired with a smaller matrix.
-
-    Each copy is Fourier-cropped along each direction to a random share, ``config.coarsest_copy`` or
-    more. Copies show the anatomy at other voxel sizes and aspect ratios, with signal up to the edge
-    of k-space.
-    """
-    rng = np.random.default_rng([config.seed, 2])
-    multiple, copies = config.multiple, []
-    for volume in volumes:
-        for _ in range(config.coarser_copies):
-            shares = rng.uniform(config.coarsest_copy, 1.0, 2)
-            sides = zip(volume.slices.shape[1:], shares, strict=True)
-            matrix = [max(multiple, int(n * share) // multiple * multiple) for n, share in sides]
-            copies.append(replace(volume, slices=fourier_crop(volume.slices, matrix)))
-    return copies
-
-
-def reduced(volumes: list[Volume], config: TrainConfig) -> list[Volume]:
-    """Return the volumes on a grid coarser by ``config.reduction``, in 2x steps of the kernel.
-
-    They keep the scales of the full images, as for the level of a cascade on that grid.
-    """
-    for _ in range(config.reduction.bit_length() - 1):
-        volumes = [replace(v, slices=_halved(v.slices, config.kernel)) for v in volumes]
-    return volumes
-
-
-def _halved(slices: np.ndarray, kernel: str) -> np.ndarray:
-    fine = (slices.shape[1], slices.shape[2])
-    down = downsampler(kernel, fine, (fine[0] // 2, fine[1] // 2))
-    return down(torch.from_numpy(slices)).numpy()
-
-
-def band_slices(volumes: list[Volume], level: int, config: TrainConfig) -> list[BandSlice]:
-    """Decompose every slice of ``volumes``; sides below the patch are padded by reflection."""
-    return [
-        band_slice(image / _unit(volume), _factors(volume), level, config)
-        for volume in volumes
-        for image in volume.slices
-    ]
-
-
-def _unit(volume: Volume) -> float:
-    """Return the robust maximum by which the stored intensities of a volume are divided."""
-    return next(iter(volume.scales.values()))
-
-
-def _factors(volume: Volume) -> tuple[float, ...]:
-    return tuple(_unit(volume) / scale for scale in volume.scales.values())
-
-
-def band_slice(
-    image: np.ndarray, scales: tuple[float, ...], level: int, config: TrainConfig
-) -> BandSlice:
-    """Decompose one slice (H, W) in units of the robust maximum, with the volume's scales."""
-    patch = level_patch(level, config)
-    (x,) = to_channels(image[None])
-    stack = _level_stack(x, level, config)
-    pad = [(0, max(0, patch - n)) for n in stack.shape[-2:]]
-    return BandSlice(np.pad(stack, [(0, 0), (0, 0), *pad], mode="reflect"), scales)
-
-
-class ChangedSlices:
-    """Slices of ``volumes`` at a level, changed by `augment.augmented`.
-
-    Seed, slice and the number of the change determine a change, so a resumed run sees the same
-    images. Only the changes of the current number are kept in memory.
-    """
-
-    def __init__(self, volumes: list[Volume], level: int, config: TrainConfig) -> None:
-        self.level, self.config = level, config
-        self._places = [(volume, i) for volume in volumes for i in range(len(volume.slices))]
-        self._number = -1
-        self._changed: dict[int, BandSlice | None] = {}
-
-    def at(self, index: int, patch: int) -> BandSlice | None:
-        """Return slice ``index`` after ``patch`` drawn patches; None if it is unchanged."""
-        number = patch // (PATCHES_PER_CHANGE * len(self._places))
-        if number != self._number:
-            self._number, self._changed = number, {}
-        if index not in self._changed:
-            self._changed[index] = self._change(index)
-        return self._changed[index]
-
-    def _change(self, index: int) -> BandSlice | None:
-        volume, place = self._places[index]
-        image = volume.slices[place] / _unit(volume)
-        rng = np.random.default_rng([self.config.seed, 3, index, self._number])
-        changed = augmented(image, self.config, rng)
-        if changed is image:
-            return None
-        return band_slice(changed, _factors(volume), self.level, self.config)
-
-
-def _level_stack(x: Tensor, level: int, config: TrainConfig) -> np.ndarray:
-    shape = (x.shape[-2], x.shape[-1])
-    pyramid = LaplacianPyramid(config.kernel, shape, config.levels, config.step)
-    images = [x]  # images[i] lies on the grid of level i + 1
-    for finer in range(1, config.levels):
-        images.append(pyramid.down(images[-1], finer))
-    if level == config.levels:
-        empty = torch.zeros_like(images[-1])
-        return torch.stack([images[-1], empty, empty]).numpy()
-    coarse = images[level]
-    rest = torch.zeros_like(coarse)
-    if level + 1 < config.levels:
-        rest = pyramid.up(images[level + 1], level + 1)
-    band = images[level - 1] - pyramid.up(coarse, level)
-    return torch.stack([band, pyramid.up(rest, level), pyramid.up(coarse - rest, level)]).numpy()
-
-
-def level_patch(level: int, config: TrainConfig) -> int:
-    """Return the side of the training patches of ``level``."""
-    return config.coarse_patch if level == config.levels else config.patch
-
-
 class PatchSource:
     """Source of random augmented patches; all randomness comes from the generators passed in."""
 
     def __init__(
         self,
-        slices: list[BandSlice],
+        slices: Sequence[BandSlice],
         weights: np.ndarray,
         level: int,
         config: TrainConfig,

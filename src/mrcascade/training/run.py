@@ -17,6 +17,7 @@ from mrcascade.networks.compiled import Compiler
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.prior.format import PRIOR_FILE, prior_folder, read_document
 from mrcascade.storage.outputs import only_writer, refuse_inputs
+from mrcascade.training.bands import SLICE_MEMORY, reduced
 from mrcascade.training.cascade_data import CascadeData
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.distributed import Processes, join
@@ -25,7 +26,6 @@ from mrcascade.training.files import PRIOR_FOLDER, begin_run, begun_run, check_r
 from mrcascade.training.forecast import forecast
 from mrcascade.training.level import LevelTrainer, checkpoint_file, read_checkpoint
 from mrcascade.training.loop import train_level
-from mrcascade.training.patches import reduced
 from mrcascade.training.plot import plot_losses
 from mrcascade.training.progress import StageBar, StageProgress
 from mrcascade.training.slices import load_volumes
@@ -50,6 +50,7 @@ def train_cascade(
     compile: bool = False,
     log_to: Sequence[str] = (),
     checkpoint_seconds: float = 60.0,
+    slice_memory: int = SLICE_MEMORY,
 ) -> Path | None:
     """Train levels of a cascade and write a prior to ``output / "prior"``.
 
@@ -77,6 +78,8 @@ def train_cascade(
         compile: whether the network in training runs as compiled code, where that works.
         log_to: names of the trackers that show the losses (`Trackers`).
         checkpoint_seconds: time between checkpoints.
+        slice_memory: bytes of bands that each process keeps in memory. More of them save time
+            where a slice is used again, and change no result.
 
     Returns:
         The prior's folder; None while some level has not reached the end of its run.
@@ -93,7 +96,7 @@ def train_cascade(
     processes.from_main(partial(_check_files, data, output, config, wanted, resume))
     say(f"reading {data}")
     phase_seed = config.seed if simulate_phase else None
-    prepare = partial(_prepared, data, config, phase_seed, complex_kspace)
+    prepare = partial(_prepared, data, config, phase_seed, complex_kspace, slice_memory)
     cascade, begin, weights = processes.everywhere(prepare)
     config = cascade.config
     of_main = processes.from_main(cascade.identity)
@@ -144,7 +147,11 @@ def _check_files(
 
 
 def _prepared(
-    data: Path, config: TrainConfig, phase_seed: int | None, complex_kspace: bool
+    data: Path,
+    config: TrainConfig,
+    phase_seed: int | None,
+    complex_kspace: bool,
+    slice_memory: int,
 ) -> tuple[CascadeData, CascadePrior | None, list[dict[str, Tensor]]]:
     """Return the data of a run, and the prior that it starts from with the weights of its levels.
 
@@ -154,7 +161,8 @@ def _prepared(
     volumes = load_volumes(data, config.multiple, config.factors, *kind)
     config = replace(config, channels=volumes[0].channels)
     begin, weights = start_of(config) if config.start else (None, [])
-    return CascadeData(reduced(volumes, config), config, begin), begin, weights
+    cascade = CascadeData(reduced(volumes, config), config, begin, slice_memory)
+    return cascade, begin, weights
 
 
 def _check_identity(data: Path, cascade: CascadeData, of_main: str) -> None:

@@ -108,13 +108,13 @@ def _balanced(
 
 
 def _by_file(volumes: Sequence[Volume]) -> np.ndarray:
-    weights = []
-    for volume in volumes:
-        count = len(volume.slices)
-        total = sum(np.sqrt(len(v.slices)) for v in volumes if v.group == volume.group)
-        weights += [np.sqrt(count) / total / count] * count
-    array = np.array(weights)
-    return array / array.sum()
+    counts = np.array([len(volume.slices) for volume in volumes])
+    totals: dict[str, float] = {}
+    for volume, count in zip(volumes, counts, strict=True):
+        totals[volume.group] = totals.get(volume.group, 0.0) + np.sqrt(count)
+    weights = np.sqrt(counts) / [totals[volume.group] for volume in volumes] / counts
+    per_slice = np.repeat(weights, counts)
+    return per_slice / per_slice.sum()
 
 
 def describe_selection(

@@ -59,7 +59,13 @@ class IsotropicEvaluation:
     precision: str = "float32"
     compile: bool = False
     workers: int = 1
+    scheduler: str | None = None  # address of a Dask scheduler, whose workers do the work
     overwrite: bool = False
+
+    @property
+    def here(self) -> bool:
+        """Whether this process does all the work."""
+        return self.workers == 1 and self.scheduler is None
 
     @property
     def slicing(self) -> Slicing:

@@ -41,9 +41,10 @@ from mrcascade.evaluation.units import (
     open_units,
     run_here,
 )
-from mrcascade.evaluation.workers import no_tick, share_out
+from mrcascade.evaluation.workers import leaving_tick, share_out
+from mrcascade.executors.task import Work
 from mrcascade.io import remove_leftovers
-from mrcascade.jobs.executor import Work
+from mrcascade.prior.named import check_digest
 from mrcascade.storage.outputs import only_writer, refuse_inputs
 
 
@@ -76,7 +77,7 @@ def evaluate_isotropic(
     check_files(output)
     methods = checked_volume_methods(job)
     # Worker processes load their own networks; those here only describe the methods.
-    prior = load_prior(methods, job, here=job.workers == 1)
+    prior = load_prior(methods, job, here=job.here)
     files = find_files(job.data, job.split, complex_images=False)
     refuse_inputs([output], [path for file in files for path in file.path.paths])
     modes = [(prior, settings_of(m, job, prior)) for m in methods.values() if prior and m.mode]
@@ -99,12 +100,13 @@ def evaluate_isotropic(
             say(line)
         tick = progress(len(methods) * sum(map(len, survey.axes.values())))
         units = open_units(ledger, survey.axes, list(methods), 1, tick)
-        if job.workers > 1:
-            make = partial(_volume_worker, job, tuple(survey.volumes), tuple(pictures))
-            results = share_out(units, job.workers, job.device, make)
-        else:
+        if job.here:
             bench = VolumeBench(job, methods, prior, survey.volumes, pictures)
             results = run_here(bench, units, tick)
+        else:
+            digest = None if prior is None else prior.digest
+            make = partial(_volume_worker, job, digest, tuple(survey.volumes), tuple(pictures))
+            results = share_out(units, job, make, say)
         failures = keep_results(ledger, results, say, tick)
         for remark in (*notes_on_unfinished(ledger), *notes_on_domain(ledger)):
             remarks.append(remark)
@@ -116,11 +118,15 @@ def evaluate_isotropic(
 
 def _volume_worker(
     job: IsotropicEvaluation,
+    digest: str | None,
     volumes: Sequence[SurveyedVolume],
     pictures: Sequence[Picture],
     device: str,
 ) -> Work:
     job = replace(job, device=device)
     methods = checked_volume_methods(job)
-    bench = VolumeBench(job, methods, load_prior(methods, job), volumes, pictures)
-    return partial(bench.run, tick=no_tick)
+    prior = load_prior(methods, job)
+    if prior is not None and digest is not None:
+        check_digest(prior, digest)
+    bench = VolumeBench(job, methods, prior, volumes, pictures)
+    return partial(bench.run, tick=leaving_tick)

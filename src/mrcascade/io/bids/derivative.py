@@ -17,8 +17,9 @@ from mrcascade.storage.atomic import atomic_outputs
 
 _NAME = "mrcascade"
 _VERSION = "1.10.0"  # of BIDS
-# Records of batches, and previews. The validator ignores a folder only without a slash at its end.
-_NOT_BIDS = "run*.json\nfigures\n"
+# Records and reports of batches, previews. The validator ignores a folder only without a slash at
+# its end.
+_NOT_BIDS = "run*.json\nreport.html\nfigures\n"
 _README = """# {name}
 
 MR images that mrcascade super-resolved with scale-cascaded diffusion priors.
@@ -28,8 +29,8 @@ Research software; not for diagnosis: detail beyond the measurement is plausible
   settings, seed, source and the distance to the measurement (residual)
 - `desc-sriso`, `desc-sriso0p8mm`, ...: thick slices made thin, as the pixels or at that distance
 - `desc-sr4xsample`, `desc-sr4xstd`: one posterior sample, and the standard deviation map
-- `figures/`: previews
-- `run*.json`: how each file of a batch ended
+- `figures/`: previews, and reports to look at
+- `run*.json`, `report.html`: how each file of a batch ended
 """
 
 

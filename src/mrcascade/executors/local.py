@@ -1,0 +1,159 @@
+"""Worker processes of this machine, each with its own device and networks."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from types import FrameType, TracebackType
+from typing import Any
+
+import torch
+
+from mrcascade.devices.facts import whole_memory
+from mrcascade.errors import MRCascadeError
+from mrcascade.executors.seam import Task, Workers
+from mrcascade.executors.task import Job, do_task
+from mrcascade.messages.faults import one_line
+from mrcascade.messages.quiet import quiet_process
+
+# Threads of each process on a CPU by default; None gives one process all threads
+# (`benchmarks/batch_speed.py` compares).
+CPU_THREADS: int | None = None
+# What a process may need: libraries, and networks with the arrays of a volume (`jobs.memory`).
+_PROCESS_BYTES = 3 * 2**30
+
+# State of a worker process, set when it starts.
+_device: str | MRCascadeError
+_working = _stopped = False
+
+
+def default_workers(device: str) -> int:
+    """Return the default number of local processes.
+
+    One per GPU; on a CPU one per `CPU_THREADS` threads, as many as the memory holds.
+    """
+    if device == "cuda":
+        return torch.cuda.device_count()
+    if CPU_THREADS is None:
+        return 1
+    room = whole_memory(torch.device("cpu")) / _PROCESS_BYTES
+    return max(1, int(min(torch.get_num_threads() // CPU_THREADS, room)))
+
+
+class LocalWorkers(Workers):
+    """Processes of this machine.
+
+    With device "cuda", worker i uses GPU i modulo the number of GPUs, and the parent process opens
+    none. On a CPU the workers share the threads. Workers end when the parent ends, even if it is
+    killed. An error that leaves the context interrupts the workers as Ctrl-C does.
+    """
+
+    def __init__(self, count: int, device: str) -> None:
+        """Prepare ``count`` processes for "cuda" or "cpu"; they start with their first tasks."""
+        context = multiprocessing.get_context("spawn")
+        self._started: Any = context.SimpleQueue()
+        numbers: Any = context.Queue()
+        for number in range(count):
+            numbers.put(number)
+        threads = max(1, torch.get_num_threads() // count)
+        begin = (device, threads, numbers, self._started)
+        # A task beyond those in work waits for each process, so that none is idle meanwhile.
+        super().__init__(ProcessPoolExecutor(count, context, _begin, begin), 2 * count, _run)
+
+    def _submit(self, job: Job, task: Any) -> Future[Any]:
+        with _uninterrupted():  # new processes ignore Ctrl-C until they handle it (`_begin`)
+            return super()._submit(job, task)
+
+    def _result(self, future: Future[Any], task: Task, lost: Callable[[Task, str], Any]) -> Any:
+        try:
+            return super()._result(future, task, lost)
+        except BrokenProcessPool as error:
+            raise MRCascadeError(
+                "a worker process died, perhaps for lack of memory; repeat the command to go on,"
+                " with fewer --workers"
+            ) from error
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._executor.shutdown()
+            return
+        with _uninterrupted():  # a second Ctrl-C must not disturb the cleaning up
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            while not self._started.empty():
+                with suppress(OSError):  # it has ended
+                    os.kill(self._started.get(), signal.SIGINT)
+            self._executor.shutdown()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ignore Ctrl-C within the block, and in processes that start there."""
+    if threading.current_thread() is not threading.main_thread():  # others do not get it
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _begin(device: str, threads: int, numbers: Any, started: Any) -> None:
+    global _device
+    signal.signal(signal.SIGINT, _interrupted)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    quiet_process()
+    try:
+        torch.set_num_threads(threads)
+        if device == "cuda":
+            number = numbers.get() % torch.cuda.device_count()
+            torch.cuda.set_device(number)  # else this process would open the first GPU as well
+            device = f"cuda:{number}"
+        _device = device
+    except Exception as error:  # else the pool would only report that the process died
+        _device = MRCascadeError(one_line(error))
+    started.put(os.getpid())
+
+
+def _run(job: Job, task: Any) -> Any:
+    global _working
+    if isinstance(_device, MRCascadeError):
+        raise _device
+    _working = True
+    try:
+        if _stopped:  # a task that was on its way here
+            raise KeyboardInterrupt
+        return do_task(job, task, _device)
+    finally:
+        _working = False
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """Interrupt the task at the first signal, and ignore later ones.
+
+    A worker gets Ctrl-C twice, from the terminal and from its parent. The second signal must not
+    disturb the cleaning up.
+    """
+    global _stopped
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _stopped = True
+    if _working:
+        raise KeyboardInterrupt
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a worker
+    parent.join()
+    os._exit(1)
