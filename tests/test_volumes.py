@@ -364,6 +364,7 @@ main(sys.argv[2:])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("moment", "line"), [("writing", "writing"), ("sampling", "axes")])
 def test_sigkill_leaves_no_partial_output(
     tmp_path: Path, prior_folder: Path, sr: Callable, moment: str, line: str

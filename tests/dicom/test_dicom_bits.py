@@ -75,6 +75,7 @@ def test_simulations_too(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_other_work_gives_other_uids(tmp_path: Path, run: Callable) -> None:
     folder = series(tmp_path / "s", phantom(SHAPE))
     changed = tmp_path / "t" / "s"
@@ -109,6 +110,7 @@ def test_no_time_of_the_run_is_written(tmp_path: Path, run: Callable) -> None:
         assert "ContributionDateTime" not in new.ContributingEquipmentSequence[-1]
 
 
+@pytest.mark.slow
 def test_pseudonyms_keep_uids_with_the_secret_alone(tmp_path: Path, run: Callable) -> None:
     folder = series(tmp_path / "s", phantom(SHAPE))
     salted = ("--deidentify", "--salt-file", tmp_path / "salt")

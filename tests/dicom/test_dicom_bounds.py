@@ -128,6 +128,7 @@ def test_frames_that_cannot_hold_their_pixels(tmp_path: Path) -> None:
     refused(tmp_path / "a.dcm", "16384 components")
 
 
+@pytest.mark.slow
 def test_a_table_of_frames_without_end_is_not_read(tmp_path: Path) -> None:
     raw, length = encoded(compressed(phantom((3, 24, 20)), pieces=2)), 2**30
     start = raw.index(b"\xe0\x7f\x10\x00OB") + 12

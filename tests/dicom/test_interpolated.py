@@ -111,6 +111,7 @@ def test_every_real_image_is_told_right(splits: tuple[str, ...]) -> None:
     assert len(missed) <= 0.1 * narrow, missed
 
 
+@pytest.mark.slow
 @needs_data
 def test_measurements_fill_their_matrix() -> None:
     """Low-resolution images that were made by cropping k-space: 1 % false alarms at most."""

@@ -81,6 +81,7 @@ def test_columns_of_complex_data(test_set: TestSet, complex_prior: Path, tmp_pat
     assert (output / "metrics.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_simulated_phase_is_labelled(
     test_set: TestSet, complex_prior: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

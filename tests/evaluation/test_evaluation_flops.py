@@ -16,7 +16,7 @@ from mrcascade.evaluation.flops import FlopMeter
 OPERATOR = SeparableOperator.from_kernel("fourier", 4, (64, 96))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("cascade", "mode", "samples"),
     [(None, "paper", 3), (None, "mean", 1), (SINGLE, "paper", 1), (REGRESSION, "mean", 1)],

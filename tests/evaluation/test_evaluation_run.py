@@ -226,6 +226,7 @@ def test_a_bad_file_stops_the_processes_with_one_line(job: Evaluation, tmp_path:
         run(job, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_slices_per_anatomy_are_drawn_by_the_seed(job: Evaluation, tmp_path: Path) -> None:
     def drawn(seed: int) -> list[tuple[str, str]]:
         few = replace(job, methods=("bicubic",), steps=None, anatomy_slices=2, seed=seed)
@@ -243,6 +244,7 @@ def test_slices_per_anatomy_are_drawn_by_the_seed(job: Evaluation, tmp_path: Pat
     assert len(set(map(tuple, choices))) > 1
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_an_earlier_version_goes_on(job: Evaluation, tmp_path: Path) -> None:
     """Its settings hold those without effect, too; one with an effect still counts."""
     quick = replace(job, methods=("mean",), steps=None)
@@ -263,6 +265,7 @@ def test_an_evaluation_of_an_earlier_version_goes_on(job: Evaluation, tmp_path: 
         run(quick, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_methods_are_added_to_a_finished_evaluation(job: Evaluation, tmp_path: Path) -> None:
     quick = replace(job, methods=("zero-fill",), steps=None)
     first = run(quick, tmp_path / "out")
@@ -350,6 +353,7 @@ def test_images_too_small_for_the_metrics_are_named(
     assert main(quick) == 0
 
 
+@pytest.mark.slow
 def test_other_settings_are_refused_unless_overwritten(
     test_set: TestSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from mrcascade.cli import main
 EXACT = ("psnr_slice", "psnr_volmax", "ssim_slice", "ssim_volmax", "nmse")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset", [-1024.0, 3000.0])
 def test_an_offset_changes_no_figure(
     tmp_path: Path, prior_folder: Path, test_set: Callable[..., Path], offset: float

@@ -21,7 +21,7 @@ from mrcascade.recipes.modes import MODES
 SEED, STEPS, NOISE = 5, 6, 0.02
 
 
-@pytest.mark.parametrize("handling", ["estimated", "known"])
+@pytest.mark.parametrize("handling", [pytest.param("estimated", marks=pytest.mark.slow), "known"])
 @pytest.mark.parametrize("mode", MODES)
 def test_same_bits(
     tmp_path: Path, prior_folder: Path, monkeypatch: pytest.MonkeyPatch, mode: str, handling: str

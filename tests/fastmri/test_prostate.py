@@ -253,6 +253,7 @@ def test_without_a_stored_reconstruction(tmp_path: Path) -> None:
         read_image(path)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The averages of one slice take 0.4 MB, their images 0.6 MB."""
     monkeypatch.setattr("mrcascade.io.blocks.BLOCK_VOXELS", 2 * RECON[0] * RECON[1])

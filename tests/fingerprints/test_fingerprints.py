@@ -21,9 +21,24 @@ from tests.fingerprints.sources import head
 pytestmark = pytest.mark.preview
 RECORDS = json.loads(RECORDED.read_text())
 AGAIN = "if the change is meant, run: python -m tests.fingerprints.record -o " + RECORDED.name
+# Cases that run on every change: each command, each kind of data and two modes. The rest are slow.
+ALWAYS = (
+    "simulate ",
+    "memory ",
+    "mean noise-0.02 fourier 4x",
+    "sample noise-0.02 area 2,1x",
+    "png",
+    "dicom to nifti",
+)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name.startswith(ALWAYS) else pytest.mark.slow)
+        for name in CASES
+    ],
+)
 def test_results_are_the_recorded_ones(name: str) -> None:
     assert name in RECORDS, AGAIN
     lines = compare({name: RECORDS[name]}, {name: run_case(CASES[name])})
