@@ -21,9 +21,9 @@ from mrcascade.training.draws import StepDraws
 from mrcascade.training.slice_cache import (
     LEVELS,
     SliceCache,
-    encoded,
     from_numbers,
     new_cache,
+    packed_volumes,
     to_numbers,
     write_cache,
 )
@@ -252,7 +252,7 @@ def test_parallel_is_serial(tmp_path: Path) -> None:
     """Parts that other processes encode give the cache of one process, chunk by chunk."""
     found = volumes()
     write_cache(found, tmp_path / "one.hdf5")
-    parts = [encoded([v]) for v in reversed(found)]
+    parts = [packed_volumes([v]) for v in reversed(found)]
     with new_cache(tmp_path / "parts.hdf5") as writer:
         for part in reversed(parts):
             writer.add_part(part)

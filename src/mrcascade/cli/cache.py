@@ -108,11 +108,11 @@ def _encoder(
     files: Sequence[tuple[DataFile, str]], phase_seed: int | None, device: str = "cpu"
 ) -> Callable[[int], bytes]:
     """Return a function that encodes the slices of a file, given its number."""
-    from mrcascade.training.slice_cache import encoded
+    from mrcascade.training.slice_cache import packed_volumes
     from mrcascade.training.slices import read_volume
 
     def encode_file(number: int) -> bytes:
         file, split = files[number]
-        return encoded([read_volume(file, split, FACTORS, phase_seed)])
+        return packed_volumes([read_volume(file, split, FACTORS, phase_seed)])
 
     return encode_file

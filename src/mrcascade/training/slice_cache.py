@@ -77,7 +77,7 @@ class SliceWriter:
         self._ranges.append(ranges)
 
     def add_part(self, part: bytes) -> None:
-        """Add the volumes of a finished file in memory (`encoded`)."""
+        """Add the volumes of a finished file in memory (`packed_volumes`)."""
         import h5py
 
         with h5py.File(io.BytesIO(part), "r") as file:
@@ -173,7 +173,7 @@ def write_cache(volumes: Iterable[Volume], path: Path) -> None:
         writer.finish(str(path))
 
 
-def encoded(volumes: Iterable[Volume]) -> bytes:
+def packed_volumes(volumes: Iterable[Volume]) -> bytes:
     """Return the bytes of a cache of volumes, for `SliceWriter.add_part`."""
     with SliceCache.in_memory(volumes, "part").file as file:
         file.flush()
