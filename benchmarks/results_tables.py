@@ -64,7 +64,7 @@ def gain(means: Means, task: str, method: str, anatomy: str) -> tuple[float, flo
 
 def readme_rows(means: Means, times: Mapping[str, Any]) -> list[str]:
     """Return README's table of modes, with the time of one slice by itself."""
-    header = ["mode", "use for", *TASKS.values(), "s / slice"]
+    header = ["mode", "use for", *TASKS.values(), "s / 256² slice"]
     seconds = {r["mode"]: r["seconds_per_slice"] for r in times["results"] if r["batch"] == 1}
     rows = [table_row(header), table_row(["---"] * len(header))]
     for mode, use in MODES.items():

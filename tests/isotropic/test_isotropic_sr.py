@@ -78,6 +78,16 @@ def test_every_slice_is_kept(tmp_path: Path, sr: Callable, capsys) -> None:
     )
 
 
+def test_pixels_below_an_eighth_of_the_distance_give_eight_slices_for_each(
+    tmp_path: Path, sr: Callable, capsys
+) -> None:
+    path = thick_file(tmp_path / "a.nii.gz", phantom(), np.diag([0.4, 0.4, 4.0, 1.0]))
+    assert sr(path, "--mode", "lsq") == 0
+    assert "would be more than 8 for each; the new ones are 0.5 mm" in capsys.readouterr().out
+    assert result(tmp_path).shape == (36, 32, 48)
+    assert sidecar(tmp_path)["SpacingBetweenSlices"] == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("direction", [1, -1])
 def test_slices_may_follow_any_axis_either_way(

@@ -166,6 +166,14 @@ def test_methods_cite_the_sampler_that_ran(sampler: str, cited: list[str]) -> No
     assert "standard deviation, multiplied by 1.3" in made.paragraphs[0]
 
 
+def test_methods_of_balanced_say_that_bands_were_moved() -> None:
+    settings = {"Name": "balanced", "Sampler": "multistep", "StepsNominal": 24}
+    whole = methods_of(SIDECAR | {"Settings": settings | {"Detail": [1, 1]}}).paragraphs[0]
+    assert "moved" not in whole
+    moved = methods_of(SIDECAR | {"Settings": settings | {"Detail": [1, 0.4]}}).paragraphs[0]
+    assert "moved towards the posterior mean: they keep a share of 1, 0.4 of their" in moved
+
+
 def test_methods_of_least_squares_name_no_prior() -> None:
     thick = {"Slices": 6, "SliceThickness": 4.0, "SpacingBetweenSlices": 4.0, "Profile": "rect"}
     sidecar = {k: v for k, v in SIDECAR.items() if k not in ("Prior", "DomainScore")}

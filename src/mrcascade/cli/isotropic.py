@@ -21,9 +21,9 @@ def add_isotropic(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=True,
         metavar="MM",
-        help="make slices thin: MM apart (default: as the pixels of the result); modes mean,"
-        " sample, balanced, and lsq (least squares with the slice profile, without a prior: done"
-        " in seconds)",
+        help="make slices thin: MM apart (default: as the pixels of the result, at most 8 for each"
+        " slice); modes mean, sample, balanced, and lsq (least squares with the slice profile,"
+        " without a prior: done in seconds)",
     )
     group = parser.add_argument_group("thick slices to isotropic voxels")
     group.add_argument(

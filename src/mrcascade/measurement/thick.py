@@ -41,7 +41,8 @@ class Isotropic:
     """What is asked of thick slices.
 
     Attributes:
-        spacing: distance of the new slices (mm); None for the smaller side of the result's pixels.
+        spacing: distance of the new slices (mm); None for the smaller side of the result's pixels,
+            or an eighth of the slices' distance where that is more.
         thickness: thickness of the slices (mm); None for what the image states, else the distance
             of its slices.
         profile: profile of the slices.
@@ -179,7 +180,7 @@ def slice_grid(source: Source, axes: Axes, asked: Isotropic, pixels: Sequence[fl
             " missing: export it again"
         )
     distance = _distance(source.affine, axis, axes)
-    spacing = min(pixels) if asked.spacing is None else asked.spacing
+    spacing, coarser = _spacing(asked, distance, pixels)
     samples = _samples(where, slices, distance, spacing, asked.spacing is None)
     thickness, origin = distance, "assumed: as thick as they are apart"
     if asked.thickness is not None:
@@ -200,6 +201,7 @@ def slice_grid(source: Source, axes: Axes, asked: Isotropic, pixels: Sequence[fl
     unread = [f"{name} by {stated.by} is no length, and does not count" for name in stated.unread]
     notes = [
         *unread,
+        *coarser,
         *_contradiction(stated.distance, distance, stated.by),
         *_gap(thickness, distance),
     ]
@@ -212,6 +214,20 @@ def _distance(affine: np.ndarray, axis: int, axes: Axes) -> float:
     """Return the distance of neighbouring planes, which need not be perpendicular to the axis."""
     normal = np.cross(affine[:3, axes[0]], affine[:3, axes[1]])
     return float(abs(normal @ affine[:3, axis]) / np.linalg.norm(normal))
+
+
+def _spacing(asked: Isotropic, distance: float, pixels: Sequence[float]) -> tuple[float, list[str]]:
+    """Return the distance of new slices, and a line where pixels are too small for slices alike."""
+    if asked.spacing is not None:
+        return asked.spacing, []
+    finest, pixel = distance / MOST_RATIO, min(pixels)
+    if pixel >= finest:
+        return pixel, []
+    line = (
+        f"slices of {pixel:.4g} mm, as its pixels have, would be more than {MOST_RATIO} for each;"
+        f" the new ones are {finest:.4g} mm apart"
+    )
+    return finest, [line]
 
 
 def _samples(where: Path, slices: int, distance: float, spacing: float, own: bool) -> int:

@@ -130,6 +130,16 @@ def _estimate(settings: Mapping[str, Any]) -> tuple[str, Sequence[str]]:
             f" their standard deviation{scaled}.",
             cited,
         )
+    detail = settings.get("Detail", 1)
+    kept = [detail] if isinstance(detail, int | float) else list(detail or [1])
+    if any(share != 1 for share in kept):
+        shares = ", ".join(f"{share:g}" for share in kept)
+        return (
+            f"The result is one posterior sample {how}, whose bands were moved towards the"
+            f" posterior mean: they keep a share of {shares} of their difference from it, finest"
+            " band first.",
+            cited,
+        )
     return f"The result is one posterior sample {how}.", cited
 
 
