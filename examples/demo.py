@@ -30,7 +30,9 @@ from mrcascade import SeparableOperator, super_resolve_file
 from mrcascade.cli.progress import ProgressBar
 from mrcascade.io.file import image_file
 from mrcascade.jobs.report import write_result_report
+from mrcascade.pictures.report.head import check_report
 from mrcascade.restore import relative_residual
+from mrcascade.storage.outputs import begin_record
 
 FACTOR = 4
 SAMPLES = 8
@@ -38,6 +40,7 @@ PRIOR = "mr-small"
 # Rows and columns of the whole brain, and of a detail.
 BRAIN = (slice(28, 188), slice(48, 208))
 INSET = (slice(80, 144), slice(112, 176))
+FILES = ("measured.npy", "table.md", "demo.png", "demo.jpg")
 LARGEST_ERROR = 0.15  # of the maximum; the brightest colour of the error maps
 NEXT = """\
 Look at {folder}/demo.png: the details in the middle row, and below them the errors beside the
@@ -58,6 +61,8 @@ class Result:
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    begin_record(folder, "files.json", FILES)  # refuses a folder with other files of these names
+    check_report(folder / "index.html", overwrite=True)
     truth = np.load(str(files("dipy") / "data/files/t1_coronal_slice.npy")).astype(np.float32)
     operator = SeparableOperator.from_kernel("fourier", FACTOR, truth.shape)
     measured = operator(torch.from_numpy(truth)).numpy()

@@ -102,6 +102,18 @@ def test_several_inputs_of_one_folder(tmp_path: Path) -> None:
     assert folder_beside([a, b]) == tmp_path
 
 
+def test_one_folder_may_have_two_names(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.npy", "b.npy"):
+        np.save(tmp_path / "in" / name, np.ones((8, 8), np.float32))
+    monkeypatch.chdir(tmp_path)
+    named = [Path("in/a.npy"), tmp_path / "in" / "b.npy"]
+    output, items = beside_inputs(find_inputs(named), named)
+    assert output == tmp_path / "in"
+    assert [item.folder for item in items] == [Path(), Path()]
+    assert folder_beside(named).resolve() == tmp_path / "in"
+
+
 def test_inputs_of_several_folders_need_a_folder(tmp_path: Path, sr: Callable, capsys) -> None:
     a, b = image(tmp_path / "1" / "a.npy"), image(tmp_path / "2" / "b.npy")
     assert sr(a, b) == 2

@@ -161,13 +161,19 @@ def test_distributed_is_not_installed(tmp_path: Path, monkeypatch, capsys) -> No
     )
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere", "tcp://", "http://a:1"])
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere:1"])
 def test_no_scheduler_answers(tmp_path: Path, monkeypatch, capsys, address: str) -> None:
     monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 0.2)
     assert sr(tmp_path, "--scheduler", address) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"mrcascade: --scheduler {address}: no Dask scheduler answers there (")
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("address", ["x", "tcp://", "http://127.0.0.1:80", "tcp://host", "a b:1"])
+def test_what_is_no_address_is_not_dialled(address: str) -> None:
+    with pytest.raises(MRCascadeError, match=r"no address of a scheduler; give one such as tcp:"):
+        cluster.ClusterWorkers(address, lambda line: None)
 
 
 def test_workers_are_either_local_or_of_a_cluster(tmp_path: Path, capsys) -> None:

@@ -257,3 +257,59 @@ def test_a_folder_without_results_is_an_error(
     assert main(["report", str(tmp_path)]) == 2
     assert capsys.readouterr().err.endswith("no result of sr in it; give the output folder of sr\n")
     assert main(["report", str(tmp_path / "none")]) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.png", "/tmp/evil.png", "", "..", "a/evil.png", "a\0b", 5]
+)
+def test_a_sidecar_that_names_files_elsewhere_is_none(
+    name: object, tmp_path: Path, restored: Restore
+) -> None:
+    np.save(tmp_path / "a.npy", image(16, 16))
+    *_, report, sidecar = restored(tmp_path / "a.npy")
+    record = json.loads(sidecar.read_text())
+    before = sorted(tmp_path.rglob("*.html"))
+    for entry in ("Preview", "Result"):
+        if name == 5 and entry == "Result":
+            continue
+        changed = record | {"Files": record["Files"] | {entry: name}}
+        sidecar.write_text(json.dumps(changed))
+        lines: list[str] = []
+        with pytest.raises(mrcascade.MRCascadeError, match="is no JSON file of a result"):
+            write_result_report(sidecar, overwrite=True)
+        with pytest.raises(mrcascade.MRCascadeError, match="no result of sr in it"):
+            write_reports(sidecar.parent, overwrite=True, say=lines.append)
+    assert sorted(tmp_path.rglob("*.html")) == before == [report]
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"Results": None},
+        {"Results": 5},
+        {"Results": [{"Input": 5, "Outputs": 5, "Seconds": "<b>"}, None]},
+        {"Results": [{"Input": "a\0b", "Outputs": None, "Seconds": [1]}]},
+    ],
+)
+def test_a_damaged_record_of_a_batch_stops_no_report(
+    entries: dict[str, Any], tmp_path: Path, restored: Restore
+) -> None:
+    np.save(tmp_path / "a.npy", image(16, 16))
+    *_, report, sidecar = restored(tmp_path / "a.npy")
+    run = {"Software": [{"Name": "mrcascade", "Version": "0"}]} | entries
+    (sidecar.parent / "run.json").write_text(json.dumps(run))
+    assert report in write_reports(sidecar.parent)
+
+
+def test_a_result_whose_sidecar_is_damaged_is_told(tmp_path: Path, restored: Restore) -> None:
+    for name in ("a.npy", "b.npy"):
+        np.save(tmp_path / name, image(16, 16))
+        *_, report, sidecar = restored(tmp_path / name)
+    out, lines = sidecar.parent, list[str]()
+    results = [{"Input": f"{n}.npy", "Outputs": [f"{n}_desc-sr2x.json"]} for n in "ab"]
+    run = {"Software": [{"Name": "mrcascade", "Version": "0"}], "Results": results}
+    (out / "run.json").write_text(json.dumps(run))
+    (out / "a_desc-sr2x.json").write_text("{")
+    assert write_reports(out, say=lines.append) == [out / "report.html", report]
+    (line,) = lines
+    assert line.startswith(f"{out / 'a_desc-sr2x.json'}: no readable JSON file")

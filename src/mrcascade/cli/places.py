@@ -26,10 +26,10 @@ def folder_beside(named: Sequence[Path]) -> Path | None:
     """
     if any(os.path.isdir(path) or path.suffix.lower() == ".txt" for path in named):
         return None
-    folders = list(dict.fromkeys(path.parent for path in named))
+    folders = {os.path.abspath(path.parent): path.parent for path in named}
     if len(folders) > 1:
-        raise _several(folders)
-    return folders[0]
+        raise _several(list(folders.values()))
+    return next(iter(folders.values()))
 
 
 def beside_inputs(items: Sequence[Item], named: Sequence[Path]) -> tuple[Path, list[Item]]:
@@ -51,13 +51,17 @@ def beside_inputs(items: Sequence[Item], named: Sequence[Path]) -> tuple[Path, l
     roots = {item.dataset.root for item in items if item.dataset}
     if len(roots) == 1 and all(item.dataset for item in items):
         return roots.pop() / "derivatives" / "mrcascade", list(items)
-    folders = list(dict.fromkeys(item.image.path.parent for item in items))
-    if len(folders) > 1 and not (len(named) == 1 and named[0].is_dir()):
-        raise _several(folders)
-    common = Path(os.path.commonpath(folders))
-    return common, [
-        replace(item, folder=item.image.path.parent.relative_to(common)) for item in items
+    folders = [Path(os.path.abspath(item.image.path)).parent for item in items]
+    different = list(dict.fromkeys(folders))
+    if len(different) > 1 and not (len(named) == 1 and named[0].is_dir()):
+        raise _several(different)
+    common = Path(os.path.commonpath(different))
+    placed = [
+        replace(item, folder=folder.relative_to(common))
+        for item, folder in zip(items, folders, strict=True)
     ]
+    absolute = any(path.is_absolute() for path in named)
+    return common if absolute else Path(os.path.relpath(common)), placed
 
 
 def _several(folders: Sequence[Path]) -> MRCascadeError:

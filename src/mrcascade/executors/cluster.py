@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,9 @@ from mrcascade.executors.task import Job, do_task, forget, wanted_while
 from mrcascade.messages.faults import one_line
 from mrcascade.messages.printable import printable, shortened
 
+_ADDRESS = re.compile(
+    r"(?:(?:tcp|tls|ws|wss|ucx)://)?[^\s/:]+:\d{1,5}|tcp://\[[0-9a-fA-F:.]+\]:\d{1,5}"
+)
 INSTALL = "pip install 'mrcascade[cluster]'"
 _CONNECT_SECONDS = 10.0
 _WORKER_SECONDS = 60.0  # longest wait for the first worker
@@ -59,6 +63,11 @@ class ClusterWorkers(Workers):
             MRCascadeError: the library is not installed, the scheduler cannot be reached, or no
                 worker is there, or one has another version of mrcascade.
         """
+        if not _ADDRESS.fullmatch(address):
+            raise MRCascadeError(
+                f"--scheduler {printable(address)}: no address of a scheduler; give one such as"
+                " tcp://host:8786"
+            )
         self._address, self._say = address, say
         self._library = _library()
         self._client = self._connected()

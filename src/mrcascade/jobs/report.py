@@ -6,6 +6,7 @@ beside the preview and has its name, with the ending ``.html``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -47,6 +48,8 @@ from mrcascade.pictures.report.page import (
 from mrcascade.storage.outputs import only_writer, read_record
 
 ENDING = ".html"
+# A file in the sidecar's folder, or a preview in the folder of figures of a BIDS subject.
+_NEAR = re.compile(r"(?:(?:\.\./){1,2}figures/)?(?!\.\.?$)[^/\\\0]+")
 _LOOKED_AT = 9  # slices that set the grey scale
 _REFORMATTED = 48  # planes of each kind that contain the slice axis
 
@@ -62,13 +65,20 @@ def report_of(sidecar: Path, record: Mapping[str, Any]) -> Path:
 
 
 def result_record(sidecar: Path) -> dict[str, Any] | None:
-    """Return the content of the sidecar of a result of ``sr``; None for any other file."""
+    """Return the content of the sidecar of a result of ``sr``; None for any other file.
+
+    A sidecar that lists files elsewhere is none of ours: a report is written beside the preview.
+    """
     record = read_record(sidecar)
-    files = {} if record is None else record.get("Files")
-    needed = ("InPlaneAxes", "Request", "Settings")
+    if record is None or "InPlaneAxes" not in record:
+        return None
+    files = record.get("Files")
     if not isinstance(files, dict) or not {"Result", "Preview"} <= set(files):
         return None
-    return record if record is not None and all(key in record for key in needed) else None
+    if not all(isinstance(record.get(key), dict) for key in ("Request", "Settings")):
+        return None
+    near = all(isinstance(name, str) and _NEAR.fullmatch(name) for name in files.values())
+    return record if near else None
 
 
 def write_result_report(

@@ -59,6 +59,11 @@ def write_reports(
     runs = list(_runs(folder))
     if not found and not runs:
         raise MRCascadeError(f"{folder}: no result of sr in it; give the output folder of sr")
+    batch = len(found) > 1 or bool(runs)
+    if batch:
+        check_batch_report(folder)
+    for path in sorted({p for run in runs for p in _outputs(folder, run)} - set(found)):
+        say(f"{path}: no readable JSON file of a result; restore the input again")
     seconds = {sidecar: run.get("Seconds") for run in runs for sidecar in _outputs(folder, run)}
     images = _images([*named, *(Path(run["Input"]) for run in runs if "Input" in run)])
     reports = []
@@ -73,7 +78,7 @@ def write_reports(
                 say(str(error))
                 continue
         reports.append(path)
-    if len(found) > 1 or runs:
+    if batch:
         reports.insert(0, write_batch_report(folder))
     return reports
 
@@ -147,8 +152,21 @@ def _runs(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield how each file of the batches in a folder ended, as their records say."""
     for path in sorted(folder.glob(RECORDS)):
         record = read_record(path)
-        results = [] if record is None else record.get("Results", [])
-        yield from (one for one in results if isinstance(one, dict))
+        results = None if record is None else record.get("Results")
+        for one in results if isinstance(results, list) else []:
+            if isinstance(one, dict):
+                yield _usable(one)
+
+
+def _usable(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a file in a batch's record, without those of another type."""
+    found = dict(run)
+    for key, kind in (("Input", str), ("Outputs", list), ("Seconds", (int, float))):
+        if not isinstance(found.get(key), kind):
+            found.pop(key, None)
+    if "\0" in found.get("Input", ""):
+        del found["Input"]
+    return found
 
 
 def _outputs(folder: Path, run: Mapping[str, Any]) -> list[Path]:
