@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mrcascade import MRCascadeError
-from mrcascade.cli import main, options
+from mrcascade.cli import computing, main
 from mrcascade.devices import timing
 from mrcascade.devices.facts import device_facts, tf32
 from mrcascade.devices.precision import computes_in_bfloat16
@@ -46,29 +46,29 @@ def test_bfloat16_is_asked_of_the_device_itself(two_gpus: None) -> None:
 
 
 def test_defaults_of_the_command(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    resolve = options.choose_precision
+    resolve = computing.choose_precision
     assert [resolve("auto", d) for d in ("cpu", "cuda", "cuda:1")] == [
         "float32",
         "float32",
         "bfloat16",
     ]
     assert resolve("float32", "cuda:1") == "float32"
-    batch = options.resolve_batch_size
+    batch = computing.resolve_batch_size
     assert [batch(None, "cpu"), batch(None, "cuda:1"), batch(3, "cuda")] == [4, 64, 3]
-    assert options.CPU_BATCH == memory.CPU_BATCH  # a copy, as parsing must not wait for torch
+    assert computing.CPU_BATCH == memory.CPU_BATCH  # a copy, as parsing must not wait for torch
 
 
 def test_a_gpu_is_found_without_opening_it(two_gpus: None, monkeypatch) -> None:
     """A tensor there would, which fails on this machine or takes memory on others."""
-    assert options.resolve_device("auto") == "cuda"
-    assert options.resolve_device("cuda:1") == "cuda:1"
+    assert computing.resolve_device("auto") == "cuda"
+    assert computing.resolve_device("cuda:1") == "cuda:1"
     for name in ("cuda:2", "nonsense"):
         with pytest.raises(MRCascadeError, match=f"--device {name}: not usable here"):
-            options.resolve_device(name)
+            computing.resolve_device(name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert options.resolve_device("auto") == "cpu"
+    assert computing.resolve_device("auto") == "cpu"
     with pytest.raises(MRCascadeError, match="--device cuda: not usable here"):
-        options.resolve_device("cuda")
+        computing.resolve_device("cuda")
 
 
 def test_what_a_sidecar_says(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:

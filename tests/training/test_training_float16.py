@@ -29,7 +29,7 @@ def test_steps_are_those_of_float32(data: Path, config: object) -> None:
     found = {}
     for precision in ("float32", "float16"):
         run = trainer(data, config=replace(config, precision=precision))
-        found[precision] = [next(iter(run.step().values())) for _ in range(3)]
+        found[precision] = [next(iter(run.step().values())) for _ in range(4)]
         assert all(p.dtype == torch.float32 for p in run.networks.parameters())
     assert found["float16"][0] == pytest.approx(found["float32"][0], rel=1e-6)
     # A few products one after another, each with the rounding of float16.

@@ -83,6 +83,8 @@ def describe_bundled(name: str) -> dict[str, Any]:
             "slices": document["provenance"].get("slices"),
             "domain_score": document.get("domain") is not None,
         }
+    except MRCascadeError:
+        raise
     except (AttributeError, LookupError, TypeError, ValueError, OSError) as error:
         raise MRCascadeError(f"{folder}: not a complete prior; install mrcascade again") from error
 

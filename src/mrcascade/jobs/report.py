@@ -127,9 +127,9 @@ def write_result_report(
     with naming(str(sidecar)), only_writer(path), ExitStack() as stack:
         try:
             content = _content(sidecar, record, inputs, others or {}, seconds, stack)
+        except MRCascadeError:
+            raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, MRCascadeError):
-                raise
             raise MRCascadeError(
                 f"{sidecar}: its entries do not fit its files; restore the input again"
             ) from error

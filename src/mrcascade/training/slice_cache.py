@@ -93,10 +93,10 @@ class SliceWriter:
         """
         ranges = np.concatenate([np.empty((0, 2), np.float32), *self._ranges])
         index = np.frombuffer(json.dumps(self._index).encode(), np.uint8)
-        for name, table in (("ranges", ranges), ("index", index)):
+        for part, table in (("ranges", ranges), ("index", index)):
             chunks = (min(len(table), _ROWS), *table.shape[1:])
             options = {"chunks": chunks, **_FILTERS} if len(table) else {}
-            self._file.create_dataset(name, data=table, **options)
+            self._file.create_dataset(part, data=table, **options)
         self._file.attrs["format"], self._file.attrs["version"] = _FORMAT, _VERSION
         return SliceCache(self._file, name)
 
