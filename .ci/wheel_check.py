@@ -12,6 +12,8 @@ import nibabel as nib
 
 import mrcascade
 
+BASED_ON_EXTRAS = ("mrcascade.adapters.monai", "mrcascade.adapters.torchio")
+
 
 def main() -> None:
     package = Path(mrcascade.__file__).parent
@@ -19,8 +21,13 @@ def main() -> None:
     assert (package / "py.typed").is_file()
     modules = [m.name for m in pkgutil.walk_packages([str(package)], "mrcascade.")]
     for name in modules:
-        if not name.endswith("__main__"):
+        if name.endswith("__main__"):
+            continue
+        try:
             importlib.import_module(name)
+        except mrcascade.MRCascadeError as error:  # classes of a library that is an extra
+            assert name in BASED_ON_EXTRAS, name
+            assert "pip install 'mrcascade[" in str(error), error
 
     sample = files("nibabel") / "tests/data/anatomical.nii"
     with tempfile.TemporaryDirectory() as folder:
