@@ -190,12 +190,10 @@ def collect(name: str, source: Path) -> None:
     DATA.mkdir(parents=True, exist_ok=True)
     if (source / "all.csv").is_file():
         shutil.copyfile(source / "all.csv", DATA / f"{name}.csv")
-        found = [json.loads(path.read_text()) for path in sorted(source.glob("*/table.json"))]
-        keys = ("facts", "subjects", "methods")
-        study = {path.parent.name: path for path in sorted(source.glob("*/table.json"))}
-        tasks = {
-            task: {key: told[key] for key in keys} for task, told in zip(study, found, strict=True)
-        }
+        tasks = {}
+        for path in sorted(source.glob("*/table.json")):
+            told = json.loads(path.read_text())
+            tasks[path.parent.name] = {key: told[key] for key in ("facts", "subjects", "methods")}
         _write(name, {"tasks": tasks})
         if name == "in-plane":
             from evidence_figures import draw_anatomies

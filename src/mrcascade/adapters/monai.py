@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from mrcascade.adapters.libraries import import_extra
-from mrcascade.adapters.volume import Enlargement
+from mrcascade.adapters.volume import Enlargement, EnlargementOptions
 from mrcascade.arrays.factors import Factor
-from mrcascade.prior.cascade import CascadePrior
-from mrcascade.sampling import Recipe
 
 _monai = import_extra("monai")
 
@@ -26,10 +23,8 @@ class SuperResolved(_monai.transforms.MapTransform):  # type: ignore[name-define
     Args:
         keys: keys of the images.
         factor: factor of the in-plane sides, one number or (rows, columns).
-        kernel: kernel by which the scan is thought to have downsampled (``KERNELS``).
-        axes: in-plane axes (rows, columns), from 0; None chooses them by the voxel sizes.
-        prior, noise, mode, steps, samples, seed, batch_size: as for `super_resolve`.
         allow_missing_keys: whether a key may be missing.
+        options: the other options of an `Enlargement`.
 
     Raises:
         MRCascadeError: MONAI is not installed (on import); when called, as `super_resolve` does.
@@ -50,21 +45,11 @@ class SuperResolved(_monai.transforms.MapTransform):  # type: ignore[name-define
         keys: Hashable | Sequence[Hashable],
         factor: Factor | Sequence[Factor],
         *,
-        kernel: str = "fourier",
-        axes: tuple[int, int] | None = None,
-        prior: CascadePrior | str | Path = "mr-small",
-        noise: float | None = None,
-        mode: str | Recipe | None = None,
-        steps: int | None = None,
-        samples: int = 1,
-        seed: int = 0,
-        batch_size: int = 1,
         allow_missing_keys: bool = False,
+        **options: Unpack[EnlargementOptions],
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.enlarge = Enlargement(
-            factor, kernel, axes, prior, noise, mode, steps, samples, seed, batch_size
-        )
+        self.enlarge = Enlargement(factor, **options)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the dictionary with its images super-resolved; ``data`` stays as it is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -18,6 +18,20 @@ from mrcascade.operators import SeparableOperator
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.restore import super_resolve
 from mrcascade.sampling import Recipe
+
+
+class EnlargementOptions(TypedDict, total=False):
+    """Options of an `Enlargement`, with its defaults."""
+
+    kernel: str
+    axes: tuple[int, int] | None
+    prior: CascadePrior | str | Path
+    noise: float | None
+    mode: str | Recipe | None
+    steps: int | None
+    samples: int
+    seed: int
+    batch_size: int
 
 
 class EnlargedVolume(NamedTuple):
@@ -40,15 +54,15 @@ class Enlargement:
     """
 
     factor: Factor | Sequence[Factor]
-    kernel: str
-    axes: tuple[int, int] | None
-    prior: CascadePrior | str | Path
-    noise: float | None
-    mode: str | Recipe | None
-    steps: int | None
-    samples: int
-    seed: int
-    batch_size: int
+    kernel: str = "fourier"
+    axes: tuple[int, int] | None = None
+    prior: CascadePrior | str | Path = "mr-small"
+    noise: float | None = None
+    mode: str | Recipe | None = None
+    steps: int | None = None
+    samples: int = 1
+    seed: int = 0
+    batch_size: int = 1
 
     def __call__(self, channels: Tensor, affine: np.ndarray) -> EnlargedVolume:
         """Restore each channel of (C, X, Y, Z) or (C, X, Y), with its own intensity.

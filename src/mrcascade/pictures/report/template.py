@@ -36,7 +36,7 @@ def filled(page: str, script: str, **parts: str) -> str:
     """Return a page with its style, script and policy, and with other parts in place.
 
     Args:
-        page: name of the template.
+        page: name of the template of its body.
         script: name of the script.
         parts: HTML for each placeholder; text in it has been escaped.
     """
@@ -45,8 +45,9 @@ def filled(page: str, script: str, **parts: str) -> str:
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(code)};"
         " base-uri 'none'; form-action 'none'"
     )
-    return Template(asset(page)).substitute(
-        policy=policy, style=style, script=code, data=DATA, **parts
+    body = Template(asset(page)).substitute(data=DATA, **parts)
+    return Template(asset("page.html")).substitute(
+        policy=policy, style=style, script=code, body=body, **parts
     )
 
 
