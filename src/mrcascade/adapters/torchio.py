@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mrcascade.adapters.libraries import import_extra
-from mrcascade.adapters.volume import Enlargement
+from mrcascade.adapters.volume import Enlargement, EnlargementOptions
 from mrcascade.arrays.factors import Factor
-from mrcascade.prior.cascade import CascadePrior
-from mrcascade.sampling import Recipe
 
 _torchio = import_extra("torchio")
 
@@ -26,10 +23,8 @@ class SuperResolve(_torchio.Transform):  # type: ignore[name-defined]
 
     Args:
         factor: factor of the in-plane sides, one number or (rows, columns).
-        kernel: kernel by which the scan is thought to have downsampled (``KERNELS``).
-        axes: in-plane axes (rows, columns), from 0; None chooses them by the voxel sizes.
-        prior, noise, mode, steps, samples, seed, batch_size: as for `super_resolve`.
-        options: arguments of torchio's ``Transform``, such as ``include``.
+        options: the other options of an `Enlargement`, and arguments of torchio's ``Transform``,
+            such as ``include``.
 
     Raises:
         MRCascadeError: torchio is not installed (on import); when called, as `super_resolve` does.
@@ -47,22 +42,12 @@ class SuperResolve(_torchio.Transform):  # type: ignore[name-defined]
     def __init__(
         self,
         factor: Factor | Sequence[Factor],
-        *,
-        kernel: str = "fourier",
-        axes: tuple[int, int] | None = None,
-        prior: CascadePrior | str | Path = "mr-small",
-        noise: float | None = None,
-        mode: str | Recipe | None = None,
-        steps: int | None = None,
-        samples: int = 1,
-        seed: int = 0,
-        batch_size: int = 1,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
-        self.enlarge = Enlargement(
-            factor, kernel, axes, prior, noise, mode, steps, samples, seed, batch_size
-        )
+        own = EnlargementOptions.__annotations__
+        super().__init__(**{name: value for name, value in options.items() if name not in own})
+        chosen = {name: value for name, value in options.items() if name in own}
+        self.enlarge = Enlargement(factor, **chosen)
         self.__dict__.update(vars(self.enlarge))  # where torchio finds the arguments of its history
         self.args_names = list(vars(self.enlarge))
 
