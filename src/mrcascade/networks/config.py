@@ -100,10 +100,13 @@ class LevelConfig:
 
 @dataclass(frozen=True)
 class CascadeConfig:
-    """Networks of all levels, finest first; the grids of neighbours differ by ``step``."""
+    """Networks of all levels, finest first; the grids of neighbours differ by ``step``.
+
+    With ``slices`` they learn from thick slices alone, along the row index."""
 
     levels: tuple[LevelConfig, ...]
     step: int = 2
+    slices: bool = False
 
 
 def _level(
@@ -143,6 +146,9 @@ NETWORKS: dict[str, CascadeConfig] = {
     # many weights as the two branches of "small".
     "small-single": CascadeConfig((_level((32, (1, 2, 2, 2), 1, (3,), 2)),)),
     "small-regression": CascadeConfig((_level(mean=(96, 7)), _level()), step=4),
+    # Regression of planes through thick slices, up to 8 samples apart.
+    "tiny-slices": CascadeConfig((_level(mean=(8, 1)), _level()), step=16, slices=True),
+    "small-slices": CascadeConfig((_level(mean=(64, 8)), _level()), step=16, slices=True),
     "xs": CascadeConfig(
         (
             _level((64, (1, 2, 3), 2, (), 2), (96, 12)),

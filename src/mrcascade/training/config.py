@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.measurement.thick import MOST_RATIO
 from mrcascade.networks import LevelConfig, network_preset
 
 STAGES = ("regression branch", "U-Net")  # stages of a level's training, in order
@@ -210,6 +211,11 @@ class TrainConfig:
         return network_preset(self.network).step
 
     @property
+    def slices(self) -> bool:
+        """Whether all measurements are thick slices."""
+        return network_preset(self.network).slices
+
+    @property
     def multiple(self) -> int:
         """Number that divides the sides of the cropped images."""
         return int(self.step ** (self.levels - 1)) * self.reduction
@@ -219,8 +225,9 @@ class TrainConfig:
         """Factors per axis of the measurements whose robust maxima scale the images.
 
         They include 2x and 4x for any number of levels, because data steps allow these factors.
+        Thick slices are up to 8 samples apart.
         """
-        return (2, max(4, self.multiple))
+        return (2, MOST_RATIO if self.slices else max(4, self.multiple))
 
     @classmethod
     def from_json(cls, text: str) -> TrainConfig:

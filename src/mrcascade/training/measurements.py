@@ -17,7 +17,7 @@ from torch import Tensor
 from mrcascade.operators import KERNELS, down_matrix, up_matrix
 from mrcascade.operators.band import NOTHING, BandAxis, band_shares, noise_share
 from mrcascade.operators.kernels import Matrix
-from mrcascade.operators.profile import profile_matrix
+from mrcascade.operators.profile import SliceProfile, profile_matrix
 from mrcascade.operators.separable import spectral_gain
 from mrcascade.prior.denoiser import known_channels
 from mrcascade.sampling.noise import NoiseSource
@@ -30,6 +30,15 @@ OWN_WEIGHT = 3.0
 KERNEL_WEIGHTS = {"area": 3.0, "profile": 3.0}
 ALIKE = 0.75  # share of measurements along two axes with one kernel and factor for both
 LOWEST_NOISE = 1 / 50  # lowest noise level over the largest
+# Thick slices: samples per slice -> weight, and (profile, thickness over distance) -> weight.
+SLICE_FACTORS = {
+    **{1.5: 1.0, 2: 2.0, 2.5: 1.0, 3: 2.0, 3.5: 1.0, 4: 3.0, 4.5: 1.0, 5: 2.0, 6: 2.0},
+    **{7: 1.0, 8: 1.0},
+}
+SLICE_PROFILES = {
+    **{("gaussian", 1.0): 4.0, ("gaussian", 0.8): 1.5, ("gaussian", 0.6): 0.5},
+    **{("gaussian", 1.25): 1.0, ("rect", 1.0): 2.0},
+}
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,9 @@ class Measurements:
     Level i sees the measurement ``A up...up`` of its own grid, as in a sampler. ``axes[0]`` is the
     full-resolution grid. Then come axes of the prior's kernel whose data contain nothing of the
     band, and then all others. The U-Net denoises data on the level's own grid, so there are none.
+
+    Where ``config.slices`` asks for thick slices, all others are these. They are measured along the
+    row index, and the coarser image of the condition then comes from the data, as in a sampler.
     """
 
     def __init__(self, level: int, side: int, config: TrainConfig) -> None:
@@ -117,13 +129,16 @@ class Measurements:
         largest = round(math.log(max(config.factors), config.step))
         steps = range(1, max(1, largest - (level - 1)) + 1)
         own = [down_matrix(config.kernel, side, side // config.step**k) for k in steps]
-        foreign = [(m @ lift, w) for m, w in _foreign(full, config.kernel)]
+        others = _slices(full) if config.slices else _foreign(full, config.kernel)
+        foreign = [(m @ lift, w) for m, w in others]
         matrices = [lift, *own, *(m for m, _ in foreign)]
         self.axes = [_decomposed(matrix, low) for matrix in matrices]
         self._own = 1, 1 + len(own)
         self._weights = torch.tensor([w for _, w in foreign], device="cpu")
-        # Index of 4x by the prior's kernel, for validation.
-        self._four = self._own[1] + list(FACTORS).index(4)
+        # Index of 4x by the prior's kernel, or by common slices, for validation.
+        factors = SLICE_FACTORS if config.slices else FACTORS
+        self._four = self._own[1] + list(factors).index(4)
+        self._low_matrix = torch.tensor(low, dtype=torch.float32, device="cpu")
         stacked = zip(*(_padded(axis, low) for axis in self.axes), strict=True)
         s, v, shares, low_v = (torch.tensor(np.stack(a), device="cpu") for a in stacked)
         self._s, self._v, self._low_v = s.float(), v.float(), low_v.float()
@@ -145,6 +160,8 @@ class Measurements:
         rows, cols = self._own[1] + pairs
         rows = rows.where(uniform() < ALIKE, cols)
         sigma = noise() * (uniform() < config.measurement_noise_share)
+        if config.slices:
+            return DrawnMeasurements(rows, torch.zeros_like(cols), sigma)
         kind, turned = uniform(), uniform() < 0.5
         one = kind < config.own_kernel_share + config.one_axis_share
         rows, cols = rows.masked_fill(one & turned, 0), cols.masked_fill(one & ~turned, 0)
@@ -156,6 +173,10 @@ class Measurements:
     def own_kernel(self, count: int) -> DrawnMeasurements:
         """Return noise-free 2x by the prior's kernel (4x and more at coarser levels)."""
         return self._same(count, self._own[0], self._own[0], 0.0)
+
+    def thick_slices(self, count: int) -> DrawnMeasurements:
+        """Return noise-free slices 4 samples apart and thick, with a Gaussian profile."""
+        return self._same(count, self._four, 0, 0.0)
 
     def one_axis(self, count: int) -> DrawnMeasurements:
         """Return noise-free 4x by the prior's kernel along one axis, rows and columns in turn."""
@@ -172,19 +193,26 @@ class Measurements:
         )
 
     def known(
-        self, rest: Tensor, measured: DrawnMeasurements, std: float, noise: NoiseSource
-    ) -> tuple[Tensor, Unknown]:
+        self,
+        image: Tensor,
+        coarse: Tensor,
+        measured: DrawnMeasurements,
+        std: float,
+        noise: NoiseSource,
+    ) -> tuple[Tensor, Tensor, Unknown]:
         """Simulate measurements, and return the knowledge of their data.
 
         Args:
-            rest: (N, C, h, w), image minus the coarser image in the condition.
+            image: (N, C, h, w).
+            coarse: (N, C, h, w), the coarser image in the condition.
             measured: measurement of each patch.
-            std: standard deviation of the band, in the units of ``rest``.
+            std: standard deviation of the band, in the units of ``image``.
             noise: noise of the N images.
 
         Returns:
-            The channels of the condition (`known_channels`), (N, C + KNOWLEDGE, h, w), and the map
-            to the undetermined part of a band.
+            The coarser image, of the data where these are thick slices; the channels of the
+            condition (`known_channels`), (N, C + KNOWLEDGE, h, w); and the map to the undetermined
+            part of a band.
         """
         rows, cols = measured.rows, measured.cols
         s = self._s[rows][:, :, None] * self._s[cols][:, None, :]
@@ -201,12 +229,41 @@ class Measurements:
         known = (shares.abs().amax(1) > NOTHING)[:, None, None]
         matrices = [m[i][:, None] for m in (self._v, self._low_v) for i in (rows, cols)]
         unknown = Unknown((weight * known)[:, None], *matrices)
-        added = noise.randn(rest.shape) * (gain * known * measured.sigma[:, None, None])[:, None]
+        white = noise.randn(image.shape) * measured.sigma[:, None, None, None]
+        if self.config.slices:
+            coarse = coarse + self._coarse_error(image, s, unknown, white)
+        added = white * (gain * known)[:, None]
         numbers = torch.cat([shares.float(), noise_share(measured.sigma, std)[:, None]], 1)
         channels = known_channels(
-            unknown.estimate(rest, added) / std, numbers.masked_fill(~known[:, 0], 0.0)
+            unknown.estimate(image - coarse, added) / std, numbers.masked_fill(~known[:, 0], 0.0)
         )
-        return channels, unknown
+        return coarse, channels, unknown
+
+    def _coarse_error(self, image: Tensor, s: Tensor, axes: Unknown, white: Tensor) -> Tensor:
+        """Return P (A^+ y - x), the error of the coarser part of the minimum-norm image.
+
+        Args:
+            image: x, (N, C, n, n).
+            s: singular values, (N, r, r).
+            axes: holds V of both axes.
+            white: noise of the measured components, (N, C, r, r).
+        """
+        inverse = spectral_gain(s, torch.zeros_like(s[:, :1, :1]))[:, None]
+        seen = s[:, None] * (axes.v_rows.mT @ image @ axes.v_cols) + white
+        smallest = axes.v_rows @ (inverse * seen) @ axes.v_cols.mT
+        return self._low_matrix @ (smallest - image) @ self._low_matrix.mT
+
+
+def _slices(full: int) -> list[tuple[Matrix, float]]:
+    """Return matrices of thick slices of ``full`` samples, with their weights.
+
+    Common ones come first, in the order of ``SLICE_FACTORS``.
+    """
+    return [
+        (SliceProfile(name).matrix(full, max(1, round(full / factor)), thickness), often * weight)
+        for (name, thickness), often in SLICE_PROFILES.items()
+        for factor, weight in SLICE_FACTORS.items()
+    ]
 
 
 def _foreign(full: int, kernel: str) -> list[tuple[Matrix, float]]:

@@ -149,7 +149,7 @@ def make_batch(
     coarser: LevelStatistics | None,
     config: TrainConfig,
     noise: NoiseSource,
-    known: Callable[[Tensor], tuple[Tensor, Unknown]] | None = None,
+    known: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Unknown]] | None = None,
 ) -> Batch:
     """Standardise patches and degrade their conditions by the error levels ``error`` (N,).
 
@@ -167,7 +167,7 @@ def make_batch(
         coarser: statistics of the next coarser level; None for the unconditional level.
         config: settings of the run.
         noise: noise of the N images.
-        known: maps the image minus the coarser image (N, C, h, w) to the knowledge of the data
+        known: maps the image and the coarser image (N, C, h, w) to the knowledge of the data
             (`Measurements.known`); None for conditions without data.
     """
     patches = torch.from_numpy(np.ascontiguousarray(raw))
@@ -182,6 +182,8 @@ def make_batch(
     deviation = coarser.std * t / (1 - t**2).sqrt()
     noisy = patches[:, 2] - coarser.mean + deviation * coarse_noise
     condition = patches[:, 1] + coarser.mean + (1 - t**2) * noisy
-    data, unknown = (None, None) if known is None else known(patches.sum(1) - condition)
+    data, unknown = None, None
+    if known is not None:
+        condition, data, unknown = known(patches.sum(1), condition)
     condition = (condition - own.condition_mean) / own.condition_std
     return Batch(band, condition_channels(condition, error, data), unknown)

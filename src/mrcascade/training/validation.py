@@ -33,7 +33,8 @@ def validate(
     The denoiser has one error per noise level ("s0.05", ...). Conditional levels add errors of the
     regression branch: "mean" with exact conditions, and "mean_degraded" at the middle of the range
     of condition errors. For these the data know nothing of the band. If conditions hold data,
-    "mean_one_axis" belongs to 4x along one axis.
+    "mean_one_axis" belongs to 4x along one axis. Networks for thick slices have one error alone,
+    "mean_slices", of slices 4 samples apart.
     """
     assert data.validation is not None
     device = next(networks.parameters()).device
@@ -52,6 +53,9 @@ def validate(
     def mean(batch: Batch) -> Tensor | None:
         return networks.conditional_mean(batch.condition, batch.unknown)
 
+    if kinds is not None and config.slices:
+        batch = pairs(0.0, kinds.thick_slices(len(raw)))
+        return _relative({"mean_slices": mean(batch)}, batch.band)
     nothing = None if kinds is None else kinds.own_kernel(len(raw))
     exact = pairs(0.0, nothing)
     band, regressed = exact.band, mean(exact)
@@ -65,6 +69,11 @@ def validate(
         estimates["mean_degraded"] = mean(degraded)
         if kinds is not None:
             estimates["mean_one_axis"] = mean(pairs(0.0, kinds.one_axis(len(raw))))
+    return _relative(estimates, band)
+
+
+def _relative(estimates: dict[str, Tensor | None], band: Tensor) -> dict[str, float]:
+    """Return the squared errors of estimates over the band's energy."""
     energy = band.square().mean()
     return {
         k: float((v - band).square().mean() / energy) for k, v in estimates.items() if v is not None
