@@ -29,7 +29,7 @@ from mrcascade.training.cascade_data import CascadeData
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.distributed import Processes
 from mrcascade.training.level import LevelTrainer, checkpoint_file
-from mrcascade.training.measurements import FACTORS, DrawnMeasurements, Measurements
+from mrcascade.training.measurements import FACTORS, DrawnMeasurements, Measurements, Unknown
 from mrcascade.training.run import train_cascade
 from mrcascade.training.slices import load_volumes
 from mrcascade.training.start import start_of
@@ -53,6 +53,16 @@ def noise(count: int) -> NoiseSource:
     return NoiseSource(range(count))
 
 
+def told(
+    measurements: Measurements, rest: torch.Tensor, measured: DrawnMeasurements
+) -> tuple[torch.Tensor, Unknown]:
+    """Knowledge of images whose coarser image is zero, which stays so."""
+    nothing = torch.zeros_like(rest)
+    coarse, found, unknown = measurements.known(rest, nothing, measured, STD, noise(len(rest)))
+    assert coarse is nothing
+    return found, unknown
+
+
 @pytest.mark.parametrize("level", [1, 2])
 @pytest.mark.parametrize("kernel", ["fourier", "area"])
 def test_channels_are_those_of_dense_matrices(kernel: str, level: int) -> None:
@@ -60,7 +70,7 @@ def test_channels_are_those_of_dense_matrices(kernel: str, level: int) -> None:
     generator = torch.Generator().manual_seed(0)
     pairs = torch.randint(len(measurements.axes), (2, 20), generator=generator).tolist()
     rest = random(20, generator)
-    found, unknown = measurements.known(rest, chosen(*pairs, 0.0), STD, noise(20))
+    found, unknown = told(measurements, rest, chosen(*pairs, 0.0))
     left = unknown(rest).double().numpy()
     found = found.double().numpy()
     low = up_matrix(kernel, SIDE, SIDE // 2) @ down_matrix(kernel, SIDE, SIDE // 2)
@@ -105,7 +115,7 @@ def test_axes_are_those_of_a_sampler(level: int) -> None:
             view = plan.tasks[level - 1].view
             rest = random(1, generator)
             measured = chosen([index], [0], sigma)
-            found, _ = measurements.known(rest, measured, STD, noise(1))
+            found, _ = told(measurements, rest, measured)
             numbers = view.numbers(STD)
             assert numbers is not None
             np.testing.assert_allclose(found[0, 1:, 0, 0].numpy(), numbers, atol=1e-6)
@@ -122,7 +132,7 @@ def test_the_own_kernel_in_plane_tells_nothing(level: int, factor: int) -> None:
     generator = torch.Generator().manual_seed(0)
     index = 1 + {2: 0, 4: 1}[factor] - (level - 1)
     rest = random(3, generator, 64)
-    found, unknown = measurements.known(rest, chosen([index] * 3, [index] * 3, 0.0), STD, noise(3))
+    found, unknown = told(measurements, rest, chosen([index] * 3, [index] * 3, 0.0))
     assert torch.equal(unknown(rest), rest)
     assert found.shape == (3, 1 + KNOWLEDGE, 64, 64)
     assert not found.any()
@@ -140,7 +150,7 @@ def test_estimates_of_white_bands_are_the_best_linear_ones(kernel: str) -> None:
     count = 4000
     measured = measurements.draw(count, generator)
     rest = random(count, generator)
-    found, _ = measurements.known(rest, measured, STD, noise(count))
+    found, _ = told(measurements, rest, measured)
     estimate, knows = found[:, 0], found[:, 1:4].amax(1)[:, 0, 0] > 0
     low = torch.tensor(up_matrix(kernel, SIDE, SIDE // 2) @ down_matrix(kernel, SIDE, SIDE // 2))
     band = rest[:, 0].double() / STD

@@ -150,7 +150,7 @@ def run(arguments: argparse.Namespace) -> int:
             make = partial(
                 file_worker,
                 arguments.prior,
-                prior.digest,
+                prior.identity,
                 shared.precision,
                 batch.output,
                 batch.request.job,

@@ -91,7 +91,7 @@ def slice_worker(
 
 def digests_of(priors: Mapping[str, CascadePrior]) -> dict[str, str]:
     """Return the digest of each method's prior."""
-    return {method: prior.digest for method, prior in priors.items()}
+    return {method: prior.identity for method, prior in priors.items()}
 
 
 def leaving_tick(parts: int, text: str) -> None:

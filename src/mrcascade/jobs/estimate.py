@@ -108,7 +108,7 @@ class Estimator:
 
     def __init__(self, prior: CascadePrior) -> None:
         self._prior = prior
-        self._speeds: dict[int, list[LevelSpeed]] = {}  # by batch size
+        self._speeds: dict[tuple[str, int], list[LevelSpeed]] = {}  # by prior and batch size
 
     def file(self, item: Item, output: Path, request: Request) -> FileEstimate:
         """Estimate one input from its header, without writing anything.
@@ -169,7 +169,7 @@ class Estimator:
         asked = job.batch_size or default_batch(slices * job.samples, prior.device)
         batch = fitting_batch(asked, per_image, prior.device)
         together = min(batch, slices * job.samples)
-        seconds = slice_seconds(plan, self._speed(together), together) * slices * job.samples
+        seconds = slice_seconds(plan, self._speed(together, prior), together) * slices * job.samples
         in_hand = slices_per_chunk(batch, job.samples) * plane * MOMENT_BYTES * size // 4
         evaluations = expected_evaluations(plan) * slices * job.samples
         return Work(evaluations, seconds, batch * per_image + in_hand)
@@ -183,25 +183,27 @@ class Estimator:
             return Work(memory=held)
         noise = 0.0 if job.in_plane else SOME_NOISE if job.noise is None else job.noise
         plan = VolumePlan.of(prior, thick, shape, noise, request.settings)
-        # A chain passes through one kind of planes in each step.
-        share = job.samples / len(plan.cascade.kinds) if request.settings.draws else 1.0
+        share, works, plans = 1.0, prior.slices or prior, plan.means.plans
+        if request.settings.draws:  # a chain passes through one kind of planes in each step
+            share, works = job.samples / len(plan.cascade.kinds), prior
+            plans = plan.cascade.kinds[0].plans[0], plan.cascade.kinds[1].plans[0]
         work = Work(memory=held)
-        for kind in plan.cascade.kinds:
-            one, side = kind.plans[0], shape[kind.axis]
-            per_image = image_bytes(prior, one)
+        for kind, one in zip(plan.cascade.kinds, plans, strict=True):
+            side = shape[kind.axis]
+            per_image = image_bytes(works, one)
             asked = job.batch_size or default_batch(side, prior.device)
             batch = min(fitting_batch(asked, per_image, prior.device, held), side)
             planes = volumes * side * share
-            seconds = slice_seconds(one, self._speed(batch), batch) * planes
+            seconds = slice_seconds(one, self._speed(batch, works), batch) * planes
             evaluations = round(expected_evaluations(one) * planes)
             work = work.then(Work(evaluations, seconds, held + batch * per_image))
         return work
 
-    def _speed(self, batch: int) -> list[LevelSpeed]:
-        timed = timed_batch(batch)
-        if timed not in self._speeds:
-            self._speeds[timed] = speed_of(self._prior, timed)
-        return self._speeds[timed]
+    def _speed(self, batch: int, prior: CascadePrior) -> list[LevelSpeed]:
+        key = prior.identity, timed_batch(batch)
+        if key not in self._speeds:
+            self._speeds[key] = speed_of(prior, key[1])
+        return self._speeds[key]
 
 
 def _claimed(item: Item, output: Path, job: SuperResolution) -> tuple[dict[str, Path], Path | None]:

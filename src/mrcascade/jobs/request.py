@@ -140,7 +140,7 @@ class Request:
             return request
         return {
             **request,
-            "prior": self.prior.digest,
+            "prior": self.prior.digest if job.isotropic is None else self.prior.identity,
             "precision": self.prior.levels[0].precision,
             "sampler": self.settings.record(job.samples),
         }

@@ -130,7 +130,7 @@ def _key(prior: CascadePrior, batch: int) -> str:
         str(device),
         torch.get_num_threads(),
         torch.__version__,
-        prior.digest,
+        prior.identity,
         prior.levels[0].precision,
         _SIDES,
         batch,

@@ -27,6 +27,7 @@ from mrcascade.prior.domain import DomainReference
 from mrcascade.prior.format import (
     PRIOR_FILE,
     SEEN,
+    SLICES,
     Limits,
     cascade_shape,
     minimum_size,
@@ -60,6 +61,8 @@ class CascadePrior:
         domain: distribution of features over its images; None if it is not known.
         digest: SHA-256 of the ``prior.json`` that it was read from.
         folder: folder that it was read from; None where it was not.
+        slices: regression network for thick slices, in the folder ``slices`` of the prior's; None
+            without one.
         compiler: compiler of its U-Nets; None if they are not compiled.
 
     Example:
@@ -83,6 +86,7 @@ class CascadePrior:
     domain: DomainReference | None = None
     digest: str = ""
     folder: Path | None = None
+    slices: CascadePrior | None = None
     compiler: Compiler | None = None
 
     def __repr__(self) -> str:
@@ -113,6 +117,11 @@ class CascadePrior:
         bins = len(self.spectrum)
         centres = (np.arange(bins) + 0.5) * np.sqrt(0.5) / bins
         return np.exp(np.interp(radius, centres, np.log(np.maximum(self.spectrum, 1e-30))))
+
+    @property
+    def identity(self) -> str:
+        """What results of volumes depend on: the digests of the prior and of its ``slices``."""
+        return self.digest if self.slices is None else f"{self.digest} + {self.slices.digest}"
 
     def tuned(self, mode: str) -> dict[str, Any]:
         """Return the settings in ``sampling`` for a mode."""
@@ -157,12 +166,15 @@ class CascadePrior:
             },
             domain=other.domain,
             digest=f"{self.digest} + {other.digest}",
+            slices=None,
         )
 
     def to(self, device: str | torch.device) -> CascadePrior:
         """Move the networks to a device, in place."""
         for level in self.levels:
             level.networks.to(device)
+        if self.slices is not None:
+            self.slices.to(device)
         return self
 
     def compile(self, compiler: Compiler | None = None) -> CascadePrior:
@@ -212,6 +224,15 @@ class CascadePrior:
             level.networks.load_state_dict(state, assign=True)
             fold(level.networks, getattr(torch, precision))
             level.precision = precision
+        assert prior.folder is not None  # it has just been read from there
+        companion = prior.folder / SLICES
+        if (companion / PRIOR_FILE).is_file():
+            prior.slices = cls.from_pretrained(companion, device, precision)
+            if prior.slices.generative or prior.slices.channels != prior.channels:
+                raise MRCascadeError(
+                    f"{companion}: not a regression network for thick slices with the"
+                    f" {prior.channels} channel(s) of the prior; remove the folder"
+                )
         return prior.to(device)
 
     def save_pretrained(
@@ -221,7 +242,7 @@ class CascadePrior:
 
         Weights are copied as they were read. So is ``prior.json`` where nothing has changed, with
         ``facts.json`` and the model card; else a plain card is written. The card gets the hub's
-        metadata unless it has them.
+        metadata unless it has them. ``slices`` are copied to the folder of that name.
 
         Args:
             folder: the folder, which is made.
@@ -241,6 +262,8 @@ class CascadePrior:
             ...     CascadePrior.from_pretrained(saved).digest == prior.digest
             True
         """
+        if self.slices is not None:
+            self.slices.save_pretrained(Path(folder) / SLICES, license=license, overwrite=overwrite)
         document, source = _document(self), self.folder
         same = source is not None and _document(_described(source)) == document
         copy_prior(

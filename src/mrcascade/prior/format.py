@@ -17,6 +17,8 @@ from mrcascade.storage.files import read_json
 FORMAT = 2
 READABLE = (1, 2)  # format 1 has no conditions with data
 PRIOR_FILE = "prior.json"
+#: Folder, within that of a prior, of its regression network for thick slices.
+SLICES = "slices"
 _MOST_LEVELS, _LARGEST_STEP, _LARGEST_FACTOR = 8, 64, 4096
 BUNDLED = Path(__file__).parents[1] / "weights"
 # Files of a repository that are fetched. A star also matches slashes, for repositories of several.
@@ -37,7 +39,12 @@ def list_priors() -> list[str]:
         >>> "mr-small" in mrcascade.list_priors()
         True
     """
-    return sorted(p.parent.relative_to(BUNDLED).as_posix() for p in BUNDLED.rglob(PRIOR_FILE))
+    found = (path.parent for path in BUNDLED.rglob(PRIOR_FILE))
+    return sorted(
+        folder.relative_to(BUNDLED).as_posix()
+        for folder in found
+        if folder.name != SLICES  # of another prior
+    )
 
 
 def seen_images(provenance: Mapping[str, Any], what: str) -> set[str]:
@@ -135,7 +142,8 @@ def verify_weights(folder: Path) -> int:
         if not path.is_file() or file_sha256(path) != level["sha256"]:
             raise MRCascadeError(f"{path}: missing, or not the file that {PRIOR_FILE} names")
         size += path.stat().st_size
-    return size
+    companion = folder / SLICES
+    return size + (verify_weights(companion) if (companion / PRIOR_FILE).is_file() else 0)
 
 
 def read_document(folder: Path) -> dict[str, Any]:

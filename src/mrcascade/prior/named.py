@@ -21,7 +21,7 @@ def as_prior(prior: CascadePrior | str | Path) -> CascadePrior:
 
 def check_digest(prior: CascadePrior, digest: str) -> None:
     """Raise MRCascadeError if a prior that another process named is not the same here."""
-    if prior.digest != digest:
+    if prior.identity != digest:
         raise MRCascadeError(
             f"prior {prior.name!r} has other weights on this worker than where the command was"
             " started; give a folder that all workers see"

@@ -32,7 +32,7 @@ from mrcascade.sampling.level import (
 from mrcascade.sampling.mean import cascade_mean
 from mrcascade.sampling.noise import NoiseSource
 from mrcascade.sampling.orientations import ORIENTATIONS, Orientation
-from mrcascade.sampling.plan import LevelTask
+from mrcascade.sampling.plan import CascadePlan, LevelTask
 from mrcascade.sampling.volume_plan import PlaneKind, VolumeCascadePlan
 
 #: Called with the work that is done since the last call, in planes of the finest level.
@@ -51,6 +51,18 @@ class VolumeResult(NamedTuple):
     evaluations: dict[int, int]
 
 
+class PlaneMeans(NamedTuple):
+    """What gives the conditional means of a volume's planes.
+
+    Attributes:
+        prior: a prior, which may be another one than that of the chains.
+        plans: its plans of the planes (slices, rows) and (slices, columns).
+    """
+
+    prior: Prior
+    plans: tuple[CascadePlan, CascadePlan]
+
+
 _NOT_TURNED = ORIENTATIONS[0]
 
 
@@ -61,6 +73,7 @@ def volume_sample(
     y: Tensor,
     noise: NoiseSource,
     *,
+    means: PlaneMeans | None = None,
     batch_size: int = 1,
     worked: Worked = lambda work: None,
 ) -> VolumeResult:
@@ -82,6 +95,7 @@ def volume_sample(
         plan: plan of a recipe that traverses a cascade.
         y: (C, S, h, w), image units.
         noise: one generator.
+        means: conditional means, for ``detail`` below 1; None for those of the prior.
         batch_size: number of planes that pass through a network together.
         worked: called after each batch.
 
@@ -103,8 +117,10 @@ def volume_sample(
     assert volume is not None  # a plan has at least one level
     if plan.settings.full_detail:
         return VolumeResult(volume, evaluations)
-    mean = volume_mean(prior, plan, y, batch_size=batch_size, worked=worked)
-    evaluations = {i: count + mean.evaluations[i] for i, count in evaluations.items()}
+    if means is None:
+        means = PlaneMeans(prior, (plan.kinds[0].plans[0], plan.kinds[1].plans[0]))
+    mean = volume_mean(means, plan, y, batch_size=batch_size, worked=worked)
+    evaluations = {i: n + mean.evaluations.get(i, 0) for i, n in evaluations.items()}
     volume = with_detail(plan.pyramid, mean.volume, volume, plan.settings)
     if plan.finest.sigma_y == 0 and plan.settings.project:
         kind = plan.kinds[0]
@@ -114,7 +130,7 @@ def volume_sample(
 
 @torch.no_grad()
 def volume_mean(
-    prior: Prior,
+    means: PlaneMeans,
     plan: VolumeCascadePlan,
     y: Tensor,
     *,
@@ -127,10 +143,10 @@ def volume_mean(
     """
     total = y.new_zeros((y.shape[0], *plan.pyramid.shapes[0]))
     evaluations: dict[int, int] = {}
-    for kind in plan.kinds:
+    for kind, of_planes in zip(plan.kinds, means.plans, strict=True):
         data, planes = kind.planes(y), kind.planes(total)
         for part in _batches(len(data), batch_size):
-            found = cascade_mean(prior, kind.plans[0], data[part].contiguous())
+            found = cascade_mean(means.prior, of_planes, data[part].contiguous())
             planes[part] += found.image / len(plan.kinds)
             evaluations = {i: len(plan.kinds) * n for i, n in found.evaluations.items()}
             worked(len(found.image))

@@ -136,7 +136,7 @@ def volume_settings(
     settings: dict[str, Any] = {
         "prior": prior_folder(job.prior).resolve().name,
         "precision": prior.levels[0].precision,
-        "prior_sha256": prior.digest,
+        "prior_sha256": prior.identity,
         "sampler": settings_of(method, job, prior).record(samples),
     }
     if method.sampled:

@@ -104,7 +104,7 @@ def evaluate_isotropic(
             bench = VolumeBench(job, methods, prior, survey.volumes, pictures)
             results = run_here(bench, units, tick)
         else:
-            digest = None if prior is None else prior.digest
+            digest = None if prior is None else prior.identity
             make = partial(_volume_worker, job, digest, tuple(survey.volumes), tuple(pictures))
             results = share_out(units, job, make, say)
         failures = keep_results(ledger, results, say, tick)

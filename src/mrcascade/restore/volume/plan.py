@@ -11,8 +11,10 @@ from mrcascade.operators import SeparableOperator
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.recipes.traversals import Cascade, Mean
 from mrcascade.restore.plan import make_plan
+from mrcascade.restore.settings import resolve_settings
 from mrcascade.restore.volume.thick import ThickSlices
 from mrcascade.sampling import Recipe
+from mrcascade.sampling.volume import PlaneMeans
 from mrcascade.sampling.volume_plan import PlanMaker, VolumeCascadePlan
 
 
@@ -24,10 +26,13 @@ class VolumePlan:
         thick: how the slices see the result.
         cascade: plans of the planes (slices, rows) and (slices, columns), with margins along the
             slice axis, and the pyramid of the volume.
+        means: what gives the conditional means of the planes: the prior's regression network for
+            thick slices (``CascadePrior.slices``) if it has one, else its cascade.
     """
 
     thick: ThickSlices
     cascade: VolumeCascadePlan
+    means: PlaneMeans
 
     @classmethod
     def of(
@@ -57,11 +62,16 @@ class VolumePlan:
             )
         along = thick.extended()
 
-        def maker(side: int) -> PlanMaker:
-            operator = SeparableOperator(along, np.eye(side), "thick slices")
+        rows, columns = (SeparableOperator(along, np.eye(n), "thick slices") for n in shape)
+
+        def maker(operator: SeparableOperator) -> PlanMaker:
             return lambda noise: make_plan(prior, operator, noise, settings)
 
-        return cls(thick, VolumeCascadePlan.of(maker(shape[0]), maker(shape[1]), noise, shape))
+        cascade = VolumeCascadePlan.of(maker(rows), maker(columns), noise, shape)
+        mean = settings if isinstance(settings.run, Mean) else resolve_settings(prior, "mean")
+        regression = prior.slices or prior
+        plans = tuple(make_plan(regression, planes, noise, mean) for planes in (rows, columns))
+        return cls(thick, cascade, PlaneMeans(regression, (plans[0], plans[1])))
 
     @property
     def settings(self) -> Recipe:

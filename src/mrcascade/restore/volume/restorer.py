@@ -142,8 +142,16 @@ class VolumeRestorer:
         """Return one sample, or the mean, with margins."""
         plan = self.plan.cascade
         if self.plan.settings.draws:
-            return volume_sample(self.prior, plan, y, noise, batch_size=batch_size, worked=worked)
-        return volume_mean(self.prior, plan, y, batch_size=batch_size, worked=worked)
+            return volume_sample(
+                self.prior,
+                plan,
+                y,
+                noise,
+                means=self.plan.means,
+                batch_size=batch_size,
+                worked=worked,
+            )
+        return volume_mean(self.plan.means, plan, y, batch_size=batch_size, worked=worked)
 
     def _inside(self, volume: Tensor, y: np.ndarray) -> np.ndarray:
         """Return a volume (C, n', h, w) without margins, (n, h, w), that meets exact data y."""
@@ -164,6 +172,7 @@ class VolumeRestorer:
             "scale": intensity.scale,
             **({"zero": intensity.zero} if intensity.zero else {}),
             "prior": self.prior.name,
+            **({} if self.prior.slices is None else {"slices_prior": self.prior.slices.name}),
             "operator": plan.cascade.finest.operator.name,
             "slices": (thick.slices, thick.samples),
             "profile": thick.profile.name,
