@@ -13,6 +13,7 @@ from tests.dicom.dicom_series import phantom, series
 import mrcascade
 from mrcascade.cli import main
 from mrcascade.jobs import find_inputs
+from mrcascade.jobs.report import report_beside
 from mrcascade.jobs.report_batch import write_reports
 from mrcascade.jobs.report_inputs import InputSearch
 from mrcascade.prior.cascade import CascadePrior
@@ -111,3 +112,48 @@ def test_a_name_alone_is_no_proof(sources: object, tmp_path: Path) -> None:
     assert line.startswith("1 input not found (")
     record = {"Sources": sources, "SourceSHA256": "0" * 64}
     assert search.input_of(tmp_path / "s.json", record) is None
+
+
+# ---- names ----
+
+
+@pytest.mark.parametrize(
+    ("preview", "report"),
+    [
+        ("a.png", "a.html"),
+        ("a.b.png", "a.b.html"),
+        ("reports.png", "reports.html"),
+        ("report.png", "report_result.html"),
+        ("Report.png", "Report_result.html"),
+        ("report_result.png", "report_result_result.html"),
+    ],
+)
+def test_a_report_has_a_name_of_its_own(preview: str, report: str) -> None:
+    assert report_beside(Path("out") / preview) == Path("out") / report
+
+
+def test_a_result_named_report_and_the_table_of_a_batch(
+    tmp_path: Path, prior_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    a, b = save(tmp_path / "a.npy"), save(tmp_path / "b.npy")
+    options = ["--prior", prior_folder, "--factor", "2", "--noise", "0", "--device", "cpu"]
+
+    def sr(*words: object) -> int:
+        return main([str(word) for word in ("sr", *words, *options)])
+
+    assert sr(a, "-o", out / "report.npy", "--report") == 0
+    own = (out / "report_result.html").read_bytes()
+    assert sr(a, b, "-o", out, "--report") == 0
+    table = (out / "report.html").read_text()
+    assert table.count("<tr>") == 4  # the headings, both files, and the result named report
+    assert 'href="report_result.html"' in table
+    assert (out / "report_result.html").read_bytes() == own
+    # A result named like the record of the batch does not replace it.
+    record = (out / "run.json").read_bytes()
+    capsys.readouterr()
+    for more in ([], ["--overwrite"]):
+        assert sr(a, "-o", out / "run.npy", *more) == 2
+    assert "run.json is not known as a file of mrcascade" in capsys.readouterr().err
+    assert (out / "run.json").read_bytes() == record
+    assert not (out / "run.npy").exists()

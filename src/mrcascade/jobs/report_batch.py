@@ -11,21 +11,20 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.io import atomic_output, remove_leftovers
 from mrcascade.io.walk import files_below
 from mrcascade.jobs.progress import Report, silent
-from mrcascade.jobs.report import report_of, result_record, write_result_report
+from mrcascade.jobs.report import BATCH_NAME, report_of, result_record, write_result_report
 from mrcascade.jobs.report_inputs import InputSearch
 from mrcascade.pictures.report.facts import warnings_of
 from mrcascade.pictures.report.head import check_report, icon_of, is_own_report
 from mrcascade.pictures.report.overview import OverviewRow, write_overview
 from mrcascade.storage.outputs import only_writer, read_record
 
-NAME = "report.html"
 RECORDS = "run*.json"
 _WAIT_SECONDS = 60.0  # for another part of a batch that writes the report
 
 
 def check_batch_report(folder: Path) -> None:
     """Raise MRCascadeError where the name of a batch's report belongs to another file."""
-    check_report(folder / NAME, overwrite=True)
+    check_report(folder / BATCH_NAME, overwrite=True)
 
 
 def write_reports(
@@ -96,7 +95,7 @@ def write_batch_report(folder: Path) -> Path:
     Raises:
         MRCascadeError: the name belongs to a file that is no report.
     """
-    path = folder / NAME
+    path = folder / BATCH_NAME
     with only_writer(path, _WAIT_SECONDS):
         check_batch_report(folder)
         rows = _rows(folder)
