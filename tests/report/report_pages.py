@@ -47,9 +47,10 @@ def write_page(
         Display() if display is None else display,
         count // 2,
     )
-    texts: dict[str, Any] = {"title": "a title", "subtitle": "a subtitle", "unit": "a.u."} | parts
+    texts: dict[str, Any] = {"title": "a title", "subtitle": "a subtitle", "unit": "a.u."}
+    given = texts | {"layers": LAYERS} | parts
     write_report_page(
-        path, ReportContent(layers=LAYERS, views=[view], window=WINDOW, most_std=MOST_STD, **texts)
+        path, ReportContent(views=[view], window=WINDOW, most_std=MOST_STD, **given)
     )
     return path
 
