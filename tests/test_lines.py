@@ -269,7 +269,9 @@ def test_a_closed_pipe_ends_the_command_quietly(arguments: list[str]) -> None:
     assert ended.stderr == ""
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["list", "--json"], ["info"], ["completion", "bash"]])
+@pytest.mark.parametrize(
+    "arguments", [["list"], ["list", "--json"], ["info"], ["completion", "bash"]]
+)
 def test_a_closed_output_is_an_error(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -146,7 +146,9 @@ def test_pixels_that_are_not_square_keep_their_aspect(tmp_path: Path) -> None:
     drawn = magnified(pixels, zoom)
     assert drawn.shape == (round(18.2 * len(pixels)), 14 * pixels.shape[1])
     # Each edge of a pixel lies where it belongs, to half a screen pixel.
-    middles = [[round((i + 0.5) * z) for i in range(n)] for n, z in zip(pixels.shape, zoom, strict=True)]
+    middles = [
+        [round((i + 0.5) * z) for i in range(n)] for n, z in zip(pixels.shape, zoom, strict=True)
+    ]
     np.testing.assert_array_equal(drawn[np.ix_(*middles)], pixels)
     counts = np.unique(np.nonzero(np.diff(drawn[:, middles[1][0]]))[0] + 1)
     assert all(np.abs(counts / 18.2 - np.round(counts / 18.2)) <= 0.5 / 18.2 + 1e-9)

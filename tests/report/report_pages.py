@@ -49,9 +49,7 @@ def write_page(
     )
     texts: dict[str, Any] = {"title": "a title", "subtitle": "a subtitle", "unit": "a.u."}
     given = texts | {"layers": LAYERS} | parts
-    write_report_page(
-        path, ReportContent(views=[view], window=WINDOW, most_std=MOST_STD, **given)
-    )
+    write_report_page(path, ReportContent(views=[view], window=WINDOW, most_std=MOST_STD, **given))
     return path
 
 
