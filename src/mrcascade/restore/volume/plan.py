@@ -70,6 +70,8 @@ class VolumePlan:
         if prior.slices is None:
             return cls(thick, cascade)
         mean = settings if isinstance(settings.run, Mean) else resolve_settings(prior, "mean")
+        # Both kinds of planes see each voxel, so they share the orientations.
+        mean = mean.changed(orientations=max(1, mean.orientations_at(1) // 2))
         plans = [make_plan(prior.slices, planes, noise, mean) for planes in (rows, columns)]
         return cls(thick, cascade, (plans[0], plans[1]))
 
