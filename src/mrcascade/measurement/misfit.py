@@ -51,7 +51,7 @@ class Misfit:
         if not noise > 0:
             return None
         count = measured.size * (2 if np.iscomplexobj(measured) else 1)
-        size = float(np.linalg.norm(measured.astype(np.result_type(measured, np.float64))))
+        size = float(np.linalg.norm(measured))
         return cls(residual * size / (noise * math.sqrt(count)), count)
 
     @property
