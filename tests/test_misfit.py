@@ -59,8 +59,8 @@ def test_file_report_and_terminal_warn(
     from mrcascade import write_image
 
     rng = np.random.default_rng(2)
-    image = 100 + rng.normal(size=(16, 16, 5)).astype(np.float32)
-    write_image(image, tmp_path / "a.nii", affine=np.diag([1.0, 1.0, 2.0, 1.0]))
+    image = 100 + rng.normal(size=(36, 32, 7)).astype(np.float32)
+    write_image(image, tmp_path / "a.nii", affine=np.diag([1.0, 1.0, 3.0, 1.0]))
     options = [*options, "--prior", str(prior_folder), "--device", "cpu", "--mode", "mean"]
 
     def run(name: str, noise: str) -> tuple[dict, str, str]:
