@@ -160,7 +160,7 @@ def test_info_of_a_result_says_how_it_was_made(
     prior_folder: Path, low: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     arguments = ["sr", str(low), "-o", str(tmp_path / "out"), "--factor", "2", "--noise", "0.012"]
-    arguments += ["--samples", "2", "--mode", "sample", "--steps", "2", "--seed", "7"]
+    arguments += ["--samples", "2", "--mode", "sample", "--steps", "6", "--seed", "7"]
     assert main([*arguments, "--prior", str(prior_folder), "--device", "cpu"]) == 0
     sidecar = tmp_path / "out" / "low_desc-sr2x.json"
     record = json.loads(sidecar.read_text())
