@@ -104,6 +104,6 @@ def test_another_kind_of_prior_is_refused(folder: Path, tmp_path: Path, channels
     shutil.rmtree(mine / SLICES)
     cascade = network_preset("tiny" if channels == 1 else "tiny-slices")
     write_random_prior(mine / SLICES, channels, cascade)
-    with pytest.raises(MRCascadeError, match="slices: not a regression network for thick slices"):
+    with pytest.raises(MRCascadeError, match="slices: no regression network of this prior"):
         CascadePrior.from_pretrained(mine)
     assert json.loads((mine / SLICES / "prior.json").read_text())["channels"] == channels

@@ -61,8 +61,7 @@ class CascadePrior:
         domain: distribution of features over its images; None if it is not known.
         digest: SHA-256 of the ``prior.json`` that it was read from.
         folder: folder that it was read from; None where it was not.
-        slices: regression network for thick slices, in the folder ``slices`` of the prior's; None
-            without one.
+        slices: regression network for thick slices, from its folder ``slices``; None without one.
         compiler: compiler of its U-Nets; None if they are not compiled.
 
     Example:
@@ -120,8 +119,8 @@ class CascadePrior:
 
     @property
     def identity(self) -> str:
-        """What results of volumes depend on: the digests of the prior and of its ``slices``."""
-        return self.digest if self.slices is None else f"{self.digest} + {self.slices.digest}"
+        """Digests of the prior and of its ``slices``, on which volumes depend."""
+        return " + ".join(prior.digest for prior in (self, self.slices) if prior is not None)
 
     def tuned(self, mode: str) -> dict[str, Any]:
         """Return the settings in ``sampling`` for a mode."""
@@ -224,15 +223,11 @@ class CascadePrior:
             level.networks.load_state_dict(state, assign=True)
             fold(level.networks, getattr(torch, precision))
             level.precision = precision
-        assert prior.folder is not None  # it has just been read from there
-        companion = prior.folder / SLICES
-        if (companion / PRIOR_FILE).is_file():
-            prior.slices = cls.from_pretrained(companion, device, precision)
-            if prior.slices.generative or prior.slices.channels != prior.channels:
-                raise MRCascadeError(
-                    f"{companion}: not a regression network for thick slices with the"
-                    f" {prior.channels} channel(s) of the prior; remove the folder"
-                )
+        beside = Path(prior.folder or "") / SLICES
+        if (beside / PRIOR_FILE).is_file():
+            prior.slices = cls.from_pretrained(beside, device, precision)
+            if (prior.slices.generative, prior.slices.channels) != (False, prior.channels):
+                raise MRCascadeError(f"{beside}: no regression network of this prior; remove it")
         return prior.to(device)
 
     def save_pretrained(
@@ -240,9 +235,8 @@ class CascadePrior:
     ) -> Path:
         """Write the prior to a folder that ``from_pretrained`` reads, and return the folder.
 
-        Weights are copied as they were read. So is ``prior.json`` where nothing has changed, with
-        ``facts.json`` and the model card; else a plain card is written. The card gets the hub's
-        metadata unless it has them. ``slices`` are copied to the folder of that name.
+        Weights and ``slices`` are copied as read; so are an unchanged ``prior.json``, ``facts.json``
+        and the card. Else a plain card is written. It gets the hub's metadata unless it has them.
 
         Args:
             folder: the folder, which is made.
