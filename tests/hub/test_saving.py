@@ -22,16 +22,20 @@ def weights(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors"))}
 
 
+def files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
 @pytest.mark.parametrize("name", ["mr-small", "mr-small-baselines/regression-4x"])
 def test_a_bundled_prior_keeps_its_bytes(name: str, tmp_path: Path) -> None:
     source, saved = BUNDLED / name, tmp_path / "saved"
-    before = {path: file_sha256(path) for path in sorted(source.iterdir())}
+    before = {path: file_sha256(path) for path in files_below(source)}
     prior = CascadePrior.from_pretrained(name)
     assert prior.save_pretrained(saved, license="apache-2.0") == saved
     for path in before.keys() - {source / "README.md"}:
-        assert (saved / path.name).read_bytes() == path.read_bytes(), path
+        assert (saved / path.relative_to(source)).read_bytes() == path.read_bytes(), path
     assert CascadePrior.from_pretrained(saved).digest == prior.digest
-    assert {path: file_sha256(path) for path in sorted(source.iterdir())} == before
+    assert {path: file_sha256(path) for path in files_below(source)} == before
 
     card = ModelCard((saved / "README.md").read_text())
     assert (card.data.license, card.data.library_name) == ("apache-2.0", "mrcascade")

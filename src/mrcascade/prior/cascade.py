@@ -235,8 +235,8 @@ class CascadePrior:
     ) -> Path:
         """Write the prior to a folder that ``from_pretrained`` reads, and return the folder.
 
-        Weights and ``slices`` are copied as read; so are an unchanged ``prior.json``, ``facts.json``
-        and the card. Else a plain card is written. It gets the hub's metadata unless it has them.
+        Weights and ``slices`` are copied; so are an unchanged ``prior.json``, ``facts.json`` and
+        the card. Else a plain card is written. It gets the hub's metadata unless it has them.
 
         Args:
             folder: the folder, which is made.
