@@ -237,6 +237,7 @@ def _evaluated(job: Evaluation, output: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(rows))
 
 
+@pytest.mark.slow
 def test_an_evaluation_halves_its_batches(
     job: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

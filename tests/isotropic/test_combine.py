@@ -14,6 +14,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 from stack_images import Anatomy, stack_affine
 from tests.dicom.dicom_series import series
+from tests.quick import slow
 from thick_images import thick_file
 
 import mrcascade
@@ -98,7 +99,7 @@ def test_stacks_become_one_volume(
     assert missed < 0.25 * single
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.02])
+@pytest.mark.parametrize("noise", [0.0, slow(0.02)])
 def test_the_mean_meets_all_stacks(
     noise: float, tmp_path: Path, stacks: list[Path], prior: CascadePrior
 ) -> None:
@@ -126,7 +127,7 @@ def test_the_mean_meets_all_stacks(
     assert sum("relative residual" in line for line in said) == 3  # and the last line
 
 
-@pytest.mark.parametrize("plane", ["coronal", "oblique"])
+@pytest.mark.parametrize("plane", [slow("coronal"), "oblique"])
 def test_motion_is_told_and_refused_or_undone(
     plane: str, tmp_path: Path, stacks: list[Path], combine: Callable, sr: Callable, capsys
 ) -> None:

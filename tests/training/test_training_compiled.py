@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from functorch.compile import make_boxed_func
 from torch import Tensor
-from torch._dynamo.backends.common import aot_autograd
 from training_data import TINY, assert_same, checkpoint, trainer, without_time
 
 from mrcascade.cli import main
@@ -35,16 +33,21 @@ class Backend:
         backward: Callable[[list[Any]], list[Any]] = list,
     ) -> None:
         self.graphs = 0
-        self._backend = aot_autograd(
-            fw_compiler=partial(self._code, forward), bw_compiler=partial(self._code, backward)
-        )
+        self._compilers = {
+            "fw_compiler": partial(self._code, forward),
+            "bw_compiler": partial(self._code, backward),
+        }
 
     def __call__(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable:
+        from torch._dynamo.backends.common import aot_autograd  # which takes seconds to import
+
         self.graphs += 1
-        return self._backend(graph, inputs)
+        return aot_autograd(**self._compilers)(graph, inputs)
 
     @staticmethod
     def _code(change: Callable, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable:
+        from functorch.compile import make_boxed_func
+
         return make_boxed_func(lambda *values: change(graph.forward(*values)))
 
 

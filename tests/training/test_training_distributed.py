@@ -79,6 +79,12 @@ def found(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     return job("steps", data, tmp_path_factory.mktemp("job"))
 
 
+@pytest.fixture(scope="module")
+def alone(data: Path) -> list[dict[str, Any]]:
+    """The steps of one process."""
+    return ten_steps(data, Processes("cpu"))
+
+
 # ---- the same batches ----
 
 
@@ -192,20 +198,22 @@ def largest_difference(a: Any, b: Any) -> float:
 
 
 @pytest.mark.parametrize("number", range(len(CONFIGS)))
-def test_two_processes_reach_the_weights_of_one(data: Path, found: list[Any], number: int) -> None:
+def test_two_processes_reach_the_weights_of_one(
+    data: Path, found: list[Any], alone: list[dict[str, Any]], number: int
+) -> None:
     """Sums in another order agree to 1e-15 of their terms, which are of order 1. Adam divides an
     entry g of a gradient by |g| + 1e-8, so that one of rounding alone moves its weight by up to
     1e-15 / 1e-8 of the rate, 0.015, in each of the steps. The orthogonalisation of Muon multiplies
     relative errors by at most 525 (`test_training_muon`)."""
-    expected = ten_steps(data, Processes("cpu"))[number]
+    expected = alone[number]
     pair = [process["steps"][number] for process in found]
     weights = [process["state"]["networks"] for process in (*pair, expected)]
     tolerance = STEPS * 0.015 * 1e-15 / 1e-8
     assert largest_difference(weights[0], weights[2]) < tolerance
     start = doubled(data, CONFIGS[number], Processes("cpu")).networks.state_dict()
     assert largest_difference(start, weights[2]) > 1e5 * tolerance
-    for losses, alone in zip(pair[0]["losses"], expected["losses"], strict=True):
-        assert losses == pytest.approx(alone, rel=1e-6)
+    for losses, one in zip(pair[0]["losses"], expected["losses"], strict=True):
+        assert losses == pytest.approx(one, rel=1e-6)
 
 
 @pytest.mark.parametrize("number", range(len(CONFIGS)))
