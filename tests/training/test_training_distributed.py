@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from distributed_job import CONFIGS, STEPS, doubled, in_double_precision, ten_steps
+from tests.quick import slow
 from training_data import TINY, assert_same, checkpoint, trainer, volume, without_time
 
 from mrcascade import MRCascadeError
@@ -96,8 +97,10 @@ class _Part(Processes):
         self.number, self.count = number, count
 
 
-@pytest.mark.parametrize("count", [2, 3, 8])
-@pytest.mark.parametrize("level", [1, 3])
+@pytest.mark.parametrize(
+    ("level", "count"),
+    [(1, 3), (3, 2), *(slow(*c) for c in [(1, 2), (1, 8), (3, 3), (3, 8)])],
+)
 def test_parts_make_up_the_batch_of_one_process(data: Path, level: int, count: int) -> None:
     """Patches, conditions, noise levels and noise, bit by bit."""
 
@@ -126,7 +129,7 @@ def test_a_batch_of_fewer_patches_than_processes_is_refused() -> None:
         _Part(0, 4).part(3)
 
 
-@pytest.mark.parametrize("stage", [0, 1])
+@pytest.mark.parametrize("stage", [slow(0), 1])
 def test_gradients_of_uneven_parts_add_up(
     data: Path, monkeypatch: pytest.MonkeyPatch, stage: int
 ) -> None:

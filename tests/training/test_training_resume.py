@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.quick import slow
 from training_data import TINY, assert_same, checkpoint, trainer, volumes, without_time
 
 from mrcascade import MRCascadeError
@@ -240,7 +241,7 @@ def test_a_changed_byte_is_found(data: Path, run: Path) -> None:
 @pytest.mark.parametrize(
     "entry", ["config", "level", "statistics", "networks", "optimizer", "ema", "scaler"]
 )
-@pytest.mark.parametrize("value", [None, "x"])
+@pytest.mark.parametrize("value", [None, slow("x")])
 def test_entries_of_another_kind(data: Path, run: Path, entry: str, value: object) -> None:
     stored = checkpoint(run)
     stored[entry] = value
