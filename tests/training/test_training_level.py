@@ -207,7 +207,7 @@ def test_rates_follow_the_schedule_of_their_stage(data: Path) -> None:
 def test_log_has_losses_and_validation(finished: Path) -> None:
     for number in (1, 3):
         records = read_log(finished / f"level{number}.jsonl")
-        assert [r["images"] for r in records] == list(range(8, 80 + 1, 8))
+        assert [r["images"] for r in records] == list(range(16, 80 + 1, 16))
         for record in records:
             regressing = number == 1 and record["images"] <= 32
             losses = {"regression"} if regressing else {"loss", "weighted_error"}
