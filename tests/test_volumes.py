@@ -139,7 +139,7 @@ def test_empty_slices_say_nothing_of_the_residual(tmp_path: Path, prior: Cascade
     assert 0 < residual < 1  # an estimate of zero would have 1
 
 
-@pytest.mark.parametrize(("samples", "batch"), [(3, 2), (2, 4), (3, 3)])
+@pytest.mark.parametrize(("samples", "batch"), [(3, 2), slow(2, 4), slow(3, 3)])
 def test_streamed_samples_fill_the_same_batches(
     tmp_path: Path, prior: CascadePrior, samples: int, batch: int
 ) -> None:

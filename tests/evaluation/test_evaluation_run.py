@@ -170,7 +170,7 @@ def job(test_set: TestSet, prior_folder: Path) -> Evaluation:
 def test_an_interrupted_evaluation_goes_on_to_the_same_end(job: Evaluation, tmp_path: Path) -> None:
     run(job, tmp_path / "whole")
     output = tmp_path / "interrupted"
-    for stop in (2, 6, 10):  # slices; later counts include what earlier runs finished
+    for stop in (2, 10):  # slices; later counts include what earlier runs finished
         with pytest.raises(KeyboardInterrupt):
             run(job, output, stop_after=stop)
         assert not (output / "table.md").exists()

@@ -80,12 +80,6 @@ def found(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     return job("steps", data, tmp_path_factory.mktemp("job"))
 
 
-@pytest.fixture(scope="module")
-def alone(data: Path) -> list[dict[str, Any]]:
-    """The steps of one process."""
-    return ten_steps(data, Processes("cpu"))
-
-
 # ---- the same batches ----
 
 
@@ -97,10 +91,8 @@ class _Part(Processes):
         self.number, self.count = number, count
 
 
-@pytest.mark.parametrize(
-    ("level", "count"),
-    [(1, 3), (3, 2), *(slow(*c) for c in [(1, 2), (1, 8), (3, 3), (3, 8)])],
-)
+@pytest.mark.parametrize("count", [slow(2), 3, slow(8)])
+@pytest.mark.parametrize("level", [1, 3])
 def test_parts_make_up_the_batch_of_one_process(data: Path, level: int, count: int) -> None:
     """Patches, conditions, noise levels and noise, bit by bit."""
 
@@ -200,25 +192,24 @@ def largest_difference(a: Any, b: Any) -> float:
     return float((a - b).abs().max()) if isinstance(a, torch.Tensor) else 0.0
 
 
-@pytest.mark.parametrize("number", range(len(CONFIGS)))
-def test_two_processes_reach_the_weights_of_one(
-    data: Path, found: list[Any], alone: list[dict[str, Any]], number: int
-) -> None:
+@pytest.mark.slow
+def test_two_processes_reach_the_weights_of_one(data: Path, found: list[Any]) -> None:
     """Sums in another order agree to 1e-15 of their terms, which are of order 1. Adam divides an
     entry g of a gradient by |g| + 1e-8, so that one of rounding alone moves its weight by up to
     1e-15 / 1e-8 of the rate, 0.015, in each of the steps. The orthogonalisation of Muon multiplies
     relative errors by at most 525 (`test_training_muon`)."""
-    expected = alone[number]
-    pair = [process["steps"][number] for process in found]
-    weights = [process["state"]["networks"] for process in (*pair, expected)]
     tolerance = STEPS * 0.015 * 1e-15 / 1e-8
-    assert largest_difference(weights[0], weights[2]) < tolerance
-    start = doubled(data, CONFIGS[number], Processes("cpu")).networks.state_dict()
-    assert largest_difference(start, weights[2]) > 1e5 * tolerance
-    for losses, one in zip(pair[0]["losses"], expected["losses"], strict=True):
-        assert losses == pytest.approx(one, rel=1e-6)
+    for number, expected in enumerate(ten_steps(data, Processes("cpu"))):
+        ours = found[0]["steps"][number]
+        weights = [process["state"]["networks"] for process in (ours, expected)]
+        assert largest_difference(*weights) < tolerance, number
+        start = doubled(data, CONFIGS[number], Processes("cpu")).networks.state_dict()
+        assert largest_difference(start, weights[1]) > 1e5 * tolerance, number
+        for losses, alone in zip(ours["losses"], expected["losses"], strict=True):
+            assert losses == pytest.approx(alone, rel=1e-6), number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(CONFIGS)))
 def test_all_processes_have_the_same_state(found: list[Any], number: int) -> None:
     """Weights, averages, and the momenta of Muon and Adam, bit by bit."""
@@ -227,6 +218,7 @@ def test_all_processes_have_the_same_state(found: list[Any], number: int) -> Non
     assert first["losses"] == second["losses"]
 
 
+@pytest.mark.slow
 def test_an_error_in_one_process_is_reported_by_the_main_one(found: list[Any]) -> None:
     place = f"process 2 of 2, on {socket.gethostname()}: "
     image = "scan.nii: not an image"

@@ -146,6 +146,7 @@ def of_older_version(run: Path, level: int, branch: int, unet: int) -> None:
     torch.save(state | {"config": json.dumps(stored), "seen": 40}, run / f"level{level}.ckpt")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_plot")
 def test_older_runs_go_on_as_they_were_begun(data: Path, run: Path) -> None:
     of_older_version(run, 1, 32, 48)
