@@ -19,6 +19,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.messages import faults
 from mrcascade.messages.printable import printable
 from mrcascade.restore import Restorer
+from tests.quick import slow
 
 RNG = np.random.default_rng(5)
 EVIL = "\x1b[31mx\n\x1b]0;pwn\x07\u202e\u2028\x9b\x00"
@@ -297,7 +298,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("debug", [False, slow(True)])
 def test_libraries_are_quiet(debug: bool, image: Path, tmp_path: Path, prior_folder: Path) -> None:
     arguments = ["sr", image, "-o", tmp_path / "out", "--factor", "2", "--prior", prior_folder]
     ended = subprocess.run(
