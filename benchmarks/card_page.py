@@ -15,7 +15,7 @@ from card_facts import BASELINE, MODE
 from mrcascade.errors import MRCascadeError
 from mrcascade.evaluation.tables import markdown_table
 from mrcascade.prior.card import FACTS
-from mrcascade.prior.format import PRIOR_FILE
+from mrcascade.prior.format import PRIOR_FILE, SLICES
 
 Facts = Mapping[str, Any]
 TEXTS = Path(__file__).parent / "cards"  # texts written by hand
@@ -27,7 +27,9 @@ SHOWN = {"mean": "branch", "s0.2": "s = 0.2", "s3": "s = 3", "s80": "s = 80"}
 def priors_below(folder: Path) -> dict[str, Path]:
     """Return name -> folder of the priors that a card in ``folder`` describes."""
     if (folder / PRIOR_FILE).is_file():
-        return {folder.name: folder}
+        name, slices = folder.resolve().name, folder / SLICES
+        found = {name: folder}
+        return found | ({f"{name}/{SLICES}": slices} if (slices / PRIOR_FILE).is_file() else {})
     return {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{PRIOR_FILE}"))}
 
 
@@ -221,12 +223,16 @@ def _training(facts: Mapping[str, Facts], files: Mapping[str, Path]) -> str:
             runs = [run for run in told["training"] if run["level"] == level["level"]]
             if not runs:
                 continue
-            label = f"`{name}`" if len(facts) > 1 else str(level["level"])
+            several = len(facts) > 1
+            label = f"`{name}`" * several
+            if not several or len({run["level"] for run in told["training"]}) > 1:
+                label = f"{label} {level['level']}".strip()
             branch, unet = (sum(run[key] for run in runs) for key in _PATCHES)
             cost = sum(run["petaflop"] for run in runs)
             hours = sum(run["seconds"] for run in runs) / 3600
             weights = [_millions(level[key]) for key in ("branch_weights", "unet_weights")]
             errors = level["validation"] or {}
+            errors |= {"mean": errors.get("mean", errors.get("mean_slices"))}
             rows.append(
                 [
                     label,
@@ -249,8 +255,14 @@ def _training(facts: Mapping[str, Facts], files: Mapping[str, Path]) -> str:
     return (
         f"{cost:.3g} PFLOP in {hours:.1f} hours, on {'; '.join(sorted(machines))}. Errors are the"
         " mean squared error over the band's energy on validation patches; s is the noise level."
+        f"{_of_slices(facts)}"
         f" Commands: {links}.\n\n" + markdown_table(titles, rows)
     )
+
+
+def _of_slices(facts: Mapping[str, Facts]) -> str:
+    names = [name for name in facts if name.endswith(f"/{SLICES}")]
+    return f" For `{names[0]}` it is that of slices 4 samples apart." if names else ""
 
 
 _PATCHES = ("branch_patches", "unet_patches")

@@ -34,9 +34,10 @@ def command(root: Path, output: str, options: argparse.Namespace, *more: str) ->
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
-    """Return the files of a batch, without its record, which contains the time."""
+    """Return the files of a batch, without its record and its report, which contain the time."""
     files = (path for path in folder.rglob("*") if path.is_file())
-    kept = (path for path in files if path.name != "run.json" and path.suffix != ".lock")
+    timed = ("run.json", "report.html")
+    kept = (path for path in files if path.name not in timed and path.suffix != ".lock")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in kept}
 
 

@@ -3,7 +3,7 @@
     torchrun --nproc-per-node 2 benchmarks/training_job.py RUN --patches 800
 
 Every process prints ``pid NUMBER PID``, and the main one ``patches N SECONDS`` after each step.
-The images are synthetic.
+The images are synthetic. Their statistics come from few patches, so that a job starts soon.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from mrcascade.devices.launch import launched
+from mrcascade.training import patches
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.run import train_cascade
 from mrcascade.training.slice_cache import write_cache
@@ -28,6 +29,7 @@ from mrcascade.training.volume import Volume
 
 LEVEL = 1
 SIDE = 128
+STATISTICS_PATCHES = 256
 
 
 def write_images(path: Path) -> Path:
@@ -77,6 +79,7 @@ def main() -> None:
     parser.add_argument("--checkpoint-seconds", type=float, default=60.0)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    patches.STATISTICS_PATCHES = STATISTICS_PATCHES
     print("pid", launched()[0], os.getpid(), flush=True)
     config = TrainConfig(
         network=options.network,
@@ -86,7 +89,7 @@ def main() -> None:
         coarse_patch=options.patch // 2,
     )
 
-    def stage(name: str, patches: int, done: int) -> Callable[[int, str], None]:
+    def stage(name: str, count: int, done: int) -> Callable[[int, str], None]:
         def advance(count: int, text: str) -> None:
             print("patches", count, time.monotonic(), flush=True)
 

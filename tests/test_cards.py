@@ -18,14 +18,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mrcascade import MRCascadeError, list_priors
+from mrcascade import MRCascadeError
 from mrcascade.cli import main
 from mrcascade.networks import network_preset
-from mrcascade.prior.format import BUNDLED, read_document
+from mrcascade.prior.format import BUNDLED, PRIOR_FILE, read_document
 from mrcascade.storage.digest import file_sha256
 from mrcascade.training.config import TrainConfig
 from tests.conftest import ROOT
 
+PRIORS = sorted(path.parent.relative_to(BUNDLED).as_posix() for path in BUNDLED.rglob(PRIOR_FILE))
 CARDS = sorted(path.parent for path in BUNDLED.glob("*/README.md"))
 LONGEST = 75  # lines of a card, which is one page
 
@@ -45,7 +46,7 @@ def facts_of(prior: Path) -> dict[str, Any]:
 def test_every_prior_is_on_a_card(benchmark: Import) -> None:
     page = benchmark("card_page")
     found = [prior for card in CARDS for prior in page.priors_below(card).values()]
-    assert sorted(found) == [BUNDLED / name for name in list_priors()]
+    assert sorted(found) == [BUNDLED / name for name in PRIORS]
     assert all(page.card_folder(prior) in CARDS for prior in found)
 
 
@@ -59,7 +60,7 @@ def test_card_is_what_its_facts_say(benchmark: Import, card: Path) -> None:
     assert not re.search(r"(?<![A-Za-z])\d", by_hand), "figures belong in facts.json"
 
 
-@pytest.mark.parametrize("name", list_priors())
+@pytest.mark.parametrize("name", PRIORS)
 def test_facts_are_those_of_the_prior(benchmark: Import, name: str) -> None:
     facts, document = facts_of(BUNDLED / name), read_document(BUNDLED / name)
     assert facts["prior"] == benchmark("card_facts").prior_facts(BUNDLED / name)
@@ -70,7 +71,7 @@ def test_facts_are_those_of_the_prior(benchmark: Import, name: str) -> None:
     assert last == {i: level["sha256"] for i, level in levels if any(level["networks"].values())}
 
 
-@pytest.mark.parametrize("name", list_priors())
+@pytest.mark.parametrize("name", PRIORS)
 def test_every_training_file_has_a_licence(benchmark: Import, name: str) -> None:
     facts = facts_of(BUNDLED / name)
     card = (benchmark("card_page").card_folder(BUNDLED / name) / "README.md").read_text()

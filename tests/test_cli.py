@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from hashlib import sha256
@@ -13,6 +14,7 @@ import pytest
 from mrcascade import __version__
 from mrcascade.cli import main
 from mrcascade.cli.computing import resolve_workers
+from mrcascade.cli.sharing import sharing_of
 from mrcascade.executors import local
 from mrcascade.operators import KERNELS
 
@@ -30,14 +32,25 @@ def test_a_process_per_gpu_unless_a_number_is_given(monkeypatch: pytest.MonkeyPa
     assert found == [3, 2, 1]
 
 
-def test_processes_of_a_cpu_fit_into_its_threads_and_memory(monkeypatch) -> None:
+def test_processes_of_a_batch_fit_into_the_cpu_s_threads_and_memory(monkeypatch) -> None:
     monkeypatch.setattr("torch.get_num_threads", lambda: 16)
-    monkeypatch.setattr(local, "CPU_THREADS", 4)
-    for gibibytes, expected in ((64, 4), (7, 2), (2, 1)):
+    for gibibytes, expected in ((64, 16), (7, 2), (2, 1)):
         monkeypatch.setattr(local, "whole_memory", lambda _, size=gibibytes: size * 2**30)
-        assert resolve_workers(None, "cpu") == expected
-    monkeypatch.setattr(local, "CPU_THREADS", None)
+        assert resolve_workers(None, "cpu", batch=True) == expected
+        assert resolve_workers(5, "cpu", batch=True) == 5
     assert resolve_workers(None, "cpu") == 1
+
+
+def test_few_files_have_one_process_unless_a_number_is_given(monkeypatch) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    words = argparse.Namespace(device="cpu", workers=None, scheduler=None)
+    shared = sharing_of(words, "float32", batch=True)
+    assert [shared.here(files) for files in (1, 3, 4, 9)] == [True, True, False, False]
+    words.workers = 2
+    given = sharing_of(words, "float32", batch=True)
+    assert [given.here(files) for files in (1, 2)] == [True, False]
+    words.workers = None
+    assert sharing_of(words, "float32").here(100)
 
 
 def test_python_dash_m_and_version() -> None:

@@ -34,7 +34,7 @@ def volume() -> np.ndarray:
 
 
 def restored(prior: CascadePrior, y: np.ndarray, mode: str, noise: float = 0.0):  # type: ignore[no-untyped-def]
-    settings = resolve_settings(prior, mode, None if mode == "mean" else 6)
+    settings = resolve_settings(prior, mode, None if mode.startswith("mean") else 6)
     plan = VolumePlan.of(prior, THICK, (y.shape[1], y.shape[2]), noise, settings)
     return VolumeRestorer(prior, plan)(y, Intensity.of(y), batch_size=8)
 
@@ -44,16 +44,17 @@ def test_means_are_those_of_its_planes(folder: Path, volume: np.ndarray) -> None
     prior = CascadePrior.from_pretrained(folder)
     assert prior.slices is not None
     scale, margin = Intensity.of(volume).scale, THICK.margin
-    settings, expected = resolve_settings(prior, "mean"), np.zeros((22, 24, 20))
+    half = resolve_settings(prior, "mean:orientations=2")
+    expected = np.zeros((22, 24, 20))
     for axis in (1, 2):
         planes = Margins(rows=(ENDS, ENDS)).extend(np.moveaxis(volume, axis, 0) / scale)
         operator = SeparableOperator(THICK.extended(), np.eye(planes.shape[2]), "thick")
-        plan = Plan.of(prior.slices, operator, 0.02, settings)
+        plan = Plan.of(prior.slices, operator, 0.02, half)
         mean = Restorer(prior.slices, plan)(planes, Intensity(1.0)).mean[:, margin : margin + 22]
         expected += np.moveaxis(mean, 0, axis) * scale / 2
-    result = restored(prior, volume, "mean", noise=0.02)
+    result = restored(prior, volume, "mean:orientations=4", noise=0.02)
     np.testing.assert_allclose(result.mean, expected, atol=1e-5 * scale)
-    assert result.evaluations[1] == 2
+    assert result.evaluations[1] == 4
     assert result.settings["slices_prior"] == prior.slices.name
 
 

@@ -40,7 +40,8 @@ def test_documented_table_is_what_the_code_says(names: tuple[str, ...]) -> None:
 def test_unknown_preset_names_the_known_ones() -> None:
     with pytest.raises(
         MRCascadeError,
-        match=r"unknown network 'huge'.*tiny, mini, small, small-single, small-regression, xs, s",
+        match=r"unknown network 'huge'.*tiny, mini, small, small-single, small-regression,"
+        r" tiny-slices, small-slices, xs, s",
     ):
         network_preset("huge")
 

@@ -20,7 +20,7 @@ from mrcascade.sampling import (
     karras_sigmas,
     plan_cascade,
 )
-from mrcascade.sampling.volume import PlaneMeans, volume_mean, volume_sample
+from mrcascade.sampling.volume import volume_mean, volume_sample
 from mrcascade.sampling.volume_plan import VolumeCascadePlan
 
 ZETA = 0.3
@@ -54,6 +54,17 @@ class White:
         return self.std**2 / (self.std**2 + sigma**2) * x
 
 
+class Given(White):
+    """A level whose conditional mean was given."""
+
+    def __init__(self, std: float, conditional: bool, mean: Tensor) -> None:
+        super().__init__(std, conditional)
+        self._mean = mean
+
+    def mean(self) -> Tensor:
+        return self._mean
+
+
 class WhitePrior:
     def __init__(self, *deviations: float) -> None:
         last = len(deviations) - 1
@@ -74,11 +85,6 @@ def volume_plan(
         )
 
     return VolumeCascadePlan.of(maker(shape[0]), maker(shape[1]), noise, shape)
-
-
-def own_means(prior, plan: VolumeCascadePlan) -> PlaneMeans:  # type: ignore[no-untyped-def]
-    """The means of the prior of the chains."""
-    return PlaneMeans(prior, (plan.kinds[0].plans[0], plan.kinds[1].plans[0]))
 
 
 def low_part(n: int, m: int) -> np.ndarray:
@@ -213,7 +219,7 @@ def test_white_volumes_are_restored_as_their_planes_are(settings: Recipe, noise:
 def test_mean_of_volumes_is_that_of_both_kinds_of_planes(prior) -> None:  # type: ignore[no-untyped-def]
     plan = volume_plan(GAUSSIAN.matrix(32, 8), Recipe("mean", steps=None), 3, 0.0, (32, 40))
     y = torch.rand(1, 8, 32, 40)
-    found = volume_mean(own_means(prior, plan), plan, y, batch_size=7)
+    found = volume_mean(prior, plan, y, batch_size=7)
     expected = torch.zeros(1, 32, 32, 40)
     for kind in plan.kinds:
         image = cascade_mean(prior, kind.plans[0], kind.planes(y)).image
@@ -250,7 +256,7 @@ def test_detail_moves_the_bands_of_the_volume_towards_the_mean() -> None:
     prior, less = WhitePrior(0.3, 0.2), SHORT.changed(detail=(0.9, 0.6))
     plan = volume_plan(a, less, 2)
     draw = volume_sample(prior, volume_plan(a, SHORT, 2), y, NoiseSource([0])).volume
-    mean = volume_mean(own_means(prior, plan), plan, y)
+    mean = volume_mean(prior, plan, y)
     found = volume_sample(prior, plan, y, NoiseSource([0]))
     e = (draw - mean.volume).numpy()
     low = seen_through(*(low_part(n, n // 2) for n in (DEPTH, ROWS, COLUMNS)), e)
@@ -261,17 +267,30 @@ def test_detail_moves_the_bands_of_the_volume_towards_the_mean() -> None:
     assert found.evaluations == {i: 10 + n for i, n in mean.evaluations.items()}
 
 
-def test_detail_moves_towards_the_means_of_another_prior() -> None:
-    """The given means are those of ``detail`` 0, and cost evaluations at the levels they have."""
+def test_a_given_mean_stands_for_that_of_the_prior() -> None:
+    """With ``detail`` 0 it is the result; and its bands are what a chain's condition holds."""
     a = down_matrix("fourier", DEPTH, DEPTH // 4)
     y = torch.rand(1, len(a), ROWS, COLUMNS, dtype=torch.float64)
-    plan = volume_plan(a, SHORT.changed(detail=0.0), 2)
-    other = volume_plan(a, Recipe("mean", steps=None), 1)
-    means = own_means(WhitePrior(0.3), other)
-    found = volume_sample(WhitePrior(0.3, 0.2), plan, y, NoiseSource([0]), means=means)
-    expected = volume_mean(means, other, y).volume
-    assert float((found.volume - expected).abs().max()) < 1e-12
+    plan = volume_plan(a, SHORT.changed(detail=0.0, start_at_mean=True), 2)
+    other = torch.rand(1, DEPTH, ROWS, COLUMNS, dtype=torch.float64)
+    other = plan.kinds[0].planes(other)
+    other = plan.finest.operator.project(other, plan.kinds[0].planes(y)).movedim(0, -1)
+    prior, seen = WhitePrior(0.3, 0.2), []
+
+    class Noting(White):
+        def condition(self, coarse, error, known=None, mean=None):  # type: ignore[no-untyped-def]
+            seen.append(mean)
+            return Given(self.std, True, mean)
+
+    prior.levels[0] = Noting(0.3, True)
+    found = volume_sample(prior, plan, y, NoiseSource([0]), mean=other, batch_size=50)
+    assert float((found.volume - other).abs().max()) < 1e-12
     assert found.evaluations == {1: 10, 2: 10}
+    for kind, band in zip(plan.kinds, seen, strict=False):
+        planes = kind.planes(other).numpy()
+        rows, columns = (low_part(n, n // 2) for n in planes.shape[-2:])
+        expected = planes - rows @ planes @ columns.T
+        np.testing.assert_allclose(band.numpy(), expected, atol=1e-12)
 
 
 def test_coarse_planes_see_less_noise() -> None:

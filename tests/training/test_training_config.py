@@ -56,6 +56,8 @@ def test_learning_rate_ramps_stays_decays_and_ends_at_zero() -> None:
         {"blur_share": False},
         {"demodulate": 1},
         {"data_condition": 0.0},
+        {"one_axis_share": 0.5, "network": "small-slices"},
+        {"data_condition": False, "network": "small-slices"},
     ],
 )
 def test_impossible_settings_are_one_line(settings: dict[str, float | str]) -> None:

@@ -17,13 +17,14 @@ CPU_BATCH = 4
 GPU_UNIT = 64
 
 
-def add_workers(parser: Group) -> None:
+def add_workers(parser: Group, more: str = "") -> None:
+    """Add ``--workers``. ``more`` follows the default on a CPU in words."""
     parser.add_argument(
         "--workers",
         type=values.workers,
         metavar="N",
         help="processes that share the work, each on its part of the CPU or its own GPU;"
-        " default: one per GPU, or one on a CPU",
+        f" default: one per GPU, or one on a CPU{more}",
     )
 
 
@@ -97,8 +98,8 @@ def resolve_device(name: str) -> str:
     return usable_device(name)
 
 
-def resolve_workers(given: int | None, device: str) -> int:
+def resolve_workers(given: int | None, device: str, batch: bool = False) -> int:
     """Return the number of processes: as given, else `default_workers`."""
     from mrcascade.executors.local import default_workers
 
-    return given or default_workers(device)
+    return given or default_workers(device, batch)

@@ -17,9 +17,11 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.prior.format import (
     BUNDLED,
     PRIOR_FILE,
+    SLICES,
     list_priors,
     prior_folder,
     read_document,
+    weight_files,
 )
 from mrcascade.prior.hub import Repository
 from mrcascade.storage.digest import file_sha256
@@ -117,7 +119,7 @@ def describe_prior(folder: Path) -> list[str]:
         kind = "complex" if document["channels"] == 2 else "magnitude"
         if "phase" in provenance:
             kind += f" ({provenance['phase']} phase)"
-        size = sum((folder / level["file"]).stat().st_size for level in levels) / 1e6
+        size = sum(path.stat().st_size for path in weight_files(folder)) / 1e6
         lines = [
             f"prior {_name_of(folder, document)}: {kind}, kernel {document['kernel']},"
             f" {len(levels)} level{'s' * (len(levels) != 1)},"
@@ -135,6 +137,8 @@ def describe_prior(folder: Path) -> list[str]:
                 f" {_network(level['networks'])},"
                 f" {training.get('images', '?')} training patches"
             )
+        if (folder / SLICES / PRIOR_FILE).is_file():
+            lines.append(_of_slices(read_document(folder / SLICES)))
     except MRCascadeError:
         raise
     except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, OSError) as error:
@@ -143,6 +147,15 @@ def describe_prior(folder: Path) -> list[str]:
             f"{folder / PRIOR_FILE}: not a complete prior ({reason}); fetch it again"
         ) from error
     return lines
+
+
+def _of_slices(document: dict[str, Any]) -> str:
+    """Return a line about a prior's regression network for thick slices."""
+    finest = document["levels"][0]
+    return (
+        f"thick slices: {_network(finest['networks'])},"
+        f" {finest['training'].get('images', '?')} training patches"
+    )
 
 
 def _name_of(folder: Path, document: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from mrcascade.cli import options, terminal
 from mrcascade.cli.help import add_command
 from mrcascade.errors import MRCascadeError
 from mrcascade.prior.card import FACTS
-from mrcascade.prior.format import list_priors, prior_folder, read_document
+from mrcascade.prior.format import list_priors, prior_folder, read_document, weight_files
 from mrcascade.recipes.modes import TABLE
 from mrcascade.storage.files import read_json
 
@@ -78,7 +78,7 @@ def describe_bundled(name: str) -> dict[str, Any]:
             "kernel": document["kernel"],
             "maximum_factor": document["maximum_factor"],
             "levels": len(document["levels"]),
-            "bytes": sum((folder / level["file"]).stat().st_size for level in document["levels"]),
+            "bytes": sum(path.stat().st_size for path in weight_files(folder)),
             "people": _people(folder),
             "slices": document["provenance"].get("slices"),
             "domain_score": document.get("domain") is not None,

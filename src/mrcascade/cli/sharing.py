@@ -19,21 +19,23 @@ class Sharing:
         precision: precision of the networks.
         workers: number of processes; those of a cluster are counted at the start.
         scheduler: address of a Dask scheduler; None for processes of this machine.
+        least: tasks from which several processes do the work.
     """
 
     device: str
     precision: str
     workers: int
     scheduler: str | None
+    least: int = 2
 
     def here(self, tasks: int) -> bool:
         """Whether this process does the work if there are ``tasks`` tasks."""
-        return self.scheduler is None and min(self.workers, tasks) <= 1
+        return self.scheduler is None and (self.workers <= 1 or tasks < self.least)
 
 
-def add_sharing(parser: Group) -> None:
-    """Add ``--workers`` and ``--scheduler``."""
-    computing.add_workers(parser)
+def add_sharing(parser: Group, more: str = "") -> None:
+    """Add ``--workers`` and ``--scheduler``; ``more`` is that of `computing.add_workers`."""
+    computing.add_workers(parser, more)
     parser.add_argument(
         "--scheduler",
         metavar="ADDRESS",
@@ -42,12 +44,13 @@ def add_sharing(parser: Group) -> None:
     )
 
 
-def sharing_of(arguments: argparse.Namespace, precision: str) -> Sharing:
+def sharing_of(arguments: argparse.Namespace, precision: str, batch: bool = False) -> Sharing:
     """Return who does the work, with "auto" resolved by them.
 
     Args:
         arguments: parsed words of a command with `add_sharing` and ``--device``.
         precision: precision to resolve.
+        batch: whether tasks are files that several processes share by default on a CPU, too.
 
     Raises:
         MRCascadeError: a device cannot be used, or the cluster cannot.
@@ -55,7 +58,12 @@ def sharing_of(arguments: argparse.Namespace, precision: str) -> Sharing:
     if arguments.scheduler is None:
         device = computing.resolve_device(arguments.device)
         chosen = computing.choose_precision(precision, device)
-        return Sharing(device, chosen, computing.resolve_workers(arguments.workers, device), None)
+        count = computing.resolve_workers(arguments.workers, device, batch)
+        if arguments.workers is not None or device != "cpu":
+            return Sharing(device, chosen, count, None)
+        from mrcascade.executors.local import SHARED_FILES
+
+        return Sharing(device, chosen, count, None, SHARED_FILES)
     if arguments.workers is not None:
         raise MRCascadeError(
             "--workers counts processes of this machine; with --scheduler leave it out"

@@ -110,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     part = Part(arguments.part_id, arguments.num_parts)
     _check_salt(arguments)
-    shared = sharing.sharing_of(arguments, arguments.precision)
+    shared = sharing.sharing_of(arguments, arguments.precision, batch=True)
     # Until it is known who does the work, nothing opens a GPU.
     prior = CascadePrior.from_pretrained(arguments.prior, "cpu", shared.precision)
     request = Request.of(prior, job)

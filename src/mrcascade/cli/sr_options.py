@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser, beside: str = "") -> None:
     computing.add_batch_size(group, "as many as its memory holds")
     computing.add_device(group)
     computing.add_precision(group)
-    sharing.add_sharing(group)
+    sharing.add_sharing(group, "; one per CPU thread for 4 files or more")
     computing.add_compile(group)
 
 

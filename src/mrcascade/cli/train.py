@@ -63,8 +63,8 @@ def _add_prior(group: Group) -> None:
     group.add_argument(
         "--network",
         default="small",
-        help="tiny, mini, small, xs or s, or a baseline: small-single or small-regression;"
-        " default: %(default)s",
+        help="tiny, mini, small, xs or s, small-slices for thick slices, or a baseline:"
+        " small-single or small-regression; default: %(default)s",
     )
     group.add_argument("--name", help="name of the prior (default: the run folder's)")
     options.add_kernel(group)

@@ -22,9 +22,10 @@ from mrcascade.executors.task import Job, do_task
 from mrcascade.messages.faults import one_line
 from mrcascade.messages.quiet import quiet_process
 
-# Threads of each process on a CPU by default; None gives one process all threads
-# (`benchmarks/batch_speed.py` compares).
-CPU_THREADS: int | None = None
+#: Files from which a batch on a CPU pays for the start of a process per thread. Beyond the start,
+#: such processes restore about 1.3 times as much as one with all threads, whose threads wait for
+#: each other (`benchmarks/batch_speed.py` compares).
+SHARED_FILES = 4
 # What a process may need: libraries, and networks with the arrays of a volume (`jobs.memory`).
 _PROCESS_BYTES = 3 * 2**30
 
@@ -33,17 +34,17 @@ _device: str | MRCascadeError
 _working = _stopped = False
 
 
-def default_workers(device: str) -> int:
+def default_workers(device: str, batch: bool = False) -> int:
     """Return the default number of local processes.
 
-    One per GPU; on a CPU one per `CPU_THREADS` threads, as many as the memory holds.
+    One per GPU. On a CPU one; for a batch of files one per thread, as many as the memory holds.
     """
     if device == "cuda":
         return torch.cuda.device_count()
-    if CPU_THREADS is None:
+    if not batch:
         return 1
     room = whole_memory(torch.device("cpu")) / _PROCESS_BYTES
-    return max(1, int(min(torch.get_num_threads() // CPU_THREADS, room)))
+    return max(1, int(min(torch.get_num_threads(), room)))
 
 
 class LocalWorkers(Workers):

@@ -183,17 +183,22 @@ class Estimator:
             return Work(memory=held)
         noise = 0.0 if job.in_plane else SOME_NOISE if job.noise is None else job.noise
         plan = VolumePlan.of(prior, thick, shape, noise, request.settings)
-        share, works, plans = 1.0, prior.slices or prior, plan.means.plans
-        if request.settings.draws:  # a chain passes through one kind of planes in each step
-            share, works = job.samples / len(plan.cascade.kinds), prior
-            plans = plan.cascade.kinds[0].plans[0], plan.cascade.kinds[1].plans[0]
+        passes = [(prior, kind, kind.plans[0]) for kind in plan.cascade.kinds]
+        # A chain passes through one kind of planes in each step.
+        share = job.samples / len(passes) if request.settings.draws else 1.0
+        shares = [share] * len(passes)
+        if prior.slices is not None and plan.mean_plans is not None:
+            means = zip(plan.cascade.kinds, plan.mean_plans, strict=True)
+            regressed = [(prior.slices, kind, one) for kind, one in means]
+            passes = [*passes, *regressed] if request.settings.draws else regressed
+            shares += [1.0] * len(regressed)
         work = Work(memory=held)
-        for kind, one in zip(plan.cascade.kinds, plans, strict=True):
+        for (works, kind, one), part in zip(passes, shares, strict=False):
             side = shape[kind.axis]
             per_image = image_bytes(works, one)
             asked = job.batch_size or default_batch(side, prior.device)
             batch = min(fitting_batch(asked, per_image, prior.device, held), side)
-            planes = volumes * side * share
+            planes = volumes * side * part
             seconds = slice_seconds(one, self._speed(batch, works), batch) * planes
             evaluations = round(expected_evaluations(one) * planes)
             work = work.then(Work(evaluations, seconds, held + batch * per_image))

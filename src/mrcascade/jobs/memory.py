@@ -51,7 +51,7 @@ _SCORE_COPIES = 3
 IMAGES_OUTSIDE = 24
 # Largest number of arrays of the size of a volume of thin slices, and of thick ones, that its
 # restoration holds, without and with several samples.
-VOLUMES, VOLUMES_OF_SAMPLES, SLICE_COPIES = 4, 12, 4
+VOLUMES, VOLUMES_OF_SAMPLES, SLICE_COPIES = 5, 13, 4
 # The same for a volume of several stacks, besides that of the stack in work.
 JOINT_VOLUMES = 9
 # Results of `_convolutions`, kept as long as the networks live.

@@ -131,6 +131,13 @@ def _is_whole(folder: Path) -> bool:
     return True
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """Return the weight files of a prior and of its regression network for thick slices."""
+    own = [folder / level["file"] for level in read_document(folder)["levels"]]
+    companion = folder / SLICES
+    return own + (weight_files(companion) if (companion / PRIOR_FILE).is_file() else [])
+
+
 def verify_weights(folder: Path) -> int:
     """Compare the weight files of a prior with the hashes in its JSON; return their bytes.
 

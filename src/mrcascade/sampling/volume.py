@@ -51,18 +51,6 @@ class VolumeResult(NamedTuple):
     evaluations: dict[int, int]
 
 
-class PlaneMeans(NamedTuple):
-    """What gives the conditional means of a volume's planes.
-
-    Attributes:
-        prior: a prior, which may be another one than that of the chains.
-        plans: its plans of the planes (slices, rows) and (slices, columns).
-    """
-
-    prior: Prior
-    plans: tuple[CascadePlan, CascadePlan]
-
-
 _NOT_TURNED = ORIENTATIONS[0]
 
 
@@ -73,7 +61,7 @@ def volume_sample(
     y: Tensor,
     noise: NoiseSource,
     *,
-    means: PlaneMeans | None = None,
+    mean: Tensor | None = None,
     batch_size: int = 1,
     worked: Worked = lambda work: None,
 ) -> VolumeResult:
@@ -90,12 +78,15 @@ def volume_sample(
     taken from the smallest volume that explains y, as the coarsest is by `cascade_mean`. With
     ``detail`` below 1 the bands of the volume are moved towards the mean, as in `keep_detail`.
 
+    A given ``mean`` is that mean. Its bands then take the place of the outputs of the regression
+    branches, which do not run.
+
     Args:
         prior: prior with the plan's number of levels.
         plan: plan of a recipe that traverses a cascade.
         y: (C, S, h, w), image units.
         noise: one generator.
-        means: conditional means, for ``detail`` below 1; None for those of the prior.
+        mean: conditional mean of the volume, (C, n, h, w); None for that of the prior.
         batch_size: number of planes that pass through a network together.
         worked: called after each batch.
 
@@ -111,17 +102,18 @@ def volume_sample(
     last = max(plan.sampled, default=0)
     volume = plan.determined(y, last + 1) if last < plan.pyramid.levels else None
     for number in plan.sampled:
-        level = _VolumeLevel(prior, plan, run, y, number, batch_size, worked)
+        own = None if mean is None else plan.at_level(mean, number)
+        level = _VolumeLevel(prior, plan, run, y, number, own, batch_size, worked)
         volume = level.restored(volume, noise)
         evaluations[number] = level.steps
     assert volume is not None  # a plan has at least one level
     if plan.settings.full_detail:
         return VolumeResult(volume, evaluations)
-    if means is None:
-        means = PlaneMeans(prior, (plan.kinds[0].plans[0], plan.kinds[1].plans[0]))
-    mean = volume_mean(means, plan, y, batch_size=batch_size, worked=worked)
-    evaluations = {i: n + mean.evaluations.get(i, 0) for i, n in evaluations.items()}
-    volume = with_detail(plan.pyramid, mean.volume, volume, plan.settings)
+    if mean is None:
+        found = volume_mean(prior, plan, y, batch_size=batch_size, worked=worked)
+        mean = found.volume
+        evaluations = {i: n + found.evaluations[i] for i, n in evaluations.items()}
+    volume = with_detail(plan.pyramid, mean, volume, plan.settings)
     if plan.finest.sigma_y == 0 and plan.settings.project:
         kind = plan.kinds[0]
         volume = _towards_data(volume, kind, kind.task(1), kind.data(y, 1), 0.0, batch_size)
@@ -130,23 +122,27 @@ def volume_sample(
 
 @torch.no_grad()
 def volume_mean(
-    means: PlaneMeans,
+    prior: Prior,
     plan: VolumeCascadePlan,
     y: Tensor,
     *,
+    plans: tuple[CascadePlan, CascadePlan] | None = None,
     batch_size: int = 1,
     worked: Worked = lambda work: None,
 ) -> VolumeResult:
     """Return the mean of the conditional means of both kinds of planes.
 
-    Arguments are those of `volume_sample`.
+    Arguments are those of `volume_sample`, and ``plans`` of the planes (slices, rows) and (slices,
+    columns) for another prior than that of ``plan``.
     """
+    if plans is None:
+        plans = plan.kinds[0].plans[0], plan.kinds[1].plans[0]
     total = y.new_zeros((y.shape[0], *plan.pyramid.shapes[0]))
     evaluations: dict[int, int] = {}
-    for kind, of_planes in zip(plan.kinds, means.plans, strict=True):
+    for kind, of_planes in zip(plan.kinds, plans, strict=True):
         data, planes = kind.planes(y), kind.planes(total)
         for part in _batches(len(data), batch_size):
-            found = cascade_mean(means.prior, of_planes, data[part].contiguous())
+            found = cascade_mean(prior, of_planes, data[part].contiguous())
             planes[part] += found.image / len(plan.kinds)
             evaluations = {i: len(plan.kinds) * n for i, n in found.evaluations.items()}
             worked(len(found.image))
@@ -157,7 +153,8 @@ class _VolumeLevel:
     """One level of a volume's cascade: a guided denoiser of volumes (1, C, n, h, w).
 
     ``estimate`` is the present estimate of the volume, (C, n, h, w); None before the first one of
-    the coarsest level. ``steps`` counts the calls.
+    the coarsest level. ``steps`` counts the calls. ``mean`` is a conditional mean of the volume on
+    the level's grid, in place of the branch's.
     """
 
     def __init__(
@@ -167,10 +164,11 @@ class _VolumeLevel:
         run: Cascade,
         y: Tensor,
         number: int,
+        mean: Tensor | None,
         batch_size: int,
         worked: Worked,
     ) -> None:
-        self._plan, self._run, self._number = plan, run, number
+        self._plan, self._run, self._number, self._given = plan, run, number, mean
         self._prior, self._level = prior, prior.levels[number - 1]
         self._batch_size, self._worked = batch_size, worked
         self._orientations = plan.settings.orientations_at(number)
@@ -209,7 +207,7 @@ class _VolumeLevel:
         clean = torch.empty_like(x[0])
         pull: Tensor | None = None
         for part, problem, known in self._problems(index):
-            conditioned = self._conditioned(problem, known, index, turn)
+            conditioned = self._conditioned(part, problem, known, index, turn)
 
             def denoise(band: Tensor, s: float, fixed: BandDenoiser = conditioned) -> Tensor:
                 return turn.undo(fixed.denoise(turn.apply(band), s))
@@ -243,7 +241,7 @@ class _VolumeLevel:
         for index, kind in enumerate(self._plan.kinds):
             planes = kind.planes(total)
             for part, problem, known in self._problems(index):
-                band = self._conditioned(problem, known, index, _NOT_TURNED).mean()
+                band = self._conditioned(part, problem, known, index, _NOT_TURNED).mean()
                 planes[part] += problem.image(band) / len(self._plan.kinds)
                 self._count(kind, len(planes[part]))
         return total
@@ -268,9 +266,20 @@ class _VolumeLevel:
             yield part, problem, problem.known(self._prior) if informed else None
 
     def _conditioned(
-        self, problem: LevelProblem, known: KnownBand | None, index: int, turn: Orientation
+        self,
+        part: slice,
+        problem: LevelProblem,
+        known: KnownBand | None,
+        index: int,
+        turn: Orientation,
     ) -> BandDenoiser:
-        return condition_turned(self._level, problem.context, self._errors[index], turn, known)
+        band = None
+        if self._given is not None and problem.context is not None:
+            band = self._plan.kinds[index].planes(self._given)[part]
+            pyramid, number = problem.plan.pyramid, self._number
+            band = band - pyramid.up(pyramid.down(band, number), number)
+        error = self._errors[index]
+        return condition_turned(self._level, problem.context, error, turn, known, band)
 
     def _moved(self, volume: Tensor, tau: float) -> Tensor:
         """Return the volume moved towards the level's data; see `_towards_data`."""

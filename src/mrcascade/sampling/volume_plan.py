@@ -12,7 +12,7 @@ from mrcascade.operators import SeparableOperator
 from mrcascade.operators.kernels import down_matrix
 from mrcascade.operators.volume_pyramid import VolumePyramid
 from mrcascade.recipes.recipe import Recipe
-from mrcascade.recipes.traversals import Cascade, Mean
+from mrcascade.recipes.traversals import Cascade
 from mrcascade.sampling.comparison import noise_gain
 from mrcascade.sampling.plan import CascadePlan, LevelTask
 
@@ -137,7 +137,10 @@ class VolumeCascadePlan:
     def determined(self, y: Tensor, level: int) -> Tensor:
         """Return the smallest volume that explains y (C, S, h, w), on the grid of a level."""
         kind = self.kinds[0]
-        volume = self.finest.operator.pinv(kind.planes(y)).movedim(0, kind.axis)
+        return self.at_level(self.finest.operator.pinv(kind.planes(y)).movedim(0, kind.axis), level)
+
+    def at_level(self, volume: Tensor, level: int) -> Tensor:
+        """Return a volume (C, n, h, w) on the grid of a level."""
         for finer in range(1, level):
             volume = self.pyramid.down(volume, finer)
         return volume
@@ -162,11 +165,12 @@ class VolumeCascadePlan:
         return float(voxels / finest * self.pyramid.shapes[0][kind.axis])
 
     @property
-    def total_work(self) -> float:
-        """Work of a sample, or of the mean, in planes of the finest level."""
-        h, w = self.pyramid.shapes[0][1:]
-        if isinstance(self.settings.run, Mean):
-            return h + w
+    def mean_work(self) -> int:
+        """Work of the mean, in planes of the finest level."""
+        return sum(self.pyramid.shapes[0][1:])
+
+    @property
+    def chain_work(self) -> float:
+        """Work of the chains of a sample, in planes of the finest level; 0 for the mean."""
         levels = range(1, self.pyramid.levels + 1)
-        chains = sum(self.work(i, kind) for i in levels for kind in self.passes(i))
-        return chains + (0 if self.settings.full_detail else h + w)
+        return sum(self.work(i, kind) for i in levels for kind in self.passes(i))

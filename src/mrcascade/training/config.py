@@ -147,6 +147,8 @@ class TrainConfig:
                 f"training settings {', '.join(_MEASURED_SHARES)} must be at least 0 and add up to"
                 f" at most 1; they are {', '.join(f'{share:g}' for share in shares)}"
             )
+        if self.slices:
+            self._check_slices()
         for text in self.exclude:
             check_exclusion(text)
         if self.reduction & (self.reduction - 1):
@@ -164,6 +166,16 @@ class TrainConfig:
                 )
             if isinstance(value, bool) and not isinstance(each.default, bool):
                 raise MRCascadeError(f"training setting {each.name} is {value!r}, not a number")
+
+    def _check_slices(self) -> None:
+        """Raise MRCascadeError for settings that networks for thick slices do not have."""
+        given = {each.name: getattr(self, each.name) != each.default for each in fields(self)}
+        for name in ("data_condition", *_MEASURED_SHARES):
+            if given[name]:
+                raise MRCascadeError(
+                    f"training setting {name} has no effect on {self.network!r}, which learns from"
+                    " thick slices alone; leave it out"
+                )
 
     def _check_shares(self, mean_images: int) -> None:
         if not any(level.mean and level.unet for level in network_preset(self.network).levels):

@@ -13,8 +13,7 @@ from mrcascade.recipes.traversals import Cascade, Mean
 from mrcascade.restore.plan import make_plan
 from mrcascade.restore.settings import resolve_settings
 from mrcascade.restore.volume.thick import ThickSlices
-from mrcascade.sampling import Recipe
-from mrcascade.sampling.volume import PlaneMeans
+from mrcascade.sampling import CascadePlan, Recipe
 from mrcascade.sampling.volume_plan import PlanMaker, VolumeCascadePlan
 
 
@@ -26,13 +25,13 @@ class VolumePlan:
         thick: how the slices see the result.
         cascade: plans of the planes (slices, rows) and (slices, columns), with margins along the
             slice axis, and the pyramid of the volume.
-        means: what gives the conditional means of the planes: the prior's regression network for
-            thick slices (``CascadePrior.slices``) if it has one, else its cascade.
+        mean_plans: plans of the same planes for the prior's regression network for thick slices,
+            which gives the conditional means; None for a prior without one.
     """
 
     thick: ThickSlices
     cascade: VolumeCascadePlan
-    means: PlaneMeans
+    mean_plans: tuple[CascadePlan, CascadePlan] | None = None
 
     @classmethod
     def of(
@@ -68,10 +67,13 @@ class VolumePlan:
             return lambda noise: make_plan(prior, operator, noise, settings)
 
         cascade = VolumeCascadePlan.of(maker(rows), maker(columns), noise, shape)
+        if prior.slices is None:
+            return cls(thick, cascade)
         mean = settings if isinstance(settings.run, Mean) else resolve_settings(prior, "mean")
-        regression = prior.slices or prior
-        plans = tuple(make_plan(regression, planes, noise, mean) for planes in (rows, columns))
-        return cls(thick, cascade, PlaneMeans(regression, (plans[0], plans[1])))
+        # Both kinds of planes see each voxel, so they share the orientations.
+        mean = mean.changed(orientations=max(1, mean.orientations_at(1) // 2))
+        plans = [make_plan(prior.slices, planes, noise, mean) for planes in (rows, columns)]
+        return cls(thick, cascade, (plans[0], plans[1]))
 
     @property
     def settings(self) -> Recipe:
@@ -94,4 +96,10 @@ class VolumePlan:
         A plane counts each time that it passes through a network in a chain, and once for the mean.
         Planes of coarser levels count by their share of voxels.
         """
-        return max(1, round(samples * self.cascade.total_work))
+        cascade, settings = self.cascade, self.settings
+        if not settings.draws:
+            return cascade.mean_work
+        # Without a network for thick slices, each sample that needs a mean has one of its own.
+        own = 0 if settings.full_detail else samples
+        means = own if self.mean_plans is None else 1
+        return max(1, round(samples * cascade.chain_work + means * cascade.mean_work))

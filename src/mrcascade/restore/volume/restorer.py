@@ -21,7 +21,7 @@ from mrcascade.restore.settings import check_samples
 from mrcascade.restore.volume.plan import VolumePlan
 from mrcascade.restore.volume.thick import ENDS, along, check_volume, projected
 from mrcascade.sampling import NoiseSource, image_seed
-from mrcascade.sampling.volume import VolumeResult, Worked, volume_mean, volume_sample
+from mrcascade.sampling.volume import VolumeResult, volume_mean, volume_sample
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,11 @@ class VolumeRestorer:
         count = _Count(progress, plan.work(samples))
         extended = self._extended(y)
         moments = Moments(thick.samples, samples, wide=False)
+        work: dict[str, Any] = {"batch_size": batch_size, "worked": count.add}
+        regressed = self._mean(extended, work)
         for k in range(samples):
             source = NoiseSource([image_seed(seed, 0, k)])
-            found = self._restored(extended, source, batch_size, count.add)
+            found = self._restored(extended, source, regressed, work)
             mean = self._inside(found.volume, y)
             evaluations = found.evaluations
             del found  # volumes are large
@@ -136,22 +138,29 @@ class VolumeRestorer:
         whole = Margins(rows=(ENDS, ENDS)).extend(y.reshape(1, len(y), -1))
         return to_channels(whole.reshape(1, -1, *y.shape[1:]), self.prior.device)[0]
 
+    def _mean(self, y: Tensor, work: dict[str, Any]) -> VolumeResult | None:
+        """Return the mean with margins, where it comes once for all samples.
+
+        That of a mode without samples, or of the network for thick slices.
+        """
+        plan, slices = self.plan.cascade, self.prior.slices
+        if slices is not None:
+            return volume_mean(slices, plan, y, plans=self.plan.mean_plans, **work)
+        return None if plan.settings.draws else volume_mean(self.prior, plan, y, **work)
+
     def _restored(
-        self, y: Tensor, noise: NoiseSource, batch_size: int, worked: Worked
+        self, y: Tensor, noise: NoiseSource, mean: VolumeResult | None, work: dict[str, Any]
     ) -> VolumeResult:
         """Return one sample, or the mean, with margins."""
         plan = self.plan.cascade
-        if self.plan.settings.draws:
-            return volume_sample(
-                self.prior,
-                plan,
-                y,
-                noise,
-                means=self.plan.means,
-                batch_size=batch_size,
-                worked=worked,
-            )
-        return volume_mean(self.plan.means, plan, y, batch_size=batch_size, worked=worked)
+        if not plan.settings.draws:
+            assert mean is not None
+            return mean
+        if mean is None:
+            return volume_sample(self.prior, plan, y, noise, **work)
+        found = volume_sample(self.prior, plan, y, noise, mean=mean.volume, **work)
+        evaluations = {i: n + mean.evaluations.get(i, 0) for i, n in found.evaluations.items()}
+        return found._replace(evaluations=evaluations)
 
     def _inside(self, volume: Tensor, y: np.ndarray) -> np.ndarray:
         """Return a volume (C, n', h, w) without margins, (n, h, w), that meets exact data y."""
