@@ -125,6 +125,7 @@ def test_a_chain_that_does_not_fit_is_timed_in_part(job: Benchmark) -> None:
     assert (short["nfe"], short["gflop"]) == (full["nfe"], full["gflop"]) == (16, full["gflop"])
 
 
+@pytest.mark.slow
 def test_noise_gives_all_levels_their_steps(job: Benchmark) -> None:
     results = measured(Benchmark(**{**vars(job), "modes": ("paper",), "noise": 0.1}))["results"]
     assert [r["nfe"] for r in results] == [STEPS, STEPS]

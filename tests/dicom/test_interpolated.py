@@ -239,7 +239,7 @@ MATRICES = {
 }
 
 
-@pytest.mark.parametrize("case", MATRICES)
+@pytest.mark.parametrize("case", slow_but(MATRICES, "full", "part of the field of view"))
 def test_acquisition_matrix_of_dicom(tmp_path: Path, case: str, sr: Callable, capsys) -> None:
     matrix, elements, expected = MATRICES[case]
     if matrix is not None:
@@ -313,7 +313,7 @@ SIDECARS = {
 }
 
 
-@pytest.mark.parametrize("case", SIDECARS)
+@pytest.mark.parametrize("case", slow_but(SIDECARS, "phase axis", "nonsense"))
 def test_sidecar_of_nifti(tmp_path: Path, case: str, sr: Callable, capsys) -> None:
     document, expected = SIDECARS[case]
     nib.save(nib.Nifti1Image(phantom((48, 40, 2)), AFFINE), tmp_path / "a.nii.gz")
@@ -338,7 +338,7 @@ def test_auto_sees_the_spectrum(tmp_path: Path, sr: Callable, capsys) -> None:
     assert columns == 160
 
 
-@pytest.mark.parametrize(("stated", "expected"), [(66, 66), (80, 64), (96, 64)])
+@pytest.mark.parametrize(("stated", "expected"), [(66, 66), (80, 64), slow(96, 64)])
 def test_a_header_is_exact_and_a_spectrum_is_not(
     tmp_path: Path, sr: Callable, stated: int, expected: int
 ) -> None:

@@ -101,6 +101,7 @@ def test_a_worker_opens_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made == [("cuda:0", "a task"), ("cuda:1", "a task"), ("cuda:0", "a task")]
 
 
+@pytest.mark.slow
 def test_networks_are_warm_before_the_clock_starts(
     request_: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

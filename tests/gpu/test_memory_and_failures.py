@@ -341,6 +341,7 @@ def test_a_device_that_answers_no_more_ends_an_evaluation(
         }
 
 
+@pytest.mark.slow
 def test_the_exit_code_of_an_evaluation_with_failures(
     three: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:

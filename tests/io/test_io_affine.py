@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from affines import random_affine
 from scipy import ndimage, signal
-from tests.quick import each
+from tests.quick import each, slow_but
 
 from mrcascade.io import resampled_affine, write_image
 from mrcascade.operators import KERNELS, down_matrix, up_matrix
@@ -274,7 +274,7 @@ def test_the_input_is_left_alone_and_unknown_kernels_are_refused() -> None:
         resampled_affine(affine, (0, 1), "lanczos", (4, 4), (8, 8))
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", slow_but(KERNELS, "fourier", "area"))
 def test_another_library_sees_the_blob_in_place(
     kernel: str, image_of: Callable, tmp_path: Path
 ) -> None:

@@ -278,6 +278,7 @@ def test_a_job_knows_its_stacks(prior: CascadePrior, stacks: list[Path], tmp_pat
     assert result_label((1, 1), Isotropic(0.8), True) == "sriso0p8mmstacks"
 
 
+@pytest.mark.slow
 def test_stacks_may_be_dicom_series(tmp_path: Path, combine: Callable) -> None:
     """The first one is a series, and so is the result; the other is a NIfTI file."""
     shape = (12, 56, 32)

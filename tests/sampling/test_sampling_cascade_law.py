@@ -267,7 +267,7 @@ def test_spread_of_the_shipped_chains(
 
 
 @pytest.mark.parametrize("name", OTHER_OPERATORS)
-@pytest.mark.parametrize("sigma_y", [0.0, 0.05])
+@pytest.mark.parametrize("sigma_y", [slow(0.0), 0.05])
 def test_other_operators_against_their_law(name: str, sigma_y: float) -> None:
     """H composed with up at each level, noise sqrt(sigma_y^2 + missing^2), no band constraint."""
     operator, missing = OTHER_OPERATORS[name], [0.0, 0.03, 0.06]
