@@ -103,6 +103,7 @@ def test_levels_of_different_cascades_are_not_mixed(data: Path, run: Path) -> No
     assert str(error.value).startswith(f"{run / 'level2.ckpt'}: ")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_plot")
 def test_command(data: Path, tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"

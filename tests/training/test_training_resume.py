@@ -167,6 +167,7 @@ def test_older_runs_of_other_lengths_are_refused(data: Path, run: Path) -> None:
     refused(data, run, TINY, "to go on, add --levels 1 --images 56 --mean-images 32, or use")
 
 
+@pytest.mark.slow
 def test_records_have_the_losses_before_a_kill(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,7 +42,7 @@ def quick() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(patches, "STATISTICS_PATCHES", 256)
+        patch.setattr(patches, "STATISTICS_PATCHES", 64)
         patch.setattr(validation, "VALIDATION_PATCHES", 4)
         patch.setattr(loop, "VALIDATIONS", 5)
         yield
