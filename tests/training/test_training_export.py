@@ -79,6 +79,7 @@ def test_no_prior_of_a_level_in_the_middle_of_its_run(data: Path, run: Path) -> 
     assert train_cascade(data, run, TINY, levels=[1, 2], resume=True) == run / "prior"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_plot")
 def test_another_profile_is_exported_on_request(data: Path, run: Path) -> None:
     document = exported(data, run, ema_std=0.07)
