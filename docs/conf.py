@@ -29,6 +29,8 @@ myst_enable_extensions = ["colon_fence"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings state shapes and units, which the types do not
+# Adapters derive classes from those of libraries that a build does not need.
+autodoc_mock_imports = ["monai", "torchio"]
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from hashlib import sha256
@@ -145,6 +146,34 @@ def test_info_of_prior_and_image(
     assert sha256((prior_folder / "prior.json").read_bytes()).hexdigest() in out
     assert main(["info", str(low)]) == 0
     assert "16 x 16 pixels" in capsys.readouterr().out
+
+
+def test_info_of_a_result_says_how_it_was_made(
+    prior_folder: Path, low: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = ["sr", str(low), "-o", str(tmp_path / "out"), "--factor", "2", "--noise", "0.012"]
+    arguments += ["--samples", "2", "--mode", "sample", "--steps", "6", "--seed", "7"]
+    assert main([*arguments, "--prior", str(prior_folder), "--device", "cpu"]) == 0
+    sidecar = tmp_path / "out" / "low_desc-sr2x.json"
+    record = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps(record | {"Warnings": ["what to mind"]}))
+    expected = [
+        "made as: Super-resolved 2x in plane, mode sample, prior random, kernel fourier,"
+        f" 2 samples, seed {record['Settings']['Seed']}",
+        "made of: low.npy",
+        "noise of its input: 1.2 % of the maximum (given)",
+    ]
+    for name in ("low_desc-sr2x", "low_desc-sr2xsample", "low_desc-sr2xstd"):
+        capsys.readouterr()
+        assert main(["info", str(tmp_path / "out" / f"{name}.npy")]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].startswith(f"{tmp_path}/out/{name}.npy: npy")
+        made = next(n for n, line in enumerate(lines) if line.startswith("made by: mrcascade"))
+        assert lines[made + 1 : made + 4] == expected
+        assert lines[made + 4].startswith("its residual: ")
+        assert lines[-1] == "warning: what to mind"
+    assert main(["info", str(low)]) == 0  # an image that has no such sidecar
+    assert "made " not in capsys.readouterr().out
 
 
 def test_kernel_choices_are_those_of_the_table(low: Path, capsys: pytest.CaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import re
@@ -92,6 +93,19 @@ def test_every_public_name_is_in_the_reference() -> None:
     shown = set(re.findall(r":: mrcascade\.(\w+)$", page, re.M)) | {"KERNELS", "RECIPES"}
     assert all(f"`{name}`" in page for name in ("KERNELS", "RECIPES"))
     assert shown == set(mrcascade.__all__) - {"__version__"}
+
+
+def test_every_adapter_is_in_the_reference() -> None:
+    page = (DOCS / "reference" / "api.md").read_text()
+    shown = set(re.findall(r":: mrcascade\.adapters\.(\w+)\.(\w+)$", page, re.M))
+    defined = set()
+    for library in ("deepinv", "monai", "torchio"):
+        code = (ROOT / "src" / "mrcascade" / "adapters" / f"{library}.py").read_text()
+        for node in ast.parse(code).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                defined.add((library, node.name))
+    assert defined <= shown
+    assert len(defined) == 5
 
 
 def test_evidence_is_what_its_files_say(evidence: ModuleType) -> None:

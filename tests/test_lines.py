@@ -268,6 +268,20 @@ def test_a_closed_pipe_ends_the_command_quietly(arguments: list[str]) -> None:
     assert ended.stderr == ""
 
 
+@pytest.mark.parametrize(
+    "arguments", [["list"], ["list", "--json"], ["info"], ["completion", "bash"]]
+)
+def test_a_closed_output_is_an_error(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """As after ``mrcascade list >&-``, where Python has no stdout at all."""
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(arguments) == 2
+    assert one_line(capsys.readouterr().err) == (
+        "mrcascade: cannot write the output: it is closed; send it elsewhere"
+    )
+
+
 def test_a_full_output_is_no_fault_of_the_file(
     image: Path, sr: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

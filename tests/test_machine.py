@@ -28,7 +28,8 @@ def test_list_names_what_there_is(capsys) -> None:
     facts = json.loads((prior_folder("mr-small") / "facts.json").read_text())
     trained = {a["anatomy"]: a["subjects"] for a in facts["data"]["train"]["anatomies"]}
     assert default["people"] == trained
-    assert default["bytes"] == facts["prior"]["bytes"]
+    beside = json.loads((prior_folder("mr-small") / "slices" / "facts.json").read_text())
+    assert default["bytes"] == facts["prior"]["bytes"] + beside["prior"]["bytes"]
     assert default["domain_score"] is True
     assert [mode["name"] for mode in found["modes"]] == [*MODES, "lsq"]
     steps = {mode["name"]: mode["steps"] for mode in found["modes"]}

@@ -12,6 +12,7 @@ import pytest
 from mrcascade.cli import main
 from mrcascade.cli.places import beside_inputs, folder_beside
 from mrcascade.errors import MRCascadeError
+from mrcascade.io import read_image, write_image
 from mrcascade.jobs import find_inputs
 from tests.bids.bids_dataset import dataset
 from tests.dicom.dicom_series import phantom, series
@@ -152,6 +153,33 @@ def test_a_series_has_its_result_as_a_neighbour(tmp_path: Path, sr: Callable) ->
     assert len(find_inputs([tmp_path / "exam"], "all")) == 2  # the result is no input
 
 
+def test_a_series_named_by_the_current_folder_or_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written into the folder of a series, however it is named."""
+    exam = tmp_path / "exam"
+    folder = series(exam / "t2", phantom((3, 16, 18)))
+    files = [Path(path.name) for path in sorted(folder.iterdir())]
+    monkeypatch.chdir(folder)
+
+    def named(*paths: Path) -> tuple[Path, list[str]]:
+        output, items = beside_inputs(find_inputs(paths), paths)
+        return output.resolve(), [(item.folder / item.image.name).as_posix() for item in items]
+
+    for paths in ([Path()], [Path("../t2")], files, [folder / file for file in files]):
+        assert named(*paths) == (exam, ["t2"])
+    assert folder_beside(files) is None
+    assert named(files[0]) == (exam, ["t2_IM003"])  # one file of the series
+    lone = series(exam / "one", phantom((1, 16, 18)), SeriesNumber=2)
+    monkeypatch.chdir(lone)
+    for path in (Path(), Path("IM003.dcm"), lone):
+        assert named(path) == (exam, ["one_IM003"])
+    assert named(exam) == (exam, ["one_IM003", "t2"])
+    # A file among other things is no series with a folder of its own.
+    (lone / "notes.txt").write_text("")
+    assert named(Path("IM003.dcm")) == (lone, ["IM003"])
+
+
 def test_a_secret_does_not_lie_beside_the_results(tmp_path: Path, sr: Callable, capsys) -> None:
     folder = series(tmp_path / "exam" / "t2", phantom((3, 16, 18)))
     assert sr(folder, "--deidentify", "--salt-file", tmp_path / "exam" / "salt") == 2
@@ -174,3 +202,23 @@ def test_simulate_and_resample(tmp_path: Path, capsys) -> None:
     assert main([str(word) for word in words]) == 0
     made = ["l.nii.gz", "l_desc-resampled.json", "l_desc-resampled.nii.gz"]
     assert below(tmp_path / "labels") == made
+
+
+def test_simulate_and_resample_write_beside_the_folder_of_a_series(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = series(tmp_path / "exam" / "t2", phantom((3, 16, 18)))
+    before = below(folder)
+    monkeypatch.chdir(folder)
+    image = read_image(folder)
+    write_image(image.data, tmp_path / "g.nii.gz", affine=image.affine)
+    assert main(["simulate", ".", "--factor", "2"]) == 0
+    assert main(["resample", ".", "--like", str(tmp_path / "g.nii.gz"), "--kind", "image"]) == 0
+    assert below(folder) == before
+    assert sorted(path.name for path in folder.parent.iterdir()) == [
+        "t2",
+        "t2_desc-low2x.dicom",
+        "t2_desc-low2x.json",
+        "t2_desc-resampled.json",
+        "t2_desc-resampled.nii.gz",
+    ]

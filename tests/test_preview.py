@@ -24,6 +24,7 @@ from mrcascade.pictures.preview import (
     detail_window,
     intensity_window,
     magnification,
+    magnified,
     write_preview,
 )
 from mrcascade.pictures.sheet import panel_size
@@ -66,12 +67,12 @@ def test_the_lower_row_is_the_result_pixel_by_pixel(tmp_path: Path, display: Dis
     picture = imread(tmp_path / "p.png")
     image = display.turn(result)
     size, low, high = panel_size(image.shape, 1.0), *intensity_window(image)
-    zoom = magnification(image.shape, size)
+    zoom = magnification(image.shape, 1.0)
     assert zoom == (18, 18)  # 3 times 384 / 64
     measured = display.turn(np.empty((12, 16))).shape
     window = detail_window(image, measured, size, zoom)
     for column, pixels in enumerate((image, image, image * 0.5)):
-        expected = np.kron(grey(pixels[window], low, high), np.ones(zoom))
+        expected = np.kron(grey(pixels[window], low, high), np.ones((18, 18)))
         panel = lower(picture, column, size)
         edges = [(s - e) // 2 for s, e in zip(size, expected.shape, strict=True)]
         rows, columns = (slice(e, e + n) for e, n in zip(edges, expected.shape, strict=True))
@@ -121,13 +122,41 @@ def test_a_standard_deviation_map_has_a_bar_with_its_unit(
         ((1536, 1536), 1.0, (384, 384), (1, 1)),
         ((2000, 2000), 1.0, (384, 384), (1, 1)),  # never less than a screen pixel
         ((100, 100), 1.2, (384, 320), (12, 10)),
+        ((100, 100), 1.25, (384, 307), (11.25, 9)),
+        ((100, 200), 0.7, (134, 384), (4, 4 / 0.7)),
     ],
 )
 def test_sizes(
-    shape: tuple[int, int], aspect: float, size: tuple[int, int], zoom: tuple[int, int]
+    shape: tuple[int, int], aspect: float, size: tuple[int, int], zoom: tuple[float, float]
 ) -> None:
     assert panel_size(shape, aspect) == size
-    assert magnification(shape, size) == zoom
+    assert magnification(shape, aspect) == pytest.approx(zoom)
+
+
+def test_pixels_that_are_not_square_keep_their_aspect(tmp_path: Path) -> None:
+    """Of 1.3 mm by 1 mm: three pixels down are as long as four across, to a screen pixel."""
+    result = textured((60, 80))
+    panels = [Panel("input", result), Panel("result", result)]
+    display = Display(aspect=1.3)
+    write_preview(tmp_path / "p.png", panels, (15, 20), display, "title")
+    size, zoom = panel_size(result.shape, 1.3), magnification(result.shape, 1.3)
+    assert zoom == pytest.approx((18.2, 14))
+    window = detail_window(result, (15, 20), size, zoom)
+    pixels = result[window]
+    drawn = magnified(pixels, zoom)
+    assert drawn.shape == (round(18.2 * len(pixels)), 14 * pixels.shape[1])
+    # Each edge of a pixel lies where it belongs, to half a screen pixel.
+    middles = [
+        [round((i + 0.5) * z) for i in range(n)] for n, z in zip(pixels.shape, zoom, strict=True)
+    ]
+    np.testing.assert_array_equal(drawn[np.ix_(*middles)], pixels)
+    counts = np.unique(np.nonzero(np.diff(drawn[:, middles[1][0]]))[0] + 1)
+    assert all(np.abs(counts / 18.2 - np.round(counts / 18.2)) <= 0.5 / 18.2 + 1e-9)
+    panel = lower(imread(tmp_path / "p.png"), 1, size)
+    top, left = ((s - n) // 2 for s, n in zip(size, drawn.shape, strict=True))
+    shown = panel[top : top + drawn.shape[0], left : left + drawn.shape[1]]
+    low, high = intensity_window(result)
+    assert np.abs(shown - grey(drawn, low, high)).max() <= 1  # as above
 
 
 def test_black_is_zero_but_where_the_image_lies_elsewhere() -> None:

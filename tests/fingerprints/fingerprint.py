@@ -31,7 +31,7 @@ _DEVIATIONS = 5  # a normal number exceeds so many standard deviations once in t
 _PASSING = {
     *("Software", "Seconds", "seconds", "SourceSHA256", "timed", "files", "SoftwareVersions"),
     *("SmallestImagePixelValue", "LargestImagePixelValue"),
-    *("Description", "NoiseOrigin", "DerivationDescription", "facts", "notes", "how"),
+    *("Description", "NoiseOrigin", "Warnings", "DerivationDescription", "facts", "notes", "how"),
 }
 _PASSING_VR = {"DA", "TM", "DT", "UI", "OB", "OW", "OF"}
 _NOTHING = "nothing"

@@ -47,10 +47,9 @@ def write_page(
         Display() if display is None else display,
         count // 2,
     )
-    texts: dict[str, Any] = {"title": "a title", "subtitle": "a subtitle", "unit": "a.u."} | parts
-    write_report_page(
-        path, ReportContent(layers=LAYERS, views=[view], window=WINDOW, most_std=MOST_STD, **texts)
-    )
+    texts: dict[str, Any] = {"title": "a title", "subtitle": "a subtitle", "unit": "a.u."}
+    given = texts | {"layers": LAYERS} | parts
+    write_report_page(path, ReportContent(views=[view], window=WINDOW, most_std=MOST_STD, **given))
     return path
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from report_pages import write_page
+from report_pages import LAYERS, stacks, write_page
 
 from mrcascade.io import Display
+from mrcascade.pictures.report.facts import Section
 from mrcascade.pictures.report.overview import OverviewRow, write_overview
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -189,6 +191,74 @@ def test_text_of_files_does_not_run(page: Any) -> None:
     assert page.execute_script("return document.body.dataset.bad ?? ''") == ""
     assert page.title == BAD
     assert page.find_element("tag name", "h1").text == BAD
+
+
+def test_titles_do_not_run_into_each_other(browser: Any, tmp_path: Path) -> None:
+    """As in the reformatted planes, which have half of the page's width."""
+    long = "7 thick slices, as the result explains the data, in the order of their acquisition"
+    layers = [replace(one, title=f"{one.role} {long}") for one in LAYERS]
+    path = write_page(tmp_path / "r.html", stacks((2, 20, 30)), layers=layers)
+    browser.get(path.as_uri())
+    drawn(browser, 1)
+    texts = browser.execute_script(
+        """
+        const canvas = document.querySelector("canvas"), context = canvas.getContext("2d");
+        const found = [], write = context.fillText.bind(context);
+        context.fillText = (text, x, y) => {
+          const width = context.measureText(text).width;
+          found.push([text, context.textAlign === "right" ? x - width : x, width]);
+          write(text, x, y);
+        };
+        document.getElementById("wipe").dispatchEvent(new Event("input"));
+        return found;
+        """
+    )
+    (before, left, width), (after, right, _) = (one for one in texts if len(one[0]) > 1)
+    assert before.startswith("before 7 thick slices")
+    assert after.startswith("after 7 thick slices")
+    assert before.endswith("…") and after.endswith("…")  # noqa: PT018
+    assert 0 < left < left + width < right
+    check_quiet(browser, path)
+
+
+def test_the_page_follows_the_theme_of_the_system(browser: Any, tmp_path: Path) -> None:
+    rows = [("Mode", "mean")]
+    sections = [Section("Run", rows), Section("All settings", rows, folded=True)]
+    path = write_page(
+        tmp_path / "r.html", stacks((2, 8, 8)), warnings=["careful"], sections=sections
+    )
+    browser.get(path.as_uri())
+    contrasts = """
+        const light = (text) => {
+          const [r, g, b] = text.match(/[\\d.]+/g).slice(0, 3).map((one) => {
+            const part = one / 255;
+            return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+          });
+          return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+        };
+        const ground = (one) => {
+          const colour = getComputedStyle(one).backgroundColor;
+          return /, 0\\)$/.test(colour) ? ground(one.parentElement) : colour;
+        };
+        const names = "h1, header p, .warnings li, button, .hint, summary, .facts th".split(", ");
+        return names.map((name) => {
+          const one = document.querySelector(name);
+          const both = [light(getComputedStyle(one).color), light(ground(one))];
+          return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
+        });
+    """
+    grounds = []
+    for theme in ("light", "dark"):
+        media = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        script = "return getComputedStyle(document.body).backgroundColor"
+        grounds.append(browser.execute_script(script))
+        assert min(browser.execute_script(contrasts)) >= 4.5  # WCAG 2.2, 1.4.3 (AA)
+    assert grounds == ["rgb(255, 255, 255)", "rgb(13, 17, 23)"]
+    assert not browser.find_element("css selector", "details table").is_displayed()
+    browser.find_element("css selector", "summary").click()
+    assert browser.find_element("css selector", "details table").is_displayed()
+    check_quiet(browser, path)
 
 
 def test_the_table_sorts(browser: Any, tmp_path: Path) -> None:

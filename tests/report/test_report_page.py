@@ -199,3 +199,14 @@ def test_warnings_and_facts_follow_the_sidecar() -> None:
     assert rows["Software"] == "mrcascade 9.8, torch 2.6"
     assert rows["Time"] == "75 s"
     assert sections_of({}) == []
+
+
+def test_settings_come_last_and_folded(tmp_path: Path) -> None:
+    sections = sections_of(SIDECAR)
+    assert [one.title for one in sections] == ["Result", "Quality", "Run", "All settings"]
+    assert [one.folded for one in sections] == [False, False, False, True]
+    assert dict(sections[2].rows)["Mode"] == "mean"
+    page = write_page(tmp_path / "r.html", stacks((2, 8, 8)), sections=sections).read_text()
+    assert page.index("<h3>Run</h3>") < page.index("<details><summary>All settings</summary>")
+    assert page.count("<details>") == page.count("</details>") == 1
+    assert "StepsNominal" in page.partition("<details>")[2]

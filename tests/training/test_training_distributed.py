@@ -175,7 +175,16 @@ def test_the_forecast_shares_the_patches_out(monkeypatch: pytest.MonkeyPatch) ->
         # 10 steps of 400 s, and 80 patches of 600 s.
         seconds = 10 * 400.0 + 80 * 600.0 / count
         lines = list(forecast_module.forecast(train, [], TINY, {3: 0}, _Part(0, count)))
-        assert lines[-1] == f"in all about {rounded(seconds)}"
+        assert lines[-2] == f"in all about {rounded(seconds)}"
+    # Levels follow the whole in the order of their training, each with its time.
+    seen = dict.fromkeys((3, 2, 1), 0)
+    *_, whole, third, second, first = forecast_module.forecast(train, [], TINY, seen, _Part(0, 1))
+    each = 10 * 400.0 + 80 * 600.0
+    levels = ", then ".join(f"level {i} about {rounded(each)}" for i in (3, 2, 1))
+    assert whole == f"in all about {rounded(3 * each)}: {levels}"
+    for level, line in ((3, third), (2, second), (1, first)):
+        assert line.startswith(f"level {level}: ")
+        assert "(about " in line
 
 
 # ---- two processes ----

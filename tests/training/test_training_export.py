@@ -125,9 +125,9 @@ def test_command(data: Path, tmp_path: Path, capsys) -> None:
     assert re.fullmatch(
         f"level 1: 8 patches for the regression branch{time}, then 16 patches for the U-Net{time},"
         " each 32 x 32",
-        said[2],
+        said[3],
     )
-    assert re.fullmatch(r"in all about [\d:]+ \w+", said[3])
+    assert re.fullmatch(r"in all about [\d:]+ \w+", said[2])
     ended = r": (regression|loss) \d+\.\d{3}, \d+(\.\d)? patches/s, (8|16) patches in \d+:\d\d"
     assert re.fullmatch("level 1, regression branch" + ended, said[4])
     assert re.fullmatch("level 1, U-Net" + ended, said[5])

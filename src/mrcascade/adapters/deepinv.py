@@ -140,11 +140,8 @@ def as_denoiser(prior: CascadePrior, scale: float = 1.0) -> Any:
                 return x
             if chain is not None:
                 return chain.denoise(x / scale, sigmas[0] / scale) * scale
-            operator, recipe = (
-                IdentityOperator((x.shape[-2], x.shape[-1])),
-                resolve_settings(prior, "mean"),
-            )
-            plan = Plan.of(prior, operator, sigmas[0] / scale, recipe)
+            identity = IdentityOperator((x.shape[-2], x.shape[-1]))
+            plan = Plan.of(prior, identity, sigmas[0] / scale, resolve_settings(prior, "mean"))
             result = reconstruct(prior, plan.cascade, x / scale, NoiseSource([0] * len(x)))
             return result.image * scale
 

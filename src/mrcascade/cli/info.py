@@ -39,6 +39,7 @@ def add_parser(subparsers: Any) -> None:
         usage="[PRIOR_OR_IMAGE] [options]",
         examples=(
             ("mrcascade info t2.nii.gz", "planes, acquired matrix, intensity and noise"),
+            ("mrcascade info t2_desc-sr2x.nii.gz", "a result, and how it was made"),
             ("mrcascade info exam/", "images and DICOM series of a folder"),
             ("mrcascade info mr-small", "a prior"),
         ),
@@ -194,13 +195,21 @@ def describe_input(path: Path, series: str | None) -> list[str]:
     record = format_of(path)
     if not record.folder:
         lines, gives_image = codec_of(record).describe(path)
-        return [*(describe_image(path) if gives_image else [f"{path}: {record.name}"]), *lines]
+        image = describe_image(path) if gives_image else [f"{path}: {record.name}"]
+        return [*image, *lines, *_made(path)]
     found = find_below(path)
     chosen = choose_series(found, series or ALL_SERIES, str(path))
     _note(found)
     if len(chosen) == 1:
-        return [chosen[0].describe(), *describe_image(chosen[0])]
+        return [chosen[0].describe(), *describe_image(chosen[0]), *_made(path)]
     return [f"{path}: {len(chosen)} series", *(one.describe() for one in chosen)]
+
+
+def _made(path: Path) -> list[str]:
+    """Return lines about how a result of ``sr`` was made; empty for other images."""
+    from mrcascade.jobs.made import describe_made
+
+    return describe_made(Path(os.path.abspath(path)))
 
 
 def _images_in(folder: Path) -> list[Path]:

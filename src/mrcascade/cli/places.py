@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mrcascade.errors import MRCascadeError
 
 if TYPE_CHECKING:
+    from mrcascade.io import ImageFile
     from mrcascade.jobs import Item
 
 #: What help texts say of it.
@@ -21,10 +22,10 @@ BESIDE_INPUTS = f"{BESIDE}; of a BIDS dataset in its derivatives/mrcascade"
 def folder_beside(named: Sequence[Path]) -> Path | None:
     """Return the folder that holds the given files.
 
-    None where one of the paths is a folder or a list of paths: their images are not known yet.
-    Raises MRCascadeError for files of several folders.
+    None where one of the paths is a folder, DICOM or a list of paths: their images are not known
+    yet. Raises MRCascadeError for files of several folders.
     """
-    if any(os.path.isdir(path) or path.suffix.lower() == ".txt" for path in named):
+    if any(path.suffix.lower() == ".txt" or _may_be_series(path) for path in named):
         return None
     folders = {os.path.abspath(path.parent): path.parent for path in named}
     if len(folders) > 1:
@@ -35,8 +36,7 @@ def folder_beside(named: Sequence[Path]) -> Path | None:
 def beside_inputs(items: Sequence[Item], named: Sequence[Path]) -> tuple[Path, list[Item]]:
     """Return the common output folder of inputs whose results lie beside them.
 
-    Results of a BIDS dataset form a derivative in it. The folder of a DICOM series has its result
-    as a neighbour.
+    Results of a BIDS dataset form a derivative in it; for others see `place_beside`.
 
     Args:
         items: the inputs.
@@ -51,17 +51,58 @@ def beside_inputs(items: Sequence[Item], named: Sequence[Path]) -> tuple[Path, l
     roots = {item.dataset.root for item in items if item.dataset}
     if len(roots) == 1 and all(item.dataset for item in items):
         return roots.pop() / "derivatives" / "mrcascade", list(items)
-    folders = [Path(os.path.abspath(item.image.path)).parent for item in items]
+    found = [place_beside(item.image) for item in items]
+    folders = [folder for folder, _ in found]
     different = list(dict.fromkeys(folders))
     if len(different) > 1 and not (len(named) == 1 and named[0].is_dir()):
         raise _several(different)
     common = Path(os.path.commonpath(different))
     placed = [
-        replace(item, folder=folder.relative_to(common))
-        for item, folder in zip(items, folders, strict=True)
+        replace(item, image=image, folder=folder.relative_to(common))
+        for item, (folder, image) in zip(items, found, strict=True)
     ]
+    return _as_named(common, named), placed
+
+
+def place_beside(image: ImageFile) -> tuple[Path, ImageFile]:
+    """Return the folder where the result of an image lies, and the image under its name there.
+
+    The result of a file lies in the file's folder. That of a DICOM series lies beside the folder of
+    the series, where it cannot become part of it. If the image is one file of that folder, its name
+    begins with the folder's.
+    """
+    from mrcascade.io import Series
+
+    folder = Path(os.path.abspath(image.path)).parent
+    if not isinstance(image, Series) or (own := image.own_folder) is None:
+        return folder, image
+    if own == image.path:
+        return folder, image
+    return own.parent, replace(image, title=f"{own.name}_{image.title}")
+
+
+def place_of(image: ImageFile, named: Path) -> tuple[Path, ImageFile]:
+    """Return what `place_beside` does, with a folder as the user wrote paths.
+
+    named: path that the user gave.
+    """
+    folder, placed = place_beside(image)
+    return _as_named(folder, [named]), placed
+
+
+def _as_named(folder: Path, named: Sequence[Path]) -> Path:
     absolute = any(path.is_absolute() for path in named)
-    return common if absolute else Path(os.path.relpath(common)), placed
+    return folder if absolute else Path(os.path.relpath(folder))
+
+
+def _may_be_series(path: Path) -> bool:
+    """Return whether a path is a folder or DICOM."""
+    from mrcascade.io import format_of
+
+    try:
+        return os.path.isdir(path) or format_of(path).folder
+    except (MRCascadeError, OSError):
+        return False  # the reader will report the fault
 
 
 def _several(folders: Sequence[Path]) -> MRCascadeError:

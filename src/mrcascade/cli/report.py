@@ -33,7 +33,8 @@ def add_parser(subparsers: Any) -> None:
         default=[],
         metavar="INPUT",
         help="inputs of the results, or folders of them, to compare with (default: those that the"
-        " folder's run.json names; without them, the data as the results explain them)",
+        " folder's run.json names, and files of equal content in OUT, its parent and folders there;"
+        " without them, the data as the results explain them)",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="make reports again that are there already"
@@ -80,7 +81,11 @@ def run(arguments: argparse.Namespace) -> int:
             raise MRCascadeError(f"{path} does not exist; check the name")
     problems: list[str] = []
     reports = write_reports(
-        arguments.input, arguments.inputs, overwrite=arguments.overwrite, say=problems.append
+        arguments.input,
+        arguments.inputs,
+        overwrite=arguments.overwrite,
+        say=problems.append,
+        note=terminal.note,
     )
     for path in reports:
         terminal.line(str(path))

@@ -70,11 +70,14 @@ def run(arguments: argparse.Namespace) -> None:
     early.check_data(like)
     from mrcascade.jobs import Resampling, resample_file, resample_label
 
-    output = arguments.output or arguments.input.parent
-    early.check_output(output, given, resample_label(like), "nifti", arguments.overwrite)
+    output = arguments.output or places.folder_beside(given)
+    if output is not None:
+        early.check_output(output, given, resample_label(like), "nifti", arguments.overwrite)
     job = Resampling(arguments.kind, arguments.method, arguments.overwrite)
     grid = _chosen(like, arguments.series)
     image = _chosen(arguments.input, None if grid.format.folder else arguments.series)
+    if output is None:
+        output, image = places.place_of(image, arguments.input)
     for path in resample_file(image, grid, output, job, say=terminal.line):
         terminal.line(str(path))
 

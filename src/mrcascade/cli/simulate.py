@@ -45,8 +45,9 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     early.check_factors(arguments.factor)
     made, kind = f"low{factor_label(arguments.factor)}", arguments.format
-    output = arguments.output or arguments.input.parent
-    early.check_output(output, [arguments.input], made, kind, arguments.overwrite)
+    output = arguments.output or places.folder_beside([arguments.input])
+    if output is not None:
+        early.check_output(output, [arguments.input], made, kind, arguments.overwrite)
     from mrcascade.data.sizes import check_reduction
 
     with early.header_of(arguments.input, arguments.axes) as found:
@@ -68,5 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     source: ImageFile = named_image(arguments.input, pairs=job.complex)
     if source.format.folder:
         source = only_series(arguments.input, arguments.series, terminal.note)
+    if output is None:
+        output, source = places.place_of(source, arguments.input)
     for path in simulate_file(source, output, job, say=terminal.line):
         terminal.line(str(path))

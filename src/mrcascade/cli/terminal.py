@@ -6,6 +6,7 @@ Terminals get colours and drawn tables by the library rich. Files and pipes get 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -38,14 +39,13 @@ class OutputError(BaseException):
 def line(text: str) -> None:
     """Write a line to stdout. Raises OutputError where that fails."""
     with _writing():
-        _write(sys.stdout, text)
+        _write(_open_stdout(), text)
 
 
 def raw_line(text: str) -> None:
     """Write a line of a program's text to stdout as it is. Raises OutputError where that fails."""
     with _writing():
-        if sys.stdout is not None:
-            sys.stdout.write(text + "\n")
+        _open_stdout().write(text + "\n")
 
 
 def tell(text: str) -> None:
@@ -127,6 +127,13 @@ def _writing() -> Iterator[None]:
         raise OutputError(error) from error
 
 
+def _open_stdout() -> Any:
+    """Return stdout. Raises OSError where it was closed before the program began."""
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "it is closed")
+    return sys.stdout
+
+
 def _tell(begin: str, style: str, text: str) -> None:
     with contextlib.suppress(OSError):
         if not is_terminal(sys.stderr):
@@ -139,7 +146,7 @@ def _tell(begin: str, style: str, text: str) -> None:
 
 
 def _write(stream: Any, text: str) -> None:
-    if stream is None:  # closed before the program began
+    if stream is None:  # stderr that was closed before the program began
         return
     stream.write(showable(text, stream) + "\n")
     stream.flush()
@@ -147,5 +154,5 @@ def _write(stream: Any, text: str) -> None:
 
 def _discard_output() -> None:
     """Send the rest of the buffer to the null device, or Python reports it at exit."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # it may be None
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

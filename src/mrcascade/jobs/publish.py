@@ -107,6 +107,7 @@ class Publication:
         sidecar |= {"InPlaneMatrix": list(geometry.operator.in_shape)}
         sidecar |= {"FieldOfView": describe_margins(margins, axes)} if margins else {}
         sidecar |= {"PixelNote": source.note} if source.note else {}
+        sidecar |= {"Warnings": warnings} if (warnings := results.warnings()) else {}
         sidecar |= domain_facts(measured.domain) | results.facts() | self._thin_slices()
         return sidecar | acquired_facts(measured.acquired, request.job) | opened.metadata
 

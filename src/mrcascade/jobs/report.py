@@ -1,7 +1,7 @@
 """Report of a result, made from its files: the sidecar, the images, and the input if it is there.
 
 The report knows nothing of the run besides these files, so it can be made at any time. It lies
-beside the preview and has its name, with the ending ``.html``.
+beside the preview and has its name, with the ending ``.html`` (`report_beside`).
 """
 
 from __future__ import annotations
@@ -48,6 +48,10 @@ from mrcascade.pictures.report.page import (
 from mrcascade.storage.outputs import only_writer, read_record
 
 ENDING = ".html"
+BATCH_NAME = f"report{ENDING}"  # the table of a batch, in its output folder
+# Results named "report", "report_result" and so on; their reports have one "_result" more, so that
+# no two results share a name and none takes that of the table, whatever the case of letters.
+_LIKE_THE_TABLE = re.compile(r"report(?:_result)*", re.IGNORECASE)
 # A file in the sidecar's folder, or a preview in the folder of figures of a BIDS subject.
 _NEAR = re.compile(r"(?:(?:\.\./){1,2}figures/)?(?!\.\.?$)[^/\\\0]+")
 _LOOKED_AT = 9  # slices that set the grey scale
@@ -55,8 +59,13 @@ _REFORMATTED = 48  # planes of each kind that contain the slice axis
 
 
 def report_beside(preview: Path) -> Path:
-    """Return the path of the report of a result whose preview lies at ``preview``."""
-    return preview.with_suffix(ENDING)
+    """Return the path of the report of a result whose preview lies at ``preview``.
+
+    It has the preview's name, but never that of a batch's table.
+    """
+    stem = preview.stem
+    more = "_result" if _LIKE_THE_TABLE.fullmatch(stem) else ""
+    return preview.with_name(f"{stem}{more}{ENDING}")
 
 
 def report_of(sidecar: Path, record: Mapping[str, Any]) -> Path:

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.io import ALL_SERIES, ImageFile, atomic_output, remove_leftovers
+from mrcascade.io import atomic_output, remove_leftovers
 from mrcascade.io.walk import files_below
-from mrcascade.jobs.inputs import find_inputs
 from mrcascade.jobs.progress import Report, silent
-from mrcascade.jobs.report import report_of, result_record, write_result_report
+from mrcascade.jobs.report import BATCH_NAME, report_of, result_record, write_result_report
+from mrcascade.jobs.report_inputs import InputSearch
 from mrcascade.pictures.report.facts import warnings_of
 from mrcascade.pictures.report.head import check_report, icon_of, is_own_report
 from mrcascade.pictures.report.overview import OverviewRow, write_overview
 from mrcascade.storage.outputs import only_writer, read_record
 
-NAME = "report.html"
 RECORDS = "run*.json"
 _WAIT_SECONDS = 60.0  # for another part of a batch that writes the report
 
 
 def check_batch_report(folder: Path) -> None:
     """Raise MRCascadeError where the name of a batch's report belongs to another file."""
-    check_report(folder / NAME, overwrite=True)
+    check_report(folder / BATCH_NAME, overwrite=True)
 
 
 def write_reports(
@@ -36,6 +33,7 @@ def write_reports(
     *,
     overwrite: bool = False,
     say: Report = silent,
+    note: Report = silent,
 ) -> list[Path]:
     """Write the reports of the results in a folder: one for each, and one for all of a batch.
 
@@ -43,9 +41,11 @@ def write_reports(
 
     Args:
         folder: output folder of ``sr``.
-        named: inputs of the results, or folders of them. The records of batches name theirs.
+        named: inputs of the results, or folders of them. The records of batches name theirs, and
+            the others are looked for near the results (`InputSearch`).
         overwrite: whether reports of results are made again.
         say: called with one line per result without a report, and why.
+        note: called with lines about inputs that were not found.
 
     Returns:
         The reports, that of the batch first, if there is one.
@@ -65,19 +65,22 @@ def write_reports(
     for path in sorted({p for run in runs for p in _outputs(folder, run)} - set(found)):
         say(f"{path}: no readable JSON file of a result; restore the input again")
     seconds = {sidecar: run.get("Seconds") for run in runs for sidecar in _outputs(folder, run)}
-    images = _images([*named, *(Path(run["Input"]) for run in runs if "Input" in run)])
+    recorded = (Path(run["Input"]) for run in runs if "Input" in run)
+    search = InputSearch(folder, [*named, *recorded])
     reports = []
     for sidecar, record in found.items():
         path = report_of(sidecar, record)
         if overwrite or not is_own_report(path):
             try:
-                candidates = _candidates(record, images)
-                time = seconds.get(sidecar)
-                write_result_report(sidecar, candidates, seconds=time, overwrite=overwrite)
+                image, time = search.input_of(sidecar, record), seconds.get(sidecar)
+                inputs = [] if image is None else [image]
+                write_result_report(sidecar, inputs, seconds=time, overwrite=overwrite)
             except MRCascadeError as error:
                 say(str(error))
                 continue
         reports.append(path)
+    for line in search.notes():
+        note(line)
     if batch:
         reports.insert(0, write_batch_report(folder))
     return reports
@@ -92,7 +95,7 @@ def write_batch_report(folder: Path) -> Path:
     Raises:
         MRCascadeError: the name belongs to a file that is no report.
     """
-    path = folder / NAME
+    path = folder / BATCH_NAME
     with only_writer(path, _WAIT_SECONDS):
         check_batch_report(folder)
         rows = _rows(folder)
@@ -171,27 +174,6 @@ def _usable(run: Mapping[str, Any]) -> dict[str, Any]:
 
 def _outputs(folder: Path, run: Mapping[str, Any]) -> list[Path]:
     return [folder / str(name) for name in run.get("Outputs", []) if str(name).endswith(".json")]
-
-
-def _images(named: Iterable[Path]) -> list[ImageFile]:
-    """Return the images of paths; those that are not there any more are left out."""
-    images: dict[object, ImageFile] = {}
-    for path in named:
-        for channels, series in itertools.product((1, 2), (None, ALL_SERIES)):
-            with suppress(MRCascadeError, OSError):
-                for item in find_inputs([path], series, channels=channels):
-                    images.setdefault((item.image.key, item.image.paired), item.image)
-    return list(images.values())
-
-
-def _candidates(record: Mapping[str, Any], images: Iterable[ImageFile]) -> Iterator[ImageFile]:
-    """Yield the images whose files have the names of a result's sources."""
-    sources = record.get("Sources")
-    names = [str(name).rpartition("/")[2] for name in sources] if isinstance(sources, list) else []
-    for image in images:
-        own = image.file_names
-        if own and names[: len(own)] == own:
-            yield image
 
 
 def _number(value: Any) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from mrcascade.jobs.derivation import changed_grid
 from mrcascade.jobs.request import Request, SuperResolution
 from mrcascade.measurement.acquired import Acquired
 from mrcascade.measurement.domain import DomainScore
+from mrcascade.measurement.misfit import Misfit
 from mrcascade.networks.compiled import Compiler
 from mrcascade.restore import Restoration
 from mrcascade.restore.volume import RestoredVolume
@@ -41,6 +42,7 @@ class Outcome:
         settings: every value that the result depends on.
         evaluations: level -> network evaluations per image and sample.
         compiled: whether networks ran as compiled code; None without a compiler.
+        misfit: largest misfit of slices or volumes; None where the data have no noise.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Outcome:
         self._intensity, self._compiler, self._image = intensity, compiler, image
         self._compiled_before = compiler.evaluations if compiler else 0
         self.residual = self.seconds = 0.0
+        self.misfit: Misfit | None = None
         self.settings: dict[str, Any] = {}
         self.evaluations: dict[int, int] = {}
 
@@ -65,11 +68,22 @@ class Outcome:
         """Add a restored chunk and its measured slices (S, h, w)."""
         self.residual = largest(result.residual, measured, self._intensity, self.residual)
         self._add(result)
+        for residual, one in zip(result.residual, measured, strict=True):
+            if is_filled(one, self._intensity):
+                self._compare(float(residual), one)
 
-    def add_volume(self, result: RestoredVolume) -> None:
-        """Add a restored volume."""
+    def add_volume(self, result: RestoredVolume, measured: np.ndarray | None) -> None:
+        """Add a restored volume and its measured slices, if they are all that it has to meet."""
         self.residual = max(self.residual, result.residual)
         self._add(result)
+        if measured is not None:
+            self._compare(result.residual, measured)
+
+    def _compare(self, residual: float, measured: np.ndarray) -> None:
+        noise = self.settings.get("noise", 0.0) * self._intensity.scale
+        found = Misfit.of(residual, self._intensity.above_zero(measured), noise)
+        if found is not None and (self.misfit is None or found.ratio > self.misfit.ratio):
+            self.misfit = found
 
     def _add(self, result: Restoration | RestoredVolume) -> None:
         self.settings, self.evaluations = result.settings, result.evaluations
@@ -95,6 +109,12 @@ class Outcome:
         return {key: {str(level): count for level, count in self.evaluations.items()}}
 
 
+def misfit_warnings(outcomes: Iterable[Outcome]) -> list[str]:
+    """Return a warning for each outcome that misses its data by more than their noise."""
+    found = (outcome.misfit for outcome in outcomes)
+    return [one.warning for one in found if one is not None and one.excessive]
+
+
 def largest(
     residuals: np.ndarray, measured: np.ndarray, intensity: Intensity, before: float
 ) -> float:
@@ -108,8 +128,14 @@ def largest(
         intensity: intensity of the volume.
         before: largest residual of earlier slices.
     """
-    filled = np.abs(intensity.above_zero(measured)).mean((1, 2)) > EMPTY * intensity.scale
+    filled = np.array([is_filled(one, intensity) for one in measured])
     return float(np.fmax.reduce(residuals[filled], initial=before))
+
+
+def is_filled(measured: np.ndarray, intensity: Intensity) -> bool:
+    """Return whether a slice (h, w) is not air."""
+    mean = np.abs(intensity.above_zero(measured[None])).mean((1, 2))
+    return bool(mean[0] > EMPTY * intensity.scale)
 
 
 def sidecar_of(

@@ -15,7 +15,7 @@ from mrcascade.jobs.measured import Measured
 from mrcascade.jobs.opened import Opened
 from mrcascade.jobs.preview import draw_preview
 from mrcascade.jobs.request import Request
-from mrcascade.jobs.result import Outcome, largest
+from mrcascade.jobs.result import Outcome, largest, misfit_warnings
 from mrcascade.jobs.workspace import Workspace
 from mrcascade.restore import Plan, Restoration
 from mrcascade.restore.volume import RestoredVolume
@@ -65,6 +65,10 @@ class ResultStores(ABC):
     def facts(self) -> dict[str, Any]:
         """Return the sidecar's entries about this kind of work."""
         return {}
+
+    def warnings(self) -> list[str]:
+        """Return lines about what may be wrong with the result."""
+        return misfit_warnings([self.outcome])
 
     @abstractmethod
     def stored_residual(self) -> float:

@@ -97,6 +97,8 @@ def restore_file(
             restore = restore_volumes
         with _telling(request.prior.compiler, say):
             results = restore(opened, measured, workspace, request, say, progress)
+        for line in results.warnings():
+            say(f"warning: {line}")
         publication = Publication(request, workspace, opened, measured, results)
         return Restored(publication, workspace, stack.pop_all())
     raise AssertionError  # no context of the stack swallows an error

@@ -12,7 +12,7 @@ from mrcascade.jobs.measured import Measured
 from mrcascade.jobs.opened import Opened
 from mrcascade.jobs.preview import draw_volume_preview
 from mrcascade.jobs.request import Request
-from mrcascade.jobs.result import Outcome
+from mrcascade.jobs.result import Outcome, misfit_warnings
 from mrcascade.jobs.results import ResultStores
 from mrcascade.jobs.workspace import Workspace
 from mrcascade.restore.volume import RestoredVolume
@@ -48,7 +48,16 @@ class VolumeResults(ResultStores):
     def add(self, number: int, result: RestoredVolume) -> None:
         """Store a restored volume by its number."""
         self._write(number * self._thick.samples, result)
-        self.outcome.add_volume(result)
+        self.outcome.add_volume(result, self._data_of(number))
+
+    def _data_of(self, number: int) -> np.ndarray | None:
+        """Return all data of a volume; None where they are more than its own slices."""
+        start = number * self._thick.slices
+        return self._slices.read(start, start + self._thick.slices)
+
+    def warnings(self) -> list[str]:
+        before = [] if self._in_plane is None else [self._in_plane]
+        return misfit_warnings([*before, self.outcome])
 
     def facts(self) -> dict[str, Any]:
         slices = self._measured.geometry.slices

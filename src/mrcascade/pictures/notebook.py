@@ -15,7 +15,7 @@ from mrcascade.pictures.report.head import data_uri
 from mrcascade.pictures.report.template import escaped
 
 _WIDEST = 512  # pixels of a picture's longer side; larger ones are thinned
-_SECTIONS = ("Quality", "Settings")
+_SECTIONS = ("Quality", "Run", "All settings")
 
 
 def restoration_html(mean: np.ndarray, std: np.ndarray | None, facts: Sidecar) -> str:

@@ -15,7 +15,7 @@ from mrcascade.arrays.intensity import body_of, robust_maximum
 from mrcascade.io import Display
 from mrcascade.pictures.detail import busiest
 from mrcascade.pictures.drawing import NOTICE, frame, label_edges
-from mrcascade.pictures.sheet import Sheet, panel_size
+from mrcascade.pictures.sheet import PANEL, Sheet, panel_size
 
 DETAIL = 3  # the detail is about 1/DETAIL of each side
 BORDER = 3  # measured pixels along each edge in which detail does not count
@@ -65,7 +65,7 @@ def write_preview(
     # The window is a share of the range above no signal.
     low, high = (end + zero for end in intensity_window(images[0] - zero))
     size = panel_size(images[0].shape, display.aspect)
-    zoom = magnification(images[0].shape, size)
+    zoom = magnification(images[0].shape, display.aspect)
     small = display.turn(np.empty(measured)).shape
     window = detail_window(images[1] - zero, small, size, zoom)
     sheet = Sheet(len(panels), (size, size), any(panel.spread for panel in panels))
@@ -75,11 +75,10 @@ def write_preview(
         axes = sheet.whole(column, 0, image, panel.title, colours, limits)
         label_edges(axes, display)
         frame(axes, window)
-        enlarged = np.repeat(np.repeat(image[window], zoom[0], 0), zoom[1], 1)
-        sheet.detail(column, 1, enlarged, colours, limits)
+        sheet.detail(column, 1, magnified(image[window], zoom), colours, limits)
         if panel.spread:
             sheet.colour_bar(axes.images[0], f"standard deviation ({unit})")
-    pixels = " x ".join(str(z) for z in zoom)
+    pixels = " x ".join(f"{z:.3g}" for z in zoom)
     foot = (
         f"grey scale {low:.4g} to {high:.4g} {unit}; lower row: the framed detail, each pixel drawn"
         f" as {pixels}\n{NOTICE}"
@@ -99,25 +98,37 @@ def intensity_window(image: np.ndarray) -> tuple[float, float]:
     return (low, high) if high > low else (low, low + 1.0)
 
 
-def magnification(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int]:
+def magnification(shape: tuple[int, ...], aspect: float) -> tuple[float, float]:
     """Return how many screen pixels, down and across, draw one pixel of the detail.
 
-    Both are whole numbers. Where pixels are not square, the shorter side decides.
+    The shorter side of a pixel is a whole number of them, and the longer one has the true aspect.
 
     Args:
         shape: (H, W) of the slice.
-        size: height and width of a panel in screen pixels.
+        aspect: height of a pixel over its width.
     """
-    height, width = (DETAIL * s / n for s, n in zip(size, shape, strict=True))
-    whole = max(1, round(min(height, width)))
-    return (
-        max(1, round(whole * max(1.0, height / width))),
-        max(1, round(whole * max(1.0, width / height))),
+    across = DETAIL * PANEL / max(shape[0] * aspect, float(shape[1]))
+    whole = max(1, round(min(across * aspect, across)))
+    return whole * max(1.0, aspect), whole * max(1.0, 1 / aspect)
+
+
+def magnified(image: np.ndarray, zoom: tuple[float, float]) -> np.ndarray:
+    """Return an image (h, w) with ``zoom`` screen pixels, down and across, for each pixel.
+
+    Nothing is interpolated. Where the numbers are not whole, the edges of pixels are rounded.
+    """
+    rows, columns = (
+        np.minimum((np.arange(round(n * z)) + 0.5) // z, n - 1).astype(int)
+        for n, z in zip(image.shape, zoom, strict=True)
     )
+    return image[np.ix_(rows, columns)]
 
 
 def detail_window(
-    result: np.ndarray, measured: tuple[int, ...], size: tuple[int, int], zoom: tuple[int, int]
+    result: np.ndarray,
+    measured: tuple[int, ...],
+    size: tuple[int, int],
+    zoom: tuple[float, float],
 ) -> tuple[slice, slice]:
     """Return the window of the result (rows, columns) that the lower row enlarges.
 
@@ -129,7 +140,7 @@ def detail_window(
         size: height and width of a panel in screen pixels.
         zoom: screen pixels per pixel, of `magnification`.
     """
-    rows, columns = (min(n, s // z) for n, s, z in zip(result.shape, size, zoom, strict=True))
+    rows, columns = (min(n, int(s / z)) for n, s, z in zip(result.shape, size, zoom, strict=True))
     body = body_of(result, robust_maximum(result))
     # A step between opposite edges of the field of view has high frequencies, but is no detail.
     for axis, (n, m) in enumerate(zip(result.shape, measured, strict=True)):

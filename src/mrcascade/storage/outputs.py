@@ -158,8 +158,9 @@ def claim_result(
     counts = {name: n for record in records for name, n in _counts(record)}
 
     def made_by_us(target: Path) -> bool:
-        if target == sidecar:
-            return read_record(sidecar) is not None
+        if target == sidecar:  # records of other kinds list no files, such as that of a batch
+            record = read_record(sidecar)
+            return record is not None and isinstance(record.get(FILES), dict | list)
         if os.path.abspath(target) not in listed:
             return False
         return not target.is_dir() or _holds_slices_alone(target, counts.get(target.name))

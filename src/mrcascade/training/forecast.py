@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,9 +24,8 @@ from mrcascade.training.selection import volume_subject
 from mrcascade.training.validation import VALIDATION_PATCHES, VALIDATION_SIGMAS
 from mrcascade.training.volume import Volume
 
-TIMED_SECONDS = 4.0  # no further stage is timed after this time
 FORWARD_SHARE = 1 / 3  # share of the forward pass in a step; the gradient takes the rest
-STEP_SECONDS = 0.5  # longest timed step; the batch is reduced to keep to it
+STEP_SECONDS = 0.25  # longest timed step; the batch is reduced to keep to it
 
 
 def forecast(
@@ -37,9 +35,10 @@ def forecast(
     seen: Mapping[int, int],
     processes: Processes,
 ) -> Iterator[str]:
-    """Yield lines about data, networks, and the patches and time of each remaining stage.
+    """Yield lines about data, networks, the time of the run, and each remaining stage.
 
-    Times come from a few steps of this process on random patches, which take some seconds. That of
+    The time of the whole run comes first, then the levels in the order of their training. Times
+    come from a few steps of this process on random patches, which take some seconds. That of
     messages between processes is not known.
 
     Args:
@@ -60,21 +59,25 @@ def forecast(
     weights = [sum(p.numel() for p in level.parameters()) for level in networks]
     millions = ", ".join(f"{n / 1e6:.2f}" for n in weights)
     yield f"networks {config.network!r}: {millions} million weights at levels 1 to {len(preset)}"
-    deadline, total = time.perf_counter() + TIMED_SECONDS, 0.0
+    lines: list[str] = []
+    times: dict[int, float] = {}
     for level, done in seen.items():
         left = _left(config.stages(level), done)
-        parts = [f"{n:,} patches for the {stage}" for n, stage in zip(left, STAGES, strict=True)]
-        seconds = _stage_seconds(level, left, config, processes, bool(validation), deadline)
-        if seconds is not None:
-            parts = [f"{part} (about {rounded(s)})" for part, s in zip(parts, seconds, strict=True)]
-            total += sum(seconds)
-        else:
-            total = math.nan
-        said = ", then ".join(part for part, n in zip(parts, left, strict=True) if n)
+        seconds = _stage_seconds(level, left, config, processes, bool(validation))
+        if any(left):
+            times[level] = sum(seconds)
+        parts = [
+            f"{n:,} patches for the {stage} (about {rounded(s)})"
+            for n, stage, s in zip(left, STAGES, seconds, strict=True)
+            if n
+        ]
         size = level_patch(level, config)
-        yield f"level {level}: {f'{said}, each {size} x {size}' if said else 'nothing is left'}"
-    if total > 0:
-        yield f"in all about {rounded(total)}"
+        said = f"{', then '.join(parts)}, each {size} x {size}" if parts else "nothing is left"
+        lines.append(f"level {level}: {said}")
+    if times:
+        each = ", then ".join(f"level {i} about {rounded(s)}" for i, s in times.items())
+        yield f"in all about {rounded(sum(times.values()))}{f': {each}' if len(times) > 1 else ''}"
+    yield from lines
 
 
 def _stage_seconds(
@@ -83,16 +86,13 @@ def _stage_seconds(
     config: TrainConfig,
     processes: Processes,
     validated: bool,
-    deadline: float,
-) -> list[float] | None:
-    """Return the remaining seconds of each stage; None after the deadline of timing."""
+) -> list[float]:
+    """Return the remaining seconds of each stage."""
     stages = config.stages(level)
     nothing = Speed(0.0, 0.0)
     speeds = [nothing, nothing]
     for stage in (0, 1):
         if any(left) and stages[stage]:
-            if time.perf_counter() > deadline:
-                return None
             speeds[stage] = measure_speed(level, stage, config, processes.device)
     validation = 0.0
     if validated and any(left):

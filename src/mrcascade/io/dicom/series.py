@@ -15,7 +15,8 @@ from mrcascade.io.dicom.frames import FileFacts, Unusable, read_facts
 from mrcascade.io.dicom.header import DamagedFileError
 from mrcascade.io.dicom.stack import Stack, stack_of
 from mrcascade.io.file import ImageFile
-from mrcascade.io.formats import FORMATS, Format
+from mrcascade.io.formats import FORMATS, Format, format_by_ending
+from mrcascade.io.names import is_result_name
 from mrcascade.io.pseudonym import Pseudonyms
 from mrcascade.storage.atomic import FOLDER_ENDING
 
@@ -99,6 +100,35 @@ class Series(ImageFile):
     def acquired(self) -> tuple[int, int] | None:
         """Acquired matrix (rows, columns), if the header states it."""
         return self.files[0].acquired
+
+    @property
+    def own_folder(self) -> Path | None:
+        """Folder that holds the series' files; None for an archive, or a file among others.
+
+        A single file has a folder of its own if nothing else lies there, hidden files and results
+        of ``sr`` aside, or if another file there belongs to the same series.
+        """
+        if self.path.is_dir():
+            return self.path
+        if self.path.name.lower().endswith(ZIP_ENDING):
+            return None
+        folder = Path(os.path.abspath(self.path)).parent
+        others = [
+            path
+            for path in sorted(folder.iterdir())
+            if path.name != self.path.name
+            and not path.name.startswith(".")
+            and not is_result_name(path)
+        ]
+        return folder if not others or any(map(self._holds, others)) else None
+
+    def _holds(self, path: Path) -> bool:
+        """Return whether a file belongs to the series."""
+        file = DicomFile(path)
+        if not path.is_file() or format_by_ending(path) or not file.looks_like_dicom():
+            return False
+        facts = read_facts(file)
+        return facts is not None and facts.series == self.uid
 
     @cached_property
     def stack(self) -> Stack:

@@ -11,19 +11,27 @@ from mrcascade.messages.duration import rounded
 Sidecar = Mapping[str, Any]
 # Sections of settings that other rows show, or that only repeat them.
 _SHOWN = {"Name", "Noise", "Scale", "Zero", "Prior", "Operator", "Samples", "Seed", "Margins"}
+_RESIDUAL = "Residual ||y - H x|| / ||y||"
 _NAMED = 3  # file names that are listed; more are counted
 
 
 @dataclass(frozen=True)
 class Section:
-    """A titled table of names and values."""
+    """A titled table of names and values.
+
+    Attributes:
+        title: title of the table.
+        rows: names and values.
+        folded: whether a report shows the title alone until it is opened.
+    """
 
     title: str
     rows: Sequence[tuple[str, str]]
+    folded: bool = False
 
 
 def sections_of(sidecar: Sidecar, seconds: float | None = None) -> list[Section]:
-    """Return the tables of a report.
+    """Return the tables of a report, those that everybody reads first.
 
     Args:
         sidecar: the sidecar of a result; entries that are missing give no row.
@@ -32,8 +40,8 @@ def sections_of(sidecar: Sidecar, seconds: float | None = None) -> list[Section]
     tables = (
         Section("Result", _result(sidecar)),
         Section("Quality", _quality(sidecar)),
-        Section("Settings", _settings(sidecar)),
         Section("Run", _run(sidecar, seconds)),
+        Section("All settings", _settings(sidecar), folded=True),
     )
     return [table for table in tables if table.rows]
 
@@ -58,7 +66,29 @@ def warnings_of(sidecar: Sidecar) -> list[str]:
         found.append("The noise level is uncertain: --noise states it.")
     thick = sidecar.get("ThickSlices")
     notes = thick.get("Notes", []) if isinstance(thick, Mapping) else []
-    return found + [str(note) for note in notes]
+    told = sidecar.get("Warnings", [])
+    return found + [str(line) for line in (*notes, *(told if isinstance(told, list) else []))]
+
+
+def made_with(sidecar: Sidecar) -> list[str]:
+    """Return a few lines about how a result was made, with its warnings, for a terminal."""
+    run, quality = dict(_run(sidecar, None)), dict(_quality(sidecar))
+    parts = [str(sidecar.get("Description", "")).partition(". ")[0]]
+    parts += [f"{key.lower()} {run[key]}" for key in ("Mode", "Prior", "Kernel") if key in run]
+    if run.get("Samples", "1") != "1":
+        parts.append(f"{run['Samples']} samples")
+    seed = _entry(sidecar, "Settings", "Seed")
+    parts += [] if seed is None else [f"seed {seed}"]
+    lines = [
+        ("made by", run.get("Software", "")),
+        ("made as", ", ".join(filter(None, parts))),
+        ("made of", _names(sidecar.get("Sources"))),
+        ("noise of its input", quality.get("Noise", "")),
+        ("its residual", quality.get(_RESIDUAL, "")),
+        ("its domain score", quality.get("Domain score", "")),
+    ]
+    told = [f"{name}: {value}" for name, value in lines if value]
+    return told + [f"warning: {line}" for line in warnings_of(sidecar)]
 
 
 def _noise(sidecar: Sidecar) -> str:
@@ -105,7 +135,7 @@ def _quality(sidecar: Sidecar) -> list[tuple[str, str]]:
     return _known(
         [
             ("Noise", _noise(sidecar)),
-            ("Residual ||y - H x|| / ||y||", both if stored is not None else _number(before)),
+            (_RESIDUAL, both if stored is not None else _number(before)),
             ("Domain score", domain),
         ]
     )
@@ -115,10 +145,6 @@ def _settings(sidecar: Sidecar) -> list[tuple[str, str]]:
     settings = sidecar.get("Settings")
     settings = settings if isinstance(settings, Mapping) else {}
     rows = [
-        ("Mode", settings.get("Name")),
-        ("Prior", sidecar.get("Prior")),
-        ("Kernel", sidecar.get("Kernel")),
-        ("Samples", settings.get("Samples")),
         ("Seed", settings.get("Seed")),
         ("Maximum (scale)", _number(settings.get("Scale"), ".6g")),
         ("Value of no signal", _number(settings.get("Zero"))),
@@ -139,6 +165,10 @@ def _run(sidecar: Sidecar, seconds: float | None) -> list[tuple[str, str]]:
     device = " ".join(str(sidecar[k]) for k in ("Device", "DeviceName") if k in sidecar)
     return _known(
         [
+            ("Mode", _entry(sidecar, "Settings", "Name")),
+            ("Samples", _entry(sidecar, "Settings", "Samples")),
+            ("Prior", sidecar.get("Prior")),
+            ("Kernel", sidecar.get("Kernel")),
             ("Software", ", ".join(versions)),
             ("Device", device),
             ("Precision", sidecar.get("Precision")),

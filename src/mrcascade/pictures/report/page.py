@@ -203,4 +203,7 @@ def _section(section: Section) -> str:
         f"<tr><th scope='row'>{escaped(name)}</th><td>{escaped(value)}</td></tr>"
         for name, value in section.rows
     )
-    return f"<h3>{escaped(section.title)}</h3><table class='facts'><tbody>{rows}</tbody></table>"
+    title, table = escaped(section.title), f"<table class='facts'><tbody>{rows}</tbody></table>"
+    if section.folded:
+        return f"<details><summary>{title}</summary>{table}</details>"
+    return f"<h3>{title}</h3>{table}"

@@ -154,13 +154,10 @@
     letters() {
       const { context, canvas } = this, unit = devicePixelRatio, edge = 8 * unit;
       const [left, right, top, bottom] = this.planes.edges, { width, height } = canvas;
-      context.lineWidth = 3 * unit;
-      context.strokeStyle = "#000";
-      context.fillStyle = "#fff";
-      const write = (text, x, y, align, base, size = 13) => {
-        context.font = `${size * unit}px system-ui, sans-serif`;
-        context.textAlign = align;
-        context.textBaseline = base;
+      Object.assign(context, { lineWidth: 3 * unit, strokeStyle: "#000", fillStyle: "#fff" });
+      const write = (text, x, y, align, base, size = 13, room = Infinity) => {
+        Object.assign(context, { font: `${size * unit}px system-ui, sans-serif`, textAlign: align, textBaseline: base });
+        while (text.length > 1 && context.measureText(text).width > room) text = `${text.slice(0, -2)}…`;
         context.strokeText(text, x, y);
         context.fillText(text, x, y);
       };
@@ -169,12 +166,12 @@
         const [x, y, across, down] = this.place(centre);
         write(left, Math.max(l, x) + edge, height / 2, "left", "middle"); // at the image's edges, or the pane's
         write(right, Math.min(r, x + across) - edge, height / 2, "right", "middle");
-        write(top, centre, Math.max(0, y) + edge, "center", "top");
+        write(top, centre, Math.max(0, y) + 3 * edge, "center", "top"); // below the titles
         write(bottom, centre, Math.min(height, y + down) - edge, "center", "bottom");
       }
-      const line = side ? width / 2 : state.wipe * width;
-      if (line > 0) write(titles[state.before], edge, edge, "left", "top", 12);
-      if (line < width) write(titles[state.after], width - edge, edge, "right", "top", 12);
+      const line = side ? width / 2 : state.wipe * width, room = width / 2 - 2 * edge;
+      if (line > 0) write(titles[state.before], edge, edge, "left", "top", 12, room);
+      if (line < width) write(titles[state.after], width - edge, edge, "right", "top", 12, room);
       context.fillStyle = "#58a6ff";
       if (line > 0 && line < width) context.fillRect(line - unit, 0, 2 * unit, height);
     }
