@@ -17,11 +17,10 @@ from distributed_job import CONFIGS, STEPS, doubled, in_double_precision, ten_st
 from tests.quick import slow
 from training_data import TINY, assert_same, checkpoint, trainer, volume, without_time
 
-from mrcascade import MRCascadeError
 from mrcascade.cli import main
 from mrcascade.devices import launch as launch_module
 from mrcascade.devices.launch import launched, launcher_precision
-from mrcascade.errors import ReportedElsewhere
+from mrcascade.errors import MRCascadeError, ReportedElsewhere
 from mrcascade.messages.duration import rounded
 from mrcascade.training import forecast as forecast_module
 from mrcascade.training.cascade_data import CascadeData
