@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# A process per core, each with one thread; the tests of a file share its fixtures.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+# A process per core, each with one thread; the tests of a file share its fixtures. Bytecode is kept
+# even where the environment forbids it: every process that a test starts would compile it again.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 # A prepared stamp per set of extras, so that the demo does not install the test tools.
 .DELETE_ON_ERROR:
 .PHONY: demo test slow lint docs format clean
@@ -42,4 +43,5 @@ $(VENV)/.demo $(VENV)/.test $(VENV)/.docs: $(VENV)/.%: $(VENV)/bin/python pyproj
 	touch $@
 
 clean:
+	find src tests benchmarks -name __pycache__ -prune -exec rm -r {} +
 	rm -rf $(VENV) demo build docs/gallery docs/reference/generated .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -5,6 +5,8 @@ python benchmarks/network_table.py
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 
 from mrcascade.networks import NETWORKS, LevelConfig, count_flop, fold, parameter_count
@@ -19,12 +21,12 @@ HEADER = (
 )
 
 
-def table() -> str:
+def table(names: Iterable[str] = NETWORKS) -> str:
     """Return the table in Markdown, finest level first, with costs for a 256 x 256 output."""
     rows = [
-        _row(name, level, OUTPUT_SIDE // cascade.step ** (level - 1), config)
-        for name, cascade in NETWORKS.items()
-        for level, config in enumerate(cascade.levels, start=1)
+        _row(name, level, OUTPUT_SIDE // NETWORKS[name].step ** (level - 1), config)
+        for name in names
+        for level, config in enumerate(NETWORKS[name].levels, start=1)
     ]
     return "\n".join([HEADER, *rows])
 

@@ -18,6 +18,7 @@ import torch
 from mrcascade.cli import main
 from mrcascade.restore import Restorer
 from tests.conftest import take_name
+from tests.quick import slow
 
 FILES = ("a.npy", "b.npy", "c.npy")
 Sr = Callable[..., int]
@@ -195,8 +196,8 @@ def test_a_foreign_record_stays(inputs: Path, tmp_path: Path, sr: Sr, capsys) ->
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
-        MemoryError(),
+        slow(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")),
+        slow(MemoryError()),
     ],
 )
 def test_too_little_memory_halves_the_batch(

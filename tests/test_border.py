@@ -24,6 +24,7 @@ from mrcascade.operators.crop import centre_crop, fourier_crop
 from mrcascade.prior.named import as_prior
 from mrcascade.restore import Plan, Restorer, relative_residual, resolve_settings, super_resolve
 from tests.conftest import write_random_prior
+from tests.quick import slow
 
 SHORT = Recipe("short", steps=6)
 SIDES = (48, 56)
@@ -157,7 +158,7 @@ def test_margins_are_whole_pixels_of_the_result(factor: float, side: int) -> Non
 # ---- what it changes ----
 
 
-@pytest.mark.parametrize("factor", [(2, 2), (4, 4), (2, 1)])
+@pytest.mark.parametrize("factor", [(2, 2), slow((4, 4)), slow((2, 1))])
 def test_a_cut_field_of_view_rings_less(factor: tuple[int, int]) -> None:
     """The error near the border falls to a quarter at most; measured: 0.16, 0.18 and 0.15 of it."""
     truth, operator, y = scene(factor), operator_of(factor), scene((1, 1))
@@ -175,8 +176,8 @@ def test_a_cut_field_of_view_rings_less(factor: tuple[int, int]) -> None:
     assert after.settings["margins"] == (margins.rows, margins.columns)
 
 
-@pytest.mark.parametrize("mode", ["mean", "sample", "balanced", "paper"])
-@pytest.mark.parametrize("factor", [(2, 2), (4, 4), (2, 1)])
+@pytest.mark.parametrize("mode", ["mean", "sample", slow("balanced"), slow("paper")])
+@pytest.mark.parametrize("factor", [(2, 2), slow((4, 4)), (2, 1)])
 def test_noise_free_data_are_met_and_parts_are_the_whole(
     prior: CascadePrior, mode: str, factor: tuple[int, int]
 ) -> None:
@@ -230,7 +231,7 @@ def test_a_measurement_of_another_grid_is_refused(prior: CascadePrior) -> None:
 # ---- files ----
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.int16])
+@pytest.mark.parametrize("kind", [np.float32, slow(np.int16)])
 @pytest.mark.parametrize("samples", [1, 2])
 def test_a_file_is_restored_as_its_slices_are(
     tmp_path: Path, prior: CascadePrior, kind: type, samples: int
@@ -282,6 +283,7 @@ def test_evaluations_restore_with_the_margins_of_the_file(prior: CascadePrior) -
 # ---- real images ----
 
 
+@pytest.mark.slow
 def test_real_images_cropped_in_k_space_and_in_the_image(data_folder: Path) -> None:
     """All steps of periodic data are kept, and mean gains where anatomy was cut in the image."""
     gains = []

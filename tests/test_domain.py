@@ -337,6 +337,7 @@ def test_a_prior_without_a_domain_says_nothing(
     assert not {"DomainScore", "OutOfDomain"} & sidecar.keys()
 
 
+@pytest.mark.slow
 def test_evaluate_says_it(folder: Path, tmp_path: Path) -> None:
     for name, image in (("own", disc(3)), ("foreign", 1 - disc(3))):
         place = tmp_path / "data" / "a" / "test"

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import stat
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.messages import faults
 from mrcascade.messages.printable import printable
 from mrcascade.restore import Restorer
+from tests.quick import slow
 
 RNG = np.random.default_rng(5)
 EVIL = "\x1b[31mx\n\x1b]0;pwn\x07\u202e\u2028\x9b\x00"
@@ -297,26 +296,29 @@ def test_a_full_output_is_no_fault_of_the_file(
 # ---- other libraries ----
 
 
-def noisy(*arguments: object, **more: object) -> None:
+NOISY = """
+import logging, sys, warnings
+from mrcascade.cli import main
+from mrcascade.errors import MRCascadeError
+from mrcascade.jobs import opened
+
+def noisy(*arguments, **more):
     warnings.warn("a warning of a library", stacklevel=1)
     logging.getLogger("library").error("a record of a library")
     raise MRCascadeError("ours")
 
+opened.open_source = noisy
+sys.exit(main(sys.argv[1:]))
+"""
 
-@pytest.mark.parametrize("debug", [False, True])
-def test_libraries_are_quiet(
-    debug: bool, image: Path, tmp_path: Path, prior_folder: Path, prior: object
-) -> None:
-    script = (
-        "import sys; from tests.test_lines import noisy; from mrcascade.jobs import opened;"
-        " opened.open_source = noisy; from mrcascade.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
+
+@pytest.mark.parametrize("debug", [False, slow(True)])
+def test_libraries_are_quiet(debug: bool, image: Path, tmp_path: Path, prior_folder: Path) -> None:
     arguments = ["sr", image, "-o", tmp_path / "out", "--factor", "2", "--prior", prior_folder]
     ended = subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments), *["--debug"] * debug],
+        [sys.executable, "-c", NOISY, *map(str, arguments), *["--debug"] * debug],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[1],
     )
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1] == f"mrcascade: {image}: ours"

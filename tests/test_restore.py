@@ -25,6 +25,7 @@ from mrcascade.operators import CallableOperator
 from mrcascade.restore import Plan, Restorer, make_plan, relative_residual, resolve_settings
 from mrcascade.sampling import RECIPES, Progress
 from tests.conftest import write_random_prior
+from tests.quick import slow
 
 # Outputs of a network on other batch sizes differ by the rounding of float32 sums; a chain of few
 # steps amplifies that by less than this, relative to intensities of order one.
@@ -279,7 +280,7 @@ def test_wrong_settings_in_a_prior(prior: CascadePrior, values: dict) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("noise", [0.0, 0.05])
+@pytest.mark.parametrize("noise", [slow(0.0), 0.05])
 def test_mean_over_orientations(tmp_path: Path, noise: float, channels: int) -> None:
     """With all eight, the result for the transposed measurement is the transposed result."""
     prior = CascadePrior.from_pretrained(write_random_prior(tmp_path, channels))

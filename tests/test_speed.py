@@ -48,8 +48,14 @@ def test_measured_once(cache: Path, prior: CascadePrior) -> None:
 
 @pytest.mark.parametrize("change", ["threads", "prior", "precision"])
 def test_measured_anew_for_another(
-    change: str, cache: Path, prior: CascadePrior, prior_folder: Path, tmp_path: Path
+    change: str,
+    cache: Path,
+    prior: CascadePrior,
+    prior_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(speed, "_measured", lambda level, prior, n: COUNTING)
     speed_of(prior)
     threads = torch.get_num_threads()
     other = prior

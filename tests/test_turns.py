@@ -184,6 +184,7 @@ def test_workers_give_the_results_and_the_record_of_a_serial_run(
     assert sorted(r["Status"] for r in statuses) == ["failed", *["skipped"] * 5]
 
 
+@pytest.mark.slow
 def test_nothing_is_left_where_every_file_fails_in_workers(
     tmp_path: Path, sr: Callable, capsys
 ) -> None:

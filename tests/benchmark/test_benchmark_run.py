@@ -116,6 +116,7 @@ def test_the_document(job: Benchmark) -> None:
         assert r["share_of_peak"] == pytest.approx(rate / machine["peak_gflops"], rel=3e-3)
 
 
+@pytest.mark.slow
 def test_a_chain_that_does_not_fit_is_timed_in_part(job: Benchmark) -> None:
     changes = {"modes": ("paper",), "steps": 24, "batch_sizes": (1,), "seconds": 0.0}
     (short,) = measured(Benchmark(**{**vars(job), **changes}))["results"]
@@ -124,11 +125,13 @@ def test_a_chain_that_does_not_fit_is_timed_in_part(job: Benchmark) -> None:
     assert (short["nfe"], short["gflop"]) == (full["nfe"], full["gflop"]) == (16, full["gflop"])
 
 
+@pytest.mark.slow
 def test_noise_gives_all_levels_their_steps(job: Benchmark) -> None:
     results = measured(Benchmark(**{**vars(job), "modes": ("paper",), "noise": 0.1}))["results"]
     assert [r["nfe"] for r in results] == [STEPS, STEPS]
 
 
+@pytest.mark.slow
 def test_shares_of_methods_with_gradients_are_not_known(job: Benchmark) -> None:
     changes = {"modes": ("dps",), "batch_sizes": (1,)}
     (dps,) = measured(Benchmark(**{**vars(job), **changes}))["results"]
@@ -224,6 +227,7 @@ def deepinv(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return library
 
 
+@pytest.mark.slow
 def test_deepinv_is_timed_where_it_is_installed(
     job: Benchmark, deepinv: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

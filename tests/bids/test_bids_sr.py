@@ -189,6 +189,7 @@ def issues(folder: Path) -> list[dict]:
     return json.loads(done.stdout)["issues"]["issues"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(VALIDATOR is None, reason="bids-validator-deno is not installed")
 def test_the_validator_finds_no_error(tmp_path: Path, sr: Sr) -> None:
     root, output = dataset(tmp_path / "raw"), tmp_path / "out"

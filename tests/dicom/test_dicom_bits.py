@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_series import enhanced, phantom, read_all, series
+from tests.quick import slow
 
 from mrcascade.cli import main
 
@@ -45,7 +46,7 @@ def run(tmp_path: Path, prior_folder: Path) -> Callable[..., Path]:
 SAMPLES = ("--mode", "paper", "--steps", 6, "--samples", 2)
 
 
-@pytest.mark.parametrize("format", ["dicom", "nifti"])
+@pytest.mark.parametrize("format", ["dicom", slow("nifti")])
 def test_the_same_work_gives_the_same_files(tmp_path: Path, run: Callable, format: str) -> None:
     folder = series(tmp_path / "s", phantom(SHAPE))
     first, second = (run(folder, name, *SAMPLES, "--format", format) for name in ("a", "b"))

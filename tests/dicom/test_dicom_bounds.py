@@ -22,6 +22,7 @@ from pydicom.uid import (
     JPEGLSLossless,
     RLELossless,
 )
+from tests.quick import slow
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import read_image
@@ -327,7 +328,7 @@ def test_what_large_headers_rightly_hold(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.data, plain.data)
 
 
-@pytest.mark.parametrize("open_items", [False, True])
+@pytest.mark.parametrize("open_items", [slow(False), True])
 def test_frames_may_have_many_elements(tmp_path: Path, open_items: bool) -> None:
     """Each frame may describe itself at length, though all together exceed what one image may."""
     frames, items = 300, 250

@@ -14,6 +14,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_series import annotated, enhanced, phantom, read_all, series
+from tests.quick import slow
 
 from mrcascade.io import Pseudonyms, dicom_files, find_series
 from mrcascade.jobs.common import input_seed
@@ -122,7 +123,7 @@ def test_runs_that_share_a_secret_agree(tmp_path: Path, scan: Path, sr: Callable
         assert bytes.fromhex(secret.decode()) not in content
 
 
-@pytest.mark.parametrize("salted", [False, True])
+@pytest.mark.parametrize("salted", [slow(False), True])
 def test_nothing_that_is_written_leads_to_the_source(
     tmp_path: Path, scan: Path, sr: Callable, salted: bool
 ) -> None:

@@ -12,6 +12,7 @@ import pydicom
 import pytest
 from dicom_series import base, classic, phantom, series, set_pixels, volume
 from pydicom.uid import generate_uid
+from tests.quick import slow_but
 
 from mrcascade.cli import main
 from mrcascade.errors import MRCascadeError
@@ -66,7 +67,7 @@ def foreign(folder: Path, change: Callable[[pydicom.Dataset], None], uid: str = 
     return folder / "IM_9000"
 
 
-@pytest.mark.parametrize("kind", FOREIGN)
+@pytest.mark.parametrize("kind", slow_but(FOREIGN, "table"))
 def test_a_file_of_another_series(tmp_path: Path, sr: Callable, capsys, kind: str) -> None:
     folder = series(tmp_path / "s", PIXELS)
     change, why = FOREIGN[kind]

@@ -11,6 +11,7 @@ import pytest
 from dicom_series import classic, enhanced, phantom
 from pydicom import Dataset
 from pydicom.uid import generate_uid
+from tests.quick import slow_but
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import read_image
@@ -92,7 +93,10 @@ MARKS = {
 }
 
 
-@pytest.mark.parametrize("mark", MARKS)
+QUICK = ("echo time", "across midnight", "GE b-value", "gradient", "b-values x directions")
+
+
+@pytest.mark.parametrize("mark", slow_but(MARKS, *QUICK))
 def test_numbers_without_meaning(tmp_path: Path, mark: str) -> None:
     image = read_image(write(tmp_path / "s", MARKS[mark], RANDOM))
     np.testing.assert_array_equal(image.data, EXPECTED)

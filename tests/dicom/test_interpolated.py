@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dicom_series import SPACING, phantom, series
+from tests.quick import slow, slow_but
 
 from mrcascade.evaluation.data import find_files, load_truth
 from mrcascade.io import SliceStore, StackOrder, open_source, read_image, to_slices
@@ -132,7 +133,7 @@ def test_measurements_fill_their_matrix() -> None:
 
 @needs_data
 @pytest.mark.parametrize("axis", [1, 2])
-@pytest.mark.parametrize("share", [0.25, 0.55, 0.7, 0.85])
+@pytest.mark.parametrize("share", [slow(0.25), slow(0.55), 0.7, slow(0.85)])
 def test_full_real_images_that_are_zero_filled(share: float, axis: int) -> None:
     for name, stack in full_images():
         count = stack.shape[axis]
@@ -143,9 +144,9 @@ def test_full_real_images_that_are_zero_filled(share: float, axis: int) -> None:
 
 
 @needs_data
-@pytest.mark.parametrize("name", FILTERS)
-@pytest.mark.parametrize("noise", [0.0, 0.01])
-@pytest.mark.parametrize("share", [0.5, 0.7])
+@pytest.mark.parametrize("name", slow_but(FILTERS, "none", "hann"))
+@pytest.mark.parametrize("noise", [slow(0.0), 0.01])
+@pytest.mark.parametrize("share", [0.5, slow(0.7)])
 def test_apodised_real_images(share: float, noise: float, name: str) -> None:
     """Scanners filter signal and noise alike. The edge is on the slope, inside the end."""
     rng = np.random.default_rng(0)
@@ -238,7 +239,7 @@ MATRICES = {
 }
 
 
-@pytest.mark.parametrize("case", MATRICES)
+@pytest.mark.parametrize("case", slow_but(MATRICES, "full", "part of the field of view"))
 def test_acquisition_matrix_of_dicom(tmp_path: Path, case: str, sr: Callable, capsys) -> None:
     matrix, elements, expected = MATRICES[case]
     if matrix is not None:
@@ -312,7 +313,7 @@ SIDECARS = {
 }
 
 
-@pytest.mark.parametrize("case", SIDECARS)
+@pytest.mark.parametrize("case", slow_but(SIDECARS, "phase axis", "nonsense"))
 def test_sidecar_of_nifti(tmp_path: Path, case: str, sr: Callable, capsys) -> None:
     document, expected = SIDECARS[case]
     nib.save(nib.Nifti1Image(phantom((48, 40, 2)), AFFINE), tmp_path / "a.nii.gz")
@@ -337,7 +338,7 @@ def test_auto_sees_the_spectrum(tmp_path: Path, sr: Callable, capsys) -> None:
     assert columns == 160
 
 
-@pytest.mark.parametrize(("stated", "expected"), [(66, 66), (80, 64), (96, 64)])
+@pytest.mark.parametrize(("stated", "expected"), [(66, 66), (80, 64), slow(96, 64)])
 def test_a_header_is_exact_and_a_spectrum_is_not(
     tmp_path: Path, sr: Callable, stated: int, expected: int
 ) -> None:

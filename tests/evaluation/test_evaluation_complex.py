@@ -97,6 +97,7 @@ def test_simulated_phase_is_labelled(
     assert "other settings" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_magnitudes_have_no_complex_columns(
     test_set: TestSet, prior_folder: Path, tmp_path: Path
 ) -> None:

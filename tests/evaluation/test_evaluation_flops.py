@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.conftest import REGRESSION, SINGLE, write_random_prior
+from tests.quick import slow
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -19,7 +20,7 @@ OPERATOR = SeparableOperator.from_kernel("fourier", 4, (64, 96))
 @pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("cascade", "mode", "samples"),
-    [(None, "paper", 3), (None, "mean", 1), (SINGLE, "paper", 1), (REGRESSION, "mean", 1)],
+    [(None, "paper", 3), slow(None, "mean", 1), slow(SINGLE, "paper", 1), (REGRESSION, "mean", 1)],
 )
 def test_the_count_is_torch_s(
     tmp_path: Path, prior_folder: Path, cascade, mode: str, samples: int, precision: str

@@ -237,6 +237,7 @@ def test_a_whole_study(
     assert (output / "all.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_another_split_than_the_study_s(
     test_set: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

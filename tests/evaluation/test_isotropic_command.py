@@ -180,6 +180,7 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_end(
         run(replace(job, noise=0.1), tmp_path / "parts")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_picture")
 def test_folders_of_the_other_kind_are_refused_unless_overwritten(
     job: IsotropicEvaluation, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
+from tests.quick import slow, slow_but
 
 from mrcascade.cli import main
 from mrcascade.evaluation import bench
@@ -21,8 +22,8 @@ from mrcascade.recipes.modes import MODES
 SEED, STEPS, NOISE = 5, 6, 0.02
 
 
-@pytest.mark.parametrize("handling", [pytest.param("estimated", marks=pytest.mark.slow), "known"])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("handling", [slow("estimated"), "known"])
+@pytest.mark.parametrize("mode", slow_but(MODES, "mean", "sample"))
 def test_same_bits(
     tmp_path: Path, prior_folder: Path, monkeypatch: pytest.MonkeyPatch, mode: str, handling: str
 ) -> None:

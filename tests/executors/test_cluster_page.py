@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,11 +38,13 @@ def test_work_per_patch_is_found_from_runs(arithmetic) -> None:
     assert arithmetic.gpu_hours(36.0, options) == pytest.approx(1.0)
 
 
-def test_the_example_makes_a_job_with_one_gpu() -> None:
+def test_the_example_makes_a_job_with_one_gpu(tmp_path: Path) -> None:
     pytest.importorskip("dask_jobqueue", reason="pip install dask-jobqueue")
     command = [sys.executable, str(ROOT / "examples" / "slurm_cluster.py"), "--show"]
     command += ["--partition", "gpu", "--gpus", "1", "--threads", "4"]
-    script = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    # dask-jobqueue makes a folder for logs where it runs.
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    script = done.stdout
     for line in ("-p gpu", "--cpus-per-task=4", "--gres=gpu:1", "--requeue", "-t 04:00:00"):
         assert f"#SBATCH {line}\n" in script
     assert "--nthreads 4 " in script

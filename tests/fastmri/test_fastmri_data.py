@@ -102,6 +102,7 @@ def test_magnitudes_or_complex_images_at_the_acquired_matrix(tmp_path: Path) -> 
     assert image.sha256 == truth.sha256
 
 
+@pytest.mark.slow
 def test_train_and_evaluate_from_the_command_line(
     tmp_path: Path, complex_prior: Path, prior_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

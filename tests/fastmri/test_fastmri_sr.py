@@ -168,6 +168,7 @@ def test_info_of_a_reconstruction(tmp_path: Path, capsys: pytest.CaptureFixture)
 # ---- memory ----
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Peak of Python's and NumPy's allocations; the k-space of 48 slices has 48 x 1.3 MB."""
     monkeypatch.setattr("mrcascade.io.blocks.BLOCK_VOXELS", 3 * 128 * 160)

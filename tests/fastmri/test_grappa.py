@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from prostate_files import grappa_by_windows
+from tests.quick import slow
 
 from mrcascade.io.fastmri.grappa import REGULARISATION, Grappa, check_kernels
 
@@ -57,7 +58,7 @@ def test_linear_dependence_is_recovered(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-@pytest.mark.parametrize("noise", [0.05, 1.0])
+@pytest.mark.parametrize("noise", [0.05, slow(1.0)])
 def test_kernels_are_those_of_dense_least_squares(name: str, noise: float) -> None:
     """At the edges too, and with the noise that they leave. A kernel for every third line reaches
     two lines far, and is fitted to windows of that width."""

@@ -23,6 +23,7 @@ from prostate_files import (
     publishers_magnitude,
     t2_scan,
 )
+from tests.quick import slow
 
 from mrcascade.cli import main
 from mrcascade.data.folder import list_data, read_slices
@@ -91,7 +92,7 @@ def expected_noise(scan: T2Scan) -> float:
 # ---- values ----
 
 
-@pytest.mark.parametrize("turns", [((0, 0, 0),) * 3, TURNED])
+@pytest.mark.parametrize("turns", [slow(((0, 0, 0),) * 3), TURNED])
 def test_complex_image_is_that_of_a_fully_sampled_scan(
     tmp_path: Path, turns: tuple[Turn, Turn, Turn]
 ) -> None:
@@ -151,7 +152,7 @@ def test_empty_slice(tmp_path: Path) -> None:
 # ---- grid ----
 
 
-@pytest.mark.parametrize("centre", [20, 24])
+@pytest.mark.parametrize("centre", [20, slow(24)])
 def test_centre_of_kspace_is_the_headers(tmp_path: Path, centre: int) -> None:
     scan = t2_scan(tmp_path / "a.h5", centre=centre)
     full = stack(fully_sampled(tmp_path / "full.h5", scan, centre))

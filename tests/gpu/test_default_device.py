@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests.conftest import SINGLE, write_random_prior
+from tests.quick import slow
 
 from mrcascade import SeparableOperator, super_resolve
 from mrcascade.measurement.noise import estimate_noise
@@ -35,8 +36,19 @@ def _restored(folder: Path, mode: str, noise: float | None) -> np.ndarray:
     return super_resolve(y, operator, folder, noise=noise, mode=mode, steps=steps).mean
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.02])
-@pytest.mark.parametrize("mode", ["mean", "sample", "balanced", "dps"])
+@pytest.mark.parametrize(
+    ("mode", "noise"),
+    [
+        ("mean", 0.0),
+        ("sample", 0.02),
+        ("dps", 0.0),
+        slow("mean", 0.02),
+        slow("sample", 0.0),
+        slow("dps", 0.02),
+        slow("balanced", 0.0),
+        slow("balanced", 0.02),
+    ],
+)
 def test_modes_of_a_cascade(
     prior_folder: Path, request: pytest.FixtureRequest, mode: str, noise: float
 ) -> None:
@@ -45,7 +57,7 @@ def test_modes_of_a_cascade(
     np.testing.assert_array_equal(_restored(prior_folder, mode, noise), expected)
 
 
-@pytest.mark.parametrize("mode", ["paper", "multigrid", "multigrid-pnp"])
+@pytest.mark.parametrize("mode", [slow("paper"), slow("multigrid"), "multigrid-pnp"])
 def test_modes_of_one_level(single: Path, request: pytest.FixtureRequest, mode: str) -> None:
     expected = _restored(single, mode, 0.02)
     request.getfixturevalue("elsewhere")

@@ -12,6 +12,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
+from tests.quick import slow
 
 from mrcascade import CascadePrior, SeparableOperator
 from mrcascade.evaluation import job, meter, warm_up
@@ -48,7 +49,7 @@ def no_gpu_may_open(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, name, opened)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", [slow("float32"), "bfloat16"])
 def test_the_parent_of_several_workers_opens_no_gpu(
     request_: Evaluation, tmp_path: Path, monkeypatch, no_gpu_may_open: None, precision: str
 ) -> None:
@@ -100,6 +101,7 @@ def test_a_worker_opens_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made == [("cuda:0", "a task"), ("cuda:1", "a task"), ("cuda:0", "a task")]
 
 
+@pytest.mark.slow
 def test_networks_are_warm_before_the_clock_starts(
     request_: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -237,6 +237,7 @@ def _evaluated(job: Evaluation, output: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(rows))
 
 
+@pytest.mark.slow
 def test_an_evaluation_halves_its_batches(
     job: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,6 +341,7 @@ def test_a_device_that_answers_no_more_ends_an_evaluation(
         }
 
 
+@pytest.mark.slow
 def test_the_exit_code_of_an_evaluation_with_failures(
     three: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:

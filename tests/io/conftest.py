@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import affines
 import nibabel as nib
 import numpy as np
 import pytest
@@ -12,16 +13,7 @@ from mrcascade.io import Image
 
 @pytest.fixture
 def random_affine() -> Callable[[np.random.Generator], np.ndarray]:
-    """An oblique affine, unequal spacing, any order and sign of axes (LAS included), any origin."""
-
-    def make(rng: np.random.Generator) -> np.ndarray:
-        rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-        affine = np.eye(4)
-        affine[:3, :3] = rotation * rng.choice([-1, 1], 3) * rng.uniform(0.4, 3.0, 3)
-        affine[:3, 3] = rng.uniform(-150, 150, 3)
-        return affine
-
-    return make
+    return affines.random_affine
 
 
 @pytest.fixture

@@ -13,11 +13,14 @@ mixed-up rules.
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from affines import random_affine
 from scipy import ndimage, signal
+from tests.quick import each, slow_but
 
 from mrcascade.io import resampled_affine, write_image
 from mrcascade.operators import KERNELS, down_matrix, up_matrix
@@ -85,13 +88,17 @@ class Case:
         return np.linalg.solve(self.affine[:3, :3], displacement)
 
 
-@pytest.fixture(params=[*SEEDS, *NAMED_AFFINES])
-def case(request: pytest.FixtureRequest, random_affine: Callable) -> Case:
-    if isinstance(request.param, str):
-        return Case(NAMED_AFFINES[request.param], (0, 1), (2.0, 2.0))
-    axes = PLANES[request.param % len(PLANES)]
-    factors = FACTORS[request.param // len(PLANES) % len(FACTORS)]
-    return Case(random_affine(np.random.default_rng(request.param)), axes, factors)
+def random_case(seed: int) -> Case:
+    axes = PLANES[seed % len(PLANES)]
+    factors = FACTORS[seed // len(PLANES) % len(FACTORS)]
+    return Case(random_affine(np.random.default_rng(seed)), axes, factors)
+
+
+every_case = each(
+    "case",
+    {f"seed {seed}": partial(random_case, seed) for seed in SEEDS}
+    | {name: partial(Case, a, (0, 1), (2.0, 2.0)) for name, a in NAMED_AFFINES.items()},
+)
 
 
 def centroid(data: np.ndarray, affine: np.ndarray) -> np.ndarray:
@@ -131,6 +138,7 @@ UPSAMPLERS = {"fourier": fourier, "area": zoom(order=1), "bicubic": zoom(order=3
 
 
 @pytest.mark.parametrize("kernel", UPSAMPLERS)
+@every_case
 def test_scipy_upsampling_keeps_the_blob_in_place(case: Case, kernel: str) -> None:
     coarse = case.blob(case.before, case.affine)
     fine = case.resample(UPSAMPLERS[kernel], coarse, case.after)
@@ -139,6 +147,7 @@ def test_scipy_upsampling_keeps_the_blob_in_place(case: Case, kernel: str) -> No
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
+@every_case
 def test_the_up_operators_keep_the_blob_in_place(case: Case, kernel: str) -> None:
     coarse = case.blob(case.before, case.affine)
     fine = case.resample(matrices(up_matrix, kernel), coarse, case.after)
@@ -147,6 +156,7 @@ def test_the_up_operators_keep_the_blob_in_place(case: Case, kernel: str) -> Non
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
+@every_case
 def test_the_down_operators_keep_the_blob_in_place(case: Case, kernel: str) -> None:
     fine_grid = resampled_affine(case.affine, case.axes, "fourier", case.before, case.after)
     fine = case.blob(case.after, fine_grid)
@@ -155,6 +165,7 @@ def test_the_down_operators_keep_the_blob_in_place(case: Case, kernel: str) -> N
     assert np.abs(case.in_voxels(centroid(coarse, grid) - case.truth)).max() < TOLERANCE
 
 
+@every_case
 def test_fourier_values_agree_at_world_points(case: Case) -> None:
     """Both grids, read at the same random world positions, give the same values.
 
@@ -183,6 +194,7 @@ def test_fourier_values_agree_at_world_points(case: Case) -> None:
     assert np.abs(read(coarse, case.affine) - read(fine, wrong)).max() > 0.02
 
 
+@every_case
 def test_fourier_values_are_the_blob_on_the_new_grid(case: Case) -> None:
     """Zero filling of a band-limited, periodic function is that function on the finer grid."""
     fine = case.resample(fourier, case.blob(case.before, case.affine), case.after)
@@ -192,6 +204,7 @@ def test_fourier_values_are_the_blob_on_the_new_grid(case: Case) -> None:
     assert np.abs(fine - case.blob(case.after, grid)).max() < 1e-7
 
 
+@every_case
 def test_area_values_are_means_over_the_new_voxels(case: Case) -> None:
     """Downsampling: each new value is the mean of the samples inside its voxel's world extent."""
     fine = case.blob(case.before, case.affine)
@@ -211,6 +224,7 @@ def test_area_values_are_means_over_the_new_voxels(case: Case) -> None:
     np.testing.assert_allclose(coarse, expected, rtol=0, atol=1e-12)  # float64 rounding alone
 
 
+@every_case
 def test_mixing_the_rules_shifts_the_image(case: Case) -> None:
     """By (f - 1) / (2 f) low-resolution voxels along each in-plane axis."""
     edge, origin = (
@@ -229,6 +243,7 @@ def test_mixing_the_rules_shifts_the_image(case: Case) -> None:
 
 
 @pytest.mark.parametrize("kernel", ["area", "bicubic"])
+@every_case
 def test_edge_kernels_keep_the_corners_of_the_field_of_view(case: Case, kernel: str) -> None:
     grid = resampled_affine(case.affine, case.axes, kernel, case.before, case.after)
     for corner in itertools.product((0, 1), repeat=3):
@@ -243,6 +258,7 @@ def test_edge_kernels_keep_the_corners_of_the_field_of_view(case: Case, kernel: 
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
+@every_case
 def test_up_after_down_is_the_original_grid(case: Case, kernel: str) -> None:
     shapes = (30, 28), (13, 14)  # a factor that is not whole: sizes, not factors, decide
     down = resampled_affine(case.affine, case.axes, kernel, *shapes)
@@ -258,9 +274,9 @@ def test_the_input_is_left_alone_and_unknown_kernels_are_refused() -> None:
         resampled_affine(affine, (0, 1), "lanczos", (4, 4), (8, 8))
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", slow_but(KERNELS, "fourier", "area"))
 def test_another_library_sees_the_blob_in_place(
-    kernel: str, random_affine: Callable, image_of: Callable, tmp_path: Path
+    kernel: str, image_of: Callable, tmp_path: Path
 ) -> None:
     """50 grids and planes, enlarged, written and read by SimpleITK, which knows LPS positions.
 

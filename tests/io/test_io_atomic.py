@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.quick import slow
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import atomic_output, atomic_outputs, check_target
@@ -186,7 +187,7 @@ except MRCascadeError as error:
     "write",
     [
         "import numpy; numpy.save(path, numpy.zeros(10**5))",
-        "import torch; torch.save(torch.zeros(10**5), path)",
+        slow("import torch; torch.save(torch.zeros(10**5), path)"),
     ],
 )
 def test_writers_that_do_not_say_that_the_disk_is_full(tmp_path: Path, write: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 from stack_images import Anatomy, stack_affine
 from tests.dicom.dicom_series import series
+from tests.quick import slow
 from thick_images import thick_file
 
 import mrcascade
@@ -98,7 +99,7 @@ def test_stacks_become_one_volume(
     assert missed < 0.25 * single
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.02])
+@pytest.mark.parametrize("noise", [0.0, slow(0.02)])
 def test_the_mean_meets_all_stacks(
     noise: float, tmp_path: Path, stacks: list[Path], prior: CascadePrior
 ) -> None:
@@ -126,7 +127,7 @@ def test_the_mean_meets_all_stacks(
     assert sum("relative residual" in line for line in said) == 3  # and the last line
 
 
-@pytest.mark.parametrize("plane", ["coronal", "oblique"])
+@pytest.mark.parametrize("plane", [slow("coronal"), "oblique"])
 def test_motion_is_told_and_refused_or_undone(
     plane: str, tmp_path: Path, stacks: list[Path], combine: Callable, sr: Callable, capsys
 ) -> None:
@@ -277,6 +278,7 @@ def test_a_job_knows_its_stacks(prior: CascadePrior, stacks: list[Path], tmp_pat
     assert result_label((1, 1), Isotropic(0.8), True) == "sriso0p8mmstacks"
 
 
+@pytest.mark.slow
 def test_stacks_may_be_dicom_series(tmp_path: Path, combine: Callable) -> None:
     """The first one is a series, and so is the result; the other is a NIfTI file."""
     shape = (12, 56, 32)

@@ -21,6 +21,7 @@ from tests.dicom.dicom_series import (
     read_all,
     series,
 )
+from tests.quick import slow_but
 from thick_images import phantom
 
 from mrcascade.io import read_image
@@ -34,7 +35,7 @@ def pixels(slices: int = SLICES) -> np.ndarray:
     return phantom((16, 18, slices)).round().astype(np.int16).transpose(2, 0, 1)
 
 
-@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("orientation", slow_but(ORIENTATIONS, "oblique"))
 def test_independent_readers_see_the_new_slices(
     orientation: str, tmp_path: Path, sr: Callable
 ) -> None:
@@ -110,7 +111,7 @@ def test_the_result_is_isotropic_and_can_be_made_again(
     assert "so that it is isotropic already" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("order", [(), (3, 2, 1, 0), (2, 0, 3, 1)])
+@pytest.mark.parametrize("order", slow_but([(), (3, 2, 1, 0), (2, 0, 3, 1)], (2, 0, 3, 1)))
 def test_frames_of_one_file(order: tuple[int, ...], tmp_path: Path, sr: Callable) -> None:
     path = tmp_path / "e.dcm"
     enhanced(pixels(), "oblique", order).save_as(path, enforce_file_format=True)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from tests.conftest import SINGLE, write_random_prior
+from tests.quick import slow
 from torch import Tensor
 
 from mrcascade import CascadePrior, SeparableOperator
@@ -74,26 +75,21 @@ def network() -> UNet:
 
 
 def images(batch: int = 2, side: int = SIDE) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(batch)
-    return (
-        torch.randn(batch, 2, side, side, generator=generator),
-        torch.randn(batch, generator=generator),
-    )
+    rng = torch.Generator().manual_seed(batch)
+    return torch.randn(batch, 2, side, side, generator=rng), torch.randn(batch, generator=rng)
 
 
 # Prior, mode, kernel, noise, and whether its chain has U-Nets that no gradient is followed through.
 MODES = [
     ("cascade", "mean", "fourier", 0.0, False),
     ("cascade", "paper", "fourier", 0.0, True),
-    ("single", "dps", "fourier", 0.0, True),  # the last evaluation alone
-]
-OTHER_MODES = [
-    ("cascade", "mean:orientations=8", "fourier", 0.01, True),
-    ("cascade", "sample", "area", 0.01, True),
-    ("cascade", "balanced", "fourier", 0.01, True),
-    ("complex", "paper", "fourier", 0.0, True),
-    ("single", "multigrid", "fourier", 0.0, True),
-    ("single", "multigrid-pnp", "fourier", 0.01, True),
+    slow("single", "dps", "fourier", 0.0, True),  # the last evaluation alone
+    slow("cascade", "mean:orientations=8", "fourier", 0.01, True),
+    slow("cascade", "sample", "area", 0.01, True),
+    slow("cascade", "balanced", "fourier", 0.01, True),
+    slow("complex", "paper", "fourier", 0.0, True),
+    slow("single", "multigrid", "fourier", 0.0, True),
+    slow("single", "multigrid-pnp", "fourier", 0.01, True),
 ]
 
 
@@ -107,10 +103,7 @@ def priors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "mode", "kernel", "noise", "used"),
-    [*MODES, *(pytest.param(*case, marks=pytest.mark.slow) for case in OTHER_MODES)],
-)
+@pytest.mark.parametrize(("name", "mode", "kernel", "noise", "used"), MODES)
 def test_every_mode_has_the_results_of_plain_networks(
     priors: dict[str, Path], name: str, mode: str, kernel: str, noise: float, used: bool
 ) -> None:
@@ -160,7 +153,9 @@ def _compare(
 # ---- failures ----
 
 
-@pytest.mark.parametrize("case", ["no backend", "no code", "code that raises", "wrong code"])
+@pytest.mark.parametrize(
+    "case", ["no backend", slow("no code"), slow("code that raises"), "wrong code"]
+)
 def test_a_failure_leaves_the_plain_network(network: UNet, case: str) -> None:
     backend = {
         "no backend": "no-such-backend",
@@ -236,6 +231,7 @@ def test_what_the_device_raises_is_raised(network: UNet, monkeypatch: pytest.Mon
 # ---- shapes ----
 
 
+@pytest.mark.slow
 def test_few_shapes_are_compiled(network: UNet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch's own bound, which is lower here, counts all networks of a class together."""
     monkeypatch.setattr(compiled, "MOST_SHAPES", 2)
@@ -264,6 +260,7 @@ def test_a_smaller_batch_is_filled_up(network: UNet) -> None:
     assert (backend.calls, compiler.evaluations) == (2, 5)
 
 
+@pytest.mark.slow
 def test_orientations_share_their_code(network: UNet) -> None:
     backend = Counting()
     Compiler(backend).compile(network)
@@ -336,7 +333,7 @@ def test_code_is_kept_in_the_users_cache(
 # ---- commands ----
 
 
-@pytest.mark.parametrize(("backend", "worked"), [("eager", True), (refusing, False)])
+@pytest.mark.parametrize(("backend", "worked"), [("eager", True), slow(refusing, False)])
 def test_sr_says_whether_networks_were_compiled(
     backend: str | Callable,
     worked: bool,
@@ -368,6 +365,7 @@ def test_sr_says_whether_networks_were_compiled(
         assert [s.get("Compiled") for s in sidecars] == [None, worked]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backend", "worked"), [("eager", True), (refusing, False)])
 def test_an_evaluation_with_compiled_networks(
     backend: str | Callable,

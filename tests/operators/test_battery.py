@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from tests.quick import each
 from torch import Tensor
 
 from mrcascade.errors import MRCascadeError
@@ -91,9 +92,7 @@ CASES["missing-row"] = lambda: SeparableOperator(
 )
 
 
-@pytest.fixture(params=CASES)
-def operator(request: pytest.FixtureRequest) -> LinearOperator:
-    return CASES[request.param]()
+every_operator = each("operator", CASES)
 
 
 def normal(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
@@ -116,16 +115,19 @@ def assert_near(a: Tensor, b: Tensor, condition: float = 1.0) -> None:
 # ---- forward and adjoint ----
 
 
+@every_operator
 def test_linear(operator: LinearOperator) -> None:
     x, z = normal(2, *operator.in_shape)
     assert_near(operator(3.0 * x - 0.5 * z), 3.0 * operator(x) - 0.5 * operator(z))
 
 
+@every_operator
 def test_adjoint(operator: LinearOperator) -> None:
     x, y = normal(3, *operator.in_shape), normal(3, *operator.out_shape, seed=1)
     assert_near((operator(x) * y).sum(), (x * operator.adjoint(y)).sum())
 
 
+@every_operator
 def test_matrix(operator: LinearOperator) -> None:
     matrix = dense(operator)
     if isinstance(operator, SeparableOperator):
@@ -135,6 +137,7 @@ def test_matrix(operator: LinearOperator) -> None:
     assert_near(operator.adjoint(basis).reshape(size, -1), matrix)
 
 
+@every_operator
 def test_the_adjoint_is_an_operator(operator: LinearOperator) -> None:
     matrix = dense(operator)
     assert_near(dense(operator.H), matrix.T)
@@ -142,6 +145,7 @@ def test_the_adjoint_is_an_operator(operator: LinearOperator) -> None:
     assert (operator.H.in_shape, operator.H.out_shape) == (operator.out_shape, operator.in_shape)
 
 
+@every_operator
 def test_at_applies_to_tensors_and_arrays(operator: LinearOperator) -> None:
     x = normal(2, *operator.in_shape)
     assert torch.equal(operator @ x, operator(x))
@@ -152,6 +156,7 @@ def test_at_applies_to_tensors_and_arrays(operator: LinearOperator) -> None:
         operator @ "x"  # type: ignore[operator]
 
 
+@every_operator
 def test_at_composes_separable_operators(operator: LinearOperator) -> None:
     if not isinstance(operator, SeparableOperator):
         with pytest.raises(MRCascadeError, match="no product in closed form"):
@@ -180,6 +185,7 @@ def test_the_adjoint_of_an_operator_of_ones_own_has_no_proximal_step() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@every_operator
 def test_leading_dimensions_and_dtype_are_kept(operator: LinearOperator, dtype) -> None:
     v, y = normal(2, 3, *operator.in_shape), normal(2, 3, *operator.out_shape, seed=1)
     v, y = v.to(dtype), y.to(dtype)
@@ -198,6 +204,7 @@ def test_leading_dimensions_and_dtype_are_kept(operator: LinearOperator, dtype) 
     assert torch.equal(y, before[1])
 
 
+@every_operator
 def test_complex_acts_on_both_parts(operator: LinearOperator) -> None:
     v = torch.complex(*normal(2, 2, *operator.in_shape))
     y = torch.complex(*normal(2, 2, *operator.out_shape, seed=1))
@@ -218,6 +225,7 @@ def test_complex_acts_on_both_parts(operator: LinearOperator) -> None:
 
 
 @pytest.mark.parametrize("tau", [1e-3, 0.3, 50.0])
+@every_operator
 def test_prox_is_the_dense_solution(operator: LinearOperator, tau: float) -> None:
     v, y = normal(*operator.in_shape), normal(*operator.out_shape, seed=1)
     matrix = dense(operator)
@@ -228,6 +236,7 @@ def test_prox_is_the_dense_solution(operator: LinearOperator, tau: float) -> Non
 
 
 @pytest.mark.parametrize("tau", [1e-2, 1.0])
+@every_operator
 def test_prox_is_optimal_in_float32(operator: LinearOperator, tau: float) -> None:
     """The gradient vanishes up to the rounding of its own terms, added in norm; 30 units cover
     the half dozen matrix products behind it. The CG cases end at 10 units."""
@@ -239,6 +248,7 @@ def test_prox_is_optimal_in_float32(operator: LinearOperator, tau: float) -> Non
     assert float(gradient.norm()) <= 30 * EPS[torch.float32] * float(terms)
 
 
+@every_operator
 def test_projection_is_the_dense_pseudo_inverse(operator: LinearOperator) -> None:
     v, y = normal(*operator.in_shape), normal(*operator.out_shape, seed=1)
     matrix = dense(operator)
@@ -251,6 +261,7 @@ def test_projection_is_the_dense_pseudo_inverse(operator: LinearOperator) -> Non
     assert torch.equal(operator.project(v, y), operator.prox(v, y, 0.0))
 
 
+@every_operator
 def test_projection_meets_a_consistent_measurement(operator: LinearOperator) -> None:
     v, y = normal(*operator.in_shape), operator(normal(*operator.in_shape, seed=1))
     u = operator.project(v, y)
@@ -258,6 +269,7 @@ def test_projection_meets_a_consistent_measurement(operator: LinearOperator) -> 
     assert_near(operator.project(u, y), u, condition=100)
 
 
+@every_operator
 def test_tau_per_image(operator: LinearOperator) -> None:
     v, y = normal(3, 2, *operator.in_shape), normal(3, 2, *operator.out_shape, seed=1)
     taus = torch.tensor([[0.0], [0.01], [2.0]], dtype=torch.float64)
@@ -268,6 +280,7 @@ def test_tau_per_image(operator: LinearOperator) -> None:
     assert_near(full, together, condition=1000)
 
 
+@every_operator
 def test_measurement_broadcasts_over_images(operator: LinearOperator) -> None:
     v, y = normal(4, 1, *operator.in_shape), normal(*operator.out_shape, seed=1)
     assert_near(operator.prox(v, y, 0.3)[2, 0], operator.prox(v[2, 0], y, 0.3), condition=10)
@@ -276,6 +289,7 @@ def test_measurement_broadcasts_over_images(operator: LinearOperator) -> None:
 # ---- errors ----
 
 
+@every_operator
 def test_errors_name_operator_and_shapes(operator: LinearOperator) -> None:
     (h, w), (a, b) = operator.in_shape, operator.out_shape
     good_v, good_y = normal(1, h, w), normal(1, a, b)
@@ -292,6 +306,7 @@ def test_errors_name_operator_and_shapes(operator: LinearOperator) -> None:
             step(normal(1, a, b + 1))
 
 
+@every_operator
 def test_dtypes_without_the_precision_are_refused(operator: LinearOperator) -> None:
     for dtype in (torch.float16, torch.bfloat16, torch.int64):
         with pytest.raises(MRCascadeError, match=rf"'{operator.name}' needs float32.*{dtype}"):
@@ -299,6 +314,7 @@ def test_dtypes_without_the_precision_are_refused(operator: LinearOperator) -> N
 
 
 @pytest.mark.parametrize("tau", [-1e-9, float("nan"), float("inf"), torch.tensor([0.1, -1.0])])
+@every_operator
 def test_tau_must_be_finite_and_positive(operator: LinearOperator, tau) -> None:
     v, y = normal(2, *operator.in_shape), normal(2, *operator.out_shape)
     with pytest.raises(MRCascadeError, match=r"tau must be finite and >= 0; got"):

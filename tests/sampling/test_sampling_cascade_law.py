@@ -30,6 +30,7 @@ from gaussian_prior import (
     dense_chain,
     dense_reverse_diffusion,
 )
+from tests.quick import slow
 
 from mrcascade.operators import (
     IdentityOperator,
@@ -233,11 +234,11 @@ PAPER = {"zeta": 0.2, "rho": (2.0, 2.0, 7.0), "observed_zeta": 1.0}
 @pytest.mark.parametrize(
     ("factor", "sigma_y", "options", "spreads"),
     [
-        (4, 0.0, FEW, (1.10, 1.02, 0.99)),
         (4, 0.0, {**FEW, "eta": 0.0}, (0.99, 0.95, 0.94)),
         *(
-            pytest.param(*case, marks=pytest.mark.slow)
+            slow(*case)
             for case in [
+                (4, 0.0, FEW, (1.10, 1.02, 0.99)),
                 (4, 0.05, FEW, (1.09, 1.02, 0.99)),
                 (2, 0.0, FEW, (1.01, 1.00, 1.00)),
                 (2, 0.05, FEW, (1.06, 1.02, 1.00)),
@@ -266,7 +267,7 @@ def test_spread_of_the_shipped_chains(
 
 
 @pytest.mark.parametrize("name", OTHER_OPERATORS)
-@pytest.mark.parametrize("sigma_y", [0.0, 0.05])
+@pytest.mark.parametrize("sigma_y", [slow(0.0), 0.05])
 def test_other_operators_against_their_law(name: str, sigma_y: float) -> None:
     """H composed with up at each level, noise sqrt(sigma_y^2 + missing^2), no band constraint."""
     operator, missing = OTHER_OPERATORS[name], [0.0, 0.03, 0.06]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from cascade_cases import CASES, SHAPE, SHORT, Case, label
 from gaussian_prior import GaussianPrior, condition_on, dense, stationary_gaussian
+from tests.quick import slow_but
 
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators import KERNELS, SeparableOperator
@@ -24,7 +25,7 @@ from mrcascade.sampling import (
 )
 
 
-@pytest.mark.parametrize("case", CASES, ids=label)
+@pytest.mark.parametrize("case", slow_but(CASES, *CASES[::5]), ids=label)
 def test_both_ends(case: Case) -> None:
     """All detail is the sample itself, none the conditional mean: the mean plus bands times zero,
     and where data are exact a projection that moves it by rounding."""

@@ -96,6 +96,7 @@ def test_each_shape_trains_for_its_budget(run_scan: Run, slices: Path) -> None:
     assert found["6x2s1"]["weights"] == parameter_count(trained.networks)
 
 
+@pytest.mark.slow
 def test_a_trained_shape_stays(scan: Any, run_scan: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     before = run_scan("--shapes", "4x1s2,6x1s2", "--only", "4x1s2")["scan"]["shapes"]
     after = run_scan("--shapes", "4x1s2,6x1s2")
@@ -107,6 +108,7 @@ def test_a_trained_shape_stays(scan: Any, run_scan: Run, monkeypatch: pytest.Mon
         run_scan("--shapes", "4x1s2", "--seconds", "0.2")
 
 
+@pytest.mark.slow
 def test_later_shapes_are_timed_against_the_first(
     scan: Any, run_scan: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +122,7 @@ def test_later_shapes_are_timed_against_the_first(
     assert plan["6x1s2"] == pytest.approx({"step": 0.01, "evaluation": 0.01, "patches": 6})
 
 
+@pytest.mark.slow
 def test_u_nets_share_a_trained_branch(
     scan: Any, run_scan: Run, prior_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from functorch.compile import make_boxed_func
+from tests.quick import slow
 from torch import Tensor
-from torch._dynamo.backends.common import aot_autograd
 from training_data import TINY, assert_same, checkpoint, trainer, without_time
 
 from mrcascade.cli import main
@@ -35,16 +34,21 @@ class Backend:
         backward: Callable[[list[Any]], list[Any]] = list,
     ) -> None:
         self.graphs = 0
-        self._backend = aot_autograd(
-            fw_compiler=partial(self._code, forward), bw_compiler=partial(self._code, backward)
-        )
+        self._compilers = {
+            "fw_compiler": partial(self._code, forward),
+            "bw_compiler": partial(self._code, backward),
+        }
 
     def __call__(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable:
+        from torch._dynamo.backends.common import aot_autograd  # which takes seconds to import
+
         self.graphs += 1
-        return self._backend(graph, inputs)
+        return aot_autograd(**self._compilers)(graph, inputs)
 
     @staticmethod
     def _code(change: Callable, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable:
+        from functorch.compile import make_boxed_func
+
         return make_boxed_func(lambda *values: change(graph.forward(*values)))
 
 
@@ -84,8 +88,8 @@ def state(run: LevelTrainer) -> dict[str, Any]:
 # ---- code that works ----
 
 
-@pytest.mark.parametrize("stage", [0, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("microbatch", [0, 3])
+@pytest.mark.parametrize("stage", [0, slow(1)])
+@pytest.mark.parametrize("microbatch", [slow(0), 3])
 def test_compiled_steps_are_the_plain_ones(data: Path, stage: int, microbatch: int) -> None:
     """Weights, averages, optimisers and generators; the same operations have the same bits."""
     config = replace(TINY, microbatch=microbatch)
@@ -120,6 +124,7 @@ def test_real_code_has_the_weights_of_plain_networks(data: Path) -> None:
     assert error <= 1e-6 * moved
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_and_without(data: Path, tmp_path: Path) -> None:
     expected = state(steps(data, 1))
     for compilers in ((Compiler("eager"), None), (None, Compiler("eager"))):
@@ -140,13 +145,13 @@ def test_a_run_goes_on_with_and_without(data: Path, tmp_path: Path) -> None:
     ("stage", "backend", "reason"),
     [
         (0, "no-such-backend", "no-such-backend"),
-        (0, refusing, "no compiler here"),
-        (0, Backend(forward=raising), "a bug"),
-        (0, Backend(backward=raising), "a bug"),
-        pytest.param(1, Backend(backward=raising), "a bug", marks=pytest.mark.slow),
-        (0, Backend(forward=doubled), "losses are off by"),
+        slow(0, refusing, "no compiler here"),
+        slow(0, Backend(forward=raising), "a bug"),
+        slow(0, Backend(backward=raising), "a bug"),
+        slow(1, Backend(backward=raising), "a bug"),
+        slow(0, Backend(forward=doubled), "losses are off by"),
         (0, Backend(backward=doubled), "gradient is off by"),
-        pytest.param(1, Backend(backward=doubled), "gradient is off by", marks=pytest.mark.slow),
+        slow(1, Backend(backward=doubled), "gradient is off by"),
     ],
 )
 def test_a_failure_leaves_the_plain_run(
@@ -164,6 +169,7 @@ def test_a_failure_leaves_the_plain_run(
     assert getattr(backend, "graphs", 0) <= graphs + 1  # nothing is tried again
 
 
+@pytest.mark.slow
 def test_gradients_that_code_leaves_out(data: Path) -> None:
     def detached(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable:
         def run(*values: Tensor) -> tuple[Tensor, ...]:

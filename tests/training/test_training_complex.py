@@ -232,6 +232,7 @@ def test_a_magnitude_prior_takes_the_magnitudes(measured: np.ndarray, tmp_path: 
     }
 
 
+@pytest.mark.slow
 def test_evaluation_of_the_trained_prior(
     prior_folder: Path, magnitudes: Path, measured: np.ndarray, tmp_path: Path
 ) -> None:
@@ -271,6 +272,7 @@ def test_training_on_pairs_and_on_a_cache(
             assert np.abs(stored - image).max() < 2 * np.abs(image).max() / 4095
 
 
+@pytest.mark.slow
 def test_channels_follow_from_the_data(
     magnitudes: Path,
     tmp_path: Path,

@@ -79,6 +79,7 @@ def test_no_prior_of_a_level_in_the_middle_of_its_run(data: Path, run: Path) -> 
     assert train_cascade(data, run, TINY, levels=[1, 2], resume=True) == run / "prior"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_plot")
 def test_another_profile_is_exported_on_request(data: Path, run: Path) -> None:
     document = exported(data, run, ema_std=0.07)
@@ -103,6 +104,7 @@ def test_levels_of_different_cascades_are_not_mixed(data: Path, run: Path) -> No
     assert str(error.value).startswith(f"{run / 'level2.ckpt'}: ")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_plot")
 def test_command(data: Path, tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"

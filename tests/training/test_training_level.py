@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.quick import slow
 from training_data import DENOISER, TINY, assert_same, trainer, volumes
 
 from mrcascade.training import level as level_module
@@ -82,7 +83,7 @@ def test_bfloat16_steps_run_on_the_cpu(data: Path) -> None:
     assert found["bfloat16"] != found["float32"]
 
 
-@pytest.mark.parametrize("microbatch", [1, 3, 8, 100])
+@pytest.mark.parametrize("microbatch", [slow(1), 3, slow(8), slow(100)])
 @pytest.mark.parametrize("stage", [0, 1])
 def test_microbatches_have_the_gradient_of_the_batch(
     data: Path, monkeypatch: pytest.MonkeyPatch, microbatch: int, stage: int
@@ -206,7 +207,7 @@ def test_rates_follow_the_schedule_of_their_stage(data: Path) -> None:
 def test_log_has_losses_and_validation(finished: Path) -> None:
     for number in (1, 3):
         records = read_log(finished / f"level{number}.jsonl")
-        assert [r["images"] for r in records] == list(range(8, 80 + 1, 8))
+        assert [r["images"] for r in records] == list(range(16, 80 + 1, 16))
         for record in records:
             regressing = number == 1 and record["images"] <= 32
             losses = {"regression"} if regressing else {"loss", "weighted_error"}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests.conftest import write_random_prior
+from tests.quick import slow
 from training_data import TINY, cache, quick
 
 from mrcascade.errors import MRCascadeError
@@ -142,7 +143,7 @@ def test_the_own_kernel_in_plane_tells_nothing(level: int, factor: int) -> None:
     np.testing.assert_allclose(v @ v.T, np.linalg.pinv(matrix) @ matrix, atol=1e-9)
 
 
-@pytest.mark.parametrize("kernel", ["fourier", "gaussian"])
+@pytest.mark.parametrize("kernel", ["fourier", slow("gaussian")])
 def test_estimates_of_white_bands_are_the_best_linear_ones(kernel: str) -> None:
     """So the error of an estimate does not correlate with it, whatever the noise."""
     measurements = Measurements(2, SIDE, replace(CONFIG, kernel=kernel))

@@ -180,6 +180,7 @@ def test_a_cache_keeps_what_the_folder_says(tmp_path: Path) -> None:
         load_volumes(tmp_path / "c.hdf5", 4, (2, 4), exclude=("anatomy=brain",))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_plot")
 def test_a_prior_says_whom_it_has_seen(tmp_path: Path, capsys) -> None:
     data, run = prepared(tmp_path / "data"), tmp_path / "run"

@@ -11,7 +11,7 @@ import pytest
 from training_data import TINY
 
 from mrcascade import MRCascadeError
-from mrcascade.training import trackers
+from mrcascade.training import loop, trackers
 from mrcascade.training.log import read_log
 from mrcascade.training.run import train_cascade
 
@@ -46,6 +46,7 @@ def test_trackers_get_losses_and_validation_errors(
         def finish(self) -> None:
             self.state = "ended"
 
+    monkeypatch.setattr(loop, "VALIDATIONS", 10)  # one step each
     made = []
 
     def make(output: Path, config: object) -> Notes:
@@ -61,7 +62,7 @@ def test_trackers_get_losses_and_validation_errors(
     losses = [(step, values) for step, values in notes.told if "level3/loss" in values]
     assert [step for step, _ in losses] == list(range(8, 81, 8))
     records = read_log(tmp_path / "level3.jsonl")
-    for (_, values), record in zip(losses, records, strict=True):  # one step each
+    for (_, values), record in zip(losses, records, strict=True):
         assert values["level3/loss"] == pytest.approx(record["loss"], abs=1e-6)
     errors = dict(item for item in notes.told if "level3/loss" not in item[1])
     for record in records:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mrcascade.networks.compiled import Compiler
-from mrcascade.training import patches, validation
+from mrcascade.training import loop, patches, validation
 from mrcascade.training.cascade_data import CascadeData
 from mrcascade.training.config import TrainConfig
 from mrcascade.training.distributed import Processes
@@ -37,13 +37,14 @@ DENOISER = replace(TINY, mean_images=0)  # the second stage alone
 
 @contextmanager
 def quick() -> Iterator[None]:
-    """Few patches for statistics and validation; one thread, as exactness is promised for one
-    number of threads."""
+    """Few patches for statistics, few and small validations; one thread, as exactness is promised
+    for one number of threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(patches, "STATISTICS_PATCHES", 256)
+        patch.setattr(patches, "STATISTICS_PATCHES", 64)
         patch.setattr(validation, "VALIDATION_PATCHES", 4)
+        patch.setattr(loop, "VALIDATIONS", 5)
         yield
     torch.set_num_threads(threads)
 
