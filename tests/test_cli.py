@@ -61,13 +61,13 @@ def test_python_dash_m_and_version() -> None:
 
 
 def test_help_and_info_do_not_import_torch() -> None:
-    """Nor the first of them numpy. All in one process, as starting one takes longest."""
+    """Nor rich, nor the first of them numpy. In one process, as starting one takes longest."""
     code = (
         "import sys\nfrom contextlib import suppress\nfrom mrcascade.cli import main\n"
-        "for words in ('--help', 'sr --help', 'benchmark --help', 'info mr-small'):\n"
+        "for words in ('--help', '--version', 'sr --help', 'list', 'info mr-small'):\n"
         "    with suppress(SystemExit):\n        main(words.split())\n"
         "    assert words != '--help' or 'numpy' not in sys.modules\n"
-        "    assert not {'torch', 'matplotlib'} & set(sys.modules), words\n"
+        "    assert not {'torch', 'rich', 'shtab', 'matplotlib'} & set(sys.modules), words\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
 
@@ -87,15 +85,3 @@ def test_few_options_come_first() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_has_a_help_text(name: str) -> None:
     assert all(action.help for action in COMMANDS[name]._actions)
-
-
-def test_help_and_version_import_little() -> None:
-    code = (
-        "import sys\nfrom mrcascade.cli import main\n"
-        "for words in (['--help'], ['--version'], ['sr', '--help'], ['list']):\n"
-        "    try:\n        main(words)\n    except SystemExit:\n        pass\n"
-        "heavy = {'torch', 'rich', 'shtab', 'matplotlib'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

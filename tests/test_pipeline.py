@@ -107,6 +107,7 @@ def test_simulation_is_the_operator_plus_noise(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again, noisy)
 
 
+@pytest.mark.slow
 def test_noise_is_the_input_s_own(tmp_path: Path, prior: CascadePrior) -> None:
     """Two scans must not share invented detail, nor noise: what they share would pass for real."""
     same, other = volume(), volume()

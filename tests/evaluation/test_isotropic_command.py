@@ -155,6 +155,7 @@ def test_rows_are_the_scores_of_each_method_by_itself(
         assert float(row["nfe"]) == sum(image.evaluations.values())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_picture")
 def test_an_interrupted_evaluation_goes_on_to_the_same_end(
     job: IsotropicEvaluation, tmp_path: Path

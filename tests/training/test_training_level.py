@@ -31,6 +31,7 @@ from mrcascade.training.validation import validate
 # ---- steps ----
 
 
+@pytest.mark.slow
 def test_losses_fall(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """60 steps on discs. The kernel's bands are in part a linear function of the condition, so
     even a short run learns to use it."""
