@@ -69,6 +69,12 @@ def launched_job(run: Path, *options: str, processes: int = 1) -> Iterator[Itera
         process.terminate()
 
 
+def tell(*words: object) -> None:
+    """Print a line in one piece, as processes share the output."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="run folder; images.hdf5 lies beside it")
@@ -80,7 +86,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     patches.STATISTICS_PATCHES = STATISTICS_PATCHES
-    print("pid", launched()[0], os.getpid(), flush=True)
+    tell("pid", launched()[0], os.getpid())
     config = TrainConfig(
         network=options.network,
         images=options.patches,
@@ -91,7 +97,7 @@ def main() -> None:
 
     def stage(name: str, count: int, done: int) -> Callable[[int, str], None]:
         def advance(count: int, text: str) -> None:
-            print("patches", count, time.monotonic(), flush=True)
+            tell("patches", count, time.monotonic())
 
         return advance
 
