@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from mrcascade.networks import CascadeConfig, LevelConfig, network_preset
+from mrcascade.operators.profile import MOST_RATIO
 from mrcascade.pictures.preview import Panel
 from mrcascade.pictures.reformatted import Reformatted
 from mrcascade.prior.cascade import CascadePrior
@@ -114,6 +115,7 @@ def write_random_prior(
         kernel="fourier",
         channels=channels,
         step=cascade.step,
+        maximum_factor=MOST_RATIO if cascade.slices else 4,
         levels=levels,
         spectrum=[100.0 / (1 + i) ** 3 for i in range(48)],
         provenance={"data": "none", "files": [], "slices": 0},

@@ -97,6 +97,27 @@ def test_it_is_saved_and_verified_with_the_prior(folder: Path, tmp_path: Path) -
         CascadePrior.from_pretrained(saved)
 
 
+@pytest.mark.parametrize("what", ["empty", "loop", "itself", "a file", "an in-plane regression"])
+def test_what_is_no_such_network_is_refused(folder: Path, tmp_path: Path, what: str) -> None:
+    """A network that is silently left out would change results."""
+    mine = shutil.copytree(folder, tmp_path / "mine")
+    shutil.rmtree(mine / SLICES)
+    beside = mine / SLICES
+    if what == "empty":
+        beside.mkdir()
+    elif what in ("loop", "itself"):
+        beside.symlink_to(beside if what == "loop" else mine)
+    elif what == "a file":
+        beside.write_text("")
+    else:
+        write_random_prior(beside, cascade=network_preset("small-regression"))
+    with pytest.raises(
+        MRCascadeError, match="slices: no regression network of this prior"
+    ) as error:
+        CascadePrior.from_pretrained(mine)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 def test_another_kind_of_prior_is_refused(folder: Path, tmp_path: Path, channels: int) -> None:
     """One that draws samples, and one of complex images."""

@@ -44,6 +44,13 @@ def test_every_slice_is_kept(prior, volume) -> None:  # type: ignore[no-untyped-
     assert result.residual < 1e-6
 
 
+def test_three_slices_are_enough(prior, volume) -> None:  # type: ignore[no-untyped-def]
+    """The slices that are added at the ends are more than there are."""
+    result = restored(prior, volume[:3], thick=ThickSlices(3, 18))
+    error = along(ThickSlices(3, 18).matrix(), result.mean) - volume[:3]
+    assert np.linalg.norm(error) < 1e-6 * np.linalg.norm(volume[:3])
+
+
 def test_rows_and_columns_are_alike(prior, volume) -> None:  # type: ignore[no-untyped-def]
     turned = restored(prior, np.ascontiguousarray(volume.swapaxes(1, 2)))
     expected = restored(prior, volume).mean.swapaxes(1, 2)

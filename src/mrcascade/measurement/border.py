@@ -167,10 +167,14 @@ def _margin(coarse: int, fine: int) -> Pair:
 
 
 def _gap(lines: np.ndarray, count: int) -> np.ndarray:
-    """Return ``count`` samples that lead smoothly from the end of lines (..., n) to their start."""
-    place = np.arange(count)
+    """Return ``count`` samples that lead smoothly from the end of lines (..., n) to their start.
+
+    They mirror both ends; of lines shorter than that, the farthest sample goes on.
+    """
+    place, last = np.arange(count), lines.shape[-1] - 1
     share = 0.5 + 0.5 * np.cos(np.pi * (place + 1) / (count + 1))
-    return share * lines[..., -1 - place] + (1 - share) * lines[..., count - 1 - place]
+    behind, ahead = (np.minimum(one, last) for one in (place, place[::-1]))
+    return share * lines[..., -1 - behind] + (1 - share) * lines[..., ahead]
 
 
 def _edges(lines: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 from mrcascade.arrays.factors import factor_label
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import Axes, Source, resampled_affine, stated_slices
-from mrcascade.operators.profile import GAUSSIAN, SliceProfile
+from mrcascade.operators.profile import GAUSSIAN, MOST_RATIO, SliceProfile
 
 #: Mode that restores thick slices without a prior, by least squares with the slice profile.
 LEAST_SQUARES = "lsq"
@@ -26,8 +26,6 @@ LEAST_SLICES = 3
 #: Smallest ratio of slice distance to the new one. Below it, a header's rounding and a scan with
 #: voxels of 1 x 1 x 1.04 mm would count as thick slices, for one new slice in twenty-five.
 LEAST_RATIO = 1.05
-#: Largest number of new slices per slice.
-MOST_RATIO = 8
 # Relative difference of thickness and distance, or of two statements, that is no rounding.
 _SAME = 0.02
 # Thickness over distance beyond which a unit is wrong.

@@ -34,6 +34,7 @@ from mrcascade.prior.format import (
     number_of,
     prior_folder,
     read_document,
+    slices_of,
     whole_entry,
 )
 from mrcascade.prior.hub import Repository
@@ -223,11 +224,8 @@ class CascadePrior:
             level.networks.load_state_dict(state, assign=True)
             fold(level.networks, getattr(torch, precision))
             level.precision = precision
-        beside = Path(prior.folder or "") / SLICES
-        if (beside / PRIOR_FILE).is_file():
+        if (beside := slices_of(Path(prior.folder or ""), prior.channels)) is not None:
             prior.slices = cls.from_pretrained(beside, device, precision)
-            if (prior.slices.generative, prior.slices.channels) != (False, prior.channels):
-                raise MRCascadeError(f"{beside}: no regression network of this prior; remove it")
         return prior.to(device)
 
     def save_pretrained(

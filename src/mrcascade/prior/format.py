@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mrcascade.errors import MRCascadeError
+from mrcascade.operators.profile import MOST_RATIO
 from mrcascade.prior.card import CARD, FACTS
 from mrcascade.prior.hub import Repository
 from mrcascade.storage.digest import file_sha256
@@ -129,6 +131,27 @@ def _is_whole(folder: Path) -> bool:
     except (MRCascadeError, OSError, LookupError, TypeError, ValueError):
         return False
     return True
+
+
+def slices_of(folder: Path, channels: int) -> Path | None:
+    """Return the folder of a prior's regression network for thick slices; None without one.
+
+    Raises MRCascadeError unless it is one for these channels: without a denoiser and networks of
+    its own beside it, and for the largest ratio of slices.
+    """
+    beside = folder / SLICES
+    if not os.path.lexists(beside):
+        return None
+    fits = (beside / PRIOR_FILE).is_file() and not os.path.lexists(beside / SLICES)
+    document = read_document(beside) if fits else {}
+    try:
+        denoisers = [one["networks"]["unet"] for one in document["levels"] if one["networks"]]
+        fits = document["channels"] == channels and document["maximum_factor"] >= MOST_RATIO
+    except (LookupError, TypeError):
+        fits = False
+    if not fits or any(denoisers):
+        raise MRCascadeError(f"{beside}: no regression network of this prior; remove it")
+    return beside
 
 
 def weight_files(folder: Path) -> list[Path]:

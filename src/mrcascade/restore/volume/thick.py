@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mrcascade.errors import MRCascadeError
-from mrcascade.measurement.thick import MOST_RATIO
 from mrcascade.operators.kernels import Matrix
-from mrcascade.operators.profile import GAUSSIAN, SliceProfile
+from mrcascade.operators.profile import GAUSSIAN, MOST_RATIO, SliceProfile
 
 #: Thick slices that are added at each end, so that the prior's periodic pyramid does not bring the
 #: anatomy of one end into the other.
