@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from mrcascade.arrays.factors import MOST_RATIO
 from mrcascade.networks import CascadeConfig, LevelConfig, network_preset
-from mrcascade.operators.profile import MOST_RATIO
 from mrcascade.pictures.preview import Panel
 from mrcascade.pictures.reformatted import Reformatted
 from mrcascade.prior.cascade import CascadePrior

@@ -10,8 +10,9 @@ import pytest
 import torch
 from training_data import TINY, cache, quick
 
+from mrcascade.arrays.factors import MOST_RATIO
 from mrcascade.operators import SeparableOperator, down_matrix, up_matrix
-from mrcascade.operators.profile import MOST_RATIO, SliceProfile
+from mrcascade.operators.profile import SliceProfile
 from mrcascade.prior.cascade import CascadePrior
 from mrcascade.sampling import Recipe, plan_cascade
 from mrcascade.sampling.level import LevelProblem, condition_error

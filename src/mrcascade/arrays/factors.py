@@ -7,6 +7,9 @@ from mrcascade.errors import MRCascadeError
 
 Factor = int | float | Fraction
 
+#: Largest number of thin slices per thick one.
+MOST_RATIO = 8
+
 _MAX_DENOMINATOR = 100
 # Entries of an operator's matrix; 1 GiB of float64, such as 16384 fine by 8192 coarse pixels.
 _LARGEST_MATRIX = 2**27

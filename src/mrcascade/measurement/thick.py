@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from mrcascade.arrays.factors import factor_label
+from mrcascade.arrays.factors import MOST_RATIO, factor_label
 from mrcascade.errors import MRCascadeError
 from mrcascade.io import Axes, Source, resampled_affine, stated_slices
-from mrcascade.operators.profile import GAUSSIAN, MOST_RATIO, SliceProfile
+from mrcascade.operators.profile import GAUSSIAN, SliceProfile
 
 #: Mode that restores thick slices without a prior, by least squares with the slice profile.
 LEAST_SQUARES = "lsq"

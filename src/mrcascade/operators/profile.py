@@ -13,8 +13,6 @@ from mrcascade.errors import MRCascadeError
 from mrcascade.operators.kernels import Matrix
 
 FWHM = 2 * math.sqrt(2 * math.log(2))  # of a Gaussian, in standard deviations
-#: Largest number of new slices per slice.
-MOST_RATIO = 8
 #: Where a Gaussian profile ends, in standard deviations.
 CUT = 3.0
 #: Largest distance of a measured profile's centre of mass from 0, in slice thicknesses.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mrcascade.arrays.factors import MOST_RATIO
 from mrcascade.errors import MRCascadeError
-from mrcascade.operators.profile import MOST_RATIO
 from mrcascade.prior.card import CARD, FACTS
 from mrcascade.prior.hub import Repository
 from mrcascade.storage.digest import file_sha256

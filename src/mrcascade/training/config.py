@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from mrcascade.arrays.factors import MOST_RATIO
 from mrcascade.errors import MRCascadeError
 from mrcascade.networks import LevelConfig, network_preset
-from mrcascade.operators.profile import MOST_RATIO
 
 STAGES = ("regression branch", "U-Net")  # stages of a level's training, in order
 MEAN_SHARE = 0.5  # default share of a level's patches for its regression branch

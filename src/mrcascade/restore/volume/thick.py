@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mrcascade.arrays.factors import MOST_RATIO
 from mrcascade.errors import MRCascadeError
 from mrcascade.operators.kernels import Matrix
-from mrcascade.operators.profile import GAUSSIAN, MOST_RATIO, SliceProfile
+from mrcascade.operators.profile import GAUSSIAN, SliceProfile
 
 #: Thick slices that are added at each end, so that the prior's periodic pyramid does not bring the
 #: anatomy of one end into the other.
