@@ -86,6 +86,10 @@ def test_a_prior_without_one_uses_its_cascade(
 def test_it_is_saved_and_verified_with_the_prior(folder: Path, tmp_path: Path) -> None:
     prior = CascadePrior.from_pretrained(folder)
     saved = prior.save_pretrained(tmp_path / "saved")
+    alone = write_random_prior(tmp_path / "alone")
+    with pytest.raises(MRCascadeError, match=r"prior\.json"):
+        prior.save_pretrained(alone)
+    assert not (alone / SLICES).exists()  # the prior there is as it was
     again = CascadePrior.from_pretrained(saved)
     assert again.identity == prior.identity
     assert verify_weights(saved) == sum(p.stat().st_size for p in saved.rglob("*.safetensors"))

@@ -183,17 +183,16 @@ class Estimator:
             return Work(memory=held)
         noise = 0.0 if job.in_plane else SOME_NOISE if job.noise is None else job.noise
         plan = VolumePlan.of(prior, thick, shape, noise, request.settings)
-        passes = [(prior, kind, kind.plans[0]) for kind in plan.cascade.kinds]
+        kinds, draws = plan.cascade.kinds, request.settings.draws
         # A chain passes through one kind of planes in each step.
-        share = job.samples / len(passes) if request.settings.draws else 1.0
-        shares = [share] * len(passes)
+        share = job.samples / len(kinds) if draws else 1.0
+        passes = [(prior, kind, kind.plans[0], share) for kind in kinds]
         if prior.slices is not None and plan.mean_plans is not None:
-            means = zip(plan.cascade.kinds, plan.mean_plans, strict=True)
-            regressed = [(prior.slices, kind, one) for kind, one in means]
-            passes = [*passes, *regressed] if request.settings.draws else regressed
-            shares += [1.0] * len(regressed)
+            means = zip(kinds, plan.mean_plans, strict=True)
+            regressed = [(prior.slices, kind, one, 1.0) for kind, one in means]
+            passes = [*passes, *regressed] if draws else regressed
         work = Work(memory=held)
-        for (works, kind, one), part in zip(passes, shares, strict=False):
+        for works, kind, one, part in passes:
             side = shape[kind.axis]
             per_image = image_bytes(works, one)
             asked = job.batch_size or default_batch(side, prior.device)

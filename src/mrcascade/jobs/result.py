@@ -68,9 +68,8 @@ class Outcome:
         """Add a restored chunk and its measured slices (S, h, w)."""
         self.residual = largest(result.residual, measured, self._intensity, self.residual)
         self._add(result)
-        for residual, one in zip(result.residual, measured, strict=True):
-            if is_filled(one, self._intensity):
-                self._compare(float(residual), one)
+        for index in np.flatnonzero(_filled(measured, self._intensity)):
+            self._compare(float(result.residual[index]), measured[index])
 
     def add_volume(self, result: RestoredVolume, measured: np.ndarray | None) -> None:
         """Add a restored volume and its measured slices, if they are all that it has to meet."""
@@ -128,14 +127,13 @@ def largest(
         intensity: intensity of the volume.
         before: largest residual of earlier slices.
     """
-    filled = np.array([is_filled(one, intensity) for one in measured])
-    return float(np.fmax.reduce(residuals[filled], initial=before))
+    return float(np.fmax.reduce(residuals[_filled(measured, intensity)], initial=before))
 
 
-def is_filled(measured: np.ndarray, intensity: Intensity) -> bool:
-    """Return whether a slice (h, w) is not air."""
-    mean = np.abs(intensity.above_zero(measured[None])).mean((1, 2))
-    return bool(mean[0] > EMPTY * intensity.scale)
+def _filled(measured: np.ndarray, intensity: Intensity) -> np.ndarray:
+    """Return which of the slices (S, h, w) are not air, (S,)."""
+    above = np.abs(intensity.above_zero(measured)).mean((1, 2))
+    return np.asarray(above > EMPTY * intensity.scale)
 
 
 def sidecar_of(

@@ -56,9 +56,6 @@ class StackResults(VolumeResults):
         sources = {} if job.deidentify else {"Sources": names}
         return super().facts() | sources | identity | {"Stacks": stacks}
 
-    def _data_of(self, number: int) -> None:
-        """Stacks differ in noise and place, so no single noise level explains what is left."""
-
     def stored_residual(self) -> float:
         zero = self._measured.intensity.zero
         volume = np.concatenate([self.seen(place) for place in range(self._thick.samples)])

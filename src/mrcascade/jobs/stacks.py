@@ -102,7 +102,8 @@ def restore_stacks(
     settings |= {"stacks": len(stacks), "iterations": made.iterations}
     residual = max(results.residuals)
     restored = RestoredVolume(volume, volume, None, residual, evaluations, seconds, settings)
-    results.add(0, restored)
+    # Stacks differ in noise and place, so no single noise level explains what is left.
+    results.add(0, restored, None)
     return results
 
 

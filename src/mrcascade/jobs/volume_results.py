@@ -45,15 +45,13 @@ class VolumeResults(ResultStores):
         self._slices, self._in_plane = slices, in_plane
         self._thick = measured.geometry.thick
 
-    def add(self, number: int, result: RestoredVolume) -> None:
-        """Store a restored volume by its number."""
-        self._write(number * self._thick.samples, result)
-        self.outcome.add_volume(result, self._data_of(number))
+    def add(self, number: int, result: RestoredVolume, piece: np.ndarray | None) -> None:
+        """Store a restored volume by its number.
 
-    def _data_of(self, number: int) -> np.ndarray | None:
-        """Return all data of a volume; None where they are more than its own slices."""
-        start = number * self._thick.slices
-        return self._slices.read(start, start + self._thick.slices)
+        piece: its slices (S, h, w); None where they are not all data that it has to meet.
+        """
+        self._write(number * self._thick.samples, result)
+        self.outcome.add_volume(result, piece)
 
     def warnings(self) -> list[str]:
         before = [] if self._in_plane is None else [self._in_plane]

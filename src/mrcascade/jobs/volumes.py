@@ -85,7 +85,8 @@ def restore_volumes(
     for number in range(volumes):
         start = number * thick.slices
         piece = slices.read(start, start + thick.slices)
-        results.add(number, work(number, piece, partial(_told, tell, number * planes)))
+        restored = work(number, piece, partial(_told, tell, number * planes))
+        results.add(number, restored, piece)
     return results
 
 

@@ -41,6 +41,7 @@ from mrcascade.prior.hub import Repository
 from mrcascade.prior.level import LevelPrior, LevelSpec, WeightFile
 from mrcascade.prior.weights import load_weights
 from mrcascade.prior.writing import copy_prior, prior_document
+from mrcascade.storage.atomic import check_target
 from mrcascade.storage.digest import file_sha256
 
 _LONGEST_NAME = 255
@@ -255,6 +256,7 @@ class CascadePrior:
             True
         """
         if self.slices is not None:
+            check_target(Path(folder) / PRIOR_FILE, overwrite)
             self.slices.save_pretrained(Path(folder) / SLICES, license=license, overwrite=overwrite)
         document, source = _document(self), self.folder
         same = source is not None and _document(_described(source)) == document
