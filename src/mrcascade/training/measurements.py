@@ -31,10 +31,26 @@ KERNEL_WEIGHTS = {"area": 3.0, "profile": 3.0}
 ALIKE = 0.75  # share of measurements along two axes with one kernel and factor for both
 LOWEST_NOISE = 1 / 50  # lowest noise level over the largest
 # Thick slices: samples per slice -> weight, and (profile, thickness over distance) -> weight.
-_UP_TO_3 = {1.5: 1.0, 2: 2.0, 2.5: 1.0, 3: 2.0}
-SLICE_FACTORS = _UP_TO_3 | {3.5: 1.0, 4: 3.0, 4.5: 1.0, 5: 2.0, 6: 2.0, 7: 1.0, 8: 1.0}
-_GAUSSIAN = {1.0: 4.0, 0.8: 1.5, 0.6: 0.5, 1.25: 1.0}
-SLICE_PROFILES = {("gaussian", t): weight for t, weight in _GAUSSIAN.items()} | {("rect", 1.0): 2.0}
+SLICE_FACTORS: dict[float, float] = {
+    1.5: 1.0,
+    2: 2.0,
+    2.5: 1.0,
+    3: 2.0,
+    3.5: 1.0,
+    4: 3.0,
+    4.5: 1.0,
+    5: 2.0,
+    6: 2.0,
+    7: 1.0,
+    8: 1.0,
+}
+SLICE_PROFILES: dict[tuple[str, float], float] = {
+    ("gaussian", 1.0): 4.0,
+    ("gaussian", 0.8): 1.5,
+    ("gaussian", 0.6): 0.5,
+    ("gaussian", 1.25): 1.0,
+    ("rect", 1.0): 2.0,
+}
 
 
 @dataclass(frozen=True)
