@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # A process per core, each with one thread; the tests of a file share its fixtures. Bytecode is kept
 # even where the environment forbids it: every process that a test starts would compile it again.
-PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --max-worker-restart 1
 # A prepared stamp per set of extras, so that the demo does not install the test tools.
 .DELETE_ON_ERROR:
 .PHONY: demo test slow lint docs format clean

@@ -18,6 +18,7 @@ import torch
 from mrcascade.cli import main
 from mrcascade.restore import Restorer
 from tests.conftest import take_name
+from tests.processes import ended
 from tests.quick import slow
 
 FILES = ("a.npy", "b.npy", "c.npy")
@@ -260,7 +261,7 @@ def undisturbed(
     for seed, name in enumerate(FILES):
         noise = np.random.default_rng(seed).normal(size=(16, 16, 3))
         np.save(folder / "in" / name, (60 + 15 * noise).astype(np.float32))
-    with start(folder / "in", folder / "out", prior_folder) as process:
+    with ended(start(folder / "in", folder / "out", prior_folder)) as process:
         assert process.wait() == 0
     return folder / "in", results(folder / "out")
 
@@ -279,7 +280,7 @@ def test_ctrl_c_leaves_finished_files_whole(
     # Background jobs of a shell ignore Ctrl-C, and so would what they start.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with start(tmp_path / "in", tmp_path / "out", prior_folder) as process:
+        with ended(start(tmp_path / "in", tmp_path / "out", prior_folder)) as process:
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 130
     finally:

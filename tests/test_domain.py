@@ -250,7 +250,9 @@ def test_round_trip(folder: Path, prior: CascadePrior, prior_folder: Path) -> No
     before = (folder / "prior.json").read_bytes()
     write_domain(folder, found.domain)
     assert (folder / "prior.json").read_bytes() == before
-    assert "domain score: by the images of 10 people" in describe_prior(folder)
+    assert "domain score: by the images of 10 people, in training or validation" in describe_prior(
+        folder
+    )
     assert "domain score: none, as" in "\n".join(describe_prior(prior_folder))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nibabel as nib
@@ -18,12 +19,13 @@ import pytest
 
 from mrcascade.cli import main
 from mrcascade.errors import MRCascadeError
-from mrcascade.executors import LocalWorkers
+from mrcascade.executors import LocalWorkers, local
 from mrcascade.executors.task import Job
 from mrcascade.jobs import batch, turns
 from mrcascade.jobs.publish import Publication
 from mrcascade.restore import Restorer
 from tests.dicom.dicom_series import phantom, series
+from tests.processes import ended
 
 FILES = ("a.npy", "b.npy", "c.npy")
 OF_THE_RUN = {"Seconds", "Written", "Notes"}
@@ -226,6 +228,42 @@ def test_what_a_worker_raises_is_raised_here() -> None:
             did(in_worker, "end")
 
 
+def test_ctrl_c_waits_until_processes_are_started() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    done = threading.Event()
+    other = threading.Thread(target=done.wait)  # gets the signal where the main thread does not
+    other.start()
+    reached = []
+
+    def interrupted() -> None:
+        with local._held_back():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+            reached.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert reached == [{signal.SIGINT}]
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        done.set()
+        other.join()
+        signal.signal(signal.SIGINT, before)
+
+
+def test_processes_that_start_end_with_the_command(capfd: pytest.CaptureFixture) -> None:
+    def tasks() -> Iterator[str]:
+        yield from ("device", "device")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), LocalWorkers(2, "cpu") as workers:
+        list(workers.results(Job.of(in_worker, "cpu"), tasks(), lost=pytest.fail))
+    assert not multiprocessing.active_children()
+    assert capfd.readouterr().err == ""
+
+
 def start(folder: Path, prior: Path) -> subprocess.Popen[str]:
     """A long batch in two processes, in a group of its own, started until its first file is
     done."""
@@ -269,7 +307,7 @@ def test_ctrl_c_ends_workers_and_leaves_nothing_half_written(
 ) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with start(tmp_path, prior_folder) as process:
+        with ended(start(tmp_path, prior_folder)) as process:
             for number in range(times):
                 time.sleep(0.05 * (number > 0))
                 if everyone:  # as a terminal sends it
@@ -289,7 +327,7 @@ def test_ctrl_c_ends_workers_and_leaves_nothing_half_written(
 
 @pytest.mark.slow
 def test_workers_of_a_killed_run_end(tmp_path: Path, prior_folder: Path) -> None:
-    with start(tmp_path, prior_folder) as process:
+    with ended(start(tmp_path, prior_folder)) as process:
         process.kill()
     wait_for_end(process.pid)
     assert not list((tmp_path / "out").glob("[bc]_*"))

@@ -30,6 +30,7 @@ from mrcascade.operators import SeparableOperator
 from mrcascade.restore import make_plan, resolve_settings
 from mrcascade.sampling import Recipe
 from tests.conftest import SINGLE, write_random_prior
+from tests.processes import ended
 from tests.quick import slow
 
 AFFINE = np.array(
@@ -374,7 +375,7 @@ def test_sigkill_leaves_no_partial_output(
     out = tmp_path / "out"
     arguments = ["sr", str(path), "-o", str(out), "--factor", "2", "--noise", "0"]
     command = [sys.executable, "-c", SLOW, moment, *arguments, "--prior", str(prior_folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with ended(subprocess.Popen(command, stdout=subprocess.PIPE, text=True)) as process:
         assert process.stdout is not None
         assert any(text.startswith(line) for text in process.stdout)
         if moment == "sampling":

@@ -18,6 +18,7 @@ import pytest
 import torch
 from benchmarks.loopback_cluster import WAIT, LoopbackCluster
 from tests.conftest import ROOT
+from tests.processes import ended
 from tests.test_turns import content
 
 from mrcascade.cli import main
@@ -112,12 +113,14 @@ def test_ctrl_c_leaves_nothing_half_written(
     command += ["--prior", str(prior_folder), "--scheduler", cluster.address]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell may ignore
     try:
-        with subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
-            stderr=subprocess.PIPE,
-            text=True,
+        with ended(
+            subprocess.Popen(
+                command,
+                cwd=tmp_path,
+                env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         ) as process:
             when(
                 lambda: bool([*(tmp_path / "new").rglob(".*")]),

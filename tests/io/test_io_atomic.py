@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.processes import ended
 from tests.quick import slow
 
 from mrcascade.errors import MRCascadeError
@@ -222,9 +223,8 @@ with atomic_output(sys.argv[1]) as temporary, temporary.open("wb") as stream:
     time.sleep(60)
 """
     target = tmp_path / "scan.nii.gz"
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE, text=True
-    ) as child:
+    command = [sys.executable, "-c", code, str(target)]
+    with ended(subprocess.Popen(command, stdout=subprocess.PIPE, text=True)) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "writing\n"
         child.send_signal(number)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.processes import ended
 from tests.quick import slow
 from training_data import TINY, assert_same, checkpoint, trainer, volumes, without_time
 
@@ -68,11 +69,9 @@ def test_killed_and_resumed_run_is_the_undisturbed_one(
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
     }
-    with subprocess.Popen(
-        [sys.executable, "-c", VICTIM, str(data), str(tmp_path)],
-        stdout=subprocess.PIPE,
-        env=environment,
-        text=True,
+    command = [sys.executable, "-c", VICTIM, str(data), str(tmp_path)]
+    with ended(
+        subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
     ) as victim:
         assert victim.stdout is not None
         assert victim.stdout.readline() == "in step 4\n"

@@ -172,7 +172,7 @@ def _domain(document: dict[str, Any]) -> str:
     known = document.get("domain")
     if known is None:
         return "none, as the prior does not know its own images"
-    return f"by the images of {known['people']} people"
+    return f"by the images of {known['people']} people, in training or validation"
 
 
 def _network(networks: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -28,6 +28,8 @@ from mrcascade.messages.quiet import quiet_process
 SHARED_FILES = 4
 # What a process may need: libraries, and networks with the arrays of a volume (`jobs.memory`).
 _PROCESS_BYTES = 3 * 2**30
+_CTRL_C = {signal.SIGINT}
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)  # of a worker: the terminal's, and its parent's
 
 # State of a worker process, set when it starts.
 _device: str | MRCascadeError
@@ -58,18 +60,21 @@ class LocalWorkers(Workers):
     def __init__(self, count: int, device: str) -> None:
         """Prepare ``count`` processes for "cuda" or "cpu"; they start with their first tasks."""
         context = multiprocessing.get_context("spawn")
-        self._started: Any = context.SimpleQueue()
+        self._processes: set[Any] = set()
         numbers: Any = context.Queue()
         for number in range(count):
             numbers.put(number)
         threads = max(1, torch.get_num_threads() // count)
-        begin = (device, threads, numbers, self._started)
+        begin = (device, threads, numbers)
         # A task beyond those in work waits for each process, so that none is idle meanwhile.
         super().__init__(ProcessPoolExecutor(count, context, _begin, begin), 2 * count, _run)
 
     def _submit(self, job: Job, task: Any) -> Future[Any]:
-        with _uninterrupted():  # new processes ignore Ctrl-C until they handle it (`_begin`)
-            return super()._submit(job, task)
+        with _held_back():  # new processes get Ctrl-C when they handle it (`_begin`)
+            others = {*multiprocessing.active_children()}
+            future = super()._submit(job, task)
+            self._processes.update({*multiprocessing.active_children()} - others)
+            return future
 
     def _result(self, future: Future[Any], task: Task, lost: Callable[[Task, str], Any]) -> Any:
         try:
@@ -89,42 +94,56 @@ class LocalWorkers(Workers):
         if kind is None:
             self._executor.shutdown()
             return
-        with _uninterrupted():  # a second Ctrl-C must not disturb the cleaning up
-            self._executor.shutdown(wait=False, cancel_futures=True)
-            while not self._started.empty():
-                with suppress(OSError):  # it has ended
-                    os.kill(self._started.get(), signal.SIGINT)
-            self._executor.shutdown()
+        with _handling(signal.SIG_IGN):  # a second one must not disturb the cleaning up
+            for process in self._processes:
+                process.terminate()  # ends those that start, interrupts the others
+            self._executor.shutdown(cancel_futures=True)
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ignore Ctrl-C within the block, and in processes that start there."""
+def _held_back() -> Iterator[None]:
+    """Hold Ctrl-C back until the end of the block, and in processes that start there."""
+    came: list[int] = []
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _CTRL_C)  # new processes inherit it
+    # Other threads of this process get the signal all the same, and hand it to the main one.
+    try:
+        with _handling(lambda number, _: came.append(number)):
+            yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    if came:
+        signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def _handling(handler: Callable[[int, Any], object] | signal.Handlers) -> Iterator[None]:
+    """Handle Ctrl-C otherwise within the block."""
     if threading.current_thread() is not threading.main_thread():  # others do not get it
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def _begin(device: str, threads: int, numbers: Any, started: Any) -> None:
+def _begin(device: str, threads: int, numbers: Any) -> None:
     global _device
-    signal.signal(signal.SIGINT, _interrupted)
+    for number in _INTERRUPTS:
+        signal.signal(number, _interrupted)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _CTRL_C)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     quiet_process()
     try:
         torch.set_num_threads(threads)
         if device == "cuda":
-            number = numbers.get() % torch.cuda.device_count()
-            torch.cuda.set_device(number)  # else this process would open the first GPU as well
-            device = f"cuda:{number}"
+            index = numbers.get() % torch.cuda.device_count()
+            torch.cuda.set_device(index)  # else this process would open the first GPU as well
+            device = f"cuda:{index}"
         _device = device
     except Exception as error:  # else the pool would only report that the process died
         _device = MRCascadeError(one_line(error))
-    started.put(os.getpid())
 
 
 def _run(job: Job, task: Any) -> Any:
@@ -143,11 +162,12 @@ def _run(job: Job, task: Any) -> Any:
 def _interrupted(number: int, frame: FrameType | None) -> None:
     """Interrupt the task at the first signal, and ignore later ones.
 
-    A worker gets Ctrl-C twice, from the terminal and from its parent. The second signal must not
-    disturb the cleaning up.
+    A worker gets Ctrl-C from the terminal and is terminated by its parent. The second signal must
+    not disturb the cleaning up.
     """
     global _stopped
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for one in _INTERRUPTS:
+        signal.signal(one, signal.SIG_IGN)
     _stopped = True
     if _working:
         raise KeyboardInterrupt
