@@ -149,9 +149,20 @@ def _gains(evaluations: Sequence[Facts], of: str) -> str:
     )
     if any(evaluation.get("simulated_phase") for evaluation in evaluations):
         how += ", simulated phase"
-    notes = [note for e in evaluations for note in e["notes"]]
     table = markdown_table(["images", "slices", "people", *map(_task, evaluations)], rows)
-    return "\n\n".join([" ".join([f"{how}.", *dict.fromkeys(notes)]), table])
+    return "\n\n".join([" ".join([f"{how}.", *_notes(evaluations)]), table])
+
+
+def _notes(evaluations: Sequence[Facts]) -> list[str]:
+    """Return the notes; one that is not of all evaluations says of which it is."""
+    tasks: dict[str, list[str]] = {}
+    for evaluation in evaluations:
+        for note in evaluation["notes"]:
+            tasks.setdefault(note.removeprefix("Careful: "), []).append(_task(evaluation))
+    return [
+        note if len(of) == len(evaluations) else f"{' and '.join(of)}: {note}"
+        for note, of in tasks.items()
+    ]
 
 
 def _shown(groups: Sequence[Facts]) -> list[Facts]:
