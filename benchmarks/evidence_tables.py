@@ -287,7 +287,8 @@ def mismatch(data: Path) -> list[str]:
             ]
             psnr, lost = (mean(r[k] for r in own) for k in ("psnr_slice", "psnr_lost"))
             lpips = "" if own[0].get("lpips") is None else f"; {mean(r['lpips'] for r in own):.3f}"
-            said.append(f"{psnr:.2f} ({-lost:+.2f}){lpips}")
+            loss = f" ({-lost:+.2f})" if cells else ""  # the matched case comes first
+            said.append(f"{psnr:.2f}{loss}{lpips}")
         cells.append([f"`{kernel}`", f"{100 * noise:g} %", *said])
     return table(["kernel", "noise", *(f"`{m}`" for m in methods)], cells)
 
@@ -296,7 +297,7 @@ def calibration(data: Path) -> list[str]:
     """Return spread over skill per anatomy, from the facts of the shipped prior."""
     rows = json.loads((BUNDLED / "mr-small" / FACTS).read_text())["calibration"]
     cases = list(dict.fromkeys((r["split"], r["factor"], r["noise"]) for r in rows))
-    test = [case for case in cases if case[0] == "test"]
+    test = sorted(case for case in cases if case[0] == "test")
     found = {(r["split"], r["factor"], r["noise"], r["anatomy"]): r["spread_skill"] for r in rows}
     names = dict.fromkeys(r["anatomy"] for r in rows if r["split"] == "test")
     cells = [[name, *(f"{found[(*case, name)]:.2f}" for case in test)] for name in names]
