@@ -278,7 +278,7 @@ def mismatch(data: Path) -> list[str]:
     """Return what each method reaches and loses, averaged over anatomies with equal weights."""
     rows = json.loads((data / "mismatch.json").read_text())["rows"]
     methods = list(dict.fromkeys(r["method"] for r in rows))
-    cells = []
+    cells: list[list[str]] = []
     for kernel, noise in dict.fromkeys((r["kernel"], r["noise"]) for r in rows):
         said = []
         for method in methods:
