@@ -95,7 +95,7 @@ def test_a_worker_opens_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
             return next(self.left)
 
     for _ in range(3):
-        local._begin("cuda", 1, Numbers(), Mock())
+        local._begin("cuda", 1, Numbers())
         made.append(local._run(Job.of(_device_of, "cuda"), "a task"))
     assert opened == [0, 1, 0]
     assert made == [("cuda:0", "a task"), ("cuda:1", "a task"), ("cuda:0", "a task")]
