@@ -166,10 +166,8 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
     not disturb the cleaning up.
     """
     global _stopped
-    for one in _INTERRUPTS:
-        signal.signal(one, signal.SIG_IGN)
-    _stopped = True
-    if _working:
+    first, _stopped = not _stopped, True
+    if first and _working:
         raise KeyboardInterrupt
 
 
