@@ -49,12 +49,13 @@ def table_row(cells: Sequence[object]) -> str:
 def write_json(options: argparse.Namespace, **document: Any) -> None:
     """Write the options and the results to ``options.output``, if it is given.
 
-    The path itself is left out: it says where one machine keeps its files.
+    That path is left out, and others are named without their folders: they say where one machine
+    keeps its files.
     """
     if options.output is None:
         return
     given = {key: value for key, value in vars(options).items() if key != "output"}
-    settings = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
+    settings = {k: v.name if isinstance(v, Path) else v for k, v in given.items()}
     settings |= {"threads": torch.get_num_threads(), "torch": torch.__version__}
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps({"settings": settings, **document}, indent=1) + "\n")

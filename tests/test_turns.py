@@ -264,6 +264,12 @@ def test_processes_that_start_end_with_the_command(capfd: pytest.CaptureFixture)
     assert capfd.readouterr().err == ""
 
 
+def test_the_death_of_a_worker_ends_the_others() -> None:
+    with pytest.raises(MRCascadeError, match="a worker process died"), LocalWorkers(2, "cpu") as w:
+        list(w.results(Job.of(in_worker, "cpu"), ["device", "device", "end"], lost=pytest.fail))
+    assert not multiprocessing.active_children()
+
+
 def start(folder: Path, prior: Path) -> subprocess.Popen[str]:
     """A long batch in two processes, in a group of its own, started until its first file is
     done."""

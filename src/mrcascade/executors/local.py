@@ -28,12 +28,13 @@ from mrcascade.messages.quiet import quiet_process
 SHARED_FILES = 4
 # What a process may need: libraries, and networks with the arrays of a volume (`jobs.memory`).
 _PROCESS_BYTES = 3 * 2**30
+_LOOK_SECONDS = 0.5  # time between two looks of a worker at its parent
 _CTRL_C = {signal.SIGINT}
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)  # of a worker: the terminal's, and its parent's
 
 # State of a worker process, set when it starts.
 _device: str | MRCascadeError
-_working = _stopped = False
+_working = _stopped = _terminated = False
 
 
 def default_workers(device: str, batch: bool = False) -> int:
@@ -104,15 +105,21 @@ class LocalWorkers(Workers):
 def _held_back() -> Iterator[None]:
     """Hold Ctrl-C back until the end of the block, and in processes that start there."""
     came: list[int] = []
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _CTRL_C)  # new processes inherit it
+    mask = _masked("SIG_BLOCK", _CTRL_C)  # new processes inherit it
     # Other threads of this process get the signal all the same, and hand it to the main one.
     try:
         with _handling(lambda number, _: came.append(number)):
             yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        _masked("SIG_SETMASK", mask)
     if came:
         signal.raise_signal(signal.SIGINT)
+
+
+def _masked(how: str, signals: set[Any]) -> set[Any]:
+    """Change which signals this thread does not get, and return those before."""
+    change = getattr(signal, "pthread_sigmask", None)  # Windows has none
+    return set() if change is None else change(getattr(signal, how), signals)
 
 
 @contextmanager
@@ -132,8 +139,8 @@ def _begin(device: str, threads: int, numbers: Any) -> None:
     global _device
     for number in _INTERRUPTS:
         signal.signal(number, _interrupted)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _CTRL_C)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _masked("SIG_UNBLOCK", _CTRL_C)
+    threading.Thread(target=_end_in_time, daemon=True).start()
     quiet_process()
     try:
         torch.set_num_threads(threads)
@@ -165,14 +172,22 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
     A worker gets Ctrl-C from the terminal and is terminated by its parent. The second signal must
     not disturb the cleaning up.
     """
-    global _stopped
+    global _stopped, _terminated
     first, _stopped = not _stopped, True
+    _terminated |= number == signal.SIGTERM
     if first and _working:
         raise KeyboardInterrupt
 
 
-def _end_with_parent() -> None:
+def _end_in_time() -> None:
+    """End this process with its parent; once it is terminated, after the task in work.
+
+    A pool that lost a process hands out no more tasks, and no word to end.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None  # this is a worker
-    parent.join()
+    idle = 0  # looks since the task ended: its result must get away
+    while parent.is_alive() and idle < 2:
+        parent.join(_LOOK_SECONDS)
+        idle = idle + 1 if _terminated and not _working else 0
     os._exit(1)
